@@ -1,0 +1,135 @@
+"""Batches: frozen arrays that travel from the data to the objectives.
+
+Rows are right-padded. Everything per token is aligned with `tokens`: entry t of a mask,
+log-prob, value, reward or advantage is about the token at t, given the tokens before it.
+So entry 0 is about the first token, which nothing predicts: its mask is False.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxalign.types import Array, Bool, Float, Int
+
+batch = jax.tree_util.register_dataclass
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class TokenBatch:
+    """Token sequences, of which some tokens are trained on or scored.
+
+    Attributes:
+      tokens: token ids.
+      positions: the position of each token in its sequence.
+      segments: 0 on padding, else 1, 2, ... for the packed sequences of a row.
+      loss_mask: True on the tokens that count: the answers, EOS included.
+    """
+
+    tokens: Int[Array, "B T"]
+    positions: Int[Array, "B T"]
+    segments: Int[Array, "B T"]
+    loss_mask: Bool[Array, "B T"]
+
+    @property
+    def lengths(self) -> Int[Array, "B"]:
+        """How many tokens of each row are not padding."""
+        return (self.segments > 0).sum(axis=-1)
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class PreferenceBatch:
+    """Pairs of answers, one preferred.
+
+    Attributes:
+      chosen: prompt and preferred answer; `loss_mask` is True on the answer.
+      rejected: prompt and other answer.
+      margin: how much better, 0 where nobody said (Llama-2's m(r)).
+      row: the stable index of the pair in its dataset, by which the reference's
+        log-probs are kept.
+      valid: False on rows that only fill the batch up.
+    """
+
+    chosen: TokenBatch
+    rejected: TokenBatch
+    margin: Float[Array, "B"]
+    row: Int[Array, "B"]
+    valid: Bool[Array, "B"]
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class RankingBatch:
+    """K answers to each prompt, best first.
+
+    Attributes:
+      answers: the answers of prompt b in rows b * K to b * K + K - 1.
+      mask: False where a prompt has fewer than K answers.
+    """
+
+    answers: TokenBatch
+    mask: Bool[Array, "B K"]
+    row: Int[Array, "B"]
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class UnpairedBatch:
+    """Single answers with a thumb up or down (KTO's data).
+
+    Attributes:
+      answers: prompt and answer.
+      mismatched: the same prompts, each with the answer to another prompt.
+      desirable: thumb up.
+    """
+
+    answers: TokenBatch
+    mismatched: TokenBatch
+    desirable: Bool[Array, "B"]
+    row: Int[Array, "B"]
+    valid: Bool[Array, "B"]
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class RolloutBatch:
+    """Sampled answers with what PPO needs, all fixed while the policy trains on them.
+
+    Attributes:
+      sequences: prompt and answer; `loss_mask` is True on the answer, EOS included.
+      old_logp: log-prob of each token under the policy that sampled it.
+      old_value: value of the state before each token.
+      advantage: estimated (and whitened) advantage of each token.
+      returns: value target of each token.
+    """
+
+    sequences: TokenBatch
+    old_logp: Float[Array, "B T"]
+    old_value: Float[Array, "B T"]
+    advantage: Float[Array, "B T"]
+    returns: Float[Array, "B T"]
+
+
+def from_lengths(tokens: Array, lengths: Array, prompt_lengths: Array) -> TokenBatch:
+    """A batch of one right-padded sequence a row, trained on past its prompt.
+
+    Works on numpy arrays (the loader) and on traced ones (rollouts).
+
+    Args:
+      tokens: [B T].
+      lengths: [B], prompt and answer together.
+      prompt_lengths: [B].
+    """
+    xp = np if isinstance(tokens, np.ndarray) else jnp
+    position = xp.broadcast_to(xp.arange(tokens.shape[1]), tokens.shape)
+    real = position < lengths[:, None]
+    answer = real & (position >= xp.maximum(prompt_lengths, 1)[:, None])
+    return TokenBatch(
+        tokens=tokens,
+        positions=position.astype(xp.int32),
+        segments=real.astype(xp.int32),
+        loss_mask=answer,
+    )

@@ -1,0 +1,115 @@
+"""Where arrays live: one table from logical axes to mesh axes, and nothing else.
+
+Models and losses name logical axes only. The mesh has the axes `data` (rows), `fsdp`
+(rows, and parameters cut along their width) and `tensor` (heads, hidden units,
+vocabulary), all of type Auto: XLA places the collectives.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxalign.types import Array
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+AXES: dict[str | None, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "vocab": "tensor",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "hidden": "tensor",
+    "width": "fsdp",
+    "layers": None,
+    None: None,
+}
+
+
+def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
+    """A mesh over all devices; by default all of them on the `data` axis.
+
+    Args:
+      shape: devices on each axis, such as `{"data": 2, "fsdp": 4}`; a missing axis has 1.
+
+    Raises:
+      ValueError: an unknown axis, or a product that is not the number of devices.
+    """
+    devices = jax.devices()
+    shape = {"data": len(devices)} if shape is None else shape
+    unknown = set(shape) - set(MESH_AXES)
+    if unknown:
+        raise ValueError(f"unknown mesh axes {sorted(unknown)}; the axes are {MESH_AXES}")
+    sizes = tuple(shape.get(axis, 1) for axis in MESH_AXES)
+    if math.prod(sizes) > len(devices) or min(sizes) < 1:
+        raise ValueError(
+            f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} wants {math.prod(sizes)} "
+            f"devices; this machine has {len(devices)}"
+        )
+    return jax.make_mesh(
+        sizes,
+        MESH_AXES,
+        axis_types=(AxisType.Auto,) * len(MESH_AXES),
+        devices=devices[: math.prod(sizes)],
+    )
+
+
+def spec(*names: str | None) -> PartitionSpec:
+    """The partition of an array whose dimensions have these logical names.
+
+    >>> spec("batch", None) == PartitionSpec(("data", "fsdp"), None)
+    True
+    """
+    return PartitionSpec(*(AXES[name] for name in names))
+
+
+def fitted(
+    mesh: Mesh | AbstractMesh, partition: PartitionSpec, shape: tuple[int, ...]
+) -> PartitionSpec:
+    """The partition, less the axes that do not divide their dimension (replicated)."""
+
+    def divides(axes: str | tuple[str, ...] | None, size: int) -> bool:
+        axes = (axes,) if isinstance(axes, str) else axes or ()
+        return size % math.prod(mesh.shape[axis] for axis in axes) == 0
+
+    pairs = zip(partition, shape, strict=False)
+    return PartitionSpec(*(a if divides(a, size) else None for a, size in pairs))
+
+
+def shardings(mesh: Mesh, specs: Any, shapes: Any) -> Any:
+    """A tree of shardings, from a tree of partitions and one of arrays or shapes."""
+    return jax.tree.map(
+        lambda s, x: NamedSharding(mesh, fitted(mesh, s, x.shape)), specs, shapes
+    )
+
+
+def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
+    """Puts a parameter tree on the mesh as its specs say."""
+    return jax.device_put(tree, shardings(mesh, specs, tree))
+
+
+def place_batch(tree: Any, mesh: Mesh) -> Any:
+    """Puts a batch on the mesh, its rows split; each process brings its own rows.
+
+    Raises:
+      ValueError: the rows do not divide among the devices.
+    """
+    rows = jax.tree.leaves(tree)[0].shape[0] * jax.process_count()
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % parts:
+        raise ValueError(f"batch of {rows} rows is not divisible by {parts} devices")
+    rows_split = NamedSharding(mesh, spec("batch"))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(rows_split, np.asarray(x)), tree
+    )
+
+
+def constrain(x: Array, *names: str | None) -> Array:
+    """Tells XLA how an activation is cut; without a mesh in context, does nothing."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, fitted(mesh, spec(*names), x.shape))

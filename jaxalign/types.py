@@ -1,0 +1,114 @@
+"""The vocabulary of the library: array types, the shape checker, the two models.
+
+Letters used in shapes everywhere: B batch, P prompts, N samples or new tokens, K ranked
+answers, T tokens of a sequence, S cache slots, V vocabulary, D width, H heads, M mesh.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import beartype
+import jax
+import jaxtyping
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+__all__ = [
+    "Array",
+    "Bool",
+    "Cache",
+    "Float",
+    "Int",
+    "Key",
+    "LanguageModel",
+    "LanguageModelConfig",
+    "Params",
+    "ScalarModel",
+    "Scalar",
+    "typed",
+]
+
+# check_grads and doctests feed numpy arrays, so both kinds are arrays here.
+Array = jax.Array | np.ndarray
+Scalar = float | int | Float[Array, ""] | Int[Array, ""]
+Key = jax.Array
+Params = Any  # a nested dict of arrays
+Cache = Any  # a pytree with a field `length` [B], the slots each row has filled
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def typed(function: Function) -> Function:
+    """Checks the shapes and dtypes in a signature, while tracing.
+
+    A compiled call pays nothing; an eager call pays a little. It makes `(B,) - (B, 1)`
+    an error where broadcasting would give a `(B, B)` loss.
+    """
+    checked: Function = jaxtyping.jaxtyped(typechecker=beartype.beartype)(function)
+    return checked
+
+
+class LanguageModelConfig(Protocol):
+    """What the library reads of a language model's configuration."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def logit_cap(self) -> float | None:
+        """Final soft-capping, `cap * tanh(logits / cap)`, wherever hidden @ unembed is."""
+
+
+class LanguageModel(NamedTuple):
+    """A language model as pure functions over a parameter tree.
+
+    The policy and the reference are one set of functions and two parameter trees.
+    Rows are right-padded; `segments` is 0 on padding and 1, 2, ... on the (packed)
+    sequences of a row; `positions` restart at 0 in each segment.
+
+    Attributes:
+      config: vocab_size, context, logit_cap and what else the model needs.
+      init: (key, mesh=None) -> params, born sharded on the mesh.
+      specs: params-shaped tree of `PartitionSpec`, see `sharding.place`.
+      hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
+        normalisation applied. For training and scoring.
+      unembed: (params) -> [D V], so that log-probs can be computed in chunks.
+      init_cache: (batch, length) -> cache with `length` slots a row, all empty.
+      extend: (params, tokens [B T], cache) -> ([B T D], cache). Writes T tokens after
+        each row's `cache.length`, and adds T to it. Prefill of ragged rows: extend with
+        the right-padded prompts, then `cache._replace(length=lengths)`; what lies
+        beyond a row's length is never attended to and gets overwritten.
+      prepare: (params) -> params for `extend`: cast and cut per layer once, before a
+        decode loop, rather than at each step. `extend` and `unembed` take either.
+    """
+
+    config: LanguageModelConfig
+    init: Callable[..., Params]
+    specs: Any
+    hidden: Callable[[Params, Array, Array, Array], Array]
+    unembed: Callable[[Params], Array]
+    init_cache: Callable[[int, int], Cache]
+    extend: Callable[[Params, Array, Cache], tuple[Array, Cache]]
+    prepare: Callable[[Params], Params] = lambda params: params
+
+
+class ScalarModel(NamedTuple):
+    """A reward or value model: the trunk of a language model with a scalar head.
+
+    Attributes:
+      config: as of the language model.
+      init: (key, mesh=None) -> params.
+      specs: params-shaped tree of `PartitionSpec`.
+      scores: (params, tokens [B T], positions [B T], segments [B T]) -> [B T] float32.
+        A reward is the score at a response's last token; a value, that at every token.
+      from_trunk: (key, language model params) -> params: the trunk with a new head.
+    """
+
+    config: LanguageModelConfig
+    init: Callable[..., Params]
+    specs: Any
+    scores: Callable[[Params, Array, Array, Array], Array]
+    from_trunk: Callable[[Key, Params], Params]
