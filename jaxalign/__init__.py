@@ -1,8 +1,8 @@
 """jaxalign: language models aligned to human preference, in JAX.
 
-Text -> batch -> logits -> log-probs -> terms -> gradient -> state -> numbers. Importing
-this loads JAX and the pure code; `jaxalign.data`, `.models` and `.training` are imported
-by name where they are needed.
+Text -> batch -> logits -> log-probs -> terms -> gradient -> state -> numbers.
+Importing this loads JAX and the pure code; `jaxalign.data`, `.models` and `.training`
+are imported by name where they are needed.
 """
 
 from jaxalign import batches, estimators, losses, masks, sharding, types

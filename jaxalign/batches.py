@@ -1,8 +1,9 @@
 """Batches: frozen arrays that travel from the data to the objectives.
 
-Rows are right-padded. Everything per token is aligned with `tokens`: entry t of a mask,
-log-prob, value, reward or advantage is about the token at t, given the tokens before it.
-So entry 0 is about the first token, which nothing predicts: its mask is False.
+Rows are right-padded. Everything per token is aligned with `tokens`: entry t of a
+mask, log-prob, value, reward or advantage is about the token at t, given the tokens
+before it. So entry 0 is about the first token, which nothing predicts: its mask is
+False.
 """
 
 import dataclasses

@@ -33,7 +33,8 @@ def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
     """A mesh over all devices; by default all of them on the `data` axis.
 
     Args:
-      shape: devices on each axis, such as `{"data": 2, "fsdp": 4}`; a missing axis has 1.
+      shape: devices on each axis, such as `{"data": 2, "fsdp": 4}`; a missing
+        axis has 1.
 
     Raises:
       ValueError: an unknown axis, or a product that is not the number of devices.
@@ -42,7 +43,7 @@ def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
     shape = {"data": len(devices)} if shape is None else shape
     unknown = set(shape) - set(MESH_AXES)
     if unknown:
-        raise ValueError(f"unknown mesh axes {sorted(unknown)}; the axes are {MESH_AXES}")
+        raise ValueError(f"unknown mesh axes {sorted(unknown)}; known: {MESH_AXES}")
     sizes = tuple(shape.get(axis, 1) for axis in MESH_AXES)
     if math.prod(sizes) > len(devices) or min(sizes) < 1:
         raise ValueError(
@@ -103,7 +104,8 @@ def place_batch(tree: Any, mesh: Mesh) -> Any:
         raise ValueError(f"batch of {rows} rows is not divisible by {parts} devices")
     rows_split = NamedSharding(mesh, spec("batch"))
     return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(rows_split, np.asarray(x)), tree
+        lambda x: jax.make_array_from_process_local_data(rows_split, np.asarray(x)),
+        tree,
     )
 
 

@@ -59,7 +59,7 @@ class LanguageModelConfig(Protocol):
 
     @property
     def logit_cap(self) -> float | None:
-        """Final soft-capping, `cap * tanh(logits / cap)`, wherever hidden @ unembed is."""
+        """Soft-capping, `cap * tanh(logits / cap)`, wherever hidden @ unembed is."""
 
 
 class LanguageModel(NamedTuple):
