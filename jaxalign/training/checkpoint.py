@@ -1,0 +1,278 @@
+"""Checkpoints: one orbax manager a run, one item a role, and exact resume.
+
+A checkpoint holds the trained roles (`policy`, `value`, ...), `optimizer` (its
+moments, the step, the key), `data` (the iterator's state and whatever else is JSON) and
+`config`. Roles that never change are written once, beside them.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from jaxalign.training.state import TrainState
+from jaxalign.types import Params
+
+Folder = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A checkpoint, read: the state, the roles in it, and the data item."""
+
+    state: TrainState
+    roles: dict[str, Params]
+    data: Any
+
+
+def open(
+    folder: Folder, *, keep: int = 2, background: bool = True
+) -> ocp.CheckpointManager:
+    """The manager of a run's checkpoints, made if the folder is not there.
+
+    A checkpoint that a killed run left unfinished is put aside as `<step>.incomplete`.
+
+    Args:
+      keep: how many of the latest checkpoints stay.
+      background: write while training goes on; see `finish`.
+
+    Raises:
+      OSError: nothing can be written in the folder.
+    """
+    path = Path(folder).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
+    put_aside(path)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, enable_async_checkpointing=background
+    )
+    return ocp.CheckpointManager(path, options=options)
+
+
+def put_aside(folder: Path) -> None:
+    """Renames step folders without orbax's metadata, which it would take for whole."""
+    if jax.process_index() == 0:
+        for step in [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]:
+            if not (step / "_CHECKPOINT_METADATA").is_file():
+                others = len(list(folder.glob(f"{step.name}.incomplete*")))
+                step.rename(f"{step}.incomplete{others or ''}")
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("jaxalign put_aside")
+
+
+def params_of(roles: Mapping[str, Params]) -> Params:
+    """The parameters of the state: the only role's, or a dict by role."""
+    return next(iter(roles.values())) if len(roles) == 1 else dict(roles)
+
+
+def check_roles(state: TrainState, roles: Mapping[str, Params]) -> None:
+    """Refuses roles which the state's parameters could not be put together from."""
+    reserved = {"optimizer", "data", "config"} & set(roles)
+    whole: Any = jax.tree.structure(params_of(roles))
+    same = whole == jax.tree.structure(state.params)
+    if reserved or not roles or not same:
+        raise ValueError(
+            f"roles {sorted(roles)} must be state.params under one name, or its "
+            f"entries under theirs"
+        )
+
+
+def optimizer_item(state: TrainState) -> dict[str, Any]:
+    """What the optimizer item holds; typed keys are saved as their data."""
+    key = jax.random.key_data(state.key)
+    return {"opt_state": state.opt_state, "step": state.step, "key": key}
+
+
+def save(
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    roles: Mapping[str, Params],
+    *,
+    data: Any = None,
+    config: Mapping[str, Any] | None = None,
+) -> bool:
+    """Saves a checkpoint named after `state.step`; False if that one is there already.
+
+    The state may be donated to the next step as soon as this returns.
+
+    Args:
+      roles: the trained parameters: `{"policy": state.params}`, or, where the state's
+        parameters are a dict by role, that dict. Frozen roles: see `save_frozen`.
+      data: JSON-able: the iterator's state, the KL controller's, ...
+      config: JSON-able; what a resumed run must have in common with this one.
+
+    Raises:
+      OSError: this checkpoint, or the one before it, could not be written.
+    """
+    check_roles(state, roles)
+    step = int(state.step)
+    if step in manager.all_steps():
+        return False
+    items = {name: ocp.args.StandardSave(params) for name, params in roles.items()}
+    items["optimizer"] = ocp.args.StandardSave(optimizer_item(state))
+    items["data"] = ocp.args.JsonSave({"data": data})
+    items["config"] = ocp.args.JsonSave(dict(config or {}))
+    try:
+        return bool(manager.save(step, args=ocp.args.Composite(**items), force=True))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unwritten(manager, error) from error
+
+
+def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
+    """Waits until everything is written.
+
+    Raises:
+      OSError: it could not be.
+    """
+    try:
+        manager.wait_until_finished()
+        manager.check_for_errors()
+        if close:
+            manager.close()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unwritten(manager, error) from error
+
+
+def unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
+    """One sentence out of what the writing stack says."""
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    steps = sorted(manager.all_steps())
+    kept = (
+        f"the last whole one is of step {steps[-1]}" if steps else "there is no other"
+    )
+    return OSError(
+        f"a checkpoint in {manager.directory} was not written ({first}); {kept}"
+    )
+
+
+def restore(
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    roles: Mapping[str, Params],
+    *,
+    config: Mapping[str, Any] | None = None,
+) -> Restored:
+    """Reads the latest checkpoint, onto the devices where the templates lie.
+
+    Args:
+      state: a template, such as a new state; its mesh may differ from the saved one's.
+      roles: as in `save`, of the template.
+      config: this run's; None compares nothing.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError: it is of another config (the fields that differ are named), or cannot
+        be read as the templates say.
+    """
+    check_roles(state, roles)
+    step = manager.latest_step()
+    if step is None:
+        raise FileNotFoundError(f"no checkpoint to resume from in {manager.directory}")
+    if config is not None:
+        compare(manager, step, config)
+    items = {name: standard(params) for name, params in roles.items()}
+    items["optimizer"] = standard(optimizer_item(state))
+    items["data"] = ocp.args.JsonRestore()
+    try:
+        read = manager.restore(step, args=ocp.args.Composite(**items))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"checkpoint {step} in {manager.directory} cannot be read ({first}); move "
+            f"it away to resume from an earlier one"
+        ) from error
+    found = {name: read[name] for name in roles}
+    key = jax.random.wrap_key_data(
+        read["optimizer"]["key"], impl=jax.random.key_impl(state.key)
+    )
+    whole = TrainState(
+        step=read["optimizer"]["step"],
+        params=params_of(found),
+        opt_state=read["optimizer"]["opt_state"],
+        key=key,
+    )
+    return Restored(whole, found, read["data"]["data"])
+
+
+def compare(
+    manager: ocp.CheckpointManager, step: int, config: Mapping[str, Any]
+) -> None:
+    """Refuses a checkpoint of another config.
+
+    Raises:
+      ValueError: with the fields that differ.
+    """
+    args = ocp.args.Composite(config=ocp.args.JsonRestore())
+    saved = dict(manager.restore(step, args=args)["config"])
+    absent = "(absent)"
+    pairs = {
+        n: (saved.get(n, absent), config.get(n, absent)) for n in {*saved, *config}
+    }
+    plain = lambda x: list(x) if isinstance(x, tuple) else x
+    differing = {n: p for n, p in sorted(pairs.items()) if p[0] != plain(p[1])}
+    if differing:
+        listed = ", ".join(
+            f"{n}: {a!r} then, {b!r} now" for n, (a, b) in differing.items()
+        )
+        raise ValueError(
+            f"the checkpoint of step {step} in {manager.directory} is of another "
+            f"config ({listed}); resume with the same one or choose another folder"
+        )
+
+
+def template(tree: Any) -> Any:
+    """Shapes, types and places of a tree of arrays."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=getattr(x, "sharding", None)
+        ),
+        tree,
+    )
+
+
+def standard(tree: Any) -> ocp.args.StandardRestore:
+    """How to read one item: as the template lies."""
+    return ocp.args.StandardRestore(template(tree))
+
+
+def frozen_path(folder: Folder, role: str) -> Path:
+    """Where a role that never changes is kept."""
+    return Path(folder).absolute() / "frozen" / role
+
+
+def save_frozen(folder: Folder, role: str, params: Params) -> bool:
+    """Writes a role that never changes, once; False if it is there already."""
+    path = frozen_path(folder, role)
+    if path.is_dir():
+        return False
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, params)
+    except (OSError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise OSError(f"the {role} could not be written to {path}: {first}") from error
+    return True
+
+
+def load_frozen(folder: Folder, role: str, like: Params) -> Params:
+    """Reads a frozen role, onto the devices where `like` lies.
+
+    Raises:
+      FileNotFoundError: it was never written.
+    """
+    path = frozen_path(folder, role)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no frozen {role} in {path.parent}")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path, template(like))

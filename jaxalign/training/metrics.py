@@ -1,0 +1,124 @@
+"""The log of a run: one JSON line a step, and the same numbers for TensorBoard."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | bool]:
+    """Nested metrics as one level of Python numbers, names joined by `/`.
+
+    >>> flatten({"loss": np.float32(0.5), "eval": {"accuracy": 1}})
+    {'loss': 0.5, 'eval/accuracy': 1}
+    """
+    flat: dict[str, float | int | bool] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}/")
+        else:
+            flat[prefix + name] = np.asarray(value).item()
+    return flat
+
+
+def check_finite(metrics: Mapping[str, Any], step: int, rows: Any = None) -> None:
+    """Stops a run whose loss or gradient is not finite.
+
+    The step that made these metrics has kept the state before it, so that the run can
+    save that and end.
+
+    Args:
+      step: the step that made the metrics, as the log counts.
+      rows: which rows its batch had, if known.
+
+    Raises:
+      FloatingPointError: naming the step and what is not finite.
+    """
+    flat = flatten(metrics)
+    if flat.get("finite", True) and math.isfinite(flat.get("loss", 0.0)):
+        return
+    bad = [f"{n} = {flat[n]}" for n in ("loss", "grad_norm") if n in flat]
+    where = "" if rows is None else f" on rows {np.asarray(rows).tolist()}"
+    raise FloatingPointError(
+        f"step {step}{where}: {', '.join(bad)} is not finite; the update was not made "
+        f"and the parameters are those of step {step - 1}"
+    )
+
+
+class Writer:
+    """Writes `metrics.jsonl` and TensorBoard events into a run's folder.
+
+    A number that is NaN or infinite becomes null in the lines and is left out of the
+    events. Use as a context manager, or call `close`.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], resume_step: int | None = None
+    ) -> None:
+        """Opens the log.
+
+        Args:
+          resume_step: lines after this step, or cut off in the middle, are dropped, so
+            that a resumed run's log is that of an uninterrupted one. None begins anew.
+
+        Raises:
+          OSError: the folder cannot be written.
+        """
+        path = Path(folder) / "metrics.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [] if resume_step is None else lines_until(path, resume_step)
+            beside = path.with_suffix(".part")
+            beside.write_text("".join(kept))
+            beside.replace(path)
+            self._lines = path.open("a", buffering=1)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(f"cannot write metrics in {folder}: {reason}") from error
+        purge = None if resume_step is None else resume_step + 1
+        self._events = SummaryWriter(str(folder), purge_step=purge)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes the metrics of a step; nested ones are flattened."""
+        flat = flatten(metrics)
+        finite = {n: x for n, x in flat.items() if math.isfinite(x)}
+        line = {"step": int(step)} | {n: finite.get(n) for n in flat}
+        self._lines.write(json.dumps(line) + "\n")
+        for name, value in finite.items():
+            self._events.add_scalar(name, value, int(step))
+
+    def close(self) -> None:
+        """Writes out what is buffered."""
+        self._lines.close()
+        self._events.close()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def lines_until(path: Path, step: int) -> list[str]:
+    """The whole lines of a log up to a step."""
+    if not path.is_file():
+        return []
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return kept
+
+
+def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a run's log, in order."""
+    text = (Path(folder) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]

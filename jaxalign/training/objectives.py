@@ -1,0 +1,115 @@
+"""Objectives: `(params, batch) -> (sum, (weight, metrics))` of a model and a loss.
+
+Sums and weights add up over micro-batches and devices; the step divides once. Here are
+those of supervised finetuning and of reward models; those of preferences and of PPO
+have their own modules and are listed here too.
+"""
+
+import jax.numpy as jnp
+
+from jaxalign import losses
+from jaxalign.batches import PreferenceBatch, RankingBatch, TokenBatch
+from jaxalign.masks import masked_sum
+from jaxalign.training import scoring
+from jaxalign.training.policy_objectives import explained_variance, ppo
+from jaxalign.training.preference_objectives import (
+    PAIRWISE,
+    PairLogps,
+    PairsWithReference,
+    UnpairedWithReference,
+    kto,
+    needs_reference,
+    pairwise,
+    preference,
+)
+from jaxalign.training.step import Objective, Total
+from jaxalign.types import LanguageModel, Params, ScalarModel
+
+__all__ = [
+    "PAIRWISE",
+    "PairLogps",
+    "PairsWithReference",
+    "UnpairedWithReference",
+    "explained_variance",
+    "kto",
+    "needs_reference",
+    "pairwise",
+    "ppo",
+    "preference",
+    "ranking",
+    "reward",
+    "sft",
+]
+
+
+def sft(model: LanguageModel, *, chunk: int | None = None) -> Objective:
+    """Supervised finetuning: the NLL of answer tokens, a mean over tokens.
+
+    loss = -sum over answer tokens of logp / number of answer tokens
+
+    Takes a `TokenBatch`. Metric: answer_length.
+    """
+
+    def objective(params: Params, batch: TokenBatch) -> Total:
+        logp = scoring.token_logps(model, params, batch, chunk=chunk)
+        total = masked_sum(losses.nll(logp), batch.loss_mask)
+        tokens = jnp.sum(batch.loss_mask)
+        answers = jnp.sum(jnp.any(batch.loss_mask, axis=-1))
+        return total, (tokens, {"answer_length": (tokens, answers)})
+
+    return objective
+
+
+def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
+    """A reward model from pairs: Bradley-Terry on the scores at the last tokens.
+
+    loss = -log sigmoid(chosen - rejected - margin) + center * (chosen + rejected)^2
+
+    Takes a `PreferenceBatch`; both answers go through the model in one forward.
+    Metrics: accuracy (a tie is half right), margin, score/chosen, score/rejected.
+
+    Args:
+      center: pulls scores, which pairs fix up to a constant, to 0; 0.01 where wanted.
+
+    Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1; Touvron et al. 2023,
+    arXiv:2307.09288, eq. 2 (margin); Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
+    """
+
+    def objective(params: Params, batch: PreferenceBatch) -> Total:
+        both = scoring.interleave(batch.chosen, batch.rejected)
+        scores = scoring.last_scores(model, params, both).reshape(-1, 2)
+        chosen, rejected = scores[:, 0], scores[:, 1]
+        terms = losses.bradley_terry(chosen, rejected, margin=batch.margin)
+        terms = terms + center * jnp.square(chosen + rejected)
+        weight = jnp.sum(batch.valid)
+        right = (chosen > rejected) + 0.5 * (chosen == rejected)
+        metrics = {
+            "accuracy": right,
+            "margin": chosen - rejected,
+            "score/chosen": chosen,
+            "score/rejected": rejected,
+        }
+        sums = {n: (masked_sum(x, batch.valid), weight) for n, x in metrics.items()}
+        return masked_sum(terms, batch.valid), (weight, sums)
+
+    return objective
+
+
+def ranking(model: ScalarModel) -> Objective:
+    """A reward model from rankings: Plackett-Luce on the scores at the last tokens.
+
+    Takes a `RankingBatch`; a prompt with fewer than two answers does not count. Metric:
+    accuracy, the share of prompts whose best answer has the highest score.
+    """
+
+    def objective(params: Params, batch: RankingBatch) -> Total:
+        scores = scoring.last_scores(model, params, batch.answers)
+        scores = scores.reshape(batch.mask.shape)
+        counts = jnp.sum(batch.mask, axis=-1) >= 2
+        weight = jnp.sum(counts)
+        others = jnp.where(batch.mask, scores, -jnp.inf)[:, 1:].max(axis=-1)
+        right = (scores[:, 0] > others) + 0.5 * (scores[:, 0] == others)
+        total = masked_sum(losses.plackett_luce(scores, batch.mask), counts)
+        return total, (weight, {"accuracy": (masked_sum(right, counts), weight)})
+
+    return objective

@@ -1,0 +1,288 @@
+"""Objectives on preferences: any pairwise loss by name or by function, and KTO."""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxalign import losses
+from jaxalign.batches import PreferenceBatch, TokenBatch, UnpairedBatch
+from jaxalign.masks import masked_sum
+from jaxalign.training import scoring
+from jaxalign.training.step import Objective, Total, TwoPass
+from jaxalign.types import Array, Float, LanguageModel, Params
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PairsWithReference:
+    """Pairs with what the reference says of them, summed over answer tokens."""
+
+    pairs: PreferenceBatch
+    ref_chosen: Float[Array, "B"]
+    ref_rejected: Float[Array, "B"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UnpairedWithReference:
+    """Unpaired answers with what the reference says of them, summed over tokens."""
+
+    unpaired: UnpairedBatch
+    ref_logp: Float[Array, "B"]
+    ref_mismatched: Float[Array, "B"]
+
+
+class PairLogps(NamedTuple):
+    """What pairwise losses are made of, a number a pair.
+
+    The plain names are sums over answer tokens, `_mean` is per answer token. All of the
+    reference's are None where the batch carries no reference (a `PreferenceBatch`).
+
+    Attributes:
+      chosen_nll: negative log-likelihood of the chosen answer, per token.
+      margin: how much better the chosen answer is, as the data says.
+    """
+
+    chosen: Any
+    rejected: Any
+    ref_chosen: Any
+    ref_rejected: Any
+    chosen_mean: Any
+    rejected_mean: Any
+    ref_chosen_mean: Any
+    ref_rejected_mean: Any
+    chosen_nll: Any
+    margin: Any
+
+
+PairLoss = Callable[[PairLogps], Array]
+
+
+def dpo(p: PairLogps, *, beta: float, label_smoothing: float = 0.0) -> Array:
+    """Direct preference optimisation; Rafailov et al. 2023, arXiv:2305.18290."""
+    knobs = {"beta": beta, "label_smoothing": label_smoothing}
+    return losses.dpo(p.chosen, p.rejected, p.ref_chosen, p.ref_rejected, **knobs)
+
+
+def cdpo(p: PairLogps, *, beta: float, label_smoothing: float) -> Array:
+    """Conservative DPO: `label_smoothing` is the share of wrong labels."""
+    return dpo(p, beta=beta, label_smoothing=label_smoothing)
+
+
+def dpo_nll(
+    p: PairLogps, *, beta: float, alpha: float, label_smoothing: float = 0.0
+) -> Array:
+    """DPO + alpha * NLL per token of the chosen; Pang et al. 2024, arXiv:2404.19733."""
+    return dpo(p, beta=beta, label_smoothing=label_smoothing) + alpha * p.chosen_nll
+
+
+def ipo(p: PairLogps, *, tau: float, summed: bool = False) -> Array:
+    """IPO of per-token means, as its authors confirmed, or sums; arXiv:2310.12036."""
+    if summed:
+        return losses.ipo(p.chosen, p.rejected, p.ref_chosen, p.ref_rejected, tau=tau)
+    policy, ref = (
+        (p.chosen_mean, p.rejected_mean),
+        (p.ref_chosen_mean, p.ref_rejected_mean),
+    )
+    return losses.ipo(*policy, *ref, tau=tau)
+
+
+def simpo(p: PairLogps, *, beta: float, gamma: float) -> Array:
+    """SimPO, without a reference; Meng et al. 2024, arXiv:2405.14734."""
+    return losses.simpo(p.chosen_mean, p.rejected_mean, beta=beta, gamma=gamma)
+
+
+def orpo(p: PairLogps, *, lam: float) -> Array:
+    """NLL + the odds-ratio term, without a reference; Hong et al., arXiv:2403.07691."""
+    return p.chosen_nll + losses.orpo(p.chosen_mean, p.rejected_mean, lam=lam)
+
+
+PAIRWISE: dict[str, Callable[..., Array]] = {
+    "dpo": dpo,
+    "cdpo": cdpo,
+    "dpo_nll": dpo_nll,
+    "ipo": ipo,
+    "simpo": simpo,
+    "orpo": orpo,
+}
+REFERENCE_FREE = ("simpo", "orpo")
+
+
+def named(name: str) -> Callable[..., Array]:
+    """The pairwise loss of that name."""
+    if name not in PAIRWISE:
+        near = difflib.get_close_matches(name.lower(), PAIRWISE, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(
+            f"unknown loss {name!r}: {hint}there are {', '.join(PAIRWISE)}"
+        )
+    return PAIRWISE[name]
+
+
+def needs_reference(name: str) -> bool:
+    """Whether the pairwise loss of that name compares with a reference."""
+    return named(name) not in map(PAIRWISE.get, REFERENCE_FREE)
+
+
+def pairwise(name: str, **knobs: Any) -> PairLoss:
+    """The pairwise loss of that name, its knobs set.
+
+    Raises:
+      ValueError: an unknown name (with the near ones), or knobs that are missing or not
+        the loss's.
+    """
+    function = named(name)
+    known = dict(list(inspect.signature(function).parameters.items())[1:])
+    required = {n for n, p in known.items() if p.default is inspect.Parameter.empty}
+    if not required <= set(knobs) <= set(known):
+        takes = ", ".join(n if n in required else f"[{n}]" for n in known)
+        given = ", ".join(sorted(knobs)) or "none"
+        raise ValueError(f"the loss {name} takes the knobs {takes}; given: {given}")
+    loss = functools.partial(function, **knobs)
+    if not needs_reference(name):
+        return loss
+
+    def compared(pairs: PairLogps) -> Array:
+        if pairs.ref_chosen is None:
+            raise ValueError(
+                f"the loss {name} compares with a reference: its batches must be "
+                f"PairsWithReference, as reference.score_rows(...).attach makes them"
+            )
+        return loss(pairs)
+
+    return compared
+
+
+def preference(
+    model: LanguageModel, loss: PairLoss, *, chunk: int | None = None
+) -> Objective:
+    """Any pairwise loss on pairs, a mean over pairs.
+
+    Takes `PairsWithReference`, or a `PreferenceBatch` for losses without a reference;
+    both answers go through the model in one forward. Metrics: logp/chosen and /rejected
+    and, with a reference, rewards/chosen, rewards/rejected (log-ratios, free of beta),
+    margin and accuracy (a tie is half right) of those; without one, of the means.
+
+    Args:
+      loss: `PairLogps` -> one term a pair, such as `pairwise("dpo", beta=0.1)`.
+    """
+
+    def objective(params: Params, batch: PairsWithReference | PreferenceBatch) -> Total:
+        if isinstance(batch, PairsWithReference):
+            pairs, ref = batch.pairs, (batch.ref_chosen, batch.ref_rejected)
+        else:
+            pairs, ref = batch, None
+        logps = pair_logps(model, params, pairs, ref, chunk=chunk)
+        weight = jnp.sum(pairs.valid)
+        metrics = pair_metrics(logps)
+        sums = {n: (masked_sum(x, pairs.valid), weight) for n, x in metrics.items()}
+        return masked_sum(loss(logps), pairs.valid), (weight, sums)
+
+    return objective
+
+
+def pair_logps(
+    model: LanguageModel,
+    params: Params,
+    pairs: PreferenceBatch,
+    ref: tuple[Array, Array] | None,
+    *,
+    chunk: int | None = None,
+) -> PairLogps:
+    """The log-probs of pairs, both answers in one forward.
+
+    Args:
+      ref: the reference's sums for chosen and rejected.
+    """
+    both = scoring.interleave(pairs.chosen, pairs.rejected)
+    logp = scoring.token_logps(model, params, both, chunk=chunk)
+    sums, counts = scoring.row_sums(logp, both.loss_mask)
+    counts = jnp.maximum(counts, 1.0)
+    chosen, rejected = sums[0::2], sums[1::2]
+    chosen_mean, rejected_mean = (sums / counts)[0::2], (sums / counts)[1::2]
+    frozen: Any = jax.lax.stop_gradient(ref) if ref else (None, None)
+    ref_means = (frozen[0] / counts[0::2], frozen[1] / counts[1::2]) if ref else frozen
+    return PairLogps(
+        chosen=chosen,
+        rejected=rejected,
+        ref_chosen=frozen[0],
+        ref_rejected=frozen[1],
+        chosen_mean=chosen_mean,
+        rejected_mean=rejected_mean,
+        ref_chosen_mean=ref_means[0],
+        ref_rejected_mean=ref_means[1],
+        chosen_nll=-chosen_mean,
+        margin=pairs.margin,
+    )
+
+
+def pair_metrics(p: PairLogps) -> dict[str, Array]:
+    """What is watched of pairs, a number a pair."""
+    metrics = {"logp/chosen": p.chosen, "logp/rejected": p.rejected}
+    if p.ref_chosen is None:
+        margin = p.chosen_mean - p.rejected_mean
+    else:
+        metrics["rewards/chosen"] = p.chosen - p.ref_chosen
+        metrics["rewards/rejected"] = p.rejected - p.ref_rejected
+        margin = metrics["rewards/chosen"] - metrics["rewards/rejected"]
+    accuracy = (margin > 0) + 0.5 * (margin == 0)
+    return metrics | {"margin": margin, "accuracy": accuracy}
+
+
+def kto(
+    model: LanguageModel,
+    *,
+    beta: float,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+    chunk: int | None = None,
+) -> TwoPass:
+    """Kahneman-Tversky optimisation on single answers with a thumb up or down.
+
+    z0 = max(0, mean over the whole batch of logp - ref_logp of mismatched answers)
+
+    and the terms of `losses.kto`, a mean over answers. Takes `UnpairedWithReference`.
+    z0 is over all micro-batches and carries no gradient. Metrics: kl (z0),
+    rewards/desirable, rewards/undesirable (log-ratios).
+
+    Reference: Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1.
+    """
+
+    def sums(params: Params, batch: TokenBatch) -> Array:
+        logp = scoring.token_logps(model, params, batch, chunk=chunk)
+        return scoring.row_sums(logp, batch.loss_mask)[0]
+
+    def statistic(params: Params, batch: UnpairedWithReference) -> tuple[Array, Array]:
+        ratio = sums(params, batch.unpaired.mismatched) - batch.ref_mismatched
+        valid = batch.unpaired.valid
+        return masked_sum(ratio, valid), jnp.sum(valid)
+
+    def terms(params: Params, batch: UnpairedWithReference, mean: Array) -> Total:
+        up, valid = batch.unpaired.desirable, batch.unpaired.valid
+        logp = sums(params, batch.unpaired.answers)
+        kl = jax.lax.stop_gradient(jnp.maximum(mean, 0.0))
+        loss = losses.kto(
+            logp,
+            batch.ref_logp,
+            up,
+            kl,
+            beta=beta,
+            desirable_weight=desirable_weight,
+            undesirable_weight=undesirable_weight,
+        )
+        ratio, weight = logp - batch.ref_logp, jnp.sum(valid)
+        metrics: dict[str, tuple[Array, Array]] = {"kl": (kl * weight, weight)}
+        for name, which in {
+            "desirable": valid & up,
+            "undesirable": valid & ~up,
+        }.items():
+            metrics[f"rewards/{name}"] = (masked_sum(ratio, which), jnp.sum(which))
+        return masked_sum(loss, valid), (weight, metrics)
+
+    return TwoPass(statistic, terms)
