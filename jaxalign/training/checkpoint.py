@@ -181,6 +181,8 @@ def restore(
         raise FileNotFoundError(f"no checkpoint to resume from in {manager.directory}")
     if config is not None:
         compare(manager, step, config)
+    for name, params in roles.items():
+        compare_shapes(Path(manager.directory) / str(step) / name, params)
     items = {name: standard(params) for name, params in roles.items()}
     items["optimizer"] = standard(optimizer_item(state))
     items["data"] = ocp.args.JsonRestore()
@@ -229,6 +231,33 @@ def compare(
             f"the checkpoint of step {step} in {manager.directory} is of another "
             f"config ({listed}); resume with the same one or choose another folder"
         )
+
+
+def compare_shapes(item: Path, params: Params) -> None:
+    """Refuses an item whose arrays are not those of the template.
+
+    Raises:
+      ValueError: naming the first that differs. Orbax would say so too, at length.
+    """
+    if not item.is_dir():
+        raise ValueError(f"no role {item.name} in the checkpoint {item.parent}")
+    handler = ocp.StandardCheckpointHandler()
+    saved = shapes(handler.metadata(item))
+    handler.close()
+    wanted = shapes(params)
+    for name in sorted({*saved, *wanted}):
+        if saved.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{item} is of another model: {name} has shape "
+                f"{saved.get(name, '(absent)')} there and "
+                f"{wanted.get(name, '(absent)')} here"
+            )
+
+
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array, by its path."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): tuple(x.shape) for path, x in paths}
 
 
 def template(tree: Any) -> Any:

@@ -196,7 +196,8 @@ def compute(
 def load(path: Path) -> RowScores | None:
     """What was kept, or None if there is nothing or it is damaged."""
     try:
-        with np.load(path) as kept:
+        # numpy leaves a damaged file open where it opened it itself.
+        with path.open("rb") as file, np.load(file) as kept:
             return RowScores(kept["row"], kept["sums"], kept["counts"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

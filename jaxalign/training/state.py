@@ -30,7 +30,11 @@ class TrainState:
 
 
 def create(
-    params: Params, optimizer: optax.GradientTransformation, key: Key
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    *,
+    copy: bool = True,
 ) -> TrainState:
     """The state before the first step.
 
@@ -39,7 +43,12 @@ def create(
 
     Args:
       key: a typed key, of `jax.random.key`.
+      copy: the step donates the state, so it owns its arrays; without a copy the first
+        step deletes `params`, which then must not be the reference too.
     """
+    if copy:
+        params = jax.tree.map(jnp.copy, params)
+    key = jnp.copy(key)
     # Eager zeros_like keeps its argument's sharding; under jit it would lose it.
     opt_state = optimizer.init(params)
     state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, key)

@@ -1,0 +1,274 @@
+"""Objectives against numpy in float64, and the identities of the papers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxalign import batches
+from jaxalign.training import objectives, scoring
+from jaxalign.training.objectives import PairsWithReference, UnpairedWithReference
+
+KEY = jax.random.key(0)
+sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+
+def means(result):
+    total, (weight, metrics) = result
+    named = {n: float(s) / float(w) for n, (s, w) in metrics.items()}
+    return float(total) / float(weight), named
+
+
+def sums(logp, mask):
+    return (logp * mask).sum(-1)
+
+
+def test_sft_is_the_mean_nll_of_answer_tokens(bigram, rows, bigram_logps):
+    params, batch = bigram.init(KEY), rows(6)
+    loss, metrics = means(objectives.sft(bigram)(params, batch))
+    logp = bigram_logps(params, batch.tokens)
+    np.testing.assert_allclose(loss, -logp[batch.loss_mask].mean(), rtol=1e-5)
+    assert metrics["answer_length"] == batch.loss_mask.sum() / 6
+
+
+def test_sft_ignores_padding_and_prompts(bigram, rows):
+    params, batch = bigram.init(KEY), rows(6)
+    other = dataclasses.replace(
+        batch, tokens=np.where(batch.segments > 0, batch.tokens, 7)
+    )
+    sft = jax.value_and_grad(objectives.sft(bigram), has_aux=True)
+    (a, _), grads = sft(params, batch)
+    (b, _), other_grads = sft(params, other)
+    assert a == b
+    jax.tree.map(np.testing.assert_array_equal, grads, other_grads)
+
+
+def test_reward_reads_the_last_real_token(scalar, pairs):
+    params, batch = scalar.init(KEY), pairs(5)
+    head = np.asarray(params["head"], np.float64)
+
+    def last(side):
+        at = side.lengths - 1
+        return head[side.tokens[np.arange(5), at]] + 0.01 * at
+
+    chosen, rejected = last(batch.chosen), last(batch.rejected)
+    terms = -np.log(sigmoid(chosen - rejected - batch.margin))
+    terms += 0.5 * (chosen + rejected) ** 2
+    loss, metrics = means(objectives.reward(scalar, center=0.5)(params, batch))
+    # the last pair is not valid
+    np.testing.assert_allclose(loss, terms[:4].mean(), rtol=1e-5)
+    assert metrics["accuracy"] == (chosen > rejected)[:4].mean()
+    np.testing.assert_allclose(metrics["score/chosen"], chosen[:4].mean(), rtol=1e-5)
+
+
+def test_a_tie_is_half_right(scalar, pairs):
+    batch = pairs(5)
+    tied = dataclasses.replace(batch, rejected=batch.chosen, margin=np.zeros(5, "f4"))
+    loss, metrics = means(objectives.reward(scalar)(scalar.init(KEY), tied))
+    np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+    assert metrics["accuracy"] == 0.5
+
+
+def test_ranking_of_two_is_bradley_terry(scalar, pairs):
+    # Plackett-Luce with K = 2 is -log softmax([a, b])[0] = -log sigmoid(a - b).
+    params, batch = scalar.init(KEY), pairs(5)
+    full = dataclasses.replace(
+        batch, valid=np.ones(5, bool), margin=np.zeros(5, np.float32)
+    )
+    ranked = batches.RankingBatch(
+        scoring.interleave(batch.chosen, batch.rejected),
+        np.ones((5, 2), bool),
+        batch.row,
+    )
+    want, _ = means(objectives.reward(scalar)(params, full))
+    got, _ = means(objectives.ranking(scalar)(params, ranked))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_prompts_with_one_answer_do_not_count(scalar, rows):
+    mask = np.array([[True, True, False], [True, False, False]])
+    batch = batches.RankingBatch(rows(6), mask, np.arange(2))
+    _, (weight, _) = objectives.ranking(scalar)(scalar.init(KEY), batch)
+    assert weight == 1
+
+
+def own_reference(bigram, params, batch):
+    side = lambda x: scoring.row_sums(
+        scoring.token_logps(bigram, params, x), x.loss_mask
+    )[0]
+    return PairsWithReference(batch, side(batch.chosen), side(batch.rejected))
+
+
+@pytest.mark.parametrize(
+    "name, knobs, at_reference",
+    [
+        ("dpo", {"beta": 0.3}, np.log(2)),
+        ("cdpo", {"beta": 0.3, "label_smoothing": 0.1}, np.log(2)),
+        # (0 - 1 / (2 tau))^2
+        ("ipo", {"tau": 0.25}, 4.0),
+        ("ipo", {"tau": 0.25, "summed": True}, 4.0),
+    ],
+)
+def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
+    params = bigram.init(KEY)
+    batch = own_reference(bigram, params, pairs(5))
+    objective = objectives.preference(bigram, objectives.pairwise(name, **knobs))
+    loss, metrics = means(objective(params, batch))
+    # log-probs of up to 50 nats in float32, twice, in two batch layouts
+    np.testing.assert_allclose(loss, at_reference, rtol=1e-5)
+    assert abs(metrics["rewards/chosen"]) < 1e-5 and abs(metrics["margin"]) < 1e-5
+
+
+@pytest.fixture
+def measured(bigram, pairs, bigram_logps):
+    """Random pairs, their reference's sums, and all in numpy: (batch, dict)."""
+    batch, rng = pairs(5), np.random.default_rng(9)
+    referenced = PairsWithReference(
+        batch, *rng.uniform(-9, -1, (2, 5)).astype(np.float32)
+    )
+    params = bigram.init(KEY)
+    c = sums(bigram_logps(params, batch.chosen.tokens), batch.chosen.loss_mask)
+    r = sums(bigram_logps(params, batch.rejected.tokens), batch.rejected.loss_mask)
+    n_c, n_r = batch.chosen.loss_mask.sum(-1), batch.rejected.loss_mask.sum(-1)
+    rc, rr = referenced.ref_chosen, referenced.ref_rejected
+    return params, referenced, (c, r, rc, rr, n_c, n_r)
+
+
+def odds(mean):
+    return mean - np.log1p(-np.exp(mean))
+
+
+# The formulas of specs/trl_formulas.md and alignment.md 7, written once more.
+FORMULAS = {
+    "dpo": (
+        {"beta": 0.3},
+        lambda c, r, rc, rr, nc, nr: -np.log(sigmoid(0.3 * (c - rc - r + rr))),
+    ),
+    "cdpo": (
+        {"beta": 0.3, "label_smoothing": 0.1},
+        lambda c, r, rc, rr, nc, nr: (
+            -0.9 * np.log(sigmoid(0.3 * (c - rc - r + rr)))
+            - 0.1 * np.log(sigmoid(-0.3 * (c - rc - r + rr)))
+        ),
+    ),
+    "dpo_nll": (
+        {"beta": 0.3, "alpha": 0.7},
+        lambda c, r, rc, rr, nc, nr: (
+            -np.log(sigmoid(0.3 * (c - rc - r + rr))) - 0.7 * c / nc
+        ),
+    ),
+    "ipo": (
+        {"tau": 0.25},
+        lambda c, r, rc, rr, nc, nr: ((c - rc) / nc - (r - rr) / nr - 2) ** 2,
+    ),
+    "simpo": (
+        {"beta": 2.0, "gamma": 0.5},
+        lambda c, r, rc, rr, nc, nr: -np.log(sigmoid(2 * (c / nc - r / nr) - 0.5)),
+    ),
+    "orpo": (
+        {"lam": 0.2},
+        lambda c, r, rc, rr, nc, nr: (
+            -c / nc - 0.2 * np.log(sigmoid(odds(c / nc) - odds(r / nr)))
+        ),
+    ),
+}
+
+
+def test_every_pairwise_loss_has_its_formula_here():
+    assert set(FORMULAS) == set(objectives.PAIRWISE)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_pairwise_losses_by_formula(bigram, measured, name):
+    params, batch, numbers = measured
+    knobs, formula = FORMULAS[name]
+    loss = objectives.pairwise(name, **knobs)
+    got, metrics = means(objectives.preference(bigram, loss)(params, batch))
+    # the last pair is not valid; float32 sums of a dozen log-probs
+    np.testing.assert_allclose(got, formula(*numbers)[:4].mean(), rtol=2e-5)
+    c, r, rc, rr = numbers[:4]
+    np.testing.assert_allclose(metrics["logp/chosen"], c[:4].mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["rewards/rejected"], (r - rr)[:4].mean(), 1e-5)
+    right = (c - rc > r - rr)[:4].mean()
+    np.testing.assert_allclose(metrics["accuracy"], right)
+
+
+def test_knobs_have_an_effect_and_ipo_can_be_summed(bigram, measured):
+    params, batch, (c, r, rc, rr, _, _) = measured
+    loss = objectives.pairwise("ipo", tau=0.25, summed=True)
+    got, _ = means(objectives.preference(bigram, loss)(params, batch))
+    want = ((c - rc - r + rr - 2) ** 2)[:4].mean()
+    np.testing.assert_allclose(got, want, rtol=2e-5)
+
+
+def test_unknown_losses_and_knobs_are_refused_with_the_near_ones():
+    with pytest.raises(ValueError, match="unknown loss 'dpoo': did you mean .*dpo"):
+        objectives.pairwise("dpoo", beta=0.1)
+    with pytest.raises(
+        ValueError, match="loss simpo takes the knobs beta, gamma; given"
+    ):
+        objectives.pairwise("simpo", beta=0.1, tau=1.0)
+    with pytest.raises(ValueError, match=r"beta, \[label_smoothing\]; given: none"):
+        objectives.pairwise("dpo")
+
+
+def test_losses_without_reference_take_plain_pairs_and_others_refuse(bigram, pairs):
+    params, batch = bigram.init(KEY), pairs(5)
+    simpo = objectives.pairwise("simpo", beta=2.0, gamma=0.5)
+    _, metrics = means(objectives.preference(bigram, simpo)(params, batch))
+    assert "margin" in metrics and "rewards/chosen" not in metrics
+    dpo = objectives.pairwise("dpo", beta=0.1)
+    with pytest.raises(ValueError, match="the loss dpo compares with a reference"):
+        objectives.preference(bigram, dpo)(params, batch)
+    assert objectives.needs_reference("dpo") and not objectives.needs_reference("orpo")
+
+
+def test_any_function_of_pair_logps_is_a_loss(bigram, measured):
+    params, batch, (c, r, rc, rr, _, _) = measured
+    hinge = lambda p: jnp.maximum(1 - (p.chosen - p.ref_chosen), p.margin)
+    loss, _ = means(objectives.preference(bigram, hinge)(params, batch))
+    want = np.maximum(1 - (c - rc), batch.pairs.margin)[:4].mean()
+    np.testing.assert_allclose(loss, want, rtol=2e-5)
+
+
+def kto_batch(unpaired, bigram, params, shift=0.0):
+    batch = unpaired(6)
+    side = lambda x: scoring.row_sums(
+        scoring.token_logps(bigram, params, x), x.loss_mask
+    )[0]
+    return UnpairedWithReference(
+        batch, side(batch.answers), side(batch.mismatched) + shift
+    )
+
+
+def test_kto_by_hand(bigram, unpaired):
+    params = bigram.init(KEY)
+    # At the reference z0 = 0 and every term is 1 - sigmoid(0) = 1/2.
+    batch = kto_batch(unpaired, bigram, params)
+    kto = objectives.kto(bigram, beta=0.5)
+    np.testing.assert_allclose(means(kto(params, batch))[0], 0.5, rtol=1e-5)
+    # Mismatched answers 2 nats above the reference: z0 = 2; desirable terms are
+    # 1 - sigmoid(0.5 * (0 - 2)) = sigmoid(1), undesirable ones 1 - sigmoid(1).
+    batch = kto_batch(unpaired, bigram, params, shift=-2.0)
+    loss, metrics = means(kto(params, batch))
+    up = batch.unpaired.desirable.mean()
+    want = up * sigmoid(1.0) + (1 - up) * (1 - sigmoid(1.0))
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+    np.testing.assert_allclose(metrics["kl"], 2.0, rtol=1e-5)
+    # 2 nats below: z0 = max(0, -2) = 0.
+    batch = kto_batch(unpaired, bigram, params, shift=2.0)
+    np.testing.assert_allclose(means(kto(params, batch))[0], 0.5, rtol=1e-5)
+
+
+def test_kto_with_one_class_is_finite_and_z0_has_no_gradient(bigram, unpaired):
+    params = bigram.init(KEY)
+    batch = kto_batch(unpaired, bigram, params, shift=-2.0)
+    one = dataclasses.replace(batch.unpaired, desirable=np.ones(6, bool))
+    batch = dataclasses.replace(batch, unpaired=one)
+    kto = objectives.kto(bigram, beta=0.5)
+    grads = jax.grad(lambda p: kto(p, batch)[0])(params)
+    fixed = jax.grad(lambda p: kto.terms(p, batch, jnp.asarray(2.0))[0])(params)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, fixed)
