@@ -1,0 +1,1 @@
+"""Batch -> logits: Flax modules inside, pure functions over parameter trees outside."""

@@ -1,0 +1,203 @@
+"""A decoder-only transformer, as a bundle of pure functions over a parameter tree.
+
+Layers are stacked and scanned for training, so that compile time does not grow with
+depth; for decoding they are unrolled, each with a cache of its own that is updated in
+place (a scanned cache would be copied at every step).
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxalign import sharding
+from jaxalign.models.config import ModelConfig
+from jaxalign.models.layers import Block, RMSNorm, rotation, weight
+from jaxalign.types import Array, Int, Key, LanguageModel, Params
+
+POLICIES = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Cache(NamedTuple):
+    """Keys and values of what each row has read, [B S K E] per layer."""
+
+    length: Int[Array, "B"]
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+
+
+class Transformer(nnx.Module):
+    """The modules of a language model, or of a trunk without its unembedding."""
+
+    def __init__(
+        self, config: ModelConfig, *, rngs: nnx.Rngs, unembed: bool = True
+    ) -> None:
+        shape, std = (config.vocab_size, config.width), config.width**-0.5
+        kind = config.param_dtype
+        self.embed = weight(rngs, shape, ("vocab", "width"), std, kind)
+
+        @nnx.split_rngs(splits=config.layers)
+        @nnx.vmap(in_axes=(0,), out_axes=0)
+        def stacked(rngs: nnx.Rngs) -> Block:
+            return Block(config, rngs=rngs)
+
+        self.blocks = stacked(rngs)
+        self.norm = RMSNorm(config)
+        if unembed and not config.tied:
+            self.unembed = weight(rngs, shape[::-1], ("width", "vocab"), std, kind)
+
+
+class Graph:
+    """The structure of a transformer, without its parameters."""
+
+    def __init__(self, config: ModelConfig, *, unembed: bool = True) -> None:
+        self.config = config
+        self.unembed = unembed
+        abstract = nnx.eval_shape(lambda: self.build(jax.random.key(0)))
+        self.graphdef, state = nnx.split(abstract, nnx.Param)
+        self.block = nnx.graphdef(abstract.blocks)
+        flat = {}
+        for path, leaf in nnx.to_flat_state(state):
+            layers = ("layers",) if path[0] == "blocks" else ()
+            flat[path] = sharding.spec(*layers, *leaf.get_metadata("axes"))
+        self.specs: Any = nnx.traversals.unflatten_mapping(flat)
+
+    def build(self, key: Key) -> Transformer:
+        """The modules with new parameters."""
+        return Transformer(self.config, rngs=nnx.Rngs(key), unembed=self.unembed)
+
+    def init(self, key: Key) -> Params:
+        """New parameters, as a nested dict."""
+        return nnx.to_pure_dict(nnx.state(self.build(key), nnx.Param))
+
+    def hidden(
+        self, params: Params, tokens: Array, positions: Array, segments: Array
+    ) -> Array:
+        """The final hidden states [B T D] of right-padded, possibly packed, rows."""
+        config = self.config
+        modules = nnx.merge(self.graphdef, params)
+        x = modules.embed[...].astype(jnp.dtype(config.dtype))[tokens]
+        x = sharding.constrain(x, "batch", None, None)
+        angles = rotation(positions, config)
+        attend = functools.partial(attend_row, segments=segments, config=config)
+
+        def layer(x: Array, block: Any) -> tuple[Array, None]:
+            return nnx.merge(self.block, block)(x, angles, attend), None
+
+        if config.remat != "none":
+            policy = POLICIES[config.remat]
+            layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
+        x, _ = jax.lax.scan(layer, x, params["blocks"], unroll=config.unroll)
+        return modules.norm(x)
+
+
+def attend_row(
+    query: Array, key: Array, value: Array, *, segments: Array, config: ModelConfig
+) -> Array:
+    """Attention within each row: to what came before, in the same segment."""
+    if config.attention == "cudnn":
+        lengths = jnp.sum(segments > 0, axis=-1).astype(jnp.int32)
+        return jax.nn.dot_product_attention(
+            query,
+            key,
+            value,
+            is_causal=True,
+            query_seq_lengths=lengths,
+            key_value_seq_lengths=lengths,
+            implementation="cudnn",
+        )
+    same = segments[:, :, None] == segments[:, None, :]
+    index = jnp.arange(segments.shape[1])
+    before = index[None, :, None] >= index[None, None, :]
+    mask = (same & before)[:, None]
+    return jax.nn.dot_product_attention(query, key, value, mask=mask)
+
+
+def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
+    """An empty cache of `length` slots a row."""
+    shape = (batch, length, config.kv_heads, config.head_dim)
+    empty = lambda: tuple(
+        jnp.zeros(shape, jnp.dtype(config.dtype)) for _ in range(config.layers)
+    )
+    return Cache(jnp.zeros(batch, jnp.int32), empty(), empty())
+
+
+def write(cache: Array, new: Array, start: Array) -> Array:
+    """Puts [B T K E] into [B S K E], each row from its own slot on."""
+    put = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (at, 0, 0))
+    return jax.vmap(put)(cache, new, start)
+
+
+def prepare(config: ModelConfig, params: Params) -> Params:
+    """Cast, and cut per layer: what a decode loop should not do at each step."""
+    kind = jnp.dtype(config.dtype)
+    cast = lambda x: x.astype(kind) if x.ndim > 1 else x
+    layers = tuple(
+        jax.tree.map(lambda x, i=i: x[i], params["blocks"])
+        for i in range(config.layers)
+    )
+    return jax.tree.map(cast, {**params, "blocks": layers})
+
+
+def extend(
+    graph: Graph, params: Params, tokens: Array, cache: Cache
+) -> tuple[Array, Cache]:
+    """Reads T more tokens of each row: their hidden states, and the longer cache."""
+    config = graph.config
+    if not isinstance(params["blocks"], tuple):
+        params = prepare(config, params)
+    positions = cache.length[:, None] + jnp.arange(tokens.shape[1])[None, :]
+    angles = rotation(positions, config)
+    slots = jnp.arange(cache.keys[0].shape[1])
+    mask = (slots[None, None, :] <= positions[:, :, None])[:, None]
+    x = params["embed"].astype(jnp.dtype(config.dtype))[tokens]
+    keys, values = list(cache.keys), list(cache.values)
+    for i, layer in enumerate(params["blocks"]):
+
+        def attend(query: Array, key: Array, value: Array, i: int = i) -> Array:
+            keys[i] = write(keys[i], key, cache.length)
+            values[i] = write(values[i], value, cache.length)
+            return jax.nn.dot_product_attention(query, keys[i], values[i], mask=mask)
+
+        x = nnx.merge(graph.block, layer)(x, angles, attend)
+    norm = RMSNorm(config)
+    norm.scale[...] = params["norm"]["scale"]
+    longer = Cache(cache.length + tokens.shape[1], tuple(keys), tuple(values))
+    return norm(x), longer
+
+
+def unembed(config: ModelConfig, params: Params) -> Array:
+    """The matrix [D V] from hidden states to logits, in the compute dtype."""
+    matrix = params["embed"].T if config.tied else params["unembed"]
+    return matrix.astype(jnp.dtype(config.dtype))
+
+
+def born_sharded(init: Any, specs: Any, key: Key, mesh: Any = None) -> Params:
+    """New parameters, each made where it belongs."""
+    if mesh is None:
+        return jax.jit(init)(key)
+    places = sharding.shardings(mesh, specs, jax.eval_shape(init, key))
+    return jax.jit(init, out_shardings=places)(key)
+
+
+@functools.lru_cache
+def language_model(config: ModelConfig) -> LanguageModel:
+    """The pure functions of a language model; equal configs share them, and so what was
+    compiled for them.
+    """
+    graph = Graph(config)
+    return LanguageModel(
+        config=config,
+        init=functools.partial(born_sharded, graph.init, graph.specs),
+        specs=graph.specs,
+        hidden=graph.hidden,
+        unembed=functools.partial(unembed, config),
+        init_cache=functools.partial(init_cache, config),
+        extend=functools.partial(extend, graph),
+        prepare=functools.partial(prepare, config),
+    )
