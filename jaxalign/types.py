@@ -72,7 +72,9 @@ class LanguageModel(NamedTuple):
     Attributes:
       config: vocab_size, context, logit_cap and what else the model needs.
       init: (key, mesh=None) -> params, born sharded on the mesh.
-      specs: params-shaped tree of `PartitionSpec`, see `sharding.place`.
+      specs: () -> params-shaped tree of `PartitionSpec`, see `sharding.place`. A
+        function, like all but the config, so that the bundle is hashable: a static
+        argument of `jax.jit`.
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
         normalisation applied. For training and scoring.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
@@ -87,7 +89,7 @@ class LanguageModel(NamedTuple):
 
     config: LanguageModelConfig
     init: Callable[..., Params]
-    specs: Any
+    specs: Callable[[], Any]
     hidden: Callable[[Params, Array, Array, Array], Array]
     unembed: Callable[[Params], Array]
     init_cache: Callable[[int, int], Cache]
@@ -101,7 +103,7 @@ class ScalarModel(NamedTuple):
     Attributes:
       config: as of the language model.
       init: (key, mesh=None) -> params.
-      specs: params-shaped tree of `PartitionSpec`.
+      specs: () -> params-shaped tree of `PartitionSpec`.
       scores: (params, tokens [B T], positions [B T], segments [B T]) -> [B T] float32.
         A reward is the score at a response's last token; a value, that at every token.
       from_trunk: (key, language model params) -> params: the trunk with a new head.
@@ -109,6 +111,6 @@ class ScalarModel(NamedTuple):
 
     config: LanguageModelConfig
     init: Callable[..., Params]
-    specs: Any
+    specs: Callable[[], Any]
     scores: Callable[[Params, Array, Array, Array], Array]
     from_trunk: Callable[[Key, Params], Params]

@@ -48,7 +48,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
     return ScalarModel(
         config=config,
         init=functools.partial(born_sharded, init, specs),
-        specs=specs,
+        specs=lambda: specs,
         scores=scores,
         from_trunk=from_trunk,
     )

@@ -194,7 +194,7 @@ def language_model(config: ModelConfig) -> LanguageModel:
     return LanguageModel(
         config=config,
         init=functools.partial(born_sharded, graph.init, graph.specs),
-        specs=graph.specs,
+        specs=lambda: graph.specs,
         hidden=graph.hidden,
         unembed=functools.partial(unembed, config),
         init_cache=functools.partial(init_cache, config),

@@ -1,0 +1,5 @@
+"""Prompts -> rollouts: answers sampled with the log-probs of what was sampled."""
+
+from jaxalign.sampling.decode import Samples, generate, join
+
+__all__ = ["Samples", "generate", "join"]

@@ -1,0 +1,228 @@
+"""Answers from a language model: prefill and decode in one compiled program."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxalign.batches import TokenBatch, from_lengths
+from jaxalign.sampling import filters
+from jaxalign.types import Array, Bool, Float, Int, Key, LanguageModel, Params
+
+
+class Samples(NamedTuple):
+    """Sampled answers.
+
+    Attributes:
+      tokens: token ids, 0 after the answer's end.
+      mask: True on the answer, its stop token included.
+      logp: log-prob of each token at the sampling temperature, before top-k and top-p
+        took others away: what `estimators.token_logprobs` gives for it. Of greedy
+        answers, at temperature 1.
+    """
+
+    tokens: Int[Array, "B N"]
+    mask: Bool[Array, "B N"]
+    logp: Float[Array, "B N"]
+
+
+def generate(
+    model: LanguageModel,
+    params: Params,
+    prompts: Int[Array, "B T"],
+    lengths: Int[Array, "B"],
+    key: Key,
+    *,
+    max_new_tokens: int,
+    temperature: float | Array = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop_tokens: tuple[int, ...] = (),
+    row_ids: Int[Array, "B"] | None = None,
+) -> Samples:
+    """Samples an answer to each prompt; ends early when every row has stopped.
+
+    The randomness of a row's n-th token comes from (key, row id, n) alone: an answer
+    does not depend on the other rows, their order, or the number of devices.
+
+    Args:
+      prompts: right-padded.
+      lengths: tokens of each prompt, at least 1.
+      temperature: 0 is greedy.
+      top_k: keep the k likeliest tokens. None keeps all.
+      top_p: keep the fewest tokens whose probabilities reach p. None keeps all.
+      stop_tokens: an answer ends with any of these.
+      row_ids: what identifies each row's randomness; by default its place.
+
+    Raises:
+      ValueError: an empty prompt, a limit out of range, or no room in the context.
+    """
+    rows, width = prompts.shape
+    check(model, prompts, lengths, max_new_tokens, top_k, top_p)
+    if not isinstance(temperature, jax.Array) and temperature < 0:
+        raise ValueError(f"temperature {temperature} is negative")
+    row_ids = jnp.arange(rows) if row_ids is None else jnp.asarray(row_ids)
+    return run(
+        model,
+        max_new_tokens,
+        top_k,
+        top_p,
+        tuple(stop_tokens),
+        params,
+        jnp.asarray(prompts),
+        jnp.asarray(lengths, jnp.int32),
+        key,
+        jnp.asarray(temperature, jnp.float32),
+        row_ids,
+    )
+
+
+def check(
+    model: LanguageModel,
+    prompts: Array,
+    lengths: Array,
+    max_new_tokens: int,
+    top_k: int | None,
+    top_p: float | None,
+) -> None:
+    """Refuses what cannot be sampled, as far as it is known before running."""
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1 is sampled")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}; at least 1 token must be kept")
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
+    longest = prompts.shape[1]
+    if not isinstance(lengths, jax.core.Tracer):
+        known = np.asarray(lengths)
+        if known.min() < 1 or known.max() > prompts.shape[1]:
+            raise ValueError(
+                f"prompt lengths must be 1 to {prompts.shape[1]}, "
+                f"got {known.min()} to {known.max()}"
+            )
+        longest = int(known.max())
+    if longest + max_new_tokens > model.config.context:
+        raise ValueError(
+            f"prompts of up to {longest} tokens and {max_new_tokens} new ones do not "
+            f"fit in the model's context of {model.config.context}"
+        )
+
+
+class Carry(NamedTuple):
+    """What the decode loop hands on."""
+
+    step: Array
+    cache: NamedTuple
+    logits: Array
+    stopped: Array
+    samples: Samples
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def run(
+    model: LanguageModel,
+    max_new_tokens: int,
+    top_k: int | None,
+    top_p: float | None,
+    stop_tokens: tuple[int, ...],
+    params: Params,
+    prompts: Array,
+    lengths: Array,
+    key: Key,
+    temperature: Array,
+    row_ids: Array,
+) -> Samples:
+    """The compiled program of `generate`."""
+    rows, width = prompts.shape
+    params = model.prepare(params)
+    unembed = model.unembed(params)
+    uniforms = uniform_numbers(key, row_ids, max_new_tokens)
+    stops = jnp.asarray(stop_tokens, jnp.int32)
+
+    def logits_of(hidden: Array) -> Array:
+        logits = jnp.einsum(
+            "bd,dv->bv", hidden, unembed, preferred_element_type=jnp.float32
+        )
+        cap = model.config.logit_cap
+        return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+    def body(carry: Carry) -> Carry:
+        n, done = carry.step, carry.stopped
+        token, logp = choose(carry.logits, uniforms[:, n], temperature, top_k, top_p)
+        counts = ~done
+        tokens, mask, logps = carry.samples
+        samples = Samples(
+            tokens.at[:, n].set(jnp.where(counts, token, 0)),
+            mask.at[:, n].set(counts),
+            logps.at[:, n].set(jnp.where(counts, logp, 0.0)),
+        )
+        stopped = done | jnp.any(token[:, None] == stops[None, :], axis=1)
+        hidden, cache = model.extend(params, token[:, None], carry.cache)
+        return Carry(n + 1, cache, logits_of(hidden[:, 0]), stopped, samples)
+
+    cache = model.init_cache(rows, width + max_new_tokens)
+    hidden, cache = model.extend(params, prompts, cache)
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    start = Carry(
+        step=jnp.int32(0),
+        cache=cache._replace(length=lengths),
+        logits=logits_of(last),
+        stopped=jnp.zeros(rows, bool),
+        samples=Samples(
+            jnp.zeros((rows, max_new_tokens), jnp.int32),
+            jnp.zeros((rows, max_new_tokens), bool),
+            jnp.zeros((rows, max_new_tokens), jnp.float32),
+        ),
+    )
+    going = lambda carry: (carry.step < max_new_tokens) & ~jnp.all(carry.stopped)
+    return jax.lax.while_loop(going, body, start).samples
+
+
+def uniform_numbers(key: Key, row_ids: Array, count: int) -> Array:
+    """One number of [0, 1) for each row and step [B N], of (key, row id, step) alone."""
+
+    def of_row(row: Array) -> Array:
+        row_key = jax.random.fold_in(key, row)
+        steps = jax.vmap(lambda n: jax.random.fold_in(row_key, n))(jnp.arange(count))
+        return jax.vmap(jax.random.uniform)(steps)
+
+    return jax.vmap(of_row)(row_ids)
+
+
+def choose(
+    logits: Array,
+    uniform: Array,
+    temperature: Array,
+    top_k: int | None,
+    top_p: float | None,
+) -> tuple[Array, Array]:
+    """The next token of each row [B], and its log-prob before filtering."""
+    greedy = temperature == 0.0
+    scaled = logits / jnp.where(greedy, 1.0, temperature)
+    kept = scaled if top_k is None else filters.top_k(scaled, top_k)
+    kept = kept if top_p is None else filters.top_p(kept, top_p)
+    token = jax.lax.cond(
+        greedy,
+        lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32),
+        lambda: filters.draw(kept, uniform),
+    )
+    picked = jnp.take_along_axis(scaled, token[:, None], axis=1)[:, 0]
+    return token, picked - jax.nn.logsumexp(scaled, axis=-1)
+
+
+@jax.jit
+def join(
+    prompts: Int[Array, "B T"], lengths: Int[Array, "B"], samples: Samples
+) -> TokenBatch:
+    """Prompts with their answers right behind them [B T+N]; the answers count."""
+    prompts, lengths = jnp.asarray(prompts), jnp.asarray(lengths, jnp.int32)
+    new = samples.tokens.shape[1]
+    room = jnp.pad(prompts, ((0, 0), (0, new)))
+    put = lambda row, answer, at: jax.lax.dynamic_update_slice(row, answer, (at,))
+    tokens = jax.vmap(put)(room, samples.tokens, lengths)
+    total = lengths + jnp.sum(samples.mask, axis=1)
+    position = jnp.arange(tokens.shape[1])
+    tokens = jnp.where(position[None, :] < total[:, None], tokens, 0)
+    return from_lengths(tokens, total, lengths)
