@@ -1,0 +1,1 @@
+"""Text -> batch: tokenizers, chats, formats, loading, and the toy world."""

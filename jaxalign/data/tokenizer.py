@@ -1,0 +1,91 @@
+"""Tokenizers: trained here or loaded from a folder, used through transformers."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+PAD, END = "<|pad|>", "<|end|>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+
+# The assistant's turns stand in {% generation %}, so that masks can find them.
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def train(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with a chat template, trained on texts.
+
+    Any text round-trips (unknown bytes are tokens); digits are single tokens, so that
+    numbers read alike; roles, the end of a turn and padding are special tokens.
+
+    Args:
+      vocab_size: at least 261, the bytes and the special tokens.
+
+    Raises:
+      ValueError: a vocabulary too small for the bytes.
+    """
+    special = [PAD, END, *ROLES]
+    smallest = 256 + len(special)
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size {vocab_size} is below {smallest}, all the bytes")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=list(ROLES),
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer of a Hugging Face folder; nothing is fetched, no code is run.
+
+    Raises:
+      FileNotFoundError: the folder holds no tokenizer.
+      ValueError: it has no end-of-sequence token.
+    """
+    path = Path(folder)
+    if not (path / "tokenizer.json").exists() and not (path / "vocab.json").exists():
+        raise FileNotFoundError(f"{path} holds no tokenizer (no tokenizer.json)")
+    tokenizer = AutoTokenizer.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer in {path} has no eos_token, so no answer could end: name "
+            "one in its tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """A hash of what decides how text becomes tokens."""
+    parts = (tokenizer.backend_tokenizer.to_str(), str(tokenizer.chat_template))
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
