@@ -1,0 +1,1 @@
+"""State -> numbers: how good a model is, and how sure that is."""

@@ -1,0 +1,33 @@
+"""How well scores agree with preferences."""
+
+import numpy as np
+
+from jaxalign.evaluation.intervals import Interval, bootstrap
+
+
+def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+    """1 where the better answer scores higher, 0 where lower, 0.5 on a tie [R].
+
+    >>> agreement(np.array([2.0, 1.0]), np.array([1.0, 1.0])).tolist()
+    [1.0, 0.5]
+    """
+    return (better > worse) + 0.5 * (better == worse)
+
+
+def accuracy(chosen: np.ndarray, rejected: np.ndarray, *, seed: int = 0) -> Interval:
+    """The share of pairs whose chosen answer scores higher; a tie is half right."""
+    return bootstrap(agreement(chosen, rejected), seed=seed)
+
+
+def bayes_accuracy(p_chosen: np.ndarray) -> float:
+    """The best accuracy that any model can have on sampled preferences.
+
+    mean of max(p, 1 - p)
+
+    Args:
+      p_chosen: how probable each preference was [R].
+
+    >>> bayes_accuracy(np.array([0.75, 0.25]))
+    0.75
+    """
+    return float(np.mean(np.maximum(p_chosen, 1.0 - p_chosen)))

@@ -1,0 +1,1 @@
+"""Rollouts -> rewards: learned scores, programmed text rewards, shaping."""

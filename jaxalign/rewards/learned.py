@@ -1,0 +1,48 @@
+"""Rewards that a model learned: the score at the answer's last token."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxalign.batches import TokenBatch
+from jaxalign.types import Array, Float, Params, ScalarModel
+
+
+def score(
+    model: ScalarModel, params: Params, batch: TokenBatch
+) -> Float[Array, "B"]:
+    """The score at each row's last token that is not padding.
+
+    Found by the row's length: appending padding does not change it.
+
+    Reference: Stiennon et al. 2020, arXiv:2009.01325, section 3.4.
+    """
+    scores = model.scores(params, batch.tokens, batch.positions, batch.segments)
+    last = jnp.maximum(batch.lengths - 1, 0)
+    return jnp.take_along_axis(scores, last[:, None], axis=1)[:, 0]
+
+
+def normalise(params: Params, scores: Float[Array, "R"]) -> Params:
+    """The reward model whose scores of these answers have mean 0 and deviation 1.
+
+    gain = 1 / std(scores),   bias = -gain * mean(scores)
+
+    folded into the head. Preferences fix scores up to a constant only.
+
+    Args:
+      scores: of answers of the initial policy, under `params`.
+
+    Raises:
+      ValueError: all scores are the same.
+
+    Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.1.
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    spread = float(jnp.std(scores))
+    if not spread > 0:
+        raise ValueError("all scores are the same: there is nothing to normalise")
+    gain = 1.0 / spread
+    head = jax.tree.map(lambda x: x * gain, params["head"])
+    return {
+        **params,
+        "head": {**head, "bias": head["bias"] - gain * jnp.mean(scores)},
+    }
