@@ -1,0 +1,1 @@
+"""Experiments: one question each, one module each, `python -m experiments.NAME`."""

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast, against whom, and how far from the floor."""

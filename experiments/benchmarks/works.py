@@ -1,0 +1,236 @@
+"""The work that is timed: one step of each algorithm on random weights and tokens.
+
+Each work is a function that does one step and returns something to wait for, and the
+floating-point operations which that step cannot do without. The sizes by default are
+those of the peers' scripts: a Llama of width 256 with 4 layers, 16 rows of 256 tokens.
+
+    python -m experiments.benchmarks.works dpo      # prints one JSON line
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxalign import sampling
+from jaxalign.batches import PreferenceBatch, TokenBatch, from_lengths
+from jaxalign.models import heads, transformer
+from jaxalign.models.config import ModelConfig
+from jaxalign.training import objectives, optimizer, reference, state, step
+
+PEERS_MODEL = ModelConfig(
+    vocab_size=8192,
+    width=256,
+    hidden=688,
+    layers=4,
+    heads=4,
+    kv_heads=4,
+    head_dim=64,
+    context=512,
+    tied=False,
+    dtype="float32",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is done in a step.
+
+    Attributes:
+      rows: sequences trained on; half as many pairs.
+      length: tokens in each.
+      prompt: of which are the prompt.
+      prompts: prompts that are generated from.
+      new_tokens: generated from each.
+    """
+
+    rows: int = 16
+    length: int = 256
+    prompt: int = 64
+    prompts: int = 32
+    new_tokens: int = 128
+
+
+class Work(NamedTuple):
+    """One step to be timed.
+
+    Attributes:
+      run: does the step; its result is waited for.
+      flops: operations of the matrix products, causal attention counted half.
+      tokens: processed by a step.
+      floor_bytes: memory that must be read (generation reads the weights each step).
+    """
+
+    run: Callable[[], Any]
+    flops: float
+    tokens: int
+    floor_bytes: float
+
+
+def weights(config: ModelConfig, *, head: bool = True) -> int:
+    """Parameters that take part in matrix products."""
+    heads_out = (2 * config.heads + 2 * config.kv_heads) * config.head_dim
+    layer = config.width * heads_out + 3 * config.width * config.hidden
+    return config.layers * layer + (config.vocab_size * config.width if head else 0)
+
+
+def forward_flops(
+    config: ModelConfig, rows: int, length: int, *, head: bool = True
+) -> float:
+    """Operations of one forward pass, causal attention counted half."""
+    attention = 2 * config.layers * length * config.heads * config.head_dim
+    return rows * length * (2 * weights(config, head=head) + attention)
+
+
+def tokens_of(config: ModelConfig, rows: int, size: Size, seed: int) -> TokenBatch:
+    """Random rows, trained on past their prompt."""
+    rng = np.random.default_rng(seed)
+    return from_lengths(
+        rng.integers(0, config.vocab_size, (rows, size.length), dtype=np.int32),
+        np.full(rows, size.length, np.int32),
+        np.full(rows, size.prompt, np.int32),
+    )
+
+
+def pairs_of(config: ModelConfig, size: Size) -> PreferenceBatch:
+    """Random pairs."""
+    pairs = size.rows // 2
+    return PreferenceBatch(
+        chosen=tokens_of(config, pairs, size, 0),
+        rejected=tokens_of(config, pairs, size, 1),
+        margin=np.zeros(pairs, np.float32),
+        row=np.arange(pairs, dtype=np.int32),
+        valid=np.ones(pairs, bool),
+    )
+
+
+def stepper(objective: Any, params: Any, batch: Any) -> Callable[[], Any]:
+    """A training step with AdamW that carries its state along."""
+    adam = optimizer.adamw(1e-5, steps=1000)
+    update = step.make_step(objective, adam)
+    carried = [state.create(params, adam, jax.random.key(0))]
+    batch = jax.device_put(batch)
+
+    def run() -> Any:
+        carried[0], metrics = update(carried[0], batch)
+        return metrics["loss"]
+
+    return run
+
+
+def sft(config: ModelConfig, size: Size) -> Work:
+    """A step of supervised finetuning."""
+    model = transformer.language_model(config)
+    batch = tokens_of(config, size.rows, size, 0)
+    run = stepper(objectives.sft(model), model.init(jax.random.key(0)), batch)
+    flops = 3 * forward_flops(config, size.rows, size.length)
+    return Work(run, flops, size.rows * size.length, 0.0)
+
+
+def reward(config: ModelConfig, size: Size) -> Work:
+    """A step of a reward model on pairs."""
+    model = heads.scalar_model(config)
+    batch = pairs_of(config, size)
+    run = stepper(objectives.reward(model), model.init(jax.random.key(0)), batch)
+    flops = 3 * forward_flops(config, size.rows, size.length, head=False)
+    return Work(run, flops, size.rows * size.length, 0.0)
+
+
+def dpo_kept(config: ModelConfig, size: Size) -> Work:
+    """A step of DPO whose reference log-probs were computed before, as ours are."""
+    model = transformer.language_model(config)
+    zeros = np.zeros(size.rows // 2, np.float32)
+    batch = reference.with_reference(pairs_of(config, size), zeros, zeros)
+    loss = objectives.pairwise("dpo", beta=0.1)
+    params = model.init(jax.random.key(0))
+    run = stepper(objectives.preference(model, loss), params, batch)
+    flops = 3 * forward_flops(config, size.rows, size.length)
+    return Work(run, flops, size.rows * size.length, 0.0)
+
+
+def dpo(config: ModelConfig, size: Size) -> Work:
+    """A step of DPO, with the reference's forward pass over the same pairs."""
+    kept = dpo_kept(config, size)
+    model = transformer.language_model(config)
+    frozen = model.init(jax.random.key(1))
+    score = reference.scorer(model)
+    batch = jax.device_put(pairs_of(config, size))
+
+    def run() -> Any:
+        jax.block_until_ready(score(frozen, batch))
+        return kept.run()
+
+    return Work(run, kept.flops * 4 / 3, kept.tokens, 0.0)
+
+
+def generate(config: ModelConfig, size: Size) -> Work:
+    """Sampling from prompts, with the log-probs of what was sampled."""
+    model = transformer.language_model(config)
+    params = model.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    shape = (size.prompts, size.prompt)
+    prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
+    lengths = jnp.full(size.prompts, size.prompt, jnp.int32)
+
+    def run() -> Any:
+        return sampling.generate(
+            model,
+            params,
+            prompts,
+            lengths,
+            jax.random.key(0),
+            max_new_tokens=size.new_tokens,
+        )
+
+    flops = forward_flops(config, size.prompts, size.prompt + size.new_tokens)
+    item = jnp.dtype(config.dtype).itemsize
+    cache = 2 * config.layers * config.kv_heads * config.head_dim * size.prompts
+    mean_length = size.prompt + size.new_tokens / 2
+    read = size.new_tokens * item * (weights(config) + cache * mean_length)
+    return Work(run, flops, size.prompts * size.new_tokens, read)
+
+
+WORKS = {
+    "sft": sft,
+    "reward": reward,
+    "dpo": dpo,
+    "dpo_kept": dpo_kept,
+    "generate": generate,
+}
+
+
+def seconds(run: Callable[[], Any], *, steps: int, warmup: int = 2) -> list[float]:
+    """The time of each step, after the warm-up ones."""
+    times = []
+    for _ in range(warmup + steps):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return times[warmup:]
+
+
+def main(name: str) -> None:
+    """Times one work at the peers' size, and prints what their scripts print."""
+    work = WORKS[name](PEERS_MODEL, Size())
+    times = seconds(work.run, steps=6 if name == "generate" else 10)
+    print(
+        json.dumps(
+            {
+                "work": name,
+                "seconds_per_step": statistics.median(times),
+                "fastest": min(times),
+                "flops": work.flops,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,125 @@
+"""The flags that every experiment shares, and how a command line becomes a run."""
+
+import dataclasses
+import datetime
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import optax
+import tyro
+
+from jaxalign import sharding
+from jaxalign.training import optimizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Flags that every experiment shares."""
+
+    out: Path | None = None
+    """The run's folder; runs/EXPERIMENT/DATE-TIME unless told."""
+    seed: int = 0
+    """Seed of everything random in the run."""
+    model: str = "toy"
+    """A Hugging Face folder (every run writes one), or toy: a small new model."""
+    data: str = "toy"
+    """toy, hh-rlhf, stories, or the path of a file of records."""
+    data_path: Path | None = None
+    """Where the named data set lies (hh-rlhf, stories)."""
+    context: int | None = None
+    """Longest sequence in tokens; by default what the data set suggests."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """What becomes of rows longer than the context; they are counted and shown."""
+    skip_bad_rows: bool = False
+    """Skip and count malformed rows, rather than stop at the first."""
+    mesh: str = ""
+    """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The type that the model computes in; its parameters stay float32."""
+    resume: bool = False
+    """Go on with the run in --out, exactly where its last checkpoint is."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained(Shared):
+    """Flags of the experiments that train on a fixed data set."""
+
+    steps: int | None = None
+    """Optimizer steps; by default what suits the data set."""
+    batch: int = 32
+    """Rows (demonstrations, pairs) in a step, over all devices."""
+    micro_batches: int = 1
+    """Parts that a batch is cut into, to save memory; the result is the same."""
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises; then it falls (cosine)."""
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient."""
+
+    def adamw(self, steps: int) -> optax.GradientTransformation:
+        """The optimizer that these flags describe."""
+        return optimizer.adamw(
+            self.learning_rate,
+            steps=steps,
+            warmup=int(self.warmup * steps),
+            schedule="cosine",
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+
+
+def parse_mesh(text: str) -> dict[str, int] | None:
+    """The mesh shape in `data=2,fsdp=4`; None where the text is empty.
+
+    >>> parse_mesh("data=2,fsdp=4")
+    {'data': 2, 'fsdp': 4}
+    """
+    if not text:
+        return None
+    shape = {}
+    for part in text.split(","):
+        axis, _, size = part.partition("=")
+        if not size.isdigit():
+            raise ValueError(
+                f"--mesh wants AXIS=SIZE,..., such as data=2; got {part!r}"
+            )
+        shape[axis.strip()] = int(size)
+    return shape
+
+
+def mesh_of(config: Shared) -> Any:
+    """The device mesh that a run asked for."""
+    return sharding.make_mesh(parse_mesh(config.mesh))
+
+
+def folder_of(config: Shared, experiment: str) -> Path:
+    """The run's folder, by name or by the time of its start."""
+    if config.out is not None:
+        return config.out
+    if config.resume:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / experiment / stamp
+
+
+ConfigType = TypeVar("ConfigType", bound=Shared)
+
+
+def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
+    """Runs an experiment from its command line; bad input ends it with one sentence.
+
+    JAXALIGN_TRACEBACK=1 shows where an error arose.
+    """
+    arguments = tyro.cli(config)
+    try:
+        main(arguments)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("JAXALIGN_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}")

@@ -1,0 +1,139 @@
+"""Direct preference optimisation, and every pairwise loss of its family, by name.
+
+The reference's log-probs depend on nothing that trains: they are computed once per row
+and kept. KTO and its like take the pairs apart into single answers.
+
+    python -m experiments.dpo --model runs/sft/policy --data preferences.jsonl --beta 0.1
+    python -m experiments.dpo --loss ipo --tau 0.1 ...
+
+A loss of your own is a function of `objectives.PairLogps`, one term per pair:
+
+    dpo.main(dpo.Config(...), loss=lambda p: losses.dpo(*p[:4], beta=0.1))
+
+Metrics: `accuracy` the share of pairs whose log-ratio is higher for the chosen answer,
+`margin` the mean difference of the log-ratios, `chosen` and `rejected` the mean
+log-ratios to the reference (nats): both may fall while the margin grows.
+"""
+
+import dataclasses
+import inspect
+
+import jax
+import numpy as np
+
+from experiments import policies, sources
+from experiments.config import Trained, launch
+from experiments.run import Run
+from jaxalign import sharding
+from jaxalign.data import loader
+from jaxalign.data.records import Preference, Record, Unpaired
+from jaxalign.training import objectives, reference, state, step
+
+KNOBS = ("beta", "tau", "gamma", "lam", "label_smoothing", "alpha")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Trained):
+    """Direct preference optimisation and its family."""
+
+    loss: str = "dpo"
+    """The pairwise loss, by name."""
+    beta: float = 0.1
+    """Strength of the hold on the reference (dpo, kto), or scale (simpo)."""
+    tau: float = 0.1
+    """IPO's regularisation."""
+    gamma: float = 1.0
+    """SimPO's target margin."""
+    lam: float = 0.1
+    """ORPO's weight of the odds-ratio term."""
+    label_smoothing: float = 0.0
+    """Share of labels taken to be flipped (conservative DPO)."""
+    alpha: float = 0.2
+    """Weight of the chosen answers' negative log-likelihood per token (dpo_nll)."""
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+
+
+def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
+    """Trains on pairs; writes the model to OUT/policy.
+
+    Args:
+      loss: takes the place of the loss that the configuration names.
+    """
+    chosen_loss = loss or (None if config.loss == "kto" else named(config))
+    with Run(config, "dpo") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        train, held_out = sources.pairs(config, source, policy, run)
+        kind: type[Record] = Preference
+        if chosen_loss is None:
+            objective = objectives.kto(policy.model, beta=config.beta)
+            train, kind = loader.unpaired(train), Unpaired
+        else:
+            objective = objectives.preference(policy.model, chosen_loss)
+        scores = reference_scores(policy, train, kind, run)
+        batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
+        steps = config.steps or max(2 * len(train) // config.batch, 1)
+        adam = config.adamw(steps)
+        update = step.make_step(objective, adam, micro_batches=config.micro_batches)
+        current = state.create(policy.params, adam, jax.random.key(config.seed))
+        current, done, cursor = run.resume(current, {"policy": current.params})
+        if cursor:
+            batches.set_state(cursor)
+        for i in run.steps(done, steps):
+            batch = scores.attach(next(batches))
+            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            run.log(i, metrics, tokens=jax.tree.leaves(batch)[0].size * 2)
+            if run.due(i, steps):
+                roles = {"policy": current.params}
+                run.save(current, roles, i + 1, batches.get_state())
+        trained = dataclasses.replace(policy, params=current.params)
+        policies.save(run.folder / "policy", trained)
+        return run.finish(run.last | {"pairs": len(train)})
+
+
+def named(config: Config) -> objectives.PairLoss:
+    """The loss of that name, with the knobs of the configuration that it takes.
+
+    Raises:
+      ValueError: there is none; the near ones are suggested.
+    """
+    if config.loss not in objectives.PAIRWISE:
+        objectives.pairwise(config.loss)  # raises, with the near names
+    known = inspect.signature(objectives.PAIRWISE[config.loss]).parameters
+    knobs = {n: getattr(config, n) for n in known if n in KNOBS}
+    return objectives.pairwise(config.loss, **knobs)
+
+
+def reference_scores(
+    policy: policies.Policy,
+    examples: list[loader.Example],
+    kind: type[Record],
+    run: Run,
+) -> reference.RowScores:
+    """The reference's log-probs of every row, computed once and kept in the folder."""
+    batches = loader.batches(
+        examples,
+        min(64, len(examples)),
+        kind=kind,
+        seed=0,
+        shuffle=False,
+        epochs=1,
+        drop_remainder=False,
+    )
+    data = [
+        np.concatenate([s.tokens for e in examples for s in e.sequences]),
+        np.array([[s.prompt, e.row] for e in examples for s in e.sequences]),
+    ]
+    return reference.score_rows(
+        policy.model,
+        policy.params,
+        batches,
+        data=data,
+        folder=run.folder / "reference",
+        mesh=run.mesh,
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)

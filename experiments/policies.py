@@ -1,0 +1,107 @@
+"""Models and tokenizers as experiments find and leave them, in folders."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from transformers import PreTrainedTokenizerFast
+
+from experiments.config import Shared
+from experiments.sources import Source
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.models import heads, pretrained, transformer
+from jaxalign.models.config import ModelConfig
+from jaxalign.training import checkpoint
+from jaxalign.types import LanguageModel, Params, ScalarModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """A language model with its parameters and tokenizer."""
+
+    model: LanguageModel
+    params: Params
+    tokenizer: PreTrainedTokenizerFast
+
+    @property
+    def eos(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+
+def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
+    """The small model that `--model toy` trains from nothing: 0.9 M parameters."""
+    return ModelConfig(
+        vocab_size=vocab_size,
+        width=128,
+        hidden=344,
+        layers=4,
+        heads=4,
+        kv_heads=4,
+        head_dim=32,
+        context=context,
+        tied=True,
+        dtype=dtype,
+    )
+
+
+def load(config: Shared, source: Source, mesh: Any) -> Policy:
+    """The policy in the folder `--model`, or a new small one for `toy`.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a model; the sentence says what lacks.
+    """
+    context = config.context or source.context
+    if config.model == "toy":
+        tokenizer = tokenizers.train(source.texts(), vocab_size=source.vocab)
+        model = transformer.language_model(
+            toy_config(len(tokenizer), context, config.dtype)
+        )
+        params = model.init(jax.random.key(config.seed), mesh)
+        return Policy(model, params, tokenizer)
+    tokenizer = tokenizers.load(config.model)
+    model, params = pretrained.load(
+        Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
+    )
+    if context > model.config.context:
+        raise ValueError(
+            f"--context {context} is longer than the {model.config.context} positions "
+            f"of {config.model}"
+        )
+    return Policy(model, params, tokenizer)
+
+
+def save(folder: Path, policy: Policy) -> Path:
+    """Writes a Hugging Face folder, which `--model` and transformers read back."""
+    pretrained.save(folder, policy.model, policy.params)
+    policy.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_scalar(folder: Path, model: ScalarModel, params: Params) -> Path:
+    """Writes a reward model: its configuration and its parameters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.asdict(model.config)  # type: ignore[call-overload]
+    (folder / "model.json").write_text(json.dumps(settings, indent=2))
+    checkpoint.save_frozen(folder, "reward", params)
+    return folder
+
+
+def load_scalar(folder: Path) -> tuple[ScalarModel, Params]:
+    """Reads what `save_scalar` wrote.
+
+    Raises:
+      ValueError: the folder holds no reward model.
+    """
+    settings = folder / "model.json"
+    if not settings.exists():
+        raise ValueError(
+            f"{folder} holds no reward model (no model.json); "
+            "python -m experiments.reward_model makes one"
+        )
+    model = heads.scalar_model(ModelConfig(**json.loads(settings.read_text())))
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    return model, checkpoint.load_frozen(folder, "reward", template)

@@ -1,0 +1,252 @@
+"""PPO against a reward model or a programmed reward, held near its reference.
+
+reward per token = -beta * (logp - ref_logp),  + score on the answer's last token
+
+Details follow Ziegler et al. 2019 and the N implementation details: the k1 penalty is in
+the reward; an answer without its end token loses a penalty; the value model starts from
+the reward model's weights; returns are computed before the advantages are whitened over
+the global batch; minibatches are reshuffled each epoch; log-probs that the ratio is taken
+of come from the trainer's own forward pass, so the first minibatch has ratio 1.
+
+    python -m experiments.ppo --model runs/sft/policy --reward runs/reward_model/reward
+    python -m experiments.ppo --model FOLDER --data stories --reward programmed
+
+Metrics: `reward` the score before penalties, `kl` the mean over answers of the summed
+log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an answer,
+`eos` the share of answers that ended, `return` the mean of the value targets; and of the
+update: `policy` and `value` losses, `ratio`, `clipfrac`, `approxkl`.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import policies, rollouts, sources
+from experiments.config import Shared, launch
+from experiments.run import Run
+from jaxalign import estimators, masks, sampling
+from jaxalign.batches import RolloutBatch, TokenBatch
+from jaxalign.data import loader
+from jaxalign.models import heads
+from jaxalign.rewards import learned, shaping
+from jaxalign.training import objectives, optimizer, scoring, state, step
+from jaxalign.types import Array, LanguageModel, Params, ScalarModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Shared):
+    """Proximal policy optimisation."""
+
+    reward: str = "programmed"
+    """A reward model's folder, or programmed: the data set's own reward."""
+    steps: int = 40
+    """Iterations: one batch of rollouts each."""
+    batch: int = 64
+    """Answers sampled in an iteration, over all devices."""
+    minibatches: int = 2
+    """Optimizer steps per pass over the rollouts."""
+    epochs: int = 2
+    """Passes over the rollouts."""
+    learning_rate: float = 3e-4
+    eps: float = 1e-5
+    """Adam's epsilon."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient."""
+    clip: float = 0.2
+    """How far from 1 the ratio counts."""
+    value_clip: float = 0.2
+    """How far a value may move from its rollout's."""
+    value_weight: float = 0.1
+    """Weight of the value loss."""
+    gamma: float = 1.0
+    lam: float = 0.95
+    """GAE's lambda."""
+    beta: float = 0.05
+    """Coefficient of the KL penalty."""
+    kl_target: float | None = None
+    """Adapts beta towards this KL (nats per answer); fixed unless told."""
+    kl_horizon: float = 10_000
+    """Answers over which beta adapts."""
+    missing_eos_penalty: float = 1.0
+    """Taken from the score of an answer that did not end."""
+    whiten_rewards: bool = False
+    """Scale the rewards of a batch to unit variance."""
+    temperature: float = 1.0
+    """Of the sampling, and of every log-prob."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
+
+
+@partial(jax.jit, static_argnums=(0, 1), static_argnames=("config",))
+def prepare(
+    policy: LanguageModel,
+    value_model: ScalarModel,
+    params: Params,
+    reference: Params,
+    sequences: TokenBatch,
+    score: Array,
+    beta: Array,
+    *,
+    config: Config,
+) -> tuple[RolloutBatch, dict[str, Array]]:
+    """What PPO trains on: log-probs, values, rewards, advantages of one batch."""
+    mask = sequences.loss_mask
+    logps = partial(scoring.token_logps, policy, temperature=config.temperature)
+    logp = logps(params["policy"], batch=sequences)
+    ref_logp = logps(reference, batch=sequences)
+    value = scoring.token_values(value_model, params["value"], sequences)
+    rewards = estimators.kl_penalised_rewards(score, logp, ref_logp, mask, beta=beta)
+    if config.whiten_rewards:
+        rewards = masks.whiten(rewards, mask, shift_mean=False)
+    advantage, returns = estimators.gae(
+        rewards, value, mask, gamma=config.gamma, lam=config.lam
+    )
+    kl = jnp.sum(jnp.where(mask, estimators.kl_k1(logp, ref_logp), 0.0), axis=1)
+    batch = RolloutBatch(
+        sequences=sequences,
+        old_logp=logp,
+        old_value=value,
+        advantage=masks.whiten(advantage, mask),
+        returns=returns,
+    )
+    return batch, {
+        "kl": kl.mean(),
+        "length": mask.sum(axis=1).mean(),
+        "return": masks.masked_mean(returns, mask),
+    }
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains with PPO; writes the model to OUT/policy."""
+    with Run(config, "ppo") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        room = config.max_new_tokens or source.max_new_tokens
+        score = scorer(config, policy, source)
+        value_model, value = value_start(config, policy)
+        prompts = source.prompts()[0]
+        tokens, lengths = rollouts.padded_prompts(policy, prompts, room)
+        batches = loader.prompt_batches(tokens, lengths, config.batch, seed=config.seed)
+        adam = optimizer.adamw(
+            config.learning_rate,
+            steps=config.steps * config.epochs * config.minibatches,
+            schedule="linear",
+            eps=config.eps,
+            clip_norm=config.clip_norm,
+        )
+        update = step.make_step(
+            objectives.ppo(
+                policy.model,
+                value_model,
+                clip_low=config.clip,
+                clip_high=config.clip,
+                value_clip=config.value_clip,
+                vf_coef=config.value_weight,
+                temperature=config.temperature,
+            ),
+            adam,
+        )
+        reference = policy.params
+        start = {"policy": jax.tree.map(jnp.copy, reference), "value": value}
+        current = state.create(start, adam, jax.random.key(config.seed))
+        current, done, cursor = run.resume(current, current.params)
+        beta = cursor["beta"] if cursor else config.beta
+        if cursor:
+            batches.set_state(cursor["prompts"])
+        for i in run.steps(done, config.steps):
+            batch = next(batches)
+            noise, order = jax.random.split(jax.random.fold_in(current.key, i))
+            samples = sampling.generate(
+                policy.model,
+                current.params["policy"],
+                batch.tokens,
+                batch.lengths,
+                noise,
+                max_new_tokens=room,
+                temperature=config.temperature,
+                stop_tokens=(policy.eos,),
+                row_ids=batch.row,
+            )
+            sequences = sampling.join(batch.tokens, batch.lengths, samples)
+            ended = jnp.any(
+                jnp.where(samples.mask, samples.tokens, -1) == policy.eos, axis=1
+            )
+            raw = score([prompts[r] for r in batch.row], sequences, ended)
+            shaped = shaping.missing_eos(raw, ended, penalty=config.missing_eos_penalty)
+            rollout, numbers = prepare(
+                policy.model,
+                value_model,
+                current.params,
+                reference,
+                sequences,
+                shaped,
+                jnp.float32(beta),
+                config=config,
+            )
+            for indices in minibatches(order, config):
+                part = jax.tree.map(lambda x, at=indices: x[at], rollout)
+                current, metrics = update(current, part)
+            numbers |= metrics | {
+                "reward": raw.mean(),
+                "eos": ended.mean(),
+                "beta": jnp.float32(beta),
+            }
+            run.log(i, numbers, tokens=sequences.tokens.size)
+            if config.kl_target is not None:
+                beta = float(
+                    estimators.adaptive_kl(
+                        beta,
+                        numbers["kl"],
+                        target=config.kl_target,
+                        horizon=config.kl_horizon,
+                        n_steps=config.batch,
+                    )
+                )
+            if run.due(i, config.steps):
+                cursor = {"prompts": batches.get_state(), "beta": beta}
+                run.save(current, current.params, i + 1, cursor)
+        trained = dataclasses.replace(policy, params=current.params["policy"])
+        policies.save(run.folder / "policy", trained)
+        return run.finish(run.last)
+
+
+def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
+    """The value model: the reward model's weights, or the policy's trunk and a 0 head."""
+    if config.reward != "programmed":
+        return policies.load_scalar(Path(config.reward))
+    model = heads.scalar_model(policy.model.config, zero_head=True)
+    return model, model.from_trunk(jax.random.key(config.seed), policy.params)
+
+
+def scorer(config: Config, policy: policies.Policy, source: sources.Source) -> Any:
+    """The reward: a function of prompts, sequences and whether they ended -> [B]."""
+    if config.reward != "programmed":
+        model, params = policies.load_scalar(Path(config.reward))
+        score = jax.jit(learned.score, static_argnums=0)
+        return lambda prompts, sequences, ended: score(model, params, sequences)
+    judge = sources.judge_of(source)
+
+    def programmed(prompts: list, sequences: TokenBatch, ended: Array) -> Array:
+        texts = rollouts.texts(policy, sequences)
+        judged = judge(prompts, texts, np.asarray(ended))["reward"]
+        return jnp.asarray(judged, jnp.float32)
+
+    return programmed
+
+
+def minibatches(key: jax.Array, config: Config) -> list[Array]:
+    """Row indices of each minibatch, in a new order for each epoch."""
+    indices: list[Array] = []
+    for epoch in range(config.epochs):
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), config.batch)
+        indices += jnp.split(order, config.minibatches)
+    return indices
+
+
+if __name__ == "__main__":
+    launch(main, Config)

@@ -1,0 +1,101 @@
+"""A reward model from preferences: Bradley-Terry on the scores of whole answers.
+
+Starts from the policy's trunk with a new scalar head; the score is read at the answer's
+last token. Afterwards the head is scaled so that held-out answers have mean 0 and
+standard deviation 1, so that one KL coefficient suits every reward model.
+
+    python -m experiments.reward_model --model runs/sft/policy --data preferences.jsonl
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from experiments import policies, sources
+from experiments.config import Trained, launch
+from experiments.run import Run
+from jaxalign import sharding
+from jaxalign.data import loader
+from jaxalign.data.records import Preference
+from jaxalign.evaluation import preference
+from jaxalign.models import heads
+from jaxalign.rewards import learned
+from jaxalign.training import objectives, state, step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Trained):
+    """A Bradley-Terry reward model."""
+
+    learning_rate: float = 1e-3
+    center: float = 0.0
+    """Weight of (chosen + rejected)^2, which keeps scores near 0."""
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains on pairs; writes the model to OUT/reward, and its held-out accuracy."""
+    with Run(config, "reward_model") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        train, held_out = sources.pairs(config, source, policy, run)
+        model = heads.scalar_model(policy.model.config)
+        params = model.from_trunk(jax.random.key(config.seed), policy.params)
+        batches = loader.batches(train, config.batch, kind=Preference, seed=config.seed)
+        steps = config.steps or max(len(train) // config.batch, 1)
+        adam = config.adamw(steps)
+        update = step.make_step(
+            objectives.reward(model, center=config.center),
+            adam,
+            micro_batches=config.micro_batches,
+        )
+        current = state.create(params, adam, jax.random.key(config.seed))
+        current, done, cursor = run.resume(current, {"reward": current.params})
+        if cursor:
+            batches.set_state(cursor)
+        for i in run.steps(done, steps):
+            batch = next(batches)
+            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            run.log(i, metrics, tokens=2 * batch.chosen.tokens.size)
+            if run.due(i, steps):
+                roles = {"reward": current.params}
+                run.save(current, roles, i + 1, batches.get_state())
+        chosen, rejected = scores(model, current.params, held_out)
+        params = learned.normalise(current.params, np.concatenate([chosen, rejected]))
+        policies.save_scalar(run.folder / "reward", model, params)
+        accuracy = preference.accuracy(chosen, rejected, seed=config.seed)
+        return run.finish(
+            run.last
+            | {
+                "accuracy": accuracy.mean,
+                "accuracy_low": accuracy.low,
+                "accuracy_high": accuracy.high,
+                "pairs": len(chosen),
+            }
+        )
+
+
+def scores(model, params, pairs) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+    """Scores of the chosen and of the rejected answers, [pairs] each."""
+    rows = min(128, len(pairs))
+    batches = loader.batches(
+        pairs,
+        rows,
+        kind=Preference,
+        seed=0,
+        shuffle=False,
+        epochs=1,
+        drop_remainder=False,
+    )
+    score = jax.jit(learned.score, static_argnums=0)
+    both = [
+        [np.asarray(score(model, params, side))[batch.valid] for side in sides]
+        for batch in batches
+        for sides in [(batch.chosen, batch.rejected)]
+    ]
+    chosen, rejected = (np.concatenate(x) for x in zip(*both, strict=True))
+    return chosen, rejected
+
+
+if __name__ == "__main__":
+    launch(main, Config)

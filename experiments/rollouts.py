@@ -1,0 +1,153 @@
+"""Answers sampled from a policy, in batches of one shape, with their scores."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.policies import Policy
+from jaxalign import sampling
+from jaxalign.batches import TokenBatch
+from jaxalign.data import chat
+from jaxalign.data.records import Prompt
+from jaxalign.rewards import learned
+from jaxalign.training import scoring
+from jaxalign.types import Array, Key, LanguageModel, Params, ScalarModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """Sampled answers, `samples` to a prompt, those of one prompt side by side.
+
+    Attributes:
+      prompts: the prompt of each answer [R].
+      texts: the answers as text [R].
+      sequences: prompt and answer as tokens [R T]; `loss_mask` on the answer.
+      finished: whether the answer ended with the end token [R].
+    """
+
+    prompts: list[Prompt]
+    texts: list[str]
+    sequences: TokenBatch
+    finished: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each answer, its end token counted [R]."""
+        return np.asarray(self.sequences.loss_mask).sum(axis=1)
+
+
+def padded_prompts(
+    policy: Policy, prompts: Sequence[Prompt], room: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The prompts as right-padded tokens [P T] and their lengths [P].
+
+    Raises:
+      ValueError: a prompt leaves no `room` for its answer within the model's context.
+    """
+    rows = [chat.encode_prompt(policy.tokenizer, p.messages) for p in prompts]
+    lengths = np.array([len(row) for row in rows], np.int32)
+    longest = -(-int(lengths.max()) // 16) * 16
+    limit = policy.model.config.context - room
+    if lengths.max() > limit:
+        where = prompts[int(lengths.argmax())].where
+        raise ValueError(
+            f"the prompt of {lengths.max()} tokens at {where} leaves no room for "
+            f"{room} new tokens in a context of {policy.model.config.context}"
+        )
+    tokens = np.zeros((len(rows), min(longest, limit)), np.int32)
+    for row, ids in zip(tokens, rows, strict=True):
+        row[: len(ids)] = ids
+    return tokens, lengths
+
+
+def answer(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    key: Key,
+    *,
+    max_new_tokens: int,
+    samples: int = 1,
+    temperature: float = 1.0,
+    rows: int = 256,
+) -> Answers:
+    """Samples answers; a prompt's answers do not depend on `rows`, the batch size."""
+    tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
+    index = np.repeat(np.arange(len(prompts)), samples)
+    row_ids = np.arange(len(index), dtype=np.int32)
+    rows = min(rows, len(index))
+    parts, finished = [], []
+    for start in range(0, len(index), rows):
+        # the last batch is filled up with its own rows, so that all have one shape
+        chosen = np.resize(index[start : start + rows], rows)
+        drawn = sampling.generate(
+            policy.model,
+            policy.params,
+            tokens[chosen],
+            lengths[chosen],
+            key,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            stop_tokens=(policy.eos,),
+            row_ids=np.resize(row_ids[start : start + rows], rows),
+        )
+        sequences = sampling.join(tokens[chosen], lengths[chosen], drawn)
+        kept = min(rows, len(index) - start)
+        ended = jnp.any(jnp.where(drawn.mask, drawn.tokens, -1) == policy.eos, axis=1)
+        parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
+        finished.append(np.asarray(ended)[:kept])
+    joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return Answers(
+        prompts=[prompts[i] for i in index],
+        texts=texts(policy, joined),
+        sequences=joined,
+        finished=np.concatenate(finished),
+    )
+
+
+def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
+    """The answers as text, without special tokens."""
+    masks = np.asarray(sequences.loss_mask)
+    rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
+    decoded: list[str] = policy.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [text.strip() for text in decoded]
+
+
+@partial(jax.jit, static_argnums=0)
+def answer_logp(model: LanguageModel, params: Params, batch: TokenBatch) -> Array:
+    """Log-prob of each whole answer [B]."""
+    return scoring.row_sums(scoring.token_logps(model, params, batch), batch.loss_mask)[
+        0
+    ]
+
+
+def answer_logps(
+    policy: Policy, params: Params, answers: Answers, *, rows: int = 256
+) -> np.ndarray:
+    """Log-prob of each whole answer under these parameters [R]."""
+    return in_batches(
+        lambda batch: answer_logp(policy.model, params, batch), answers.sequences, rows
+    )
+
+
+def learned_scores(
+    model: ScalarModel, params: Params, sequences: TokenBatch, *, rows: int = 256
+) -> np.ndarray:
+    """The reward model's score of each whole answer [R]."""
+    score = jax.jit(learned.score, static_argnums=0)
+    return in_batches(lambda batch: score(model, params, batch), sequences, rows)
+
+
+def in_batches(function, sequences: TokenBatch, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Applies a function of a batch to many rows, in batches of one shape."""
+    total = len(sequences.tokens)
+    rows = min(rows, total)
+    parts = []
+    for start in range(0, total, rows):
+        chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
+        part = function(jax.tree.map(lambda x, i=chosen: x[i], sequences))
+        parts.append(np.asarray(part)[: total - start])
+    return np.concatenate(parts)

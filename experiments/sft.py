@@ -1,0 +1,70 @@
+"""Supervised finetuning: the mean negative log-likelihood of the answers' tokens.
+
+The first stage of the road. On the toy world the demonstrations are deliberately mixed
+(right, wrong, rude, rambling, complying where they should refuse), so that there is
+something left to align.
+
+    python -m experiments.sft --out runs/sft
+    python -m experiments.sft --model FOLDER --data answers.jsonl
+"""
+
+import dataclasses
+
+import jax
+
+from experiments import policies, sources
+from experiments.config import Trained, launch
+from experiments.run import Run
+from jaxalign import sharding
+from jaxalign.data import loader
+from jaxalign.data.records import Demonstration
+from jaxalign.training import objectives, state, step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Trained):
+    """Supervised finetuning."""
+
+    batch: int = 64
+    learning_rate: float = 3e-3
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains on demonstrations; writes the model to OUT/policy."""
+    with Run(config, "sft") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        examples, report = loader.tokenise(
+            source.demonstrations(),
+            policy.tokenizer,
+            context=config.context or source.context,
+            overlong=config.overlong,
+        )
+        run.note(report)
+        batches = loader.batches(
+            examples, config.batch, kind=Demonstration, seed=config.seed
+        )
+        steps = source.sft_steps if config.steps is None else config.steps
+        adam = config.adamw(steps)
+        update = step.make_step(
+            objectives.sft(policy.model), adam, micro_batches=config.micro_batches
+        )
+        current = state.create(policy.params, adam, jax.random.key(config.seed))
+        current, done, cursor = run.resume(current, {"policy": current.params})
+        if cursor:
+            batches.set_state(cursor)
+        for i in run.steps(done, steps):
+            batch = next(batches)
+            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            run.log(i, metrics, tokens=batch.tokens.size)
+            if run.due(i, steps):
+                roles = {"policy": current.params}
+                run.save(current, roles, i + 1, batches.get_state())
+        policies.save(
+            run.folder / "policy", dataclasses.replace(policy, params=current.params)
+        )
+        return run.finish(run.last)
+
+
+if __name__ == "__main__":
+    launch(main, Config)

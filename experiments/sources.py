@@ -1,0 +1,294 @@
+"""The data that experiments know by name, and files of the user's own.
+
+toy        the toy world: endless, with a programmed true reward
+hh-rlhf    Anthropic's dialogues, in the folder --data-path
+stories    a text file of stories, --data-path; prompts are their beginnings, and the
+           programmed reward likes happy endings, or a length
+PATH       a file of records, or a folder with train and test files
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from experiments.config import Shared
+from jaxalign.data import formats, loader, toy_world
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Report,
+    demonstrations,
+    prompts,
+    said,
+)
+from jaxalign.rewards import text as text_rewards
+
+Judged = dict[str, np.ndarray]
+Judge = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], Judged]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set, as far as experiments need it; what is read, is read when asked for.
+
+    Attributes:
+      context: longest sequence that it suggests, in tokens.
+      vocab: size of a tokenizer trained on it.
+      max_new_tokens: longest answer.
+      sft_steps: steps of supervised finetuning, from a new small model.
+      demonstrations: () -> what to imitate.
+      prompts: () -> training prompts and held-out ones.
+      preferences: () -> training pairs and held-out ones.
+      judge: the programmed reward, if there is one.
+    """
+
+    name: str
+    context: int
+    vocab: int
+    max_new_tokens: int
+    sft_steps: int
+    demonstrations: Callable[[], list[Demonstration]]
+    prompts: Callable[[], tuple[list[Prompt], list[Prompt]]]
+    preferences: Callable[[], tuple[list[Preference], list[Preference]]]
+    judge: Judge | None = None
+
+    def texts(self) -> Iterable[str]:
+        """Texts that a tokenizer may be trained on."""
+        shown = self.demonstrations()[:4000]
+        return [message["content"] for d in shown for message in d.messages]
+
+
+class Noting(Protocol):
+    """What shows a report: a run."""
+
+    def note(self, report: Any) -> None: ...
+
+
+def load(config: Shared) -> Source:
+    """The source that `--data` names.
+
+    Raises:
+      ValueError: a named data set without its --data-path.
+      FileNotFoundError: neither a known name nor a path.
+    """
+    if config.data == "toy":
+        return toy(config)
+    if config.data in ("hh-rlhf", "stories"):
+        if config.data_path is None:
+            raise ValueError(f"--data {config.data} needs --data-path, where it lies")
+        if not config.data_path.exists():
+            raise FileNotFoundError(f"--data-path {config.data_path} does not exist")
+        named = hh_rlhf if config.data == "hh-rlhf" else stories
+        return named(config, config.data_path)
+    path = Path(config.data)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"--data {config.data}: neither toy, hh-rlhf or stories, nor a file"
+        )
+    return from_path(config, path)
+
+
+def judge_of(source: Source) -> Judge:
+    """The programmed reward.
+
+    Raises:
+      ValueError: the data set has none.
+    """
+    if source.judge is None:
+        raise ValueError(
+            f"the data set {source.name} has no programmed reward: name a reward model"
+        )
+    return source.judge
+
+
+def pairs(
+    config: Shared, source: Source, policy: Any, run: Noting
+) -> tuple[list[loader.Example], list[loader.Example]]:
+    """The source's pairs, tokenised for a policy; what was dropped is shown."""
+    tokenised = []
+    for name, records in zip(("train", "held out"), source.preferences(), strict=True):
+        examples, report = loader.tokenise(
+            records,
+            policy.tokenizer,
+            context=config.context or source.context,
+            overlong=config.overlong,
+        )
+        run.note(f"{name}: {report}")
+        tokenised.append(examples)
+    return tokenised[0], tokenised[1]
+
+
+def toy(config: Shared) -> Source:
+    """The toy world, of the run's seed."""
+    pool, held = 4096, 512
+    requests = functools.cache(
+        lambda: (
+            toy_world.requests(config.seed, pool),
+            toy_world.requests(config.seed, held, test=True),
+        )
+    )
+
+    def preferences() -> tuple[list[Preference], list[Preference]]:
+        labelled = [toy_world.preference(config.seed, i) for i in range(pool)]
+        found = [x.preference for x in labelled]
+        return found[: -pool // 8], found[-pool // 8 :]
+
+    @functools.cache
+    def asked() -> dict[str, toy_world.Request]:
+        return {r.text: r for split in requests() for r in split}
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        known = [asked()[p.messages[-1]["content"]] for p in prompts]
+        return toy_world.judge(known, texts, finished)
+
+    return Source(
+        name="toy",
+        context=64,
+        vocab=512,
+        max_new_tokens=28,
+        sft_steps=500,
+        demonstrations=functools.cache(
+            lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
+        ),
+        prompts=lambda: tuple([r.prompt for r in split] for split in requests()),  # type: ignore[return-value]
+        preferences=preferences,
+        judge=judge,
+    )
+
+
+HH_TRAIN = ("helpful-online", "helpful-rejection-sampled", "harmless-base")
+HH_HELD_OUT = ("helpful-base",)
+
+
+def hh_rlhf(config: Shared, folder: Path) -> Source:
+    """HH-RLHF: published train and test files, or, with the test files alone, a split.
+
+    That split trains on helpful-online, helpful-rejection-sampled and the first 90 % of
+    harmless-base, and holds out helpful-base and the rest; no prompt is in both.
+    """
+
+    def subset(name: str, split: str = "test") -> list[Preference]:
+        found, report = formats.read(
+            folder / name / f"{split}.jsonl.gz",
+            Preference,
+            skip_bad_rows=config.skip_bad_rows,
+        )
+        print(f"{name}/{split}: {report}")
+        return found
+
+    @functools.cache
+    def preferences() -> tuple[list[Preference], list[Preference]]:
+        names = HH_TRAIN + HH_HELD_OUT
+        if all((folder / n / "train.jsonl.gz").exists() for n in names):
+            whole = [
+                [p for n in names for p in subset(n, s)] for s in ("train", "test")
+            ]
+            return whole[0], whole[1]
+        online, sampled, harmless = map(subset, HH_TRAIN)
+        cut = len(harmless) * 9 // 10
+        held = [p for name in HH_HELD_OUT for p in subset(name)]
+        return online + sampled + harmless[:cut], held + harmless[cut:]
+
+    return Source(
+        name="hh-rlhf",
+        context=256,
+        vocab=2048,
+        max_new_tokens=48,
+        sft_steps=300,
+        demonstrations=functools.cache(lambda: demonstrations(preferences()[0])),
+        prompts=lambda: tuple(prompts(split) for split in preferences()),  # type: ignore[return-value]
+        preferences=preferences,
+    )
+
+
+def stories(config: Shared, file: Path) -> Source:
+    """Stories of a text file: each goes on from its first words, to a happy ending."""
+
+    @functools.cache
+    def told() -> tuple[list[Demonstration], list[Prompt], list[Prompt]]:
+        found, starts = [], []
+        split = re.split(r"(?<!\n)\n(?!\n)", file.read_text())
+        for i, story in enumerate(split):
+            words = story.replace("\n\n", "\n").strip().split(" ")
+            if len(words) < 24:
+                continue
+            prompt = [{"role": "user", "content": " ".join(words[:12])}]
+            rest = said(" " + " ".join(words[12:]))
+            found.append(Demonstration([*prompt, rest], where=f"{file.name}:{i + 1}"))
+            starts.append(Prompt(prompt, where=f"{file.name}:{i + 1}"))
+        if not found:
+            raise ValueError(f"{file} holds no stories of 24 words or more")
+        cut = len(starts) * 3 // 4
+        return found[:cut], starts[:cut], starts[cut:]
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        return {"reward": np.array([text_rewards.word_list(text) for text in texts])}
+
+    def no_pairs() -> tuple[list[Preference], list[Preference]]:
+        raise ValueError("stories have no preferences: experiments.collect makes them")
+
+    return Source(
+        name="stories",
+        context=512,
+        vocab=1024,
+        max_new_tokens=96,
+        sft_steps=0,
+        demonstrations=lambda: told()[0],
+        prompts=lambda: told()[1:],
+        preferences=no_pairs,
+        judge=judge,
+    )
+
+
+def from_path(config: Shared, path: Path) -> Source:
+    """Records of the user's own: a file, or a folder with train.* and test.* files.
+
+    Of a single file, every tenth record is held out.
+    """
+
+    def both(kind: Any) -> tuple[list[Any], list[Any]]:
+        read = functools.partial(
+            formats.read, kind=kind, skip_bad_rows=config.skip_bad_rows
+        )
+        if path.is_dir():
+            return shown(read(one(path, "train"))), shown(read(one(path, "test")))
+        found = shown(read(path))
+        rest = [r for i, r in enumerate(found) if i % 10 != 9]
+        return rest, found[9::10] or found[-1:]
+
+    def shown(read: tuple[list[Any], Report]) -> list[Any]:
+        print(f"{path}: {read[1]}")
+        return read[0]
+
+    return Source(
+        name=str(path),
+        context=512,
+        vocab=4096,
+        max_new_tokens=128,
+        sft_steps=200,
+        demonstrations=functools.cache(lambda: both(Demonstration)[0]),
+        prompts=lambda: both(Prompt),
+        preferences=functools.cache(lambda: both(Preference)),
+    )
+
+
+def one(folder: Path, split: str) -> Path:
+    """The file of a split.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    for ending in formats.ENDINGS:
+        if (folder / f"{split}{ending}").exists():
+            return folder / f"{split}{ending}"
+    raise FileNotFoundError(f"{folder} holds no {split}.jsonl (or .jsonl.gz, .json)")
