@@ -52,7 +52,9 @@ class ModelConfig:
           ValueError: names the field.
         """
         if self.heads % self.kv_heads:
-            raise ValueError(f"{self.heads} heads do not share {self.kv_heads} kv_heads")
+            raise ValueError(
+                f"{self.heads} heads do not share {self.kv_heads} kv_heads"
+            )
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} must be even to be rotated")
         if self.remat not in ("none", "dots", "full"):

@@ -88,7 +88,9 @@ class Attention(nnx.Module):
 
     def merge(self, attended: Array) -> Array:
         """The heads' answers [B T H E], put together [B T D]."""
-        return jnp.einsum("bthe,hed->btd", attended, self.out[...].astype(attended.dtype))
+        return jnp.einsum(
+            "bthe,hed->btd", attended, self.out[...].astype(attended.dtype)
+        )
 
 
 class FeedForward(nnx.Module):
