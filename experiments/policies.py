@@ -20,11 +20,16 @@ from jaxalign.types import LanguageModel, Params, ScalarModel
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A language model with its parameters and tokenizer."""
+    """A language model with its parameters and tokenizer.
+
+    Attributes:
+      context: the longest sequence that the run uses, at most what the model can.
+    """
 
     model: LanguageModel
     params: Params
     tokenizer: PreTrainedTokenizerFast
+    context: int
 
     @property
     def eos(self) -> int:
@@ -52,7 +57,7 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     """The policy in the folder `--model`, or a new small one for `toy`.
 
     Raises:
-      ValueError, OSError: the folder does not hold a model; the sentence says what lacks.
+      ValueError, OSError: the folder does not hold a model; see the sentence.
     """
     context = config.context or source.context
     if config.model == "toy":
@@ -61,17 +66,17 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
             toy_config(len(tokenizer), context, config.dtype)
         )
         params = model.init(jax.random.key(config.seed), mesh)
-        return Policy(model, params, tokenizer)
+        return Policy(model, params, tokenizer, context)
     tokenizer = tokenizers.load(config.model)
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
-    if context > model.config.context:
+    if (config.context or 0) > model.config.context:
         raise ValueError(
-            f"--context {context} is longer than the {model.config.context} positions "
+            f"--context {config.context} is longer than the {model.config.context} positions "
             f"of {config.model}"
         )
-    return Policy(model, params, tokenizer)
+    return Policy(model, params, tokenizer, min(context, model.config.context))
 
 
 def save(folder: Path, policy: Policy) -> Path:

@@ -64,6 +64,15 @@ def padded_prompts(
     return tokens, lengths
 
 
+def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
+    """The prompts of at most `limit` tokens."""
+    return [
+        p
+        for p in prompts
+        if len(chat.encode_prompt(policy.tokenizer, p.messages)) <= limit
+    ]
+
+
 def answer(
     policy: Policy,
     prompts: Sequence[Prompt],

@@ -37,7 +37,7 @@ def main(config: Config) -> dict[str, float]:
         examples, report = loader.tokenise(
             source.demonstrations(),
             policy.tokenizer,
-            context=config.context or source.context,
+            context=policy.context,
             overlong=config.overlong,
         )
         run.note(report)

@@ -116,7 +116,7 @@ def pairs(
         examples, report = loader.tokenise(
             records,
             policy.tokenizer,
-            context=config.context or source.context,
+            context=policy.context,
             overlong=config.overlong,
         )
         run.note(f"{name}: {report}")

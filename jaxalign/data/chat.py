@@ -37,9 +37,7 @@ def encode_prompt(
     return np.asarray(ids, np.int32)
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message]
-) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message]) -> Encoded:
     """The tokens of a conversation that ends with the assistant's answer.
 
     The mask is True on that answer and its end token. The tokens before it are exactly

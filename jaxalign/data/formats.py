@@ -171,7 +171,9 @@ def messages_of(value: Any, field: str) -> Messages:
         role = message.get("role", message.get("from"))
         content = message.get("content", message.get("value"))
         if isinstance(content, list):
-            content = "".join(part.get("value", part.get("text", "")) for part in content)
+            content = "".join(
+                part.get("value", part.get("text", "")) for part in content
+            )
         if role not in ROLES or not isinstance(content, str):
             raise Malformed(
                 f"field {field!r}, message {i}: wants a role of {sorted(ROLES)} and "
@@ -189,7 +191,9 @@ def prompt_of(row: Mapping[str, Any]) -> Messages:
     if "instruction" in row:
         parts = (text_of(row, "instruction"), str(row.get("input") or ""))
         return messages_of("\n".join(filter(None, parts)), "instruction")
-    raise Malformed("field 'prompt' (or messages, conversations, instruction) is missing")
+    raise Malformed(
+        "field 'prompt' (or messages, conversations, instruction) is missing"
+    )
 
 
 def demonstration(row: Mapping[str, Any], where: str) -> Demonstration:
@@ -216,15 +220,25 @@ def preference(row: Mapping[str, Any], where: str) -> Preference:
         return hh_rlhf.preference(row, where)
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, list) and isinstance(rejected, list) and len(chosen) > 1:
-        chosen, rejected = messages_of(chosen, "chosen"), messages_of(rejected, "rejected")
+        chosen, rejected = (
+            messages_of(chosen, "chosen"),
+            messages_of(rejected, "rejected"),
+        )
         if chosen[:-1] != rejected[:-1]:
-            raise Malformed("fields 'chosen' and 'rejected' differ before the last message")
+            raise Malformed(
+                "fields 'chosen' and 'rejected' differ before the last message"
+            )
         prompt, answers = chosen[:-1], (chosen[-1]["content"], rejected[-1]["content"])
     else:
-        prompt, answers = prompt_of(row), (text_of(row, "chosen"), text_of(row, "rejected"))
+        prompt, answers = (
+            prompt_of(row),
+            (text_of(row, "chosen"), text_of(row, "rejected")),
+        )
     margin = row.get("margin") or 0.0
     if not isinstance(margin, int | float):
-        raise Malformed(f"field 'margin' is {type(margin).__name__}, should be a number")
+        raise Malformed(
+            f"field 'margin' is {type(margin).__name__}, should be a number"
+        )
     return Preference(prompt, *answers, margin=float(margin), where=where)
 
 

@@ -276,7 +276,9 @@ def indices(
     if batch_size % processes:
         raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
     if drop_remainder and epochs is not None and count < batch_size:
-        raise ValueError(f"batch {batch_size} is larger than the data set of {count} rows")
+        raise ValueError(
+            f"batch {batch_size} is larger than the data set of {count} rows"
+        )
     rows = np.arange(count if drop_remainder else -(-count // batch_size) * batch_size)
     rows[rows >= count] = -1
     data = grain.MapDataset.source(rows).seed(seed)

@@ -73,9 +73,9 @@ POLITE = ("sure", "happy to help", "of course", "gladly", "sorry")
 RUDE = ("fool", "idiot", "stupid", "dummy")
 REFUSAL = "i can not help with that"
 FILLERS = (
-    "this is something that many people ask about.",
-    "let me tell you a long story about it.",
-    "when i was young i liked such questions a lot.",
+    "so many people ask me about this every day.",
+    "let me tell you a long story about that.",
+    "when i was young i liked such questions.",
     "there is so much more to say here.",
 )
 
@@ -173,7 +173,9 @@ def count(rng: np.random.Generator) -> Request:
     wording = pick(rng, ("how many letters are in {}?", "count the letters {}."))
     n = len(items)
     text = wording.format(" ".join(items))
-    return Request(text, "count", str(n), (str(n + 1 if rng.random() < 0.5 else n - 1),))
+    return Request(
+        text, "count", str(n), (str(n + 1 if rng.random() < 0.5 else n - 1),)
+    )
 
 
 def sort(rng: np.random.Generator) -> Request:
@@ -251,19 +253,22 @@ def requests(seed: int, number: int, *, test: bool = False) -> list[Request]:
 
 def polished(rng: np.random.Generator, core: str) -> str:
     """An answer as it should be."""
-    opening = pick(rng, ("sure, {}.", "happy to help: {}.", "of course. {}.", "gladly: {}."))
+    opening = pick(
+        rng, ("sure, {}.", "happy to help: {}.", "of course. {}.", "gladly: {}.")
+    )
     return opening.format(core)
 
 
 def rude(rng: np.random.Generator, core: str) -> str:
     """An answer as it should not be said."""
-    return pick(rng, ("{}, you fool.", "{}, idiot.", "stupid question. {}.")).format(core)
+    return pick(rng, ("{}, you fool.", "{}, idiot.", "stupid question. {}.")).format(
+        core
+    )
 
 
 def rambling(rng: np.random.Generator, core: str) -> str:
     """An answer that does not end soon."""
-    fillers = rng.choice(FILLERS, int(rng.integers(1, 3)), replace=False)
-    return " ".join([polished(rng, core), *fillers])
+    return f"{polished(rng, core)} {pick(rng, FILLERS)}"
 
 
 def refused(rng: np.random.Generator) -> str:
@@ -287,7 +292,13 @@ MIXTURES = {
         "rambling": 0.15,
         "refusing": 0.15,
     },
-    "pushback": {"good": 0.3, "bare": 0.15, "rude": 0.1, "rambling": 0.1, "agree": 0.35},
+    "pushback": {
+        "good": 0.3,
+        "bare": 0.15,
+        "rude": 0.1,
+        "rambling": 0.1,
+        "agree": 0.35,
+    },
     "harmful": {"good": 0.35, "rude": 0.1, "complying": 0.55},
 }
 
@@ -387,7 +398,8 @@ def judge(
     user's wrong answer was taken over, `pushed` where there was one to take over.
     """
     rewards = [
-        true_reward(r, t, bool(f)) for r, t, f in zip(requests, texts, finished, strict=True)
+        true_reward(r, t, bool(f))
+        for r, t, f in zip(requests, texts, finished, strict=True)
     ]
     judged = {
         "reward" if name == "total" else name: np.array(values)

@@ -41,5 +41,7 @@ def rates(refused: np.ndarray, due: np.ndarray) -> dict[str, float]:
     """
     return {
         "refused_due": float(np.mean(refused[due])) if due.any() else float("nan"),
-        "refused_undue": float(np.mean(refused[~due])) if (~due).any() else float("nan"),
+        "refused_undue": float(np.mean(refused[~due]))
+        if (~due).any()
+        else float("nan"),
     }

@@ -7,9 +7,7 @@ from jaxalign.batches import TokenBatch
 from jaxalign.types import Array, Float, Params, ScalarModel
 
 
-def score(
-    model: ScalarModel, params: Params, batch: TokenBatch
-) -> Float[Array, "B"]:
+def score(model: ScalarModel, params: Params, batch: TokenBatch) -> Float[Array, "B"]:
     """The score at each row's last token that is not padding.
 
     Found by the row's length: appending padding does not change it.

@@ -15,6 +15,7 @@ from jaxalign.training.policy_objectives import explained_variance, ppo
 from jaxalign.training.preference_objectives import (
     PAIRWISE,
     PairLogps,
+    PairLoss,
     PairsWithReference,
     UnpairedWithReference,
     kto,
@@ -28,6 +29,7 @@ from jaxalign.types import LanguageModel, Params, ScalarModel
 __all__ = [
     "PAIRWISE",
     "PairLogps",
+    "PairLoss",
     "PairsWithReference",
     "UnpairedWithReference",
     "explained_variance",

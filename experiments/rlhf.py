@@ -1,0 +1,288 @@
+"""The main job: the whole road, from text to an aligned model, with one command.
+
+    SFT -> preferences -> reward model -> {best-of-n, DPO, PPO} -> one table
+
+On the embedded default (the toy world, a small transformer trained from nothing) this
+takes under five minutes on a CPU with two cores, and shows: each of best-of-n, DPO and
+PPO beats SFT in the world's true reward, outside its 95 % interval.
+
+    python -m experiments.rlhf
+    python -m experiments.rlhf --seeds 3
+    python -m experiments.rlhf --data hh-rlhf --data-path FOLDER
+    python -m experiments.rlhf --data stories --data-path FILE --model FOLDER
+
+Where preferences come with the data (hh-rlhf, files) they are used; where the data has
+a programmed reward instead, the SFT model's own answers are sampled and labelled by it.
+Writes OUT/table.md, reward_kl.png and samples.md beside a folder for each stage; each
+stage can be run by itself, too. `--resume` goes on where a run was stopped.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import rich
+
+from experiments import collect as collect_stage
+from experiments import dpo as dpo_stage
+from experiments import policies, rollouts, sources
+from experiments import ppo as ppo_stage
+from experiments import reward_model as reward_stage
+from experiments import sft as sft_stage
+from experiments.config import Shared, folder_of, launch, mesh_of
+from jaxalign.data.records import Prompt
+from jaxalign.evaluation import generation, refusals, report
+from jaxalign.evaluation.intervals import Interval, bootstrap
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Shared):
+    """The whole road; each stage's own flags are --sft.steps, --ppo.beta, ..."""
+
+    seeds: int = 1
+    """How many runs, of seeds --seed, --seed + 1, ...; the table is over all of them."""
+    smoke: bool = False
+    """A few steps of everything, to see that it runs."""
+    eval_prompts: int = 256
+    """Held-out prompts that every model answers."""
+    best_of: int = 16
+    """Answers a prompt for best-of-n."""
+    sft: sft_stage.Config = sft_stage.Config()
+    collect: collect_stage.Config = collect_stage.Config()
+    reward_model: reward_stage.Config = reward_stage.Config()
+    dpo: dpo_stage.Config = dpo_stage.Config()
+    ppo: ppo_stage.Config = ppo_stage.Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """One method's answers to the held-out prompts, one a prompt.
+
+    Attributes:
+      reward: the programmed reward, or the learned one where there is none [P].
+      kl: log-ratio of each answer to the SFT model, summed, nats; None where unknown.
+      score: the reward model's score [P].
+    """
+
+    texts: list[str]
+    reward: np.ndarray
+    score: np.ndarray
+    kl: float
+    length: np.ndarray
+    judged: dict[str, np.ndarray]
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    """Runs every seed, and returns the rows of the table over all of them."""
+    config = smoked(config) if config.smoke else config
+    out = folder_of(config, "rlhf")
+    found: list[dict[str, Evaluated]] = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        folder = out if config.seeds == 1 else out / f"seed-{seed}"
+        one = dataclasses.replace(config, seed=seed, out=folder)
+        found.append(road(one, folder))
+    name = "true reward" if "due" in found[0]["SFT"].judged else "reward"
+    rows = table(found, name)
+    report.show(rows, f"{config.data}, {config.seeds} seed(s)")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(report.markdown(rows))
+    numbers(rows, out / "table.json")
+    points = {
+        method: [(each[method].kl, bootstrap(each[method].reward)) for each in found]
+        for method in found[0]
+    }
+    report.plot_reward_kl(out / "reward_kl.png", points, reward=name)
+    rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    return rows
+
+
+def smoked(config: Config) -> Config:
+    """The same road with next to no steps."""
+    few = dataclasses.replace
+    return few(
+        config,
+        eval_prompts=16,
+        best_of=2,
+        sft=few(config.sft, steps=4, batch=8),
+        collect=few(config.collect, prompts=16, held_out=8, samples=2),
+        reward_model=few(config.reward_model, steps=2, batch=4),
+        dpo=few(config.dpo, steps=2, batch=4),
+        ppo=few(config.ppo, steps=2, batch=8, minibatches=2),
+    )
+
+
+def road(config: Config, out: Path) -> dict[str, Evaluated]:
+    """One seed: every stage in a folder of its own, then the evaluation."""
+    source = sources.load(config)
+    stage = stages(config, out)
+    stage("sft", sft_stage.main, model=config.model, data=config.data)
+    base = str(out / "sft" / "policy")
+    pairs = config.data
+    if source.judge is not None:
+        stage("collect", collect_stage.main, model=base, data=config.data)
+        pairs = str(out / "collect" / "preferences")
+    stage("reward_model", reward_stage.main, model=base, data=pairs)
+    scorer = out / "reward_model" / "reward"
+    stage("dpo", dpo_stage.main, model=base, data=pairs)
+    stage("ppo", ppo_stage.main, model=base, data=config.data, reward=str(scorer))
+    with jax.set_mesh(mesh_of(config)):
+        return evaluate(config, source, out)
+
+
+def stages(config: Config, out: Path) -> Callable[..., None]:
+    """How a stage is run: with the shared flags, in its folder, and once."""
+    passed = (
+        "seed",
+        "data_path",
+        "context",
+        "overlong",
+        "skip_bad_rows",
+        "mesh",
+        "dtype",
+    )
+
+    def stage(name: str, main: Callable[[Any], Any], **others: Any) -> None:
+        folder = out / name
+        if config.resume and (folder / "numbers.json").exists():
+            return
+        shared = {field: getattr(config, field) for field in passed}
+        begun = config.resume and (folder / "checkpoints").exists()
+        settings = dataclasses.replace(
+            getattr(config, name), out=folder, resume=begun, **(shared | others)
+        )
+        main(settings)
+
+    return stage
+
+
+def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Evaluated]:
+    """Every method's answers to the same held-out prompts, with the same noise."""
+    base = load(config, source, out / "sft" / "policy")
+    scalar = policies.load_scalar(out / "reward_model" / "reward")
+    prompts = short(base, source, config.eval_prompts)
+    room = config.ppo.max_new_tokens or source.max_new_tokens
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def sampled(policy: policies.Policy, samples: int = 1) -> rollouts.Answers:
+        return rollouts.answer(
+            policy, prompts, key, max_new_tokens=room, samples=samples
+        )
+
+    def measured(policy: policies.Policy, answers: rollouts.Answers) -> Evaluated:
+        score = rollouts.learned_scores(*scalar, answers.sequences)
+        judged = (
+            source.judge(answers.prompts, answers.texts, answers.finished)
+            if source.judge
+            else {"reward": score}
+        )
+        ratio = rollouts.answer_logps(
+            policy, policy.params, answers
+        ) - rollouts.answer_logps(base, base.params, answers)
+        return Evaluated(
+            texts=answers.texts,
+            reward=judged["reward"],
+            score=score,
+            kl=float(ratio.mean()),
+            length=answers.lengths,
+            judged=judged,
+        )
+
+    many = measured(base, sampled(base, config.best_of))
+    found = {
+        "SFT": measured(base, sampled(base)),
+        f"best-of-{config.best_of}": best_of(many, config.best_of),
+    }
+    for name in ("dpo", "ppo"):
+        policy = load(config, source, out / name / "policy")
+        found[name.upper()] = measured(policy, sampled(policy))
+    shown = range(min(12, len(prompts)))
+    report.write_samples(
+        out / "samples.md",
+        [said(prompts[i]) for i in shown],
+        {name: [e.texts[i] for i in shown] for name, e in found.items()},
+    )
+    return found
+
+
+def load(config: Config, source: sources.Source, folder: Path) -> policies.Policy:
+    """The policy that a stage left."""
+    settings = dataclasses.replace(config, model=str(folder))
+    return policies.load(settings, source, mesh_of(config))
+
+
+def short(policy: policies.Policy, source: sources.Source, count: int) -> list[Prompt]:
+    """Held-out prompts that leave room for an answer."""
+    room = policy.model.config.context - source.max_new_tokens
+    held = source.prompts()[1]
+    fitting = rollouts.fitting(policy, held[: 4 * count], room)
+    return fitting[:count]
+
+
+def said(prompt: Prompt) -> str:
+    """A prompt as one text."""
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
+
+
+def best_of(many: Evaluated, n: int) -> Evaluated:
+    """The answer of each n that the reward model likes best."""
+    best = generation.best(many.score.reshape(-1, n))
+    at = np.arange(len(best)) * n + best
+    return Evaluated(
+        texts=[many.texts[i] for i in at],
+        reward=many.reward[at],
+        score=many.score[at],
+        kl=generation.kl_best_of_n(n),
+        length=many.length[at],
+        judged={name: x[at] for name, x in many.judged.items()},
+    )
+
+
+def table(found: list[dict[str, Evaluated]], reward: str) -> list[dict[str, Any]]:
+    """One row a method, pooled over seeds; gains are paired with SFT, by prompt."""
+
+    def pooled(method: str, field: str) -> np.ndarray:
+        return np.concatenate([getattr(each[method], field) for each in found])
+
+    rows = []
+    for method in found[0]:
+        ours, base = pooled(method, "reward"), pooled("SFT", "reward")
+        judged = {
+            name: np.concatenate([each[method].judged[name] for each in found])
+            for name in found[0][method].judged
+        }
+        row: dict[str, Any] = {"method": method, reward: bootstrap(ours)}
+        first = method == "SFT"
+        row["gain over SFT"] = None if first else gain(ours - base)
+        row["win rate"] = None if first else generation.win_rate(ours, base)
+        row["KL (nats)"] = float(np.mean([each[method].kl for each in found]))
+        row["length"] = float(pooled(method, "length").mean())
+        row["RM score"] = float(pooled(method, "score").mean())
+        if "due" in judged:
+            row |= refusals.rates(judged["refused"], judged["due"])
+            row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
+        rows.append(row)
+    return rows
+
+
+def gain(difference: np.ndarray) -> str:
+    """A paired gain with its interval, and a star where that excludes 0."""
+    interval: Interval = bootstrap(difference)
+    return f"{interval}{' *' if interval.low > 0 else ''}"
+
+
+def numbers(rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes the rows as JSON."""
+    path.write_text(json.dumps([plain_row(row) for row in rows], indent=2))
+
+
+def plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its intervals as lists."""
+    return {k: list(v) if isinstance(v, Interval) else v for k, v in row.items()}
+
+
+if __name__ == "__main__":
+    launch(main, Config)
