@@ -139,7 +139,9 @@ def kto(
 
 @typed
 def log_odds(mean_logp: Float[Array, "B"]) -> Float[Array, "B"]:
-    """The log-odds of an answer of this mean log-prob: log(p / (1 - p)).
+    """The log-odds of an answer of this mean log-prob.
+
+    log_odds = mean_logp - log(1 - exp(mean_logp))
 
     Log-probs are kept below -1e-6: the odds of a certain answer are infinite.
 

@@ -1,0 +1,353 @@
+"""Every loss: by hand, its gradient, identities, stop-gradients, extremes, public form."""
+
+import inspect
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxalign import losses
+
+RNG = np.random.default_rng(0)
+FOUR = RNG.normal(-3.0, 1.0, (4, 6)).astype(np.float32)
+CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED = FOUR
+UP = np.array([True, False, True, False, True, False])
+ONES = np.ones(6, np.float32)
+
+# Each loss with fixed knobs, as a function of the arrays that it is differentiated by,
+# and where they are: check_grads wants smooth points.
+CASES = {
+    "nll": (losses.nll, (CHOSEN,)),
+    "dpo": (
+        lambda c, r: losses.dpo(c, r, REF_CHOSEN, REF_REJECTED, beta=0.3),
+        (CHOSEN, REJECTED),
+    ),
+    "cdpo": (
+        lambda c, r: losses.dpo(
+            c, r, REF_CHOSEN, REF_REJECTED, beta=0.3, label_smoothing=0.1
+        ),
+        (CHOSEN, REJECTED),
+    ),
+    "ipo": (
+        lambda c, r: losses.ipo(c, r, REF_CHOSEN, REF_REJECTED, tau=0.5),
+        (CHOSEN, REJECTED),
+    ),
+    "simpo": (
+        lambda c, r: losses.simpo(c, r, beta=2.0, gamma=0.5),
+        (CHOSEN, REJECTED),
+    ),
+    "kto": (
+        lambda x: losses.kto(x, REF_CHOSEN, UP, 0.2, beta=0.3),
+        (CHOSEN,),
+    ),
+    "orpo": (
+        lambda c, r: losses.orpo(c, r, lam=0.5),
+        (-np.abs(CHOSEN), -np.abs(REJECTED)),
+    ),
+    "log_odds": (losses.log_odds, (-np.abs(CHOSEN),)),
+    "bradley_terry": (
+        lambda c, r: losses.bradley_terry(c, r, margin=0.5),
+        (CHOSEN, REJECTED),
+    ),
+    "plackett_luce": (
+        lambda s: losses.plackett_luce(s, np.ones((2, 3), bool)),
+        (CHOSEN.reshape(2, 3),),
+    ),
+    "clipped_surrogate": (
+        lambda x: losses.clipped_surrogate(
+            x, CHOSEN + 0.05, REJECTED, clip_low=0.2, clip_high=0.2
+        ),
+        (CHOSEN,),
+    ),
+    "clipped_value": (
+        lambda v: losses.clipped_value(v, CHOSEN + 0.1, REJECTED, clip=0.5),
+        (CHOSEN,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_agree_with_finite_differences(name):
+    loss, arrays = CASES[name]
+    # float64, where central differences of step 1e-6 are exact to about 1e-10 / 1e-6
+    with jax.enable_x64(True):
+        wide = tuple(jnp.asarray(a, jnp.float64) for a in arrays)
+        check_grads(loss, wide, order=1, modes=["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_eager_equals_jit(name):
+    loss, arrays = CASES[name]
+    chex.assert_trees_all_close(jax.jit(loss)(*arrays), loss(*arrays), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("size", [-1e4, 1e4])
+def test_extremes_are_finite(name, size):
+    loss, arrays = CASES[name]
+    signs = [np.where(np.arange(a.size).reshape(a.shape) % 2, 1, -1) for a in arrays]
+    far = tuple((s * size).astype(np.float32) for s in signs)
+    terms, gradient = jax.value_and_grad(lambda *x: loss(*x).sum(), 0)(*far)
+    assert np.isfinite(terms) and np.isfinite(gradient).all()
+
+
+class TestDpo:
+    def test_by_hand(self):
+        # margin = (-1 - -2) - (-3 - -2) = 2; beta * margin = 1; -log s(1) = 0.31326
+        one = np.ones(1, np.float32)
+        loss = losses.dpo(-one, -3 * one, -2 * one, -2 * one, beta=0.5)
+        np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0))], rtol=1e-6)
+
+    def test_label_smoothing_by_hand(self):
+        # 0.9 * 0.31326 + 0.1 * 1.31326, since -log s(-1) = 1 + 0.31326
+        one = np.ones(1, np.float32)
+        loss = losses.dpo(
+            -one, -3 * one, -2 * one, -2 * one, beta=0.5, label_smoothing=0.1
+        )
+        np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0)) + 0.1], rtol=1e-6)
+
+    @pytest.mark.parametrize("e", [0.0, 0.1])
+    def test_at_the_reference(self, e):
+        # log 2, whatever e; the gradient in the margin is -beta (1 - 2 e) / 2
+        loss = lambda c: losses.dpo(
+            c, REJECTED, CHOSEN, REJECTED, beta=0.3, label_smoothing=e
+        )
+        np.testing.assert_allclose(loss(CHOSEN), np.full(6, np.log(2.0)), rtol=1e-6)
+        gradient = jax.grad(lambda c: loss(c).sum())(CHOSEN)
+        np.testing.assert_allclose(gradient, -0.3 * (1 - 2 * e) / 2 * ONES, rtol=1e-6)
+
+    def test_gradient_is_the_papers(self):
+        # -beta * s(-beta h) * (d lp_w - d lp_l), eq. 8 of the paper
+        h = (CHOSEN - REF_CHOSEN) - (REJECTED - REF_REJECTED)
+        weight = 0.3 / (1.0 + np.exp(0.3 * h))
+        loss, arrays = CASES["dpo"]
+        up, down = jax.grad(lambda *x: loss(*x).sum(), (0, 1))(*arrays)
+        np.testing.assert_allclose(up, -weight, rtol=1e-5)
+        np.testing.assert_allclose(down, weight, rtol=1e-5)
+
+    def test_composes_and_vmaps_over_knobs(self):
+        betas = jnp.array([0.1, 0.5])
+        both = lambda beta: (
+            losses.dpo(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, beta=beta)
+            + 0.2 * losses.nll(CHOSEN)
+        )
+        stacked = jnp.stack([both(float(b)) for b in betas])
+        chex.assert_trees_all_close(jax.vmap(both)(betas), stacked, rtol=1e-6)
+
+    def test_broadcasting_is_an_error(self):
+        with pytest.raises(Exception, match="[Tt]ype"):
+            losses.dpo(CHOSEN, REJECTED[:, None], REF_CHOSEN, REF_REJECTED, beta=0.1)
+
+
+@pytest.mark.parametrize("loss", [losses.dpo, losses.ipo])
+def test_the_reference_gets_no_gradient(loss):
+    knob = {"beta": 0.3} if loss is losses.dpo else {"tau": 0.3}
+    total = lambda a, b: loss(CHOSEN, REJECTED, a, b, **knob).sum()
+    gradients = jax.grad(total, (0, 1))(REF_CHOSEN, REF_REJECTED)
+    chex.assert_trees_all_equal(gradients, (0 * ONES, 0 * ONES))
+
+
+class TestIpo:
+    def test_by_hand(self):
+        # margin 2, 1 / (2 tau) = 1: (2 - 1)^2
+        one = np.ones(1, np.float32)
+        loss = losses.ipo(-one, -3 * one, -2 * one, -2 * one, tau=0.5)
+        np.testing.assert_allclose(loss, [1.0], rtol=1e-6)
+
+    def test_at_the_reference(self):
+        # 1 / (4 tau^2)
+        loss = losses.ipo(CHOSEN, REJECTED, CHOSEN, REJECTED, tau=0.1)
+        np.testing.assert_allclose(loss, 25.0 * ONES, rtol=1e-5)
+
+
+class TestSimpo:
+    def test_by_hand(self):
+        # 2 * (-1 + 2) - 1 = 1
+        one = np.ones(1, np.float32)
+        loss = losses.simpo(-one, -2 * one, beta=2.0, gamma=1.0)
+        np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0))], rtol=1e-6)
+
+    def test_is_dpo_without_reference_at_margin_0(self):
+        loss = losses.simpo(CHOSEN, REJECTED, beta=0.3, gamma=0.0)
+        dpo = losses.dpo(CHOSEN, REJECTED, 0 * ONES, 0 * ONES, beta=0.3)
+        chex.assert_trees_all_close(loss, dpo, rtol=1e-6)
+
+
+class TestKto:
+    def test_by_hand(self):
+        # ratio 2, kl 1, beta 1: up 1 - s(1); down, weighed 2: 2 * (1 - s(-1))
+        logp, ref = np.array([[-1.0, -1.0], [-3.0, -3.0]], np.float32)
+        up = np.array([True, False])
+        loss = losses.kto(logp, ref, up, 1.0, beta=1.0, undesirable_weight=2.0)
+        s = 1 / (1 + np.exp(-1.0))
+        np.testing.assert_allclose(loss, [1 - s, 2 * s], rtol=1e-6)
+
+    def test_at_the_reference(self):
+        loss = losses.kto(CHOSEN, CHOSEN, UP, 0.0, beta=0.1)
+        np.testing.assert_allclose(loss, 0.5 * ONES, rtol=1e-6)
+
+    def test_no_gradient_to_kl_or_reference(self):
+        total = lambda ref, kl: losses.kto(CHOSEN, ref, UP, kl, beta=0.1).sum()
+        gradients = jax.grad(total, (0, 1))(REF_CHOSEN, jnp.float32(0.3))
+        chex.assert_trees_all_equal(gradients, (0 * ONES, jnp.float32(0.0)))
+
+
+class TestOrpo:
+    def test_by_hand(self):
+        # odds of 1/2 are 1, of 1/4 are 1/3: -lam * log s(log 3) = lam * log(4/3)
+        logs = np.log(np.array([[0.5], [0.25]], np.float32))
+        loss = losses.orpo(logs[0], logs[1], lam=2.0)
+        np.testing.assert_allclose(loss, [2 * np.log(4 / 3)], rtol=1e-5)
+
+    def test_log_odds_near_0_and_far_from_it(self):
+        # against float64; expm1 keeps the digits that 1 - exp(x) would lose
+        x = np.array([-1e-4, -0.5, -1.0, -30.0])
+        exact = x - np.log(-np.expm1(x))
+        found = losses.log_odds(x.astype(np.float32))
+        np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+    def test_a_certain_answer_is_finite(self):
+        # odds are clamped at p = exp(-1e-6): log(1e6) up to rounding
+        found = losses.log_odds(np.zeros(1, np.float32))
+        np.testing.assert_allclose(found, [np.log(1e6)], rtol=1e-3)
+
+
+class TestBradleyTerry:
+    def test_margin_by_hand(self):
+        # 3 - 1 - 1 = 1
+        one = np.ones(1, np.float32)
+        loss = losses.bradley_terry(3 * one, one, margin=one)
+        np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0))], rtol=1e-6)
+
+    def test_gradient_is_the_papers(self):
+        # d loss / d chosen = -s(-(chosen - rejected - margin))
+        loss = lambda c: losses.bradley_terry(c, REJECTED, margin=0.5).sum()
+        expected = -1 / (1 + np.exp(CHOSEN - REJECTED - 0.5))
+        np.testing.assert_allclose(jax.grad(loss)(CHOSEN), expected, rtol=1e-5)
+
+
+class TestPlackettLuce:
+    def test_of_two_is_bradley_terry(self):
+        scores = np.stack([CHOSEN, REJECTED], axis=1)
+        loss = losses.plackett_luce(scores, np.ones((6, 2), bool))
+        expected = losses.bradley_terry(CHOSEN, REJECTED)
+        chex.assert_trees_all_close(loss, expected, rtol=1e-5)
+
+    def test_probabilities_of_all_orders_sum_to_1(self):
+        scores = np.array([0.3, -1.0, 2.0], np.float32)
+        orders = np.array(list(itertools.permutations(scores)))
+        loss = losses.plackett_luce(orders, np.ones((6, 3), bool))
+        np.testing.assert_allclose(np.exp(-loss).sum(), 1.0, rtol=1e-6)
+
+    def test_masked_is_removed(self):
+        scores = np.array([[1.0, 99.0, 0.0], [np.nan, 1.0, 0.0]], np.float32)
+        mask = np.array([[True, False, True], [False, True, True]])
+        total = lambda s: losses.plackett_luce(s, mask).sum()
+        two = losses.bradley_terry(np.ones(1, np.float32), np.zeros(1, np.float32))
+        np.testing.assert_allclose(total(scores), 2 * two[0], rtol=1e-5)
+        gradient = jax.grad(total)(scores)
+        assert np.isfinite(gradient).all() and (gradient[~mask] == 0).all()
+
+
+class TestClippedSurrogate:
+    def test_by_hand(self):
+        # ratios 1.5, 0.5, 1.5, 0.5 and advantages 1, 1, -1, -1, clipped to [0.8, 1.3]:
+        # -min(1.5, 1.3), -min(0.5, 0.8), -min(-1.5, -1.3), -min(-0.5, -0.8)
+        logp = np.log(np.array([1.5, 0.5, 1.5, 0.5], np.float32))
+        advantage = np.array([1, 1, -1, -1], np.float32)
+        loss = losses.clipped_surrogate(
+            logp, 0 * logp, advantage, clip_low=0.2, clip_high=0.3
+        )
+        np.testing.assert_allclose(loss, [-1.3, -0.5, 1.5, 0.8], rtol=1e-6)
+
+    def test_gradient_at_ratio_1_is_reinforce(self):
+        loss = lambda x: losses.clipped_surrogate(
+            x, CHOSEN, REJECTED, clip_low=0.2, clip_high=0.2
+        ).sum()
+        np.testing.assert_allclose(jax.grad(loss)(CHOSEN), -REJECTED, rtol=1e-6)
+
+    def test_no_gradient_beyond_the_clip(self):
+        loss = lambda x: losses.clipped_surrogate(
+            x, CHOSEN - 0.5, ONES, clip_low=0.2, clip_high=0.2
+        ).sum()
+        assert (jax.grad(loss)(CHOSEN) == 0).all()
+
+    def test_no_gradient_to_what_is_fixed(self):
+        total = lambda old, a: losses.clipped_surrogate(
+            CHOSEN, old, a, clip_low=0.2, clip_high=0.2
+        ).sum()
+        gradients = jax.grad(total, (0, 1))(CHOSEN, REJECTED)
+        chex.assert_trees_all_equal(gradients, (0 * ONES, 0 * ONES))
+
+
+class TestClippedValue:
+    def test_by_hand(self):
+        # value 2, old 0 clipped to 0.5, returns 1: max(1, 0.25) / 2; value 0.2, not
+        # clipped: 0.64 / 2
+        value = np.array([2.0, 0.2], np.float32)
+        ones = np.ones(2, np.float32)
+        loss = losses.clipped_value(value, 0 * ones, ones, clip=0.5)
+        np.testing.assert_allclose(loss, [0.5, 0.32], rtol=1e-6)
+
+    def test_unclipped_is_half_the_squared_error(self):
+        loss = losses.clipped_value(CHOSEN, REJECTED, REF_CHOSEN, clip=1e9)
+        np.testing.assert_allclose(loss, (CHOSEN - REF_CHOSEN) ** 2 / 2, rtol=1e-6)
+
+    def test_no_gradient_to_what_is_fixed(self):
+        total = lambda old, r: losses.clipped_value(CHOSEN, old, r, clip=0.2).sum()
+        gradients = jax.grad(total, (0, 1))(CHOSEN, REJECTED)
+        chex.assert_trees_all_equal(gradients, (0 * ONES, 0 * ONES))
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_public_form(name):
+    """Keyword-only knobs, an equation, a source and a doctest, for each."""
+    loss = getattr(losses, name)
+    text = inspect.getdoc(loss)
+    assert "Reference: " in text and ">>> " in text and " = " in text
+    arrays = {"scores", "mask", "logp", "mean_logp", "advantage", "returns", "value"}
+    arrays |= {"chosen", "rejected", "ref_chosen", "ref_rejected", "ref_logp", "kl"}
+    arrays |= {"chosen_mean", "rejected_mean", "desirable", "old_logp", "old_value"}
+    for parameter in inspect.signature(loss).parameters.values():
+        keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert keyword != (parameter.name in arrays), parameter
+
+
+class TestTrlFormulas:
+    """The widest peer's formulas, written out again in numpy float64."""
+
+    C, R, A, B = (x.astype(np.float64) for x in FOUR)
+    s = staticmethod(lambda x: 1 / (1 + np.exp(-x)))
+
+    def z(self):
+        return (self.C - self.A) - (self.R - self.B)
+
+    @pytest.mark.parametrize("beta", [0.1, 2.0])
+    def test_sigmoid(self, beta):
+        found = losses.dpo(*FOUR, beta=beta)
+        np.testing.assert_allclose(found, -np.log(self.s(beta * self.z())), rtol=1e-5)
+
+    def test_ipo(self):
+        found = losses.ipo(*FOUR, tau=0.3)
+        np.testing.assert_allclose(found, (self.z() - 1 / 0.6) ** 2, rtol=1e-4)
+
+    def test_kto(self):
+        found = losses.kto(CHOSEN, REF_CHOSEN, UP, 0.2, beta=0.3)
+        h = self.C - self.A
+        up, down = 1 - self.s(0.3 * (h - 0.2)), 1 - self.s(0.3 * (0.2 - h))
+        np.testing.assert_allclose(found, np.where(UP, up, down), rtol=1e-5)
+
+    def test_orpo(self):
+        c, r = -np.abs(self.C), -np.abs(self.R)
+        odds = (c - r) - (np.log1p(-np.exp(c)) - np.log1p(-np.exp(r)))
+        found = losses.orpo(-np.abs(CHOSEN), -np.abs(REJECTED), lam=0.1)
+        np.testing.assert_allclose(found, -0.1 * np.log(self.s(odds)), rtol=1e-5)
+
+    def test_reward(self):
+        found = losses.bradley_terry(CHOSEN, REJECTED, margin=0.7)
+        expected = -np.log(self.s(self.C - self.R - 0.7))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
