@@ -1,62 +1,66 @@
-"""Dialogues of Anthropic's HH-RLHF (Bai et al. 2022, arXiv:2204.05862).
+"""Anthropic's HH-RLHF as it is published: four folders of gzipped dialogues.
 
-A row has `chosen` and `rejected`, each a whole dialogue "\\n\\nHuman: ...\\n\\nAssistant:
-..." whose last turns differ. Some rows are odd: these are told apart and counted.
+Reference: Bai et al. 2022, arXiv:2204.05862.
 """
 
-import re
-from collections.abc import Mapping
-from typing import Any
+import os
+from pathlib import Path
+from typing import NamedTuple
 
-from jaxalign.data.records import Messages, Preference
+from jaxalign.data import formats
+from jaxalign.data.records import Preference, Report
 
-TURN = re.compile(r"\n\n(Human|Assistant):")
-ROLES = {"Human": "user", "Assistant": "assistant"}
-
-
-class Odd(ValueError):
-    """A row that cannot be used, for a reason that is counted."""
-
-
-def dialogue(text: str) -> Messages:
-    """The turns of a dialogue; neighbouring turns of one speaker become one.
-
-    Raises:
-      Odd: the text does not begin with a turn.
-    """
-    before, *parts = TURN.split(text)
-    if before.strip() or not parts:
-        raise Odd("does not begin with a turn")
-    messages: Messages = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
-        role, content = ROLES[speaker], content.strip()
-        if messages and messages[-1]["role"] == role:
-            content = f"{messages.pop()['content']}\n{content}".strip()
-        messages.append({"role": role, "content": content})
-    return messages
+SUBSETS = (
+    "helpful-online",
+    "helpful-rejection-sampled",
+    "harmless-base",
+    "helpful-base",
+)
+HELD_OUT = "helpful-base"  # where there are no training files
+CUT = "harmless-base"  # of which the last tenth is then held out too
 
 
-def is_dialogue(row: Mapping[str, Any]) -> bool:
-    """Whether a row is of this layout."""
-    chosen = row.get("chosen")
-    return isinstance(chosen, str) and TURN.match(chosen) is not None
+class Splits(NamedTuple):
+    """Pairs to train on and pairs to test on; no prompt is in both."""
+
+    train: list[Preference]
+    held_out: list[Preference]
+    report: Report
 
 
-def preference(row: Mapping[str, Any], where: str) -> Preference:
-    """The pair of a row.
+def load(folder: str | os.PathLike[str], *, skip_bad_rows: bool = False) -> Splits:
+    """The splits of the four subsets below a folder.
+
+    As published, train.jsonl.gz of each subset is for training and test.jsonl.gz is
+    held out. With the test files alone: helpful-online, helpful-rejection-sampled and
+    the first 90 % of harmless-base (by lines) are for training, helpful-base and the
+    rest of harmless-base are held out.
 
     Raises:
-      Odd: identical dialogues, dialogues that differ before the last turn, an empty
-        last turn, or one that is not the assistant's.
+      FileNotFoundError: a subset is missing.
+      ValueError: a malformed row.
     """
-    chosen, rejected = dialogue(row["chosen"]), dialogue(row["rejected"])
-    if row["chosen"] == row["rejected"]:
-        raise Odd("identical texts")
-    if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
-        raise Odd("do not end with the assistant")
-    if chosen[:-1] != rejected[:-1]:
-        raise Odd("differ before the last turn")
-    answers = (chosen[-1]["content"], rejected[-1]["content"])
-    if not all(answers):
-        raise Odd("with an empty last turn")
-    return Preference(chosen[:-1], *answers, where=where)
+    root = Path(folder)
+    train: list[Preference] = []
+    held_out: list[Preference] = []
+    report = Report(0, 0)
+    published = any((root / name / "train.jsonl.gz").exists() for name in SUBSETS)
+    for name in SUBSETS:
+        for split in ("train", "test") if published else ("test",):
+            path = root / name / f"{split}.jsonl.gz"
+            found, part = formats.read(path, Preference, skip_bad_rows=skip_bad_rows)
+            report += part
+            if published:
+                cut = len(found) if split == "train" else 0
+            elif name == CUT:
+                cut = sum(line_of(p) <= part.read * 9 // 10 for p in found)
+            else:
+                cut = 0 if name == HELD_OUT else len(found)
+            train += found[:cut]
+            held_out += found[cut:]
+    return Splits(train, held_out, report)
+
+
+def line_of(record: Preference) -> int:
+    """The line that a record stands on, from 1."""
+    return int(record.where.rpartition(":")[2])

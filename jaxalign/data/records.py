@@ -99,10 +99,12 @@ def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
 
 def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
     """The prompts alone, each once."""
-    found = {}
+    found: dict[tuple[tuple[str, str], ...], Prompt] = {}
     for record in records:
-        preference = isinstance(record, Preference)
-        messages = record.prompt if preference else record.messages[:-1]
+        if isinstance(record, Preference):
+            messages = record.prompt
+        else:
+            messages = record.messages[:-1]
         key = tuple((m["role"], m["content"]) for m in messages)
         found.setdefault(key, Prompt(messages, where=record.where))
     return list(found.values())

@@ -1,6 +1,7 @@
 """Tokenizers: trained here or loaded from a folder, used through transformers."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
-# The assistant's turns stand in {% generation %}, so that masks can find them.
+# The assistant's turns stand in {% generation %}, so that others' tools find them too.
 TEMPLATE = (
     "{% for message in messages %}"
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('unknown role ' + message['role']) }}"
+    "{% endif %}"
     "{{ '<|' + message['role'] + '|>' }}"
     "{% if message['role'] == 'assistant' %}"
     "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
@@ -23,14 +27,15 @@ TEMPLATE = (
 )
 
 
-def train(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
+def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with a chat template, trained on texts.
 
-    Any text round-trips (unknown bytes are tokens); digits are single tokens, so that
+    Any text round-trips (every byte is a token); digits are single tokens, so that
     numbers read alike; roles, the end of a turn and padding are special tokens.
 
     Args:
-      vocab_size: at least 261, the bytes and the special tokens.
+      vocab_size: at least 261, the bytes and the special tokens. Few or short texts
+        may give fewer tokens than asked for.
 
     Raises:
       ValueError: a vocabulary too small for the bytes.
@@ -68,15 +73,22 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
     """The tokenizer of a Hugging Face folder; nothing is fetched, no code is run.
 
     Raises:
-      FileNotFoundError: the folder holds no tokenizer.
-      ValueError: it has no end-of-sequence token.
+      FileNotFoundError: the folder does not exist or holds no tokenizer.
+      ValueError: its files cannot be read, or it has no end-of-sequence token.
     """
     path = Path(folder)
-    if not (path / "tokenizer.json").exists() and not (path / "vocab.json").exists():
+    if not path.is_dir():
+        raise FileNotFoundError(f"no such folder: {path}")
+    if not any((path / f).exists() for f in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"{path} holds no tokenizer (no tokenizer.json)")
-    tokenizer = AutoTokenizer.from_pretrained(
-        path, local_files_only=True, trust_remote_code=False
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the Rust reader raises bare Exceptions
+        raise ValueError(f"the tokenizer in {path} cannot be read: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"the tokenizer in {path} has no tokenizer.json to be made of")
     if tokenizer.eos_token_id is None:
         raise ValueError(
             f"the tokenizer in {path} has no eos_token, so no answer could end: name "
@@ -86,6 +98,14 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """A hash of what decides how text becomes tokens."""
-    parts = (tokenizer.backend_tokenizer.to_str(), str(tokenizer.chat_template))
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    """A hash of what decides how a conversation becomes tokens, and nothing else."""
+    pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Set by whoever last padded a batch, so no part of what the tokenizer is.
+    pipeline |= {"padding": None, "truncation": None}
+    decides = (
+        pipeline,
+        tokenizer.chat_template,
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
+    return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()

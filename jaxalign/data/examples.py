@@ -1,0 +1,217 @@
+"""Records as tokens: what is cut, what is left out, and how often."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign.data import chat
+from jaxalign.data.records import (
+    Demonstration,
+    Messages,
+    Preference,
+    Prompt,
+    Ranking,
+    Record,
+    Report,
+    Unpaired,
+    said,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenRow:
+    """One tokenised sequence, and True on the tokens that count, those of answers."""
+
+    tokens: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def prompt(self) -> int:
+        """How many tokens come before the first that counts."""
+        return int(self.mask.argmax()) if self.mask.any() else len(self.mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A tokenised row: its sequences, its number in the data set, what else it says.
+
+    A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
+    unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
+    counts. A pair's `value` is its margin.
+    """
+
+    sequences: tuple[TokenRow, ...]
+    row: int
+    value: float = 0.0
+
+
+class Dropped(ValueError):
+    """A row that is left out; the message is the reason that is counted."""
+
+
+def tokenise(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    context: int,
+    overlong: str = "drop",
+    all_turns: bool = False,
+) -> tuple[list[Example], Report]:
+    """Tokenises records of one kind; drops and cuts are counted.
+
+    An example's `row` is its record's place among all of them, dropped ones included,
+    so that it does not depend on the context.
+
+    Args:
+      context: longest sequence.
+      overlong: "drop" leaves longer rows out; "truncate" cuts the prompt from its
+        start (its first token stays), alike for all answers to it, and then the
+        answers at their ends.
+      all_turns: count every answer in a demonstration, not the last alone.
+
+    Raises:
+      ValueError: nothing is left, a conversation that cannot be encoded (says where it
+        is from), or an unknown `overlong`.
+    """
+    if overlong not in ("drop", "truncate"):
+        raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
+    examples, reasons = [], collections.Counter[str]()
+    marks = special_texts(tokenizer)
+    for row, (record, sequences) in enumerate(
+        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True)
+    ):
+        try:
+            usable(record, sequences, marks)
+            cut = fit(sequences, context, overlong)
+            if isinstance(record, Preference) and alike(cut):
+                raise Dropped("identical where they are cut")
+        except Dropped as reason:
+            reasons[str(reason)] += 1
+            continue
+        reasons["cut to the context (kept)"] += cut is not sequences
+        examples.append(Example(cut, row, value_of(record)))
+    report = Report(len(records), len(examples), +reasons)
+    if not examples:
+        raise ValueError(f"no row can be used with a context of {context}: {report}")
+    return examples, report
+
+
+def encoded(
+    records: Sequence[Record], tokenizer: PreTrainedTokenizerFast, *, all_turns: bool
+) -> list[tuple[TokenRow, ...]]:
+    """The sequences of each record, all tokenised at once.
+
+    Raises:
+      ValueError: names the record that cannot be encoded.
+    """
+
+    def together(some: Sequence[Record]) -> list[chat.Encoded]:
+        if some and isinstance(some[0], Prompt):
+            asked = [p.messages for p in some if isinstance(p, Prompt)]
+            ids = chat.encode_prompts(tokenizer, asked)
+            return [chat.Encoded(x, np.zeros(len(x), bool)) for x in ids]
+        told = [messages for record in some for messages in conversations(record)]
+        return chat.encode_batch(tokenizer, told, all_turns=all_turns)
+
+    try:
+        rows = iter(together(records))
+    except ValueError:
+        for record in records:
+            try:
+                together([record])
+            except ValueError as error:
+                raise ValueError(f"{record.where}: {error}") from error
+        raise
+    counts = [len(conversations(record)) for record in records]
+    return [tuple(TokenRow(*next(rows)) for _ in range(count)) for count in counts]
+
+
+def conversations(record: Record) -> list[Messages]:
+    """The prompt with each of its answers."""
+    if isinstance(record, Prompt | Demonstration):
+        return [record.messages]
+    if isinstance(record, Preference):
+        answers: tuple[str, ...] = (record.chosen, record.rejected)
+    else:
+        answers = record.answers if isinstance(record, Ranking) else (record.answer,)
+    return [[*record.prompt, said(answer)] for answer in answers]
+
+
+def value_of(record: Record) -> float:
+    """The number that a record carries."""
+    if isinstance(record, Preference):
+        return record.margin
+    return float(isinstance(record, Unpaired) and record.desirable)
+
+
+def special_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """What a text must not hold, or a turn would begin or end in its middle."""
+    return [
+        text for text in tokenizer.all_special_tokens if text != tokenizer.unk_token
+    ]
+
+
+def usable(
+    record: Record, sequences: tuple[TokenRow, ...], marks: Sequence[str]
+) -> None:
+    """Refuses rows that teach nothing, or the wrong thing.
+
+    Raises:
+      Dropped: special tokens written out, an empty answer, a pair of the same tokens.
+    """
+    talks = conversations(record)
+    texts = [message["content"] for talk in talks for message in talk]
+    if any(mark in text for text in texts for mark in marks):
+        raise Dropped("with special tokens in their text")
+    if isinstance(record, Prompt):
+        return
+    if not all(talk[-1]["content"].strip() for talk in talks):
+        raise Dropped("with an empty answer")
+    if isinstance(record, Preference) and alike(sequences):
+        raise Dropped("identical as tokens")
+
+
+def alike(sequences: tuple[TokenRow, ...]) -> bool:
+    """Whether the two sequences of a pair have the same tokens."""
+    return np.array_equal(sequences[0].tokens, sequences[1].tokens)
+
+
+def fit(
+    sequences: tuple[TokenRow, ...], context: int, overlong: str
+) -> tuple[TokenRow, ...]:
+    """The sequences within the context, cut or refused; the same ones if they fit.
+
+    Raises:
+      Dropped: too long, and not to be cut; or an answer of which nothing would be left.
+    """
+    excess = max(len(sequence.tokens) for sequence in sequences) - context
+    if excess <= 0:
+        return sequences
+    if overlong == "drop":
+        raise Dropped(f"longer than {context} tokens")
+    shortest = min(sequence.prompt for sequence in sequences)
+    removed = min(excess, max(shortest - 1, 0))
+
+    def cut(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x[:1], x[1 + removed :]])[:context]
+
+    rows = tuple(TokenRow(cut(s.tokens), cut(s.mask)) for s in sequences)
+    if any(
+        s.mask.any() and not r.mask.any() for s, r in zip(sequences, rows, strict=True)
+    ):
+        raise Dropped(f"with no room for an answer in {context} tokens")
+    return rows
+
+
+def unpaired(pairs: Sequence[Example]) -> list[Example]:
+    """Each pair as two single answers, thumb up and thumb down, with rows of their own.
+
+    The two answers of a prompt stand half the data set apart, so that neighbours, whose
+    answers are exchanged for KTO's mismatched ones, have different prompts.
+    """
+    ups = [Example((p.sequences[0],), 2 * p.row, 1.0) for p in pairs]
+    downs = [Example((p.sequences[1],), 2 * p.row + 1, 0.0) for p in pairs]
+    return ups + downs
