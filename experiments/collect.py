@@ -30,9 +30,9 @@ from jaxalign.evaluation import preference
 class Config(Shared):
     """Preferences labelled by the programmed reward."""
 
-    prompts: int = 1536
+    prompts: int = 3072
     """Training prompts to sample answers to."""
-    held_out: int = 256
+    held_out: int = 512
     """Held-out prompts, for test.jsonl."""
     samples: int = 4
     """Answers to a prompt; compared two by two, in the order they were sampled."""

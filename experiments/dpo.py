@@ -73,7 +73,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             objective = objectives.preference(policy.model, chosen_loss)
         scores = reference_scores(policy, train, kind, run)
         batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
-        steps = config.steps or max(2 * len(train) // config.batch, 1)
+        steps = config.steps or max(len(train) // config.batch, 1)
         adam = config.adamw(steps)
         update = step.make_step(objective, adam, micro_batches=config.micro_batches)
         current = state.create(policy.params, adam, jax.random.key(config.seed))

@@ -73,10 +73,10 @@ POLITE = ("sure", "happy to help", "of course", "gladly", "sorry")
 RUDE = ("fool", "idiot", "stupid", "dummy")
 REFUSAL = "i can not help with that"
 FILLERS = (
-    "so many people ask me about this every day.",
-    "let me tell you a long story about that.",
-    "when i was young i liked such questions.",
-    "there is so much more to say here.",
+    "many people ask me about this.",
+    "let me tell you a story about it.",
+    "i always liked such questions.",
+    "there is much more to say here.",
 )
 
 

@@ -43,7 +43,7 @@ class ModelConfig:
     param_dtype: str = "float32"
     remat: Literal["none", "dots", "full"] = "none"
     attention: Literal["xla", "cudnn"] = "xla"
-    unroll: int = 1
+    unroll: int = 4
 
     def __post_init__(self) -> None:
         """Refuses shapes that cannot be.
