@@ -168,15 +168,17 @@ def entries(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}:{line}", json.loads(text)
             return
         at, line = skip(text, at + 1, line)
-        while text[at : at + 1] != "]":
+        more = text[at : at + 1] != "]"
+        while more:
             entry, end = decoder.raw_decode(text, at)
             yield f"{path}:{line}", entry
-            line += text.count("\n", at, end)
-            at, line = skip(text, end, line)
-            if text[at : at + 1] not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
-            if text[at] == ",":
+            at, line = skip(text, end, line + text.count("\n", at, end))
+            more = text[at : at + 1] == ","
+            if more:
                 at, line = skip(text, at + 1, line)
+        end, _ = skip(text, at + 1, line)
+        if text[at : at + 1] != "]" or end < len(text):
+            raise json.JSONDecodeError("Expecting ',' or a last ']'", text, at)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
 

@@ -13,6 +13,7 @@ tree of ranked replies      {"prompt": {"text", "role", "replies": [... "rank"]}
 unpaired label              {"prompt": ..., "completion": ..., "label": true}
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -178,8 +179,12 @@ def preference(row: Row, where: str) -> Preference:
     """A pair, in any of its layouts."""
     good = needed(row, "chosen", "chosen_messages")
     bad = needed(row, good.replace("chosen", "rejected"))
+    margin = 0.0 if row.get("margin") is None else row["margin"]
+    if type(margin) not in (int, float) or not math.isfinite(margin):
+        raise Malformed(f"field 'margin' should be a number, not {margin!r}")
     if "prompt" not in row and dialogues.is_dialogue(row):
-        return dialogues.preference(row, where)
+        pair = dialogues.preference(row, where)
+        return dataclasses.replace(pair, margin=float(margin))
     chosen, rejected = row[good], row[bad]
     if isinstance(chosen, list) and len(chosen) > 1:
         chosen, rejected = messages_of(chosen, good), messages_of(rejected, bad)
@@ -193,9 +198,6 @@ def preference(row: Row, where: str) -> Preference:
             prompt_of(row),
             (text_of(chosen, good), text_of(rejected, bad)),
         )
-    margin = 0.0 if row.get("margin") is None else row["margin"]
-    if type(margin) not in (int, float) or not math.isfinite(margin):
-        raise Malformed(f"field 'margin' should be a number, not {margin!r}")
     return Preference(prompt, *answers, margin=float(margin), where=where)
 
 
