@@ -171,7 +171,7 @@ def start(
 ) -> Batches:
     """Batches of row indices, this process's share of each; -1 fills up.
 
-    Process p of n takes every n-th row of the one global order, from the p-th: the rows
+    Process p of n takes every n-th row of the one global batch, from the p-th: the rows
     of a step, and where a saved state stands, do not depend on how many there are.
     """
     processes = jax.process_count()
@@ -185,10 +185,11 @@ def start(
     rows[rows >= count] = -1
     ordered = grain.MapDataset.source(rows).seed(seed)
     ordered = ordered.shuffle() if shuffle else ordered
-    share = ordered.repeat(epochs)[jax.process_index() :: processes]
-    batched = share.batch(batch_size // processes, drop_remainder=True)
+    whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
+    first = jax.process_index()
+    share = whole.map(lambda batch: batch[first::processes])
     # the rows are in memory, so threads would only wait for each other
-    iterator = iter(batched.to_iter_dataset(grain.ReadOptions(num_threads=0)))
+    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
     return Batches(iterator, collate, order)
 
