@@ -50,7 +50,7 @@ class Config(Trained):
     """Share of labels taken to be flipped (conservative DPO)."""
     alpha: float = 0.2
     """Weight of the chosen answers' negative log-likelihood per token (dpo_nll)."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
 

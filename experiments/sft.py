@@ -16,8 +16,7 @@ from experiments import policies, sources
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
-from jaxalign.data import loader
-from jaxalign.data.records import Demonstration
+from jaxalign.data import loader, packing
 from jaxalign.training import objectives, state, step
 
 
@@ -25,7 +24,9 @@ from jaxalign.training import objectives, state, step
 class Config(Trained):
     """Supervised finetuning."""
 
-    batch: int = 64
+    batch: int = 16
+    """Rows in a step, over all devices; each is packed with short demonstrations,
+    up to twice the context."""
     learning_rate: float = 3e-3
 
 
@@ -41,8 +42,8 @@ def main(config: Config) -> dict[str, float]:
             overlong=config.overlong,
         )
         run.note(report)
-        batches = loader.batches(
-            examples, config.batch, kind=Demonstration, seed=config.seed
+        batches = packing.packed_batches(
+            examples, config.batch, length=2 * policy.context, seed=config.seed
         )
         steps = source.sft_steps if config.steps is None else config.steps
         adam = config.adamw(steps)

@@ -151,10 +151,10 @@ def toy(config: Shared) -> Source:
 
     return Source(
         name="toy",
-        context=64,
+        context=48,
         vocab=512,
-        max_new_tokens=28,
-        sft_steps=500,
+        max_new_tokens=24,
+        sft_steps=900,
         demonstrations=functools.cache(
             lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
         ),

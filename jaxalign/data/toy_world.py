@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, said
 
-LETTERS = "bcdfghjklmnpqrstvwxyz"
+LETTERS = "bcdfghkmpr"
 FACTS = {
     "the sky": "blue",
     "grass": "green",
