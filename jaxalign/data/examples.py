@@ -193,7 +193,7 @@ def fit(
     if overlong == "drop":
         raise Dropped(f"longer than {context} tokens")
     shortest = min(sequence.prompt for sequence in sequences)
-    removed = min(excess, max(shortest - 1, 0))
+    removed = min(excess, shortest - 1)  # the first token never counts
 
     def cut(x: np.ndarray) -> np.ndarray:
         return np.concatenate([x[:1], x[1 + removed :]])[:context]
