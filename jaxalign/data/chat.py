@@ -201,7 +201,12 @@ def begun(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Iterator[list
     always = begin is not None and (
         tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
     )
-    encoded = tokenizer(texts, add_special_tokens=False).input_ids if texts else []
+    # what is too long is dropped or cut later, and counted: no warning here
+    encoded = (
+        tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
+        if texts
+        else []
+    )
     for ids in encoded:
         first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
         yield [begin, *ids[first:]] if always or first else ids
