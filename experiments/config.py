@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import jax
 import optax
 import tyro
 
@@ -114,10 +115,13 @@ ConfigType = TypeVar("ConfigType", bound=Shared)
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs an experiment from its command line; bad input ends it with one sentence.
 
-    JAXALIGN_TRACEBACK=1 shows where an error arose.
+    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED=1 joins the
+    other processes first (TPU pods, SLURM and Open MPI say where they are).
     """
     arguments = tyro.cli(config)
     try:
+        if os.environ.get("JAXALIGN_DISTRIBUTED"):
+            jax.distributed.initialize()
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("JAXALIGN_TRACEBACK"):

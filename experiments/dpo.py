@@ -3,7 +3,7 @@
 The reference's log-probs depend on nothing that trains: they are computed once per row
 and kept. KTO and its like take the pairs apart into single answers.
 
-    python -m experiments.dpo --model runs/sft/policy --data preferences.jsonl --beta 0.1
+    python -m experiments.dpo --model runs/sft/policy --data preferences.jsonl
     python -m experiments.dpo --loss ipo --tau 0.1 ...
 
 A loss of your own is a function of `objectives.PairLogps`, one term per pair:
@@ -28,6 +28,7 @@ from jaxalign import sharding
 from jaxalign.data import loader
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.training import objectives, reference, state, step
+from jaxalign.training.step import Objective
 
 KNOBS = ("beta", "tau", "gamma", "lam", "label_smoothing", "alpha")
 
@@ -67,7 +68,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         train, held_out = sources.pairs(config, source, policy, run)
         kind: type[Record] = Preference
         if chosen_loss is None:
-            objective = objectives.kto(policy.model, beta=config.beta)
+            objective: Objective = objectives.kto(policy.model, beta=config.beta)
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)

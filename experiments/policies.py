@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,11 @@ class Policy:
     params: Params
     tokenizer: PreTrainedTokenizerFast
     context: int
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the model."""
+        return cast(ModelConfig, self.model.config)
 
     @property
     def eos(self) -> int:
@@ -73,8 +78,8 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     )
     if (config.context or 0) > model.config.context:
         raise ValueError(
-            f"--context {config.context} is longer than the {model.config.context} positions "
-            f"of {config.model}"
+            f"--context {config.context} is longer than the "
+            f"{model.config.context} positions of {config.model}"
         )
     return Policy(model, params, tokenizer, min(context, model.config.context))
 

@@ -2,29 +2,33 @@
 
 reward per token = -beta * (logp - ref_logp),  + score on the answer's last token
 
-Details follow Ziegler et al. 2019 and the N implementation details: the k1 penalty is in
-the reward; an answer without its end token loses a penalty; the value model starts from
-the reward model's weights; returns are computed before the advantages are whitened over
-the global batch; minibatches are reshuffled each epoch; log-probs that the ratio is taken
-of come from the trainer's own forward pass, so the first minibatch has ratio 1.
+Details follow Ziegler et al. 2019 and the N implementation details: the k1 penalty is
+in the reward; an answer without its end token loses a penalty; the value model starts
+from the reward model's weights; returns are computed before the advantages are whitened
+over the global batch; minibatches are reshuffled each epoch; the log-probs that the
+ratio is taken of come from the trainer's own forward pass, so that the first minibatch
+has ratio 1.
 
     python -m experiments.ppo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.ppo --model FOLDER --data stories --reward programmed
 
 Metrics: `reward` the score before penalties, `kl` the mean over answers of the summed
 log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an answer,
-`eos` the share of answers that ended, `return` the mean of the value targets; and of the
-update: `policy` and `value` losses, `ratio`, `clipfrac`, `approxkl`.
+`eos` the share of answers that ended; and of the last update: `policy_loss`,
+`value_loss`, `entropy` (nats a token), `ratio`, `clipfrac`, `approxkl`, and how much of
+the returns' variance the values explain.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import Mesh
 
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
@@ -32,9 +36,11 @@ from experiments.run import Run
 from jaxalign import estimators, masks, sampling
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.data import loader
+from jaxalign.data.records import Prompt
 from jaxalign.models import heads
 from jaxalign.rewards import learned, shaping
 from jaxalign.training import objectives, optimizer, scoring, state, step
+from jaxalign.training.step import Objective, Step
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 
@@ -81,6 +87,42 @@ class Config(Shared):
     max_new_tokens: int | None = None
     """Longest answer; by default what the data set suggests."""
 
+    def adamw(self) -> optax.GradientTransformation:
+        """The optimizer that these flags describe; its rate falls to 0."""
+        return optimizer.adamw(
+            self.learning_rate,
+            steps=self.steps * self.epochs * self.minibatches,
+            schedule="linear",
+            eps=self.eps,
+            clip_norm=self.clip_norm,
+        )
+
+    def objective(self, policy: LanguageModel, value: ScalarModel) -> Objective:
+        """The loss that these flags describe."""
+        return objectives.ppo(
+            policy,
+            value,
+            clip_low=self.clip,
+            clip_high=self.clip,
+            value_clip=self.value_clip,
+            vf_coef=self.value_weight,
+            temperature=self.temperature,
+        )
+
+    def next_beta(self, beta: float, kl: Array) -> float:
+        """The KL coefficient after a batch of this KL."""
+        if self.kl_target is None:
+            return beta
+        return float(
+            estimators.adaptive_kl(
+                beta,
+                kl,
+                target=self.kl_target,
+                horizon=self.kl_horizon,
+                n_steps=self.batch,
+            )
+        )
+
 
 @partial(jax.jit, static_argnums=(0, 1), static_argnames=("config",))
 def prepare(
@@ -121,38 +163,95 @@ def prepare(
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What an iteration needs, beside the state.
+
+    Attributes:
+      prompts: the training prompts.
+      score: (prompts, sequences, ended) -> the rewards of whole answers [B].
+      update: the compiled step on a minibatch.
+    """
+
+    config: Config
+    mesh: Mesh
+    policy: policies.Policy
+    value_model: ScalarModel
+    reference: Params
+    prompts: list[Prompt]
+    room: int
+    score: Callable[[list[Prompt], TokenBatch, Array], Array]
+    update: Step
+
+
+def iterate(
+    parts: Parts,
+    current: state.TrainState,
+    batch: loader.PromptBatch,
+    iteration: int,
+    beta: float,
+) -> tuple[state.TrainState, dict[str, Array]]:
+    """One iteration: rollouts, their scores, and a few epochs of minibatches."""
+    config, policy = parts.config, parts.policy
+    placed = sharding.place_batch(batch, parts.mesh)
+    noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
+    samples = sampling.generate(
+        policy.model,
+        current.params["policy"],
+        placed.tokens,
+        placed.lengths,
+        noise,
+        max_new_tokens=parts.room,
+        temperature=config.temperature,
+        stop_tokens=(policy.eos,),
+        row_ids=placed.row,
+    )
+    sequences = sampling.join(placed.tokens, placed.lengths, samples)
+    ended = jnp.any(samples.mask & (samples.tokens == policy.eos), axis=1)
+    score = parts.score([parts.prompts[r] for r in batch.row], sequences, ended)
+    rollout, numbers = prepare(
+        policy.model,
+        parts.value_model,
+        current.params,
+        parts.reference,
+        sequences,
+        shaping.missing_eos(score, ended, penalty=config.missing_eos_penalty),
+        jnp.float32(beta),
+        config=config,
+    )
+    for indices in minibatches(order, config):
+        part = jax.tree.map(lambda x, at=indices: x[at], rollout)
+        current, metrics = parts.update(current, part)
+    sampled = {"reward": score.mean(), "eos": ended.mean(), "beta": jnp.float32(beta)}
+    return current, numbers | metrics | sampled
+
+
 def main(config: Config) -> dict[str, float]:
     """Trains with PPO; writes the model to OUT/policy."""
+    check(config)
     with Run(config, "ppo") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
         room = config.max_new_tokens or source.max_new_tokens
-        score = scorer(config, policy, source)
         value_model, value = value_start(config, policy)
-        prompts = source.prompts()[0]
+        prompts = rollouts.fitting(
+            policy, source.prompts()[0], policy.config.context - room
+        )
         tokens, lengths = rollouts.padded_prompts(policy, prompts, room)
         batches = loader.prompt_batches(tokens, lengths, config.batch, seed=config.seed)
-        adam = optimizer.adamw(
-            config.learning_rate,
-            steps=config.steps * config.epochs * config.minibatches,
-            schedule="linear",
-            eps=config.eps,
-            clip_norm=config.clip_norm,
+        adam = config.adamw()
+        parts = Parts(
+            config=config,
+            mesh=run.mesh,
+            policy=policy,
+            value_model=value_model,
+            reference=policy.params,
+            prompts=prompts,
+            room=room,
+            score=scorer(config, policy, source),
+            update=step.make_step(config.objective(policy.model, value_model), adam),
         )
-        update = step.make_step(
-            objectives.ppo(
-                policy.model,
-                value_model,
-                clip_low=config.clip,
-                clip_high=config.clip,
-                value_clip=config.value_clip,
-                vf_coef=config.value_weight,
-                temperature=config.temperature,
-            ),
-            adam,
-        )
-        reference = policy.params
-        start = {"policy": jax.tree.map(jnp.copy, reference), "value": value}
+        start = {"policy": jax.tree.map(jnp.copy, policy.params), "value": value}
         current = state.create(start, adam, jax.random.key(config.seed))
         current, done, cursor = run.resume(current, current.params)
         beta = cursor["beta"] if cursor else config.beta
@@ -160,53 +259,9 @@ def main(config: Config) -> dict[str, float]:
             batches.set_state(cursor["prompts"])
         for i in run.steps(done, config.steps):
             batch = next(batches)
-            noise, order = jax.random.split(jax.random.fold_in(current.key, i))
-            samples = sampling.generate(
-                policy.model,
-                current.params["policy"],
-                batch.tokens,
-                batch.lengths,
-                noise,
-                max_new_tokens=room,
-                temperature=config.temperature,
-                stop_tokens=(policy.eos,),
-                row_ids=batch.row,
-            )
-            sequences = sampling.join(batch.tokens, batch.lengths, samples)
-            ended = jnp.any(
-                jnp.where(samples.mask, samples.tokens, -1) == policy.eos, axis=1
-            )
-            raw = score([prompts[r] for r in batch.row], sequences, ended)
-            shaped = shaping.missing_eos(raw, ended, penalty=config.missing_eos_penalty)
-            rollout, numbers = prepare(
-                policy.model,
-                value_model,
-                current.params,
-                reference,
-                sequences,
-                shaped,
-                jnp.float32(beta),
-                config=config,
-            )
-            for indices in minibatches(order, config):
-                part = jax.tree.map(lambda x, at=indices: x[at], rollout)
-                current, metrics = update(current, part)
-            numbers |= metrics | {
-                "reward": raw.mean(),
-                "eos": ended.mean(),
-                "beta": jnp.float32(beta),
-            }
-            run.log(i, numbers, tokens=sequences.tokens.size)
-            if config.kl_target is not None:
-                beta = float(
-                    estimators.adaptive_kl(
-                        beta,
-                        numbers["kl"],
-                        target=config.kl_target,
-                        horizon=config.kl_horizon,
-                        n_steps=config.batch,
-                    )
-                )
+            current, numbers = iterate(parts, current, batch, i, beta)
+            run.log(i, numbers, tokens=batch.tokens.size + config.batch * room)
+            beta = config.next_beta(beta, numbers["kl"])
             if run.due(i, config.steps):
                 cursor = {"prompts": batches.get_state(), "beta": beta}
                 run.save(current, current.params, i + 1, cursor)
@@ -215,15 +270,30 @@ def main(config: Config) -> dict[str, float]:
         return run.finish(run.last)
 
 
+def check(config: Config) -> None:
+    """Refuses a configuration that cannot be, before anything is computed.
+
+    Raises:
+      ValueError: the batch does not divide into the minibatches.
+    """
+    if config.batch % config.minibatches:
+        raise ValueError(
+            f"--batch {config.batch} does not divide into "
+            f"{config.minibatches} --minibatches"
+        )
+
+
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
-    """The value model: the reward model's weights, or the policy's trunk and a 0 head."""
+    """The value model: the reward model, or the policy's trunk with a head of 0."""
     if config.reward != "programmed":
         return policies.load_scalar(Path(config.reward))
-    model = heads.scalar_model(policy.model.config, zero_head=True)
+    model = heads.scalar_model(policy.config, zero_head=True)
     return model, model.from_trunk(jax.random.key(config.seed), policy.params)
 
 
-def scorer(config: Config, policy: policies.Policy, source: sources.Source) -> Any:
+def scorer(
+    config: Config, policy: policies.Policy, source: sources.Source
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
     """The reward: a function of prompts, sequences and whether they ended -> [B]."""
     if config.reward != "programmed":
         model, params = policies.load_scalar(Path(config.reward))
@@ -231,7 +301,7 @@ def scorer(config: Config, policy: policies.Policy, source: sources.Source) -> A
         return lambda prompts, sequences, ended: score(model, params, sequences)
     judge = sources.judge_of(source)
 
-    def programmed(prompts: list, sequences: TokenBatch, ended: Array) -> Array:
+    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         texts = rollouts.texts(policy, sequences)
         judged = judge(prompts, texts, np.asarray(ended))["reward"]
         return jnp.asarray(judged, jnp.float32)

@@ -39,7 +39,7 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
         train, held_out = sources.pairs(config, source, policy, run)
-        model = heads.scalar_model(policy.model.config)
+        model = heads.scalar_model(policy.config)
         params = model.from_trunk(jax.random.key(config.seed), policy.params)
         batches = loader.batches(train, config.batch, kind=Preference, seed=config.seed)
         steps = config.steps or max(len(train) // config.batch, 1)

@@ -44,7 +44,7 @@ class Config(Shared):
     """The whole road; each stage's own flags are --sft.steps, --ppo.beta, ..."""
 
     seeds: int = 1
-    """How many runs, of seeds --seed, --seed + 1, ...; the table is over all of them."""
+    """How many runs, of seeds --seed, --seed + 1, ...; the table is over them all."""
     smoke: bool = False
     """A few steps of everything, to see that it runs."""
     eval_prompts: int = 256

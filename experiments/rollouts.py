@@ -110,7 +110,7 @@ def answer(
         finished.append(np.asarray(ended)[:kept])
     joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     return Answers(
-        prompts=[prompts[i] for i in index],
+        prompts=[prompts[int(i)] for i in index],
         texts=texts(policy, joined),
         sequences=joined,
         finished=np.concatenate(finished),

@@ -12,12 +12,12 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from experiments.config import Shared
-from jaxalign.data import formats, loader, toy_world
+from jaxalign.data import formats, hh_rlhf, loader, toy_world
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -84,7 +84,7 @@ def load(config: Shared) -> Source:
             raise ValueError(f"--data {config.data} needs --data-path, where it lies")
         if not config.data_path.exists():
             raise FileNotFoundError(f"--data-path {config.data_path} does not exist")
-        named = hh_rlhf if config.data == "hh-rlhf" else stories
+        named = hh_dialogues if config.data == "hh-rlhf" else stories
         return named(config, config.data_path)
     path = Path(config.data)
     if not path.exists():
@@ -158,44 +158,20 @@ def toy(config: Shared) -> Source:
         demonstrations=functools.cache(
             lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
         ),
-        prompts=lambda: tuple([r.prompt for r in split] for split in requests()),  # type: ignore[return-value]
+        prompts=lambda: both(lambda split: [r.prompt for r in split], requests()),
         preferences=preferences,
         judge=judge,
     )
 
 
-HH_TRAIN = ("helpful-online", "helpful-rejection-sampled", "harmless-base")
-HH_HELD_OUT = ("helpful-base",)
-
-
-def hh_rlhf(config: Shared, folder: Path) -> Source:
-    """HH-RLHF: published train and test files, or, with the test files alone, a split.
-
-    That split trains on helpful-online, helpful-rejection-sampled and the first 90 % of
-    harmless-base, and holds out helpful-base and the rest; no prompt is in both.
-    """
-
-    def subset(name: str, split: str = "test") -> list[Preference]:
-        found, report = formats.read(
-            folder / name / f"{split}.jsonl.gz",
-            Preference,
-            skip_bad_rows=config.skip_bad_rows,
-        )
-        print(f"{name}/{split}: {report}")
-        return found
+def hh_dialogues(config: Shared, folder: Path) -> Source:
+    """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
 
     @functools.cache
     def preferences() -> tuple[list[Preference], list[Preference]]:
-        names = HH_TRAIN + HH_HELD_OUT
-        if all((folder / n / "train.jsonl.gz").exists() for n in names):
-            whole = [
-                [p for n in names for p in subset(n, s)] for s in ("train", "test")
-            ]
-            return whole[0], whole[1]
-        online, sampled, harmless = map(subset, HH_TRAIN)
-        cut = len(harmless) * 9 // 10
-        held = [p for name in HH_HELD_OUT for p in subset(name)]
-        return online + sampled + harmless[:cut], held + harmless[cut:]
+        found = hh_rlhf.load(folder, skip_bad_rows=config.skip_bad_rows)
+        print(f"{folder}: {found.report}")
+        return found.train, found.held_out
 
     return Source(
         name="hh-rlhf",
@@ -204,9 +180,20 @@ def hh_rlhf(config: Shared, folder: Path) -> Source:
         max_new_tokens=48,
         sft_steps=300,
         demonstrations=functools.cache(lambda: demonstrations(preferences()[0])),
-        prompts=lambda: tuple(prompts(split) for split in preferences()),  # type: ignore[return-value]
+        prompts=lambda: both(prompts, preferences()),
         preferences=preferences,
     )
+
+
+Records = TypeVar("Records")
+
+
+def both(
+    function: Callable[[Any], list[Records]], splits: tuple[Any, Any]
+) -> tuple[list[Records], list[Records]]:
+    """What a function makes of the training split and of the held-out one."""
+    train, held_out = splits
+    return function(train), function(held_out)
 
 
 def stories(config: Shared, file: Path) -> Source:
@@ -256,7 +243,7 @@ def from_path(config: Shared, path: Path) -> Source:
     Of a single file, every tenth record is held out.
     """
 
-    def both(kind: Any) -> tuple[list[Any], list[Any]]:
+    def splits(kind: Any) -> tuple[list[Any], list[Any]]:
         read = functools.partial(
             formats.read, kind=kind, skip_bad_rows=config.skip_bad_rows
         )
@@ -276,9 +263,9 @@ def from_path(config: Shared, path: Path) -> Source:
         vocab=4096,
         max_new_tokens=128,
         sft_steps=200,
-        demonstrations=functools.cache(lambda: both(Demonstration)[0]),
-        prompts=lambda: both(Prompt),
-        preferences=functools.cache(lambda: both(Preference)),
+        demonstrations=functools.cache(lambda: splits(Demonstration)[0]),
+        prompts=lambda: splits(Prompt),
+        preferences=functools.cache(lambda: splits(Preference)),
     )
 
 

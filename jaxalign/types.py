@@ -5,7 +5,7 @@ answers, T tokens of a sequence, S cache slots, V vocabulary, D width, H heads, 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import beartype
 import jax
@@ -28,8 +28,12 @@ __all__ = [
     "typed",
 ]
 
-# check_grads and doctests feed numpy arrays, so both kinds are arrays here.
-Array = jax.Array | np.ndarray
+# check_grads, loaders and doctests feed numpy arrays, so both kinds are arrays here.
+# They share no type that a static checker could follow: `typed` checks them instead.
+if TYPE_CHECKING:
+    Array = Any
+else:
+    Array = jax.Array | np.ndarray
 Scalar = float | int | Float[Array, ""] | Int[Array, ""]
 Key = jax.Array
 Params = Any  # a nested dict of arrays

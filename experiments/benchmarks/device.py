@@ -13,6 +13,7 @@ import dataclasses
 import json
 import statistics
 from pathlib import Path
+from typing import Literal
 
 import jax
 import rich
@@ -84,7 +85,7 @@ class Config:
     """Tokens in each prompt."""
     new_tokens: int = 256
     """Tokens generated from each."""
-    attention: str = "xla"
+    attention: Literal["xla", "cudnn"] = "xla"
     """xla, or cudnn on an NVIDIA GPU."""
     steps: int = 5
     """Timed steps; the median counts."""

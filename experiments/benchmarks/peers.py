@@ -3,7 +3,7 @@
 Each side runs in a process of its own; the table gives the median over rounds, the
 ratio, and which share of this machine's float32 matmul rate our step reaches.
 
-    python -m experiments.benchmarks.peers --scripts PEERS --python PEERS_VENV/bin/python
+    python -m experiments.benchmarks.peers --scripts PEERS --python PEERS_VENV/bin/...
 
 `--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py and hf_generate.py,
 each printing a JSON line with `seconds_per_step`; `--python` an interpreter that has

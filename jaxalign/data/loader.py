@@ -64,7 +64,7 @@ class Batches:
     def __init__(
         self,
         iterator: Any,
-        collate: Callable[[np.ndarray], Any],
+        collate: Callable[[Any], Any],
         order: dict[str, int | bool],
     ) -> None:
         self.iterator = iterator

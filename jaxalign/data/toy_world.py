@@ -455,7 +455,8 @@ def preference(
     p = float(1.0 / (1.0 + np.exp((worth[1] - worth[0]) / temperature)))
     if rng.random() >= p:
         answers, p = answers[::-1], 1.0 - p
-    pair = Preference(asked.prompt.messages, *answers, where=f"toy:{index}")
+    best, worst = answers
+    pair = Preference(asked.prompt.messages, best, worst, where=f"toy:{index}")
     return Labelled(pair, p)
 
 

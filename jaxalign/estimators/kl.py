@@ -1,4 +1,4 @@
-"""Estimators of the KL divergence of a policy from its reference, and its controller."""
+"""Estimators of a policy's KL divergence from its reference, and its controller."""
 
 import jax
 import jax.numpy as jnp

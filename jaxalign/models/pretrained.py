@@ -159,7 +159,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         shards = set(json.loads(index.read_text())["weight_map"].values())
     else:
         shards = {"model.safetensors"}
-    found = {}
+    found: dict[str, Path] = {}
     for shard in sorted(shards):
         path = folder / shard
         if not path.exists():

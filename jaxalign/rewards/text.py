@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection
 
 HAPPY = frozenset(
-    "happy happily glad smile smiled smiles laugh laughed hug hugged love loved fun joy "
-    "friend friends proud safe thanked kind best played together".split()
+    "happy happily glad smile smiled smiles laugh laughed hug hugged love loved fun "
+    "joy friend friends proud safe thanked kind best played together".split()
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxalign.batches import TokenBatch, from_lengths
 from jaxalign.sampling import filters
-from jaxalign.types import Array, Bool, Float, Int, Key, LanguageModel, Params
+from jaxalign.types import Array, Bool, Cache, Float, Int, Key, LanguageModel, Params
 
 
 class Samples(NamedTuple):
@@ -111,11 +111,11 @@ def check(
 
 
 class Carry(NamedTuple):
-    """What the decode loop hands on."""
+    """What the decode loop hands on: the last tokens, and all that came before."""
 
     step: Array
-    cache: NamedTuple
-    logits: Array
+    cache: Cache
+    token: Array
     stopped: Array
     samples: Samples
 
@@ -141,43 +141,43 @@ def run(
     uniforms = uniform_numbers(key, row_ids, max_new_tokens)
     stops = jnp.asarray(stop_tokens, jnp.int32)
 
-    def logits_of(hidden: Array) -> Array:
-        logits = jnp.einsum(
-            "bd,dv->bv", hidden, unembed, preferred_element_type=jnp.float32
+    def sample(n: Array, hidden: Array, cache: Cache, stopped: Array, samples: Samples):  # type: ignore[no-untyped-def]
+        logits = next_logits(hidden, unembed, model.config.logit_cap)
+        token, logp = choose(logits, uniforms[:, n], temperature, top_k, top_p)
+        samples = Samples(
+            samples.tokens.at[:, n].set(jnp.where(stopped, 0, token)),
+            samples.mask.at[:, n].set(~stopped),
+            samples.logp.at[:, n].set(jnp.where(stopped, 0.0, logp)),
         )
-        cap = model.config.logit_cap
-        return logits if cap is None else cap * jnp.tanh(logits / cap)
+        stopped |= jnp.any(token[:, None] == stops[None, :], axis=1)
+        return Carry(n + 1, cache, token, stopped, samples)
 
     def body(carry: Carry) -> Carry:
-        n, done = carry.step, carry.stopped
-        token, logp = choose(carry.logits, uniforms[:, n], temperature, top_k, top_p)
-        counts = ~done
-        tokens, mask, logps = carry.samples
-        samples = Samples(
-            tokens.at[:, n].set(jnp.where(counts, token, 0)),
-            mask.at[:, n].set(counts),
-            logps.at[:, n].set(jnp.where(counts, logp, 0.0)),
-        )
-        stopped = done | jnp.any(token[:, None] == stops[None, :], axis=1)
-        hidden, cache = model.extend(params, token[:, None], carry.cache)
-        return Carry(n + 1, cache, logits_of(hidden[:, 0]), stopped, samples)
+        hidden, cache = model.extend(params, carry.token[:, None], carry.cache)
+        return sample(carry.step, hidden[:, 0], cache, carry.stopped, carry.samples)
 
     cache = model.init_cache(rows, width + max_new_tokens)
     hidden, cache = model.extend(params, prompts, cache)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    start = Carry(
-        step=jnp.int32(0),
-        cache=cache._replace(length=lengths),
-        logits=logits_of(last),
-        stopped=jnp.zeros(rows, bool),
-        samples=Samples(
-            jnp.zeros((rows, max_new_tokens), jnp.int32),
-            jnp.zeros((rows, max_new_tokens), bool),
-            jnp.zeros((rows, max_new_tokens), jnp.float32),
-        ),
+    empty = Samples(
+        jnp.zeros((rows, max_new_tokens), jnp.int32),
+        jnp.zeros((rows, max_new_tokens), bool),
+        jnp.zeros((rows, max_new_tokens), jnp.float32),
+    )
+    running = jnp.zeros(rows, bool)
+    start = sample(
+        jnp.int32(0), last, cache._replace(length=lengths), running, empty
     )
     going = lambda carry: (carry.step < max_new_tokens) & ~jnp.all(carry.stopped)
     return jax.lax.while_loop(going, body, start).samples
+
+
+def next_logits(hidden: Array, unembed: Array, logit_cap: float | None) -> Array:
+    """Logits [B V] in float32, as `estimators.token_logprobs` has them."""
+    logits = jnp.einsum(
+        "bd,dv->bv", hidden, unembed, preferred_element_type=jnp.float32
+    )
+    return logits if logit_cap is None else logit_cap * jnp.tanh(logits / logit_cap)
 
 
 def uniform_numbers(key: Key, row_ids: Array, count: int) -> Array:
@@ -201,15 +201,24 @@ def choose(
     """The next token of each row [B], and its log-prob before filtering."""
     greedy = temperature == 0.0
     scaled = logits / jnp.where(greedy, 1.0, temperature)
-    kept = scaled if top_k is None else filters.top_k(scaled, top_k)
-    kept = kept if top_p is None else filters.top_p(kept, top_p)
-    token = jax.lax.cond(
-        greedy,
-        lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32),
-        lambda: filters.draw(kept, uniform),
-    )
-    picked = jnp.take_along_axis(scaled, token[:, None], axis=1)[:, 0]
-    return token, picked - jax.nn.logsumexp(scaled, axis=-1)
+    highest = jnp.max(scaled, axis=-1, keepdims=True)
+    mass = jnp.exp(scaled - highest)
+    vocabulary = logits.shape[1]
+
+    def likeliest() -> Array:
+        # the first of the highest: XLA's argmax is ten times slower on a CPU
+        tokens = jnp.arange(vocabulary, dtype=jnp.int32)[None, :]
+        found = jnp.where(scaled == highest, tokens, vocabulary - 1)
+        return jnp.min(found, axis=-1)
+
+    def drawn() -> Array:
+        kept = mass if top_k is None else filters.top_k(mass, top_k)
+        kept = kept if top_p is None else filters.top_p(kept, top_p)
+        return filters.draw(kept, uniform)
+
+    token = jax.lax.cond(greedy, likeliest, drawn)
+    picked = jnp.take_along_axis(scaled - highest, token[:, None], axis=1)[:, 0]
+    return token, picked - jnp.log(jnp.sum(mass, axis=-1))
 
 
 @jax.jit

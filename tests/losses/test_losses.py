@@ -1,4 +1,4 @@
-"""Every loss: by hand, its gradient, identities, stop-gradients, extremes, public form."""
+"""Every loss: by hand, gradients, identities, stop-gradients, extremes, form."""
 
 import inspect
 import itertools
