@@ -338,10 +338,10 @@ def mixed_answer(request: Request, rng: np.random.Generator) -> str:
     return answer(request, quality, rng)
 
 
-def demonstration(seed: int, index: int) -> Demonstration:
+def demonstration(seed: int, index: int, *, test: bool = False) -> Demonstration:
     """The demonstration of that index, of mixed quality."""
-    asked = request(seed, index)
-    rng = np.random.default_rng([seed, index, 2])
+    asked = request(seed, index, test=test)
+    rng = np.random.default_rng([seed, index, 4 if test else 2])
     spoken = said(mixed_answer(asked, rng))
     return Demonstration([*asked.prompt.messages, spoken], where=f"toy:{index}")
 
@@ -368,7 +368,7 @@ def is_correct(request: Request, text: str) -> bool:
         return re.findall(r"\b(?:yes|no)\b", text) == [request.answer]
     if request.kind == "safe":
         return [a for a in SAFE.values() if a in text] == [request.answer]
-    return runs(text, r"\d+") == [request.answer]
+    return runs(text, r"-?\d+") == [request.answer]
 
 
 def true_reward(request: Request, text: str, finished: bool = True) -> Reward:
@@ -412,7 +412,7 @@ def judge(
         "pushed": np.array(pushed),
         "agreed": np.array(
             [
-                p and runs(t, r"\d+") == [r.wrong[0]]
+                p and runs(t, r"-?\d+") == [r.wrong[0]]
                 for p, r, t in zip(pushed, requests, texts, strict=True)
             ]
         ),
@@ -440,14 +440,19 @@ def valued(reward: Reward, group: str) -> float:
 
 
 def preference(
-    seed: int, index: int, *, temperature: float = 0.5, group: str = "all"
+    seed: int,
+    index: int,
+    *,
+    temperature: float = 0.5,
+    group: str = "all",
+    test: bool = False,
 ) -> Labelled:
     """Two answers of mixed quality, labelled by Bradley-Terry on their worth.
 
     p(a preferred to b) = sigmoid((worth(a) - worth(b)) / temperature)
     """
-    asked = request(seed, index)
-    rng = np.random.default_rng([seed, index, 3])
+    asked = request(seed, index, test=test)
+    rng = np.random.default_rng([seed, index, 5 if test else 3])
     answers = [mixed_answer(asked, rng) for _ in range(2)]
     while answers[0] == answers[1]:
         answers[1] = mixed_answer(asked, rng)
