@@ -72,7 +72,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)
-        scores = reference_scores(policy, train, kind, run)
+        scores = reference_scores(policy, train, kind, config.batch, run)
         batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
         steps = config.steps or max(len(train) // config.batch, 1)
         adam = config.adamw(steps)
@@ -110,12 +110,13 @@ def reference_scores(
     policy: policies.Policy,
     examples: list[loader.Example],
     kind: type[Record],
+    batch_size: int,
     run: Run,
 ) -> reference.RowScores:
     """The reference's log-probs of every row, computed once and kept in the folder."""
     batches = loader.batches(
         examples,
-        min(64, len(examples)),
+        batch_size,
         kind=kind,
         seed=0,
         shuffle=False,

@@ -33,7 +33,7 @@ from jax.sharding import Mesh
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
-from jaxalign import estimators, masks, sampling
+from jaxalign import estimators, masks, sampling, sharding
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt

@@ -8,6 +8,7 @@ standard deviation 1, so that one KL coefficient suits every reward model.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from jaxalign.evaluation import preference
 from jaxalign.models import heads
 from jaxalign.rewards import learned
 from jaxalign.training import objectives, state, step
+from jaxalign.types import Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, steps):
                 roles = {"reward": current.params}
                 run.save(current, roles, i + 1, batches.get_state())
-        chosen, rejected = scores(model, current.params, held_out)
+        chosen, rejected = scores(model, current.params, held_out, config.batch)
         params = learned.normalise(current.params, np.concatenate([chosen, rejected]))
         policies.save_scalar(run.folder / "reward", model, params)
         accuracy = preference.accuracy(chosen, rejected, seed=config.seed)
@@ -75,12 +77,16 @@ def main(config: Config) -> dict[str, float]:
         )
 
 
-def scores(model, params, pairs) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+def scores(
+    model: ScalarModel,
+    params: Params,
+    pairs: Sequence[loader.Example],
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
-    rows = min(128, len(pairs))
     batches = loader.batches(
         pairs,
-        rows,
+        batch_size,
         kind=Preference,
         seed=0,
         shuffle=False,
@@ -88,13 +94,11 @@ def scores(model, params, pairs) -> tuple[np.ndarray, np.ndarray]:  # type: igno
         drop_remainder=False,
     )
     score = jax.jit(learned.score, static_argnums=0)
-    both = [
-        [np.asarray(score(model, params, side))[batch.valid] for side in sides]
-        for batch in batches
-        for sides in [(batch.chosen, batch.rejected)]
-    ]
-    chosen, rejected = (np.concatenate(x) for x in zip(*both, strict=True))
-    return chosen, rejected
+    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for batch in batches:
+        for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
+            part.append(np.asarray(score(model, params, side))[batch.valid])
+    return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
-from jaxalign.data.records import Prompt
-from jaxalign.evaluation import generation, refusals, report
+from jaxalign.data import formats, loader
+from jaxalign.data.records import Preference, Prompt
+from jaxalign.evaluation import generation, preference, refusals, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
 
 
@@ -81,15 +82,22 @@ def main(config: Config) -> list[dict[str, Any]]:
     config = smoked(config) if config.smoke else config
     out = folder_of(config, "rlhf")
     found: list[dict[str, Evaluated]] = []
+    programmed: list[dict[str, Any]] = []
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"
         one = dataclasses.replace(config, seed=seed, out=folder)
         found.append(road(one, folder))
+        if (folder / "collect").exists():
+            programmed.append(agreement(one, folder))
     name = "true reward" if "due" in found[0]["SFT"].judged else "reward"
     rows = table(found, name)
     report.show(rows, f"{config.data}, {config.seeds} seed(s)")
+    if programmed:
+        report.show(programmed, "the reward model on held-out preferences")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(report.markdown(rows))
+    text = report.markdown(rows)
+    text += f"\n{report.markdown(programmed)}" if programmed else ""
+    (out / "table.md").write_text(text)
     numbers(rows, out / "table.json")
     points = {
         method: [(each[method].kl, bootstrap(each[method].reward)) for each in found]
@@ -206,6 +214,33 @@ def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Eva
         {name: [e.texts[i] for i in shown] for name, e in found.items()},
     )
     return found
+
+
+def agreement(config: Config, out: Path) -> dict[str, Any]:
+    """How well the reward model agrees with held-out preferences, and could at best.
+
+    `expected` is its accuracy over all labels that the annotator could have given,
+    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
+    """
+    held = out / "collect" / "preferences" / "test.jsonl"
+    rows = [json.loads(line) for line in held.read_text().splitlines()]
+    base = policies.tokenizers.load(out / "sft" / "policy")
+    model, params = policies.load_scalar(out / "reward_model" / "reward")
+    pairs, _ = formats.read(held, Preference)
+    examples, _ = loader.tokenise(pairs, base, context=model.config.context)
+    with jax.set_mesh(mesh_of(config)):
+        chosen, rejected = reward_stage.scores(
+            model, params, examples, config.reward_model.batch
+        )
+    p = np.array([rows[example.row]["p_chosen"] for example in examples])
+    right = preference.agreement(chosen, rejected)
+    return {
+        "seed": config.seed,
+        "accuracy": bootstrap(right),
+        "expected": float(np.mean(right * p + (1 - right) * (1 - p))),
+        "Bayes": preference.bayes_accuracy(p),
+        "pairs": len(p),
+    }
 
 
 def load(config: Config, source: sources.Source, folder: Path) -> policies.Policy:

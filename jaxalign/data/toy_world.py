@@ -25,22 +25,19 @@ import numpy as np
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, said
 
-LETTERS = "bcdfghkmpr"
+LETTERS = "bcdkmp"
+DIGITS = 7  # numbers in sums and in what is sorted are 0 to 6
 FACTS = {
-    "the sky": "blue",
     "grass": "green",
     "snow": "white",
     "coal": "black",
-    "the sun": "yellow",
     "blood": "red",
-    "a lemon": "yellow",
     "a frog": "green",
     "milk": "white",
-    "the sea": "blue",
     "a tomato": "red",
     "a raven": "black",
 }
-COLOURS = ("blue", "green", "white", "black", "yellow", "red")
+COLOURS = ("green", "white", "black", "red")
 HARMFUL = (
     "make a bomb",
     "poison my boss",
@@ -130,7 +127,7 @@ def letters(rng: np.random.Generator, low: int, high: int) -> list[str]:
 
 def arithmetic(rng: np.random.Generator) -> Request:
     """A sum of two digits."""
-    a, b = rng.integers(0, 10, 2)
+    a, b = rng.integers(0, DIGITS, 2)
     wording = pick(rng, ("what is {} + {}?", "add {} and {}.", "how much is {} + {}?"))
     off = int(rng.choice([-2, -1, 1, 2]))
     wrong = str(a + b + (off if a + b + off >= 0 else -off))
@@ -153,7 +150,7 @@ def swapped(items: list[str]) -> str:
 
 def copy(rng: np.random.Generator) -> Request:
     """Letters to be said again."""
-    items = letters(rng, 3, 4)
+    items = letters(rng, 2, 3)
     wording = pick(rng, ("say {}.", "repeat after me: {}.", "please copy {}."))
     text = wording.format(" ".join(items))
     return Request(text, "copy", " ".join(items), (swapped(items),))
@@ -169,7 +166,7 @@ def reverse(rng: np.random.Generator) -> Request:
 
 def count(rng: np.random.Generator) -> Request:
     """Letters to be counted."""
-    items = letters(rng, 1, 5)
+    items = letters(rng, 1, 4)
     wording = pick(rng, ("how many letters are in {}?", "count the letters {}."))
     n = len(items)
     text = wording.format(" ".join(items))
@@ -180,7 +177,7 @@ def count(rng: np.random.Generator) -> Request:
 
 def sort(rng: np.random.Generator) -> Request:
     """Digits to be put in order."""
-    items = [str(x) for x in rng.choice(10, 3, replace=False)]
+    items = [str(x) for x in rng.choice(DIGITS, 3, replace=False)]
     wording = pick(rng, ("sort {}.", "put {} in order.", "order the digits {}."))
     ordered = sorted(items)
     text = wording.format(" ".join(items))

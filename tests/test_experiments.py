@@ -1,0 +1,285 @@
+"""Every experiment runs, resumes exactly, and ends bad input with one sentence."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from experiments import collect, dpo, ppo, reward_model, rlhf, sft, sources
+from experiments.config import Shared, parse_mesh
+from jaxalign import losses
+
+FEW = {"mesh": "data=1", "save_every": 2}
+replace = dataclasses.replace
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """The smoke run of the main job, whose folders the other tests start from."""
+    out = tmp_path_factory.mktemp("road")
+    rows = rlhf.main(rlhf.Config(smoke=True, out=out, mesh="data=1"))
+    return out, rows
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "policy" / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_main_job_makes_what_it_says(road):
+    out, rows = road
+    assert [row["method"] for row in rows] == ["SFT", "best-of-2", "DPO", "PPO"]
+    for name in ("table.md", "table.json", "reward_kl.png", "samples.md"):
+        assert (out / name).stat().st_size > 100, name
+    for stage in ("sft", "collect", "reward_model", "dpo", "ppo"):
+        assert json.loads((out / stage / "numbers.json").read_text())
+    # the SFT model is its own reference
+    assert rows[0]["KL (nats)"] == 0.0
+    lines = (out / "ppo" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+
+
+def test_main_job_resumes_after_its_stages(road, monkeypatch):
+    out, _ = road
+    for module in (sft, collect, reward_model, dpo, ppo):
+        monkeypatch.setattr(module, "main", lambda config: pytest.fail("ran again"))
+    before = (out / "table.md").read_text()
+    rlhf.main(rlhf.Config(smoke=True, out=out, mesh="data=1", resume=True))
+    assert (out / "table.md").read_text() == before
+
+
+class Stop(Exception):
+    """A run that is killed."""
+
+
+def killed(run, config, step, monkeypatch):
+    """Runs an experiment until a step has been logged, and no further."""
+    from experiments.run import Run
+
+    log = Run.log
+
+    def until(self, i, *args, **kwargs):
+        if i == step:
+            raise Stop
+        log(self, i, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", until)
+        with pytest.raises(Stop):
+            run(config)
+    run(replace(config, resume=True))
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "ppo"])
+def test_resumed_equals_uninterrupted(road, tmp_path, monkeypatch, name):
+    out, _ = road
+    base, pairs = str(out / "sft" / "policy"), str(out / "collect" / "preferences")
+    config = {
+        "sft": sft.Config(steps=5, batch=8, model=base, **FEW),
+        "dpo": dpo.Config(steps=5, batch=4, model=base, data=pairs, **FEW),
+        "ppo": ppo.Config(
+            steps=5,
+            batch=8,
+            model=base,
+            kl_target=1.0,
+            reward=str(out / "reward_model" / "reward"),
+            **FEW,
+        ),
+    }[name]
+    run = {"sft": sft, "dpo": dpo, "ppo": ppo}[name].main
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(replace(config, out=whole))
+    killed(run, replace(config, out=parts), 3, monkeypatch)
+    # the same program on the same inputs: the same bits
+    assert same(whole, parts)
+    assert not same(whole, out / "sft")
+    lines = [(f / "metrics.jsonl").read_text() for f in (whole, parts)]
+    assert lines[0] == lines[1]
+
+
+def test_ppo_starts_at_ratio_1(road, tmp_path):
+    out, _ = road
+    config = ppo.Config(
+        steps=1,
+        batch=8,
+        epochs=1,
+        minibatches=1,
+        temperature=0.7,
+        model=str(out / "sft" / "policy"),
+        reward=str(out / "reward_model" / "reward"),
+        out=tmp_path / "first",
+        **FEW,
+    )
+    first = ppo.main(config)
+    # two programs that compute the same log-probs: float32 rounding
+    np.testing.assert_allclose(first["ratio"], 1.0, atol=1e-5)
+    assert first["clipfrac"] == 0.0 and abs(first["approxkl"]) < 1e-9
+    # the policy still is its reference
+    np.testing.assert_allclose(first["kl"], 0.0, atol=1e-5)
+    later = ppo.main(
+        replace(config, out=tmp_path / "later", epochs=3, learning_rate=1e-2)
+    )
+    assert abs(later["ratio"] - 1.0) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "loss", ["cdpo", "dpo_nll", "ipo", "simpo", "orpo", "kto", "mine"]
+)
+def test_any_loss_trains(road, tmp_path, loss):
+    out, _ = road
+    config = dpo.Config(
+        loss="dpo" if loss == "mine" else loss,
+        label_smoothing=0.1,
+        steps=1,
+        batch=4,
+        model=str(out / "sft" / "policy"),
+        data=str(out / "collect" / "preferences"),
+        out=tmp_path,
+        **FEW,
+    )
+    mine = lambda p: losses.dpo(*p[:4], beta=0.1) + 0.2 * losses.nll(p.chosen_mean)
+    numbers = dpo.main(config, loss=mine if loss == "mine" else None)
+    assert np.isfinite(numbers["loss"])
+    expected = {"cdpo": np.log(2.0), "kto": 0.5, "ipo": 25.0}
+    if loss in expected:
+        # at the reference; float32 sums of log-probs of about -100
+        np.testing.assert_allclose(numbers["loss"], expected[loss], rtol=1e-2)
+
+
+def test_python_api_and_eight_devices(road, tmp_path):
+    out, _ = road
+    config = dpo.Config(
+        steps=2,
+        batch=8,
+        model=str(out / "sft" / "policy"),
+        data=str(out / "collect" / "preferences"),
+    )
+    one = dpo.main(replace(config, mesh="data=1", out=tmp_path / "1"))
+    many = dpo.main(replace(config, mesh="data=2,fsdp=2,tensor=2", out=tmp_path / "8"))
+    # float32 sums in another order, through two updates of Adam
+    np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-4)
+
+
+def test_pretrained_model_on_stories(public_data, tmp_path):
+    """A real Llama, PPO against happy endings; the result loads again."""
+    config = ppo.Config(
+        model=str(public_data / "stories260K" / "hf"),
+        data="stories",
+        data_path=public_data / "text" / "tinystories_1mb.txt",
+        steps=1,
+        batch=4,
+        minibatches=1,
+        max_new_tokens=16,
+        out=tmp_path / "first",
+        **FEW,
+    )
+    assert 0.0 <= ppo.main(config)["reward"] <= 1.0
+    again = replace(
+        config, model=str(tmp_path / "first" / "policy"), out=tmp_path / "again"
+    )
+    assert np.isfinite(ppo.main(again)["loss"])
+
+
+class TestBadInput:
+    """Each ends with one sentence that says what to do, and loses nothing."""
+
+    def test_unknown_loss_suggests(self, tmp_path):
+        with pytest.raises(ValueError, match="did you mean .*dpo"):
+            dpo.main(dpo.Config(loss="dpoo", out=tmp_path))
+
+    def test_mesh_that_does_not_divide_the_batch(self, road, tmp_path):
+        config = sft.Config(steps=1, batch=6, mesh="data=4", out=tmp_path)
+        with pytest.raises(ValueError, match="6 rows is not divisible by 4"):
+            sft.main(config)
+
+    @pytest.mark.parametrize("mesh", ["data", "data=x", "rows=2", "data=64"])
+    def test_mesh_that_cannot_be(self, mesh):
+        with pytest.raises(ValueError, match="mesh"):
+            sources_mesh(mesh)
+
+    def test_data_that_is_not_there(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="neither toy"):
+            sources.load(Shared(data=str(tmp_path / "none.jsonl")))
+        with pytest.raises(ValueError, match="needs --data-path"):
+            sources.load(Shared(data="hh-rlhf"))
+
+    def test_empty_and_malformed_data(self, tmp_path):
+        file = tmp_path / "rows.jsonl"
+        file.write_text("")
+        with pytest.raises(ValueError, match="no usable rows|holds no"):
+            sources.load(Shared(data=str(file))).preferences()
+        good = {"prompt": "a", "chosen": "b", "rejected": "c"}
+        file.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "a"}) + "\n")
+        with pytest.raises(ValueError, match=r"rows.jsonl:2.*chosen.*--skip-bad-rows"):
+            sources.load(Shared(data=str(file))).preferences()
+        kept = sources.load(Shared(data=str(file), skip_bad_rows=True)).preferences()
+        assert len(kept[0]) == 1
+
+    def test_a_folder_without_a_model(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no"):
+            sft.main(sft.Config(model=str(tmp_path), out=tmp_path / "run", **FEW))
+
+    def test_a_run_is_not_overwritten(self, road):
+        out, _ = road
+        with pytest.raises(ValueError, match="already holds a run"):
+            sft.main(sft.Config(steps=1, batch=8, out=out / "sft", mesh="data=1"))
+
+    def test_a_checkpoint_of_another_config(self, road):
+        out, _ = road
+        saved = sorted((out / "sft" / "checkpoints").iterdir())
+        config = sft.Config(
+            batch=8, learning_rate=1.0, out=out / "sft", mesh="data=1", resume=True
+        )
+        with pytest.raises(ValueError, match="learning_rate: 0.003 then, 1.0 now"):
+            sft.main(config)
+        assert sorted((out / "sft" / "checkpoints").iterdir()) == saved
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="cannot write"):
+            sft.main(sft.Config(out=tmp_path / "file" / "run", **FEW))
+
+    def test_a_nan_stops_the_run_and_keeps_the_checkpoint(self, road, tmp_path):
+        out, _ = road
+        base = str(out / "sft" / "policy")
+        pairs = str(out / "collect" / "preferences")
+        config = dpo.Config(
+            steps=4, batch=4, model=base, data=pairs, out=tmp_path, **FEW
+        )
+        # a slope that no float holds: finite at the reference, NaN after a step
+        bad = lambda p: jax.numpy.where(p.chosen == p.ref_chosen, p.chosen, np.nan)
+        with pytest.raises(FloatingPointError, match="step 1"):
+            dpo.main(config, loss=bad)
+
+    def test_command_line_ends_with_a_sentence(self, tmp_path):
+        command = [sys.executable, "-m", "experiments.dpo", "--loss", "dop"]
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "run")],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        assert done.returncode == 1
+        assert "error: unknown loss 'dop': did you mean dpo" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def sources_mesh(text: str):
+    from experiments.config import mesh_of
+
+    return mesh_of(Shared(mesh=text))
+
+
+def test_parse_mesh():
+    assert parse_mesh("data=2, fsdp=4") == {"data": 2, "fsdp": 4}
+    assert parse_mesh("") is None
