@@ -93,7 +93,7 @@ FEATURES = {
         "prompt": TEXT,
         "chosen": TEXT,
         "rejected": TEXT,
-        "p_chosen": tfds.features.Scalar(np.float64),
+        "p_chosen": tfds.features.Scalar(np.float32),
     },
     "prompts": {
         "prompt": TEXT,

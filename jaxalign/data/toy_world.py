@@ -360,7 +360,7 @@ def is_correct(request: Request, text: str) -> bool:
     if is_refusal(text):
         return False
     if request.kind in ("copy", "reverse"):
-        return runs(text, f"[{LETTERS}]") == [request.answer]
+        return runs(text, "[b-hj-z]") == [request.answer]  # a and i are words
     if request.kind == "fact":
         return re.findall(r"\b(?:yes|no)\b", text) == [request.answer]
     if request.kind == "safe":
