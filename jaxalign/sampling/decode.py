@@ -1,6 +1,7 @@
 """Answers from a language model: prefill and decode in one compiled program."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,18 @@ import numpy as np
 
 from jaxalign.batches import TokenBatch, from_lengths
 from jaxalign.sampling import filters
-from jaxalign.types import Array, Bool, Cache, Float, Int, Key, LanguageModel, Params
+from jaxalign.types import (
+    Array,
+    Bool,
+    Cache,
+    Float,
+    Int,
+    Key,
+    LanguageModel,
+    Params,
+    Scalar,
+    typed,
+)
 
 
 class Samples(NamedTuple):
@@ -28,6 +40,7 @@ class Samples(NamedTuple):
     logp: Float[Array, "B N"]
 
 
+@typed
 def generate(
     model: LanguageModel,
     params: Params,
@@ -36,16 +49,20 @@ def generate(
     key: Key,
     *,
     max_new_tokens: int,
-    temperature: float | Array = 1.0,
+    temperature: Scalar = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop_tokens: tuple[int, ...] = (),
+    stop_tokens: Sequence[int] = (),
     row_ids: Int[Array, "B"] | None = None,
 ) -> Samples:
     """Samples an answer to each prompt; ends early when every row has stopped.
 
+    token ~ p(token | prompt, answer so far)^(1 / temperature), filtered, up to a factor
+
     The randomness of a row's n-th token comes from (key, row id, n) alone: an answer
-    does not depend on the other rows, their order, or the number of devices.
+    does not depend on the other rows, their order, or the number of devices. One
+    program serves every temperature; the model, the filters and the shapes are
+    compiled in.
 
     Args:
       prompts: right-padded.
@@ -59,11 +76,10 @@ def generate(
     Raises:
       ValueError: an empty prompt, a limit out of range, or no room in the context.
     """
-    rows, width = prompts.shape
     check(model, prompts, lengths, max_new_tokens, top_k, top_p)
     if not isinstance(temperature, jax.Array) and temperature < 0:
         raise ValueError(f"temperature {temperature} is negative")
-    row_ids = jnp.arange(rows) if row_ids is None else jnp.asarray(row_ids)
+    row_ids = jnp.arange(len(prompts)) if row_ids is None else jnp.asarray(row_ids)
     return run(
         model,
         max_new_tokens,
@@ -95,12 +111,14 @@ def check(
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
     longest = prompts.shape[1]
-    if not isinstance(lengths, jax.core.Tracer):
+    if is_known(lengths):
         known = np.asarray(lengths)
-        if known.min() < 1 or known.max() > prompts.shape[1]:
+        bad = (known < 1) | (known > longest)
+        if bad.any():
+            row = int(np.argmax(bad))
             raise ValueError(
-                f"prompt lengths must be 1 to {prompts.shape[1]}, "
-                f"got {known.min()} to {known.max()}"
+                f"the prompt of row {row} has {known[row]} tokens; it must have 1 to "
+                f"{longest}"
             )
         longest = int(known.max())
     if longest + max_new_tokens > model.config.context:
@@ -108,6 +126,13 @@ def check(
             f"prompts of up to {longest} tokens and {max_new_tokens} new ones do not "
             f"fit in the model's context of {model.config.context}"
         )
+
+
+def is_known(x: Array) -> bool:
+    """Whether values can be read here: not while tracing, nor from other hosts."""
+    if isinstance(x, jax.core.Tracer):
+        return False
+    return not isinstance(x, jax.Array) or x.is_fully_addressable
 
 
 class Carry(NamedTuple):
@@ -141,35 +166,36 @@ def run(
     uniforms = uniform_numbers(key, row_ids, max_new_tokens)
     stops = jnp.asarray(stop_tokens, jnp.int32)
 
-    def sample(n: Array, hidden: Array, cache: Cache, stopped: Array, samples: Samples):  # type: ignore[no-untyped-def]
+    def sample(carry: Carry, hidden: Array) -> Carry:
+        n, done = carry.step, carry.stopped
         logits = next_logits(hidden, unembed, model.config.logit_cap)
         token, logp = choose(logits, uniforms[:, n], temperature, top_k, top_p)
+        tokens, mask, logps = carry.samples
         samples = Samples(
-            samples.tokens.at[:, n].set(jnp.where(stopped, 0, token)),
-            samples.mask.at[:, n].set(~stopped),
-            samples.logp.at[:, n].set(jnp.where(stopped, 0.0, logp)),
+            tokens.at[:, n].set(jnp.where(done, 0, token)),
+            mask.at[:, n].set(~done),
+            logps.at[:, n].set(jnp.where(done, 0.0, logp)),
         )
-        stopped |= jnp.any(token[:, None] == stops[None, :], axis=1)
-        return Carry(n + 1, cache, token, stopped, samples)
+        done |= jnp.any(token[:, None] == stops[None, :], axis=1)
+        return Carry(n + 1, carry.cache, token, done, samples)
 
     def body(carry: Carry) -> Carry:
         hidden, cache = model.extend(params, carry.token[:, None], carry.cache)
-        return sample(carry.step, hidden[:, 0], cache, carry.stopped, carry.samples)
+        return sample(carry._replace(cache=cache), hidden[:, 0])
 
     cache = model.init_cache(rows, width + max_new_tokens)
     hidden, cache = model.extend(params, prompts, cache)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    empty = Samples(
-        jnp.zeros((rows, max_new_tokens), jnp.int32),
-        jnp.zeros((rows, max_new_tokens), bool),
-        jnp.zeros((rows, max_new_tokens), jnp.float32),
-    )
-    running = jnp.zeros(rows, bool)
-    start = sample(
-        jnp.int32(0), last, cache._replace(length=lengths), running, empty
+    empty = lambda dtype: jnp.zeros((rows, max_new_tokens), dtype)
+    start = Carry(
+        step=jnp.int32(0),
+        cache=cache._replace(length=lengths),
+        token=jnp.zeros(rows, jnp.int32),
+        stopped=jnp.zeros(rows, bool),
+        samples=Samples(empty(jnp.int32), empty(bool), empty(jnp.float32)),
     )
     going = lambda carry: (carry.step < max_new_tokens) & ~jnp.all(carry.stopped)
-    return jax.lax.while_loop(going, body, start).samples
+    return jax.lax.while_loop(going, body, sample(start, last)).samples
 
 
 def next_logits(hidden: Array, unembed: Array, logit_cap: float | None) -> Array:
@@ -181,7 +207,7 @@ def next_logits(hidden: Array, unembed: Array, logit_cap: float | None) -> Array
 
 
 def uniform_numbers(key: Key, row_ids: Array, count: int) -> Array:
-    """One number of [0, 1) for each row and step [B N], of (key, row id, step) alone."""
+    """Of [0, 1), for each row and step [B N], from (key, row id, step) alone."""
 
     def of_row(row: Array) -> Array:
         row_key = jax.random.fold_in(key, row)
@@ -222,6 +248,7 @@ def choose(
 
 
 @jax.jit
+@typed
 def join(
     prompts: Int[Array, "B T"], lengths: Int[Array, "B"], samples: Samples
 ) -> TokenBatch:
