@@ -1,10 +1,10 @@
-"""Numbers about sampled answers: win rates, and best-of-n."""
+"""Numbers about sampled answers: win rates, KL, lengths, and best-of-n."""
 
 import math
 
 import numpy as np
 
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.intervals import Interval, bootstrap, paired
 from jaxalign.evaluation.preference import agreement
 
 
@@ -19,6 +19,40 @@ def win_rate(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Interval
     Reference: Zheng et al. 2023, arXiv:2306.05685 (FastChat's adjusted win rate).
     """
     return bootstrap(agreement(ours, theirs), seed=seed)
+
+
+def kl_from_reference(
+    logp: np.ndarray, ref_logp: np.ndarray, *, seed: int = 0
+) -> Interval:
+    """KL(policy || reference) in nats an answer, from the policy's own answers.
+
+    KL = mean over answers of [log p(answer) - log p_ref(answer)]
+
+    Args:
+      logp, ref_logp: log-probs of whole answers, their end token included [R].
+
+    Reference: Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
+    """
+    return paired(logp, ref_logp, seed=seed)
+
+
+def lengths(mask: np.ndarray) -> np.ndarray:
+    """Tokens in each answer, its end token counted [R], of masks [R T]."""
+    return np.sum(mask, axis=1)
+
+
+def ended(tokens: np.ndarray, mask: np.ndarray, eos: int) -> np.ndarray:
+    """Whether each answer has its end token, rather than being cut off [R].
+
+    The mean of it is the EOS rate.
+
+    Args:
+      tokens, mask: of the answers alone, or of prompts and answers [R T].
+
+    >>> ended(np.array([[2, 5, 2], [2, 5, 6]]), np.arange(3) > np.zeros((2, 1)), 2)
+    array([ True, False])
+    """
+    return np.any((np.asarray(tokens) == eos) & np.asarray(mask), axis=1)
 
 
 def best(scores: np.ndarray) -> np.ndarray:
@@ -36,7 +70,7 @@ def expected_best_of(scores: np.ndarray, rewards: np.ndarray, n: int) -> np.ndar
     sum over i = n..N of C(i - 1, n - 1) / C(N, n) * rewards_(i)
 
     with rewards in rising order of score: the i-th is the best of a random n-subset if
-    the n - 1 others are below it. Ties in score go by place.
+    the n - 1 others are below it. Of ties the first is best, as in `best`.
 
     Args:
       scores: by which the best is chosen [P N].
@@ -51,7 +85,7 @@ def expected_best_of(scores: np.ndarray, rewards: np.ndarray, n: int) -> np.ndar
     total = scores.shape[1]
     if not 1 <= n <= total:
         raise ValueError(f"best of {n} needs {n} samples a prompt; there are {total}")
-    order = np.argsort(scores, axis=1, kind="stable")
+    order = total - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")
     rising = np.take_along_axis(rewards, order, axis=1)
     ways = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
     return rising @ np.array(ways)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROUNDS = 2000
+AT_ONCE = 2_000_000  # resampled values held at a time
 
 
 class Interval(NamedTuple):
@@ -34,7 +35,7 @@ def bootstrap(
     """The percentile bootstrap of a statistic of independent values.
 
     Args:
-      values: [R]; for paired differences, the differences.
+      values: one of each independent unit [R].
       statistic: a function with an `axis`.
 
     Raises:
@@ -49,7 +50,24 @@ def bootstrap(
     if not len(values) or not np.isfinite(values).all():
         raise ValueError("a bootstrap needs values, all of them finite")
     rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(values), (ROUNDS, len(values)))
-    found = statistic(values[picks], axis=1)
+    rounds = max(1, AT_ONCE // len(values))
+    found = np.concatenate(
+        [
+            statistic(values[rng.integers(0, len(values), (n, len(values)))], axis=1)
+            for n in np.diff([*range(0, ROUNDS, rounds), ROUNDS])
+        ]
+    )
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(values, axis=0)), float(low), float(high))
+
+
+def paired(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Interval:
+    """The mean difference between two numbers of the same units [R] each.
+
+    What units have in common falls out, so that the interval is often much narrower
+    than two intervals side by side suggest.
+
+    >>> paired(np.array([2.0, 3.0, 7.0]), np.array([1.0, 2.0, 6.0]))
+    Interval(mean=1.0, low=1.0, high=1.0)
+    """
+    return bootstrap(np.subtract(ours, theirs), seed=seed)

@@ -8,9 +8,16 @@ from jaxalign.evaluation.intervals import Interval, bootstrap
 def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
     """1 where the better answer scores higher, 0 where lower, 0.5 on a tie [R].
 
+    Raises:
+      ValueError: a score is NaN, which is neither.
+
     >>> agreement(np.array([2.0, 1.0]), np.array([1.0, 1.0])).tolist()
     [1.0, 0.5]
     """
+    better, worse = np.asarray(better), np.asarray(worse)
+    if np.isnan(better).any() or np.isnan(worse).any():
+        row = int(np.argmax(np.isnan(better) | np.isnan(worse)))
+        raise ValueError(f"a score of row {row} is NaN")
     return (better > worse) + 0.5 * (better == worse)
 
 

@@ -1,18 +1,17 @@
 """What people look at: a table, a plot, answers before and after."""
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import rich
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from jaxalign.evaluation.intervals import Interval
-
-matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402  after the backend is chosen
 
 Row = Mapping[str, Any]
 
@@ -28,19 +27,33 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Every name that a row has, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table, columns as in the first row."""
-    names = list(rows[0])
+    """The rows as a Markdown table.
+
+    >>> print(markdown([{"method": "SFT"}, {"method": "DPO", "KL": 1.5}]), end="")
+    | method | KL |
+    | --- | --- |
+    | SFT | - |
+    | DPO | 1.500 |
+    """
+    names = columns(rows)
     lines = [names, ["---"] * len(names)]
     lines += [[cell(row.get(name)) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    escaped = ([text.replace("|", r"\|") for text in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def show(rows: Sequence[Row], title: str) -> None:
     """Prints the rows as a table."""
-    table = Table(*rows[0], title=title)
+    names = columns(rows)
+    table = Table(*names, title=title)
     for row in rows:
-        table.add_row(*(cell(row.get(name)) for name in rows[0]))
+        table.add_row(*(cell(row.get(name)) for name in names))
     rich.print(table)
 
 
@@ -57,21 +70,28 @@ def plot_reward_kl(
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for (name, series), marker in zip(points.items(), "os^Dv*Px<>", strict=False):
+    # not pyplot: it would take the place of the plots in a notebook
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    markers = itertools.cycle("os^Dv*Px<>")
+    for (name, series), marker in zip(points.items(), markers, strict=False):
         kl = np.sqrt(np.maximum([k for k, _ in series], 0.0))
         mean = np.array([r.mean for _, r in series])
         bounds = np.array([(r.mean - r.low, r.high - r.mean) for _, r in series]).T
-        style = "-" if len(series) > 1 else ""
         axes.errorbar(
-            kl, mean, bounds, marker=marker, linestyle=style, capsize=3, label=name
+            kl,
+            mean,
+            np.maximum(bounds, 0.0),  # a mean may round to just outside its interval
+            marker=marker,
+            linestyle="-" if len(series) > 1 else "",
+            capsize=3,
+            label=name,
         )
-    axes.set_xlabel("sqrt of KL from the SFT model (nats)")
+    axes.set_xlabel("square root of KL from the reference (nats)")
     axes.set_ylabel(f"{reward}, with 95 % interval")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
     return path
 
 
@@ -79,12 +99,17 @@ def write_samples(
     path: Path, prompts: Sequence[str], answers: Mapping[str, Sequence[str]]
 ) -> Path:
     """Prompts with each model's answer, as Markdown."""
-    lines = ["# Answers, before and after\n"]
+    lines = ["# Answers, before and after"]
     for i, prompt in enumerate(prompts):
-        lines.append(f"## {i + 1}\n")
-        lines.append("```text")
-        lines.append(f"{prompt}\n```\n")
+        lines += [f"## {i + 1}", fenced(prompt)]
         for name, texts in answers.items():
-            lines.append(f"**{name}**\n\n```text\n{texts[i]}\n```\n")
-    path.write_text("\n".join(lines))
+            lines += [f"**{name}**", fenced(texts[i])]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def fenced(text: str) -> str:
+    """A text as it is, between fences longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection
 
+from jaxalign.types import Array
+
 HAPPY = frozenset(
     "happy happily glad smile smiled smiles laugh laughed hug hugged love loved fun "
     "joy friend friends proud safe thanked kind best played together".split()
@@ -31,14 +33,18 @@ def word_list(text: str, words: Collection[str] = HAPPY, *, last: int = 30) -> f
     return min(1.0, 10.0 * sum(word in words for word in ending) / len(ending))
 
 
-def length(tokens: int, *, target: int) -> float:
+def length(tokens: Array, *, target: int) -> Array:
     """The reward of nothing but length, the control for length biases.
 
     reward = 1 - |tokens / target - 1|
 
+    Args:
+      tokens: in each answer, an array of any shape.
+
     Reference: Singhal et al. 2023, arXiv:2310.03716, section 5 (code: `len_only`).
 
-    >>> length(50, target=100)
-    0.5
+    >>> import numpy as np
+    >>> length(np.array([50, 100, 300]), target=100).tolist()
+    [0.5, 1.0, -1.0]
     """
     return 1.0 - abs(tokens / target - 1.0)

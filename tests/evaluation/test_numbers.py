@@ -1,0 +1,96 @@
+"""Accuracies, win rates, KL and best-of-n, by hand and by enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxalign.evaluation import generation, preference
+
+
+def test_a_tie_is_half_right():
+    chosen = np.array([3.0, 1.0, 2.0, 2.0])
+    rejected = np.array([1.0, 3.0, 2.0, 0.0])
+    assert preference.agreement(chosen, rejected).tolist() == [1.0, 0.0, 0.5, 1.0]
+    assert preference.accuracy(chosen, rejected).mean == 0.625
+    # and the other way round it is as wrong as it was right
+    assert preference.accuracy(rejected, chosen).mean == 0.375
+    assert generation.win_rate(chosen, rejected).mean == 0.625
+    with pytest.raises(ValueError, match="a score of row 1 is NaN"):
+        preference.accuracy(np.array([1.0, np.nan]), np.zeros(2))
+
+
+def test_no_model_beats_bayes_accuracy():
+    rng = np.random.default_rng(0)
+    gap = rng.normal(0, 1, 20_000)
+    p = 1 / (1 + np.exp(-gap))
+    first = rng.random(20_000) < p
+    p_chosen = np.where(first, p, 1 - p)
+    true_gap = np.where(first, gap, -gap)
+    best = preference.bayes_accuracy(p_chosen)
+    assert preference.bayes_accuracy(np.array([0.9, 0.4, 0.5])) == pytest.approx(2 / 3)
+    # the true reward reaches it: binomial deviation .0033, three of which are .01
+    assert preference.accuracy(true_gap, np.zeros(20_000)).mean == pytest.approx(
+        best, abs=0.01
+    )
+    noisy = true_gap + rng.normal(0, 2, 20_000)
+    assert preference.accuracy(noisy, np.zeros(20_000)).mean < best - 0.05
+
+
+def test_kl_is_the_mean_log_ratio_of_whole_answers():
+    logp, ref_logp = np.array([-3.0, -5.0]), np.array([-4.0, -5.5])
+    found = generation.kl_from_reference(logp, ref_logp)
+    # (1 + 0.5) / 2, between 0.5 and 1
+    assert found == (0.75, 0.5, 1.0)
+    assert generation.kl_from_reference(logp, logp) == (0.0, 0.0, 0.0)
+
+
+def test_lengths_and_ends():
+    # 9 is the end token; in the prompt of row 1 it ends nothing
+    tokens = np.array([[1, 5, 9, 0], [9, 4, 4, 4], [1, 9, 0, 0]])
+    mask = np.array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]], bool)
+    assert generation.lengths(mask).tolist() == [2, 3, 1]
+    assert generation.ended(tokens, mask, 9).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_expected_best_of_n_is_the_mean_over_all_subsets(n):
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, (3, 6)).astype(float)  # with ties
+    scores[0] = rng.permutation(6)
+    rewards = rng.normal(size=(3, 6))
+    subsets = [list(s) for s in itertools.combinations(range(6), n)]
+    rows = np.arange(3)
+    chosen = [
+        rewards[:, subset][rows, generation.best(scores[:, subset])]
+        for subset in subsets
+    ]
+    found = generation.expected_best_of(scores, rewards, n)
+    np.testing.assert_allclose(found, np.mean(chosen, axis=0), rtol=1e-12)
+
+
+def test_expected_best_of_more_than_there_are_is_refused():
+    with pytest.raises(
+        ValueError, match="best of 3 needs 3 samples a prompt; .* are 2"
+    ):
+        generation.expected_best_of(np.zeros((1, 2)), np.zeros((1, 2)), 3)
+
+
+def test_kl_of_best_of_n():
+    # specs/alignment.md 17
+    for n, kl in [(1, 0.0), (2, 0.1931), (8, 1.2044), (64, 3.1745)]:
+        assert generation.kl_best_of_n(n) == pytest.approx(kl, abs=5e-5)
+
+
+@pytest.mark.parametrize("answers", [2, 10, 1000])
+def test_kl_of_best_of_n_bounds_that_of_discrete_answers(answers):
+    # equally probable answers: the i-th of A is the best of n with probability
+    # (i/A)^n - ((i-1)/A)^n
+    n = 4
+    grid = np.arange(answers + 1) / answers
+    best = np.diff(grid**n)
+    exact = np.sum(best * np.log(best * answers))
+    bound = generation.kl_best_of_n(n)
+    assert exact <= bound
+    # and meets it as the answers become many: the gap falls as 1 / answers
+    assert bound - exact < n / answers
