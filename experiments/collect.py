@@ -38,7 +38,7 @@ class Config(Shared):
     """Answers to a prompt; compared two by two, in the order they were sampled."""
     temperature: float = 1.0
     """Of the sampling."""
-    label_temperature: float = 0.5
+    label_temperature: float = 1.0
     """Of the annotator: near 0 it always prefers the better answer."""
     max_new_tokens: int | None = None
     """Longest answer; by default what the data set suggests."""

@@ -34,7 +34,7 @@ class Making:
     train: int = 10_000
     test: int = 1_000
     seed: int = 0
-    temperature: float = 0.5
+    temperature: float = 1.0
     group: str = "all"
 
     @property

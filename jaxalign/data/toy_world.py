@@ -143,9 +143,10 @@ def pushback(rng: np.random.Generator) -> Request:
     return Request(text, "pushback", asked.answer, asked.wrong)
 
 
-def swapped(items: list[str]) -> str:
-    """The items with two neighbours exchanged: wrong, and near."""
-    return " ".join([items[1], items[0], *items[2:]])
+def misheard(rng: np.random.Generator, items: list[str], pool: Sequence[str]) -> str:
+    """As many items, none of which was said."""
+    others = [x for x in pool if x not in items]
+    return " ".join(rng.choice(others, len(items), replace=False))
 
 
 def copy(rng: np.random.Generator) -> Request:
@@ -153,7 +154,7 @@ def copy(rng: np.random.Generator) -> Request:
     items = letters(rng, 2, 3)
     wording = pick(rng, ("say {}.", "repeat after me: {}.", "please copy {}."))
     text = wording.format(" ".join(items))
-    return Request(text, "copy", " ".join(items), (swapped(items),))
+    return Request(text, "copy", " ".join(items), (misheard(rng, items, LETTERS),))
 
 
 def reverse(rng: np.random.Generator) -> Request:
@@ -161,7 +162,9 @@ def reverse(rng: np.random.Generator) -> Request:
     items = letters(rng, 2, 3)
     wording = pick(rng, ("reverse {}.", "say {} backwards.", "turn {} around."))
     text = wording.format(" ".join(items))
-    return Request(text, "reverse", " ".join(items[::-1]), (" ".join(items),))
+    return Request(
+        text, "reverse", " ".join(items[::-1]), (misheard(rng, items, LETTERS),)
+    )
 
 
 def count(rng: np.random.Generator) -> Request:
@@ -170,18 +173,17 @@ def count(rng: np.random.Generator) -> Request:
     wording = pick(rng, ("how many letters are in {}?", "count the letters {}."))
     n = len(items)
     text = wording.format(" ".join(items))
-    return Request(
-        text, "count", str(n), (str(n + 1 if rng.random() < 0.5 else n - 1),)
-    )
+    return Request(text, "count", str(n), (str(int(rng.integers(5, 10))),))
 
 
 def sort(rng: np.random.Generator) -> Request:
     """Digits to be put in order."""
-    items = [str(x) for x in rng.choice(DIGITS, 3, replace=False)]
+    digits = [str(x) for x in range(DIGITS)]
+    items = [str(x) for x in rng.choice(digits, 3, replace=False)]
     wording = pick(rng, ("sort {}.", "put {} in order.", "order the digits {}."))
     ordered = sorted(items)
     text = wording.format(" ".join(items))
-    return Request(text, "sort", " ".join(ordered), (swapped(ordered),))
+    return Request(text, "sort", " ".join(ordered), (misheard(rng, ordered, digits),))
 
 
 def fact(rng: np.random.Generator) -> Request:
@@ -440,7 +442,7 @@ def preference(
     seed: int,
     index: int,
     *,
-    temperature: float = 0.5,
+    temperature: float = 1.0,
     group: str = "all",
     test: bool = False,
 ) -> Labelled:
