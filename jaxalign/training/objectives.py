@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxalign import losses
 from jaxalign.batches import PreferenceBatch, RankingBatch, TokenBatch
 from jaxalign.masks import masked_sum
+from jaxalign.rewards import learned
 from jaxalign.training import scoring
 from jaxalign.training.policy_objectives import explained_variance, ppo
 from jaxalign.training.preference_objectives import (
@@ -56,7 +57,8 @@ def sft(model: LanguageModel, *, chunk: int | None = None) -> Objective:
         logp = scoring.token_logps(model, params, batch, chunk=chunk)
         total = masked_sum(losses.nll(logp), batch.loss_mask)
         tokens = jnp.sum(batch.loss_mask)
-        answers = jnp.sum(jnp.any(batch.loss_mask, axis=-1))
+        before = jnp.pad(batch.loss_mask[:, :-1], ((0, 0), (1, 0)))
+        answers = jnp.sum(batch.loss_mask & ~before)  # where one begins, packed or not
         return total, (tokens, {"answer_length": (tokens, answers)})
 
     return objective
@@ -79,7 +81,7 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
 
     def objective(params: Params, batch: PreferenceBatch) -> Total:
         both = scoring.interleave(batch.chosen, batch.rejected)
-        scores = scoring.last_scores(model, params, both).reshape(-1, 2)
+        scores = learned.score(model, params, both).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
         terms = losses.bradley_terry(chosen, rejected, margin=batch.margin)
         terms = terms + center * jnp.square(chosen + rejected)
@@ -105,7 +107,7 @@ def ranking(model: ScalarModel) -> Objective:
     """
 
     def objective(params: Params, batch: RankingBatch) -> Total:
-        scores = scoring.last_scores(model, params, batch.answers)
+        scores = learned.score(model, params, batch.answers)
         scores = scores.reshape(batch.mask.shape)
         counts = jnp.sum(batch.mask, axis=-1) >= 2
         weight = jnp.sum(counts)

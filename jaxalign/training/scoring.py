@@ -50,15 +50,6 @@ def token_values(
     return jnp.pad(scores[:, :-1], ((0, 0), (1, 0)))
 
 
-def last_scores(
-    model: ScalarModel, params: Params, batch: TokenBatch
-) -> Float[Array, "B"]:
-    """The score at each row's last token that is not padding: the reward."""
-    scores = model.scores(params, batch.tokens, batch.positions, batch.segments)
-    last = jnp.maximum(batch.lengths - 1, 0)
-    return jnp.take_along_axis(scores, last[:, None], axis=1)[:, 0]
-
-
 def interleave(first: TokenBatch, second: TokenBatch) -> TokenBatch:
     """Both in one batch [2B T], row b of each side by side: none changes its device."""
     return jax.tree.map(
