@@ -30,6 +30,8 @@ class Shared:
     """toy, hh-rlhf, stories, or the path of a file of records."""
     data_path: Path | None = None
     """Where the named data set lies (hh-rlhf, stories)."""
+    liked: Literal["happy", "length"] = "happy"
+    """What the programmed reward of stories likes: happy endings, or 40 words."""
     context: int | None = None
     """Longest sequence in tokens; by default what the data set suggests."""
     overlong: Literal["drop", "truncate"] = "drop"

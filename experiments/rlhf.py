@@ -145,6 +145,7 @@ def stages(config: Config, out: Path) -> Callable[..., None]:
     """How a stage is run: with the shared flags, in its folder, and once."""
     passed = (
         "seed",
+        "liked",
         "data_path",
         "context",
         "overlong",

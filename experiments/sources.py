@@ -216,10 +216,15 @@ def stories(config: Shared, file: Path) -> Source:
         cut = len(starts) * 3 // 4
         return found[:cut], starts[:cut], starts[cut:]
 
+    def liked(text: str) -> float:
+        if config.liked == "happy":
+            return text_rewards.word_list(text)
+        return text_rewards.length(len(text.split()), target=40)
+
     def judge(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> Judged:
-        return {"reward": np.array([text_rewards.word_list(text) for text in texts])}
+        return {"reward": np.array([liked(text) for text in texts])}
 
     def no_pairs() -> tuple[list[Preference], list[Preference]]:
         raise ValueError("stories have no preferences: experiments.collect makes them")
