@@ -62,11 +62,14 @@ def plot_reward_kl(
     points: Mapping[str, Sequence[tuple[float, Interval]]],
     *,
     reward: str = "true reward",
+    joined: bool = False,
 ) -> Path:
     """Reward against the square root of KL from the reference, a series a method.
 
     Args:
       points: by method, (KL in nats, reward with its interval).
+      joined: draws a line through the points of a method: one run's course, or one
+        knob's values; not seeds.
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
@@ -83,7 +86,7 @@ def plot_reward_kl(
             mean,
             np.maximum(bounds, 0.0),  # a mean may round to just outside its interval
             marker=marker,
-            linestyle="-" if len(series) > 1 else "",
+            linestyle="-" if joined else "",
             capsize=3,
             label=name,
         )

@@ -51,6 +51,10 @@ def test_the_plot_shows_each_method(tmp_path, monkeypatch):
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (6.0, 9.0)
     assert bars.get_segments()[0].tolist() == [[6.0, 8.0], [6.0, 11.0]]
     assert axes.containers[13].lines[0].get_xdata().tolist() == [0.0, 0.0]
+    # seeds are points, the course of a run is a line
+    report.plot_reward_kl(path, points, joined=True)
+    styles = [k.axes[0].containers[13].lines[0].get_linestyle() for k in kept]
+    assert styles == ["None", "-"]
 
 
 def test_samples_show_the_texts_as_they_are(tmp_path):

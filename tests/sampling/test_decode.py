@@ -184,6 +184,15 @@ def test_an_answer_ends_with_its_stop_token(bigram, counting):
     assert (batch.segments == (np.arange(8) < batch.lengths[:, None])).all()
     assert (batch.positions == np.arange(8)).all()
 
+    # answers shorter than the padding of their prompts: nothing of that is left
+    first = jax.tree.map(lambda x: x[:, :1], samples)
+    assert sampling.join(prompts, lengths, first).tokens.tolist() == [
+        [1, 3, 4, 0],
+        [5, 6, 0, 0],
+        [7, 9, 7, 8],
+        [2, 6, 7, 0],
+    ]
+
 
 def test_it_ends_when_all_have_stopped(bigram, counting):
     calls = {"traced": 0, "ran": 0}

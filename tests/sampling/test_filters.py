@@ -71,6 +71,13 @@ def test_draw_cuts_the_unit_interval_into_the_probabilities():
     assert not hits[mass == 0].any()
 
 
+def test_draw_at_the_borders():
+    # intervals [0, 1/2), [1/2, 3/4), nothing, [3/4, 1)
+    mass = np.tile(np.array([2, 1, 0, 1], np.float32), (5, 1))
+    uniform = np.array([0.0, 0.49, 0.5, 0.75, 0.99], np.float32)
+    assert filters.draw(mass, uniform).tolist() == [0, 0, 1, 3, 3]
+
+
 @pytest.mark.parametrize("vocabulary", [1, 5, 127, 128, 129, 1000])
 def test_draw_never_takes_what_has_no_mass(vocabulary):
     rng = np.random.default_rng(vocabulary)
