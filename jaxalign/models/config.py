@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-import jax.numpy as jnp
+FLOATS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,8 @@ class ModelConfig:
         without batch dimensions, or everything within a layer.
       attention: cudnn asks for the fused kernel of NVIDIA GPUs (bfloat16, one sequence
         a row: its padding goes by length, so packed rows must use xla).
-      unroll: layers of the training scan that are compiled side by side.
+      unroll: up to how many layers the training scan is unrolled, without remat. Deeper
+        models never are: their compile time must not grow with depth.
     """
 
     vocab_size: int
@@ -51,6 +52,12 @@ class ModelConfig:
         Raises:
           ValueError: names the field.
         """
+        sizes = ("vocab_size", "width", "hidden", "layers", "heads", "kv_heads")
+        for field in (*sizes, "head_dim", "context"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"{field} is {getattr(self, field)}; it must be 1 or more"
+                )
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"{self.heads} heads do not share {self.kv_heads} kv_heads"
@@ -62,4 +69,18 @@ class ModelConfig:
         if self.attention not in ("xla", "cudnn"):
             raise ValueError(f"attention is xla or cudnn, not {self.attention!r}")
         for field in ("dtype", "param_dtype"):
-            jnp.dtype(getattr(self, field))
+            name = getattr(self, field)
+            if name not in FLOATS:
+                raise ValueError(f"{field} is one of {FLOATS}, not {name!r}")
+        if self.attention == "cudnn":
+            self.check_fused()
+
+    def check_fused(self) -> None:
+        """Refuses what cuDNN's attention cannot do."""
+        if self.dtype not in ("bfloat16", "float16"):
+            raise ValueError(f"attention cudnn needs dtype bfloat16, not {self.dtype}")
+        if self.head_dim % 8 or self.head_dim > 256:
+            raise ValueError(
+                f"attention cudnn needs a head_dim that is a multiple of 8 and at most "
+                f"256, not {self.head_dim}"
+            )

@@ -6,9 +6,8 @@ mesh, so that the host holds one at a time beside the parameters.
 
 import json
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,76 +16,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxalign import sharding
-from jaxalign.models.config import ModelConfig
+from jaxalign.models.llama import Weight, read_config, weights, write_config
 from jaxalign.models.transformer import language_model
 from jaxalign.types import Array, LanguageModel, Params
 
-ARCHITECTURES = ("LlamaForCausalLM",)
-# Settings of Llama that change the mathematics, with the only value that is built.
-FIXED: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
-    "attention_bias": (False, None),
-    "mlp_bias": (False, None),
-    "pretraining_tp": (1, None),
-}
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
-class Weight(NamedTuple):
-    """One tensor there, and the leaf here that it is (a layer of).
-
-    Attributes:
-      path: of the leaf in the parameter tree.
-      layer: which layer of the stacked leaf; None where it is not stacked.
-      name: of the tensor.
-      inward: from the tensor's layout to ours; `outward` back.
-    """
-
-    path: tuple[str, ...]
-    layer: int | None
-    name: str
-    inward: Callable[[np.ndarray], np.ndarray]
-    outward: Callable[[np.ndarray], np.ndarray]
-
-
-def weights(config: ModelConfig) -> Iterator[Weight]:
-    """The table from the tensors of a Llama to our leaves."""
-    d, e = config.width, config.head_dim
-    same = lambda x: x
-    turned = lambda x: np.ascontiguousarray(x.T)
-    # there [heads * head_dim, width], here [width, heads, head_dim]
-    heads_in = lambda x: x.T.reshape(d, -1, e)
-    heads_out = lambda x: turned(x.reshape(d, -1))
-    # there [width, heads * head_dim], here [heads, head_dim, width]
-    merge_in = lambda x: x.T.reshape(-1, e, d)
-    merge_out = lambda x: turned(x.reshape(-1, d))
-    yield Weight(("embed",), None, "model.embed_tokens.weight", same, same)
-    yield Weight(("norm", "scale"), None, "model.norm.weight", same, same)
-    if not config.tied:
-        yield Weight(("unembed",), None, "lm_head.weight", turned, turned)
-    table = (
-        ("attention.query", "self_attn.q_proj", heads_in, heads_out),
-        ("attention.key", "self_attn.k_proj", heads_in, heads_out),
-        ("attention.value", "self_attn.v_proj", heads_in, heads_out),
-        ("attention.out", "self_attn.o_proj", merge_in, merge_out),
-        ("attention_norm.scale", "input_layernorm", same, same),
-        ("feed_forward.gate", "mlp.gate_proj", turned, turned),
-        ("feed_forward.up", "mlp.up_proj", turned, turned),
-        ("feed_forward.down", "mlp.down_proj", turned, turned),
-        ("feed_forward_norm.scale", "post_attention_layernorm", same, same),
-    )
-    for layer in range(config.layers):
-        for ours, theirs, inward, outward in table:
-            path = ("blocks", *ours.split("."))
-            name = f"model.layers.{layer}.{theirs}.weight"
-            yield Weight(path, layer, name, inward, outward)
-
-
-def read_config(folder: Path, dtype: str, param_dtype: str) -> ModelConfig:
-    """Our configuration, from a Llama's config.json.
+def config_file(folder: Path) -> dict[str, Any]:
+    """What config.json says.
 
     Raises:
-      FileNotFoundError: no config.json.
-      ValueError: not a Llama, or one with a setting that is not built.
+      FileNotFoundError: there is none.
+      ValueError: it is not a JSON object.
     """
     path = folder / "config.json"
     if not path.exists():
@@ -95,56 +38,9 @@ def read_config(folder: Path, dtype: str, param_dtype: str) -> ModelConfig:
         there = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    names = there.get("architectures") or ["none"]
-    if names[0] not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ValueError(f"{path}: unknown architecture {names[0]}; known: {known}")
-    for field, allowed in FIXED.items():
-        if there.get(field, allowed[0]) not in allowed:
-            raise ValueError(f"{path}: {field} = {there[field]!r} is not supported")
-    rope = there.get("rope_parameters") or there.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"{path}: rope scaling of type {kind!r} is not supported")
-    heads = there["num_attention_heads"]
-    return ModelConfig(
-        vocab_size=there["vocab_size"],
-        width=there["hidden_size"],
-        hidden=there["intermediate_size"],
-        layers=there["num_hidden_layers"],
-        heads=heads,
-        kv_heads=there.get("num_key_value_heads") or heads,
-        head_dim=there.get("head_dim") or there["hidden_size"] // heads,
-        context=there["max_position_embeddings"],
-        rope_theta=rope.get("rope_theta") or there.get("rope_theta") or 10_000.0,
-        norm_eps=there.get("rms_norm_eps", 1e-6),
-        tied=there.get("tie_word_embeddings", False),
-        dtype=dtype,
-        param_dtype=param_dtype,
-    )
-
-
-def write_config(config: ModelConfig) -> dict[str, Any]:
-    """A Llama's config.json, from our configuration."""
-    return {
-        "architectures": list(ARCHITECTURES[:1]),
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.width,
-        "intermediate_size": config.hidden,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "hidden_act": "silu",
-        "tie_word_embeddings": config.tied,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "torch_dtype": config.param_dtype,
-    }
+    if not isinstance(there, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return there
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
@@ -154,13 +50,8 @@ def tensor_files(folder: Path) -> dict[str, Path]:
       FileNotFoundError: no safetensors, or a shard that the index names is missing.
       ValueError: a file that is cut short.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-    else:
-        shards = {"model.safetensors"}
     found: dict[str, Path] = {}
-    for shard in sorted(shards):
+    for shard in shards(folder):
         path = folder / shard
         if not path.exists():
             raise FileNotFoundError(f"{folder} lacks {shard}")
@@ -170,6 +61,17 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged or cut short: {error}") from error
     return found
+
+
+def shards(folder: Path) -> list[str]:
+    """The files of a model: one, which goes before an older index, or the index's."""
+    index = folder / INDEX
+    if (folder / SINGLE).exists() or not index.exists():
+        return [SINGLE]
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{index} is not an index of tensors: {error!r}") from error
 
 
 def load(
@@ -192,10 +94,29 @@ def load(
     """
     folder = Path(path)
     names = (jnp.dtype(dtype).name, jnp.dtype(param_dtype).name)
-    config = read_config(folder, *names)
+    config = read_config(config_file(folder), f"{folder}/config.json", *names)
     model = language_model(config)
     table = list(weights(config))
     files = tensor_files(folder)
+    check(folder, files, table)
+    specs = flat(model.specs())
+    by_path: dict[tuple[str, ...], list[Weight]] = {}
+    for weight in table:
+        by_path.setdefault(weight.path, []).append(weight)
+    params: Params = {}
+    for leaf, parts in by_path.items():
+        tensors = [tensor(files[w.name], w).astype(names[1]) for w in parts]
+        whole = tensors[0] if parts[0].layer is None else np.stack(tensors)
+        put(params, leaf, placed(whole, specs[leaf], mesh))
+    return model, params
+
+
+def check(folder: Path, files: dict[str, Path], table: list[Weight]) -> None:
+    """Refuses tensors that do not fit the table, before any is read.
+
+    Raises:
+      ValueError: names the tensors.
+    """
     missing = [w.name for w in table if w.name not in files]
     # a tied model's file may still name its head; it is the embedding
     spare = set(files) - {w.name for w in table} - {"lm_head.weight"}
@@ -205,40 +126,23 @@ def load(
             f"{folder}: {len(missing)} tensors are missing ({missing[:3]}) and "
             f"{len(spare)} are not of this architecture ({sorted(spare)[:3]})"
         )
-    shapes = flat(jax.eval_shape(model.init, jax.random.key(0)))
-    specs = flat(model.specs())
-    by_path: dict[tuple[str, ...], list[Weight]] = {}
     for weight in table:
-        by_path.setdefault(weight.path, []).append(weight)
-    params: Params = {}
-    for leaf, parts in by_path.items():
-        wanted = shapes[leaf]
-        shape = wanted.shape if parts[0].layer is None else wanted.shape[1:]
-        tensors = [tensor(files[w.name], w, shape).astype(names[1]) for w in parts]
-        whole = tensors[0] if parts[0].layer is None else np.stack(tensors)
-        put(params, leaf, placed(whole, specs[leaf], mesh))
-    return model, params
+        with safe_open(files[weight.name], framework="numpy") as file:
+            part = file.get_slice(weight.name)
+            shape, kind = tuple(part.get_shape()), part.get_dtype()
+        where = f"{files[weight.name]}: {weight.name}"
+        if shape != weight.shape:
+            raise ValueError(
+                f"{where} has shape {shape}; config.json asks for {weight.shape}"
+            )
+        if kind not in FLOATS:
+            raise ValueError(f"{where} is {kind}, not one of {', '.join(FLOATS)}")
 
 
-def tensor(path: Path, weight: Weight, shape: tuple[int, ...]) -> np.ndarray:
-    """One tensor, in our layout.
-
-    Raises:
-      ValueError: its shape is not what the configuration says.
-    """
+def tensor(path: Path, weight: Weight) -> np.ndarray:
+    """One tensor, in our layout."""
     with safe_open(path, framework="numpy") as file:
-        read = file.get_tensor(weight.name)
-    try:
-        ours = weight.inward(read)
-        same = ours.shape == shape
-    except ValueError:
-        same = False
-    if not same:
-        raise ValueError(
-            f"{path}: {weight.name} has shape {read.shape}, which does not fit the "
-            f"{shape} that config.json asks for"
-        )
-    return ours
+        return weight.inward(file.get_tensor(weight.name))
 
 
 def placed(array: np.ndarray, spec: Any, mesh: Any) -> Array:
@@ -266,10 +170,15 @@ def save(path: str | os.PathLike[str], model: LanguageModel, params: Params) -> 
     """Writes a Hugging Face folder, which transformers loads and `load` reads back.
 
     Raises:
+      ValueError: a Llama cannot have the model's soft-capping.
       OSError: the folder cannot be written.
     """
     folder = Path(path)
     config: Any = model.config
+    if config.logit_cap is not None:
+        raise ValueError(
+            f"a Llama has no logit_cap; this model's is {config.logit_cap}"
+        )
     leaves = flat(params)
     tensors = {}
     for weight in weights(config):
@@ -278,8 +187,11 @@ def save(path: str | os.PathLike[str], model: LanguageModel, params: Params) -> 
         tensors[weight.name] = weight.outward(np.asarray(jax.device_get(part)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        text = json.dumps(write_config(config), indent=2)
+        # whole or not at all: the old file stays until the new one is there
+        part_written = folder / f"{SINGLE}.new"
+        save_file(tensors, part_written, metadata={"format": "pt"})
+        part_written.replace(folder / SINGLE)
+        text = json.dumps(write_config(config), indent=2) + "\n"
         (folder / "config.json").write_text(text)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write the model to {folder}: {error}") from error

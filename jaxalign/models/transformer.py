@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxalign import sharding
+from jaxalign.models.attention import within_rows
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.layers import Block, RMSNorm, rotation, weight
 from jaxalign.types import Array, Int, Key, LanguageModel, Params
@@ -81,49 +82,37 @@ class Graph:
         """The final hidden states [B T D] of right-padded, possibly packed, rows."""
         config = self.config
         modules = nnx.merge(self.graphdef, params)
-        x = modules.embed[...].astype(jnp.dtype(config.dtype))[tokens]
+        # looked up before the cast: the embedding's gradient adds up in float32
+        x = modules.embed[...][tokens].astype(jnp.dtype(config.dtype))
         x = sharding.constrain(x, "batch", None, None)
         angles = rotation(positions, config)
-        attend = functools.partial(attend_row, segments=segments, config=config)
+        attend = within_rows(segments, config)
 
         def layer(x: Array, block: Any) -> tuple[Array, None]:
             return nnx.merge(self.block, block)(x, angles, attend), None
 
+        shallow = config.layers <= config.unroll
         if config.remat != "none":
-            policy = POLICIES[config.remat]
+            # unrolled, XLA would merge the second forward pass with the first and
+            # keep all that was to be forgotten
+            policy, shallow = POLICIES[config.remat], False
             layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
-        x, _ = jax.lax.scan(layer, x, params["blocks"], unroll=config.unroll)
+        unroll = config.layers if shallow else 1
+        x, _ = jax.lax.scan(layer, x, params["blocks"], unroll=unroll)
         return modules.norm(x)
 
 
-def attend_row(
-    query: Array, key: Array, value: Array, *, segments: Array, config: ModelConfig
-) -> Array:
-    """Attention within each row: to what came before, in the same segment."""
-    if config.attention == "cudnn":
-        lengths = jnp.sum(segments > 0, axis=-1).astype(jnp.int32)
-        return jax.nn.dot_product_attention(
-            query,
-            key,
-            value,
-            is_causal=True,
-            query_seq_lengths=lengths,
-            key_value_seq_lengths=lengths,
-            implementation="cudnn",
-        )
-    same = segments[:, :, None] == segments[:, None, :]
-    index = jnp.arange(segments.shape[1])
-    before = index[None, :, None] >= index[None, None, :]
-    mask = (same & before)[:, None]
-    return jax.nn.dot_product_attention(query, key, value, mask=mask)
-
-
 def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
-    """An empty cache of `length` slots a row."""
+    """An empty cache of `length` slots a row; reading beyond them overwrites the last.
+
+    `length` slots are enough where no row's `Cache.length` plus the tokens of any one
+    call of `extend` exceeds it.
+    """
     shape = (batch, length, config.kv_heads, config.head_dim)
-    empty = lambda: tuple(
-        jnp.zeros(shape, jnp.dtype(config.dtype)) for _ in range(config.layers)
+    slots = lambda: sharding.constrain(
+        jnp.zeros(shape, jnp.dtype(config.dtype)), "batch", None, "kv_heads", None
     )
+    empty = lambda: tuple(slots() for _ in range(config.layers))
     return Cache(jnp.zeros(batch, jnp.int32), empty(), empty())
 
 
@@ -155,7 +144,7 @@ def extend(
     angles = rotation(positions, config)
     slots = jnp.arange(cache.keys[0].shape[1])
     mask = (slots[None, None, :] <= positions[:, :, None])[:, None]
-    x = params["embed"].astype(jnp.dtype(config.dtype))[tokens]
+    x = params["embed"][tokens].astype(jnp.dtype(config.dtype))
     keys, values = list(cache.keys), list(cache.values)
     for i, layer in enumerate(params["blocks"]):
 
