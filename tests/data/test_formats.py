@@ -326,6 +326,17 @@ def test_public_rankings(public_data):
     assert all(r.prompt[-1]["role"] == "user" for r in rankings)
 
 
+def test_trees_without_a_ranking_are_counted(tmp_path, jsonl):
+    def tree(*ranks):
+        replies = [{"text": f"a{r}", "role": "assistant", "rank": r} for r in ranks]
+        return {"prompt": {"text": "q", "role": "prompter", "replies": replies}}
+
+    path = jsonl(tmp_path / "trees.jsonl", tree(1, 0), tree(0), tree())
+    rankings, report = formats.read(path, Ranking)
+    assert rankings == [Ranking(ASKED, ("a0", "a1"), f"{path}:1")]
+    assert str(report) == "1 of 3 rows (2 without a ranking)"
+
+
 def test_calls_of_tools_are_not_read_as_speech(public_data):
     path = public_data / "llama-factory-demo" / "glaive_toolcall_en_demo.json"
     with pytest.raises(ValueError, match="has role 'function_call'"):
