@@ -135,9 +135,11 @@ def toy(config: Shared) -> Source:
     )
 
     def preferences() -> tuple[list[Preference], list[Preference]]:
-        labelled = [toy_world.preference(config.seed, i) for i in range(pool)]
-        found = [x.preference for x in labelled]
-        return found[: -pool // 8], found[-pool // 8 :]
+        made = functools.partial(toy_world.preference, config.seed)
+        return (
+            [made(i).preference for i in range(pool)],
+            [made(i, test=True).preference for i in range(held)],
+        )
 
     @functools.cache
     def asked() -> dict[str, toy_world.Request]:
