@@ -63,7 +63,9 @@ def test_device_fills_the_table(tmp_path, capsys):
 
 
 def test_peers_reads_a_scripts_last_line(tmp_path):
-    (tmp_path / "script.py").write_text('print("x"); print(\'{"seconds_per_step": 2}\')')
+    (tmp_path / "script.py").write_text(
+        'print("x"); print(\'{"seconds_per_step": 2}\')'
+    )
     found = peers.last_line([sys.executable, "script.py"], tmp_path)
     assert found == {"seconds_per_step": 2}
     (tmp_path / "bad.py").write_text('raise SystemExit("no torch here")')
