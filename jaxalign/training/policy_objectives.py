@@ -90,15 +90,17 @@ def statistics(
 ) -> tuple[Array, Array]:
     """Log-prob and entropy of each token's distribution, aligned with tokens."""
     hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
+    # Cut as next_token_logprobs cuts, so that products of one shape add up in one order
+    # and the first ratio is 1.
     found = estimators.token_statistics(
-        hidden,
+        hidden[:, :-1],
         model.unembed(params),
-        jnp.roll(batch.tokens, -1, axis=1),
+        batch.tokens[:, 1:],
         chunk=chunk,
         logit_cap=model.config.logit_cap,
         temperature=temperature,
     )
-    shift = lambda x: jnp.pad(x[:, :-1], ((0, 0), (1, 0)))
+    shift = lambda x: jnp.pad(x, ((0, 0), (1, 0)))
     return shift(found.logp), shift(found.entropy)
 
 

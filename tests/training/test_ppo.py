@@ -1,5 +1,7 @@
 """PPO's objective: by numpy, ratio 1 on the first minibatch and not on the second."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import optax
@@ -20,16 +22,18 @@ def params(bigram, scalar):
 def rollout(bigram, scalar, rows, params):
     """Makes a rollout of random rows, its old log-probs at a temperature."""
 
+    # The batch is an argument, as in a run: what is compiled in gets folded otherwise,
+    # and the last bit of a log-prob changes.
+    @partial(jax.jit, static_argnums=2)
+    def score(params, batch, temperature):
+        return scoring.token_logps(bigram, params, batch, temperature=temperature)
+
     def make(temperature=1.0):
         sequences, rng = rows(6), np.random.default_rng(5)
         noise = lambda: rng.normal(size=sequences.tokens.shape).astype(np.float32)
         return batches.RolloutBatch(
             sequences=sequences,
-            old_logp=jax.jit(
-                lambda p: scoring.token_logps(
-                    bigram, p, sequences, temperature=temperature
-                )
-            )(params["policy"]),
+            old_logp=score(params["policy"], sequences, temperature),
             old_value=scoring.token_values(scalar, params["value"], sequences),
             advantage=noise(),
             returns=noise(),

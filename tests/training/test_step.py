@@ -134,23 +134,31 @@ def test_a_step_that_is_not_finite_keeps_the_state(bigram, rows, on_device):
 
     def poisoned(params, batch):
         total, rest = sft(params, batch["rows"])
-        return total * batch["poison"], rest
+        # The slope of the root at 0 is infinite: a finite loss without a gradient.
+        hole = lambda: jnp.sqrt(0.0 * params["embed"].sum())
+        total = total + jax.lax.cond(batch["hole"], hole, lambda: 0.0)
+        return total * batch["factor"] + batch["offset"], rest
 
     optimizer = optax.adam(1e-2)
     update = step.make_step(poisoned, optimizer)
-    batch = {"rows": on_device(rows(8)), "poison": jnp.asarray(1.0)}
-    good, metrics = update(state.create(bigram.init(KEY), optimizer, KEY), batch)
+    clean = {"rows": on_device(rows(8)), "hole": jnp.asarray(False)}
+    clean |= {"factor": jnp.asarray(1.0), "offset": jnp.asarray(0.0)}
+    good, metrics = update(state.create(bigram.init(KEY), optimizer, KEY), clean)
     assert metrics["finite"]
     before = jax.device_get((good.step, good.params, good.opt_state))
-    for poison in (jnp.nan, jnp.inf):
-        batch["poison"] = jnp.asarray(poison)
-        good, metrics = update(good, batch)
+    for poison in (
+        {"factor": jnp.asarray(jnp.inf)},
+        {"offset": jnp.asarray(jnp.nan)},  # the gradient is finite
+        {"hole": jnp.asarray(True)},  # the loss is finite
+    ):
+        good, metrics = update(good, clean | poison)
         assert not metrics["finite"]
+        assert np.isfinite(metrics["loss"]) == ("hole" in poison)
+        assert np.isfinite(metrics["grad_norm"]) == ("offset" in poison)
     chex.assert_trees_all_equal(
         before, jax.device_get((good.step, good.params, good.opt_state))
     )
-    batch["poison"] = jnp.asarray(1.0)
-    after, metrics = update(good, batch)
+    after, metrics = update(good, clean)
     assert metrics["finite"] and int(after.step) == 2
 
 
