@@ -15,10 +15,19 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from jaxalign.training.frozen import Folder, load_frozen, save_frozen, template
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
-Folder = str | os.PathLike[str]
+__all__ = [
+    "Restored",
+    "finish",
+    "load_frozen",
+    "open",
+    "restore",
+    "save",
+    "save_frozen",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,48 +269,6 @@ def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path): tuple(x.shape) for path, x in paths}
 
 
-def template(tree: Any) -> Any:
-    """Shapes, types and places of a tree of arrays."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(
-            x.shape, x.dtype, sharding=getattr(x, "sharding", None)
-        ),
-        tree,
-    )
-
-
 def standard(tree: Any) -> ocp.args.StandardRestore:
     """How to read one item: as the template lies."""
     return ocp.args.StandardRestore(template(tree))
-
-
-def frozen_path(folder: Folder, role: str) -> Path:
-    """Where a role that never changes is kept."""
-    return Path(folder).absolute() / "frozen" / role
-
-
-def save_frozen(folder: Folder, role: str, params: Params) -> bool:
-    """Writes a role that never changes, once; False if it is there already."""
-    path = frozen_path(folder, role)
-    if path.is_dir():
-        return False
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path, params)
-    except (OSError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise OSError(f"the {role} could not be written to {path}: {first}") from error
-    return True
-
-
-def load_frozen(folder: Folder, role: str, like: Params) -> Params:
-    """Reads a frozen role, onto the devices where `like` lies.
-
-    Raises:
-      FileNotFoundError: it was never written.
-    """
-    path = frozen_path(folder, role)
-    if not path.is_dir():
-        raise FileNotFoundError(f"no frozen {role} in {path.parent}")
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path, template(like))

@@ -142,12 +142,18 @@ def test_only_the_latest_are_kept(bigram, tmp_path):
 def test_a_frozen_role_is_written_once(bigram, tmp_path):
     params = bigram.init(KEY)
     assert checkpoint.save_frozen(tmp_path, "reference", params)
-    assert not checkpoint.save_frozen(
-        tmp_path, "reference", jax.tree.map(jnp.zeros_like, params)
-    )
+    (written,) = (tmp_path / "frozen" / "reference").glob("manifest*")
+    before = written.stat().st_mtime_ns
+    assert not checkpoint.save_frozen(tmp_path, "reference", params)
+    assert written.stat().st_mtime_ns == before
     like = jax.tree.map(jnp.zeros_like, params)
     read = checkpoint.load_frozen(tmp_path, "reference", like)
     chex.assert_trees_all_equal(read, params)
+    # A new run in the folder of an old one does not go on with the old one's.
+    others = bigram.init(jax.random.key(1))
+    assert checkpoint.save_frozen(tmp_path, "reference", others)
+    read = checkpoint.load_frozen(tmp_path, "reference", like)
+    chex.assert_trees_all_equal(read, others)
     with pytest.raises(FileNotFoundError, match="no frozen reward in"):
         checkpoint.load_frozen(tmp_path, "reward", like)
 
