@@ -83,7 +83,8 @@ class Graph:
         config = self.config
         modules = nnx.merge(self.graphdef, params)
         # looked up before the cast: the embedding's gradient adds up in float32
-        x = modules.embed[...][tokens].astype(jnp.dtype(config.dtype))
+        table = sharding.constrain(modules.embed[...], "vocab", None)
+        x = table[tokens].astype(jnp.dtype(config.dtype))
         x = sharding.constrain(x, "batch", None, None)
         angles = rotation(positions, config)
         attend = within_rows(segments, config)

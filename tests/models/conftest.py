@@ -1,0 +1,85 @@
+"""A tiny transformer, and rows of different length for it to read."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxalign.batches import TokenBatch, from_lengths
+from jaxalign.models import transformer
+from jaxalign.models.config import ModelConfig
+from jaxalign.types import LanguageModel, Params
+
+# Six query heads share three key heads; head_dim * heads is not the width.
+TINY = ModelConfig(
+    vocab_size=22,
+    width=24,
+    hidden=36,
+    layers=3,
+    heads=6,
+    kv_heads=3,
+    head_dim=8,
+    context=32,
+    tied=False,
+)
+LENGTHS = np.array([9, 4, 1, 7], np.int32)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> LanguageModel:
+    return transformer.language_model(TINY)
+
+
+@pytest.fixture(scope="session")
+def variant():
+    """The tiny model with other settings."""
+    return lambda **changes: transformer.language_model(
+        dataclasses.replace(TINY, **changes)
+    )
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Parameters of a model, drawn by numpy: compiling `init` takes seconds."""
+
+    def make(model: LanguageModel, scale: float = 0.25) -> Params:
+        rng = np.random.default_rng(0)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        normal = lambda x: scale * rng.normal(size=x.shape)
+        return jax.tree.map(lambda x: jax.numpy.asarray(normal(x), x.dtype), shapes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def params(tiny) -> Params:
+    """Norms are drawn too: at 1 they would hide where they are applied."""
+    new = tiny.init(jax.random.key(0))
+    key = jax.random.key(1)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: (
+            x + 0.3 * jax.random.normal(key, x.shape, x.dtype)
+            if path[-1].key == "scale"
+            else x
+        ),
+        new,
+    )
+
+
+@pytest.fixture(scope="session")
+def rows() -> TokenBatch:
+    tokens = np.random.default_rng(0).integers(0, TINY.vocab_size, (4, 9))
+    return from_lengths(tokens.astype(np.int32), LENGTHS, np.ones(4, np.int32))
+
+
+@pytest.fixture(scope="session")
+def hidden(tiny, params):
+    """The forward pass of a batch: [B T D], as numpy."""
+    compiled = jax.jit(tiny.hidden)
+
+    def run(batch: TokenBatch) -> np.ndarray:
+        read = compiled(params, batch.tokens, batch.positions, batch.segments)
+        return np.asarray(read)
+
+    return run

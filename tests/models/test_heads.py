@@ -1,0 +1,92 @@
+"""Scalar models: what the head is, where its score comes from."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxalign.models import heads, transformer
+
+KEY = jax.random.key(2)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return heads.scalar_model(tiny.config)
+
+
+@pytest.fixture(scope="module")
+def scores(model):
+    compiled = jax.jit(model.scores)
+    return lambda params, batch: np.asarray(
+        compiled(params, batch.tokens, batch.positions, batch.segments)
+    )
+
+
+def test_score_is_the_trunk_times_the_head(model, params, rows, hidden, scores):
+    made = model.from_trunk(KEY, params)
+    made["head"]["bias"] = jnp.float32(0.5)
+    found = scores(made, rows)
+    assert found.dtype == np.float32 and found.shape == rows.tokens.shape
+    expected = hidden(rows) @ np.asarray(made["head"]["weight"]) + 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_last_score_is_unaffected_by_padding(model, params, rows, scores):
+    made = model.from_trunk(KEY, params)
+    last = (np.arange(4), rows.lengths - 1)
+    noisy = dataclasses.replace(
+        rows, tokens=np.where(rows.segments > 0, rows.tokens, 5)
+    )
+    np.testing.assert_array_equal(scores(made, noisy)[last], scores(made, rows)[last])
+
+
+def test_head_distribution_and_seed(tiny):
+    """W ~ N(0, 1 / (d + 1)), from its key alone; b = 0."""
+    wide = dataclasses.replace(
+        tiny.config, width=4000, layers=1, hidden=1, heads=1, kv_heads=1
+    )
+    trunk = transformer.language_model(wide)
+    small = jax.tree.map(
+        lambda x: jnp.zeros((), x.dtype), jax.eval_shape(trunk.init, KEY)
+    )
+    model = heads.scalar_model(wide)
+    drawn = model.from_trunk(KEY, small)["head"]
+    # standard error of the std of 4000 numbers: 1 / sqrt(8000) = 1.1 %
+    np.testing.assert_allclose(np.std(drawn["weight"]), 4001**-0.5, rtol=0.045)
+    assert abs(np.mean(drawn["weight"])) < 4 / 4001**0.5 / 4000**0.5
+    assert drawn["bias"] == 0.0
+    chex.assert_trees_all_equal(model.from_trunk(KEY, small)["head"], drawn)
+    other = model.from_trunk(jax.random.key(3), small)["head"]
+    assert not np.array_equal(other["weight"], drawn["weight"])
+
+
+def test_zero_head(tiny, params):
+    made = heads.scalar_model(tiny.config, zero_head=True).from_trunk(KEY, params)
+    assert not np.any(made["head"]["weight"])
+
+
+def test_unused_unembedding_is_dropped_and_trunk_is_a_copy(model, params):
+    """A step that donates the reward model's parameters leaves the policy's alone."""
+    made = model.from_trunk(KEY, params)
+    assert "unembed" in params and "unembed" not in made
+    chex.assert_trees_all_equal(made["blocks"], params["blocks"])
+    jax.jit(lambda p: jax.tree.map(jnp.add, p, p), donate_argnums=0)(made)
+    assert not any(x.is_deleted() for x in jax.tree.leaves(params))
+
+
+def test_init_and_specs_have_the_same_tree(model):
+    made = jax.eval_shape(model.init, KEY)
+    assert set(made) == {"embed", "blocks", "norm", "head"}
+    chex.assert_trees_all_equal_structs(made, model.specs())
+    jax.tree.map(lambda x, s: chex.assert_equal(x.ndim, len(s)), made, model.specs())
+
+
+def test_scores_are_float32_of_a_bfloat16_trunk(tiny, params, rows):
+    model = heads.scalar_model(dataclasses.replace(tiny.config, dtype="bfloat16"))
+    made = model.from_trunk(KEY, params)
+    arrays = (rows.tokens, rows.positions, rows.segments)
+    assert jax.eval_shape(model.scores, made, *arrays).dtype == jnp.float32
