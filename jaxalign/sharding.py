@@ -115,3 +115,12 @@ def constrain(x: Array, *names: str | None) -> Array:
     if mesh.empty:
         return x
     return jax.lax.with_sharding_constraint(x, fitted(mesh, spec(*names), x.shape))
+
+
+def shards(name: str) -> int:
+    """Into how many parts XLA may cut a dimension: 1 without a mesh in context."""
+    mesh, axes = jax.sharding.get_abstract_mesh(), AXES[name]
+    axes = (axes,) if isinstance(axes, str) else axes or ()
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    auto = {axis for axis, kind in kinds if kind == AxisType.Auto}
+    return math.prod(mesh.shape[axis] for axis in axes if axis in auto)

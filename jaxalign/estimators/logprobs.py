@@ -1,13 +1,15 @@
 """Log-probs of tokens from hidden states, without ever holding [B T V] logits."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxalign.sharding import constrain, shards
 from jaxalign.types import Array, Float, Int, typed
 
-# Logits of one chunk are kept within this many numbers (256 MiB in float32).
+# The most logits of one chunk on each device: 256 MiB in float32.
 CHUNK_LOGITS = 2**26
 
 
@@ -18,51 +20,148 @@ class TokenStatistics(NamedTuple):
     entropy: Array
 
 
-def chunk_logits(
-    hidden: Array, unembed: Array, logit_cap: float | None, temperature: float | Array
+class Knobs(NamedTuple):
+    """What is static: positions per chunk, soft-capping, whether entropies are due."""
+
+    chunk: int
+    logit_cap: float | None
+    entropy: bool
+
+
+def balanced_chunk(shape: tuple[int, int], vocabulary: int, chunk: int | None) -> int:
+    """Positions per chunk: as asked or as fit, then evened out over the chunks."""
+    rows, length = shape
+    if chunk is None:
+        devices = shards("batch") * shards("vocab")
+        chunk = CHUNK_LOGITS * devices // max(1, rows * vocabulary)
+    parts = -(-length // max(1, chunk))
+    return -(-length // max(1, parts)) or 1
+
+
+def cut(x: Array, chunk: int) -> Array:
+    """[B T ...] -> [N B C ...]: chunks of time in front; rows stay on their devices."""
+    rows, length, *rest = x.shape
+    parts = -(-length // chunk)
+    spare = ((0, 0), (0, parts * chunk - length), *((0, 0) for _ in rest))
+    return jnp.moveaxis(jnp.pad(x, spare).reshape(rows, parts, chunk, *rest), 1, 0)
+
+
+def join(x: Array, length: int) -> Array:
+    """The inverse of `cut`: [N B C ...] -> [B T ...]."""
+    parts, rows, chunk, *rest = x.shape
+    return jnp.moveaxis(x, 0, 1).reshape(rows, parts * chunk, *rest)[:, :length]
+
+
+def scaled_logits(
+    hidden: Array, unembed: Array, temperature: Array, logit_cap: float | None
 ) -> Array:
     """Logits [B C V] in float32: capped, then divided by the temperature."""
-    logits = jnp.einsum(
-        "bcd,dv->bcv", hidden, unembed, preferred_element_type=jnp.float32
-    )
+    wide = jnp.result_type(hidden, unembed, jnp.float32)
+    logits = jnp.einsum("bcd,dv->bcv", hidden, unembed, preferred_element_type=wide)
     if logit_cap is not None:
         logits = logit_cap * jnp.tanh(logits / logit_cap)
-    return logits / temperature
+    return logits / temperature.astype(wide)
 
 
-def chosen(logits: Array, targets: Array) -> Array:
-    """The log-prob of each target [B C]."""
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return picked - jax.nn.logsumexp(logits, axis=-1)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def statistics(
+    knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
+) -> TokenStatistics:
+    """Log-probs and entropies [B T], chunk by chunk, with their gradient by hand.
+
+    By hand, since autodiff would scatter into zeros as large as the logits, multiply
+    in float32 going backward, and add up the unembedding's gradient in its own dtype.
+    """
+    return forward(knobs, hidden, unembed, targets, temperature)[0]
 
 
-def entropy(logits: Array) -> Array:
-    """The entropy of each distribution [B C], in nats."""
-    logp = jax.nn.log_softmax(logits, axis=-1)
-    return -jnp.sum(jnp.exp(logp) * logp, axis=-1)
+def forward(
+    knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
+) -> tuple[TokenStatistics, Any]:
+    """What `statistics` returns, and what going backward needs: no logits."""
+
+    def of_chunk(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        hidden, targets = part
+        scaled = scaled_logits(hidden, unembed, temperature, knobs.logit_cap)
+        normaliser = jax.nn.logsumexp(scaled, axis=-1)
+        picked = jnp.take_along_axis(scaled, targets[..., None], axis=-1)[..., 0]
+        entropy = jnp.zeros_like(normaliser)
+        if knobs.entropy:
+            logp = scaled - normaliser[..., None]
+            entropy = -jnp.sum(jnp.exp(logp) * logp, axis=-1)
+        return picked - normaliser, entropy, normaliser
+
+    parts = cut(hidden, knobs.chunk), cut(targets, knobs.chunk)
+    found = jax.lax.map(of_chunk, parts)
+    logp, entropy, normaliser = (join(x, targets.shape[1]) for x in found)
+    inputs = (hidden, unembed, targets, temperature)
+    return TokenStatistics(logp, entropy), (inputs, entropy, normaliser)
 
 
-def over_chunks(per_chunk, hidden, targets, vocabulary, chunk):  # type: ignore[no-untyped-def]
-    """Maps chunks of time [B C ...] through a function, recomputed going backward."""
-    rows, length = targets.shape
-    chunk = chunk or max(1, CHUNK_LOGITS // (rows * vocabulary))
-    if chunk >= length:
-        return jax.checkpoint(per_chunk)(hidden, targets)
-    parts = -(-length // chunk)
-    spare = parts * chunk - length
+def logits_gradient(
+    scaled: Array,
+    targets: Array,
+    entropy: Array,
+    normaliser: Array,
+    gradient: TokenStatistics,
+    *,
+    with_entropy: bool,
+) -> Array:
+    """What the logits [B C V] get from a gradient of their statistics [B C].
 
-    def cut(x: Array) -> Array:
-        rest = x.shape[2:]
-        padded = jnp.pad(x, ((0, 0), (0, spare), *((0, 0) for _ in rest)))
-        return jnp.moveaxis(padded.reshape(rows, parts, chunk, *rest), 1, 0)
+    d logp / d logits = onehot - p,   d entropy / d logits = -p * (log p + entropy)
+    """
+    logp = scaled - normaliser[..., None]
+    p = jnp.exp(logp)
+    word = jnp.arange(scaled.shape[-1])[None, None, :]
+    found = gradient.logp[..., None] * ((word == targets[..., None]) - p)
+    if with_entropy:
+        found -= gradient.entropy[..., None] * p * (logp + entropy[..., None])
+    return found
 
-    def join(x: Array) -> Array:
-        return jnp.moveaxis(x, 0, 1).reshape(rows, parts * chunk)[:, :length]
 
-    found = jax.lax.map(
-        lambda part: jax.checkpoint(per_chunk)(*part), (cut(hidden), cut(targets))
+def backward(
+    knobs: Knobs, residuals: Any, gradient: TokenStatistics
+) -> tuple[Array, Array, None, Array]:
+    """Gradients of the inputs of `statistics`; each chunk's logits come again."""
+    (hidden, unembed, targets, temperature), entropy, normaliser = residuals
+    cap, wide = knobs.logit_cap, normaliser.dtype
+    product = functools.partial(jnp.einsum, preferred_element_type=wide)
+    # The unembedding's gradient is summed over the rows of a device as chunks go by,
+    # and over devices once, at the end: not once a chunk.
+    groups = shards("batch") if targets.shape[0] % shards("batch") == 0 else 1
+    by_group = lambda x: x.reshape(groups, -1, *x.shape[1:])
+
+    def of_chunk(shared: tuple[Array, Array], part: Any) -> tuple[Any, Array]:
+        by_unembed, by_temperature = shared
+        hidden, *about = part
+        scaled = scaled_logits(hidden, unembed, temperature, cap)
+        by_logits = logits_gradient(scaled, *about, with_entropy=knobs.entropy)
+        by_temperature -= jnp.sum(by_logits * scaled) / temperature.astype(wide)
+        by_logits /= temperature.astype(wide)
+        if cap is not None:
+            by_logits *= 1.0 - jnp.square(scaled * temperature.astype(wide) / cap)
+        # as the model computes: factors in its dtype, sums in float32
+        by_logits = by_logits.astype(jnp.result_type(hidden, unembed))
+        by_unembed += product("gbcd,gbcv->gdv", by_group(hidden), by_group(by_logits))
+        if groups > 1:
+            by_unembed = constrain(by_unembed, "batch", None, "vocab")
+        by_hidden = product("bcv,dv->bcd", by_logits, unembed)
+        return (by_unembed, by_temperature), by_hidden.astype(hidden.dtype)
+
+    zeros = jnp.zeros((groups, *unembed.shape), wide), jnp.zeros((), wide)
+    parts = (hidden, targets, entropy, normaliser, gradient)
+    parts = jax.tree.map(lambda x: cut(x, knobs.chunk), parts)
+    (by_unembed, by_temperature), by_hidden = jax.lax.scan(of_chunk, zeros, parts)
+    return (
+        join(by_hidden, targets.shape[1]),
+        jnp.sum(by_unembed, axis=0).astype(unembed.dtype),
+        None,
+        by_temperature.astype(temperature.dtype),
     )
-    return jax.tree.map(join, found)
+
+
+statistics.defvjp(forward, backward)
 
 
 @typed
@@ -80,12 +179,12 @@ def token_logprobs(
     logits = hidden @ unembed;  logits = cap * tanh(logits / cap)
     logp = log_softmax(logits / temperature)[target]
 
-    The products accumulate in float32 whatever the inputs are. Going backward, each
-    chunk's logits are computed again.
+    Products accumulate in float32 whatever the inputs are, those of the gradients too.
+    Going backward, each chunk's logits are computed again. Reverse mode only.
 
     Args:
-      chunk: positions whose logits exist at one time; by default what keeps a chunk's
-        logits within 256 MiB.
+      chunk: positions whose logits exist at one time; by default as many as keep them
+        within 256 MiB a device, if the mesh is in context (`jax.set_mesh`).
       logit_cap: final soft-capping (Gemma 2, arXiv:2408.00118, section 2).
       temperature: of the sampling that these log-probs are compared with.
 
@@ -94,12 +193,9 @@ def token_logprobs(
     >>> bool(jnp.allclose(logp, -jnp.log(4.0)))
     True
     """
-
-    def per_chunk(hidden: Array, targets: Array) -> Array:
-        logits = chunk_logits(hidden, unembed, logit_cap, temperature)
-        return chosen(logits, targets)
-
-    return over_chunks(per_chunk, hidden, targets, unembed.shape[1], chunk)
+    chunk = balanced_chunk(targets.shape, unembed.shape[1], chunk)
+    knobs = Knobs(chunk, logit_cap, entropy=False)
+    return statistics(knobs, hidden, unembed, targets, jnp.asarray(temperature)).logp
 
 
 @typed
@@ -121,12 +217,9 @@ def token_statistics(
     >>> bool(jnp.allclose(found.entropy, jnp.log(4.0)))
     True
     """
-
-    def per_chunk(hidden: Array, targets: Array) -> TokenStatistics:
-        logits = chunk_logits(hidden, unembed, logit_cap, temperature)
-        return TokenStatistics(chosen(logits, targets), entropy(logits))
-
-    return over_chunks(per_chunk, hidden, targets, unembed.shape[1], chunk)
+    chunk = balanced_chunk(targets.shape, unembed.shape[1], chunk)
+    knobs = Knobs(chunk, logit_cap, entropy=True)
+    return statistics(knobs, hidden, unembed, targets, jnp.asarray(temperature))
 
 
 @typed

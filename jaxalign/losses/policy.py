@@ -3,10 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.types import Array, Float, Scalar, typed
-
-# Log-ratios are clamped to this before exp, so that one odd token cannot overflow.
-LARGEST_LOG_RATIO = 20.0
 
 
 @typed
