@@ -82,9 +82,7 @@ class Graph:
         """The final hidden states [B T D] of right-padded, possibly packed, rows."""
         config = self.config
         modules = nnx.merge(self.graphdef, params)
-        # looked up before the cast: the embedding's gradient adds up in float32
-        table = sharding.constrain(modules.embed[...], "vocab", None)
-        x = table[tokens].astype(jnp.dtype(config.dtype))
+        x = look_up(config, modules.embed[...], tokens)
         x = sharding.constrain(x, "batch", None, None)
         angles = rotation(positions, config)
         attend = within_rows(segments, config)
@@ -101,6 +99,16 @@ class Graph:
         unroll = config.layers if shallow else 1
         x, _ = jax.lax.scan(layer, x, params["blocks"], unroll=unroll)
         return modules.norm(x)
+
+
+def look_up(config: ModelConfig, table: Array, tokens: Array) -> Array:
+    """The embeddings of tokens [B T D]; cast after, as gradients add up in float32.
+
+    The table is gathered along its width, as other parameters are; XLA would rather
+    gather the whole of it.
+    """
+    table = sharding.constrain(table, "vocab", None)
+    return table[tokens].astype(jnp.dtype(config.dtype))
 
 
 def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
@@ -145,7 +153,7 @@ def extend(
     angles = rotation(positions, config)
     slots = jnp.arange(cache.keys[0].shape[1])
     mask = (slots[None, None, :] <= positions[:, :, None])[:, None]
-    x = params["embed"][tokens].astype(jnp.dtype(config.dtype))
+    x = look_up(config, params["embed"], tokens)
     keys, values = list(cache.keys), list(cache.values)
     for i, layer in enumerate(params["blocks"]):
 

@@ -1,8 +1,10 @@
 """A tiny transformer, and rows of different length for it to read."""
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,28 +45,23 @@ def variant():
 def draw():
     """Parameters of a model, drawn by numpy: compiling `init` takes seconds."""
 
-    def make(model: LanguageModel, scale: float = 0.25) -> Params:
+    def make(model: LanguageModel) -> Params:
         rng = np.random.default_rng(0)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
-        normal = lambda x: scale * rng.normal(size=x.shape)
-        return jax.tree.map(lambda x: jax.numpy.asarray(normal(x), x.dtype), shapes)
+
+        # norms differ from 1, which would hide where they are applied
+        def drawn(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.Array:
+            mean = 1.0 if path[-1].key == "scale" else 0.0
+            return jnp.asarray(rng.normal(mean, 0.25, x.shape), x.dtype)
+
+        return jax.tree_util.tree_map_with_path(drawn, shapes)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def params(tiny) -> Params:
-    """Norms are drawn too: at 1 they would hide where they are applied."""
-    new = tiny.init(jax.random.key(0))
-    key = jax.random.key(1)
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: (
-            x + 0.3 * jax.random.normal(key, x.shape, x.dtype)
-            if path[-1].key == "scale"
-            else x
-        ),
-        new,
-    )
+def params(tiny, draw) -> Params:
+    return draw(tiny)
 
 
 @pytest.fixture(scope="session")

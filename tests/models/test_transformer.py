@@ -178,44 +178,16 @@ def test_compiled_size_does_not_grow_with_depth(variant, rows):
     assert lines(3) > lines(3, unroll=1)  # what unrolling would look like
 
 
-def test_eight_devices_equal_one(tiny, params, rows, weights, gradient):
+def test_eight_devices_equal_one(tiny, params, rows, weights, gradient, capfd):
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
     spread = sharding.place(params, tiny.specs(), mesh)
     assert not spread["blocks"]["feed_forward"]["gate"].is_fully_replicated
     with jax.set_mesh(mesh):
         there = value_and_grad(tiny, spread, sharding.place_batch(rows, mesh), weights)
+    # XLA says so where it has to gather a whole array to cut it otherwise
+    assert "rematerialization" not in capfd.readouterr().err
     # sums over width and hidden are cut in two: another order of float32 additions
     assert_same(there, gradient)
-
-
-def test_init_is_determined_by_its_key_and_born_sharded(tiny):
-    mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
-    key = jax.random.key(5)
-    here, there = tiny.init(key), tiny.init(key, mesh)
-    chex.assert_trees_all_equal(tiny.init(key), here)
-    # the same numbers wherever they are made, up to the compiler's multiply-adds
-    chex.assert_trees_all_close(jax.device_get(there), jax.device_get(here), rtol=1e-6)
-    places = sharding.shardings(mesh, tiny.specs(), here)
-    jax.tree.map(lambda x, s: chex.assert_equal(x.sharding, s), there, places)
-    other = tiny.init(jax.random.key(6))
-    assert not np.array_equal(other["embed"], here["embed"])
-    # layers differ from each other
-    assert not np.array_equal(*here["blocks"]["attention"]["query"][:2])
-
-
-def test_init_scale(params):
-    """Weights keep the variance of what they read; what is added shrinks by 2 L."""
-    at, ff = params["blocks"]["attention"], params["blocks"]["feed_forward"]
-    expected = [
-        (ff["gate"], 24**-0.5),
-        (at["query"], 24**-0.5),
-        (ff["down"], (36 * 2 * 3) ** -0.5),
-        (at["out"], (6 * 8 * 2 * 3) ** -0.5),
-        (params["embed"], 24**-0.5),
-    ]
-    for leaf, std in expected:
-        # n >= 528 numbers: the standard error of std is std / sqrt(2 n) <= 3.1 %
-        np.testing.assert_allclose(np.std(leaf), std, rtol=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +217,9 @@ def test_bfloat16_computes_in_bfloat16_and_trains_float32(
     assert jax.eval_shape(model.hidden, params, *arrays).dtype == jnp.bfloat16
     chex.assert_trees_all_equal_dtypes(half[1], params)
     exact = value_and_grad(variant(unroll=1), params, filled, weights)
-    # 8 bits of mantissa: 0.4 % a step, of a norm that adds up over 3 layers
+    # a rounding is 2^-9, and there are some 60 in a row: 20 in each of 3 layers
     gap = jax.tree.map(lambda a, b: float(jnp.linalg.norm(a - b)), half[1], exact[1])
-    size = jax.tree.map(lambda x: 0.05 * float(jnp.linalg.norm(x)), exact[1])
+    size = jax.tree.map(lambda x: 60 * 2**-9 * float(jnp.linalg.norm(x)), exact[1])
     jax.tree.map(np.testing.assert_array_less, gap["blocks"], size["blocks"])
     assert gap["embed"] < size["embed"]
 
