@@ -54,9 +54,9 @@ class Run:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.json").write_text(
-                json.dumps(self.settings, indent=2)
-            )
+            settings = self.folder / "config.json"
+            if not (self.config.resume and settings.exists()):
+                settings.write_text(json.dumps(self.settings, indent=2))
         except OSError as error:
             raise OSError(
                 f"cannot write the run's folder {self.folder}: {error}"
