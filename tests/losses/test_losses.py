@@ -91,8 +91,41 @@ def test_extremes_are_finite(name, size):
     loss, arrays = CASES[name]
     signs = [np.where(np.arange(a.size).reshape(a.shape) % 2, 1, -1) for a in arrays]
     far = tuple((s * size).astype(np.float32) for s in signs)
-    terms, gradient = jax.value_and_grad(lambda *x: loss(*x).sum(), 0)(*far)
-    assert np.isfinite(terms) and np.isfinite(gradient).all()
+    every = tuple(range(len(far)))
+    found = jax.value_and_grad(lambda *x: loss(*x).sum(), every)(*far)
+    chex.assert_tree_all_finite(found)
+
+
+# Each loss as a function of one number, put where its knobs are.
+KNOBS = {
+    "dpo": lambda k: losses.dpo(*FOUR, beta=k, label_smoothing=k / 3),
+    "ipo": lambda k: losses.ipo(*FOUR, tau=k),
+    "simpo": lambda k: losses.simpo(CHOSEN, REJECTED, beta=k, gamma=k),
+    "kto": lambda k: losses.kto(
+        CHOSEN, REJECTED, UP, k, beta=k, desirable_weight=k, undesirable_weight=2 * k
+    ),
+    "orpo": lambda k: losses.orpo(-np.abs(CHOSEN), -np.abs(REJECTED), lam=k),
+    "bradley_terry": lambda k: losses.bradley_terry(CHOSEN, REJECTED, margin=k),
+    "clipped_surrogate": lambda k: losses.clipped_surrogate(
+        CHOSEN, REJECTED, REF_CHOSEN, clip_low=k, clip_high=2 * k
+    ),
+    "clipped_value": lambda k: losses.clipped_value(
+        CHOSEN, REJECTED, REF_CHOSEN, clip=k
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_vmap_over_knobs(name):
+    each = [KNOBS[name](k) for k in (0.1, 0.7)]
+    assert (each[0] != each[1]).any()
+    found = jax.vmap(KNOBS[name])(jnp.array([0.1, 0.7]))
+    chex.assert_trees_all_close(found, jnp.stack(each), rtol=1e-6)
+
+
+def test_every_loss_is_in_these_tables():
+    knobless = {"nll", "log_odds", "plackett_luce"}
+    assert set(KNOBS) | knobless == set(losses.__all__) == set(CASES) - {"cdpo"}
 
 
 class TestDpo:
@@ -129,14 +162,12 @@ class TestDpo:
         np.testing.assert_allclose(up, -weight, rtol=1e-5)
         np.testing.assert_allclose(down, weight, rtol=1e-5)
 
-    def test_composes_and_vmaps_over_knobs(self):
-        betas = jnp.array([0.1, 0.5])
-        both = lambda beta: (
-            losses.dpo(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, beta=beta)
-            + 0.2 * losses.nll(CHOSEN)
-        )
-        stacked = jnp.stack([both(float(b)) for b in betas])
-        chex.assert_trees_all_close(jax.vmap(both)(betas), stacked, rtol=1e-6)
+    def test_composes(self):
+        # gradients add: that of -0.2 * chosen is -0.2
+        both = lambda c: losses.dpo(c, *FOUR[1:], beta=0.3) + 0.2 * losses.nll(c)
+        alone = lambda c: losses.dpo(c, *FOUR[1:], beta=0.3)
+        slope = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
+        np.testing.assert_allclose(slope(both), slope(alone) - 0.2, rtol=1e-6)
 
     def test_broadcasting_is_an_error(self):
         with pytest.raises(Exception, match="[Tt]ype"):
@@ -317,37 +348,68 @@ def test_public_form(name):
         assert keyword != (parameter.name in arrays), parameter
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 class TestTrlFormulas:
     """The widest peer's formulas, written out again in numpy float64."""
 
-    C, R, A, B = (x.astype(np.float64) for x in FOUR)
-    s = staticmethod(lambda x: 1 / (1 + np.exp(-x)))
+    C, R, A, B = FOUR64 = FOUR.astype(np.float64)
+    H = (C - A) - (R - B)
 
-    def z(self):
-        return (self.C - self.A) - (self.R - self.B)
+    def agrees(self, loss, *arrays_and_expected, **knobs):
+        # float64 on both sides: what is left is the rounding of a few operations
+        *arrays, expected = arrays_and_expected
+        with jax.enable_x64(True):
+            found = loss(*arrays, **knobs)
+            np.testing.assert_allclose(found, expected, rtol=1e-11)
 
     @pytest.mark.parametrize("beta", [0.1, 2.0])
     def test_sigmoid(self, beta):
-        found = losses.dpo(*FOUR, beta=beta)
-        np.testing.assert_allclose(found, -np.log(self.s(beta * self.z())), rtol=1e-5)
+        expected = -np.log(sigmoid(beta * self.H))
+        self.agrees(losses.dpo, *self.FOUR64, expected, beta=beta)
+
+    def test_conservative(self):
+        # TRL drops label smoothing here; alignment.md, section 7
+        right, wrong = -np.log(sigmoid(0.3 * self.H)), -np.log(sigmoid(-0.3 * self.H))
+        knobs = {"beta": 0.3, "label_smoothing": 0.1}
+        expected = 0.9 * right + 0.1 * wrong
+        self.agrees(losses.dpo, *self.FOUR64, expected, **knobs)
 
     def test_ipo(self):
-        found = losses.ipo(*FOUR, tau=0.3)
-        np.testing.assert_allclose(found, (self.z() - 1 / 0.6) ** 2, rtol=1e-4)
+        expected = (self.H - 1 / (2 * 0.3)) ** 2
+        self.agrees(losses.ipo, *self.FOUR64, expected, tau=0.3)
+
+    def test_simpo(self):
+        expected = -np.log(sigmoid(2.0 * (self.C - self.R) - 0.5))
+        self.agrees(losses.simpo, self.C, self.R, expected, beta=2.0, gamma=0.5)
 
     def test_kto(self):
-        found = losses.kto(CHOSEN, REF_CHOSEN, UP, 0.2, beta=0.3)
         h = self.C - self.A
-        up, down = 1 - self.s(0.3 * (h - 0.2)), 1 - self.s(0.3 * (0.2 - h))
-        np.testing.assert_allclose(found, np.where(UP, up, down), rtol=1e-5)
+        up, down = 1 - sigmoid(0.3 * (h - 0.2)), 1 - sigmoid(0.3 * (0.2 - h))
+        expected = np.where(UP, 1.3 * up, 0.7 * down)
+        weights = {"desirable_weight": 1.3, "undesirable_weight": 0.7}
+        self.agrees(losses.kto, self.C, self.A, UP, 0.2, expected, beta=0.3, **weights)
 
     def test_orpo(self):
         c, r = -np.abs(self.C), -np.abs(self.R)
         odds = (c - r) - (np.log1p(-np.exp(c)) - np.log1p(-np.exp(r)))
-        found = losses.orpo(-np.abs(CHOSEN), -np.abs(REJECTED), lam=0.1)
-        np.testing.assert_allclose(found, -0.1 * np.log(self.s(odds)), rtol=1e-5)
+        self.agrees(losses.orpo, c, r, -0.1 * np.log(sigmoid(odds)), lam=0.1)
 
     def test_reward(self):
-        found = losses.bradley_terry(CHOSEN, REJECTED, margin=0.7)
-        expected = -np.log(self.s(self.C - self.R - 0.7))
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        expected = -np.log(sigmoid(self.C - self.R - 0.7))
+        self.agrees(losses.bradley_terry, self.C, self.R, expected, margin=0.7)
+
+    def test_clipped_surrogate(self):
+        # GRPO's and PPO's token term
+        ratio = np.exp(self.C - self.A)
+        expected = -np.minimum(ratio * self.R, np.clip(ratio, 0.8, 1.28) * self.R)
+        knobs = {"clip_low": 0.2, "clip_high": 0.28}
+        self.agrees(losses.clipped_surrogate, self.C, self.A, self.R, expected, **knobs)
+
+    def test_clipped_value(self):
+        clipped = np.clip(self.C, self.A - 0.2, self.A + 0.2)
+        errors = (self.C - self.R) ** 2, (clipped - self.R) ** 2
+        expected = 0.5 * np.maximum(*errors)
+        self.agrees(losses.clipped_value, self.C, self.A, self.R, expected, clip=0.2)
