@@ -152,13 +152,11 @@ def log_odds(mean_logp: Float[Array, "B"]) -> Float[Array, "B"]:
     True
     """
     mean_logp = jnp.minimum(mean_logp, LARGEST_LOGP)
-    # log(1 - exp(x)): expm1 keeps the digits near 0, log1p those far from it
+    # log(1 - exp(x)): expm1 keeps the digits near 0, log1p those far from it, where
+    # it would meet exp(x) = 1 in half precision
     near = mean_logp > -jnp.log(2.0)
-    far_safe = jnp.where(near, -1.0, mean_logp)
-    near_safe = jnp.where(near, mean_logp, -1.0)
-    log1mexp = jnp.where(
-        near, jnp.log(-jnp.expm1(near_safe)), jnp.log1p(-jnp.exp(far_safe))
-    )
+    far = jnp.where(near, -1.0, mean_logp)
+    log1mexp = jnp.where(near, jnp.log(-jnp.expm1(mean_logp)), jnp.log1p(-jnp.exp(far)))
     return mean_logp - log1mexp
 
 

@@ -128,6 +128,12 @@ def test_every_loss_is_in_these_tables():
     assert set(KNOBS) | knobless == set(losses.__all__) == set(CASES) - {"cdpo"}
 
 
+def test_nll_by_hand():
+    # a token of probability 1/4 costs log 4, a certain one nothing
+    loss = losses.nll(np.log(np.array([[0.25, 1.0]], np.float32)))
+    np.testing.assert_allclose(loss, [[np.log(4.0), 0.0]], rtol=1e-6)
+
+
 class TestDpo:
     def test_by_hand(self):
         # margin = (-1 - -2) - (-3 - -2) = 2; beta * margin = 1; -log s(1) = 0.31326
@@ -241,10 +247,13 @@ class TestOrpo:
         found = losses.log_odds(x.astype(np.float32))
         np.testing.assert_allclose(found, exact, rtol=1e-5)
 
-    def test_a_certain_answer_is_finite(self):
-        # odds are clamped at p = exp(-1e-6): log(1e6) up to rounding
-        found = losses.log_odds(np.zeros(1, np.float32))
-        np.testing.assert_allclose(found, [np.log(1e6)], rtol=1e-3)
+    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+    def test_a_certain_answer_is_finite(self, dtype):
+        # odds are clamped at p = exp(-1e-6): log(1e6) up to rounding, bfloat16's 2^-8
+        total = lambda x: losses.log_odds(x).sum()
+        found, gradient = jax.value_and_grad(total)(jnp.zeros(1, dtype))
+        np.testing.assert_allclose(found, np.log(1e6), rtol=4e-3)
+        assert (gradient == 0).all()
 
 
 class TestBradleyTerry:
@@ -275,13 +284,19 @@ class TestPlackettLuce:
         np.testing.assert_allclose(np.exp(-loss).sum(), 1.0, rtol=1e-6)
 
     def test_masked_is_removed(self):
-        scores = np.array([[1.0, 99.0, 0.0], [np.nan, 1.0, 0.0]], np.float32)
-        mask = np.array([[True, False, True], [False, True, True]])
-        total = lambda s: losses.plackett_luce(s, mask).sum()
-        two = losses.bradley_terry(np.ones(1, np.float32), np.zeros(1, np.float32))
-        np.testing.assert_allclose(total(scores), 2 * two[0], rtol=1e-5)
-        gradient = jax.grad(total)(scores)
-        assert np.isfinite(gradient).all() and (gradient[~mask] == 0).all()
+        # 1 before 0, wherever the rest is, and rows of one answer and of none
+        scores = [[1, 99, 0], [np.nan, 1, 0], [1, 0, 99], [5, 9, 9], [np.nan, 9, 9]]
+        mask = [[1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]]
+        scores, mask = np.array(scores, np.float32), np.array(mask, bool)
+        loss, back = jax.vjp(lambda s: losses.plackett_luce(s, mask), scores)
+        two = np.log1p(np.exp(-1.0))
+        np.testing.assert_allclose(loss, [two, two, two, 0, 0], rtol=1e-5)
+        (gradient,) = back(np.ones(5, np.float32))
+        # of two: -s(-1) for the better, s(-1) for the worse
+        slope = 1 / (1 + np.e)
+        expected = np.zeros((5, 3))
+        expected[[0, 1, 2], [0, 1, 0]], expected[[0, 1, 2], [2, 2, 1]] = -slope, slope
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
 
 
 class TestClippedSurrogate:
