@@ -15,8 +15,8 @@ has ratio 1.
 Metrics: `reward` the score before penalties, `kl` the mean over answers of the summed
 log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an answer,
 `eos` the share of answers that ended; and of the last update: `policy_loss`,
-`value_loss`, `entropy` (nats a token), `ratio`, `clipfrac`, `approxkl`, and how much of
-the returns' variance the values explain.
+`value_loss`, `entropy` (nats a token), `ratio`, `clipfrac`, `approxkl`, and
+`explained_variance`, the share of the returns' variance that the values explain.
 """
 
 import dataclasses
@@ -223,6 +223,7 @@ def iterate(
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
         current, metrics = parts.update(current, part)
     sampled = {"reward": score.mean(), "eos": ended.mean(), "beta": jnp.float32(beta)}
+    sampled["explained_variance"] = objectives.explained_variance(metrics)
     return current, numbers | metrics | sampled
 
 
