@@ -32,7 +32,6 @@ def gae(
     [[2.0, 1.0]]
     """
     values = jnp.where(mask, values, 0.0)
-    rewards = jnp.where(mask, rewards, 0.0)
     after = jnp.pad(values[:, 1:], ((0, 0), (0, 1)))
     delta = rewards + gamma * after - values
 

@@ -76,6 +76,11 @@ def test_exact_kl_of_what_the_policy_rules_out():
     # p (log p/q - KL) and q - p
     np.testing.assert_allclose(by_logits, np.zeros(3), atol=1e-6)
     np.testing.assert_allclose(by_ref, [-1 / 6, -1 / 6, 1 / 3], rtol=1e-5)
+    # what both rule out takes no part, not even on the way
+    with jax.debug_nans(True):
+        kl, gradients = both(logits, logits)
+    np.testing.assert_allclose(kl, 0.0, atol=1e-6)
+    np.testing.assert_allclose(gradients, np.zeros((2, 3)), atol=1e-6)
 
 
 @pytest.mark.parametrize("kl, factor", [(12.0, 1.01024), (6.0, 1.0), (0.0, 0.98976)])
