@@ -224,6 +224,18 @@ def test_bfloat16_computes_in_bfloat16_and_trains_float32(
     assert gap["embed"] < size["embed"]
 
 
+@jax.custom_vjp
+def garbled(x, real):
+    """x, and NaN where it is not real; there, NaN is its gradient too."""
+    return jnp.where(real, x, jnp.nan)
+
+
+garbled.defvjp(
+    lambda x, real: (garbled(x, real), real),
+    lambda real, g: (jnp.where(real, g, jnp.nan), None),
+)
+
+
 def test_cudnn_asks_for_lengths_and_no_mask(
     variant, params, filled, weights, half, monkeypatch
 ):
@@ -232,10 +244,11 @@ def test_cudnn_asks_for_lengths_and_no_mask(
 
     def kernel(query, key, value, *, implementation, **knobs):
         asked.append((implementation, knobs))
-        found = plain(query, key, value, **knobs)
-        index = jnp.arange(query.shape[1])
-        real = index[None, :] < knobs["query_seq_lengths"][:, None]
-        return jnp.where(real[:, :, None, None], found, jnp.nan)
+        lengths = knobs["query_seq_lengths"]
+        real = jnp.arange(query.shape[1])[None, :] < lengths[:, None]
+        real = (real & jnp.all(lengths > 0))[:, :, None, None]
+        inputs = (jnp.where(real, garbled(x, real), 0) for x in (query, key, value))
+        return jnp.where(real, plain(*inputs, **knobs), jnp.nan)
 
     monkeypatch.setattr(attention.jax.nn, "dot_product_attention", kernel)
     model = variant(dtype="bfloat16", attention="cudnn", unroll=1)
@@ -244,6 +257,7 @@ def test_cudnn_asks_for_lengths_and_no_mask(
     assert implementation == "cudnn" and knobs["is_causal"]
     assert set(knobs) == {"is_causal", "query_seq_lengths", "key_value_seq_lengths"}
     # the same bfloat16 products; a NaN of the padding would be everywhere
+    chex.assert_tree_all_finite(fused)
     chex.assert_trees_all_close(fused, half, rtol=0.02, atol=0.02)
 
 
