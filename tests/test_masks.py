@@ -33,6 +33,11 @@ def test_masked_is_removed(reduce):
     assert np.isfinite(gradient).all() and (gradient[~MASK] == 0).all()
 
 
+def test_mean_of_nothing_is_0():
+    found = jax.value_and_grad(lambda x: masks.masked_mean(x, np.zeros_like(MASK)))(X)
+    chex.assert_trees_all_equal(found, (np.float32(0.0), np.zeros_like(X)))
+
+
 def test_whiten_of_nothing_and_of_constants_is_finite():
     for mask in (np.zeros_like(MASK), np.ones_like(MASK)):
         found = masks.whiten(np.full_like(X, 7.0), mask)
