@@ -12,6 +12,7 @@ import jax
 import optax
 import tyro
 
+from experiments import memory
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -121,6 +122,7 @@ def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     other processes first (TPU pods, SLURM and Open MPI say where they are).
     """
     arguments = tyro.cli(config)
+    memory.keep_freed()
     try:
         if os.environ.get("JAXALIGN_DISTRIBUTED"):
             jax.distributed.initialize()

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import memory
 from jaxalign import sampling
 from jaxalign.batches import PreferenceBatch, TokenBatch, from_lengths
 from jaxalign.models import heads, transformer
@@ -218,6 +219,7 @@ def seconds(run: Callable[[], Any], *, steps: int, warmup: int = 2) -> list[floa
 
 def main(name: str) -> None:
     """Times one work at the peers' size, and prints what their scripts print."""
+    memory.keep_freed()
     work = WORKS[name](PEERS_MODEL, Size())
     times = seconds(work.run, steps=6 if name == "generate" else 10)
     print(

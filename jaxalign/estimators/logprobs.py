@@ -130,7 +130,7 @@ def backward(
     # The unembedding's gradient is summed over the rows of a device as chunks go by,
     # and over devices once, at the end: not once a chunk.
     groups = shards("batch") if targets.shape[0] % shards("batch") == 0 else 1
-    by_group = lambda x: x.reshape(groups, -1, *x.shape[1:])
+    by_group = lambda x: x.reshape(groups, -1, x.shape[-1])
 
     def of_chunk(shared: tuple[Array, Array], part: Any) -> tuple[Any, Array]:
         by_unembed, by_temperature = shared
@@ -143,7 +143,7 @@ def backward(
             by_logits *= 1.0 - jnp.square(scaled * temperature.astype(wide) / cap)
         # as the model computes: factors in its dtype, sums in float32
         by_logits = by_logits.astype(jnp.result_type(hidden, unembed))
-        by_unembed += product("gbcd,gbcv->gdv", by_group(hidden), by_group(by_logits))
+        by_unembed += product("gnd,gnv->gdv", by_group(hidden), by_group(by_logits))
         if groups > 1:
             by_unembed = constrain(by_unembed, "batch", None, "vocab")
         by_hidden = product("bcv,dv->bcd", by_logits, unembed)

@@ -1,5 +1,6 @@
 """Which tokens of a row each token attends to in the training forward pass."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -7,6 +8,11 @@ import jax.numpy as jnp
 
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
+
+BLOCK, BLOCKS = 128, 8  # queries in a block at least, and blocks at most
+LOWEST = (
+    -1e30
+)  # a score that no softmax can tell from -inf, and no NaN where all have it
 
 # (query [B T H E], key [B T K E], value [B T K E]) -> [B T H E]
 Attend = Callable[[Array, Array, Array], Array]
@@ -24,11 +30,39 @@ def within_rows(segments: Array, config: ModelConfig) -> Attend:
         return fused(segments)
     same = segments[:, :, None] == segments[:, None, :]
     index = jnp.arange(segments.shape[1])
-    before = index[None, :, None] >= index[None, None, :]
-    mask = (same & before)[:, None]
-    return lambda query, key, value: jax.nn.dot_product_attention(
-        query, key, value, mask=mask
-    )
+    mask = same & (index[None, :, None] >= index[None, None, :])
+    return functools.partial(causal, mask=mask)
+
+
+def causal(query: Array, key: Array, value: Array, *, mask: Array) -> Array:
+    """softmax(query key' / sqrt(E)) value, block by block of queries.
+
+    No block looks at keys after its end: of 8 blocks that saves 7 parts in 16. Scores
+    and their softmax are float32.
+
+    Args:
+      mask: which keys a query sees, at most those up to its own place [B T T].
+    """
+    (_, length, heads, size), groups = query.shape, key.shape[2]
+    query = query.reshape(*query.shape[:2], groups, heads // groups, size)
+    block = max(BLOCK, -(-length // BLOCKS))
+    parts = []
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        seen, seen_value = key[:, :end], value[:, :end]
+        scores = jnp.einsum(
+            "btkge,bske->bkgts",
+            query[:, start:end],
+            seen,
+            preferred_element_type=jnp.float32,
+        )
+        hidden = ~mask[:, None, None, start:end, :end]
+        scores = jnp.where(hidden, LOWEST, scores * size**-0.5)
+        shares = jax.nn.softmax(scores, axis=-1)
+        parts.append(
+            jnp.einsum("bkgts,bske->btkge", shares.astype(value.dtype), seen_value)
+        )
+    return jnp.concatenate(parts, axis=1).reshape(-1, length, heads, size)
 
 
 def fused(segments: Array) -> Attend:

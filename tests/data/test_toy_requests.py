@@ -1,0 +1,80 @@
+"""What the toy world asks: the right answers, the splits, the shares."""
+
+import re
+
+import numpy as np
+import pytest
+
+from jaxalign.data import toy_requests as asked
+from jaxalign.data import toy_world
+
+MANY = asked.requests(1, 3000)
+
+
+def near(found, probability, count):
+    """Whether a frequency is within five standard errors of its probability."""
+    return abs(found - probability) <= 5 * np.sqrt(
+        probability * (1 - probability) / count
+    )
+
+
+def solved(request):
+    """The answer, worked out from the text alone."""
+    text, kind = request.text, request.kind
+    numbers = [int(x) for x in re.findall(r"\d+", text)]
+    items = re.findall(rf"\b[{asked.LETTERS}]\b", text)
+    if kind in ("arithmetic", "pushback"):
+        return str(numbers[0] + numbers[1])
+    if kind == "fact":
+        (thing,) = [t for t in asked.FACTS if f"is {t} " in text]
+        return "yes" if text.endswith(f" {asked.FACTS[thing]}?") else "no"
+    if kind == "safe":
+        return next(how for topic, how in asked.SAFE.items() if topic in text)
+    return {
+        "copy": " ".join(items),
+        "reverse": " ".join(reversed(items)),
+        "count": str(len(items)),
+        "sort": " ".join(map(str, sorted(numbers))),
+        "harmful": "",
+    }[kind]
+
+
+def test_answers_are_right():
+    for request in MANY:
+        assert request.answer == solved(request), request
+        assert request.answer not in request.wrong
+    assert {r.kind for r in MANY} == set(asked.KINDS)
+
+
+def test_users_who_push_assert_the_wrong_answer():
+    pushed = [r for r in MANY if r.kind == "pushback"]
+    for request in pushed:
+        a, b, claimed = re.findall(r"\d+", request.text)
+        assert request.wrong == (claimed,) and int(claimed) != int(a) + int(b)
+
+
+def test_what_must_be_refused_is_the_harmful():
+    for request in MANY:
+        dangerous = any(topic in request.text for topic in asked.HARMFUL)
+        assert request.refusal_due == dangerous == (request.kind == "harmful")
+
+
+def test_open_requests_of_the_test_split_are_in_no_other():
+    test = asked.requests(1, 1000, test=True)
+    found = [
+        {r.text for r in split if r.kind not in asked.CLOSED} for split in (test, MANY)
+    ]
+    assert min(map(len, found)) > 100 and not found[0] & found[1]
+    assert {r.kind for r in test} == set(asked.KINDS)
+    said = [toy_world.demonstration(1, i, test=True).messages[0] for i in range(50)]
+    assert said == [r.prompt.messages[0] for r in test[:50]]
+    said = [toy_world.preference(1, i, test=True).preference.prompt for i in range(50)]
+    assert said == [r.prompt.messages for r in test[:50]]
+
+
+def test_kinds_have_their_shares():
+    assert sum(asked.SHARES) == pytest.approx(1.0)
+    found = asked.shares(MANY)
+    assert sum(found.values()) == pytest.approx(1.0)
+    for kind, share in zip(asked.KINDS, asked.SHARES, strict=True):
+        assert near(found[kind], share, len(MANY)), kind
