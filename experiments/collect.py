@@ -1,21 +1,24 @@
-"""Preferences on a policy's own answers: sample, compare, write down.
+"""Preferences on a policy's own answers: sample, rank, write down.
 
-The annotator is programmed: the data set's true reward, through Bradley-Terry:
+The annotator is programmed: the data set's true reward, through Plackett-Luce. A
+ranking sorts by reward / label_temperature + Gumbel noise, so that of any two answers
 
     p(a preferred to b) = sigmoid((reward(a) - reward(b)) / label_temperature)
 
-so that the best accuracy which any reward model can have on these labels (Bayes) is
-known, and reported. Writes OUT/preferences/train.jsonl and test.jsonl, in the layout
-which `--data` reads everywhere.
+which is Bradley-Terry, and the best accuracy that any reward model can have on these
+labels (Bayes) is known, and reported. Writes OUT/rankings and OUT/preferences (pairs of
+the same rankings), with train.jsonl and test.jsonl each; `--data` reads either.
 
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
 """
 
 import dataclasses
+import itertools
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +26,7 @@ import numpy as np
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import preference
 
 
@@ -35,7 +39,7 @@ class Config(Shared):
     held_out: int = 512
     """Held-out prompts, for test.jsonl."""
     samples: int = 4
-    """Answers to a prompt; compared two by two, in the order they were sampled."""
+    """Answers to a prompt, which are ranked."""
     temperature: float = 1.0
     """Of the sampling."""
     label_temperature: float = 1.0
@@ -44,8 +48,30 @@ class Config(Shared):
     """Longest answer; by default what the data set suggests."""
 
 
+class Ranked(NamedTuple):
+    """Answers to a prompt, best first.
+
+    Attributes:
+      rewards: of the answers.
+      order: the place of each answer among the samples.
+    """
+
+    prompt: Prompt
+    answers: list[str]
+    rewards: np.ndarray
+    order: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        """The ranking in the layout that `--data` reads."""
+        return {
+            "prompt": self.prompt.messages,
+            "answers": self.answers,
+            "rewards": self.rewards.tolist(),
+        }
+
+
 def main(config: Config) -> dict[str, float]:
-    """Samples and labels pairs; returns how many, and the Bayes accuracy."""
+    """Samples and ranks answers; returns how many, and the Bayes accuracy of pairs."""
     with Run(config, "collect") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
@@ -67,8 +93,19 @@ def main(config: Config) -> dict[str, float]:
             )
             judged = judge(answers.prompts, answers.texts, answers.finished)
             rng = np.random.default_rng([config.seed, len(numbers)])
-            rows = compared(answers, judged["reward"], config.label_temperature, rng)
+            temperature = config.label_temperature
+            rankings = ranked(answers, judged["reward"], temperature, rng)
+            rows = compared(rankings, temperature)
+            if not rows:
+                raise ValueError(
+                    "all answers to a prompt were the same: raise --samples (2 at "
+                    "least) or --temperature"
+                )
             write(run.folder / "preferences" / f"{name}.jsonl", rows)
+            write(
+                run.folder / "rankings" / f"{name}.jsonl", [r.row() for r in rankings]
+            )
+            numbers[f"{name}_rankings"] = len(rankings)
             numbers[f"{name}_pairs"] = len(rows)
             numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
                 np.array([row["p_chosen"] for row in rows])
@@ -77,33 +114,55 @@ def main(config: Config) -> dict[str, float]:
         return run.finish(numbers)
 
 
-def compared(
+def ranked(
     answers: rollouts.Answers,
     reward: np.ndarray,
     temperature: float,
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """One labelled row for each two neighbouring answers that differ."""
-    rows = []
-    for a in range(0, len(answers.texts) - 1, 2):
-        b = a + 1
-        if answers.prompts[a] is not answers.prompts[b]:
-            raise ValueError("--samples must be even: answers are compared two by two")
-        if answers.texts[a] == answers.texts[b]:
+) -> list[Ranked]:
+    """The answers to each prompt, best first, as the annotator has them.
+
+    Of answers with the same text the first alone is ranked; prompts whose answers are
+    all the same are left out.
+    """
+    found = []
+    asked = [id(prompt) for prompt in answers.prompts]
+    for _, group in itertools.groupby(range(len(asked)), key=asked.__getitem__):
+        texts = {answers.texts[i]: i for i in reversed(list(group)) if answers.texts[i]}
+        rows = np.array(sorted(texts.values()))
+        if len(rows) < 2:
             continue
-        p = 1.0 / (
-            1.0 + np.exp(np.clip((reward[b] - reward[a]) / temperature, -60, 60))
+        worth = reward[rows] / temperature
+        order = np.argsort(-(worth + rng.gumbel(size=len(rows))))
+        found.append(
+            Ranked(
+                answers.prompts[rows[0]],
+                [answers.texts[i] for i in rows[order]],
+                reward[rows[order]],
+                order,
+            )
         )
-        best, worst, p = (a, b, p) if rng.random() < p else (b, a, 1.0 - p)
-        rows.append(
-            {
-                "prompt": answers.prompts[a].messages,
-                "chosen": answers.texts[best],
-                "rejected": answers.texts[worst],
-                "p_chosen": float(p),
-                "rewards": [float(reward[best]), float(reward[worst])],
-            }
-        )
+    return found
+
+
+def compared(rankings: list[Ranked], temperature: float) -> list[dict[str, Any]]:
+    """Pairs, two by two in the order in which answers were sampled, not by rank."""
+    rows = []
+    for ranking in rankings:
+        place = np.argsort(ranking.order)  # of each sample, in the ranking
+        for a in range(0, len(place) - 1, 2):
+            best, worst = sorted((place[a], place[a + 1]))
+            gap = ranking.rewards[best] - ranking.rewards[worst]
+            rows.append(
+                {
+                    "prompt": ranking.prompt.messages,
+                    "chosen": ranking.answers[best],
+                    "rejected": ranking.answers[worst],
+                    "p_chosen": 1.0
+                    / (1.0 + math.exp(-np.clip(gap / temperature, -60, 60))),
+                    "rewards": [float(ranking.rewards[i]) for i in (best, worst)],
+                }
+            )
     return rows
 
 

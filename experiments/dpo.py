@@ -16,7 +16,6 @@ log-ratios to the reference (nats): both may fall while the margin grows.
 """
 
 import dataclasses
-import inspect
 
 import jax
 import numpy as np
@@ -30,7 +29,27 @@ from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.training import objectives, reference, state, step
 from jaxalign.training.step import Objective
 
-KNOBS = ("beta", "tau", "gamma", "lam", "label_smoothing", "alpha")
+# Knobs that the command line leaves open: for every loss, and where one differs.
+KNOBS = {
+    "beta": 0.1,
+    "tau": 0.1,
+    "gamma": 1.0,
+    "lam": 0.1,
+    "delta": 1.0,
+    "label_smoothing": 0.1,
+    "flip_rate": 0.1,
+    "alpha": 0.2,
+}
+DIFFERENT = {
+    "simpo": {"beta": 2.0},
+    "length_normalised_dpo": {"beta": 5.0},
+    "dpo_positive": {"lam": 5.0},
+    "exo": {"label_smoothing": 1e-3},
+    "cpo": {"alpha": 1.0},
+    "slic": {"alpha": 0.1},
+    "length_regularised_dpo": {"alpha": 0.01},
+    "alpha_dpo": {"alpha": 0.5},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,18 +58,25 @@ class Config(Trained):
 
     loss: str = "dpo"
     """The pairwise loss, by name."""
-    beta: float = 0.1
-    """Strength of the hold on the reference (dpo, kto), or scale (simpo)."""
-    tau: float = 0.1
+    beta: float | None = None
+    """Strength of the hold on the reference, or scale of the margin."""
+    tau: float | None = None
     """IPO's regularisation."""
-    gamma: float = 1.0
+    gamma: float | None = None
     """SimPO's target margin."""
-    lam: float = 0.1
-    """ORPO's weight of the odds-ratio term."""
-    label_smoothing: float = 0.0
-    """Share of labels taken to be flipped (conservative DPO)."""
-    alpha: float = 0.2
-    """Weight of the chosen answers' negative log-likelihood per token (dpo_nll)."""
+    lam: float | None = None
+    """Weight of ORPO's odds-ratio term, or of what DPO-Positive penalises."""
+    delta: float | None = None
+    """SLiC's target margin, or BCO's shift."""
+    label_smoothing: float | None = None
+    """Share of labels taken to be flipped (dpo, cdpo, exo, aot)."""
+    flip_rate: float | None = None
+    """Share of labels that are flipped (robust_dpo)."""
+    alpha: float | None = None
+    """Weight of the chosen answers' NLL per token (dpo_nll, cpo, slic), price of a
+    token (length_regularised_dpo), or the divergence (alpha_dpo)."""
+    temperature: float | None = None
+    """DiscoPOP's."""
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
@@ -68,7 +94,9 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         train, held_out = sources.pairs(config, source, policy, run)
         kind: type[Record] = Preference
         if chosen_loss is None:
-            objective: Objective = objectives.kto(policy.model, beta=config.beta)
+            objective: Objective = objectives.kto(
+                policy.model, beta=KNOBS["beta"] if config.beta is None else config.beta
+            )
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)
@@ -99,10 +127,12 @@ def named(config: Config) -> objectives.PairLoss:
     Raises:
       ValueError: there is none; the near ones are suggested.
     """
-    if config.loss not in objectives.PAIRWISE:
-        objectives.pairwise(config.loss)  # raises, with the near names
-    known = inspect.signature(objectives.PAIRWISE[config.loss]).parameters
-    knobs = {n: getattr(config, n) for n in known if n in KNOBS}
+    defaults = KNOBS | DIFFERENT.get(config.loss, {})
+    knobs = {}
+    for knob, needed in objectives.knobs_of(config.loss).items():
+        told = getattr(config, knob)
+        if told is not None or needed:
+            knobs[knob] = defaults[knob] if told is None else told
     return objectives.pairwise(config.loss, **knobs)
 
 

@@ -1,5 +1,8 @@
 """A reward model from preferences: Bradley-Terry on the scores of whole answers.
 
+Data are pairs, or rankings of K answers; all pairs of a ranking are one element of the
+batch, with one forward pass an answer (InstructGPT).
+
 Starts from the policy's trunk with a new scalar head; the score is read at the answer's
 last token. Afterwards the head is scaled so that held-out answers have mean 0 and
 standard deviation 1, so that one KL coefficient suits every reward model.
@@ -9,6 +12,7 @@ standard deviation 1, so that one KL coefficient suits every reward model.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,9 +20,10 @@ import numpy as np
 from experiments import policies, sources
 from experiments.config import Trained, launch
 from experiments.run import Run
-from jaxalign import sharding
+from jaxalign import losses, sharding
+from jaxalign.batches import PreferenceBatch, RankingBatch
 from jaxalign.data import loader
-from jaxalign.data.records import Preference
+from jaxalign.data.records import Preference, Ranking
 from jaxalign.evaluation import preference
 from jaxalign.models import heads
 from jaxalign.rewards import learned
@@ -32,7 +37,11 @@ class Config(Trained):
 
     learning_rate: float = 1e-3
     center: float = 0.0
-    """Weight of (chosen + rejected)^2, which keeps scores near 0."""
+    """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
+    epochs: int = 1
+    """Passes over the data, unless --steps says how long."""
+    ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
+    """What rankings train with."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -41,13 +50,19 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
         train, held_out = sources.pairs(config, source, policy, run)
+        kind: Any = Preference
+        if source.rankings is not None:
+            kind = Ranking
+            train = sources.tokenised(
+                config, source.rankings()[0], policy, run, "rankings"
+            )
         model = heads.scalar_model(policy.config)
         params = model.from_trunk(jax.random.key(config.seed), policy.params)
-        batches = loader.batches(train, config.batch, kind=Preference, seed=config.seed)
-        steps = config.steps or max(len(train) // config.batch, 1)
+        batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
+        steps = config.steps or max(config.epochs * len(train) // config.batch, 1)
         adam = config.adamw(steps)
         update = step.make_step(
-            objectives.reward(model, center=config.center),
+            objective(config, model, kind),
             adam,
             micro_batches=config.micro_batches,
         )
@@ -58,7 +73,7 @@ def main(config: Config) -> dict[str, float]:
         for i in run.steps(done, steps):
             batch = next(batches)
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
-            run.log(i, metrics, tokens=2 * batch.chosen.tokens.size)
+            run.log(i, metrics, tokens=tokens_of(batch))
             if run.due(i, steps):
                 roles = {"reward": current.params}
                 run.save(current, roles, i + 1, batches.get_state())
@@ -75,6 +90,20 @@ def main(config: Config) -> dict[str, float]:
                 "pairs": len(chosen),
             }
         )
+
+
+def objective(config: Config, model: ScalarModel, kind: Any) -> step.Objective:
+    """What is minimised on pairs, or on rankings."""
+    if kind is Preference:
+        return objectives.reward(model, center=config.center)
+    return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
+
+
+def tokens_of(batch: PreferenceBatch | RankingBatch) -> int:
+    """How many places for tokens a batch has."""
+    if isinstance(batch, RankingBatch):
+        return int(batch.answers.tokens.size)
+    return 2 * int(batch.chosen.tokens.size)
 
 
 def scores(

@@ -54,7 +54,7 @@ class Config(Shared):
     """Answers a prompt for best-of-n."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config()
-    reward_model: reward_stage.Config = reward_stage.Config()
+    reward_model: reward_stage.Config = reward_stage.Config(batch=16, epochs=2)
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config()
 
@@ -129,11 +129,12 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
     stage = stages(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = str(out / "sft" / "policy")
-    pairs = config.data
+    pairs = rankings = config.data
     if source.judge is not None:
         stage("collect", collect_stage.main, model=base, data=config.data)
         pairs = str(out / "collect" / "preferences")
-    stage("reward_model", reward_stage.main, model=base, data=pairs)
+        rankings = str(out / "collect" / "rankings")
+    stage("reward_model", reward_stage.main, model=base, data=rankings)
     scorer = out / "reward_model" / "reward"
     stage("dpo", dpo_stage.main, model=base, data=pairs)
     stage("ppo", ppo_stage.main, model=base, data=config.data, reward=str(scorer))

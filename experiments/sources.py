@@ -22,11 +22,14 @@ from jaxalign.data.records import (
     Demonstration,
     Preference,
     Prompt,
+    Ranking,
+    Record,
     Report,
     demonstrations,
     prompts,
     said,
 )
+from jaxalign.data.records import pairs as pairs_of
 from jaxalign.rewards import text as text_rewards
 
 Judged = dict[str, np.ndarray]
@@ -45,6 +48,7 @@ class Source:
       demonstrations: () -> what to imitate.
       prompts: () -> training prompts and held-out ones.
       preferences: () -> training pairs and held-out ones.
+      rankings: () -> training rankings and held-out ones, where the data are rankings.
       judge: the programmed reward, if there is one.
     """
 
@@ -57,6 +61,7 @@ class Source:
     prompts: Callable[[], tuple[list[Prompt], list[Prompt]]]
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
     judge: Judge | None = None
+    rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on."""
@@ -111,17 +116,22 @@ def pairs(
     config: Shared, source: Source, policy: Any, run: Noting
 ) -> tuple[list[loader.Example], list[loader.Example]]:
     """The source's pairs, tokenised for a policy; what was dropped is shown."""
-    tokenised = []
-    for name, records in zip(("train", "held out"), source.preferences(), strict=True):
-        examples, report = loader.tokenise(
-            records,
-            policy.tokenizer,
-            context=policy.context,
-            overlong=config.overlong,
-        )
-        run.note(f"{name}: {report}")
-        tokenised.append(examples)
-    return tokenised[0], tokenised[1]
+    train, held_out = source.preferences()
+    return (
+        tokenised(config, train, policy, run, "train"),
+        tokenised(config, held_out, policy, run, "held out"),
+    )
+
+
+def tokenised(
+    config: Shared, records: Sequence[Record], policy: Any, run: Noting, name: str
+) -> list[loader.Example]:
+    """Records, tokenised for a policy; what was dropped is shown."""
+    examples, report = loader.tokenise(
+        records, policy.tokenizer, context=policy.context, overlong=config.overlong
+    )
+    run.note(f"{name}: {report}")
+    return examples
 
 
 def toy(config: Shared) -> Source:
@@ -156,7 +166,7 @@ def toy(config: Shared) -> Source:
         context=48,
         vocab=512,
         max_new_tokens=24,
-        sft_steps=900,
+        sft_steps=1000,
         demonstrations=functools.cache(
             lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
         ),
@@ -264,6 +274,14 @@ def from_path(config: Shared, path: Path) -> Source:
         print(f"{path}: {read[1]}")
         return read[0]
 
+    first = one(path, "train") if path.is_dir() else path
+    ranked = formats.holds_rankings(first)
+    rankings = functools.cache(lambda: splits(Ranking))
+
+    @functools.cache
+    def preferences() -> tuple[list[Preference], list[Preference]]:
+        return both(pairs_of, rankings()) if ranked else splits(Preference)
+
     return Source(
         name=str(path),
         context=512,
@@ -272,7 +290,8 @@ def from_path(config: Shared, path: Path) -> Source:
         sft_steps=200,
         demonstrations=functools.cache(lambda: splits(Demonstration)[0]),
         prompts=lambda: splits(Prompt),
-        preferences=functools.cache(lambda: splits(Preference)),
+        preferences=preferences,
+        rankings=rankings if ranked else None,
     )
 
 

@@ -125,6 +125,12 @@ def parse(
     return records, report
 
 
+def holds_rankings(path: str | Path) -> bool:
+    """Whether the first row of a file is a ranking."""
+    _, row = next(rows_of(Path(path)), ("", None))
+    return isinstance(row, Mapping) and "answers" in row
+
+
 def files(path: Path) -> list[Path]:
     """The file, or the files of the folder."""
     if path.is_dir():

@@ -1,7 +1,29 @@
 """Arrays -> the arrays that losses need: log-probs, KL divergences, advantages."""
 
-from jaxalign.estimators.advantages import gae, kl_penalised_rewards
-from jaxalign.estimators.kl import adaptive_kl, exact_kl, kl_k1, kl_k2, kl_k3
+from jaxalign.estimators import running
+from jaxalign.estimators.advantages import (
+    gae,
+    gae_associative,
+    kl_penalised_rewards,
+    length_adaptive_lambda,
+    monte_carlo_returns,
+    n_step_returns,
+)
+from jaxalign.estimators.baselines import (
+    group_centred,
+    group_scaled,
+    leave_one_out,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+)
+from jaxalign.estimators.kl import (
+    adaptive_kl,
+    exact_kl,
+    kl_k1,
+    kl_k2,
+    kl_k3,
+    proportional_kl,
+)
 from jaxalign.estimators.logprobs import (
     TokenStatistics,
     next_token_logprobs,
@@ -14,11 +36,22 @@ __all__ = [
     "adaptive_kl",
     "exact_kl",
     "gae",
+    "gae_associative",
+    "group_centred",
+    "group_scaled",
     "kl_k1",
     "kl_k2",
     "kl_k3",
     "kl_penalised_rewards",
+    "leave_one_out",
+    "length_adaptive_lambda",
+    "monte_carlo_returns",
+    "n_step_returns",
     "next_token_logprobs",
+    "proportional_kl",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "running",
     "token_logprobs",
     "token_statistics",
 ]

@@ -108,3 +108,30 @@ def adaptive_kl(
     """
     error = jnp.clip(jnp.asarray(kl, jnp.float32) / target - 1.0, -0.2, 0.2)
     return jnp.asarray(beta, jnp.float32) * (1.0 + error * n_steps / horizon)
+
+
+@typed
+def proportional_kl(
+    beta: Scalar, kl: Scalar, *, target: Scalar, gain: Scalar
+) -> Float[Array, ""]:
+    """The KL coefficient, moved in proportion to the error, in log space.
+
+    error = clip(kl / target - 1, -0.2, 0.2)
+    beta = beta * exp(gain * error)
+
+    Equal errors up and down undo each other exactly, and beta stays positive whatever
+    the gain. To first order in the error it is `adaptive_kl` with gain = n_steps /
+    horizon, the form that the paper's code has.
+
+    Args:
+      kl: mean over answers of the summed log-ratios, in nats.
+      gain: K_beta of the paper, 0.1 there.
+
+    Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.2 ("log-space
+    proportional controller").
+
+    >>> round(float(proportional_kl(1.0, 12.0, target=6.0, gain=0.1)), 5)
+    1.0202
+    """
+    error = jnp.clip(jnp.asarray(kl, jnp.float32) / target - 1.0, -0.2, 0.2)
+    return jnp.asarray(beta, jnp.float32) * jnp.exp(gain * error)

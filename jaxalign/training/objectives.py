@@ -5,6 +5,8 @@ those of supervised finetuning and of reward models; those of preferences and of
 have their own modules and are listed here too.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from jaxalign import losses
@@ -12,20 +14,23 @@ from jaxalign.batches import PreferenceBatch, RankingBatch, TokenBatch
 from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
-from jaxalign.training.policy_objectives import explained_variance, ppo
-from jaxalign.training.preference_objectives import (
+from jaxalign.training.pairwise import (
     PAIRWISE,
     PairLogps,
     PairLoss,
+    knobs_of,
+    needs_reference,
+    pairwise,
+)
+from jaxalign.training.policy_objectives import explained_variance, ppo
+from jaxalign.training.preference_objectives import (
     PairsWithReference,
     UnpairedWithReference,
     kto,
-    needs_reference,
-    pairwise,
     preference,
 )
 from jaxalign.training.step import Objective, Total
-from jaxalign.types import LanguageModel, Params, ScalarModel
+from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 __all__ = [
     "PAIRWISE",
@@ -34,6 +39,7 @@ __all__ = [
     "PairsWithReference",
     "UnpairedWithReference",
     "explained_variance",
+    "knobs_of",
     "kto",
     "needs_reference",
     "pairwise",
@@ -99,11 +105,22 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
     return objective
 
 
-def ranking(model: ScalarModel) -> Objective:
-    """A reward model from rankings: Plackett-Luce on the scores at the last tokens.
+RankingLoss = Callable[[Array, Array], Array]
+
+
+def ranking(
+    model: ScalarModel, *, loss: RankingLoss = losses.plackett_luce
+) -> Objective:
+    """A reward model from rankings, by the scores at the last tokens.
 
     Takes a `RankingBatch`; a prompt with fewer than two answers does not count. Metric:
     accuracy, the share of prompts whose best answer has the highest score.
+
+    Args:
+      loss: (scores [B K] best first, mask [B K]) -> [B], such as `losses.all_pairs`.
+
+    Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1 (all pairs of a prompt are
+    one element of the batch).
     """
 
     def objective(params: Params, batch: RankingBatch) -> Total:
@@ -113,7 +130,7 @@ def ranking(model: ScalarModel) -> Objective:
         weight = jnp.sum(counts)
         others = jnp.where(batch.mask, scores, -jnp.inf)[:, 1:].max(axis=-1)
         right = (scores[:, 0] > others) + 0.5 * (scores[:, 0] == others)
-        total = masked_sum(losses.plackett_luce(scores, batch.mask), counts)
+        total = masked_sum(loss(scores, batch.mask), counts)
         return total, (weight, {"accuracy": (masked_sum(right, counts), weight)})
 
     return objective

@@ -1,11 +1,7 @@
 """Objectives on preferences: any pairwise loss by name or by function, and KTO."""
 
 import dataclasses
-import difflib
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +10,7 @@ from jaxalign import losses
 from jaxalign.batches import PreferenceBatch, TokenBatch, UnpairedBatch
 from jaxalign.masks import masked_sum
 from jaxalign.training import scoring
+from jaxalign.training.pairwise import PairLogps, PairLoss
 from jaxalign.training.step import Objective, Total, TwoPass
 from jaxalign.types import Array, Float, LanguageModel, Params
 
@@ -36,127 +33,6 @@ class UnpairedWithReference:
     unpaired: UnpairedBatch
     ref_logp: Float[Array, "B"]
     ref_mismatched: Float[Array, "B"]
-
-
-class PairLogps(NamedTuple):
-    """What pairwise losses are made of, a number a pair.
-
-    The plain names are sums over answer tokens, `_mean` is per answer token. All of the
-    reference's are None where the batch carries no reference (a `PreferenceBatch`).
-
-    Attributes:
-      chosen_nll: negative log-likelihood of the chosen answer, per token.
-      margin: how much better the chosen answer is, as the data says.
-    """
-
-    chosen: Any
-    rejected: Any
-    ref_chosen: Any
-    ref_rejected: Any
-    chosen_mean: Any
-    rejected_mean: Any
-    ref_chosen_mean: Any
-    ref_rejected_mean: Any
-    chosen_nll: Any
-    margin: Any
-
-
-PairLoss = Callable[[PairLogps], Array]
-
-
-def dpo(p: PairLogps, *, beta: float, label_smoothing: float = 0.0) -> Array:
-    """Direct preference optimisation; Rafailov et al. 2023, arXiv:2305.18290."""
-    knobs = {"beta": beta, "label_smoothing": label_smoothing}
-    return losses.dpo(p.chosen, p.rejected, p.ref_chosen, p.ref_rejected, **knobs)
-
-
-def cdpo(p: PairLogps, *, beta: float, label_smoothing: float) -> Array:
-    """Conservative DPO: `label_smoothing` is the share of wrong labels."""
-    return dpo(p, beta=beta, label_smoothing=label_smoothing)
-
-
-def dpo_nll(
-    p: PairLogps, *, beta: float, alpha: float, label_smoothing: float = 0.0
-) -> Array:
-    """DPO + alpha * NLL per token of the chosen; Pang et al. 2024, arXiv:2404.19733."""
-    return dpo(p, beta=beta, label_smoothing=label_smoothing) + alpha * p.chosen_nll
-
-
-def ipo(p: PairLogps, *, tau: float, summed: bool = False) -> Array:
-    """IPO of per-token means, as its authors confirmed, or sums; arXiv:2310.12036."""
-    if summed:
-        return losses.ipo(p.chosen, p.rejected, p.ref_chosen, p.ref_rejected, tau=tau)
-    policy, ref = (
-        (p.chosen_mean, p.rejected_mean),
-        (p.ref_chosen_mean, p.ref_rejected_mean),
-    )
-    return losses.ipo(*policy, *ref, tau=tau)
-
-
-def simpo(p: PairLogps, *, beta: float, gamma: float) -> Array:
-    """SimPO, without a reference; Meng et al. 2024, arXiv:2405.14734."""
-    return losses.simpo(p.chosen_mean, p.rejected_mean, beta=beta, gamma=gamma)
-
-
-def orpo(p: PairLogps, *, lam: float) -> Array:
-    """NLL + the odds-ratio term, without a reference; Hong et al., arXiv:2403.07691."""
-    return p.chosen_nll + losses.orpo(p.chosen_mean, p.rejected_mean, lam=lam)
-
-
-PAIRWISE: dict[str, Callable[..., Array]] = {
-    "dpo": dpo,
-    "cdpo": cdpo,
-    "dpo_nll": dpo_nll,
-    "ipo": ipo,
-    "simpo": simpo,
-    "orpo": orpo,
-}
-REFERENCE_FREE = ("simpo", "orpo")
-
-
-def named(name: str) -> Callable[..., Array]:
-    """The pairwise loss of that name."""
-    if name not in PAIRWISE:
-        near = difflib.get_close_matches(name.lower(), PAIRWISE, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(
-            f"unknown loss {name!r}: {hint}there are {', '.join(PAIRWISE)}"
-        )
-    return PAIRWISE[name]
-
-
-def needs_reference(name: str) -> bool:
-    """Whether the pairwise loss of that name compares with a reference."""
-    return named(name) not in map(PAIRWISE.get, REFERENCE_FREE)
-
-
-def pairwise(name: str, **knobs: Any) -> PairLoss:
-    """The pairwise loss of that name, its knobs set.
-
-    Raises:
-      ValueError: an unknown name (with the near ones), or knobs that are missing or not
-        the loss's.
-    """
-    function = named(name)
-    known = dict(list(inspect.signature(function).parameters.items())[1:])
-    required = {n for n, p in known.items() if p.default is inspect.Parameter.empty}
-    if not required <= set(knobs) <= set(known):
-        takes = ", ".join(n if n in required else f"[{n}]" for n in known)
-        given = ", ".join(sorted(knobs)) or "none"
-        raise ValueError(f"the loss {name} takes the knobs {takes}; given: {given}")
-    loss = functools.partial(function, **knobs)
-    if not needs_reference(name):
-        return loss
-
-    def compared(pairs: PairLogps) -> Array:
-        if pairs.ref_chosen is None:
-            raise ValueError(
-                f"the loss {name} compares with a reference: its batches must be "
-                f"PairsWithReference, as reference.score_rows(...).attach makes them"
-            )
-        return loss(pairs)
-
-    return compared
 
 
 def preference(
@@ -219,6 +95,8 @@ def pair_logps(
         ref_rejected_mean=ref_means[1],
         chosen_nll=-chosen_mean,
         margin=pairs.margin,
+        chosen_length=counts[0::2],
+        rejected_length=counts[1::2],
     )
 
 

@@ -1,12 +1,16 @@
 """Advantages: against a loop, closed forms, and answers that end in every way."""
 
+import inspect
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from jaxalign import estimators
+from jaxalign.estimators import advantages
 
 RNG = np.random.default_rng(0)
 # Answers that begin after prompts of 1 to 3 tokens; one ends at T, one has one token
@@ -22,6 +26,7 @@ MASK = np.array(
 )
 REWARDS = RNG.normal(size=MASK.shape).astype(np.float32)
 VALUES = RNG.normal(size=MASK.shape).astype(np.float32)
+GIVEN = (REWARDS, VALUES, MASK)
 
 
 def loop(gamma, lam):
@@ -36,11 +41,15 @@ def loop(gamma, lam):
     return advantages
 
 
+BOTH = pytest.mark.parametrize("gae", [advantages.gae, advantages.gae_associative])
+
+
+@BOTH
 @pytest.mark.parametrize(
     "gamma, lam", [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (1.0, 0.0)]
 )
-def test_scan_equals_loop(gamma, lam):
-    found, returns = estimators.gae(REWARDS, VALUES, MASK, gamma=gamma, lam=lam)
+def test_scan_equals_loop(gae, gamma, lam):
+    found, returns = gae(REWARDS, VALUES, MASK, gamma=gamma, lam=lam)
     expected = loop(gamma, lam)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
@@ -57,9 +66,10 @@ def test_lambda_1_is_the_sum_of_rewards_less_the_value():
     )
 
 
-def test_by_hand_with_the_end_token_first():
+@BOTH
+def test_by_hand_with_the_end_token_first(gae):
     # one token, reward 2, value 0.5: delta = 1.5, whatever stands beside it
-    found, returns = estimators.gae(
+    found, returns = gae(
         np.float32([[9.0, 2.0, 9.0]]),
         np.float32([[9.0, 0.5, 9.0]]),
         np.array([[False, True, False]]),
@@ -70,17 +80,54 @@ def test_by_hand_with_the_end_token_first():
     np.testing.assert_allclose(returns, [[0.0, 2.0, 0.0]])
 
 
-def test_padding_and_nan_in_it_change_nothing():
+@BOTH
+def test_padding_and_nan_in_it_change_nothing(gae):
     wide = lambda x, fill: np.pad(x, ((0, 0), (0, 3)), constant_values=fill)
-    more = estimators.gae(
+    more = gae(
         wide(REWARDS, np.nan),
         wide(VALUES, np.nan),
         wide(MASK, False),
         gamma=1.0,
         lam=0.9,
     )
-    less = estimators.gae(REWARDS, VALUES, MASK, gamma=1.0, lam=0.9)
-    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[:, :-3], more), less)
+    less = gae(REWARDS, VALUES, MASK, gamma=1.0, lam=0.9)
+    cut = jax.tree.map(lambda x: x[:, :-3], more)
+    # bit for bit, but for prefix sums: those of 9 tokens group other than those of 6
+    rounding = 0.0 if gae is advantages.gae else 1e-6
+    chex.assert_trees_all_close(cut, less, rtol=rounding, atol=rounding)
+
+
+@BOTH
+def test_a_lambda_for_each_answer(gae):
+    lam = np.float32([0.0, 0.5, 0.9, 1.0])
+    found = gae(REWARDS, VALUES, MASK, gamma=0.9, lam=lam)
+    for b in range(4):
+        row = slice(b, b + 1)
+        alone = gae(REWARDS[row], VALUES[row], MASK[row], gamma=0.9, lam=float(lam[b]))
+        mine = jax.tree.map(lambda x, row=row: x[row], found)
+        chex.assert_trees_all_close(mine, alone, rtol=1e-6)
+
+
+def test_associative_has_no_loop():
+    knobs = {"gamma": 1.0, "lam": 0.95}
+    text = lambda gae: str(jax.make_jaxpr(lambda *x: gae(*x, **knobs))(*GIVEN))
+    assert "scan[" in text(advantages.gae)
+    assert "scan[" not in text(advantages.gae_associative)
+    assert "while[" not in text(advantages.gae_associative)
+
+
+def test_associative_of_many_tokens():
+    # 1000 tokens: the sums of float32 in another order
+    rng = np.random.default_rng(1)
+    rewards, values = rng.normal(size=(2, 2, 1000)).astype(np.float32)
+    mask = np.arange(1000) < np.array([[1000], [777]])
+    knobs = {"gamma": 1.0, "lam": 0.99}
+    chex.assert_trees_all_close(
+        advantages.gae_associative(rewards, values, mask, **knobs),
+        advantages.gae(rewards, values, mask, **knobs),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_score_arrives_on_the_last_counted_token():
@@ -111,3 +158,115 @@ def test_eager_equals_jit_equals_eight_devices():
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     spread = jax.device_put((jnp.asarray(REWARDS), VALUES, MASK), rows)
     chex.assert_trees_all_close(jax.jit(function)(*spread), eager)
+
+
+def test_length_adaptive_lambda_by_hand():
+    # 1 - 1 / (0.05 * 40), 1 - 1 / (0.05 * 2000); 0.05 * 10 < 1, and nothing: 0
+    lengths = np.array([40, 2000, 10, 0])
+    found = advantages.length_adaptive_lambda(lengths, alpha=0.05)
+    np.testing.assert_allclose(found, [0.5, 0.99, 0.0, 0.0], rtol=1e-6)
+    # what it is for: 1 + lam + lam^2 + ... = alpha * length
+    np.testing.assert_allclose(1 / (1 - found[:2]), [2.0, 100.0], rtol=1e-5)
+    by = jax.grad(lambda a: advantages.length_adaptive_lambda(lengths, alpha=a).sum())
+    assert np.isfinite(by(0.05))
+
+
+def test_monte_carlo_by_hand():
+    # 1 + 0.5 * (2 + 0.5 * 4) = 3, 2 + 0.5 * 4 = 4, 4; what is masked is not counted
+    rewards = np.float32([[9.0, 1.0, 2.0, 4.0, np.nan]])
+    mask = np.array([[False, True, True, True, False]])
+    found = advantages.monte_carlo_returns(rewards, mask, gamma=0.5)
+    np.testing.assert_allclose(found, [[0.0, 3.0, 4.0, 4.0, 0.0]])
+
+
+def test_n_step_by_hand():
+    # two rewards, then gamma^2 V, until the answer ends:
+    # 1 + 2/2 + 8/4 = 4, 2 + 4/2 + 0 = 4, 4
+    rewards = np.float32([[np.nan, 1.0, 2.0, 4.0, np.nan]])
+    values = np.float32([[np.nan, 5.0, 7.0, 8.0, np.nan]])
+    mask = np.array([[False, True, True, True, False]])
+    found = advantages.n_step_returns(rewards, values, mask, gamma=0.5, n=2)
+    np.testing.assert_allclose(found, [[0.0, 4.0, 4.0, 4.0, 0.0]])
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_n_step_from_one_to_all(gamma):
+    n_step = lambda n: advantages.n_step_returns(*GIVEN, gamma=gamma, n=n)
+    # one step is lambda 0, all of them lambda 1 and Monte Carlo, whatever the values
+    one, all_ = (estimators.gae(*GIVEN, gamma=gamma, lam=lam)[1] for lam in (0.0, 1.0))
+    np.testing.assert_allclose(n_step(1), one, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(n_step(6), all_, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(n_step(99), n_step(6))
+    monte_carlo = advantages.monte_carlo_returns(REWARDS, MASK, gamma=gamma)
+    np.testing.assert_allclose(monte_carlo, all_, rtol=1e-5, atol=1e-6)
+
+
+def test_gae_is_the_mean_of_n_step_advantages():
+    # eq. 16: A = (1 - lam) * sum over n >= 1 of lam^(n - 1) * (G^(n) - V); from T on,
+    # G^(n) is G^(T), whose weights sum to lam^(T - 1)
+    lam, length = 0.7, MASK.shape[1]
+    weights = [(1 - lam) * lam ** (n - 1) for n in range(1, length)]
+    weights += [lam ** (length - 1)]
+    returns = sum(
+        w * advantages.n_step_returns(*GIVEN, gamma=0.9, n=n)
+        for n, w in enumerate(weights, start=1)
+    )
+    expected = estimators.gae(*GIVEN, gamma=0.9, lam=lam)[1]
+    np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="n of at least 1, not 0"):
+        advantages.n_step_returns(*GIVEN, gamma=1.0, n=0)
+
+
+# Functions of the rewards and values of MASK; as the last argument a knob.
+CASES = {
+    "gae": lambda r, v, k=0.7: advantages.gae(r, v, MASK, gamma=k, lam=k)[0],
+    "gae_associative": lambda r, v, k=0.7: advantages.gae_associative(
+        r, v, MASK, gamma=k, lam=k
+    )[0],
+    "monte_carlo_returns": lambda r, v, k=0.7: advantages.monte_carlo_returns(
+        r + v, MASK, gamma=k
+    ),
+    "n_step_returns": lambda r, v, k=0.7: advantages.n_step_returns(
+        r, v, MASK, gamma=k, n=2
+    ),
+    "kl_penalised_rewards": lambda r, v, k=0.7: advantages.kl_penalised_rewards(
+        r[:, 0], r, v, MASK, beta=k
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_agree_with_finite_differences(name):
+    # float64: central differences of step 1e-6 are exact to about 1e-10 / 1e-6
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(x, jnp.float64) for x in (REWARDS, VALUES)]
+        check_grads(CASES[name], wide, 1, ["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_eager_equals_jit_and_knobs_may_be_mapped(name):
+    function = CASES[name]
+    eager = [function(REWARDS, VALUES, k) for k in (0.3, 0.9)]
+    jitted = jax.jit(function)(REWARDS, VALUES, 0.3)
+    chex.assert_trees_all_close(jitted, eager[0], rtol=1e-5, atol=1e-6)
+    mapped = jax.vmap(lambda k: function(REWARDS, VALUES, k))(jnp.array([0.3, 0.9]))
+    chex.assert_trees_all_close(mapped, jnp.stack(eager), rtol=1e-5, atol=1e-6)
+    assert (eager[0] != eager[1]).any()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("size", [-1e4, 1e4])
+def test_extremes_are_finite(name, size):
+    far = np.where(np.arange(24).reshape(4, 6) % 2, size, -size).astype(np.float32)
+    total = lambda *x: CASES[name](*x).sum()
+    chex.assert_tree_all_finite(jax.value_and_grad(total, (0, 1))(far, -far))
+
+
+@pytest.mark.parametrize("name", [*CASES, "length_adaptive_lambda"])
+def test_public_form(name):
+    """An equation, a source and a doctest, for each."""
+    text = inspect.getdoc(getattr(advantages, name))
+    assert "Reference: " in text and ">>> " in text and " = " in text

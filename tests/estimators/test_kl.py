@@ -8,6 +8,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxalign import estimators
+from jaxalign.estimators.kl import proportional_kl
 
 LOGITS = np.array([0.3, -0.7, 1.2, 0.1], np.float32)
 REF = np.array([0.0, 0.4, 0.5, -0.2], np.float32)
@@ -93,3 +94,35 @@ def test_adaptive_kl_by_hand(kl, factor):
 def test_eager_equals_jit():
     for f in (*ESTIMATORS, estimators.exact_kl):
         chex.assert_trees_all_close(jax.jit(f)(LOGITS, REF), f(LOGITS, REF), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kl, error", [(12.0, 0.2), (6.0, 0.0), (5.4, -0.1)])
+def test_proportional_kl_by_hand(kl, error):
+    # target 6: errors 1 -> 0.2, 0, -0.1
+    found = proportional_kl(0.1, kl, target=6.0, gain=0.5)
+    np.testing.assert_allclose(found, 0.1 * np.exp(0.5 * error), rtol=1e-6)
+
+
+def test_proportional_kl_undoes_itself():
+    # +0.1 and -0.1: exp(g) * exp(-g) = 1, where (1 + g) * (1 - g) would be 1 - g^2
+    up = proportional_kl(0.3, 6.6, target=6.0, gain=5.0)
+    down = proportional_kl(up, 5.4, target=6.0, gain=5.0)
+    np.testing.assert_allclose(down, 0.3, rtol=1e-5)
+
+
+def test_proportional_kl_is_adaptive_kl_to_first_order():
+    # gain * error = 0.01: they differ by exp(x) - 1 - x = x^2 / 2 = 5e-5
+    ours = proportional_kl(1.0, 12.0, target=6.0, gain=0.05)
+    theirs = estimators.adaptive_kl(1.0, 12.0, target=6.0, horizon=1e4, n_steps=500)
+    np.testing.assert_allclose(ours - theirs, 5e-5, rtol=1e-2)
+
+
+@pytest.mark.parametrize("kl", [-1e4, 1e4])
+def test_proportional_kl_at_extremes(kl):
+    by = jax.value_and_grad(proportional_kl, (0, 1))
+    chex.assert_tree_all_finite(by(0.1, kl, target=6.0, gain=0.1))
+    knobs = jnp.array([0.1, 0.7])
+    found = jax.vmap(lambda k: proportional_kl(0.1, kl, target=1.0, gain=k))(knobs)
+    np.testing.assert_allclose(
+        found, 0.1 * np.exp(np.sign(kl) * 0.2 * knobs), rtol=1e-6
+    )

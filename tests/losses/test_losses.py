@@ -1,6 +1,5 @@
-"""Every loss: by hand, gradients, identities, stop-gradients, extremes, form."""
+"""The core losses: by hand, identities, limits, stop-gradients."""
 
-import inspect
 import itertools
 
 import chex
@@ -8,124 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from jaxalign import losses
+from tests.losses.cases_core import (
+    CASES,
+    CHOSEN,
+    FOUR,
+    REF_CHOSEN,
+    REF_REJECTED,
+    REJECTED,
+    UP,
+)
 
-RNG = np.random.default_rng(0)
-FOUR = RNG.normal(-3.0, 1.0, (4, 6)).astype(np.float32)
-CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED = FOUR
-UP = np.array([True, False, True, False, True, False])
 ONES = np.ones(6, np.float32)
-
-# Each loss with fixed knobs, as a function of the arrays that it is differentiated by,
-# and where they are: check_grads wants smooth points.
-CASES = {
-    "nll": (losses.nll, (CHOSEN,)),
-    "dpo": (
-        lambda c, r: losses.dpo(c, r, REF_CHOSEN, REF_REJECTED, beta=0.3),
-        (CHOSEN, REJECTED),
-    ),
-    "cdpo": (
-        lambda c, r: losses.dpo(
-            c, r, REF_CHOSEN, REF_REJECTED, beta=0.3, label_smoothing=0.1
-        ),
-        (CHOSEN, REJECTED),
-    ),
-    "ipo": (
-        lambda c, r: losses.ipo(c, r, REF_CHOSEN, REF_REJECTED, tau=0.5),
-        (CHOSEN, REJECTED),
-    ),
-    "simpo": (
-        lambda c, r: losses.simpo(c, r, beta=2.0, gamma=0.5),
-        (CHOSEN, REJECTED),
-    ),
-    "kto": (
-        lambda x: losses.kto(x, REF_CHOSEN, UP, 0.2, beta=0.3),
-        (CHOSEN,),
-    ),
-    "orpo": (
-        lambda c, r: losses.orpo(c, r, lam=0.5),
-        (-np.abs(CHOSEN), -np.abs(REJECTED)),
-    ),
-    "log_odds": (losses.log_odds, (-np.abs(CHOSEN),)),
-    "bradley_terry": (
-        lambda c, r: losses.bradley_terry(c, r, margin=0.5),
-        (CHOSEN, REJECTED),
-    ),
-    "plackett_luce": (
-        lambda s: losses.plackett_luce(s, np.ones((2, 3), bool)),
-        (CHOSEN.reshape(2, 3),),
-    ),
-    "clipped_surrogate": (
-        lambda x: losses.clipped_surrogate(
-            x, CHOSEN + 0.05, REJECTED, clip_low=0.2, clip_high=0.2
-        ),
-        (CHOSEN,),
-    ),
-    "clipped_value": (
-        lambda v: losses.clipped_value(v, CHOSEN + 0.1, REJECTED, clip=0.5),
-        (CHOSEN,),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_gradients_agree_with_finite_differences(name):
-    loss, arrays = CASES[name]
-    # float64, where central differences of step 1e-6 are exact to about 1e-10 / 1e-6
-    with jax.enable_x64(True):
-        wide = tuple(jnp.asarray(a, jnp.float64) for a in arrays)
-        check_grads(loss, wide, order=1, modes=["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_eager_equals_jit(name):
-    loss, arrays = CASES[name]
-    chex.assert_trees_all_close(jax.jit(loss)(*arrays), loss(*arrays), rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extremes_are_finite(name, size):
-    loss, arrays = CASES[name]
-    signs = [np.where(np.arange(a.size).reshape(a.shape) % 2, 1, -1) for a in arrays]
-    far = tuple((s * size).astype(np.float32) for s in signs)
-    every = tuple(range(len(far)))
-    found = jax.value_and_grad(lambda *x: loss(*x).sum(), every)(*far)
-    chex.assert_tree_all_finite(found)
-
-
-# Each loss as a function of one number, put where its knobs are.
-KNOBS = {
-    "dpo": lambda k: losses.dpo(*FOUR, beta=k, label_smoothing=k / 3),
-    "ipo": lambda k: losses.ipo(*FOUR, tau=k),
-    "simpo": lambda k: losses.simpo(CHOSEN, REJECTED, beta=k, gamma=k),
-    "kto": lambda k: losses.kto(
-        CHOSEN, REJECTED, UP, k, beta=k, desirable_weight=k, undesirable_weight=2 * k
-    ),
-    "orpo": lambda k: losses.orpo(-np.abs(CHOSEN), -np.abs(REJECTED), lam=k),
-    "bradley_terry": lambda k: losses.bradley_terry(CHOSEN, REJECTED, margin=k),
-    "clipped_surrogate": lambda k: losses.clipped_surrogate(
-        CHOSEN, REJECTED, REF_CHOSEN, clip_low=k, clip_high=2 * k
-    ),
-    "clipped_value": lambda k: losses.clipped_value(
-        CHOSEN, REJECTED, REF_CHOSEN, clip=k
-    ),
-}
-
-
-@pytest.mark.parametrize("name", KNOBS)
-def test_vmap_over_knobs(name):
-    each = [KNOBS[name](k) for k in (0.1, 0.7)]
-    assert (each[0] != each[1]).any()
-    found = jax.vmap(KNOBS[name])(jnp.array([0.1, 0.7]))
-    chex.assert_trees_all_close(found, jnp.stack(each), rtol=1e-6)
-
-
-def test_every_loss_is_in_these_tables():
-    knobless = {"nll", "log_odds", "plackett_luce"}
-    assert set(KNOBS) | knobless == set(losses.__all__) == set(CASES) - {"cdpo"}
 
 
 def test_nll_by_hand():
@@ -347,17 +241,3 @@ class TestClippedValue:
         total = lambda old, r: losses.clipped_value(CHOSEN, old, r, clip=0.2).sum()
         gradients = jax.grad(total, (0, 1))(CHOSEN, REJECTED)
         chex.assert_trees_all_equal(gradients, (0 * ONES, 0 * ONES))
-
-
-@pytest.mark.parametrize("name", losses.__all__)
-def test_public_form(name):
-    """Keyword-only knobs, an equation, a source and a doctest, for each."""
-    loss = getattr(losses, name)
-    text = inspect.getdoc(loss)
-    assert "Reference: " in text and ">>> " in text and " = " in text
-    arrays = {"scores", "mask", "logp", "mean_logp", "advantage", "returns", "value"}
-    arrays |= {"chosen", "rejected", "ref_chosen", "ref_rejected", "ref_logp", "kl"}
-    arrays |= {"chosen_mean", "rejected_mean", "desirable", "old_logp", "old_value"}
-    for parameter in inspect.signature(loss).parameters.values():
-        keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        assert keyword != (parameter.name in arrays), parameter
