@@ -54,7 +54,9 @@ class Config(Shared):
     """Answers a prompt for best-of-n."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config()
-    reward_model: reward_stage.Config = reward_stage.Config(batch=16, epochs=2)
+    reward_model: reward_stage.Config = reward_stage.Config(
+        batch=16, epochs=2, learning_rate=2e-3
+    )
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config()
 

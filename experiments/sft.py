@@ -27,7 +27,7 @@ class Config(Trained):
     batch: int = 16
     """Rows in a step, over all devices; each is packed with short demonstrations,
     up to twice the context."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
 
 
 def main(config: Config) -> dict[str, float]:

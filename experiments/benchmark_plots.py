@@ -1,0 +1,151 @@
+"""The two plots of the benchmark: reward against KL, and the log-probs of pairs.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers too; each loss has a
+marker of its own as well.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#56B4E9", "#E69F00", "#000000", "#882255"),
+)
+MARKERS = "os^DvpPX<>h"
+TICKS = (0, 0.05, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+NATS = (10, 3, 1, 0, -1, -3, -10, -30, -100, -300, -1000)
+RATIOS = ("chosen_ratio", "rejected_ratio")
+
+
+def by(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
+    """The rows with the same values of these, together, in order of appearance."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        value = tuple(row[name] for name in names)
+        groups.setdefault(value[0] if len(names) == 1 else value, []).append(row)
+    return groups
+
+
+def mean(rows: Sequence[Row], name: str) -> float:
+    """The mean of a number."""
+    return float(np.mean([row[name] for row in rows]))
+
+
+def plot_frontier(
+    path: Path, last: Sequence[Row], best: tuple[Any, Any] | None, title: str
+) -> Path:
+    """Reward against KL at the end of training: a line a loss, through its betas.
+
+    Args:
+      best: KL and reward of the optimum, drawn dashed; None where it is unknown.
+    """
+    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("function", functions=(root, np.square))
+    if best is not None:
+        axes.plot(*best, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    for (name, rows), look in zip(by(last, "loss").items(), looks, strict=False):
+        draw(axes, name, rows, *look)
+    widest = max(mean(rows, "kl") for rows in by(last, "loss", "beta").values())
+    axes.set_xlim(0, 1.08 * widest)
+    axes.set_xticks([t for t in TICKS if t <= 1.08 * widest])
+    axes.set_xticks([], minor=True)
+    dress(axes)
+    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
+    axes.set_ylabel("expected true reward")
+    axes.set_title(title, fontsize=10, loc="left")
+    figure.legend(
+        loc="outside right upper",
+        frameon=False,
+        title="larger marker:\nsmaller beta",
+        alignment="left",
+    )
+    figure.savefig(path, dpi=140)
+    return path
+
+
+def draw(axes: Any, name: str, rows: Sequence[Row], colour: str, marker: str) -> None:
+    """One loss, from its largest beta to its smallest."""
+    betas = sorted(by(rows, "beta").items(), reverse=True)
+    kl = [mean(group, "kl") for _, group in betas]
+    reward = [mean(group, "reward") for _, group in betas]
+    sizes = np.linspace(24, 84, len(betas)) if len(betas) > 1 else [54]
+    edge = {"color": colour, "marker": marker, "edgecolor": "white", "lw": 0.6}
+    axes.plot(kl, reward, color=colour, lw=1.3, alpha=0.75, zorder=2)
+    axes.scatter(kl, reward, sizes, zorder=3, **edge)
+    axes.plot([], [], color=colour, marker=marker, mec="white", ms=8, label=name)
+
+
+def root(values: Any) -> Any:
+    """The square root, of what is above 0."""
+    return np.sqrt(np.maximum(values, 0.0))
+
+
+def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
+    """Log-ratios of chosen and rejected answers over training, a panel a loss.
+
+    The mean over seeds; pale, each seed. Below 0, an answer has become less likely.
+    """
+    groups = by(rows, "loss")
+    across = min(4, len(groups))
+    down = math.ceil(len(groups) / across)
+    figure = Figure(
+        figsize=(1.2 + 2.3 * across, 1.2 + 2.0 * down), layout="constrained"
+    )
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes, (name, group) in zip(panels.flat, groups.items(), strict=False):
+        axes.axhline(0, color="0.3", lw=0.8)
+        for role, colour, style in (
+            ("chosen", COLOURS[0], "-"),
+            ("rejected", COLOURS[1], "--"),
+        ):
+            field = f"{role}_ratio"
+            for one in by(group, "seed").values():
+                steps, values = [r["step"] for r in one], [r[field] for r in one]
+                axes.plot(steps, values, style, color=colour, lw=0.7, alpha=0.3)
+            together = by(group, "step")
+            values = [mean(at, field) for at in together.values()]
+            label = role if axes is panels[0, 0] else None
+            axes.plot(list(together), values, style, color=colour, lw=2, label=label)
+        axes.set_title(name, fontsize=10)
+        dress(axes)
+    for axes in panels.flat[len(groups) :]:
+        axes.set_visible(False)
+    scale(panels[0, 0], rows)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.supxlabel("training step (on a square-root scale)", fontsize=10)
+    figure.supylabel("mean log-prob minus the reference's (nats)", fontsize=10)
+    figure.legend(loc="outside upper right", frameon=False, ncols=2)
+    figure.savefig(path, dpi=140)
+    return path
+
+
+def scale(axes: Any, rows: Sequence[Row]) -> None:
+    """Scales on which both little and much, early and late, can be seen."""
+    ratios = [row[field] for row in rows for field in RATIOS]
+    low, high = 1.3 * min(-1.0, *ratios), 1.3 * max(0.3, *ratios)
+    # near 0 as it is, further off as a logarithm: losses differ a hundredfold
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.8)
+    axes.set_ylim(low, high)
+    ticks = [y for y in NATS if low <= y <= high]
+    axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
+    axes.set_yticks([], minor=True)
+    steps = max(row["step"] for row in rows)
+    axes.set_xscale("function", functions=(root, np.square))
+    axes.set_xticks(sorted({0, steps // 10, 4 * steps // 10, steps}))
+
+
+def dress(axes: Any) -> None:
+    """A light grid, and no box."""
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)

@@ -1,0 +1,204 @@
+"""The benchmark of preference losses: its arithmetic, its files, and both worlds."""
+
+import csv
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import benchmark, collect, dpo, policies, sources, variants
+from experiments.config import Shared
+from jaxalign import losses
+from jaxalign.evaluation import exact
+from jaxalign.evaluation.exact_losses import expected_loss
+from jaxalign.training import objectives
+
+SMALL = benchmark.Config(
+    losses=("dpo", "ipo"),
+    betas=(0.5, 2.0),
+    seeds=2,
+    pairs=64,
+    prompts=3,
+    answers=4,
+    steps=30,
+)
+SIZE = {"prompts": 3, "answers": 4}
+
+
+def train(loss, seeds, betas, *, pairs, steps=30, marks=None):
+    """A loss, trained in small worlds; measured at the end unless told."""
+    data = variants.make(seeds, **SIZE, pairs=pairs)
+    marks = np.array([steps] if marks is None else marks)
+    betas = jnp.array(betas)
+    return variants.train(loss, data, betas, steps=steps, rate=0.1, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One small run, with a loss of our own that is DPO."""
+    out = tmp_path_factory.mktemp("benchmark")
+    mine = {"mine": lambda *logps, beta: losses.dpo(*logps, beta=beta)}
+    rows = benchmark.main(dataclasses.replace(SMALL, out=out), losses=mine)
+    return out, rows
+
+
+def test_mapped_equals_one_by_one():
+    together = train(losses.dpo, [3, 4], [0.5, 2.0], pairs=64)
+    for s, seed in enumerate([3, 4]):
+        for b, beta in enumerate([0.5, 2.0]):
+            alone = train(losses.dpo, [seed], [beta], pairs=64)
+            for ours, theirs in zip(alone, together, strict=True):
+                # the same sums in another order, 30 steps long, in float32
+                np.testing.assert_allclose(
+                    ours[0, 0], theirs[s, b], rtol=1e-3, atol=1e-4
+                )
+
+
+def test_infinite_data_lead_dpo_to_the_optimum():
+    # DPO's expected loss is least at the optimum of exact.objective (test_exact_losses)
+    betas = [0.5, 2.0]
+    found = train(losses.dpo, [0, 1], betas, pairs=0, steps=1000)
+    worlds = variants.make([0, 1], **SIZE, pairs=0).worlds
+    for b, beta in enumerate(betas):
+        best = jax.vmap(lambda world, beta=beta: exact.optimum(world, beta=beta))(
+            worlds
+        )
+        # Adam in float32, its rate fallen to 0
+        for name, seen in (("expected_reward", found.reward), ("kl", found.kl)):
+            there = jax.vmap(getattr(exact, name))(worlds, best)
+            np.testing.assert_allclose(seen[:, b, 0], there, atol=2e-3)
+    np.testing.assert_allclose(found.regret, 0.0, atol=1e-3)
+    # a sample of pairs leads elsewhere
+    sampled = train(losses.dpo, [0, 1], betas, pairs=64, steps=1000)
+    assert (sampled.regret > 0.01).all()
+
+
+def test_a_sample_is_of_the_pairs_there_are():
+    few, many = (variants.make([5], **SIZE, pairs=n) for n in (64, 0))
+    # 64 pairs: each weight is a count over 64, and together they are 1
+    np.testing.assert_array_equal(few.weights * 64, np.round(few.weights * 64))
+    np.testing.assert_allclose(few.weights.sum(), 1.0, rtol=1e-6)
+    # 100 000 pairs: a weight w differs from its expectation by sqrt(w / n) <= 1e-3,
+    # times 5 standard errors
+    more = variants.make([5], **SIZE, pairs=100_000)
+    np.testing.assert_allclose(more.weights, many.weights, atol=5e-3)
+    assert not np.allclose(few.weights, many.weights, atol=5e-3)
+
+
+def test_it_starts_at_the_reference():
+    found = train(losses.dpo, [0], [0.5], pairs=0, marks=[0, 30])
+    world = exact.random_world(jax.random.split(jax.random.key(0))[0], **SIZE)
+    start = jax.tree.map(lambda x: x[0, 0, 0], found)
+    best = exact.optimum(world, beta=0.5)
+    expected = exact.objective(world, best, beta=0.5)
+    reward = exact.expected_reward(world, world.reference)
+    np.testing.assert_allclose(start.reward, reward, atol=1e-6)
+    np.testing.assert_allclose(start.regret, expected - reward, atol=1e-6)
+    np.testing.assert_allclose([start.kl, start.chosen_ratio], 0.0, atol=1e-6)
+    assert found.regret[0, 0, 1] < start.regret
+    # chosen is the mean over pairs: the expected loss whose terms it is
+    chosen = expected_loss(world, world.reference, lambda chosen, *_: chosen)
+    np.testing.assert_allclose(start.chosen, chosen, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", variants.LOSSES)
+def test_every_loss_gives_a_term_a_pair(name):
+    zero = jnp.full((3,), -1.0)
+    loss = lambda beta: variants.LOSSES[name](zero, 2 * zero, zero, zero, beta=beta)
+    terms = jax.jit(loss)(0.5)
+    assert terms.shape == (3,) and np.isfinite(terms).all()
+    assert name in objectives.PAIRWISE  # the toy world's name for it
+
+
+def test_no_policy_beats_the_frontier():
+    worlds = variants.make(range(4), **SIZE, pairs=0).worlds
+    kl, reward = variants.frontier(worlds, jnp.geomspace(0.01, 100.0, 400))
+    noise = jax.random.normal(jax.random.key(9), (50, 4, 3, 4))
+    policies_ = (worlds.reference + worlds.reward)[None] + 0.5 * noise
+    mean = lambda f: jax.vmap(lambda x: jax.vmap(f)(worlds, x).mean())(policies_)
+    allowed = np.interp(mean(exact.kl), kl[::-1], reward[::-1])
+    # interpolation of a concave curve lies below it, by less than this
+    assert (mean(exact.expected_reward) <= allowed + 1e-3).all()
+
+
+def test_files(run):
+    out, rows = run
+    for name in ("table.md", "frontier.png", "displacement.png"):
+        assert (out / name).stat().st_size > 100, name
+    with (out / "table.csv").open() as file:
+        last = list(csv.DictReader(file))
+    with (out / "courses.csv").open() as file:
+        courses = list(csv.DictReader(file))
+    assert list(last[0]) == ["loss", "beta", "seed", "step", *variants.Course._fields]
+    # 3 losses, 2 betas, 2 seeds
+    assert len(last) == 12 and {row["step"] for row in last} == {"30"}
+    marks = sorted({int(row["step"]) for row in courses})
+    assert len(courses) == 12 * len(marks) and marks[0] == 0 and marks[-1] == 30
+    # the table's mean is that of its rows
+    one = [r for r in last if (r["loss"], r["beta"]) == ("ipo", "2.0")]
+    row = next(r for r in rows if (r["loss"], r["beta"]) == ("ipo", "2"))
+    mean = np.mean([float(r["reward"]) for r in one])
+    np.testing.assert_allclose(row["reward"].mean, mean, rtol=1e-6)
+    assert row["reward"].low <= mean <= row["reward"].high
+    # our own loss is DPO
+    table = {(r["loss"], r["beta"]): r for r in rows}
+    assert table["mine", "2"]["kl"] == table["dpo", "2"]["kl"]
+
+
+def test_the_lead_is_paired_by_seed():
+    rows = [
+        {"loss": loss, "beta": 1.0, "seed": seed, "reward": reward, "kl": 1.0}
+        for loss, rewards in (("a", (0.0, 5.0)), ("b", (1.0, 6.0)))
+        for seed, reward in enumerate(rewards)
+    ]
+    # each seed's difference is 1, however far the seeds are apart
+    assert benchmark.compared(rows)[1]["over a"] == (1.0, 1.0, 1.0)
+
+
+def test_errors_say_what_is_wrong(tmp_path):
+    small = dataclasses.replace(SMALL, out=tmp_path)
+    change = dataclasses.replace
+    with pytest.raises(ValueError, match="'dpoo': did you mean dpo"):
+        benchmark.main(change(small, losses=("dpoo",)))
+    with pytest.raises(ValueError, match="needs --model"):
+        benchmark.main(change(small, world="toy"))
+    with pytest.raises(ValueError, match="needs a loss"):
+        benchmark.main(change(small, betas=()))
+    mean = lambda *logps, beta: jnp.mean(logps[0])
+    with pytest.raises(ValueError, match="one term a pair"):
+        benchmark.main(change(small, losses=()), losses={"mine": mean})
+    nan = lambda *logps, beta: logps[0] * jnp.nan
+    with pytest.raises(FloatingPointError, match="mine at beta 0.5, seed 0: reward"):
+        benchmark.main(change(small, losses=()), losses={"mine": nan})
+
+
+def test_toy_world(tmp_path):
+    shared = Shared(mesh="data=1")
+    policy = policies.load(shared, sources.load(shared), None)
+    base = str(policies.save(tmp_path / "base", policy))
+    few = {"prompts": 8, "held_out": 4, "samples": 2, "max_new_tokens": 4}
+    collect.main(
+        collect.Config(model=base, out=tmp_path / "pairs", mesh="data=1", **few)
+    )
+    rows = benchmark.main(
+        benchmark.Config(
+            world="toy",
+            losses=("ipo",),
+            betas=(0.5,),
+            seeds=1,
+            eval_prompts=4,
+            model=base,
+            data=str(tmp_path / "pairs" / "preferences"),
+            dpo=dpo.Config(steps=2, batch=2),
+            mesh="data=1",
+            out=tmp_path / "run",
+        ),
+        losses={"mine": lambda *logps, beta: losses.dpo(*logps, beta=beta)},
+    )
+    assert [row["loss"] for row in rows] == ["ipo", "mine"]
+    assert all(row["regret"] is None and row["reward"] is not None for row in rows)
+    settings = (tmp_path / "run" / "ipo-0.5-0" / "dpo" / "config.json").read_text()
+    assert '"tau": 0.5' in settings
+    assert (tmp_path / "run" / "displacement.png").exists()
