@@ -1,1 +1,6 @@
 """Experiments: one question each, one module each, `python -m experiments.NAME`."""
+
+import os
+
+# transformers would say at each start that it misses PyTorch, which nothing here needs
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

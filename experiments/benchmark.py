@@ -54,7 +54,7 @@ from experiments.benchmark_plots import Row, by, mean
 from experiments.config import Shared, folder_of, launch, mesh_of
 from jaxalign.evaluation import report
 from jaxalign.evaluation.intervals import bootstrap, paired
-from jaxalign.training import objectives
+from jaxalign.training import objectives, pairwise
 
 POINTS = 20  # of a course, beside its start
 
@@ -136,7 +136,8 @@ def exact_world(
 ) -> tuple[list[Row], tuple[Any, Any]]:
     """The rows of every variant at some steps, and the frontier of the optimum."""
     known = variants.LOSSES | own
-    variants.check(names, known)
+    for name in names:
+        pairwise.check(name, known)
     seeds = range(config.seed, config.seed + config.seeds)
     data = variants.make(
         seeds, prompts=config.prompts, answers=config.answers, pairs=config.pairs
@@ -177,7 +178,8 @@ def toy_world(
             "preferences on its answers: experiments.sft and experiments.collect "
             "make them"
         )
-    variants.check(names, [*objectives.PAIRWISE, "kto", *own])
+    for name in names:
+        pairwise.check(name, [*objectives.PAIRWISE, "kto", *own])
     shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Shared)}
     shared |= {"data": config.judge}
     whole = rlhf.Config(**shared, eval_prompts=config.eval_prompts, dpo=config.dpo)

@@ -8,7 +8,6 @@ A loss here is a function of (chosen, rejected, ref_chosen, ref_rejected), [B] e
 log-probs are their sums.
 """
 
-import difflib
 import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -116,21 +115,6 @@ class Course(NamedTuple):
     rejected: Array
     chosen_ratio: Array
     rejected_ratio: Array
-
-
-def check(names: Iterable[str], known: Iterable[str]) -> None:
-    """Stops at an unknown loss.
-
-    Raises:
-      ValueError: names the near ones.
-    """
-    for name in names:
-        if name not in (known := list(known)):
-            near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ValueError(
-                f"unknown loss {name!r}: {hint}there are {', '.join(known)}"
-            )
 
 
 def make(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Data:

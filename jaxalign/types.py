@@ -1,7 +1,8 @@
 """The vocabulary of the library: array types, the shape checker, the two models.
 
-Letters used in shapes everywhere: B batch, P prompts, N samples or new tokens, K ranked
-answers, T tokens of a sequence, S cache slots, V vocabulary, D width, H heads, M mesh.
+Letters used in shapes everywhere: B batch, P prompts, A possible answers, N samples or
+new tokens, K ranked answers, T tokens of a sequence, S cache slots, V vocabulary, D
+width, H heads, M mesh.
 """
 
 from collections.abc import Callable

@@ -73,8 +73,9 @@ def exact_kl(
     >>> float(exact_kl(jnp.zeros(4), jnp.zeros(4)))
     0.0
     """
-    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    ref_logp = jax.nn.log_softmax(ref_logits.astype(jnp.float32), axis=-1)
+    wide = jnp.result_type(logits, ref_logits, jnp.float32)
+    logp = jax.nn.log_softmax(logits.astype(wide), axis=-1)
+    ref_logp = jax.nn.log_softmax(ref_logits.astype(wide), axis=-1)
     possible = jnp.isfinite(logp)
     safe = jnp.where(possible, logp, 0.0)
     safe_ref = jnp.where(possible, ref_logp, 0.0)

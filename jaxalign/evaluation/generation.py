@@ -64,33 +64,6 @@ def best(scores: np.ndarray) -> np.ndarray:
     return np.argmax(scores, axis=1)
 
 
-def expected_best_of(scores: np.ndarray, rewards: np.ndarray, n: int) -> np.ndarray:
-    """The expected reward of the best of n by score, from N >= n samples, unbiased [P].
-
-    sum over i = n..N of C(i - 1, n - 1) / C(N, n) * rewards_(i)
-
-    with rewards in rising order of score: the i-th is the best of a random n-subset if
-    the n - 1 others are below it. Of ties the first is best, as in `best`.
-
-    Args:
-      scores: by which the best is chosen [P N].
-      rewards: what is reported [P N].
-
-    Raises:
-      ValueError: more are wanted than were sampled.
-
-    >>> expected_best_of(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]), 1).tolist()
-    [0.5]
-    """
-    total = scores.shape[1]
-    if not 1 <= n <= total:
-        raise ValueError(f"best of {n} needs {n} samples a prompt; there are {total}")
-    order = total - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")
-    rising = np.take_along_axis(rewards, order, axis=1)
-    ways = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
-    return rising @ np.array(ways)
-
-
 def kl_best_of_n(n: int) -> float:
     """KL(best of n || policy) in nats; an upper bound where answers repeat.
 

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from jaxalign import losses
@@ -121,18 +121,25 @@ PAIRWISE = {
 }
 
 
+def check(name: str, known: Collection[str]) -> None:
+    """Stops at an unknown loss.
+
+    Raises:
+      ValueError: suggests the near ones.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"unknown loss {name!r}: {hint}there are {', '.join(known)}")
+
+
 def named(name: str) -> Named:
     """The pairwise loss of that name.
 
     Raises:
       ValueError: there is none; the near ones are suggested.
     """
-    if name not in PAIRWISE:
-        near = difflib.get_close_matches(name.lower(), PAIRWISE, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(
-            f"unknown loss {name!r}: {hint}there are {', '.join(PAIRWISE)}"
-        )
+    check(name, PAIRWISE)
     return PAIRWISE[name]
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxalign import estimators, losses
 from jaxalign.batches import RolloutBatch, TokenBatch
+from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
 from jaxalign.training import scoring
 from jaxalign.training.step import Objective, Total
@@ -58,7 +59,9 @@ def ppo(
         terms = surrogate + vf_coef * value_loss
         if entropy_coef:
             terms = terms - entropy_coef * entropy
-        ratio = jnp.exp(jnp.clip(logp - batch.old_logp, -20.0, 20.0))
+        ratio = jnp.exp(
+            jnp.clip(logp - batch.old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+        )
         moved = jnp.abs(values - batch.old_value) > value_clip
         watched = {
             "policy_loss": surrogate,

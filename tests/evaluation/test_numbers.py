@@ -1,7 +1,5 @@
 """Accuracies, win rates, KL and best-of-n, by hand and by enumeration."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -51,29 +49,6 @@ def test_lengths_and_ends():
     mask = np.array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]], bool)
     assert generation.lengths(mask).tolist() == [2, 3, 1]
     assert generation.ended(tokens, mask, 9).tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize("n", [1, 3, 6])
-def test_expected_best_of_n_is_the_mean_over_all_subsets(n):
-    rng = np.random.default_rng(0)
-    scores = rng.integers(0, 4, (3, 6)).astype(float)  # with ties
-    scores[0] = rng.permutation(6)
-    rewards = rng.normal(size=(3, 6))
-    subsets = [list(s) for s in itertools.combinations(range(6), n)]
-    rows = np.arange(3)
-    chosen = [
-        rewards[:, subset][rows, generation.best(scores[:, subset])]
-        for subset in subsets
-    ]
-    found = generation.expected_best_of(scores, rewards, n)
-    np.testing.assert_allclose(found, np.mean(chosen, axis=0), rtol=1e-12)
-
-
-def test_expected_best_of_more_than_there_are_is_refused():
-    with pytest.raises(
-        ValueError, match="best of 3 needs 3 samples a prompt; .* are 2"
-    ):
-        generation.expected_best_of(np.zeros((1, 2)), np.zeros((1, 2)), 3)
 
 
 def test_kl_of_best_of_n():
