@@ -21,7 +21,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -52,6 +52,8 @@ class Config(Shared):
     """Held-out prompts that every model answers."""
     best_of: int = 16
     """Answers a prompt for best-of-n."""
+    ppo_reward: Literal["learned", "programmed"] = "learned"
+    """What PPO maximises: the reward model, or what the annotator goes by."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config()
     reward_model: reward_stage.Config = reward_stage.Config(
@@ -137,9 +139,10 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
         pairs = str(out / "collect" / "preferences")
         rankings = str(out / "collect" / "rankings")
     stage("reward_model", reward_stage.main, model=base, data=rankings)
-    scorer = out / "reward_model" / "reward"
     stage("dpo", dpo_stage.main, model=base, data=pairs)
-    stage("ppo", ppo_stage.main, model=base, data=config.data, reward=str(scorer))
+    learned = config.ppo_reward == "learned"
+    scorer = str(out / "reward_model" / "reward") if learned else "programmed"
+    stage("ppo", ppo_stage.main, model=base, data=config.data, reward=scorer)
     with jax.set_mesh(mesh_of(config)):
         return evaluate(config, source, out)
 

@@ -1,6 +1,7 @@
 """The benchmarks: their arithmetic by hand, and one command at a tiny size."""
 
 import json
+import platform
 import subprocess
 import sys
 
@@ -77,3 +78,11 @@ def test_help_is_one_command():
     command = [sys.executable, "-m", "experiments.benchmarks.device", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--models" in done.stdout
+
+
+def test_freed_memory_is_kept():
+    """In a process of its own, since it cannot be undone."""
+    code = "from experiments import memory; print(memory.keep_freed())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    glibc = platform.libc_ver()[0] == "glibc"
+    assert done.stdout.strip() == str(glibc), done.stderr

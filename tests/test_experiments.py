@@ -240,7 +240,7 @@ class TestBadInput:
         config = sft.Config(
             batch=8, learning_rate=1.0, out=out / "sft", mesh="data=1", resume=True
         )
-        with pytest.raises(ValueError, match="learning_rate: 0.003 then, 1.0 now"):
+        with pytest.raises(ValueError, match="learning_rate: 0.002 then, 1.0 now"):
             sft.main(config)
         assert sorted((out / "sft" / "checkpoints").iterdir()) == saved
 

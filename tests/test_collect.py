@@ -1,0 +1,66 @@
+"""Rankings and pairs of sampled answers: order, noise, what is left out."""
+
+import numpy as np
+
+from experiments import collect
+from jaxalign.data import formats
+from jaxalign.data.records import Preference, Prompt, Ranking
+
+ASKED = [Prompt([{"role": "user", "content": x}], where=x) for x in "abc"]
+
+
+class Answers:
+    """What `collect` reads of sampled answers: three prompts, four answers each."""
+
+    prompts = [p for p in ASKED for _ in range(4)]
+    texts = ["w", "x", "y", "z", "w", "x", "w", "", "w", "w", "w", "w"]
+
+
+REWARD = np.array([0.0, 3.0, 1.0, 2.0, 0.0, 1.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0])
+
+
+def test_without_noise_rankings_are_sorted_by_reward():
+    rng = np.random.default_rng(0)
+    first, second = collect.ranked(Answers, REWARD, 1e-6, rng)
+    assert first.answers == ["x", "z", "y", "w"]
+    assert first.rewards.tolist() == [3.0, 2.0, 1.0, 0.0]
+    assert first.order.tolist() == [1, 3, 2, 0]
+    # the second w and the empty answer are left out; the third prompt has one text
+    assert second.answers == ["x", "w"] and second.prompt is ASKED[1]
+
+
+def test_pairs_are_those_sampled_together_whatever_their_rank():
+    rankings = collect.ranked(Answers, REWARD, 0.5, np.random.default_rng(1))
+    rows = collect.compared(rankings, 0.5)
+    assert [{row["chosen"], row["rejected"]} for row in rows] == [
+        {"w", "x"},
+        {"y", "z"},
+        {"w", "x"},
+    ]
+    for row in rows:
+        better, worse = row["rewards"]
+        expected = 1 / (1 + np.exp((worse - better) / 0.5))
+        np.testing.assert_allclose(row["p_chosen"], expected, rtol=1e-6)
+
+
+def test_any_two_of_a_ranking_are_bradley_terry():
+    rng = np.random.default_rng(2)
+    draws = [
+        collect.ranked(Answers, REWARD / 2, 1.0, rng)[0].answers for _ in range(4000)
+    ]
+    # rewards 1.5 and 1: sigmoid(0.5); five standard errors of 4000 draws
+    won = np.mean([a.index("x") < a.index("z") for a in draws])
+    expected = 1 / (1 + np.exp(-0.5))
+    assert abs(won - expected) < 5 * np.sqrt(expected * (1 - expected) / 4000)
+
+
+def test_both_files_are_read_back(tmp_path):
+    rankings = collect.ranked(Answers, REWARD, 1.0, np.random.default_rng(3))
+    collect.write(tmp_path / "rankings.jsonl", [r.row() for r in rankings])
+    collect.write(tmp_path / "pairs.jsonl", collect.compared(rankings, 1.0))
+    assert formats.holds_rankings(tmp_path / "rankings.jsonl")
+    assert not formats.holds_rankings(tmp_path / "pairs.jsonl")
+    found, _ = formats.read(tmp_path / "rankings.jsonl", Ranking)
+    assert [list(r.answers) for r in found] == [r.answers for r in rankings]
+    pairs, _ = formats.read(tmp_path / "pairs.jsonl", Preference)
+    assert len(pairs) == 3
