@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxalign.data import toy_world
+from jaxalign.data import toy_requests, toy_world
 
 Row = dict[str, Any]
 
@@ -40,7 +40,8 @@ class Making:
     @property
     def name(self) -> str:
         """A name of its own, so that no rows made otherwise are ever found under it."""
-        world = zlib.crc32(inspect.getsource(toy_world).encode())
+        source = inspect.getsource(toy_requests) + inspect.getsource(toy_world)
+        world = zlib.crc32(source.encode())
         parts = [self.kind, self.train, self.test, f"seed{self.seed}"]
         if self.kind == "preferences":
             parts += [self.group, self.temperature]

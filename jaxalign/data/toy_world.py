@@ -16,7 +16,7 @@ Demonstrations are deliberately mixed, as text from the web is.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,16 +280,6 @@ def labelled(
     margin = max(gap, 0.0) if margins else 0.0
     pair = Preference(request.prompt.messages, a, b, margin=margin, where=where)
     return Labelled(pair, p)
-
-
-def label(
-    pairs: Iterable[tuple[Request, str, str]], seed: int, **knobs: Any
-) -> list[Labelled]:
-    """A policy's own answers, two by two, labelled with the knobs of `labelled`."""
-    return [
-        labelled(asked, answers, np.random.default_rng([seed, i, 6]), **knobs)
-        for i, (asked, *answers) in enumerate(pairs)
-    ]
 
 
 def preference(seed: int, index: int, *, test: bool = False, **knobs: Any) -> Labelled:
