@@ -20,7 +20,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from experiments import policies, sources
+from experiments import batching, policies, sources
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -101,7 +101,10 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         else:
             objective = objectives.preference(policy.model, chosen_loss)
         scores = reference_scores(policy, train, kind, config.batch, run)
-        batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
+        if kind is Preference:
+            batches = batching.preferences(config, policy, train, Preference)
+        else:
+            batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
         steps = config.steps or max(len(train) // config.batch, 1)
         adam = config.adamw(steps)
         update = step.make_step(objective, adam, micro_batches=config.micro_batches)
@@ -112,7 +115,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         for i in run.steps(done, steps):
             batch = scores.attach(next(batches))
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
-            run.log(i, metrics, tokens=jax.tree.leaves(batch)[0].size * 2)
+            run.log(i, metrics, tokens=jax.tree.leaves(batch)[0].size)
             if run.due(i, steps):
                 roles = {"policy": current.params}
                 run.save(current, roles, i + 1, batches.get_state())

@@ -1,7 +1,8 @@
 """A reward model from preferences: Bradley-Terry on the scores of whole answers.
 
 Data are pairs, or rankings of K answers; all pairs of a ranking are one element of the
-batch, with one forward pass an answer (InstructGPT).
+batch, with one forward pass an answer (InstructGPT). The answers to a prompt share it,
+and rows hold several prompts, so that --batch is their number on average.
 
 Starts from the policy's trunk with a new scalar head; the score is read at the answer's
 last token. Afterwards the head is scaled so that held-out answers have mean 0 and
@@ -12,16 +13,16 @@ standard deviation 1, so that one KL coefficient suits every reward model.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 
-from experiments import policies, sources
+from experiments import batching, policies, sources
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import losses, sharding
-from jaxalign.batches import PreferenceBatch, RankingBatch
+from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.evaluation import preference
@@ -50,7 +51,7 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
         train, held_out = sources.pairs(config, source, policy, run)
-        kind: Any = Preference
+        kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
             train = sources.tokenised(
@@ -58,7 +59,7 @@ def main(config: Config) -> dict[str, float]:
             )
         model = heads.scalar_model(policy.config)
         params = model.from_trunk(jax.random.key(config.seed), policy.params)
-        batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
+        batches = batching.preferences(config, policy, train, kind)
         steps = config.steps or max(config.epochs * len(train) // config.batch, 1)
         adam = config.adamw(steps)
         update = step.make_step(
@@ -92,18 +93,21 @@ def main(config: Config) -> dict[str, float]:
         )
 
 
-def objective(config: Config, model: ScalarModel, kind: Any) -> step.Objective:
+def objective(
+    config: Config, model: ScalarModel, kind: type[Preference] | type[Ranking]
+) -> step.Objective:
     """What is minimised on pairs, or on rankings."""
     if kind is Preference:
         return objectives.reward(model, center=config.center)
     return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
 
 
-def tokens_of(batch: PreferenceBatch | RankingBatch) -> int:
+def tokens_of(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:
     """How many places for tokens a batch has."""
-    if isinstance(batch, RankingBatch):
-        return int(batch.answers.tokens.size)
-    return 2 * int(batch.chosen.tokens.size)
+    if isinstance(batch, PreferenceBatch):
+        return 2 * int(batch.chosen.tokens.size)
+    rows = batch.sequences if isinstance(batch, AnswerBatch) else batch.answers
+    return int(rows.tokens.size)
 
 
 def scores(

@@ -136,7 +136,7 @@ def tokenised(
 
 def toy(config: Shared) -> Source:
     """The toy world, of the run's seed."""
-    pool, held = 4096, 512
+    pool, held = 16_384, 512
     requests = functools.cache(
         lambda: (
             toy_world.requests(config.seed, pool),

@@ -16,6 +16,10 @@ from jaxalign.types import Array, Bool, Float, Int
 
 batch = jax.tree_util.register_dataclass
 
+# What each further answer adds to the segment of its prompt: the tokens of segment
+# s + k * BRANCH see those of their own segment and those of segment s.
+BRANCH = 1 << 16
+
 
 @batch
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,8 @@ class TokenBatch:
     Attributes:
       tokens: token ids.
       positions: the position of each token in its sequence.
-      segments: 0 on padding, else 1, 2, ... for the packed sequences of a row.
+      segments: 0 on padding, else 1, 2, ... for the packed sequences of a row (and see
+        `BRANCH`).
       loss_mask: True on the tokens that count: the answers, EOS included.
     """
 
@@ -74,6 +79,49 @@ class RankingBatch:
     answers: TokenBatch
     mask: Bool[Array, "B K"]
     row: Int[Array, "B"]
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
+class AnswerBatch:
+    """Prompts with up to K answers each, best first; each prompt is there once.
+
+    A row holds up to M prompts with their answers, [prompt | answer | answer | ...].
+    Prompt m of a row is segment m + 1 and its answers are branches of it, from 1 on;
+    each begins with the prompt's last token, from which its first is predicted. So it
+    is as if each answer stood in a row of its own, after its prompt.
+
+    Attributes:
+      sequences: R rows; `loss_mask` is True on the answers.
+      mask: True where there is an answer; prompt m of row r is entry r * M + m.
+      margin: how much better the best is, 0 where nobody said.
+      row: the stable index of the prompt with its answers in its dataset.
+    """
+
+    sequences: TokenBatch
+    mask: Bool[Array, "N K"]
+    margin: Float[Array, "N"]
+    row: Int[Array, "N"]
+
+    @property
+    def valid(self) -> Bool[Array, "N"]:
+        """False on entries without a prompt."""
+        return self.mask[:, 0]
+
+    @property
+    def own(self) -> Bool[Array, "R T M*K"]:
+        """Which of the row's answers each token belongs to, at m * K + k."""
+        segments = self.sequences.segments
+        prompts, answers = len(self.mask) // len(segments), self.mask.shape[1]
+        place = np.arange(prompts * answers)
+        branch = (place // answers + 1) + (place % answers + 1) * BRANCH
+        return segments[:, :, None] == branch[None, None, :]
+
+    @property
+    def ends(self) -> Int[Array, "R M*K"]:
+        """Where in its row the last token of each answer is; 0 if there is none."""
+        at = np.arange(self.sequences.segments.shape[1])
+        return (self.own * at[None, :, None]).max(axis=1)
 
 
 @batch

@@ -8,7 +8,8 @@ ratio, and which share of this machine's float32 matmul rate our step reaches.
 `--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py and hf_generate.py,
 each printing a JSON line with `seconds_per_step`; `--python` an interpreter that has
 what they need (torch, trl). `dpo` runs the reference's forward pass in each step, as
-TRL does; `dpo_kept` is what our experiments do: the reference is computed once.
+TRL does; in `dpo_kept` it is computed once; `dpo_shared` is what our experiments do:
+that, and a pair's prompt is there once. So with `reward` and `reward_shared`.
 """
 
 import dataclasses
@@ -30,8 +31,10 @@ from experiments.benchmarks.works import seconds
 SCRIPTS = {
     "dpo": "trl_dpo.py",
     "dpo_kept": "trl_dpo.py",
+    "dpo_shared": "trl_dpo.py",
     "sft": "trl_sft.py",
     "reward": "trl_reward.py",
+    "reward_shared": "trl_reward.py",
     "generate": "hf_generate.py",
 }
 
@@ -44,7 +47,7 @@ class Config:
     """The folder of the peers' scripts."""
     python: Path
     """The interpreter that has the peers."""
-    works: tuple[str, ...] = ("dpo", "dpo_kept", "sft", "reward", "generate")
+    works: tuple[str, ...] = tuple(SCRIPTS)
     """Which works to time."""
     rounds: int = 2
     """How many times each side runs, in turn."""

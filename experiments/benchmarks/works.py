@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ import numpy as np
 
 from experiments import memory
 from jaxalign import sampling
-from jaxalign.batches import PreferenceBatch, TokenBatch, from_lengths
+from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, from_lengths
+from jaxalign.data import packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.training import objectives, optimizer, reference, state, step
@@ -83,10 +85,20 @@ def weights(config: ModelConfig, *, head: bool = True) -> int:
 
 
 def forward_flops(
-    config: ModelConfig, rows: int, length: int, *, head: bool = True
+    config: ModelConfig,
+    rows: int,
+    length: int,
+    *,
+    head: bool = True,
+    seen: float | None = None,
 ) -> float:
-    """Operations of one forward pass, causal attention counted half."""
-    attention = 2 * config.layers * length * config.heads * config.head_dim
+    """Operations of one forward pass, causal attention counted half.
+
+    Args:
+      seen: keys that a token attends to on average, by default half the length.
+    """
+    seen = length / 2 if seen is None else seen
+    attention = 4 * config.layers * seen * config.heads * config.head_dim
     return rows * length * (2 * weights(config, head=head) + attention)
 
 
@@ -110,6 +122,27 @@ def pairs_of(config: ModelConfig, size: Size) -> PreferenceBatch:
         row=np.arange(pairs, dtype=np.int32),
         valid=np.ones(pairs, bool),
     )
+
+
+def shared_pairs_of(config: ModelConfig, size: Size) -> AnswerBatch:
+    """Random pairs of which each has its prompt once, as experiments train on them."""
+    rng = np.random.default_rng(0)
+    masks = np.arange(size.length) >= size.prompt
+    pairs = []
+    for i in range(size.rows // 2):
+        drawn = rng.integers(0, config.vocab_size, (2, size.length), dtype=np.int32)
+        drawn[1, : size.prompt] = drawn[0, : size.prompt]
+        pairs.append(Example(tuple(TokenRow(row, masks) for row in drawn), i))
+    batches = packing.answer_batches(pairs, len(pairs), seed=0)
+    return cast(AnswerBatch, next(batches))
+
+
+def shared_flops(config: ModelConfig, size: Size, *, head: bool = True) -> float:
+    """Operations of one forward pass over pairs that share their prompts."""
+    answer = size.length - size.prompt
+    keys = size.prompt**2 / 2 + 2 * answer * (size.prompt + answer / 2)
+    length = size.prompt + 2 * answer
+    return forward_flops(config, size.rows // 2, length, head=head, seen=keys / length)
 
 
 def stepper(objective: Any, params: Any, batch: Any) -> Callable[[], Any]:
@@ -142,6 +175,27 @@ def reward(config: ModelConfig, size: Size) -> Work:
     run = stepper(objectives.reward(model), model.init(jax.random.key(0)), batch)
     flops = 3 * forward_flops(config, size.rows, size.length, head=False)
     return Work(run, flops, size.rows * size.length, 0.0)
+
+
+def reward_shared(config: ModelConfig, size: Size) -> Work:
+    """The same step where chosen and rejected share their prompt."""
+    model = heads.scalar_model(config)
+    batch = shared_pairs_of(config, size)
+    run = stepper(objectives.reward(model), model.init(jax.random.key(0)), batch)
+    flops = 3 * shared_flops(config, size, head=False)
+    return Work(run, flops, size.rows * size.length, 0.0)
+
+
+def dpo_shared(config: ModelConfig, size: Size) -> Work:
+    """The step of `dpo_kept` where chosen and rejected share their prompt."""
+    model = transformer.language_model(config)
+    pairs = shared_pairs_of(config, size)
+    zeros = np.zeros(len(pairs.row), np.float32)
+    batch = reference.with_reference(pairs, zeros, zeros)
+    loss = objectives.pairwise("dpo", beta=0.1)
+    params = model.init(jax.random.key(0))
+    run = stepper(objectives.preference(model, loss), params, batch)
+    return Work(run, 3 * shared_flops(config, size), size.rows * size.length, 0.0)
 
 
 def dpo_kept(config: ModelConfig, size: Size) -> Work:
@@ -201,8 +255,10 @@ def generate(config: ModelConfig, size: Size) -> Work:
 WORKS = {
     "sft": sft,
     "reward": reward,
+    "reward_shared": reward_shared,
     "dpo": dpo,
     "dpo_kept": dpo_kept,
+    "dpo_shared": dpo_shared,
     "generate": generate,
 }
 

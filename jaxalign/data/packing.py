@@ -1,20 +1,28 @@
 """Several short sequences in one row, told apart by segments.
 
-A packed row trains like its sequences in rows of their own, without the padding.
+A packed row trains like its sequences in rows of their own, without the padding; the
+answers to one prompt can share it.
 """
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
 import jax
 import numpy as np
 
-from jaxalign.batches import TokenBatch
-from jaxalign.data.examples import Example
+from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.loader import Batches
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
+ROW = 192  # tokens that a row of short prompts with their answers should have, about
+FILLED = 0.93  # how much of a row is not padding, about
+PER_PROMPT = ("answers", "row", "value")
+# the examples are in memory, so threads would only wait for each other
+NO_THREADS = grain.ReadOptions(num_threads=0)
 
 
 def packed_batches(
@@ -35,39 +43,160 @@ def packed_batches(
 
     Reference: Krell et al. 2021, arXiv:2107.02027 (packing without contamination).
     """
+    columns = [alone(example.sequences[0]) for example in examples]
+    return packed(columns, batch_of, batch_size, length=length, seed=seed)
+
+
+def answer_batches(
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    seed: int,
+    multiple: int = 1,
+) -> Batches:
+    """Endless batches of pairs or rankings, in which each prompt is there once.
+
+    The answers to a prompt share it, and rows are filled with several prompts: that
+    saves repeated prompts, and padding. How many prompts a batch has varies around
+    `batch_size`; its shape does not.
+
+    Args:
+      batch_size: prompts over all processes, on average.
+      multiple: of what the number of rows must be: devices times micro-batches.
+
+    Raises:
+      ValueError: the batch does not divide by the processes, or there are no examples.
+    """
+    columns = [together(example) for example in examples]
+    sizes = [len(column["tokens"]) for column in columns] or [0]
+    rows, length = shape(batch_size, max(sizes), sum(sizes) / len(sizes), multiple)
+    return packed(
+        columns,
+        functools.partial(answers_of, answers=max(len(e.sequences) for e in examples)),
+        rows,
+        length=length,
+        seed=seed,
+        prompts=2 * math.ceil(length * len(sizes) / max(sum(sizes), 1)),
+    )
+
+
+def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[int, int]:
+    """How many rows hold about `batch_size` prompts, and how long they are.
+
+    As many prompts go in a row as make it `ROW` tokens long, or as the longest is; the
+    rows are a multiple of 8, so that the batches are the same on 1 to 8 devices.
+
+    Args:
+      longest: prompt with its answers, in tokens; `mean`, on average.
+    """
+    wanted = max(longest, ROW) / mean if mean else 1
+    multiple = math.lcm(multiple, 8)
+    rows = batch_size
+    for prompts in range(1, max(round(wanted), 1) + 1):
+        if batch_size % (prompts * multiple) == 0:
+            rows = batch_size // prompts
+    length = max(longest, batch_size * mean / (rows * FILLED))
+    return rows, -(-math.ceil(length) // 8) * 8
+
+
+def packed(
+    columns: Sequence[dict[str, np.ndarray]],
+    collate: Callable[[dict[str, Any]], Any],
+    batch_size: int,
+    *,
+    length: int,
+    seed: int,
+    prompts: int | None = None,
+) -> Batches:
+    """Batches of rows, filled first-fit with these columns; without end.
+
+    Args:
+      columns: of each example: what has an entry per token, and single numbers.
+      prompts: the most examples in a row, where columns have single numbers.
+    """
     processes = jax.process_count()
     if batch_size < 1 or batch_size % processes:
         raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
-    if len(examples) < processes:
-        raise ValueError(f"{len(examples)} examples cannot be packed")
-    longest = max(len(e.sequences[0].tokens) for e in examples)
+    if len(columns) < processes:
+        raise ValueError(f"{len(columns)} examples cannot be packed")
+    longest = max(len(column["tokens"]) for column in columns)
     if length < longest:
         raise ValueError(f"length {length} is shorter than an example of {longest}")
     rows = batch_size // processes
-
-    def columns(index: int) -> dict[str, np.ndarray]:
-        sequence = examples[index].sequences[0]
-        counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
-        return {"tokens": sequence.tokens, "loss_mask": counts}
-
-    order = grain.MapDataset.source(np.arange(len(examples))).seed(seed).shuffle()
-    share = order.repeat(None)[jax.process_index() :: processes].map(columns)
-    packed = grain.experimental.FirstFitPackIterDataset(
-        share.to_iter_dataset(grain.ReadOptions(num_threads=0)),
-        length_struct={"tokens": length, "loss_mask": length},
+    order = grain.MapDataset.source(np.arange(len(columns))).seed(seed).shuffle()
+    share = order.repeat(None)[jax.process_index() :: processes]
+    filled = grain.experimental.FirstFitPackIterDataset(
+        share.map(lambda i: columns[i]).to_iter_dataset(NO_THREADS),
+        length_struct={
+            name: prompts if name in PER_PROMPT else length for name in columns[0]
+        },
+        meta_features=PER_PROMPT if prompts else (),
         num_packing_bins=rows * BINS_PER_ROW,
+        max_sequences_per_bin=prompts,
         seed=seed,
     )
-    iterator = iter(packed.batch(rows, drop_remainder=True))
-    said = {"rows": len(examples), "batch": batch_size, "seed": seed, "length": length}
-    return Batches(iterator, batch_of, said)
+    iterator = iter(filled.batch(rows, drop_remainder=True))
+    said = {"rows": len(columns), "batch": batch_size, "seed": seed, "length": length}
+    return Batches(iterator, collate, said)
 
 
-def batch_of(packed: dict[str, Any]) -> TokenBatch:
+def alone(sequence: TokenRow) -> dict[str, np.ndarray]:
+    """A sequence; nothing predicts its first token."""
+    counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
+    return {
+        "tokens": sequence.tokens,
+        "positions": np.arange(len(sequence.tokens)),
+        "branch": np.zeros(len(sequence.tokens), np.int32),
+        "loss_mask": counts,
+    }
+
+
+def together(example: Example) -> dict[str, np.ndarray]:
+    """A prompt but for its last token, then each answer, after that token.
+
+    Raises:
+      ValueError: the answers are not to the same prompt.
+    """
+    first = example.sequences[0]
+    start = max(first.prompt, 1) - 1
+    parts = [TokenRow(first.tokens[:start], first.mask[:start])]
+    for sequence in example.sequences:
+        if not np.array_equal(sequence.tokens[: start + 1], first.tokens[: start + 1]):
+            raise ValueError(f"the answers of row {example.row} have several prompts")
+        parts.append(TokenRow(sequence.tokens[start:], sequence.mask[start:]))
+    places = [
+        np.arange(len(part.tokens)) + (k > 0) * start for k, part in enumerate(parts)
+    ]
+    branches = [np.full(len(part.tokens), k, np.int32) for k, part in enumerate(parts)]
+    masks = [p.mask & (np.arange(len(p.mask)) > 0) for p in parts]
+    return {
+        "tokens": np.concatenate([part.tokens for part in parts]),
+        "positions": np.concatenate(places),
+        "branch": np.concatenate(branches),
+        "loss_mask": np.concatenate(masks),
+        "answers": np.array([len(example.sequences)]),
+        "row": np.array([example.row]),
+        "value": np.array([example.value], np.float32),
+    }
+
+
+def batch_of(columns: dict[str, Any]) -> TokenBatch:
     """Grain's packed columns as a batch."""
+    segments = columns["tokens_segment_ids"] + columns["branch"] * BRANCH
     return TokenBatch(
-        tokens=packed["tokens"].astype(np.int32),
-        positions=packed["tokens_positions"].astype(np.int32),
-        segments=packed["tokens_segment_ids"].astype(np.int32),
-        loss_mask=packed["loss_mask"].astype(bool),
+        tokens=columns["tokens"].astype(np.int32),
+        positions=columns["positions"].astype(np.int32),
+        segments=segments.astype(np.int32),
+        loss_mask=columns["loss_mask"].astype(bool),
+    )
+
+
+def answers_of(columns: dict[str, Any], *, answers: int) -> AnswerBatch:
+    """Grain's packed columns as a batch of prompts with their answers."""
+    there = columns["answers"].reshape(-1, 1)
+    return AnswerBatch(
+        sequences=batch_of(columns),
+        mask=np.arange(answers)[None, :] < there,
+        margin=columns["value"].reshape(-1).astype(np.float32),
+        row=columns["row"].reshape(-1).astype(np.int32),
     )

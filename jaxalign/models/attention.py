@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxalign.batches import BRANCH
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
@@ -21,14 +22,16 @@ Attend = Callable[[Array, Array, Array], Array]
 def within_rows(segments: Array, config: ModelConfig) -> Attend:
     """Attention to what came before in the same segment; the mask is made once.
 
-    Padding is a segment of its own (0), so that nothing real ever attends to it.
+    A branch sees its prompt, too (`batches.BRANCH`). Padding is a segment of its own
+    (0), so that nothing real ever attends to it.
 
     Args:
       segments: [B T].
     """
     if config.attention == "cudnn":
         return fused(segments)
-    same = segments[:, :, None] == segments[:, None, :]
+    query, key = segments[:, :, None], segments[:, None, :]
+    same = (query == key) | (query % BRANCH == key)
     index = jnp.arange(segments.shape[1])
     mask = same & (index[None, :, None] >= index[None, None, :])
     return functools.partial(causal, mask=mask)

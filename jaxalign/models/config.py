@@ -46,6 +46,11 @@ class ModelConfig:
     attention: Literal["xla", "cudnn"] = "xla"
     unroll: int = 4
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether several answers can follow one copy of their prompt in a row."""
+        return self.attention == "xla"
+
     def __post_init__(self) -> None:
         """Refuses shapes that cannot be.
 

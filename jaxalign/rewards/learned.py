@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxalign.batches import TokenBatch
+from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.types import Array, Float, Params, ScalarModel
 
 
@@ -17,6 +17,16 @@ def score(model: ScalarModel, params: Params, batch: TokenBatch) -> Float[Array,
     scores = model.scores(params, batch.tokens, batch.positions, batch.segments)
     last = jnp.maximum(batch.lengths - 1, 0)
     return jnp.take_along_axis(scores, last[:, None], axis=1)[:, 0]
+
+
+def answer_scores(
+    model: ScalarModel, params: Params, batch: AnswerBatch
+) -> Float[Array, "N K"]:
+    """The score at each answer's last token; of no meaning where there is no answer."""
+    rows = batch.sequences
+    scores = model.scores(params, rows.tokens, rows.positions, rows.segments)
+    at_ends = jnp.take_along_axis(scores, batch.ends, axis=1)
+    return at_ends.reshape(batch.mask.shape)
 
 
 def normalise(params: Params, scores: Float[Array, "R"]) -> Params:

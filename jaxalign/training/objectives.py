@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from jaxalign import losses
-from jaxalign.batches import PreferenceBatch, RankingBatch, TokenBatch
+from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch, TokenBatch
 from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
@@ -75,8 +75,9 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
 
     loss = -log sigmoid(chosen - rejected - margin) + center * (chosen + rejected)^2
 
-    Takes a `PreferenceBatch`; both answers go through the model in one forward.
-    Metrics: accuracy (a tie is half right), margin, score/chosen, score/rejected.
+    Takes a `PreferenceBatch` or an `AnswerBatch`; both answers go through the model in
+    one forward. Metrics: accuracy (a tie is half right), margin, score/chosen,
+    score/rejected.
 
     Args:
       center: pulls scores, which pairs fix up to a constant, to 0; 0.01 where wanted.
@@ -85,9 +86,12 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
     arXiv:2307.09288, eq. 2 (margin); Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
     """
 
-    def objective(params: Params, batch: PreferenceBatch) -> Total:
-        both = scoring.interleave(batch.chosen, batch.rejected)
-        scores = learned.score(model, params, both).reshape(-1, 2)
+    def objective(params: Params, batch: PreferenceBatch | AnswerBatch) -> Total:
+        if isinstance(batch, AnswerBatch):
+            scores = learned.answer_scores(model, params, batch)
+        else:
+            both = scoring.interleave(batch.chosen, batch.rejected)
+            scores = learned.score(model, params, both).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
         terms = losses.bradley_terry(chosen, rejected, margin=batch.margin)
         terms = terms + center * jnp.square(chosen + rejected)
@@ -113,8 +117,9 @@ def ranking(
 ) -> Objective:
     """A reward model from rankings, by the scores at the last tokens.
 
-    Takes a `RankingBatch`; a prompt with fewer than two answers does not count. Metric:
-    accuracy, the share of prompts whose best answer has the highest score.
+    Takes a `RankingBatch` or an `AnswerBatch`; a prompt with fewer than two answers
+    does not count. Metric: accuracy, the share of prompts whose best answer has the
+    highest score.
 
     Args:
       loss: (scores [B K] best first, mask [B K]) -> [B], such as `losses.all_pairs`.
@@ -123,9 +128,12 @@ def ranking(
     one element of the batch).
     """
 
-    def objective(params: Params, batch: RankingBatch) -> Total:
-        scores = learned.score(model, params, batch.answers)
-        scores = scores.reshape(batch.mask.shape)
+    def objective(params: Params, batch: RankingBatch | AnswerBatch) -> Total:
+        if isinstance(batch, AnswerBatch):
+            scores = learned.answer_scores(model, params, batch)
+        else:
+            scores = learned.score(model, params, batch.answers)
+            scores = scores.reshape(batch.mask.shape)
         counts = jnp.sum(batch.mask, axis=-1) >= 2
         weight = jnp.sum(counts)
         others = jnp.where(batch.mask, scores, -jnp.inf)[:, 1:].max(axis=-1)

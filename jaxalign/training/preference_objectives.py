@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign import losses
-from jaxalign.batches import PreferenceBatch, TokenBatch, UnpairedBatch
+from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, UnpairedBatch
 from jaxalign.masks import masked_sum
 from jaxalign.training import scoring
 from jaxalign.training.pairwise import PairLogps, PairLoss
@@ -20,7 +20,7 @@ from jaxalign.types import Array, Float, LanguageModel, Params
 class PairsWithReference:
     """Pairs with what the reference says of them, summed over answer tokens."""
 
-    pairs: PreferenceBatch
+    pairs: PreferenceBatch | AnswerBatch
     ref_chosen: Float[Array, "B"]
     ref_rejected: Float[Array, "B"]
 
@@ -40,16 +40,19 @@ def preference(
 ) -> Objective:
     """Any pairwise loss on pairs, a mean over pairs.
 
-    Takes `PairsWithReference`, or a `PreferenceBatch` for losses without a reference;
-    both answers go through the model in one forward. Metrics: logp/chosen and /rejected
-    and, with a reference, rewards/chosen, rewards/rejected (log-ratios, free of beta),
-    margin and accuracy (a tie is half right) of those; without one, of the means.
+    Takes `PairsWithReference`, or a `PreferenceBatch` or `AnswerBatch` for losses
+    without a reference; both answers go through the model in one forward. Metrics:
+    logp/chosen and /rejected and, with a reference, rewards/chosen, rewards/rejected
+    (log-ratios, free of beta), margin and accuracy (a tie is half right) of those;
+    without one, of the means.
 
     Args:
       loss: `PairLogps` -> one term a pair, such as `pairwise("dpo", beta=0.1)`.
     """
 
-    def objective(params: Params, batch: PairsWithReference | PreferenceBatch) -> Total:
+    def objective(
+        params: Params, batch: PairsWithReference | PreferenceBatch | AnswerBatch
+    ) -> Total:
         if isinstance(batch, PairsWithReference):
             pairs, ref = batch.pairs, (batch.ref_chosen, batch.ref_rejected)
         else:
@@ -66,7 +69,7 @@ def preference(
 def pair_logps(
     model: LanguageModel,
     params: Params,
-    pairs: PreferenceBatch,
+    pairs: PreferenceBatch | AnswerBatch,
     ref: tuple[Array, Array] | None,
     *,
     chunk: int | None = None,
@@ -76,14 +79,12 @@ def pair_logps(
     Args:
       ref: the reference's sums for chosen and rejected.
     """
-    both = scoring.interleave(pairs.chosen, pairs.rejected)
-    logp = scoring.token_logps(model, params, both, chunk=chunk)
-    sums, counts = scoring.row_sums(logp, both.loss_mask)
+    sums, counts = scoring.side_logps(model, params, pairs, chunk=chunk)
     counts = jnp.maximum(counts, 1.0)
-    chosen, rejected = sums[0::2], sums[1::2]
-    chosen_mean, rejected_mean = (sums / counts)[0::2], (sums / counts)[1::2]
+    chosen, rejected = sums.T
+    chosen_mean, rejected_mean = (sums / counts).T
     frozen: Any = jax.lax.stop_gradient(ref) if ref else (None, None)
-    ref_means = (frozen[0] / counts[0::2], frozen[1] / counts[1::2]) if ref else frozen
+    ref_means = (frozen[0] / counts[:, 0], frozen[1] / counts[:, 1]) if ref else frozen
     return PairLogps(
         chosen=chosen,
         rejected=rejected,
@@ -95,8 +96,8 @@ def pair_logps(
         ref_rejected_mean=ref_means[1],
         chosen_nll=-chosen_mean,
         margin=pairs.margin,
-        chosen_length=counts[0::2],
-        rejected_length=counts[1::2],
+        chosen_length=counts[:, 0],
+        rejected_length=counts[:, 1],
     )
 
 

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.batches import PreferenceBatch, UnpairedBatch
+from jaxalign.batches import AnswerBatch, PreferenceBatch, UnpairedBatch
 from jaxalign.training import scoring
 from jaxalign.training.preference_objectives import (
     PairsWithReference,
@@ -22,11 +22,7 @@ from jaxalign.training.preference_objectives import (
 )
 from jaxalign.types import Array, LanguageModel, Params
 
-Batch = PreferenceBatch | UnpairedBatch
-SIDES = {
-    PreferenceBatch: ("chosen", "rejected"),
-    UnpairedBatch: ("answers", "mismatched"),
-}
+Batch = PreferenceBatch | UnpairedBatch | AnswerBatch
 
 
 def on_host(x: Any) -> np.ndarray:
@@ -102,9 +98,9 @@ class RowScores:
 
 def with_reference(batch: Any, first: Array, second: Array) -> Any:
     """The batch, with the reference's sums for its two sides."""
-    if isinstance(batch, PreferenceBatch):
-        return PairsWithReference(batch, first, second)
-    return UnpairedWithReference(batch, first, second)
+    if isinstance(batch, UnpairedBatch):
+        return UnpairedWithReference(batch, first, second)
+    return PairsWithReference(batch, first, second)
 
 
 def scorer(
@@ -114,10 +110,7 @@ def scorer(
 
     @jax.jit
     def score(params: Params, batch: Batch) -> tuple[Array, Array]:
-        both = scoring.interleave(*(getattr(batch, s) for s in SIDES[type(batch)]))
-        logp = scoring.token_logps(model, params, both, chunk=chunk)
-        sums, counts = scoring.row_sums(logp, both.loss_mask)
-        return sums.reshape(-1, 2), counts.reshape(-1, 2)
+        return scoring.side_logps(model, params, batch, chunk=chunk)
 
     return score
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign import estimators
-from jaxalign.batches import TokenBatch
+from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, UnpairedBatch
 from jaxalign.types import Array, Bool, Float, LanguageModel, Params, ScalarModel, typed
 
 
@@ -48,6 +48,39 @@ def token_values(
     """The value of the state before each token: the score at the token before it."""
     scores = model.scores(params, batch.tokens, batch.positions, batch.segments)
     return jnp.pad(scores[:, :-1], ((0, 0), (1, 0)))
+
+
+def side_logps(
+    model: LanguageModel,
+    params: Params,
+    batch: PreferenceBatch | UnpairedBatch | AnswerBatch,
+    *,
+    chunk: int | None = None,
+) -> tuple[Float[Array, "N 2"], Float[Array, "N 2"]]:
+    """Log-probs of both sides of a batch in one forward, summed, and tokens summed.
+
+    The sides are chosen and rejected, or an answer and the mismatched one.
+    """
+    if isinstance(batch, AnswerBatch):
+        logp = token_logps(model, params, batch.sequences, chunk=chunk)
+        return answer_sums(logp, batch)
+    if isinstance(batch, PreferenceBatch):
+        both = interleave(batch.chosen, batch.rejected)
+    else:
+        both = interleave(batch.answers, batch.mismatched)
+    logp = token_logps(model, params, both, chunk=chunk)
+    sums, counts = row_sums(logp, both.loss_mask)
+    return sums.reshape(-1, 2), counts.reshape(-1, 2)
+
+
+def answer_sums(
+    x: Float[Array, "R T"], batch: AnswerBatch
+) -> tuple[Float[Array, "N K"], Float[Array, "N K"]]:
+    """What the loss mask keeps of each answer, summed, and how many entries that is."""
+    counted = batch.own & batch.sequences.loss_mask[:, :, None]
+    total = jnp.sum(jnp.where(counted, x[:, :, None], 0.0), axis=1)
+    count = jnp.sum(counted, axis=1).astype(x.dtype)
+    return total.reshape(batch.mask.shape), count.reshape(batch.mask.shape)
 
 
 def interleave(first: TokenBatch, second: TokenBatch) -> TokenBatch:

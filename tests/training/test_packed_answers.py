@@ -1,0 +1,157 @@
+"""Answers that share their prompt train as they would in rows of their own."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from jaxalign import batches, losses
+from jaxalign.data import loader, packing
+from jaxalign.data.examples import Example, TokenRow
+from jaxalign.data.records import Preference, Ranking
+from jaxalign.models import heads, transformer
+from jaxalign.models.config import ModelConfig
+from jaxalign.rewards import learned
+from jaxalign.training import objectives, reference, scoring
+
+CONFIG = ModelConfig(
+    vocab_size=23,
+    width=16,
+    hidden=24,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    head_dim=4,
+    context=64,
+)
+KEY = jax.random.key(0)
+
+
+def examples(count, answers):
+    """Prompts of 1 to 6 tokens, with answers of 1 to 9."""
+    rng = np.random.default_rng(0)
+    made = []
+    for i in range(count):
+        asked = rng.integers(0, 23, rng.integers(1, 7))
+        told = [rng.integers(0, 23, rng.integers(1, 10)) for _ in range(answers(i))]
+        rows = [np.concatenate([asked, x]).astype(np.int32) for x in told]
+        masks = [np.arange(len(x)) >= len(asked) for x in rows]
+        sequences = tuple(TokenRow(x, m) for x, m in zip(rows, masks, strict=True))
+        made.append(Example(sequences, i, 0.25 * i))
+    return made
+
+
+def both_ways(made, kind):
+    """A packed batch, and the same examples in rows of their own."""
+    shared = next(packing.answer_batches(made, 16, seed=0))
+    held = [made[i] for i in shared.row[shared.valid]]
+    apart = loader.batches(held, len(held), kind=kind, seed=0, shuffle=False)
+    return shared, next(apart)
+
+
+def compare(objective, params, shared, apart):
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    (total, (weight, metrics)), grads = jax.jit(gradient)(params, shared)
+    (other, (other_weight, others)), other_grads = jax.jit(gradient)(params, apart)
+    assert weight == other_weight > 16 / 2
+    np.testing.assert_allclose(total, other, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        grads,
+        other_grads,
+    )
+    assert metrics.keys() == others.keys()
+    for name, part in metrics.items():
+        np.testing.assert_allclose(part, others[name], rtol=1e-5, atol=1e-5)
+
+
+def test_pairs_train_policies_alike():
+    shared, apart = both_ways(examples(40, lambda i: 2), Preference)
+    assert shared.sequences.tokens.size < 2 * apart.chosen.tokens.size
+    model = transformer.language_model(CONFIG)
+    params = model.init(KEY)
+    rng = np.random.default_rng(1)
+    ref = rng.normal(-20, 1, (2, len(apart.row))).astype(np.float32)
+    spread = np.zeros((2, len(shared.row)), np.float32)
+    spread[:, shared.valid] = ref
+    objective = objectives.preference(model, objectives.pairwise("dpo", beta=0.3))
+    compare(
+        objective,
+        params,
+        objectives.PairsWithReference(shared, *spread),
+        objectives.PairsWithReference(apart, *ref),
+    )
+
+
+def test_pairs_and_their_margins_train_reward_models_alike():
+    shared, apart = both_ways(examples(40, lambda i: 2), Preference)
+    model = heads.scalar_model(CONFIG)
+    compare(objectives.reward(model, center=0.1), model.init(KEY), shared, apart)
+
+
+def test_rankings_of_unlike_numbers_train_reward_models_alike():
+    shared, apart = both_ways(examples(40, lambda i: 2 + i % 3), Ranking)
+    model = heads.scalar_model(CONFIG)
+    for loss in (losses.all_pairs, losses.plackett_luce):
+        objective = objectives.ranking(model, loss=loss)
+        compare(objective, model.init(KEY), shared, apart)
+
+
+def test_an_answer_sees_its_prompt_and_no_other_answer():
+    made = examples(40, lambda i: 3)
+    shared = next(packing.answer_batches(made, 16, seed=0))
+    model = heads.scalar_model(CONFIG)
+    params = model.init(KEY)
+
+    def scores(tokens):
+        sequences = dataclasses.replace(shared.sequences, tokens=tokens)
+        changed = dataclasses.replace(shared, sequences=sequences)
+        found = learned.answer_scores(model, params, changed)
+        return np.where(shared.mask, found, 0.0)  # of no meaning where nobody answers
+
+    tokens = shared.sequences.tokens
+    before = scores(tokens)
+    segments = shared.sequences.segments
+    second = (segments == 1 + 2 * batches.BRANCH) & shared.sequences.loss_mask
+    changed = scores(np.where(second, (tokens + 1) % 23, tokens)) != before
+    # of the first prompt of each row, the second answer alone
+    per_row = changed.reshape(len(tokens), -1, 3)
+    assert per_row[:, 0, 1].all() and per_row.sum() == len(tokens)
+    asked = segments == 1
+    changed = scores(np.where(asked, (tokens + 1) % 23, tokens)) != before
+    alone = ~asked.any(axis=1)  # prompts of one token are in each branch
+    per_row = changed.reshape(len(tokens), -1, 3)
+    assert (per_row[:, 0].all(axis=1) | alone).all() and not per_row[:, 1:].any()
+
+
+def test_the_reference_scores_shared_prompts_alike():
+    made = examples(40, lambda i: 2)
+    shared, apart = both_ways(made, Preference)
+    model = transformer.language_model(CONFIG)
+    score = reference.scorer(model)
+    sums, counts = score(model.init(KEY), shared)
+    others, other_counts = score(model.init(KEY), apart)
+    np.testing.assert_allclose(sums[shared.valid], others, rtol=1e-5)
+    np.testing.assert_array_equal(counts[shared.valid], other_counts)
+    assert not counts[~shared.valid].any()
+
+
+def test_sums_by_hand():
+    # one row: prompt (7), answers (8) and (9, 9), each after the prompt's last token
+    one = Example(
+        (
+            TokenRow(np.array([6, 7, 8], np.int32), np.array([False, False, True])),
+            TokenRow(np.array([6, 7, 9, 9], np.int32), np.array([0, 0, 1, 1], bool)),
+        ),
+        5,
+        0.5,
+    )
+    batch = next(packing.answer_batches([one], 1, seed=0))
+    assert batch.sequences.tokens[0, :6].tolist() == [6, 7, 8, 7, 9, 9]
+    assert batch.sequences.positions[0, :6].tolist() == [0, 1, 2, 1, 2, 3]
+    logp = np.arange(batch.sequences.tokens.size, dtype=np.float32)[None]
+    sums, counts = scoring.answer_sums(logp, batch)
+    np.testing.assert_array_equal(sums[0], [2, 4 + 5])
+    np.testing.assert_array_equal(counts[0], [1, 2])
+    np.testing.assert_array_equal(batch.ends[0, :2], [2, 5])
+    assert batch.row[0] == 5 and batch.margin[0] == 0.5
