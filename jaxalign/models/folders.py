@@ -5,6 +5,7 @@ Never pickle, never remote code.
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,6 @@ def write(
         f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))
     ]
     names = names if len(files) > 1 else [SINGLE]
-    new = lambda name: folder / f"{name}.new"
     texts = dict(settings)
     if len(files) > 1:
         where = {x: name for name, file in zip(names, files, strict=True) for x in file}
@@ -181,18 +181,17 @@ def write(
         texts[INDEX] = {"metadata": total, "weight_map": where}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, file in zip(names, files, strict=True):
-            held = {x: tensor(x) for x in file}
-            save_file(held, new(name), metadata={"format": "pt"})
-        for name, text in texts.items():
-            new(name).write_text(json.dumps(text, indent=2) + "\n")
-        for name in (*names, *texts):
-            os.replace(new(name), folder / name)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+            for name, file in zip(names, files, strict=True):
+                held = {x: tensor(x) for x in file}
+                save_file(held, Path(new, name), metadata={"format": "pt"})
+            for name, text in texts.items():
+                Path(new, name).write_text(json.dumps(text, indent=2) + "\n")
+            for name in (*names, *texts):
+                os.replace(Path(new, name), folder / name)
         for stale in stale_files(folder, {*names, *texts}):
             stale.unlink()
     except (OSError, SafetensorError) as error:
-        for name in (*names, *texts):
-            new(name).unlink(missing_ok=True)
         raise OSError(f"cannot write the model to {folder}: {error}") from error
 
 

@@ -113,7 +113,7 @@ def rotation(
         theta, scaling = config.rope_local_theta, None
     inverse = jnp.asarray(rope.frequencies(theta, config.rotary, scaling))
     inverse = inverse[None, None, :]
-    if scaling is not None and scaling.kind == "longrope":
+    if long is not None and scaling is not None and scaling.kind == "longrope":
         other = rope.frequencies(theta, config.rotary, scaling, long=True)
         inverse = jnp.where(long[..., None], other[None, None, :], inverse)
     angle = positions.astype(jnp.float32)[..., None] * inverse

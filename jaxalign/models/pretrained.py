@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.models import folders
+from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import known
 from jaxalign.models.heads import scalar_model
 from jaxalign.models.tensors import Weight, blocks
@@ -66,7 +67,9 @@ def load_reward(
     return model, read(folder, model, mesh)
 
 
-def configured(folder: Path, dtype: Any, param_dtype: Any, *, reward: bool) -> Any:
+def configured(
+    folder: Path, dtype: Any, param_dtype: Any, *, reward: bool
+) -> ModelConfig:
     """The configuration of the model in a folder."""
     return known.read_config(
         folders.config_file(folder),
@@ -79,7 +82,7 @@ def configured(folder: Path, dtype: Any, param_dtype: Any, *, reward: bool) -> A
 
 def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
     """The parameters of a model, each where it belongs."""
-    config: Any = model.config
+    config = cast(ModelConfig, model.config)
     specs = flat(model.specs())
     shapes = flat(jax.eval_shape(model.init, jax.random.key(0)))
     table = known.weights(config, specs)
@@ -120,10 +123,9 @@ def streamed(weights: list[Weight], leaf: Any, place: Any, tensors: Any) -> Arra
     )
     owners: dict[tuple[tuple[int, int], ...], list[Any]] = {}
     for device, index in indices.items():
-        bounds = (
-            cut.indices(size)[:2] for cut, size in zip(index, leaf.shape, strict=True)
-        )
-        owners.setdefault(tuple(bounds), []).append(device)
+        cuts = zip(index, leaf.shape, strict=True)
+        bounds = tuple(cut.indices(size)[:2] for cut, size in cuts)
+        owners.setdefault(bounds, []).append(device)
     parts = {}
     for bounds, devices in owners.items():
         region = tuple(slice(*x) for x in bounds)
@@ -181,9 +183,10 @@ def save(
       ValueError: no model of its family is like this one.
       OSError: the folder cannot be written.
     """
-    settings = known.write_config(model.config, **(tokens or {}))
-    texts = {"config.json": settings, "generation_config.json": dict(tokens or {})}
-    write(Path(path), model.config, params, texts, max_shard_bytes)
+    config, ids = cast(ModelConfig, model.config), dict(tokens or {})
+    settings = known.write_config(config, **ids)
+    texts = {"config.json": settings, "generation_config.json": ids}
+    write(Path(path), config, params, texts, max_shard_bytes)
 
 
 def save_reward(
@@ -199,14 +202,19 @@ def save_reward(
     That reads the score of the last token that is not `pad_token_id`, and knows no
     bias: where ours is not 0 it is kept beside, and scores there differ by it.
     """
-    settings = known.write_config(model.config, reward=True, **(tokens or {}))
+    config = cast(ModelConfig, model.config)
+    settings = known.write_config(config, reward=True, **(tokens or {}))
     if not np.any(jax.device_get(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
-    write(Path(path), model.config, params, {"config.json": settings}, max_shard_bytes)
+    write(Path(path), config, params, {"config.json": settings}, max_shard_bytes)
 
 
 def write(
-    folder: Path, config: Any, params: Params, texts: Mapping[str, Any], most: int
+    folder: Path,
+    config: ModelConfig,
+    params: Params,
+    texts: Mapping[str, Any],
+    most: int,
 ) -> None:
     """Writes the tensors of a model, each gathered when its file is written."""
     leaves = flat(params)

@@ -90,9 +90,7 @@ class Weight(NamedTuple):
             shape += sizes
             inner += [
                 slice(None) if size == stop - start else slice(start, stop)
-                for size, (start, stop) in zip(
-                    sizes, map(ranges.get, group), strict=True
-                )
+                for size, (start, stop) in zip(sizes, bounds, strict=True)
             ]
         read = tensor[tuple(cuts)].reshape(shape)[tuple(inner)]
         size = [cut.stop - cut.start for cut in region]

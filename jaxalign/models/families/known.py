@@ -6,7 +6,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families.family import Family
+from jaxalign.models.families.family import Family, Rows
 from jaxalign.models.families.gemma import GEMMA2, GEMMA3
 from jaxalign.models.families.gpt2 import GPT2
 from jaxalign.models.families.llama import LLAMA, MISTRAL, OLMO2, QWEN2, QWEN3
@@ -70,7 +70,7 @@ def read_config(
         fields = family.read(full)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{where}: {error}") from error
-    fixed = family.fixed | ({"num_labels": (1,)} if reward else {})
+    fixed = {**family.fixed, **({"num_labels": (1,)} if reward else {})}
     for field, allowed in fixed.items():
         value = getattr(full, field)
         if value not in allowed:
@@ -111,8 +111,7 @@ def write_config(
     for field, value in dataclasses.asdict(config).items():
         if field != "attention" and again[field] != value:
             raise ValueError(
-                f"a {config.family} has {field} {again[field]!r}; this model's is "
-                f"{value!r}"
+                f"a {config.family} has {field} = {again[field]!r}, not {value!r}"
             )
     return written
 
@@ -128,7 +127,7 @@ def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
     """
     family, extent = FAMILIES[config.family], sizes(config)
     path = lambda name: tuple(name.split("."))
-    heads = {
+    heads: Rows = {
         "unembed": (family.unembed, "v d -> d v"),
         "head.weight": ("score.weight", "o d -> d"),
         "head.bias": ("score.bias", "o -> "),

@@ -25,8 +25,9 @@ def read(there: dict[str, Any], context: int) -> dict[str, Any]:
 
 def scaling(there: dict[str, Any], context: int) -> Scaling | None:
     """How frequencies are stretched."""
-    kind, factor = there["rope_type"], there.get("factor")
-    original = there.get("original_max_position_embeddings")
+    kind = there["rope_type"]
+    factor: Any = there.get("factor")
+    original: Any = there.get("original_max_position_embeddings")
     if kind == "default":
         return None
     if kind == "linear":
