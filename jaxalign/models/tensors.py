@@ -177,6 +177,5 @@ def blocks(
             block = np.empty(size, dtype)
             for i, weight in enumerate(taken):
                 block[i] = weight.inward(source(weight), tuple(cut))
-            at = [first - layers.start] + [0] * len(inner)
-            at[1 + rows] = start
-            yield (tuple(at), block) if stacked else (tuple(at[1:]), block[0])
+            at = tuple(start if i == rows else 0 for i in range(len(inner)))
+            yield ((first - layers.start, *at), block) if stacked else (at, block[0])

@@ -68,7 +68,7 @@ def read_config(
     try:
         full = CONFIG_MAPPING[family.name].from_dict(there)
         fields = family.read(full)
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # those of transformers share no other base
         raise ValueError(f"{where}: {error}") from error
     fixed = {**family.fixed, **({"num_labels": (1,)} if reward else {})}
     for field, allowed in fixed.items():
