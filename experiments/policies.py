@@ -1,7 +1,6 @@
 """Models and tokenizers as experiments find and leave them, in folders."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import heads, pretrained, transformer
+from jaxalign.models import pretrained, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import checkpoint
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 
@@ -91,32 +89,41 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
 
 def save(folder: Path, policy: Policy) -> Path:
     """Writes a Hugging Face folder, which `--model` and transformers read back."""
-    pretrained.save(folder, policy.model, policy.params)
+    ids = special_tokens(policy.tokenizer)
+    pretrained.save(folder, policy.model, policy.params, tokens=ids)
     policy.tokenizer.save_pretrained(folder)
     return folder
 
 
-def save_scalar(folder: Path, model: ScalarModel, params: Params) -> Path:
-    """Writes a reward model: its configuration and its parameters."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = dataclasses.asdict(model.config)  # type: ignore[call-overload]
-    (folder / "model.json").write_text(json.dumps(settings, indent=2))
-    checkpoint.save_frozen(folder, "reward", params)
+def special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """The ids that config.json names."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: getattr(tokenizer, name) for name in names}
+    return {name: int(x) for name, x in ids.items() if x is not None}
+
+
+def save_scalar(
+    folder: Path,
+    model: ScalarModel,
+    params: Params,
+    tokenizer: PreTrainedTokenizerFast,
+) -> Path:
+    """Writes a reward model, which transformers loads as a sequence classifier."""
+    ids = special_tokens(tokenizer)
+    pretrained.save_reward(folder, model, params, tokens=ids)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
-def load_scalar(folder: Path) -> tuple[ScalarModel, Params]:
-    """Reads what `save_scalar` wrote.
+def load_scalar(folder: Path, dtype: str) -> tuple[ScalarModel, Params]:
+    """Reads what `save_scalar` wrote, or another reward model with one label.
 
     Raises:
       ValueError: the folder holds no reward model.
     """
-    settings = folder / "model.json"
-    if not settings.exists():
+    if not (folder / "config.json").exists():
         raise ValueError(
-            f"{folder} holds no reward model (no model.json); "
+            f"{folder} holds no reward model (no config.json); "
             "python -m experiments.reward_model makes one"
         )
-    model = heads.scalar_model(ModelConfig(**json.loads(settings.read_text())))
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return model, checkpoint.load_frozen(folder, "reward", template)
+    return pretrained.load_reward(folder, dtype=jnp.dtype(dtype))

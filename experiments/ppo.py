@@ -287,7 +287,7 @@ def check(config: Config) -> None:
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
     """The value model: the reward model, or the policy's trunk with a head of 0."""
     if config.reward != "programmed":
-        return policies.load_scalar(Path(config.reward))
+        return policies.load_scalar(Path(config.reward), config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, model.from_trunk(jax.random.key(config.seed), policy.params)
 
@@ -297,7 +297,7 @@ def scorer(
 ) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
     """The reward: a function of prompts, sequences and whether they ended -> [B]."""
     if config.reward != "programmed":
-        model, params = policies.load_scalar(Path(config.reward))
+        model, params = policies.load_scalar(Path(config.reward), config.dtype)
         score = jax.jit(learned.score, static_argnums=0)
         return lambda prompts, sequences, ended: score(model, params, sequences)
     judge = sources.judge_of(source)

@@ -80,7 +80,7 @@ def main(config: Config) -> dict[str, float]:
                 run.save(current, roles, i + 1, batches.get_state())
         chosen, rejected = scores(model, current.params, held_out, config.batch)
         params = learned.normalise(current.params, np.concatenate([chosen, rejected]))
-        policies.save_scalar(run.folder / "reward", model, params)
+        policies.save_scalar(run.folder / "reward", model, params, policy.tokenizer)
         accuracy = preference.accuracy(chosen, rejected, seed=config.seed)
         return run.finish(
             run.last

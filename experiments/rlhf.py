@@ -177,7 +177,7 @@ def stages(config: Config, out: Path) -> Callable[..., None]:
 def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Evaluated]:
     """Every method's answers to the same held-out prompts, with the same noise."""
     base = load(config, source, out / "sft" / "policy")
-    scalar = policies.load_scalar(out / "reward_model" / "reward")
+    scalar = policies.load_scalar(out / "reward_model" / "reward", config.dtype)
     prompts = short(base, source, config.eval_prompts)
     room = config.ppo.max_new_tokens or source.max_new_tokens
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
@@ -232,7 +232,7 @@ def agreement(config: Config, out: Path) -> dict[str, Any]:
     held = out / "collect" / "preferences" / "test.jsonl"
     rows = [json.loads(line) for line in held.read_text().splitlines()]
     base = policies.tokenizers.load(out / "sft" / "policy")
-    model, params = policies.load_scalar(out / "reward_model" / "reward")
+    model, params = policies.load_scalar(out / "reward_model" / "reward", config.dtype)
     pairs, _ = formats.read(held, Preference)
     examples, _ = loader.tokenise(pairs, base, context=model.config.context)
     with jax.set_mesh(mesh_of(config)):

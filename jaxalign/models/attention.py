@@ -1,4 +1,4 @@
-"""Which tokens of a row each token attends to in the training forward pass."""
+"""Which tokens of a row each token attends to, and what it finds there."""
 
 import functools
 from collections.abc import Callable
@@ -19,56 +19,84 @@ LOWEST = (
 Attend = Callable[[Array, Array, Array], Array]
 
 
-def within_rows(segments: Array, config: ModelConfig) -> Attend:
-    """Attention to what came before in the same segment; the mask is made once.
+def within_rows(
+    segments: Array, positions: Array, config: ModelConfig, *, slides: bool
+) -> Array | None:
+    """Which tokens see which [B T T]: what came before in the same segment.
 
     A branch sees its prompt, too (`batches.BRANCH`). Padding is a segment of its own
-    (0), so that nothing real ever attends to it.
+    (0), so that nothing real ever attends to it. None for cuDNN, which goes by the
+    lengths of the rows.
 
     Args:
-      segments: [B T].
+      segments, positions: [B T].
+      slides: only as far back as the window.
     """
     if config.attention == "cudnn":
-        return fused(segments)
+        return None
     query, key = segments[:, :, None], segments[:, None, :]
     same = (query == key) | (query % BRANCH == key)
     index = jnp.arange(segments.shape[1])
     mask = same & (index[None, :, None] >= index[None, None, :])
-    return functools.partial(causal, mask=mask)
+    if slides and config.window is not None:
+        mask = mask & (positions[:, :, None] - positions[:, None, :] < config.window)
+    return mask
 
 
-def causal(query: Array, key: Array, value: Array, *, mask: Array) -> Array:
-    """softmax(query key' / sqrt(E)) value, block by block of queries.
+def attention(segments: Array, mask: Array | None, config: ModelConfig) -> Attend:
+    """The attention of the training forward pass."""
+    if mask is None:
+        return fused(segments, config)
+    return functools.partial(causal, mask=mask, config=config)
 
-    No block looks at keys after its end: of 8 blocks that saves 7 parts in 16. Scores
-    and their softmax are float32.
+
+def causal(
+    query: Array, key: Array, value: Array, *, mask: Array, config: ModelConfig
+) -> Array:
+    """softmax(query key' scale) value, block by block of queries.
+
+    No block looks at keys after its end: of 8 blocks that saves 7 parts in 16.
 
     Args:
       mask: which keys a query sees, at most those up to its own place [B T T].
     """
-    (_, length, heads, size), groups = query.shape, key.shape[2]
-    query = query.reshape(*query.shape[:2], groups, heads // groups, size)
+    length = query.shape[1]
     block = max(BLOCK, -(-length // BLOCKS))
     parts = []
     for start in range(0, length, block):
         end = min(start + block, length)
-        seen, seen_value = key[:, :end], value[:, :end]
-        scores = jnp.einsum(
-            "btkge,bske->bkgts",
-            query[:, start:end],
-            seen,
-            preferred_element_type=jnp.float32,
-        )
-        hidden = ~mask[:, None, None, start:end, :end]
-        scores = jnp.where(hidden, LOWEST, scores * size**-0.5)
-        shares = jax.nn.softmax(scores, axis=-1)
+        visible = mask[:, start:end, :end]
         parts.append(
-            jnp.einsum("bkgts,bske->btkge", shares.astype(value.dtype), seen_value)
+            found(query[:, start:end], key[:, :end], value[:, :end], visible, config)
         )
-    return jnp.concatenate(parts, axis=1).reshape(-1, length, heads, size)
+    return jnp.concatenate(parts, axis=1)
 
 
-def fused(segments: Array) -> Attend:
+def found(
+    query: Array, key: Array, value: Array, mask: Array, config: ModelConfig
+) -> Array:
+    """What each query [B T H E] finds among S keys, its scores and softmax in float32.
+
+    scores = cap tanh(query key' scale / cap)    with a soft cap, else without the tanh
+
+    Args:
+      mask: [B T S].
+    """
+    (_, length, heads, size), groups = query.shape, key.shape[2]
+    scale = size**-0.5 if config.query_scale is None else config.query_scale
+    grouped = query.reshape(*query.shape[:2], groups, heads // groups, size)
+    scores = scale * jnp.einsum(
+        "btkge,bske->bkgts", grouped, key, preferred_element_type=jnp.float32
+    )
+    if config.attention_cap is not None:
+        scores = config.attention_cap * jnp.tanh(scores / config.attention_cap)
+    scores = jnp.where(~mask[:, None, None], LOWEST, scores)
+    shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    read = jnp.einsum("bkgts,bske->btkge", shares, value)
+    return read.reshape(-1, length, heads, size)
+
+
+def fused(segments: Array, config: ModelConfig) -> Attend:
     """cuDNN's kernel: causal, with lengths; a mask would become a dense bias there.
 
     What the kernel leaves in padding is not specified, and NaN * 0 is NaN: padding is
@@ -80,15 +108,16 @@ def fused(segments: Array) -> Attend:
     kept = lambda x: jnp.where(real, x, jnp.zeros((), x.dtype))
 
     def attend(query: Array, key: Array, value: Array) -> Array:
-        found = jax.nn.dot_product_attention(
+        read = jax.nn.dot_product_attention(
             kept(query),
             kept(key),
             kept(value),
             is_causal=True,
+            scale=config.query_scale,
             query_seq_lengths=lengths,
             key_value_seq_lengths=lengths,
             implementation="cudnn",
         )
-        return kept(found)
+        return kept(read)
 
     return attend

@@ -12,10 +12,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxalign import sharding
+from jaxalign.models import rope
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
-Rotation = tuple[Array, Array]  # cosine and sine [B T 1 H/2]
+Rotation = tuple[Array, Array] | None  # cosine and sine [B T 1 R/2] of R numbers
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+}
 
 
 def product(x: Array, weight: Array, *, axes: int = 1) -> Array:
@@ -27,6 +34,12 @@ def product(x: Array, weight: Array, *, axes: int = 1) -> Array:
     inner = math.prod(weight.shape[:axes])
     flat = x.reshape(-1, inner) @ weight.astype(x.dtype).reshape(inner, -1)
     return flat.reshape(*x.shape[:-axes], *weight.shape[axes:])
+
+
+def affine(x: Array, weight: Any, bias: Any, *, axes: int = 1) -> Array:
+    """The product with a weight, plus a bias if there is one."""
+    y = product(x, weight[...], axes=axes)
+    return y if bias is None else y + bias[...].astype(y.dtype)[None, None]
 
 
 def weight(
@@ -41,38 +54,98 @@ def weight(
     return nnx.Param(value, axes=axes)
 
 
-class RMSNorm(nnx.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, in float32 (Zhang and Sennrich 2019)."""
+def constant(
+    value: float, shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: str
+) -> nnx.Param:
+    """A scale or a bias, which starts the same everywhere."""
+    return nnx.Param(jnp.full(shape, value, jnp.dtype(dtype)), axes=axes)
 
-    def __init__(self, config: ModelConfig) -> None:
-        ones = jnp.ones(config.width, jnp.dtype(config.param_dtype))
-        self.scale = nnx.Param(ones, axes=(None,))
-        self.eps = config.norm_eps
+
+class Norm(nnx.Module):
+    """The norm of the last axis, in float32.
+
+    rms     x / sqrt(mean(x^2) + eps) * (scale + offset)  (Zhang and Sennrich 2019)
+    layer   the same of x - mean(x), plus a bias          (Ba et al. 2016)
+    """
+
+    def __init__(
+        self, config: ModelConfig, size: int | None = None, axis: str | None = None
+    ) -> None:
+        shape, kind = (size or config.width,), config.param_dtype
+        self.scale = constant(1.0 - config.norm_offset, shape, (axis,), kind)
+        centred = config.norm == "layer"
+        self.bias = constant(0.0, shape, (axis,), kind) if centred else None
+        self.eps, self.offset = config.norm_eps, config.norm_offset
 
     def __call__(self, x: Array) -> Array:
         wide = x.astype(jnp.float32)
+        if self.bias is not None:
+            wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
         mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         normed = wide * jax.lax.rsqrt(mean + self.eps)
+        lead = (1,) * (x.ndim - 1)
         scale = self.scale[...].astype(jnp.float32)
-        return (normed * scale[None, None, :]).astype(x.dtype)
+        scale = scale + self.offset if self.offset else scale
+        normed = normed * scale.reshape(*lead, -1)
+        if self.bias is not None:
+            normed = normed + self.bias[...].astype(jnp.float32).reshape(*lead, -1)
+        return normed.astype(x.dtype)
 
 
-def rotation(positions: Array, config: ModelConfig) -> Rotation:
-    """The angles by which each position turns its queries and keys.
+def through(norm: Norm | None, x: Array) -> Array:
+    """The norm of x, or x where the model has no norm in that place."""
+    return x if norm is None else norm(x)
 
-    angle = position * theta^(-2 i / head_dim)    (Su et al. 2021, arXiv:2104.09864)
+
+def rotation(
+    positions: Array, config: ModelConfig, *, slides: bool, long: Array | None = None
+) -> Rotation:
+    """The angles by which each position turns its queries and keys; None for none.
+
+    Args:
+      slides: of the layers with a window, whose base may be another.
+      long: the positions of texts beyond longrope's original context [B T].
     """
-    half = config.head_dim // 2
-    inverse = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions.astype(jnp.float32)[..., None] * inverse[None, None, :]
-    return jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
+    if config.learned_positions:
+        return None
+    theta, scaling = config.rope_theta, config.rope_scaling
+    if slides and config.rope_local_theta is not None:
+        theta, scaling = config.rope_local_theta, None
+    inverse = jnp.asarray(rope.frequencies(theta, config.rotary, scaling))
+    inverse = inverse[None, None, :]
+    if long is not None and scaling is not None and scaling.kind == "longrope":
+        other = rope.frequencies(theta, config.rotary, scaling, long=True)
+        inverse = jnp.where(long[..., None], other[None, None, :], inverse)
+    angle = positions.astype(jnp.float32)[..., None] * inverse
+    cosine, sine = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
+    if scaling is not None and scaling.magnitude != 1.0:
+        return cosine * scaling.magnitude, sine * scaling.magnitude
+    return cosine, sine
+
+
+def beyond(positions: Array, segments: Array, config: ModelConfig) -> Array | None:
+    """Which tokens are of a text longer than longrope's original context [B T]."""
+    scaling = config.rope_scaling
+    if scaling is None or scaling.kind != "longrope":
+        return None
+    far = (positions >= scaling.original)[:, None, :]
+    return jnp.any(far & (segments[:, :, None] == segments[:, None, :]), axis=-1)
 
 
 def rotate(x: Array, angles: Rotation) -> Array:
-    """Turns the pairs (x_i, x_{i + H/2}), the layout of Hugging Face's Llama."""
+    """Turns the pairs (x_i, x_{i + R/2}) of the first R numbers of each head.
+
+    The layout of Hugging Face's Llama and GPT-NeoX.
+    """
+    if angles is None:
+        return x
     cosine, sine = angles
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = (first * cosine - second * sine, second * cosine + first * sine)
+    half = cosine.shape[-1]
+    wide = x.astype(jnp.float32)
+    first, second = wide[..., :half], wide[..., half : 2 * half]
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    if 2 * half < x.shape[-1]:
+        turned.append(wide[..., 2 * half :])
     return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
@@ -87,48 +160,95 @@ class Attention(nnx.Module):
         self.key = weight(rngs, (d, k, e), ("width", "kv_heads", None), std, kind)
         self.value = weight(rngs, (d, k, e), ("width", "kv_heads", None), std, kind)
         self.out = weight(rngs, (h, e, d), ("heads", None, "width"), out_std, kind)
+        heads = lambda n, axis: constant(0.0, (n, e), (axis, None), kind)
+        biased = config.qkv_bias
+        self.query_bias = heads(h, "heads") if biased else None
+        self.key_bias = heads(k, "kv_heads") if biased else None
+        self.value_bias = heads(k, "kv_heads") if biased else None
+        self.out_bias = constant(0.0, (d,), (None,), kind) if config.out_bias else None
+        self.whole = config.qk_norm == "whole"
+        self.query_norm = self.norm(config, h, "heads")
+        self.key_norm = self.norm(config, k, "kv_heads")
+
+    def norm(self, config: ModelConfig, heads: int, axis: str) -> Norm | None:
+        """Of queries or keys, if the model has one."""
+        if config.qk_norm == "none":
+            return None
+        if self.whole:
+            return Norm(config, heads * config.head_dim, axis)
+        return Norm(config, config.head_dim)
 
     def project(self, x: Array, angles: Rotation) -> tuple[Array, Array, Array]:
         """Queries [B T H E], keys and values [B T K E], turned by position."""
-        query, key, value = (
-            product(x, w[...]) for w in (self.query, self.key, self.value)
-        )
+        query = affine(x, self.query, self.query_bias)
+        key = affine(x, self.key, self.key_bias)
+        value = affine(x, self.value, self.value_bias)
+        query = self.normed(self.query_norm, query)
+        key = self.normed(self.key_norm, key)
         query = sharding.constrain(query, "batch", None, "heads", None)
         key = sharding.constrain(key, "batch", None, "kv_heads", None)
         return rotate(query, angles), rotate(key, angles), value
 
+    def normed(self, norm: Norm | None, x: Array) -> Array:
+        """Heads [B T H E] after their norm: each one's, or one of all of them."""
+        if not self.whole:
+            return through(norm, x)
+        return through(norm, x.reshape(*x.shape[:2], -1)).reshape(x.shape)
+
     def merge(self, attended: Array) -> Array:
         """The heads' answers [B T H E], put together [B T D]."""
-        return product(attended, self.out[...], axes=2)
+        return affine(attended, self.out, self.out_bias, axes=2)
 
 
 class FeedForward(nnx.Module):
-    """down(silu(gate(x)) * up(x)), SwiGLU (Shazeer 2020, arXiv:2002.05202)."""
+    """down(activation(gate(x)) * up(x)), such as SwiGLU (Shazeer 2020).
+
+    Without a gate down(activation(up(x))). Shazeer: arXiv:2002.05202.
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         d, f = config.width, config.hidden
         kind, out_std = config.param_dtype, (f * 2 * config.layers) ** -0.5
-        self.gate = weight(rngs, (d, f), ("width", "hidden"), d**-0.5, kind)
-        self.up = weight(rngs, (d, f), ("width", "hidden"), d**-0.5, kind)
+        self.activation = ACTIVATIONS[config.activation]
+        wide = lambda: weight(rngs, (d, f), ("width", "hidden"), d**-0.5, kind)
+        bias = lambda size, axis: constant(0.0, (size,), (axis,), kind)
+        biased, gated = config.mlp_bias, config.gated
+        self.gate = wide() if gated else None
+        self.up = wide()
         self.down = weight(rngs, (f, d), ("hidden", "width"), out_std, kind)
+        self.gate_bias = bias(f, "hidden") if biased and gated else None
+        self.up_bias = bias(f, "hidden") if biased else None
+        self.down_bias = bias(d, None) if biased else None
 
     def __call__(self, x: Array) -> Array:
-        gate, up = product(x, self.gate[...]), product(x, self.up[...])
-        return product(jax.nn.silu(gate) * up, self.down[...])
+        if self.gate is None:
+            inner = self.activation(affine(x, self.up, self.up_bias))
+        else:
+            gate = affine(x, self.gate, self.gate_bias)
+            up = affine(x, self.up, self.up_bias)
+            inner = self.activation(gate) * up
+        return affine(inner, self.down, self.down_bias)
 
 
 class Block(nnx.Module):
-    """One layer: attention and feed-forward, each after a norm, each added."""
+    """One layer: attention and feed-forward, each with its norms, each added."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.attention_norm = RMSNorm(config)
+        before = config.norm_place in ("before", "both")
+        after = config.norm_place in ("after", "both")
+        self.attention_norm = Norm(config) if before else None
         self.attention = Attention(config, rngs=rngs)
-        self.feed_forward_norm = RMSNorm(config)
+        self.attention_post_norm = Norm(config) if after else None
+        self.feed_forward_norm = Norm(config) if before else None
         self.feed_forward = FeedForward(config, rngs=rngs)
+        self.feed_forward_post_norm = Norm(config) if after else None
+        self.parallel = config.parallel
 
     def __call__(self, x: Array, angles: Rotation, attend: Any) -> Array:
         """Args: attend: (query, key, value) -> what each query finds [B T H E]."""
-        found = attend(*self.attention.project(self.attention_norm(x), angles))
-        x = x + self.attention.merge(found)
-        x = x + self.feed_forward(self.feed_forward_norm(x))
-        return sharding.constrain(x, "batch", None, None)
+        heads = self.attention.project(through(self.attention_norm, x), angles)
+        read = self.attention.merge(attend(*heads))
+        y = x + through(self.attention_post_norm, read)
+        z = through(self.feed_forward_norm, x if self.parallel else y)
+        y = y + through(self.feed_forward_post_norm, self.feed_forward(z))
+        return sharding.constrain(y, "batch", None, None)

@@ -1,77 +1,31 @@
-"""Hugging Face folders in and out: config.json and safetensors, of the Llama family.
+"""Hugging Face folders in and out: language models and reward models of all families.
 
-Never pickle, never remote code. Each tensor is read by itself and put straight onto the
-mesh, so that the host holds one at a time beside the parameters.
+Each tensor is read in slices of a few MB, straight to the devices that keep them, so
+that the host holds little beside the parameters; and is gathered by itself to be saved.
 """
 
-import json
+import functools
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from jaxalign import sharding
-from jaxalign.models.llama import Weight, read_config, weights, write_config
+from jaxalign.models import folders
+from jaxalign.models.config import ModelConfig
+from jaxalign.models.families import known
+from jaxalign.models.heads import scalar_model
+from jaxalign.models.tensors import Weight, blocks
 from jaxalign.models.transformer import language_model
-from jaxalign.types import Array, LanguageModel, Params
+from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-FLOATS = ("F64", "F32", "F16", "BF16")
-
-
-def config_file(folder: Path) -> dict[str, Any]:
-    """What config.json says.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is not a JSON object.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no model (no config.json)")
-    try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(there, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return there
-
-
-def tensor_files(folder: Path) -> dict[str, Path]:
-    """Which file each tensor is in, of a single or a sharded set of files.
-
-    Raises:
-      FileNotFoundError: no safetensors, or a shard that the index names is missing.
-      ValueError: a file that is cut short.
-    """
-    found: dict[str, Path] = {}
-    for shard in shards(folder):
-        path = folder / shard
-        if not path.exists():
-            raise FileNotFoundError(f"{folder} lacks {shard}")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                found |= {name: path for name in file.keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged or cut short: {error}") from error
-    return found
-
-
-def shards(folder: Path) -> list[str]:
-    """The files of a model: one, which goes before an older index, or the index's."""
-    index = folder / INDEX
-    if (folder / SINGLE).exists() or not index.exists():
-        return [SINGLE]
-    try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{index} is not an index of tensors: {error!r}") from error
+BLOCK = 4 * 2**20  # bytes that are read at a time
+SHARD = 5 * 10**9  # bytes of a file of tensors
 
 
 def load(
@@ -93,64 +47,108 @@ def load(
         wrong shape, a damaged file.
     """
     folder = Path(path)
-    names = (jnp.dtype(dtype).name, jnp.dtype(param_dtype).name)
-    config = read_config(config_file(folder), f"{folder}/config.json", *names)
-    model = language_model(config)
-    table = list(weights(config))
-    files = tensor_files(folder)
-    check(folder, files, table)
+    model = language_model(configured(folder, dtype, param_dtype, reward=False))
+    return model, read(folder, model, mesh)
+
+
+def load_reward(
+    path: str | os.PathLike[str],
+    *,
+    dtype: Any = jnp.bfloat16,
+    param_dtype: Any = jnp.float32,
+    mesh: Any = None,
+) -> tuple[ScalarModel, Params]:
+    """A reward model (`...ForSequenceClassification` with one label), likewise.
+
+    Its head has a bias here, which is 0 where the folder has none.
+    """
+    folder = Path(path)
+    model = scalar_model(configured(folder, dtype, param_dtype, reward=True))
+    return model, read(folder, model, mesh)
+
+
+def configured(
+    folder: Path, dtype: Any, param_dtype: Any, *, reward: bool
+) -> ModelConfig:
+    """The configuration of the model in a folder."""
+    return known.read_config(
+        folders.config_file(folder),
+        f"{folder}/config.json",
+        reward=reward,
+        dtype=jnp.dtype(dtype).name,
+        param_dtype=jnp.dtype(param_dtype).name,
+    )
+
+
+def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
+    """The parameters of a model, each where it belongs."""
+    config = cast(ModelConfig, model.config)
     specs = flat(model.specs())
+    shapes = flat(jax.eval_shape(model.init, jax.random.key(0)))
+    table = known.weights(config, specs)
+    tensors = folders.Tensors(folder)
+    tensors.rename(known.older_names(config, table))
+    optional = {("head", "bias")} & set(shapes)
+    absent = {w.path for w in table if w.path in optional and w.name not in tensors}
+    table = [weight for weight in table if weight.path not in absent]
+    tensors.check(table, known.spare(config))
     by_path: dict[tuple[str, ...], list[Weight]] = {}
     for weight in table:
         by_path.setdefault(weight.path, []).append(weight)
     params: Params = {}
-    for leaf, parts in by_path.items():
-        tensors = [tensor(files[w.name], w).astype(names[1]) for w in parts]
-        whole = tensors[0] if parts[0].layer is None else np.stack(tensors)
-        put(params, leaf, placed(whole, specs[leaf], mesh))
-    return model, params
+    for path, leaf in shapes.items():
+        place = None
+        if mesh is not None:
+            spec = sharding.fitted(mesh, specs[path], leaf.shape)
+            place = jax.sharding.NamedSharding(mesh, spec)
+        if path in absent:
+            made = jax.device_put(jnp.zeros(leaf.shape, leaf.dtype), place)
+        else:
+            made = streamed(by_path[path], leaf, place, tensors)
+        put(params, path, made)
+    return params
 
 
-def check(folder: Path, files: dict[str, Path], table: list[Weight]) -> None:
-    """Refuses tensors that do not fit the table, before any is read.
+def streamed(weights: list[Weight], leaf: Any, place: Any, tensors: Any) -> Array:
+    """A leaf, its parts filled on their devices block by block.
 
-    Raises:
-      ValueError: names the tensors.
+    Args:
+      leaf: its shape and dtype.
+      place: its sharding; None for the default device.
+      tensors: a weight -> its tensor, to be sliced.
     """
-    missing = [w.name for w in table if w.name not in files]
-    # a tied model's file may still name its head; it is the embedding
-    spare = set(files) - {w.name for w in table} - {"lm_head.weight"}
-    spare = {name for name in spare if not name.endswith("rotary_emb.inv_freq")}
-    if missing or spare:
-        raise ValueError(
-            f"{folder}: {len(missing)} tensors are missing ({missing[:3]}) and "
-            f"{len(spare)} are not of this architecture ({sorted(spare)[:3]})"
-        )
-    for weight in table:
-        with safe_open(files[weight.name], framework="numpy") as file:
-            part = file.get_slice(weight.name)
-            shape, kind = tuple(part.get_shape()), part.get_dtype()
-        where = f"{files[weight.name]}: {weight.name}"
-        if shape != weight.shape:
-            raise ValueError(
-                f"{where} has shape {shape}; config.json asks for {weight.shape}"
-            )
-        if kind not in FLOATS:
-            raise ValueError(f"{where} is {kind}, not one of {', '.join(FLOATS)}")
+    whole = {None: (slice(None),) * len(leaf.shape)}
+    indices = (
+        whole if place is None else place.addressable_devices_indices_map(leaf.shape)
+    )
+    owners: dict[tuple[tuple[int, int], ...], list[Any]] = {}
+    for device, index in indices.items():
+        cuts = zip(index, leaf.shape, strict=True)
+        bounds = tuple(cut.indices(size)[:2] for cut, size in cuts)
+        owners.setdefault(bounds, []).append(device)
+    parts = {}
+    for bounds, devices in owners.items():
+        region = tuple(slice(*x) for x in bounds)
+        shape = tuple(stop - start for start, stop in bounds)
+        for at, block in blocks(weights, region, BLOCK, leaf.dtype, tensors):
+            for device in devices:
+                piece = jax.device_put(block, device)
+                if block.shape != shape:
+                    if device not in parts:
+                        parts[device] = jnp.zeros(shape, leaf.dtype, device=device)
+                    piece = filled(parts[device], piece, at)
+                parts[device] = piece
+    if place is None:
+        return parts[None]
+    return jax.make_array_from_single_device_arrays(
+        leaf.shape, place, list(parts.values())
+    )
 
 
-def tensor(path: Path, weight: Weight) -> np.ndarray:
-    """One tensor, in our layout."""
-    with safe_open(path, framework="numpy") as file:
-        return weight.inward(file.get_tensor(weight.name))
-
-
-def placed(array: np.ndarray, spec: Any, mesh: Any) -> Array:
-    """The array on the mesh, each device getting its own part; or on the one device."""
-    if mesh is None:
-        return jnp.asarray(array)
-    place = jax.sharding.NamedSharding(mesh, sharding.fitted(mesh, spec, array.shape))
-    return jax.make_array_from_callback(array.shape, place, lambda part: array[part])
+@functools.partial(jax.jit, donate_argnums=0)
+def filled(leaf: Array, block: Array, at: tuple[Any, ...]) -> Array:
+    """The leaf with a block in its place, in the same memory."""
+    return jax.lax.dynamic_update_slice(leaf, block, at)
 
 
 def flat(tree: Any) -> dict[tuple[str, ...], Any]:
@@ -166,32 +164,73 @@ def put(tree: dict[str, Any], path: tuple[str, ...], leaf: Any) -> None:
     tree[path[-1]] = leaf
 
 
-def save(path: str | os.PathLike[str], model: LanguageModel, params: Params) -> None:
+def save(
+    path: str | os.PathLike[str],
+    model: LanguageModel,
+    params: Params,
+    *,
+    tokens: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = SHARD,
+) -> None:
     """Writes a Hugging Face folder, which transformers loads and `load` reads back.
 
+    Args:
+      tokens: ids of special tokens for config.json and generation_config.json, such as
+        eos_token_id and pad_token_id.
+      max_shard_bytes: above which the tensors go into several files with an index.
+
     Raises:
-      ValueError: a Llama cannot have the model's soft-capping.
+      ValueError: no model of its family is like this one.
       OSError: the folder cannot be written.
     """
-    folder = Path(path)
-    config: Any = model.config
-    if config.logit_cap is not None:
-        raise ValueError(
-            f"a Llama has no logit_cap; this model's is {config.logit_cap}"
-        )
+    config, ids = cast(ModelConfig, model.config), dict(tokens or {})
+    settings = known.write_config(config, **ids)
+    texts = {"config.json": settings, "generation_config.json": ids}
+    write(Path(path), config, params, texts, max_shard_bytes)
+
+
+def save_reward(
+    path: str | os.PathLike[str],
+    model: ScalarModel,
+    params: Params,
+    *,
+    tokens: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = SHARD,
+) -> None:
+    """Writes a reward model, which `AutoModelForSequenceClassification` loads.
+
+    That reads the score of the last token that is not `pad_token_id`, and knows no
+    bias: where ours is not 0 it is kept beside, and scores there differ by it.
+    """
+    config = cast(ModelConfig, model.config)
+    settings = known.write_config(config, reward=True, **(tokens or {}))
+    if not np.any(jax.device_get(params["head"]["bias"])):
+        params = params | {"head": {"weight": params["head"]["weight"]}}
+    write(Path(path), config, params, {"config.json": settings}, max_shard_bytes)
+
+
+def write(
+    folder: Path,
+    config: ModelConfig,
+    params: Params,
+    texts: Mapping[str, Any],
+    most: int,
+) -> None:
+    """Writes the tensors of a model, each gathered when its file is written."""
     leaves = flat(params)
-    tensors = {}
-    for weight in weights(config):
-        leaf = leaves[weight.path]
-        part = leaf if weight.layer is None else leaf[weight.layer]
-        tensors[weight.name] = weight.outward(np.asarray(jax.device_get(part)))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # whole or not at all: the old file stays until the new one is there
-        part_written = folder / f"{SINGLE}.new"
-        save_file(tensors, part_written, metadata={"format": "pt"})
-        part_written.replace(folder / SINGLE)
-        text = json.dumps(write_config(config), indent=2) + "\n"
-        (folder / "config.json").write_text(text)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"cannot write the model to {folder}: {error}") from error
+    by_name: dict[str, list[Weight]] = {}
+    for weight in known.weights(config, leaves):
+        by_name.setdefault(weight.name, []).append(weight)
+    size = lambda w: math.prod(w.shape) * leaves[w.path].dtype.itemsize
+    sizes = {name: size(parts[0]) for name, parts in by_name.items()}
+
+    def tensor(name: str) -> np.ndarray:
+        parts = by_name[name]
+        found = np.empty(parts[0].shape, leaves[parts[0].path].dtype)
+        for weight in parts:
+            leaf = leaves[weight.path]
+            part = leaf if weight.layer is None else leaf[weight.layer]
+            weight.outward(np.asarray(jax.device_get(part)), found)
+        return found
+
+    folders.write(folder, texts, sizes, tensor, most=most)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxalign import sharding
-from jaxalign.models.attention import within_rows
+from jaxalign.models.attention import attention, found, within_rows
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.layers import Block, RMSNorm, rotation, weight
+from jaxalign.models.layers import Block, Norm, Rotation, beyond, rotation, weight
 from jaxalign.types import Array, Int, Key, LanguageModel, Params
 
 POLICIES = {
@@ -41,6 +41,9 @@ class Transformer(nnx.Module):
         shape, std = (config.vocab_size, config.width), config.width**-0.5
         kind = config.param_dtype
         self.embed = weight(rngs, shape, ("vocab", "width"), std, kind)
+        if config.learned_positions:
+            places = (config.context, config.width)
+            self.positions = weight(rngs, places, (None, "width"), std, kind)
 
         @nnx.split_rngs(splits=config.layers)
         @nnx.vmap(in_axes=(0,), out_axes=0)
@@ -48,7 +51,7 @@ class Transformer(nnx.Module):
             return Block(config, rngs=rngs)
 
         self.blocks = stacked(rngs)
-        self.norm = RMSNorm(config)
+        self.norm = Norm(config)
         if unembed and not config.tied:
             self.unembed = weight(rngs, shape[::-1], ("width", "vocab"), std, kind)
 
@@ -60,8 +63,9 @@ class Graph:
         self.config = config
         self.unembed = unembed
         abstract = nnx.eval_shape(lambda: self.build(jax.random.key(0)))
-        self.graphdef, state = nnx.split(abstract, nnx.Param)
+        state = nnx.state(abstract, nnx.Param)
         self.block = nnx.graphdef(abstract.blocks)
+        self.norm = nnx.graphdef(abstract.norm)
         flat = {}
         for path, leaf in nnx.to_flat_state(state):
             layers = ("layers",) if path[0] == "blocks" else ()
@@ -81,13 +85,25 @@ class Graph:
     ) -> Array:
         """The final hidden states [B T D] of right-padded, possibly packed, rows."""
         config = self.config
-        modules = nnx.merge(self.graphdef, params)
-        x = look_up(config, modules.embed[...], tokens)
+        x = look_up(config, params, tokens, positions)
         x = sharding.constrain(x, "batch", None, None)
-        angles = rotation(positions, config)
-        attend = within_rows(segments, config)
+        long = beyond(positions, segments, config)
+        kinds = [
+            (
+                rotation(positions, config, slides=slides, long=long),
+                within_rows(segments, positions, config, slides=slides),
+            )
+            for slides in sorted(set(config.slides))
+        ]
 
-        def layer(x: Array, block: Any) -> tuple[Array, None]:
+        def layer(x: Array, item: Any) -> tuple[Array, None]:
+            block, slides = item
+            if slides is None:  # all layers are of one kind
+                angles, mask = kinds[0]
+            else:
+                either = lambda no, yes: jnp.where(slides, yes, no)
+                angles, mask = jax.tree.map(either, *kinds)
+            attend = attention(segments, mask, config)
             return nnx.merge(self.block, block)(x, angles, attend), None
 
         shallow = config.layers <= config.unroll
@@ -97,18 +113,28 @@ class Graph:
             policy, shallow = POLICIES[config.remat], False
             layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
         unroll = config.layers if shallow else 1
-        x, _ = jax.lax.scan(layer, x, params["blocks"], unroll=unroll)
-        return modules.norm(x)
+        slides = jnp.array(config.slides) if len(kinds) > 1 else None
+        x, _ = jax.lax.scan(layer, x, (params["blocks"], slides), unroll=unroll)
+        return nnx.merge(self.norm, params["norm"])(x)
 
 
-def look_up(config: ModelConfig, table: Array, tokens: Array) -> Array:
+def look_up(config: ModelConfig, params: Params, tokens: Array, at: Array) -> Array:
     """The embeddings of tokens [B T D]; cast after, as gradients add up in float32.
 
     The table is gathered along its width, as other parameters are; XLA would rather
     gather the whole of it.
+
+    Args:
+      at: positions, which models that learn them add [B T].
     """
-    table = sharding.constrain(table, "vocab", None)
-    return table[tokens].astype(jnp.dtype(config.dtype))
+    kind = jnp.dtype(config.dtype)
+    table = sharding.constrain(params["embed"], "vocab", None)
+    x = table[tokens].astype(kind)
+    if config.embed_scaled:
+        x = x * jnp.asarray(config.width**0.5, kind)
+    if config.learned_positions:
+        x = x + sharding.constrain(params["positions"], None, None)[at].astype(kind)
+    return x
 
 
 def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
@@ -150,23 +176,42 @@ def extend(
     if not isinstance(params["blocks"], tuple):
         params = prepare(config, params)
     positions = cache.length[:, None] + jnp.arange(tokens.shape[1])[None, :]
-    angles = rotation(positions, config)
-    slots = jnp.arange(cache.keys[0].shape[1])
-    mask = (slots[None, None, :] <= positions[:, :, None])[:, None]
-    x = look_up(config, params["embed"], tokens)
+    kinds = {
+        slides: reach(config, cache, positions, slides) for slides in config.slides
+    }
+    x = look_up(config, params, tokens, positions)
     keys, values = list(cache.keys), list(cache.values)
     for i, layer in enumerate(params["blocks"]):
+        angles, mask = kinds[config.slides[i]]
 
-        def attend(query: Array, key: Array, value: Array, i: int = i) -> Array:
+        def attend(
+            query: Array, key: Array, value: Array, i: int = i, mask: Array = mask
+        ) -> Array:
             keys[i] = write(keys[i], key, cache.length)
             values[i] = write(values[i], value, cache.length)
-            return jax.nn.dot_product_attention(query, keys[i], values[i], mask=mask)
+            return found(query, keys[i], values[i], mask, config)
 
         x = nnx.merge(graph.block, layer)(x, angles, attend)
-    norm = RMSNorm(config)
-    norm.scale[...] = params["norm"]["scale"]
     longer = Cache(cache.length + tokens.shape[1], tuple(keys), tuple(values))
-    return norm(x), longer
+    return nnx.merge(graph.norm, params["norm"])(x), longer
+
+
+def reach(
+    config: ModelConfig, cache: Cache, positions: Array, slides: bool
+) -> tuple[Rotation, Array]:
+    """The angles of new tokens, and which slots each of them sees [B T S].
+
+    Keys are turned before it is known how long their row will be: with longrope, all
+    rows of a cache with more slots than the original context count as long.
+    """
+    slots = jnp.arange(cache.keys[0].shape[1])[None, None, :]
+    mask = slots <= positions[:, :, None]
+    if slides and config.window is not None:
+        mask = mask & (positions[:, :, None] - slots < config.window)
+    scaling = config.rope_scaling
+    beyond = scaling is not None and slots.size > scaling.original
+    long = jnp.full(positions.shape, beyond)
+    return rotation(positions, config, slides=slides, long=long), mask
 
 
 def unembed(config: ModelConfig, params: Params) -> Array:

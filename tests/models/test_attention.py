@@ -7,6 +7,20 @@ import numpy as np
 import pytest
 
 from jaxalign.models import attention
+from jaxalign.models.config import ModelConfig
+
+
+def config(heads: int, groups: int) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=1,
+        width=8,
+        hidden=8,
+        layers=1,
+        heads=heads,
+        kv_heads=groups,
+        head_dim=8,
+        context=16_384,
+    )
 
 
 @pytest.mark.parametrize("length", [5, 128, 200, 300])
@@ -31,7 +45,9 @@ def test_blocks_are_the_whole_softmax(length, groups, monkeypatch):
         return jax.value_and_grad(weighed, (0, 1, 2), has_aux=True)(query, key, value)
 
     plain = lambda *x: jax.nn.dot_product_attention(*x, mask=mask[:, None])
-    blocks = lambda *x: attention.causal(*x, mask=jnp.asarray(mask))
+    blocks = lambda *x: attention.causal(
+        *x, mask=jnp.asarray(mask), config=config(4, groups)
+    )
     # float32 sums of up to 300 terms, in another order
     (_, found), gradients = total(blocks)
     (_, expected), wanted = total(plain)
@@ -44,7 +60,9 @@ def test_compile_time_does_not_grow_with_length():
     shape = lambda heads: jax.ShapeDtypeStruct((1, 16_384, heads, 8), jnp.float32)
     mask = jax.ShapeDtypeStruct((1, 16_384, 16_384), bool)
     text = (
-        jax.jit(lambda q, k, v, m: attention.causal(q, k, v, mask=m))
+        jax.jit(
+            lambda q, k, v, m: attention.causal(q, k, v, mask=m, config=config(2, 1))
+        )
         .lower(shape(2), shape(1), shape(1), mask)
         .as_text()
     )

@@ -133,13 +133,17 @@ def test_round_trip_is_exact(variant, draw, tmp_path, tied, param_dtype):
 
 def test_saved_folder_is_what_transformers_wrote(stories, folder, tmp_path):
     """The same tensors, byte for byte, and the same settings."""
-    pretrained.save(tmp_path, *stories)
+    tokens = {"bos_token_id": 1, "eos_token_id": 2}
+    pretrained.save(tmp_path, *stories, tokens=tokens)
     ours, theirs = (load_file(x / "model.safetensors") for x in (tmp_path, folder))
     chex.assert_trees_all_equal(ours, theirs)
     config, original = (
         json.loads((x / "config.json").read_text()) for x in (tmp_path, folder)
     )
+    assert config.pop("pad_token_id") is None
     assert {**original, **config} == original
+    generation = json.loads((tmp_path / "generation_config.json").read_text())
+    assert generation == tokens
     assert AutoConfig.from_pretrained(tmp_path).num_key_value_heads == 4
 
 
@@ -178,12 +182,18 @@ def test_shards_and_half_precision(copy, stories):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel; known: LlamaForC"),
+        ({"architectures": ["BertModel"]}, "BertModel; known: LlamaForC.*Olmo2"),
         ({"architectures": None}, "unknown architecture none"),
-        ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is not supported"),
-        ({"attention_bias": True}, "attention_bias = True is not supported"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "'llama3' is not"),
-        ({"rope_parameters": {"rope_type": "linear"}}, "'linear' is not supported"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "is a reward model; read it with load_reward",
+        ),
+        ({"hidden_act": "relu"}, "activation 'relu' is not supported"),
+        ({"attention_bias": True}, r"20 tensors are missing \(\['model.layers.0"),
+        ({"pretraining_tp": 2}, "pretraining_tp = 2 is not supported"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic' is not"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "Missing required keys.*factor"),
         ({"vocab_size": 500}, r"shape \(512, 64\); config.json asks for \(500, 64\)"),
         ({"tie_word_embeddings": False}, r"1 tensors are missing \(\['lm_head.weight"),
         ({"num_hidden_layers": 4}, "9 are not of this architecture"),
@@ -249,11 +259,11 @@ def test_missing_and_damaged_files(copy):
 
 def test_save_refuses_and_loses_nothing(copy, stories, variant, tmp_path):
     capped = variant(logit_cap=30.0)
-    with pytest.raises(ValueError, match="no logit_cap"):
+    with pytest.raises(ValueError, match="a llama has logit_cap = None, not 30.0"):
         pretrained.save(copy, capped, {})
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write the model to"):
         pretrained.save(tmp_path / "file", *stories)
     pretrained.save(copy, *stories)
     chex.assert_trees_all_equal(pretrained.load(copy)[1], stories[1])
-    assert not list(copy.glob("*.new"))
+    assert not list(copy.glob(".new*"))

@@ -1,0 +1,1 @@
+"""Families of models as Hugging Face writes them: config.json and names of tensors."""

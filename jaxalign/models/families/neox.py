@@ -1,0 +1,90 @@
+"""GPT-NeoX and Pythia: parallel layers, layer norms, heads that rotate in part."""
+
+from typing import Any
+
+from jaxalign.models.config import ModelConfig
+from jaxalign.models.families import ropes
+from jaxalign.models.families.family import (
+    Family,
+    Rows,
+    activation,
+    read_shape,
+    theirs,
+    write_llama,
+)
+from jaxalign.models.tensors import Part
+
+TRUNK: Rows = {
+    "embed": ("embed_in.weight", "v d -> v d"),
+    "norm.scale": ("final_layer_norm.weight", "d -> d"),
+    "norm.bias": ("final_layer_norm.bias", "d -> d"),
+}
+LAYER: Rows = {
+    "attention.out": ("attention.dense.weight", "d (h e) -> h e d"),
+    "attention.out_bias": ("attention.dense.bias", "d -> d"),
+    "feed_forward.up": ("mlp.dense_h_to_4h.weight", "f d -> d f"),
+    "feed_forward.up_bias": ("mlp.dense_h_to_4h.bias", "f -> f"),
+    "feed_forward.down": ("mlp.dense_4h_to_h.weight", "d f -> f d"),
+    "feed_forward.down_bias": ("mlp.dense_4h_to_h.bias", "d -> d"),
+    "attention_norm.scale": ("input_layernorm.weight", "d -> d"),
+    "attention_norm.bias": ("input_layernorm.bias", "d -> d"),
+    "feed_forward_norm.scale": ("post_attention_layernorm.weight", "d -> d"),
+    "feed_forward_norm.bias": ("post_attention_layernorm.bias", "d -> d"),
+} | {
+    # each head's query, key and value lie together
+    f"attention.{leaf}{bias}": (
+        f"attention.query_key_value.{kind}",
+        axes,
+        Part("q", i, i + 1),
+    )
+    for i, leaf in enumerate(("query", "key", "value"))
+    for bias, kind, axes in (
+        ("", "weight", "(h q e) d -> d h e"),
+        ("_bias", "bias", "(h q e) -> h e"),
+    )
+}
+
+
+def read(there: Any) -> dict[str, Any]:
+    """The fields that GPT-NeoX's configuration sets."""
+    return read_shape(there) | {
+        "norm": "layer",
+        "norm_eps": there.layer_norm_eps,
+        "activation": activation(there.hidden_act),
+        "gated": False,
+        "qkv_bias": bool(there.attention_bias),
+        "out_bias": bool(there.attention_bias),
+        "mlp_bias": True,
+        "parallel": there.use_parallel_residual,
+        **ropes.read(there.rope_parameters, there.max_position_embeddings),
+    }
+
+
+def write(config: ModelConfig) -> dict[str, Any]:
+    """The same."""
+    settings = {
+        name: value
+        for name, value in write_llama(config).items()
+        if name not in ("head_dim", "num_key_value_heads", "rope_theta", "rms_norm_eps")
+    }
+    return settings | {
+        "layer_norm_eps": config.norm_eps,
+        "hidden_act": theirs(config.activation),
+        "use_parallel_residual": config.parallel,
+        "attention_bias": config.qkv_bias,
+        "rotary_pct": config.rope_share,
+        "rotary_emb_base": config.rope_theta,
+    }
+
+
+NEOX = Family(
+    name="gpt_neox",
+    language="GPTNeoXForCausalLM",
+    reward="GPTNeoXForSequenceClassification",
+    read=read,
+    write=write,
+    layer=lambda config: LAYER,
+    trunk=TRUNK,
+    prefix="gpt_neox",
+    unembed="embed_out.weight",
+)

@@ -1,0 +1,61 @@
+"""Phi-3: Llama with fused projections, longrope, and heads that rotate in part."""
+
+from typing import Any
+
+from jaxalign.models.config import ModelConfig
+from jaxalign.models.families.family import (
+    EMBED,
+    NORMS,
+    Family,
+    Rows,
+    read_llama,
+    read_sliding,
+    write_llama,
+)
+from jaxalign.models.tensors import Part
+
+
+def read(there: Any) -> dict[str, Any]:
+    """Llama's settings and a window."""
+    return read_llama(there) | read_sliding(there.sliding_window, None)
+
+
+def write(config: ModelConfig) -> dict[str, Any]:
+    """The same; the original context stands outside the rotary settings."""
+    scaling = config.rope_scaling
+    settings = write_llama(config)
+    settings.pop("head_dim")  # always the width / heads
+    return settings | {
+        "partial_rotary_factor": config.rope_share,
+        "original_max_position_embeddings": (
+            scaling.original if scaling else config.context
+        ),
+        "sliding_window": config.window,
+    }
+
+
+def layer(config: ModelConfig) -> Rows:
+    """Queries, keys and values in one tensor; gate and up in another."""
+    heads, end = config.heads, config.heads + config.kv_heads
+    qkv = ("self_attn.qkv_proj.weight", "(a e) d -> d a e")
+    mlp = ("mlp.gate_up_proj.weight", "(g f) d -> d f")
+    return NORMS | {
+        "attention.query": (*qkv, Part("a", 0, heads)),
+        "attention.key": (*qkv, Part("a", heads, end)),
+        "attention.value": (*qkv, Part("a", end, end + config.kv_heads)),
+        "attention.out": ("self_attn.o_proj.weight", "d (h e) -> h e d"),
+        "feed_forward.gate": (*mlp, Part("g", 0, 1)),
+        "feed_forward.up": (*mlp, Part("g", 1, 2)),
+        "feed_forward.down": ("mlp.down_proj.weight", "d f -> f d"),
+    }
+
+
+PHI3 = Family(
+    name="phi3",
+    language="Phi3ForCausalLM",
+    reward="Phi3ForSequenceClassification",
+    read=read,
+    write=write,
+    layer=layer,
+    trunk=EMBED,
+)

@@ -1,0 +1,97 @@
+"""Rotary settings of a config.json, in and out."""
+
+import math
+from typing import Any
+
+from jaxalign.models.config import ModelConfig
+from jaxalign.models.rope import Scaling
+
+
+def read(there: dict[str, Any], context: int) -> dict[str, Any]:
+    """The fields of `ModelConfig` that say how positions rotate.
+
+    Args:
+      there: rope_parameters, as transformers 5 completes them from older settings.
+
+    Raises:
+      ValueError: a kind of scaling that is not built.
+    """
+    return {
+        "rope_theta": float(there["rope_theta"]),
+        "rope_share": float(there.get("partial_rotary_factor") or 1.0),
+        "rope_scaling": scaling(there, context),
+    }
+
+
+def scaling(there: dict[str, Any], context: int) -> Scaling | None:
+    """How frequencies are stretched."""
+    kind = there["rope_type"]
+    factor: Any = there.get("factor")
+    original: Any = there.get("original_max_position_embeddings")
+    if kind == "default":
+        return None
+    if kind == "linear":
+        return Scaling("linear", float(factor))
+    if kind == "llama3":
+        low, high = there["low_freq_factor"], there["high_freq_factor"]
+        return Scaling("llama3", float(factor), original, float(low), float(high))
+    if kind == "yarn":
+        factor = factor or context / original
+        return Scaling(
+            "yarn",
+            float(factor),
+            original,
+            float(there.get("beta_slow") or 1.0),
+            float(there.get("beta_fast") or 32.0),
+            whole=bool(there.get("truncate", True)),
+            magnitude=yarn_magnitude(there, factor),
+        )
+    if kind == "longrope":
+        factor = factor or context / original
+        grown = (
+            math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1
+        )
+        return Scaling(
+            "longrope",
+            original=original,
+            magnitude=float(there.get("attention_factor") or grown),
+            short=tuple(map(float, there["short_factor"])),
+            long=tuple(map(float, there["long_factor"])),
+        )
+    raise ValueError(f"rope scaling of type {kind!r} is not supported")
+
+
+def yarn_magnitude(there: dict[str, Any], factor: float) -> float:
+    """By which yarn's queries and keys grow (arXiv:2309.00071)."""
+    if there.get("attention_factor") is not None:
+        return float(there["attention_factor"])
+    grown = lambda m: 1.0 if factor <= 1 else 0.1 * m * math.log(factor) + 1.0
+    above, below = there.get("mscale"), there.get("mscale_all_dim")
+    return grown(above) / grown(below) if above and below else grown(1.0)
+
+
+def write(config: ModelConfig) -> dict[str, Any]:
+    """The settings, in the form that transformers 4 and 5 both read."""
+    found: dict[str, Any] = {"rope_theta": config.rope_theta}
+    if config.rope_scaling is not None:
+        found["rope_scaling"] = write_scaling(config.rope_scaling)
+    return found
+
+
+def write_scaling(scaling: Scaling) -> dict[str, Any]:
+    """What `scaling` reads."""
+    kept: dict[str, Any] = {"rope_type": scaling.kind}
+    if scaling.kind != "longrope":
+        kept |= {"factor": scaling.factor}
+    if scaling.kind != "linear":
+        kept |= {"original_max_position_embeddings": scaling.original}
+    if scaling.kind == "llama3":
+        kept |= {"low_freq_factor": scaling.low, "high_freq_factor": scaling.high}
+    if scaling.kind == "yarn":
+        kept |= {"beta_slow": scaling.low, "beta_fast": scaling.high}
+        kept |= {"truncate": scaling.whole}
+    if scaling.kind == "longrope":
+        kept |= {"short_factor": list(scaling.short), "long_factor": list(scaling.long)}
+    if scaling.kind in ("yarn", "longrope"):
+        kept |= {"attention_factor": scaling.magnitude}
+    return kept

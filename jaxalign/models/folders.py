@@ -1,0 +1,201 @@
+"""The files of a Hugging Face folder: config.json, and tensors in safetensors.
+
+Never pickle, never remote code.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from jaxalign.models.tensors import Weight
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
+# What older folders keep besides parameters: tables of angles, causal masks.
+BUFFERS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")
+
+
+def config_file(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is not a JSON object.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no model (no config.json)")
+    try:
+        there = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(there, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return there
+
+
+def shards(folder: Path) -> list[str]:
+    """The files of a model: one, which goes before an older index, or the index's."""
+    index = folder / INDEX
+    if (folder / SINGLE).exists() or not index.exists():
+        return [SINGLE]
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{index} is not an index of tensors: {error!r}") from error
+
+
+class Tensors:
+    """The tensors of a folder by name, memory-mapped: only what is sliced is read.
+
+    Raises:
+      FileNotFoundError: no safetensors, or a shard that the index names is missing.
+      ValueError: a file that is cut short.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, Any] = {}
+        self.paths: dict[str, Path] = {}
+        for shard in shards(folder):
+            path = folder / shard
+            if not path.exists():
+                raise FileNotFoundError(f"{folder} lacks {shard}")
+            try:
+                file = safe_open(path, framework="numpy").__enter__()
+            except SafetensorError as error:
+                raise ValueError(f"{path} is damaged or cut short: {error}") from error
+            for name in file.keys():
+                self.files[name], self.paths[name] = file, path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+    def __call__(self, weight: Weight) -> Any:
+        """The tensor of which a weight is a part, to be sliced."""
+        return self.files[weight.name].get_slice(weight.name)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Calls tensors as newer folders do, where they are not there already."""
+        for old, new in names.items():
+            if old in self.files and new not in self.files:
+                self.files[new] = Renamed(self.files.pop(old), old)
+                self.paths[new] = self.paths.pop(old)
+
+    def check(self, table: list[Weight], spare: Iterable[str]) -> None:
+        """Refuses tensors that do not fit the table, before any is read.
+
+        Args:
+          spare: names that may be there and are not used.
+
+        Raises:
+          ValueError: names the tensors.
+        """
+        wanted = {weight.name for weight in table}
+        missing = [weight.name for weight in table if weight.name not in self]
+        unused = sorted(
+            name
+            for name in set(self.files) - wanted - set(spare)
+            if not name.endswith(BUFFERS)
+        )
+        if missing or unused:
+            raise ValueError(
+                f"{self.folder}: {len(missing)} tensors are missing ({missing[:3]}) "
+                f"and {len(unused)} are not of this architecture ({unused[:3]})"
+            )
+        for weight in table:
+            part = self(weight)
+            shape, kind = tuple(part.get_shape()), part.get_dtype()
+            where = f"{self.paths[weight.name]}: {weight.name}"
+            if shape != weight.shape:
+                raise ValueError(
+                    f"{where} has shape {shape}; config.json asks for {weight.shape}"
+                )
+            if kind not in FLOATS:
+                raise ValueError(f"{where} is {kind}, not one of {', '.join(FLOATS)}")
+
+
+class Renamed:
+    """A file in which a tensor has an older name."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.file, self.name = file, name
+
+    def get_slice(self, name: str) -> Any:
+        """The tensor, whatever it is called."""
+        return self.file.get_slice(self.name)
+
+
+def planned(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Tensors in files of at most `most` bytes, or of one tensor that is larger.
+
+    >>> planned({"a": 3, "b": 3, "c": 9, "d": 1}, 6)
+    [['a', 'b'], ['c'], ['d']]
+    """
+    files: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if files[-1] and held + size > most:
+            files.append([])
+            held = 0
+        files[-1].append(name)
+        held += size
+    return files
+
+
+def write(
+    folder: Path,
+    settings: Mapping[str, Mapping[str, Any]],
+    sizes: Mapping[str, int],
+    tensor: Callable[[str], np.ndarray],
+    *,
+    most: int,
+) -> None:
+    """Writes a model: all of it, and then in place of what was there.
+
+    Args:
+      settings: the JSON files.
+      sizes: bytes of each tensor.
+      tensor: makes one of them; one file's are held at a time.
+      most: bytes of a file.
+
+    Raises:
+      OSError: the folder cannot be written; what was there is still there.
+    """
+    files = planned(sizes, most)
+    names = [
+        f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))
+    ]
+    names = names if len(files) > 1 else [SINGLE]
+    texts = dict(settings)
+    if len(files) > 1:
+        where = {x: name for name, file in zip(names, files, strict=True) for x in file}
+        total = {"total_size": sum(sizes.values())}
+        texts[INDEX] = {"metadata": total, "weight_map": where}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+            for name, file in zip(names, files, strict=True):
+                held = {x: tensor(x) for x in file}
+                save_file(held, Path(new, name), metadata={"format": "pt"})
+            for name, text in texts.items():
+                Path(new, name).write_text(json.dumps(text, indent=2) + "\n")
+            for name in (*names, *texts):
+                os.replace(Path(new, name), folder / name)
+        for stale in stale_files(folder, {*names, *texts}):
+            stale.unlink()
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"cannot write the model to {folder}: {error}") from error
+
+
+def stale_files(folder: Path, written: set[str]) -> list[Path]:
+    """Tensors of an earlier model in the same folder, and their index."""
+    old = [*folder.glob("model-*-of-*.safetensors"), folder / SINGLE, folder / INDEX]
+    return [path for path in old if path.name not in written and path.exists()]
