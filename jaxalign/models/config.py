@@ -11,7 +11,7 @@ SIZES = ("vocab_size", "width", "hidden", "layers", "heads", "kv_heads", "head_d
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a transformer; the defaults are Llama's, and all values are JSON.
+    """The shape of a transformer; the defaults are Llama's.
 
     Attributes:
       width: of the residual stream.

@@ -180,7 +180,7 @@ def save(
       max_shard_bytes: above which the tensors go into several files with an index.
 
     Raises:
-      ValueError: no model of its family is like this one.
+      ValueError: no model of its family is like this one, or other parameters.
       OSError: the folder cannot be written.
     """
     config, ids = cast(ModelConfig, model.config), dict(tokens or {})
@@ -220,6 +220,12 @@ def write(
     leaves = flat(params)
     by_name: dict[str, list[Weight]] = {}
     for weight in known.weights(config, leaves):
+        shape = weight.leaf if weight.layer is None else (config.layers, *weight.leaf)
+        if leaves[weight.path].shape != shape:
+            raise ValueError(
+                f"{'.'.join(weight.path)} has shape {leaves[weight.path].shape}; the "
+                f"model's is {shape}"
+            )
         by_name.setdefault(weight.name, []).append(weight)
     size = lambda w: math.prod(w.shape) * leaves[w.path].dtype.itemsize
     sizes = {name: size(parts[0]) for name, parts in by_name.items()}

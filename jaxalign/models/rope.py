@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """A stretching of rotary frequencies; all values are JSON.
+    """A stretching of rotary frequencies.
 
     linear    every frequency is divided by `factor` (Chen et al. 2023)
     llama3    those that turn less than `low` times in the original context are divided

@@ -64,6 +64,15 @@ class Weight(NamedTuple):
         )
 
     @property
+    def leaf(self) -> tuple[int, ...]:
+        """The shape of the leaf, of one layer where it is stacked."""
+        only = self.part
+        return tuple(
+            only.stop - only.start if only and only.axis == axis else self.sizes[axis]
+            for axis in self.here
+        )
+
+    @property
     def rows(self) -> int:
         """The axis of the leaf along which the tensor lies in one piece."""
         return next(

@@ -261,6 +261,9 @@ def test_save_refuses_and_loses_nothing(copy, stories, variant, tmp_path):
     capped = variant(logit_cap=30.0)
     with pytest.raises(ValueError, match="a llama has logit_cap = None, not 30.0"):
         pretrained.save(copy, capped, {})
+    smaller = {**stories[1], "embed": stories[1]["embed"][:9]}
+    with pytest.raises(ValueError, match=r"embed has shape \(9, 64\); the model's is"):
+        pretrained.save(copy, stories[0], smaller)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write the model to"):
         pretrained.save(tmp_path / "file", *stories)
