@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -67,16 +68,15 @@ class RowScores:
 
     Attributes:
       row: row ids, rising.
-      sums: a [rows, 2] array: chosen and rejected, or answer and mismatched answer.
-      counts: [rows, 2], the answer tokens that were summed.
+      sums: of pairs [rows, 4]: chosen and rejected, then both over their shared length;
+        of unpaired answers [rows, 2]: the answer and the mismatched one.
     """
 
     row: np.ndarray
     sums: np.ndarray
-    counts: np.ndarray
 
     def find(self, rows: Array, valid: Array) -> np.ndarray:
-        """The sums of these rows, [B, 2]; 0 where not valid.
+        """The sums of these rows, [B, 4] or [B, 2]; 0 where not valid.
 
         Raises:
           KeyError: a row that was not scored.
@@ -88,7 +88,7 @@ class RowScores:
         if missing.size:
             raise KeyError(f"no reference log-probs for rows {missing[:8].tolist()}")
         if not len(self.row):
-            return np.zeros((len(rows), 2), np.float32)
+            return np.zeros((len(rows), self.sums.shape[1]), np.float32)
         return np.where(valid[:, None], self.sums[at], np.float32(0.0))
 
     def attach(self, batch: Any) -> Any:
@@ -100,24 +100,26 @@ class RowScores:
         return with_reference(batch, *self.find(batch.row, batch.valid).T)
 
 
-def with_reference(batch: Any, first: Array, second: Array) -> Any:
+def with_reference(batch: Any, *sums: Array) -> Any:
     """The batch, with the reference's sums for its two sides."""
     if isinstance(batch, PreferenceBatch):
-        return PairsWithReference(batch, first, second)
-    return UnpairedWithReference(batch, first, second)
+        return PairsWithReference(batch, *sums)
+    return UnpairedWithReference(batch, *sums)
 
 
 def scorer(
     model: LanguageModel, *, chunk: int | None = None
-) -> Callable[[Params, Batch], tuple[Array, Array]]:
-    """The compiled (params, batch) -> (sums [B 2], counts [B 2]) of both sides."""
+) -> Callable[[Params, Batch], Array]:
+    """The compiled (params, batch) -> sums, as `RowScores` has them."""
 
     @jax.jit
-    def score(params: Params, batch: Batch) -> tuple[Array, Array]:
+    def score(params: Params, batch: Batch) -> Array:
         both = scoring.interleave(*(getattr(batch, s) for s in SIDES[type(batch)]))
         logp = scoring.token_logps(model, params, both, chunk=chunk)
-        sums, counts = scoring.row_sums(logp, both.loss_mask)
-        return sums.reshape(-1, 2), counts.reshape(-1, 2)
+        if isinstance(batch, PreferenceBatch):
+            whole, shared = scoring.pair_sums(logp, both.loss_mask)
+            return jnp.stack([*whole, *shared], axis=1)
+        return scoring.row_sums(logp, both.loss_mask)[0].reshape(-1, 2)
 
     return score
 
@@ -164,7 +166,7 @@ def score_rows(
 
 
 def compute(
-    score: Callable[[Params, Batch], tuple[Array, Array]],
+    score: Callable[[Params, Batch], Array],
     params: Params,
     batches: Iterable[Batch],
     mesh: Mesh | None,
@@ -174,23 +176,21 @@ def compute(
     pending = None
     for batch in batches:
         placed = batch if mesh is None else sharding.place_batch(batch, mesh)
-        ahead = (placed.row, placed.valid, *score(params, placed))
+        ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(on_host, pending)))
         pending = ahead
     if pending is None:
         raise ValueError("no batches to score")
     parts.append(tuple(map(on_host, pending)))
-    row, valid, sums, counts = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+    row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(sums[valid]).all():
         bad = row[valid][~np.isfinite(sums[valid]).all(axis=-1)]
         raise FloatingPointError(
             f"the reference's log-probs of rows {bad[:8].tolist()} are not finite"
         )
     unique, first = np.unique(row[valid], return_index=True)
-    return RowScores(unique, sums[valid][first], counts[valid][first])
+    return RowScores(unique, sums[valid][first])
 
 
 def load(path: Path) -> RowScores | None:
@@ -198,7 +198,7 @@ def load(path: Path) -> RowScores | None:
     try:
         # numpy leaves a damaged file open where it opened it itself.
         with path.open("rb") as file, np.load(file) as kept:
-            return RowScores(kept["row"], kept["sums"], kept["counts"])
+            return RowScores(kept["row"], kept["sums"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxalign import estimators
+from jaxalign import estimators, losses
 from jaxalign.batches import TokenBatch
 from jaxalign.types import Array, Bool, Float, LanguageModel, Params, ScalarModel, typed
 
@@ -22,15 +22,21 @@ def token_logps(
       chunk: positions whose logits exist at one time; None leaves it to the estimator.
       temperature: of the sampling that the log-probs are compared with.
     """
-    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
     return estimators.next_token_logprobs(
-        hidden,
-        model.unembed(params),
+        *head(model, params, batch),
         batch.tokens,
         chunk=chunk,
         logit_cap=model.config.logit_cap,
         temperature=temperature,
     )
+
+
+def head(
+    model: LanguageModel, params: Params, batch: TokenBatch
+) -> tuple[Float[Array, "B T D"], Float[Array, "D V"]]:
+    """The hidden states of a batch, and the matrix that makes logits of them."""
+    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
+    return hidden, model.unembed(params)
 
 
 @typed
@@ -40,6 +46,23 @@ def row_sums(
     """What each row's mask keeps, summed, and how many entries that is."""
     total = jnp.sum(jnp.where(mask, x, 0.0), axis=-1)
     return total, jnp.sum(mask, axis=-1).astype(x.dtype)
+
+
+def halves(rows: Array) -> tuple[Array, Array]:
+    """Of interleaved rows [2B ...], those of the first batch and of the second."""
+    return rows[0::2], rows[1::2]
+
+
+def pair_sums(
+    logp: Array, mask: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Sums over the answers of interleaved pairs [2B T], and over their shared length.
+
+    The shared length is as many first tokens as the shorter answer has.
+    """
+    shared_length = jnp.minimum(*halves(jnp.sum(mask, axis=-1)))
+    shared = losses.ld_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
+    return halves(row_sums(logp, mask)[0]), halves(shared)
 
 
 def token_values(
