@@ -1,4 +1,6 @@
-"""Preference losses side by side: how much reward each gets for its KL.
+"""Which loss is better: how much reward each gets for its KL, side by side.
+
+How *fast* a step is, is another question: see the folder experiments/benchmarks.
 
 Every loss, at every beta and seed, is trained from the same references on the same
 preferences. By default in exact worlds, where reward, KL and their best trade-off are
@@ -6,6 +8,7 @@ known: 8 losses x 4 betas x 5 seeds, each loss one compiled program.
 
     python -m experiments.benchmark
     python -m experiments.benchmark --losses dpo ipo nca --betas 0.1 1 --pairs 0
+    python -m experiments.benchmark --losses dpo kto bco aot aot_unpaired wpo
     python -m experiments.benchmark --world toy --model runs/sft/policy \\
         --data runs/collect/preferences --losses dpo ipo --betas 0.1 --seeds 2
 
@@ -15,7 +18,7 @@ A loss of your own joins by its name, here or in a notebook:
     benchmark.main(benchmark.Config(losses=("dpo",)), losses={"mine": mine})
 
 Writes OUT/table.csv (the end of training, a row a run), courses.csv (over training),
-table.md (intervals over seeds), frontier.png and displacement.png.
+table.md (with intervals), frontier.png and displacement.png.
 
 The default took 16 s on two CPU cores (25 s beside other work). Seen, with 256 pairs a
 world:
@@ -36,25 +39,20 @@ In the toy world each variant is a whole run of experiments.dpo: keep the list s
 
 import csv
 import dataclasses
-import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import rich
 
-from experiments import benchmark_plots as plots
 from experiments import dpo as dpo_stage
-from experiments import policies, rlhf, rollouts, sources, variants
-from experiments.benchmark_plots import Row, by, mean
-from experiments.config import Shared, folder_of, launch, mesh_of
-from jaxalign.evaluation import report
-from jaxalign.evaluation.intervals import bootstrap, paired
-from jaxalign.training import objectives, pairwise
+from experiments import toy_variants, variants
+from experiments.benchmark_plots import Row, by, mean, plot_displacement
+from experiments.config import Shared, folder_of, launch
+from jaxalign.evaluation import plots, report
+from jaxalign.evaluation.intervals import Interval, bootstrap, paired
 
 POINTS = 20  # of a course, beside its start
 
@@ -69,7 +67,7 @@ class Config(Shared):
     )
     """The losses, by name; the others are compared with the first."""
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
-    """Strengths of the hold on the reference (IPO's tau, ORPO's lam)."""
+    """Strengths: of each loss its first knob (IPO's tau, ORPO's lam, SLiC's delta)."""
     seeds: int = 5
     """How many runs of each, of seeds --seed, --seed + 1, ..."""
     world: Literal["exact", "toy"] = "exact"
@@ -91,6 +89,22 @@ class Config(Shared):
     dpo: dpo_stage.Config = dpo_stage.Config()
 
 
+class Found(NamedTuple):
+    """What a world showed.
+
+    Attributes:
+      rows: over the course of every run.
+      told: what the titles say of it.
+      best: KL and reward of the optimum, where they are known.
+      start: KL and reward of what all began from, where `best` does not say.
+    """
+
+    rows: list[Row]
+    told: str
+    best: tuple[Any, Any] | None = None
+    start: tuple[float, Interval] | None = None
+
+
 def main(
     config: Config, losses: Mapping[str, variants.Loss] | None = None
 ) -> list[dict[str, Any]]:
@@ -106,38 +120,57 @@ def main(
     if not names or not config.betas or config.seeds < 1:
         raise ValueError("a benchmark needs a loss, a beta and a seed")
     if config.world == "exact":
-        rows, best = exact_world(config, names, own)
+        found = exact_world(config, names, own)
     else:
-        rows, best = toy_world(config, names, own, out), None
-    check_finite(rows)
-    last = [group[-1] for group in by(rows, "loss", "beta", "seed").values()]
+        found = toy_world(config, names, own, out)
+    check_finite(found.rows)
+    last = [group[-1] for group in by(found.rows, "loss", "beta", "seed").values()]
     summary, leaders = table(last), compared(last)
     out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / "courses.csv", rows)
+    write_csv(out / "courses.csv", found.rows)
     write_csv(out / "table.csv", last)
     text = f"{report.markdown(leaders)}\n{report.markdown(summary)}"
     (out / "table.md").write_text(text)
-    told = f"{config.seeds} seeds"
-    if config.world == "exact":
-        told += f", {config.pairs or 'infinitely many'} pairs"
-    plots.plot_frontier(out / "frontier.png", last, best, f"after training; {told}")
-    low = min(config.betas)
-    course = [r for r in rows if r["beta"] == low and r["chosen_ratio"] is not None]
-    if course:
-        title = f"training pairs at beta {low:g}; {told} (pale: single seeds)"
-        plots.plot_displacement(out / "displacement.png", course, title)
-    report.show(leaders, f"each loss at its best beta; {told}")
+    draw(out, found, last, min(config.betas))
+    report.show(leaders, f"each loss at its best beta; {found.told}")
     rich.print(f"tables and plots are in [bold]{out}[/bold]")
     return summary
 
 
+def draw(out: Path, found: Found, last: Sequence[Row], beta: float) -> None:
+    """Draws frontier.png and, of one beta's training, displacement.png."""
+    start = {} if found.start is None else {"the start": [found.start]}
+    plots.plot_reward_kl(
+        out / "frontier.png",
+        start | ends(last),
+        title=f"after training; {found.told}",
+        growing="smaller beta",
+        best=found.best,
+    )
+    of_beta = [row for row in found.rows if row["beta"] == beta]
+    course = [row for row in of_beta if row["chosen_ratio"] is not None]
+    if course:
+        title = f"training pairs at beta {beta:g}; {found.told} (pale: single seeds)"
+        plot_displacement(out / "displacement.png", course, title)
+
+
+def toy_world(
+    config: Config, names: Sequence[str], own: dict[str, variants.Loss], out: Path
+) -> Found:
+    """Every variant of a language model, and the model that they began from."""
+    rows, start = toy_variants.train(config, names, own, out)
+    told = f"{config.seeds} seeds, {len(start.reward)} prompts"
+    return Found(rows, told, start=(float(start.kl.mean()), bootstrap(start.reward)))
+
+
 def exact_world(
     config: Config, names: Sequence[str], own: dict[str, variants.Loss]
-) -> tuple[list[Row], tuple[Any, Any]]:
-    """The rows of every variant at some steps, and the frontier of the optimum."""
-    known = variants.LOSSES | own
-    for name in names:
-        pairwise.check(name, known)
+) -> Found:
+    """Every variant at some steps, and the frontier of the optimum."""
+    expected = {
+        name: variants.own(own[name]) if name in own else variants.expected(name)
+        for name in names
+    }
     seeds = range(config.seed, config.seed + config.seeds)
     data = variants.make(
         seeds, prompts=config.prompts, answers=config.answers, pairs=config.pairs
@@ -148,9 +181,9 @@ def exact_world(
         int
     )
     rows = []
-    for name in names:
+    for name, loss in expected.items():
         course = variants.train(
-            known[name],
+            loss,
             data,
             betas,
             steps=config.steps,
@@ -165,87 +198,9 @@ def exact_world(
             for s, seed in enumerate(seeds)
             for i, step in enumerate(marks)
         ]
-    return rows, variants.frontier(data.worlds, jnp.geomspace(0.01, 100.0, 200))
-
-
-def toy_world(
-    config: Config, names: Sequence[str], own: dict[str, variants.Loss], out: Path
-) -> list[Row]:
-    """The same of language models; only the last row of a run knows reward and KL."""
-    if config.model == "toy":
-        raise ValueError(
-            "--world toy needs --model, the folder of an SFT policy, and --data, "
-            "preferences on its answers: experiments.sft and experiments.collect "
-            "make them"
-        )
-    for name in names:
-        pairwise.check(name, [*objectives.PAIRWISE, "kto", *own])
-    shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Shared)}
-    shared |= {"data": config.judge}
-    whole = rlhf.Config(**shared, eval_prompts=config.eval_prompts, dpo=config.dpo)
-    source = sources.load(whole)
-    sources.judge_of(source)
-    rows = []
-    for name in names:
-        for beta in config.betas:
-            for seed in range(config.seed, config.seed + config.seeds):
-                folder = out / f"{name}-{beta:g}-{seed}"
-                run = rlhf.stages(dataclasses.replace(whole, seed=seed), folder)
-                knobs, loss = chosen_loss(name, beta, own)
-                train = functools.partial(dpo_stage.main, loss=loss)
-                run("dpo", train, model=config.model, data=config.data, **knobs)
-                seen = course_of(folder / "dpo" / "metrics.jsonl")
-                with jax.set_mesh(mesh_of(config)):
-                    seen[-1] |= evaluated(whole, source, folder / "dpo" / "policy")
-                about = {"loss": name, "beta": beta, "seed": seed}
-                rows += [about | row for row in seen]
-    return rows
-
-
-def chosen_loss(
-    name: str, beta: float, own: dict[str, variants.Loss]
-) -> tuple[dict[str, Any], objectives.PairLoss | None]:
-    """The flags of experiments.dpo for a variant, and the loss where it has no name.
-
-    Of a loss by name, beta is its first knob: the one that its paper tunes.
-    """
-    if name in own:
-        return {}, lambda p: own[name](*p[:4], beta=beta)
-    knob = "beta" if name == "kto" else next(iter(objectives.knobs_of(name)))
-    return {"loss": name, knob: beta}, None
-
-
-def course_of(metrics: Path) -> list[Row]:
-    """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    rows = []
-    for part in np.array_split(np.arange(len(lines)), min(POINTS, len(lines))):
-        few = [lines[i] for i in part]
-        row: Row = {"step": few[-1]["step"] + 1, "reward": None, "kl": None}
-        for role in ("chosen", "rejected"):
-            for field, name in ((role, "logp"), (f"{role}_ratio", "rewards")):
-                known = f"{name}/{role}" in few[0]
-                row[field] = mean(few, f"{name}/{role}") if known else None
-        rows.append(row)
-    return rows
-
-
-def evaluated(config: rlhf.Config, source: sources.Source, folder: Path) -> Row:
-    """The programmed reward and the KL of a policy's answers to held-out prompts."""
-    policy = rlhf.load(config, source, folder)
-    base = policies.load(config, source, mesh_of(config))
-    answers = rollouts.answer(
-        policy,
-        rlhf.short(base, source, config.eval_prompts),
-        jax.random.fold_in(jax.random.key(config.seed), 1),
-        max_new_tokens=source.max_new_tokens,
-    )
-    judge = sources.judge_of(source)
-    judged = judge(answers.prompts, answers.texts, answers.finished)
-    ratio = rollouts.answer_logps(
-        policy, policy.params, answers
-    ) - rollouts.answer_logps(base, base.params, answers)
-    return {"reward": float(judged["reward"].mean()), "kl": float(ratio.mean())}
+    best = variants.frontier(data.worlds, jnp.geomspace(0.01, 100.0, 200))
+    told = f"{config.seeds} seeds, {config.pairs or 'infinitely many'} pairs"
+    return Found(rows, told, best=best)
 
 
 def check_finite(rows: Sequence[Row]) -> None:
@@ -263,12 +218,27 @@ def check_finite(rows: Sequence[Row]) -> None:
                 )
 
 
+def each(rows: Sequence[Row], name: str) -> np.ndarray:
+    """What intervals are over: seeds, which are worlds; or all prompts of all seeds."""
+    return np.concatenate([r["each"][name] if "each" in r else [r[name]] for r in rows])
+
+
+def ends(last: Sequence[Row]) -> dict[str, list[tuple[float, Interval]]]:
+    """KL and reward of each loss, from its largest beta to its smallest."""
+    found = {}
+    for loss, rows in by(last, "loss").items():
+        betas = sorted(by(rows, "beta").items(), reverse=True)
+        found[loss] = [(mean(r, "kl"), bootstrap(each(r, "reward"))) for _, r in betas]
+    return found
+
+
 def table(last: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a variant; intervals are over seeds, which are worlds where exact."""
+    """One row a variant; what is of training or of exact worlds alone is over seeds."""
     rows = []
     for (loss, beta), group in by(last, "loss", "beta").items():
         row = {"loss": loss, "beta": f"{beta:g}"}
-        for name in ("reward", "kl", "regret", "chosen", "rejected"):
+        row |= {name: bootstrap(each(group, name)) for name in ("reward", "kl")}
+        for name in ("regret", "chosen", "rejected"):
             values = [r.get(name) for r in group]
             row[name] = None if None in values else bootstrap(np.array(values))
         rows.append(row)
@@ -276,24 +246,25 @@ def table(last: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def compared(last: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each loss at its beta of most reward, and its lead on the first, seed by seed."""
+    """Each loss at its beta of most reward, and its lead on the first, pair by pair."""
     rows: list[dict[str, Any]] = []
     first = None
     for loss, group in by(last, "loss").items():
         best = max(by(group, "beta").values(), key=lambda rows: mean(rows, "reward"))
-        reward = np.array([row["reward"] for row in best])
+        reward = each(best, "reward")
         lead = None if first is None else paired(reward, first)
         first = reward if first is None else first
         row = {"loss": loss, "best beta": f"{best[0]['beta']:g}"}
         row |= {"reward": bootstrap(reward), f"over {last[0]['loss']}": lead}
-        rows.append(row | {"kl": bootstrap(np.array([r["kl"] for r in best]))})
+        rows.append(row | {"kl": bootstrap(each(best, "kl"))})
     return rows
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows; what is not known is empty."""
+    """Writes rows, a prompt's own numbers left out; what is not known is empty."""
+    columns = [name for name in report.columns(rows) if name != "each"]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, report.columns(rows))
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
 

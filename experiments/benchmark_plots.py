@@ -1,10 +1,5 @@
-"""The two plots of the benchmark: reward against KL, and the log-probs of pairs.
+"""The benchmark's plot of pairs: what becomes of the log-probs that it trains on."""
 
-Colours are Okabe and Ito's, told apart by colour-blind readers too; each loss has a
-marker of its own as well.
-"""
-
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-Row = dict[str, Any]
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#56B4E9", "#E69F00", "#000000", "#882255"),
-)
-MARKERS = "os^DvpPX<>h"
-TICKS = (0, 0.05, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+from jaxalign.evaluation.plots import COLOURS, dress, root
 
+Row = dict[str, Any]
 NATS = (10, 3, 1, 0, -1, -3, -10, -30, -100, -300, -1000)
 RATIOS = ("chosen_ratio", "rejected_ratio")
 
@@ -37,57 +27,6 @@ def by(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
 def mean(rows: Sequence[Row], name: str) -> float:
     """The mean of a number."""
     return float(np.mean([row[name] for row in rows]))
-
-
-def plot_frontier(
-    path: Path, last: Sequence[Row], best: tuple[Any, Any] | None, title: str
-) -> Path:
-    """Reward against KL at the end of training: a line a loss, through its betas.
-
-    Args:
-      best: KL and reward of the optimum, drawn dashed; None where it is unknown.
-    """
-    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xscale("function", functions=(root, np.square))
-    if best is not None:
-        axes.plot(*best, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
-    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
-    for (name, rows), look in zip(by(last, "loss").items(), looks, strict=False):
-        draw(axes, name, rows, *look)
-    widest = max(mean(rows, "kl") for rows in by(last, "loss", "beta").values())
-    axes.set_xlim(0, 1.08 * widest)
-    axes.set_xticks([t for t in TICKS if t <= 1.08 * widest])
-    axes.set_xticks([], minor=True)
-    dress(axes)
-    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
-    axes.set_ylabel("expected true reward")
-    axes.set_title(title, fontsize=10, loc="left")
-    figure.legend(
-        loc="outside right upper",
-        frameon=False,
-        title="larger marker:\nsmaller beta",
-        alignment="left",
-    )
-    figure.savefig(path, dpi=140)
-    return path
-
-
-def draw(axes: Any, name: str, rows: Sequence[Row], colour: str, marker: str) -> None:
-    """One loss, from its largest beta to its smallest."""
-    betas = sorted(by(rows, "beta").items(), reverse=True)
-    kl = [mean(group, "kl") for _, group in betas]
-    reward = [mean(group, "reward") for _, group in betas]
-    sizes = np.linspace(24, 84, len(betas)) if len(betas) > 1 else [54]
-    edge = {"color": colour, "marker": marker, "edgecolor": "white", "lw": 0.6}
-    axes.plot(kl, reward, color=colour, lw=1.3, alpha=0.75, zorder=2)
-    axes.scatter(kl, reward, sizes, zorder=3, **edge)
-    axes.plot([], [], color=colour, marker=marker, mec="white", ms=8, label=name)
-
-
-def root(values: Any) -> Any:
-    """The square root, of what is above 0."""
-    return np.sqrt(np.maximum(values, 0.0))
 
 
 def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
@@ -142,10 +81,3 @@ def scale(axes: Any, rows: Sequence[Row]) -> None:
     steps = max(row["step"] for row in rows)
     axes.set_xscale("function", functions=(root, np.square))
     axes.set_xticks(sorted({0, steps // 10, 4 * steps // 10, steps}))
-
-
-def dress(axes: Any) -> None:
-    """A light grid, and no box."""
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9)

@@ -1,10 +1,12 @@
 """Direct preference optimisation, and every pairwise loss of its family, by name.
 
 The reference's log-probs depend on nothing that trains: they are computed once per row
-and kept. KTO and its like take the pairs apart into single answers.
+and kept. Token-level DPO compares whole distributions, so there the reference runs in
+every step. KTO takes the pairs apart into single answers.
 
     python -m experiments.dpo --model runs/sft/policy --data preferences.jsonl
     python -m experiments.dpo --loss ipo --tau 0.1 ...
+    python -m experiments.dpo --loss dpo_nll --mask-formatting ...    # Llama 3's form
 
 A loss of your own is a function of `objectives.PairLogps`, one term per pair:
 
@@ -16,6 +18,8 @@ log-ratios to the reference (nats): both may fall while the margin grows.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +32,7 @@ from jaxalign.data import loader
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.training import objectives, reference, state, step
 from jaxalign.training.step import Objective
+from jaxalign.types import Params
 
 # Knobs that the command line leaves open: for every loss, and where one differs.
 KNOBS = {
@@ -49,6 +54,8 @@ DIFFERENT = {
     "slic": {"alpha": 0.1},
     "length_regularised_dpo": {"alpha": 0.01},
     "alpha_dpo": {"alpha": 0.5},
+    "ld_dpo": {"alpha": 0.5},
+    "token_dpo": {"alpha": 0.5},
 }
 
 
@@ -73,10 +80,13 @@ class Config(Trained):
     flip_rate: float | None = None
     """Share of labels that are flipped (robust_dpo)."""
     alpha: float | None = None
-    """Weight of the chosen answers' NLL per token (dpo_nll, cpo, slic), price of a
-    token (length_regularised_dpo), or the divergence (alpha_dpo)."""
+    """Weight of the chosen answers' NLL per token (dpo_nll, cpo, slic), of the KL
+    (token_dpo), or of the longer answer's tail (ld_dpo); price of a token
+    (length_regularised_dpo); or the divergence (alpha_dpo)."""
     temperature: float | None = None
     """DiscoPOP's."""
+    mask_formatting: bool = False
+    """Count no special tokens of answers, such as the end of the turn, in any loss."""
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
@@ -85,13 +95,16 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     """Trains on pairs; writes the model to OUT/policy.
 
     Args:
-      loss: takes the place of the loss that the configuration names.
+      loss: takes the place of the loss that the configuration names, and is told what
+        that one would be.
     """
     chosen_loss = loss or (None if config.loss == "kto" else named(config))
     with Run(config, "dpo") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
         train, held_out = sources.pairs(config, source, policy, run)
+        if config.mask_formatting:
+            train = loader.without_formatting(train, policy.tokenizer)
         kind: type[Record] = Preference
         if chosen_loss is None:
             objective: Objective = objectives.kto(
@@ -100,7 +113,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)
-        scores = reference_scores(policy, train, kind, config.batch, run)
+        attach, fixed = reference_of(config, policy, train, kind, run)
         if kind is Preference:
             batches = batching.preferences(config, policy, train, Preference)
         else:
@@ -113,8 +126,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):
-            batch = scores.attach(next(batches))
-            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            batch = sharding.place_batch(attach(next(batches)), run.mesh)
+            current, metrics = update(current, batch, *fixed)
             run.log(i, metrics, tokens=jax.tree.leaves(batch)[0].size)
             if run.due(i, steps):
                 roles = {"policy": current.params}
@@ -139,6 +152,23 @@ def named(config: Config) -> objectives.PairLoss:
     return objectives.pairwise(config.loss, **knobs)
 
 
+def reference_of(
+    config: Config,
+    policy: policies.Policy,
+    examples: list[loader.Example],
+    kind: type[Record],
+    run: Run,
+) -> tuple[Callable[[Any], Any], tuple[Params, ...]]:
+    """What each batch is given of the reference, and what each step is besides.
+
+    Either the kept log-probs of its rows, or, where a loss needs the reference's whole
+    distributions, nothing and the reference itself.
+    """
+    if config.loss != "kto" and objectives.runs_reference(config.loss):
+        return lambda batch: batch, (policy.params,)
+    return reference_scores(policy, examples, kind, config.batch, run).attach, ()
+
+
 def reference_scores(
     policy: policies.Policy,
     examples: list[loader.Example],
@@ -158,7 +188,8 @@ def reference_scores(
     )
     data = [
         np.concatenate([s.tokens for e in examples for s in e.sequences]),
-        np.array([[s.prompt, e.row] for e in examples for s in e.sequences]),
+        np.concatenate([s.mask for e in examples for s in e.sequences]),
+        np.array([[len(s.mask), e.row] for e in examples for s in e.sequences]),
     ]
     return reference.score_rows(
         policy.model,

@@ -19,7 +19,6 @@ stage can be run by itself, too. `--resume` goes on where a run was stopped.
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,14 +28,16 @@ import rich
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import policies, rollouts, sources
+from experiments import evaluating, policies, rollouts, sources
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
+from experiments.evaluating import Evaluated
+from experiments.stages import stages
 from jaxalign.data import formats, loader
 from jaxalign.data.records import Preference, Prompt
-from jaxalign.evaluation import generation, preference, refusals, report
+from jaxalign.evaluation import plots, preference, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
 
 
@@ -63,24 +64,6 @@ class Config(Shared):
     ppo: ppo_stage.Config = ppo_stage.Config()
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluated:
-    """One method's answers to the held-out prompts, one a prompt.
-
-    Attributes:
-      reward: the programmed reward, or the learned one where there is none [P].
-      kl: log-ratio of each answer to the SFT model, summed, nats; None where unknown.
-      score: the reward model's score [P].
-    """
-
-    texts: list[str]
-    reward: np.ndarray
-    score: np.ndarray
-    kl: float
-    length: np.ndarray
-    judged: dict[str, np.ndarray]
-
-
 def main(config: Config) -> list[dict[str, Any]]:
     """Runs every seed, and returns the rows of the table over all of them."""
     config = smoked(config) if config.smoke else config
@@ -94,7 +77,7 @@ def main(config: Config) -> list[dict[str, Any]]:
         if (folder / "collect").exists():
             programmed.append(agreement(one, folder))
     name = "true reward" if "due" in found[0]["SFT"].judged else "reward"
-    rows = table(found, name)
+    rows = evaluating.table(found, name)
     report.show(rows, f"{config.data}, {config.seeds} seed(s)")
     if programmed:
         report.show(programmed, "the reward model on held-out preferences")
@@ -104,10 +87,13 @@ def main(config: Config) -> list[dict[str, Any]]:
     (out / "table.md").write_text(text)
     numbers(rows, out / "table.json")
     points = {
-        method: [(each[method].kl, bootstrap(each[method].reward)) for each in found]
+        method: [
+            (float(each[method].kl.mean()), bootstrap(each[method].reward))
+            for each in found
+        ]
         for method in found[0]
     }
-    report.plot_reward_kl(out / "reward_kl.png", points, reward=name)
+    plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
     rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
@@ -147,73 +133,29 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
         return evaluate(config, source, out)
 
 
-def stages(config: Config, out: Path) -> Callable[..., None]:
-    """How a stage is run: with the shared flags, in its folder, and once."""
-    passed = (
-        "seed",
-        "liked",
-        "data_path",
-        "context",
-        "overlong",
-        "skip_bad_rows",
-        "mesh",
-        "dtype",
-    )
-
-    def stage(name: str, main: Callable[[Any], Any], **others: Any) -> None:
-        folder = out / name
-        if config.resume and (folder / "numbers.json").exists():
-            return
-        shared = {field: getattr(config, field) for field in passed}
-        begun = config.resume and (folder / "checkpoints").exists()
-        settings = dataclasses.replace(
-            getattr(config, name), out=folder, resume=begun, **(shared | others)
-        )
-        main(settings)
-
-    return stage
-
-
 def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Evaluated]:
     """Every method's answers to the same held-out prompts, with the same noise."""
-    base = load(config, source, out / "sft" / "policy")
+    base = evaluating.load(config, source, out / "sft" / "policy")
     scalar = policies.load_scalar(out / "reward_model" / "reward", config.dtype)
-    prompts = short(base, source, config.eval_prompts)
+    prompts = evaluating.short(base, source, config.eval_prompts)
     room = config.ppo.max_new_tokens or source.max_new_tokens
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
-    def sampled(policy: policies.Policy, samples: int = 1) -> rollouts.Answers:
-        return rollouts.answer(
+    def answered(policy: policies.Policy, samples: int = 1) -> Evaluated:
+        answers = rollouts.answer(
             policy, prompts, key, max_new_tokens=room, samples=samples
         )
+        return evaluating.measured(policy, base, answers, source.judge, scalar)
 
-    def measured(policy: policies.Policy, answers: rollouts.Answers) -> Evaluated:
-        score = rollouts.learned_scores(*scalar, answers.sequences)
-        judged = (
-            source.judge(answers.prompts, answers.texts, answers.finished)
-            if source.judge
-            else {"reward": score}
-        )
-        ratio = rollouts.answer_logps(
-            policy, policy.params, answers
-        ) - rollouts.answer_logps(base, base.params, answers)
-        return Evaluated(
-            texts=answers.texts,
-            reward=judged["reward"],
-            score=score,
-            kl=float(ratio.mean()),
-            length=answers.lengths,
-            judged=judged,
-        )
-
-    many = measured(base, sampled(base, config.best_of))
+    many = answered(base, config.best_of)
     found = {
-        "SFT": measured(base, sampled(base)),
-        f"best-of-{config.best_of}": best_of(many, config.best_of),
+        "SFT": answered(base),
+        f"best-of-{config.best_of}": evaluating.best_of(many, config.best_of),
     }
     for name in ("dpo", "ppo"):
-        policy = load(config, source, out / name / "policy")
-        found[name.upper()] = measured(policy, sampled(policy))
+        found[name.upper()] = answered(
+            evaluating.load(config, source, out / name / "policy")
+        )
     shown = range(min(12, len(prompts)))
     report.write_samples(
         out / "samples.md",
@@ -250,70 +192,9 @@ def agreement(config: Config, out: Path) -> dict[str, Any]:
     }
 
 
-def load(config: Config, source: sources.Source, folder: Path) -> policies.Policy:
-    """The policy that a stage left."""
-    settings = dataclasses.replace(config, model=str(folder))
-    return policies.load(settings, source, mesh_of(config))
-
-
-def short(policy: policies.Policy, source: sources.Source, count: int) -> list[Prompt]:
-    """Held-out prompts that leave room for an answer."""
-    room = policy.model.config.context - source.max_new_tokens
-    held = source.prompts()[1]
-    fitting = rollouts.fitting(policy, held[: 4 * count], room)
-    return fitting[:count]
-
-
 def said(prompt: Prompt) -> str:
     """A prompt as one text."""
     return "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
-
-
-def best_of(many: Evaluated, n: int) -> Evaluated:
-    """The answer of each n that the reward model likes best."""
-    best = generation.best(many.score.reshape(-1, n))
-    at = np.arange(len(best)) * n + best
-    return Evaluated(
-        texts=[many.texts[i] for i in at],
-        reward=many.reward[at],
-        score=many.score[at],
-        kl=generation.kl_best_of_n(n),
-        length=many.length[at],
-        judged={name: x[at] for name, x in many.judged.items()},
-    )
-
-
-def table(found: list[dict[str, Evaluated]], reward: str) -> list[dict[str, Any]]:
-    """One row a method, pooled over seeds; gains are paired with SFT, by prompt."""
-
-    def pooled(method: str, field: str) -> np.ndarray:
-        return np.concatenate([getattr(each[method], field) for each in found])
-
-    rows = []
-    for method in found[0]:
-        ours, base = pooled(method, "reward"), pooled("SFT", "reward")
-        judged = {
-            name: np.concatenate([each[method].judged[name] for each in found])
-            for name in found[0][method].judged
-        }
-        row: dict[str, Any] = {"method": method, reward: bootstrap(ours)}
-        first = method == "SFT"
-        row["gain over SFT"] = None if first else gain(ours - base)
-        row["win rate"] = None if first else generation.win_rate(ours, base)
-        row["KL (nats)"] = float(np.mean([each[method].kl for each in found]))
-        row["length"] = float(pooled(method, "length").mean())
-        row["RM score"] = float(pooled(method, "score").mean())
-        if "due" in judged:
-            row |= refusals.rates(judged["refused"], judged["due"])
-            row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
-        rows.append(row)
-    return rows
-
-
-def gain(difference: np.ndarray) -> str:
-    """A paired gain with its interval, and a star where that excludes 0."""
-    interval: Interval = bootstrap(difference)
-    return f"{interval}{' *' if interval.low > 0 else ''}"
 
 
 def numbers(rows: list[dict[str, Any]], path: Path) -> None:

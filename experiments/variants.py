@@ -3,91 +3,125 @@
 A seed is a world and a sample of its preferences. The sample enters as how often each
 labelled pair that there can be was drawn, so that infinite data are the same program.
 
-A loss here is a function of (chosen, rejected, ref_chosen, ref_rejected), [B] each, and
-`beta`, one term a pair. Answers of an exact world are one token long: their mean
-log-probs are their sums.
+Losses are those that `experiments.dpo` knows by name, and functions of (chosen,
+rejected, ref_chosen, ref_rejected), [B] each, and `beta`, one term a pair. Answers of
+an exact world are one token long: their mean log-probs are their sums.
 """
 
-import functools
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxalign.evaluation import exact
+from experiments import dpo
+from jaxalign.evaluation import exact, exact_batches
 from jaxalign.evaluation.exact_losses import pair_logps
-from jaxalign.losses import (
-    absolute,
-    divergence,
-    pairwise,
-    preference,
-    supervised,
-    tokens,
-)
+from jaxalign.training import objectives, pairwise
 from jaxalign.types import Array
 
-Loss = Callable[..., Array]
+Loss = Callable[..., Array]  # your own, of four log-probs and beta
+# (world, logits, how often each pair occurs, beta) -> what is minimised
+Expected = Callable[[exact.World, Array, Array, Array], Array]
 
-
-def ipo(*logps: Array, beta: Array) -> Array:
-    """IPO, whose tau is beta."""
-    return preference.ipo(*logps, tau=beta)
-
-
-def dpo_nll(
-    chosen: Array,
-    rejected: Array,
-    ref_chosen: Array,
-    ref_rejected: Array,
-    *,
-    beta: Array,
-) -> Array:
-    """DPO with an NLL; an answer is one token."""
-    logps = (chosen, rejected, ref_chosen, ref_rejected)
-    return tokens.dpo_nll(*logps, jnp.ones_like(chosen), beta=beta, alpha=0.2)
-
-
-def simpo(chosen: Array, rejected: Array, *_: Array, beta: Array) -> Array:
-    """SimPO; its gamma / beta, which its authors tune, is 0.5."""
-    return preference.simpo(chosen, rejected, beta=beta, gamma=0.5 * beta)
-
-
-def cpo(chosen: Array, rejected: Array, *_: Array, beta: Array) -> Array:
-    """CPO with its NLL."""
-    return pairwise.cpo(chosen, rejected, beta=beta) + supervised.nll(chosen)
-
-
-def orpo(chosen: Array, rejected: Array, *_: Array, beta: Array) -> Array:
-    """ORPO with its NLL; lam is beta."""
-    return supervised.nll(chosen) + preference.orpo(chosen, rejected, lam=beta)
-
-
-# Not here: kto, bco and aot, which compare with others of a batch. The other knobs are
-# as in experiments.dpo.
-LOSSES: dict[str, Loss] = {
-    "dpo": preference.dpo,
-    "cdpo": functools.partial(preference.dpo, label_smoothing=0.1),
-    "robust_dpo": functools.partial(pairwise.robust_dpo, flip_rate=0.1),
-    "dpo_nll": dpo_nll,
-    "dpo_positive": functools.partial(pairwise.dpo_positive, lam=5.0),
-    "forward_kl_dpo": functools.partial(divergence.f_dpo, score=divergence.forward_kl),
-    "jensen_shannon_dpo": functools.partial(
-        divergence.f_dpo, score=divergence.jensen_shannon
-    ),
-    "ipo": ipo,
-    "hinge": pairwise.hinge,
-    "exo": functools.partial(pairwise.exo, label_smoothing=1e-3),
-    "discopop": pairwise.discopop,
-    "apo_zero": absolute.apo_zero,
-    "apo_down": absolute.apo_down,
-    "sppo": absolute.sppo,
-    "nca": absolute.nca,
-    "simpo": simpo,
-    "cpo": cpo,
-    "orpo": orpo,
+# What compares answers with others of the batch sees all of the world's.
+BATCHES: dict[str, Loss] = {
+    "kto": exact_batches.expected_kto,
+    "bco": exact_batches.expected_bco,
+    "aot": exact_batches.expected_aot,
+    "aot_unpaired": exact_batches.expected_aot_unpaired,
 }
+# Where all answers are one token long, these are others.
+SAME = {
+    "ipo_sum": "ipo",
+    "ld_dpo": "dpo",
+    "length_normalised_dpo": "dpo",
+    "length_regularised_dpo": "dpo",
+}
+
+
+def knobs(name: str, beta: Any) -> dict[str, Any]:
+    """The knobs of a loss at a strength, the others as in `experiments.dpo`.
+
+    The strength is the loss's first knob, which its paper tunes; SimPO's authors tune
+    gamma / beta, which is 0.5 here.
+    """
+    if name == "kto":
+        return {"beta": beta}
+    defaults = dpo.KNOBS | dpo.DIFFERENT.get(name, {})
+    needed = [knob for knob, must in objectives.knobs_of(name).items() if must]
+    found = {knob: defaults[knob] for knob in needed} | {needed[0]: beta}
+    return found | {"gamma": 0.5 * beta} if name == "simpo" else found
+
+
+def expected(name: str) -> Expected:
+    """What the loss of that name minimises in an exact world.
+
+    Raises:
+      ValueError: there is none, with the near ones; or it is another's, with the why.
+    """
+    pairwise.check(name, [*objectives.PAIRWISE, "kto"])
+    if name in SAME:
+        raise ValueError(
+            f"answers of an exact world are one token long, where {name} is "
+            f"{SAME[name]}: leave it out, or compare it in --world toy"
+        )
+    if name in BATCHES:
+        whole = BATCHES[name]
+        return lambda world, logits, weight, beta: whole(
+            world, logits, weight, beta=beta
+        )
+    return over_pairs(
+        lambda pairs, beta: objectives.pairwise(name, **knobs(name, beta))(pairs)
+    )
+
+
+def own(loss: Loss) -> Expected:
+    """What a loss of your own minimises in an exact world."""
+    return over_pairs(lambda pairs, beta: loss(*pairs[:4], beta=beta))
+
+
+def over_pairs(loss: Callable[[objectives.PairLogps, Array], Array]) -> Expected:
+    """The mean of a pairwise loss over the pairs, as often as each occurs.
+
+    Raises:
+      ValueError: while tracing, if it does not return one term a pair.
+    """
+
+    def mean(world: exact.World, logits: Array, weight: Array, beta: Array) -> Array:
+        terms = loss(numbers(world, logits), beta)
+        if jnp.shape(terms) != weight.shape:
+            raise ValueError(
+                f"a loss returns one term a pair, {weight.shape} here; "
+                f"this one has the shape {jnp.shape(terms)}"
+            )
+        return jnp.sum(weight * terms)
+
+    return mean
+
+
+def numbers(world: exact.World, logits: Array) -> objectives.PairLogps:
+    """All that pairwise losses are made of, of every pair that there can be."""
+    *sums, _ = pair_logps(world, logits)
+    chosen, rejected, ref_chosen, ref_rejected = sums
+    logp, ref_logp = exact.log_policy(logits), exact.log_policy(world.reference)
+    per_prompt = lambda x: jnp.repeat(x, logits.shape[1] ** 2)
+    square = per_prompt(jax.nn.logsumexp(2.0 * logp, axis=1))
+    kl = per_prompt(jnp.sum(jnp.exp(ref_logp) * (ref_logp - logp), axis=1))
+    weight = lambda logp: jax.lax.stop_gradient(jnp.exp(logp - square))
+    return objectives.PairLogps(
+        *(chosen, rejected, ref_chosen, ref_rejected),
+        *(chosen, rejected, ref_chosen, ref_rejected),
+        chosen_nll=-chosen,
+        margin=jnp.zeros_like(chosen),
+        chosen_length=jnp.ones_like(chosen),
+        rejected_length=jnp.ones_like(chosen),
+        chosen_weight=weight(chosen),
+        rejected_weight=weight(rejected),
+        chosen_kl=kl,
+        rejected_kl=kl,
+    )
 
 
 class Data(NamedTuple):
@@ -133,7 +167,7 @@ def make(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Dat
 
 
 def train(
-    loss: Loss, data: Data, betas: Array, *, steps: int, rate: float, marks: Array
+    loss: Expected, data: Data, betas: Array, *, steps: int, rate: float, marks: Array
 ) -> Course:
     """Trains one loss at every seed and beta, in one program; all [S betas marks].
 
@@ -142,16 +176,7 @@ def train(
     """
 
     def one(world: exact.World, weight: Array, beta: Array) -> Course:
-        def mean(logits: Array) -> Array:
-            *logps, _ = pair_logps(world, logits)
-            terms = loss(*logps, beta=beta)
-            if jnp.shape(terms) != weight.shape:
-                raise ValueError(
-                    f"a loss returns one term a pair, {weight.shape} here; "
-                    f"this one has the shape {jnp.shape(terms)}"
-                )
-            return jnp.sum(weight * terms)
-
+        mean = lambda logits: loss(world, logits, weight, beta)
         path = adam(mean, world.reference, steps=steps, rate=rate)[marks]
         return jax.vmap(lambda at: measure(world, weight, at, beta))(path)
 

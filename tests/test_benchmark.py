@@ -27,8 +27,9 @@ SMALL = benchmark.Config(
 SIZE = {"prompts": 3, "answers": 4}
 
 
-def train(loss, seeds, betas, *, pairs, steps=30, marks=None):
-    """A loss, trained in small worlds; measured at the end unless told."""
+def train(name, seeds, betas, *, pairs, steps=30, marks=None):
+    """A loss by name, trained in small worlds; measured at the end unless told."""
+    loss = variants.expected(name)
     data = variants.make(seeds, **SIZE, pairs=pairs)
     marks = np.array([steps] if marks is None else marks)
     betas = jnp.array(betas)
@@ -45,10 +46,10 @@ def run(tmp_path_factory):
 
 
 def test_mapped_equals_one_by_one():
-    together = train(losses.dpo, [3, 4], [0.5, 2.0], pairs=64)
+    together = train("dpo", [3, 4], [0.5, 2.0], pairs=64)
     for s, seed in enumerate([3, 4]):
         for b, beta in enumerate([0.5, 2.0]):
-            alone = train(losses.dpo, [seed], [beta], pairs=64)
+            alone = train("dpo", [seed], [beta], pairs=64)
             for ours, theirs in zip(alone, together, strict=True):
                 # the same sums in another order, 30 steps long, in float32
                 np.testing.assert_allclose(
@@ -59,7 +60,7 @@ def test_mapped_equals_one_by_one():
 def test_infinite_data_lead_dpo_to_the_optimum():
     # DPO's expected loss is least at the optimum of exact.objective (test_exact_losses)
     betas = [0.5, 2.0]
-    found = train(losses.dpo, [0, 1], betas, pairs=0, steps=1000)
+    found = train("dpo", [0, 1], betas, pairs=0, steps=1000)
     worlds = variants.make([0, 1], **SIZE, pairs=0).worlds
     for b, beta in enumerate(betas):
         best = jax.vmap(lambda world, beta=beta: exact.optimum(world, beta=beta))(
@@ -71,7 +72,7 @@ def test_infinite_data_lead_dpo_to_the_optimum():
             np.testing.assert_allclose(seen[:, b, 0], there, atol=2e-3)
     np.testing.assert_allclose(found.regret, 0.0, atol=1e-3)
     # a sample of pairs leads elsewhere
-    sampled = train(losses.dpo, [0, 1], betas, pairs=64, steps=1000)
+    sampled = train("dpo", [0, 1], betas, pairs=64, steps=1000)
     assert (sampled.regret > 0.01).all()
 
 
@@ -88,7 +89,7 @@ def test_a_sample_is_of_the_pairs_there_are():
 
 
 def test_it_starts_at_the_reference():
-    found = train(losses.dpo, [0], [0.5], pairs=0, marks=[0, 30])
+    found = train("dpo", [0], [0.5], pairs=0, marks=[0, 30])
     world = exact.random_world(jax.random.split(jax.random.key(0))[0], **SIZE)
     start = jax.tree.map(lambda x: x[0, 0, 0], found)
     best = exact.optimum(world, beta=0.5)
@@ -103,13 +104,40 @@ def test_it_starts_at_the_reference():
     np.testing.assert_allclose(start.chosen, chosen, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", variants.LOSSES)
-def test_every_loss_gives_a_term_a_pair(name):
-    zero = jnp.full((3,), -1.0)
-    loss = lambda beta: variants.LOSSES[name](zero, 2 * zero, zero, zero, beta=beta)
-    terms = jax.jit(loss)(0.5)
-    assert terms.shape == (3,) and np.isfinite(terms).all()
-    assert name in objectives.PAIRWISE  # the toy world's name for it
+@pytest.mark.parametrize("name", [*objectives.PAIRWISE, "kto"])
+def test_every_loss_trains_or_says_why_not(name):
+    if name in variants.SAME:
+        with pytest.raises(ValueError, match=f"where {name} is {variants.SAME[name]}:"):
+            variants.expected(name)
+        return
+    found = train(name, [0], [0.5], pairs=64, steps=2, marks=[0, 2])
+    assert all(np.isfinite(x).all() for x in found)
+    assert (found.kl[..., 1] > 0).all()  # it moved
+
+
+def test_numbers_of_an_exact_world_by_hand():
+    # one prompt, p = (1/4, 3/4), reference (1/2, 1/2)
+    world = exact.World(jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1))
+    pairs = variants.numbers(world, jnp.log(jnp.array([[1.0, 3.0]])))
+    # pairs are (0, 0), (0, 1), (1, 0), (1, 1)
+    low, high = np.log(0.25), np.log(0.75)
+    np.testing.assert_allclose(pairs.chosen, [low, low, high, high], rtol=1e-6)
+    np.testing.assert_allclose(pairs.rejected_mean, [low, high, low, high], rtol=1e-6)
+    np.testing.assert_allclose(pairs.chosen_nll, -pairs.chosen)
+    # 1/4 and 3/4 against 1/16 + 9/16 = 5/8
+    np.testing.assert_allclose(pairs.chosen_weight, [0.4, 0.4, 1.2, 1.2], rtol=1e-6)
+    # KL(reference || policy) = (log(1/2 / (1/4)) + log(1/2 / (3/4))) / 2
+    kl = 0.5 * (np.log(2.0) + np.log(2.0 / 3.0))
+    np.testing.assert_allclose(pairs.rejected_kl, [kl] * 4, rtol=1e-6)
+    for name, x in pairs._asdict().items():
+        assert x is None or x.shape == (4,), name
+
+
+def test_a_strength_is_the_first_knob_and_the_rest_are_the_experiments():
+    assert variants.knobs("ipo", 0.3) == {"tau": 0.3}
+    assert variants.knobs("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}
+    assert variants.knobs("dpo_positive", 0.3) == {"beta": 0.3, "lam": 5.0}
+    assert variants.knobs("kto", 0.3) == {"beta": 0.3}
 
 
 def test_no_policy_beats_the_frontier():
@@ -162,6 +190,8 @@ def test_errors_say_what_is_wrong(tmp_path):
     change = dataclasses.replace
     with pytest.raises(ValueError, match="'dpoo': did you mean dpo"):
         benchmark.main(change(small, losses=("dpoo",)))
+    with pytest.raises(ValueError, match="one token long, where ld_dpo is dpo"):
+        benchmark.main(change(small, losses=("dpo", "ld_dpo")))
     with pytest.raises(ValueError, match="needs --model"):
         benchmark.main(change(small, world="toy"))
     with pytest.raises(ValueError, match="needs a loss"):
@@ -198,6 +228,11 @@ def test_toy_world(tmp_path):
         losses={"mine": lambda *logps, beta: losses.dpo(*logps, beta=beta)},
     )
     assert [row["loss"] for row in rows] == ["ipo", "mine"]
+    # intervals are over prompts, of which the table knows the mean
+    with (tmp_path / "run" / "table.csv").open() as file:
+        last = list(csv.DictReader(file))
+    assert "each" not in last[0]
+    np.testing.assert_allclose(float(last[0]["reward"]), rows[0]["reward"].mean)
     assert all(row["regret"] is None and row["reward"] is not None for row in rows)
     settings = (tmp_path / "run" / "ipo-0.5-0" / "dpo" / "config.json").read_text()
     assert '"tau": 0.5' in settings

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import collect, dpo, ppo, reward_model, rlhf, sft, sources
+from experiments import collect, dpo, policies, ppo, reward_model, rlhf, sft, sources
 from experiments.config import Shared, parse_mesh
-from jaxalign import losses
+from jaxalign import batches, losses
+from jaxalign.data import chat
+from jaxalign.data.records import said
+from jaxalign.training import scoring
 
 FEW = {"mesh": "data=1", "save_every": 2}
 replace = dataclasses.replace
@@ -133,7 +136,11 @@ def test_ppo_starts_at_ratio_1(road, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "loss", ["cdpo", "dpo_nll", "ipo", "simpo", "orpo", "kto", "mine"]
+    "loss",
+    [
+        *("cdpo", "dpo_nll", "ipo", "simpo", "orpo", "kto", "mine"),
+        *("wpo", "ld_dpo", "token_dpo"),
+    ],
 )
 def test_any_loss_trains(road, tmp_path, loss):
     out, _ = road
@@ -150,10 +157,56 @@ def test_any_loss_trains(road, tmp_path, loss):
     mine = lambda p: losses.dpo(*p[:4], beta=0.1) + 0.2 * losses.nll(p.chosen_mean)
     numbers = dpo.main(config, loss=mine if loss == "mine" else None)
     assert np.isfinite(numbers["loss"])
-    expected = {"cdpo": np.log(2.0), "kto": 0.5, "ipo": 25.0}
+    log_2 = dict.fromkeys(("cdpo", "ld_dpo", "token_dpo"), np.log(2.0))
+    expected = log_2 | {"kto": 0.5, "ipo": 25.0}
     if loss in expected:
         # at the reference; float32 sums of log-probs of about -100
         np.testing.assert_allclose(numbers["loss"], expected[loss], rtol=1e-2)
+
+
+def test_token_dpo_goes_on_exactly(road, tmp_path, monkeypatch):
+    """The reference that runs in the step is the model that the run began with."""
+    out, _ = road
+    config = dpo.Config(
+        loss="token_dpo",
+        steps=3,
+        batch=4,
+        model=str(out / "sft" / "policy"),
+        data=str(out / "collect" / "preferences"),
+        **FEW,
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    dpo.main(replace(config, out=whole))
+    killed(dpo.main, replace(config, out=parts), 2, monkeypatch)
+    assert same(whole, parts) and not same(whole, out / "sft")
+    assert not (whole / "reference").exists()  # nothing was kept
+
+
+def test_formatting_tokens_do_not_count(road, tmp_path):
+    """The end of the turn changes no log-prob of a run that masks it."""
+    out, _ = road
+    base, data = str(out / "sft" / "policy"), tmp_path / "pairs.jsonl"
+    ask = [{"role": "user", "content": "copy ab"}]
+    rows = [{"prompt": ask, "chosen": "ab", "rejected": "ba"}] * 20
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shared = Shared(mesh="data=1", data=str(data), model=base)
+    policy = policies.load(shared, sources.load(shared), None)
+    config = dpo.Config(
+        steps=1, batch=4, loss="dpo_nll", alpha=1.0, model=base, data=str(data), **FEW
+    )
+    for masked in (False, True):
+        found = dpo.main(
+            replace(config, mask_formatting=masked, out=tmp_path / f"{masked}")
+        )
+        row = chat.encode(policy.tokenizer, [*ask, said("ab")])
+        counts = row.mask & (row.tokens != policy.eos) if masked else row.mask
+        batch = batches.from_lengths(
+            row.tokens[None], np.array([len(row.tokens)]), np.array([1])
+        )
+        logp = scoring.token_logps(policy.model, policy.params, batch)[0]
+        # at the reference: log 2, and the NLL per token
+        expected = np.log(2.0) - np.asarray(logp)[counts].mean()
+        np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
 
 
 def test_python_api_and_eight_devices(road, tmp_path):

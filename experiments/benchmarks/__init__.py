@@ -1,1 +1,4 @@
-"""Benchmarks: how fast, against whom, and how far from the floor."""
+"""How fast a step is: against peers, and how far from the floor of the hardware.
+
+Which loss is *better* is another question: see `experiments.benchmark`.
+"""

@@ -206,6 +206,39 @@ def fit(
     return rows
 
 
+def without_formatting(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
+) -> list[Example]:
+    """The same examples, in whose answers special tokens no longer count.
+
+    Llama 3 masks headers and ends of turns in both answers of DPO: a loss that raises
+    the chosen one's and lowers the rejected one's contradicts itself.
+
+    Raises:
+      ValueError: an answer of special tokens alone.
+
+    Reference: Dubey et al. 2024, arXiv:2407.21783, section 4.1.4.
+    """
+    added = tokenizer.added_tokens_decoder
+    special = [token for token, text in added.items() if text.special]
+
+    def plain(sequence: TokenRow) -> TokenRow:
+        formatting = np.isin(sequence.tokens, special)
+        return TokenRow(sequence.tokens, sequence.mask & ~formatting)
+
+    found = [
+        dataclasses.replace(e, sequences=tuple(map(plain, e.sequences)))
+        for e in examples
+    ]
+    for example in found:
+        if not all(sequence.mask.any() for sequence in example.sequences):
+            raise ValueError(
+                f"row {example.row} has an answer of formatting tokens alone, of which "
+                "none would count: leave it out"
+            )
+    return found
+
+
 def unpaired(pairs: Sequence[Example]) -> list[Example]:
     """Each pair as two single answers, thumb up and thumb down, with rows of their own.
 

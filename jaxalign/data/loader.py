@@ -18,7 +18,13 @@ from jaxalign.batches import (
     UnpairedBatch,
     from_lengths,
 )
-from jaxalign.data.examples import Example, TokenRow, tokenise, unpaired
+from jaxalign.data.examples import (
+    Example,
+    TokenRow,
+    tokenise,
+    unpaired,
+    without_formatting,
+)
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -38,6 +44,7 @@ __all__ = [
     "prompt_batches",
     "tokenise",
     "unpaired",
+    "without_formatting",
 ]
 
 
@@ -217,8 +224,9 @@ def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
     for step in range(1, len(examples)):
         other = examples[(i + step) % len(examples)].sequences[0]
         if not np.array_equal(asked, other.tokens[: other.prompt]):
-            tokens = np.concatenate([asked, other.tokens[other.prompt :]])[:longest]
-            return TokenRow(tokens, np.arange(len(tokens)) >= own.prompt)
+            tokens = np.concatenate([asked, other.tokens[other.prompt :]])
+            counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
+            return TokenRow(tokens[:longest], counts[:longest])
     raise ValueError("KTO needs two different prompts, to exchange their answers")
 
 

@@ -16,6 +16,7 @@ from jaxalign.estimators.baselines import (
     reinforce_plus_plus,
     reinforce_plus_plus_baseline,
 )
+from jaxalign.estimators.distributions import next_token_kl, next_token_log_sum_square
 from jaxalign.estimators.kl import (
     adaptive_kl,
     exact_kl,
@@ -47,6 +48,8 @@ __all__ = [
     "length_adaptive_lambda",
     "monte_carlo_returns",
     "n_step_returns",
+    "next_token_kl",
+    "next_token_log_sum_square",
     "next_token_logprobs",
     "proportional_kl",
     "reinforce_plus_plus",

@@ -1,6 +1,5 @@
-"""What people look at: a table, a plot, answers before and after."""
+"""What people look at: a table, answers before and after. The plot is in `plots`."""
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +7,7 @@ from typing import Any
 
 import numpy as np
 import rich
-from matplotlib.figure import Figure
 from rich.table import Table
-
-from jaxalign.evaluation.intervals import Interval
 
 Row = Mapping[str, Any]
 
@@ -55,47 +51,6 @@ def show(rows: Sequence[Row], title: str) -> None:
     for row in rows:
         table.add_row(*(cell(row.get(name)) for name in names))
     rich.print(table)
-
-
-def plot_reward_kl(
-    path: Path,
-    points: Mapping[str, Sequence[tuple[float, Interval]]],
-    *,
-    reward: str = "true reward",
-    joined: bool = False,
-) -> Path:
-    """Reward against the square root of KL from the reference, a series a method.
-
-    Args:
-      points: by method, (KL in nats, reward with its interval).
-      joined: draws a line through the points of a method: one run's course, or one
-        knob's values; not seeds.
-
-    Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
-    """
-    # not pyplot: it would take the place of the plots in a notebook
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    markers = itertools.cycle("os^Dv*Px<>")
-    for (name, series), marker in zip(points.items(), markers, strict=False):
-        kl = np.sqrt(np.maximum([k for k, _ in series], 0.0))
-        mean = np.array([r.mean for _, r in series])
-        bounds = np.array([(r.mean - r.low, r.high - r.mean) for _, r in series]).T
-        axes.errorbar(
-            kl,
-            mean,
-            np.maximum(bounds, 0.0),  # a mean may round to just outside its interval
-            marker=marker,
-            linestyle="-" if joined else "",
-            capsize=3,
-            label=name,
-        )
-    axes.set_xlabel("square root of KL from the reference (nats)")
-    axes.set_ylabel(f"{reward}, with 95 % interval")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    return path
 
 
 def write_samples(

@@ -29,7 +29,7 @@ def bco(
       delta: the reward shift, a running mean of the rewards beta * ratio of chosen and
         rejected answers alike; gets no gradient.
 
-    Reference: Jung et al. 2024, arXiv:2404.04656.
+    Reference: Jung et al. 2024, arXiv:2404.04656, section 4.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -64,7 +64,7 @@ def bco_unpaired(
       delta: the reward shift, a running mean of the rewards beta * ratio; gets no
         gradient.
 
-    Reference: Jung et al. 2024, arXiv:2404.04656.
+    Reference: Jung et al. 2024, arXiv:2404.04656, section 4.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -95,7 +95,7 @@ def apo_zero(
 
     For answers chosen better than the model's own.
 
-    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, APO-zero.
+    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7 (APO-zero).
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -124,7 +124,7 @@ def apo_zero_unpaired(
 
     It is KTO with its reference point at 0.
 
-    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, APO-zero.
+    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7 (APO-zero).
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -155,7 +155,7 @@ def apo_down(
 
     For answers chosen worse than the model's own.
 
-    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, APO-down.
+    Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 8 (APO-down).
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -186,7 +186,7 @@ def sppo(
       beta: 1 / eta of the paper, whose target eta * (P(answer wins) - 1/2) is that of P
         = 1 and 0.
 
-    Reference: Wu et al. 2024, arXiv:2405.00675.
+    Reference: Wu et al. 2024, arXiv:2405.00675, eq. 4.7.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -215,7 +215,7 @@ def nca(
            - log sigmoid(-beta * chosen_ratio) / 2
            - log sigmoid(-beta * rejected_ratio) / 2
 
-    Reference: Chen et al. 2024, arXiv:2402.05369, NCA for two answers.
+    Reference: Chen et al. 2024, arXiv:2402.05369, section 4.1, for two answers.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)

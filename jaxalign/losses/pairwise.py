@@ -31,7 +31,7 @@ def robust_dpo(
     Args:
       flip_rate: e, the share of labels taken to be wrong, below 1/2; 0 is DPO itself.
 
-    Reference: Chowdhury et al. 2024, arXiv:2403.00409.
+    Reference: Chowdhury et al. 2024, arXiv:2403.00409, section 3.1.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -121,7 +121,7 @@ def cpo(
 
     The NLL of the chosen answers is what tells it from `reference_free_dpo`.
 
-    Reference: Xu et al. 2024, arXiv:2401.08417.
+    Reference: Xu et al. 2024, arXiv:2401.08417, eq. 3 (the preference term).
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -151,7 +151,7 @@ def exo(
       label_smoothing: e, the share of labels taken to be wrong, above 0: KL from a
         certain label is infinite.
 
-    Reference: Ji et al. 2024, arXiv:2402.00856, EXO-pref for two answers.
+    Reference: Ji et al. 2024, arXiv:2402.00856, eq. 16 (EXO-pref), for two answers.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -187,7 +187,7 @@ def discopop(
 
     m * exp(-x) is one exponential, of log m - x: never above 0 up to temperature 1.
 
-    Reference: Lu et al. 2024, arXiv:2406.08414, log-ratio modulated loss.
+    Reference: Lu et al. 2024, arXiv:2406.08414, eq. 5 (log-ratio modulated).
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)

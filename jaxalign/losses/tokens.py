@@ -30,7 +30,8 @@ def token_dpo(
 
     Whoever makes these from a reference stops its gradient.
 
-    Reference: Zeng et al. 2024, arXiv:2404.11999, TDPO2.
+    Reference: Zeng et al. 2024, arXiv:2404.11999, TDPO2; the stop-gradient as in its
+    authors' code.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -123,7 +124,7 @@ def wpo_weight(
 
     The mean is kept within +-20; an answer without tokens weighs 1.
 
-    Reference: Zhou et al. 2024, arXiv:2406.11827.
+    Reference: Zhou et al. 2024, arXiv:2406.11827, eq. 2.
 
     >>> uniform, mask = jnp.full((1, 3), -jnp.log(8.0)), jnp.ones((1, 3), bool)
     >>> wpo_weight(uniform, uniform, mask).tolist()
@@ -160,7 +161,7 @@ def dpo_nll(
     False there.
 
     Reference: Pang et al. 2024, arXiv:2404.19733; Dubey et al. 2024, arXiv:2407.21783,
-    section 4 (formatting tokens).
+    section 4.1.4 (formatting tokens).
 
     >>> import numpy as np
     >>> zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)

@@ -39,7 +39,7 @@ def aot(
     Args:
       label_smoothing: e, the share of labels taken to be wrong.
 
-    Reference: Melnyk et al. 2024, arXiv:2406.05882, paired.
+    Reference: Melnyk et al. 2024, arXiv:2406.05882, section 3, paired.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
@@ -73,7 +73,7 @@ def aot_unpaired(
     Args:
       label_smoothing: e, the share of labels taken to be wrong.
 
-    Reference: Melnyk et al. 2024, arXiv:2406.05882, unpaired.
+    Reference: Melnyk et al. 2024, arXiv:2406.05882, section 3, unpaired.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)

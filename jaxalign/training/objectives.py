@@ -21,6 +21,7 @@ from jaxalign.training.pairwise import (
     knobs_of,
     needs_reference,
     pairwise,
+    runs_reference,
 )
 from jaxalign.training.policy_objectives import explained_variance, ppo
 from jaxalign.training.preference_objectives import (
@@ -47,6 +48,7 @@ __all__ = [
     "preference",
     "ranking",
     "reward",
+    "runs_reference",
     "sft",
 ]
 

@@ -12,29 +12,41 @@ from jaxalign.types import Array, Scalar
 
 
 class PairLogps(NamedTuple):
-    """What pairwise losses are made of, a number a pair.
+    """What pairwise losses are made of, a number a pair; None where it is not known.
 
-    The plain names are sums over answer tokens, `_mean` is per answer token. All of the
-    reference's are None where the batch carries no reference (a `PreferenceBatch`).
+    The plain names are sums over answer tokens, `_mean` is per answer token, `_shared`
+    over as many first tokens as the shorter answer has. All of the reference's are
+    known where the batch carries it (`PairsWithReference`), or where it runs.
 
     Attributes:
       chosen_nll: negative log-likelihood of the chosen answer, per token.
       margin: how much better the chosen answer is, as the data says.
       chosen_length: answer tokens, as a float; likewise rejected_length.
+      chosen_weight: `losses.wpo_weight`; likewise rejected_weight.
+      chosen_kl: KL(reference || policy) of the next token, summed over the answer's
+        positions; likewise rejected_kl. Known only where the reference runs.
     """
 
     chosen: Any
     rejected: Any
-    ref_chosen: Any
-    ref_rejected: Any
-    chosen_mean: Any
-    rejected_mean: Any
-    ref_chosen_mean: Any
-    ref_rejected_mean: Any
-    chosen_nll: Any
-    margin: Any
-    chosen_length: Any
-    rejected_length: Any
+    ref_chosen: Any = None
+    ref_rejected: Any = None
+    chosen_mean: Any = None
+    rejected_mean: Any = None
+    ref_chosen_mean: Any = None
+    ref_rejected_mean: Any = None
+    chosen_nll: Any = None
+    margin: Any = None
+    chosen_length: Any = None
+    rejected_length: Any = None
+    chosen_shared: Any = None
+    rejected_shared: Any = None
+    ref_chosen_shared: Any = None
+    ref_rejected_shared: Any = None
+    chosen_weight: Any = None
+    rejected_weight: Any = None
+    chosen_kl: Any = None
+    rejected_kl: Any = None
 
 
 PairLoss = Callable[[PairLogps], Array]
@@ -79,6 +91,45 @@ def jensen_shannon_dpo(*sums: Array, beta: Scalar) -> Array:
     return losses.f_dpo(*sums, beta=beta, score=divergence.jensen_shannon)
 
 
+def wpo(*sums_and_weights: Array, beta: Scalar) -> Array:
+    """DPO, each pair by how much both answers look like the policy's own.
+
+    Reference: Zhou et al. 2024, arXiv:2406.11827.
+    """
+    *sums, chosen_weight, rejected_weight = sums_and_weights
+    return chosen_weight * rejected_weight * losses.dpo(*sums, beta=beta)
+
+
+def ld_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
+    """DPO whose longer answer counts alpha past the shorter one's length.
+
+    Of the sums, four are over whole answers, four over their shared length:
+    `losses.ld_logp` is shared + alpha * (whole - shared).
+
+    Reference: Liu et al. 2024, arXiv:2409.06411.
+    """
+    both = zip(sums[:4], sums[4:], strict=True)
+    tempered = [shared + alpha * (whole - shared) for whole, shared in both]
+    return losses.dpo(*tempered, beta=beta)
+
+
+def token_dpo(*sums_and_kls: Array, beta: Scalar, alpha: Scalar) -> Array:
+    """TDPO2 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
+    return losses.token_dpo(*ratios(*sums_and_kls), beta=beta, alpha=alpha)
+
+
+def token_dpo1(*sums_and_kls: Array, beta: Scalar) -> Array:
+    """TDPO1 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
+    return losses.token_dpo1(*ratios(*sums_and_kls), beta=beta)
+
+
+def ratios(
+    chosen: Array, rejected: Array, ref_chosen: Array, ref_rejected: Array, *kls: Array
+) -> tuple[Array, ...]:
+    """Log-ratios to the reference, and what else there is."""
+    return (chosen - ref_chosen, rejected - ref_rejected, *kls)
+
+
 class Named(NamedTuple):
     """A loss, and the fields of `PairLogps` that it takes, in their order."""
 
@@ -89,6 +140,9 @@ class Named(NamedTuple):
 SUMS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
 MEANS = ("chosen_mean", "rejected_mean", "ref_chosen_mean", "ref_rejected_mean")
 LENGTHS = ("chosen_length", "rejected_length")
+SHARED = tuple(f"{name}_shared" for name in SUMS)
+WEIGHTS = ("chosen_weight", "rejected_weight")
+KLS = ("chosen_kl", "rejected_kl")
 
 PAIRWISE = {
     "dpo": Named(losses.dpo, SUMS),
@@ -118,6 +172,10 @@ PAIRWISE = {
     "nca": Named(losses.nca, SUMS),
     "aot": Named(losses.aot, SUMS),
     "aot_unpaired": Named(losses.aot_unpaired, SUMS),
+    "wpo": Named(wpo, (*SUMS, *WEIGHTS)),
+    "ld_dpo": Named(ld_dpo, (*SUMS, *SHARED)),
+    "token_dpo": Named(token_dpo, (*SUMS, *KLS)),
+    "token_dpo1": Named(token_dpo1, (*SUMS, *KLS)),
 }
 
 
@@ -148,6 +206,11 @@ def needs_reference(name: str) -> bool:
     return any(field.startswith("ref_") for field in named(name).fields)
 
 
+def runs_reference(name: str) -> bool:
+    """Whether that loss needs the reference's whole distributions: it must run."""
+    return any(field in KLS for field in named(name).fields)
+
+
 def knobs_of(name: str) -> dict[str, bool]:
     """The knobs of the pairwise loss of that name, and whether each must be given."""
     parameters = inspect.signature(named(name).loss).parameters.values()
@@ -175,11 +238,22 @@ def pairwise(name: str, **knobs: Any) -> PairLoss:
     loss = functools.partial(function, **knobs)
 
     def of_pairs(pairs: PairLogps) -> Array:
-        if needs_reference(name) and pairs.ref_chosen is None:
-            raise ValueError(
-                f"the loss {name} compares with a reference: its batches must be "
-                f"PairsWithReference, as reference.score_rows(...).attach makes them"
-            )
-        return loss(*(getattr(pairs, field) for field in fields))
+        numbers = [getattr(pairs, field) for field in fields]
+        if any(x is None for x in numbers):
+            raise ValueError(lacking(name))
+        return loss(*numbers)
 
     return of_pairs
+
+
+def lacking(name: str) -> str:
+    """What to give a loss that lacks its reference."""
+    if runs_reference(name):
+        return (
+            f"the loss {name} compares whole distributions with a reference: give the "
+            "objective (or the step) the reference's parameters after the batch"
+        )
+    return (
+        f"the loss {name} compares with a reference: its batches must be "
+        "PairsWithReference, as reference.score_rows(...).attach makes them"
+    )

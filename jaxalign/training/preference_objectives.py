@@ -1,28 +1,41 @@
 """Objectives on preferences: any pairwise loss by name or by function, and KTO."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from jaxalign import losses
 from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, UnpairedBatch
+from jaxalign.estimators import (
+    next_token_kl,
+    next_token_log_sum_square,
+    next_token_logprobs,
+)
 from jaxalign.masks import masked_sum
 from jaxalign.training import scoring
 from jaxalign.training.pairwise import PairLogps, PairLoss
 from jaxalign.training.step import Objective, Total, TwoPass
 from jaxalign.types import Array, Float, LanguageModel, Params
 
+SIDES = ("chosen", "rejected")
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PairsWithReference:
-    """Pairs with what the reference says of them, summed over answer tokens."""
+    """Pairs with what the reference says of them, summed over answer tokens.
+
+    The last two are over as many first tokens as the shorter answer has, which LD-DPO
+    needs.
+    """
 
     pairs: PreferenceBatch | AnswerBatch
     ref_chosen: Float[Array, "B"]
     ref_rejected: Float[Array, "B"]
+    ref_chosen_shared: Float[Array, "B"] | None = None
+    ref_rejected_shared: Float[Array, "B"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -41,27 +54,29 @@ def preference(
     """Any pairwise loss on pairs, a mean over pairs.
 
     Takes `PairsWithReference`, or a `PreferenceBatch` or `AnswerBatch` for losses
-    without a reference; both answers go through the model in one forward. Metrics:
-    logp/chosen and /rejected and, with a reference, rewards/chosen, rewards/rejected
-    (log-ratios, free of beta), margin and accuracy (a tie is half right) of those;
-    without one, of the means.
+    without a reference; both answers go through the model in one forward. Given the
+    reference's parameters too, it runs the reference on the batch itself: losses of
+    whole distributions, such as token-level DPO, need that. Metrics: logp/chosen and
+    /rejected and, with a reference, rewards/chosen, rewards/rejected (log-ratios, free
+    of beta), margin and accuracy (a tie is half right) of those; without one, of the
+    means.
 
     Args:
       loss: `PairLogps` -> one term a pair, such as `pairwise("dpo", beta=0.1)`.
     """
 
     def objective(
-        params: Params, batch: PairsWithReference | PreferenceBatch | AnswerBatch
+        params: Params,
+        batch: PairsWithReference | PreferenceBatch | AnswerBatch,
+        reference: Params | None = None,
     ) -> Total:
-        if isinstance(batch, PairsWithReference):
-            pairs, ref = batch.pairs, (batch.ref_chosen, batch.ref_rejected)
-        else:
-            pairs, ref = batch, None
-        logps = pair_logps(model, params, pairs, ref, chunk=chunk)
-        weight = jnp.sum(pairs.valid)
+        logps = pair_logps(model, params, batch, reference, chunk=chunk)
+        pairs = batch.pairs if isinstance(batch, PairsWithReference) else batch
+        valid = pairs.valid
+        weight = jnp.sum(valid)
         metrics = pair_metrics(logps)
-        sums = {n: (masked_sum(x, pairs.valid), weight) for n, x in metrics.items()}
-        return masked_sum(loss(logps), pairs.valid), (weight, sums)
+        sums = {n: (masked_sum(x, valid), weight) for n, x in metrics.items()}
+        return masked_sum(loss(logps), valid), (weight, sums)
 
     return objective
 
@@ -69,36 +84,61 @@ def preference(
 def pair_logps(
     model: LanguageModel,
     params: Params,
-    pairs: PreferenceBatch | AnswerBatch,
-    ref: tuple[Array, Array] | None,
+    batch: PairsWithReference | PreferenceBatch | AnswerBatch,
+    reference: Params | None = None,
     *,
     chunk: int | None = None,
 ) -> PairLogps:
-    """The log-probs of pairs, both answers in one forward.
+    """What pairwise losses are made of, both answers in one forward.
+
+    What a loss does not touch, the compiler leaves out.
 
     Args:
-      ref: the reference's sums for chosen and rejected.
+      reference: its parameters, if it is to run here; else its sums are the batch's.
     """
-    sums, counts = scoring.side_logps(model, params, pairs, chunk=chunk)
-    counts = jnp.maximum(counts, 1.0)
-    chosen, rejected = sums.T
-    chosen_mean, rejected_mean = (sums / counts).T
-    frozen: Any = jax.lax.stop_gradient(ref) if ref else (None, None)
-    ref_means = (frozen[0] / counts[:, 0], frozen[1] / counts[:, 1]) if ref else frozen
-    return PairLogps(
-        chosen=chosen,
-        rejected=rejected,
-        ref_chosen=frozen[0],
-        ref_rejected=frozen[1],
-        chosen_mean=chosen_mean,
-        rejected_mean=rejected_mean,
-        ref_chosen_mean=ref_means[0],
-        ref_rejected_mean=ref_means[1],
-        chosen_nll=-chosen_mean,
-        margin=pairs.margin,
-        chosen_length=counts[:, 0],
-        rejected_length=counts[:, 1],
-    )
+    pairs = batch.pairs if isinstance(batch, PairsWithReference) else batch
+    rows, apart = scoring.answers(pairs)
+    mask, cap = apart(rows.loss_mask), model.config.logit_cap
+    here = scoring.head(model, params, rows)
+    logp = apart(next_token_logprobs(*here, rows.tokens, chunk=chunk, logit_cap=cap))
+    square = apart(next_token_log_sum_square(*here, chunk=chunk, logit_cap=cap))
+    counts = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(logp.dtype)
+    lengths = scoring.halves(counts)
+    found = {
+        "margin": pairs.margin,
+        **sides("{}_length", lengths),
+        **sides("{}_weight", scoring.halves(losses.wpo_weight(logp, square, mask))),
+        **summed("{}", *scoring.pair_sums(logp, mask), lengths),
+    }
+    if reference is not None:
+        there = jax.lax.stop_gradient(scoring.head(model, reference, rows))
+        ref_logp = next_token_logprobs(*there, rows.tokens, chunk=chunk, logit_cap=cap)
+        found |= summed("ref_{}", *scoring.pair_sums(apart(ref_logp), mask), lengths)
+        kl = apart(next_token_kl(*there, *here, chunk=chunk, logit_cap=cap))
+        found |= sides("{}_kl", scoring.halves(scoring.row_sums(kl, mask)[0]))
+    elif isinstance(batch, PairsWithReference):
+        kept = jax.lax.stop_gradient(batch)
+        whole = kept.ref_chosen, kept.ref_rejected
+        shared = kept.ref_chosen_shared, kept.ref_rejected_shared
+        found |= summed("ref_{}", whole, shared, lengths)
+    return PairLogps(chosen_nll=-found["chosen_mean"], **found)
+
+
+def sides(name: str, pair: Sequence[Array]) -> dict[str, Array]:
+    """What is known of the chosen answers, and of the rejected ones, by name."""
+    return {name.format(side): x for side, x in zip(SIDES, pair, strict=True)}
+
+
+def summed(
+    name: str, whole: Sequence[Array], shared: Sequence[Array], lengths: Sequence[Array]
+) -> dict[str, Array]:
+    """Sums over answers and over their shared lengths, and means per token."""
+    means = [x / n for x, n in zip(whole, lengths, strict=True)]
+    return {
+        **sides(name, whole),
+        **sides(f"{name}_mean", means),
+        **sides(f"{name}_shared", shared),
+    }
 
 
 def pair_metrics(p: PairLogps) -> dict[str, Array]:

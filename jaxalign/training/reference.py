@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -63,16 +64,15 @@ class RowScores:
 
     Attributes:
       row: row ids, rising.
-      sums: a [rows, 2] array: chosen and rejected, or answer and mismatched answer.
-      counts: [rows, 2], the answer tokens that were summed.
+      sums: of pairs [rows, 4]: chosen and rejected, then both over their shared length;
+        of unpaired answers [rows, 2]: the answer and the mismatched one.
     """
 
     row: np.ndarray
     sums: np.ndarray
-    counts: np.ndarray
 
     def find(self, rows: Array, valid: Array) -> np.ndarray:
-        """The sums of these rows, [B, 2]; 0 where not valid.
+        """The sums of these rows, [B, 4] or [B, 2]; 0 where not valid.
 
         Raises:
           KeyError: a row that was not scored.
@@ -84,7 +84,7 @@ class RowScores:
         if missing.size:
             raise KeyError(f"no reference log-probs for rows {missing[:8].tolist()}")
         if not len(self.row):
-            return np.zeros((len(rows), 2), np.float32)
+            return np.zeros((len(rows), self.sums.shape[1]), np.float32)
         return np.where(valid[:, None], self.sums[at], np.float32(0.0))
 
     def attach(self, batch: Any) -> Any:
@@ -96,21 +96,25 @@ class RowScores:
         return with_reference(batch, *self.find(batch.row, batch.valid).T)
 
 
-def with_reference(batch: Any, first: Array, second: Array) -> Any:
+def with_reference(batch: Any, *sums: Array) -> Any:
     """The batch, with the reference's sums for its two sides."""
     if isinstance(batch, UnpairedBatch):
-        return UnpairedWithReference(batch, first, second)
-    return PairsWithReference(batch, first, second)
+        return UnpairedWithReference(batch, *sums)
+    return PairsWithReference(batch, *sums)
 
 
 def scorer(
     model: LanguageModel, *, chunk: int | None = None
-) -> Callable[[Params, Batch], tuple[Array, Array]]:
-    """The compiled (params, batch) -> (sums [B 2], counts [B 2]) of both sides."""
+) -> Callable[[Params, Batch], Array]:
+    """The compiled (params, batch) -> sums, as `RowScores` has them."""
 
     @jax.jit
-    def score(params: Params, batch: Batch) -> tuple[Array, Array]:
-        return scoring.side_logps(model, params, batch, chunk=chunk)
+    def score(params: Params, batch: Batch) -> Array:
+        rows, apart = scoring.answers(batch)
+        logp = apart(scoring.token_logps(model, params, rows, chunk=chunk))
+        whole, shared = scoring.pair_sums(logp, apart(rows.loss_mask))
+        both = whole if isinstance(batch, UnpairedBatch) else (*whole, *shared)
+        return jnp.stack(both, axis=1)
 
     return score
 
@@ -157,7 +161,7 @@ def score_rows(
 
 
 def compute(
-    score: Callable[[Params, Batch], tuple[Array, Array]],
+    score: Callable[[Params, Batch], Array],
     params: Params,
     batches: Iterable[Batch],
     mesh: Mesh | None,
@@ -167,23 +171,21 @@ def compute(
     pending = None
     for batch in batches:
         placed = batch if mesh is None else sharding.place_batch(batch, mesh)
-        ahead = (placed.row, placed.valid, *score(params, placed))
+        ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(on_host, pending)))
         pending = ahead
     if pending is None:
         raise ValueError("no batches to score")
     parts.append(tuple(map(on_host, pending)))
-    row, valid, sums, counts = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+    row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(sums[valid]).all():
         bad = row[valid][~np.isfinite(sums[valid]).all(axis=-1)]
         raise FloatingPointError(
             f"the reference's log-probs of rows {bad[:8].tolist()} are not finite"
         )
     unique, first = np.unique(row[valid], return_index=True)
-    return RowScores(unique, sums[valid][first], counts[valid][first])
+    return RowScores(unique, sums[valid][first])
 
 
 def load(path: Path) -> RowScores | None:
@@ -191,7 +193,7 @@ def load(path: Path) -> RowScores | None:
     try:
         # numpy leaves a damaged file open where it opened it itself.
         with path.open("rb") as file, np.load(file) as kept:
-            return RowScores(kept["row"], kept["sums"], kept["counts"])
+            return RowScores(kept["row"], kept["sums"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -1,9 +1,12 @@
 """What a model says of a batch: log-probs, values and rewards, aligned with tokens."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from jaxalign import estimators
+from jaxalign import estimators, losses
 from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, UnpairedBatch
 from jaxalign.types import Array, Bool, Float, LanguageModel, Params, ScalarModel, typed
 
@@ -22,15 +25,21 @@ def token_logps(
       chunk: positions whose logits exist at one time; None leaves it to the estimator.
       temperature: of the sampling that the log-probs are compared with.
     """
-    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
     return estimators.next_token_logprobs(
-        hidden,
-        model.unembed(params),
+        *head(model, params, batch),
         batch.tokens,
         chunk=chunk,
         logit_cap=model.config.logit_cap,
         temperature=temperature,
     )
+
+
+def head(
+    model: LanguageModel, params: Params, batch: TokenBatch
+) -> tuple[Float[Array, "B T D"], Float[Array, "D V"]]:
+    """The hidden states of a batch, and the matrix that makes logits of them."""
+    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
+    return hidden, model.unembed(params)
 
 
 @typed
@@ -42,6 +51,23 @@ def row_sums(
     return total, jnp.sum(mask, axis=-1).astype(x.dtype)
 
 
+def halves(rows: Array) -> tuple[Array, Array]:
+    """Of interleaved rows [2B ...], those of the first batch and of the second."""
+    return rows[0::2], rows[1::2]
+
+
+def pair_sums(
+    logp: Array, mask: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Sums over the answers of interleaved pairs [2B T], and over their shared length.
+
+    The shared length is as many first tokens as the shorter answer has.
+    """
+    shared_length = jnp.minimum(*halves(jnp.sum(mask, axis=-1)))
+    shared = losses.ld_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
+    return halves(row_sums(logp, mask)[0]), halves(shared)
+
+
 def token_values(
     model: ScalarModel, params: Params, batch: TokenBatch
 ) -> Float[Array, "B T"]:
@@ -50,37 +76,28 @@ def token_values(
     return jnp.pad(scores[:, :-1], ((0, 0), (1, 0)))
 
 
-def side_logps(
-    model: LanguageModel,
-    params: Params,
+def answers(
     batch: PreferenceBatch | UnpairedBatch | AnswerBatch,
-    *,
-    chunk: int | None = None,
-) -> tuple[Float[Array, "N 2"], Float[Array, "N 2"]]:
-    """Log-probs of both sides of a batch in one forward, summed, and tokens summed.
+) -> tuple[TokenBatch, Callable[[Array], Array]]:
+    """The rows that go through the model, and what makes a row an answer of them.
 
-    The sides are chosen and rejected, or an answer and the mismatched one.
+    The function takes what is known of each token [R T] and gives it answer by answer
+    [2N T], the two of a prompt side by side; 0 where an answer has no more tokens.
     """
     if isinstance(batch, AnswerBatch):
-        logp = token_logps(model, params, batch.sequences, chunk=chunk)
-        return answer_sums(logp, batch)
+        return batch.sequences, functools.partial(apart, batch)
     if isinstance(batch, PreferenceBatch):
-        both = interleave(batch.chosen, batch.rejected)
-    else:
-        both = interleave(batch.answers, batch.mismatched)
-    logp = token_logps(model, params, both, chunk=chunk)
-    sums, counts = row_sums(logp, both.loss_mask)
-    return sums.reshape(-1, 2), counts.reshape(-1, 2)
+        return interleave(batch.chosen, batch.rejected), lambda x: x
+    return interleave(batch.answers, batch.mismatched), lambda x: x
 
 
-def answer_sums(
-    x: Float[Array, "R T"], batch: AnswerBatch
-) -> tuple[Float[Array, "N K"], Float[Array, "N K"]]:
-    """What the loss mask keeps of each answer, summed, and how many entries that is."""
-    counted = batch.own & batch.sequences.loss_mask[:, :, None]
-    total = jnp.sum(jnp.where(counted, x[:, :, None], 0.0), axis=1)
-    count = jnp.sum(counted, axis=1).astype(x.dtype)
-    return total.reshape(batch.mask.shape), count.reshape(batch.mask.shape)
+def apart(batch: AnswerBatch, x: Array) -> Array:
+    """Each answer of shared prompts in a row of its own [N*K T], from its start on."""
+    own, length = batch.own, x.shape[1]
+    at = jnp.argmax(own, axis=1)[:, :, None] + jnp.arange(length)[None, None, :]
+    there = at < (batch.ends + jnp.any(own, axis=1))[:, :, None]
+    taken = jnp.take_along_axis(x[:, None], jnp.minimum(at, length - 1), axis=2)
+    return jnp.where(there, taken, jnp.zeros((), x.dtype)).reshape(-1, length)
 
 
 def interleave(first: TokenBatch, second: TokenBatch) -> TokenBatch:

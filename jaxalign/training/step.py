@@ -15,8 +15,8 @@ from jaxalign.types import Array, Params
 
 Metrics = Mapping[str, tuple[Array, Array]]  # each a sum and its weight
 Total = tuple[Array, tuple[Array, Metrics]]
-Objective = Callable[[Params, Any], Total]
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]
+Objective = Callable[..., Total]  # (params, batch, and what a step is given besides)
+Step = Callable[..., tuple[TrainState, dict[str, Array]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,9 @@ def make_step(
 ) -> Step:
     """The compiled update `step(state, batch) -> (state, metrics)`; donates the state.
 
+    What else a step is given, such as the parameters of a reference that runs in it,
+    goes whole to the objective, with every micro-batch, and is not donated.
+
     loss = sum over micro-batches of the objective's sums / sum of its weights
 
     and the gradient likewise: the number of micro-batches, devices and padding tokens
@@ -122,8 +125,13 @@ def make_step(
       ValueError: while tracing, if the rows are not divisible by `micro_batches`.
     """
 
-    def update(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
-        total, grads = accumulate(objective, state.params, batch, micro_batches)
+    def update(
+        state: TrainState, batch: Any, *fixed: Any
+    ) -> tuple[TrainState, dict[str, Array]]:
+        given = lambda params, batch: objective(params, batch, *fixed)
+        total, grads = accumulate(
+            given if fixed else objective, state.params, batch, micro_batches
+        )
         loss_sum, (weight, parts) = total
         loss = divide(loss_sum, weight)
         grads = jax.tree.map(lambda g: divide(g, weight).astype(g.dtype), grads)

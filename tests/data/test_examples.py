@@ -177,3 +177,33 @@ def test_pairs_come_apart(tokenizer):
     assert [(e.row, e.value) for e in singles] == [(2, 1.0), (3, 0.0)]
     found = [texts(tokenizer, e.sequences[0])[1] for e in singles]
     assert found == ["sure<|end|>", "no<|end|>"]
+
+
+def test_formatting_tokens_of_answers_count_no_longer(tokenizer):
+    pair = Preference(ASKED, "sure", "no, not now", margin=2.5)
+    found, _ = examples.tokenise([pair], tokenizer, context=64)
+    (plain,) = examples.without_formatting(found, tokenizer)
+    assert (plain.row, plain.value) == (0, 2.5)
+    before = [s.tokens[s.mask] for s in found[0].sequences]
+    after = [s.tokens[s.mask] for s in plain.sequences]
+    assert [tokenizer.decode(x) for x in before] == [
+        "sure<|end|>",
+        "no, not now<|end|>",
+    ]
+    assert [tokenizer.decode(x) for x in after] == ["sure", "no, not now"]
+    # the tokens themselves stay: the model still reads them
+    for one, other in zip(found[0].sequences, plain.sequences, strict=True):
+        np.testing.assert_array_equal(one.tokens, other.tokens)
+    # headers between answers, too
+    talk = Demonstration([*ASKED, said("sure"), *ASKED, said("no")])
+    every, _ = examples.tokenise([talk], tokenizer, context=99, all_turns=True)
+    (row,) = examples.without_formatting(every, tokenizer)[0].sequences
+    assert tokenizer.decode(row.tokens[row.mask]) == "sureno"
+
+
+def test_an_answer_of_formatting_alone_is_refused(tokenizer):
+    end = examples.TokenRow(
+        np.array([5, tokenizer.eos_token_id]), np.array([False, True])
+    )
+    with pytest.raises(ValueError, match="row 7 has an answer of formatting tokens"):
+        examples.without_formatting([examples.Example((end,), 7)], tokenizer)

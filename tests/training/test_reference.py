@@ -41,11 +41,11 @@ def test_kept_equals_computed_and_is_read_not_computed(
     kept = reference.score_rows(model, params, iter(()), **knobs)
     assert len(traces) == 1
     assert fresh.row.tolist() == [0, 1, 2, 100, 101, 102]
-    for name in ("row", "sums", "counts"):
+    for name in ("row", "sums"):
         np.testing.assert_array_equal(getattr(fresh, name), getattr(kept, name))
     batch = data[1]
     attached = kept.attach(batch)
-    on_the_fly, counts = reference.scorer(model)(params, batch)
+    on_the_fly = reference.scorer(model)(params, batch)
     np.testing.assert_array_equal(attached.ref_chosen[:3], on_the_fly[:3, 0])
     np.testing.assert_array_equal(attached.ref_rejected[:3], on_the_fly[:3, 1])
     assert attached.ref_chosen[3] == 0  # the pair that only fills up
@@ -53,7 +53,20 @@ def test_kept_equals_computed_and_is_read_not_computed(
     np.testing.assert_allclose(
         attached.ref_rejected[:3], by_numpy.sum(-1)[:3], rtol=1e-5
     )
-    np.testing.assert_array_equal(counts[:, 0], batch.chosen.loss_mask.sum(-1))
+
+
+def test_the_shared_length_is_the_shorter_answers(bigram, data, bigram_logps):
+    params, batch = bigram.init(KEY), data[0]
+    attached = reference.score_rows(bigram, params, data).attach(batch)
+    shorter = np.minimum(*(x.loss_mask.sum(-1) for x in (batch.chosen, batch.rejected)))
+    for side, found in (
+        (batch.chosen, attached.ref_chosen_shared),
+        (batch.rejected, attached.ref_rejected_shared),
+    ):
+        logp = bigram_logps(params, side.tokens)
+        for i in range(3):  # the fourth pair only fills up
+            first = np.flatnonzero(side.loss_mask[i])[: shorter[i]]
+            np.testing.assert_allclose(found[i], logp[i, first].sum(), rtol=1e-5)
 
 
 def test_rows_are_found_in_any_order(bigram, data):

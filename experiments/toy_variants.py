@@ -1,0 +1,110 @@
+"""Preference losses on language models: each a run of experiments.dpo, then judged.
+
+For `experiments.benchmark --world toy`. All variants begin from one SFT policy, are
+trained on the same preferences, and answer the same held-out prompts.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import dpo, evaluating, rollouts, sources, variants
+from experiments.benchmark_plots import Row, mean
+from experiments.config import mesh_of
+from experiments.evaluating import Evaluated
+from experiments.stages import stages
+from jaxalign.training import objectives, pairwise
+
+POINTS = 20  # of a course
+Benchmark = Any  # the Config of experiments.benchmark, which imports this module
+
+
+def train(
+    config: Benchmark, names: Sequence[str], own: Mapping[str, variants.Loss], out: Path
+) -> tuple[list[Row], Evaluated]:
+    """The course of every variant, and what they all began from.
+
+    Only the last row of a run knows reward and KL; `each` has them prompt by prompt.
+
+    Raises:
+      ValueError: no model to begin from, an unknown loss, data without a judge.
+    """
+    if config.model == "toy":
+        raise ValueError(
+            "--world toy needs --model, the folder of an SFT policy, and --data, "
+            "preferences on its answers: experiments.sft and experiments.collect "
+            "make them"
+        )
+    for name in names:
+        pairwise.check(name, [*objectives.PAIRWISE, "kto", *own])
+    judged = judging(config)
+    seeds = range(config.seed, config.seed + config.seeds)
+    rows = []
+    for name, beta, seed in itertools.product(names, config.betas, seeds):
+        folder = out / f"{name}-{beta:g}-{seed}"
+        flags, loss = chosen_loss(name, beta, own)
+        stage = stages(dataclasses.replace(config, seed=seed), folder)
+        run = functools.partial(dpo.main, loss=loss)
+        stage("dpo", run, model=config.model, data=config.data, **flags)
+        course = course_of(folder / "dpo" / "metrics.jsonl")
+        found = judged(folder / "dpo" / "policy")
+        each = {"reward": found.reward, "kl": found.kl}
+        course[-1] |= {name: float(x.mean()) for name, x in each.items()}
+        course[-1]["each"] = each
+        rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in course]
+    return rows, judged(Path(config.model))
+
+
+def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
+    """The function that measures a policy in a folder, on the same prompts and noise.
+
+    Raises:
+      ValueError: the data set that judges has no programmed reward.
+    """
+    config = dataclasses.replace(config, data=config.judge)
+    source = sources.load(config)
+    judge = sources.judge_of(source)
+    base = evaluating.load(config, source, Path(config.model))
+    prompts = evaluating.short(base, source, config.eval_prompts)
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def judged(folder: Path) -> Evaluated:
+        with jax.set_mesh(mesh_of(config)):
+            policy = evaluating.load(config, source, folder)
+            answers = rollouts.answer(
+                policy, prompts, key, max_new_tokens=source.max_new_tokens
+            )
+            return evaluating.measured(policy, base, answers, judge)
+
+    return judged
+
+
+def chosen_loss(
+    name: str, beta: float, own: Mapping[str, variants.Loss]
+) -> tuple[dict[str, Any], objectives.PairLoss | None]:
+    """The flags of experiments.dpo for a variant, and the loss where it has no name."""
+    if name in own:
+        return {}, lambda pairs: own[name](*pairs[:4], beta=beta)
+    return {"loss": name} | variants.knobs(name, beta), None
+
+
+def course_of(metrics: Path) -> list[Row]:
+    """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rows = []
+    for part in np.array_split(np.arange(len(lines)), min(POINTS, len(lines))):
+        few = [lines[i] for i in part]
+        row: Row = {"step": few[-1]["step"] + 1, "reward": None, "kl": None}
+        for role in ("chosen", "rejected"):
+            for field, name in ((role, "logp"), (f"{role}_ratio", "rewards")):
+                known = f"{name}/{role}" in few[0]
+                row[field] = mean(few, f"{name}/{role}") if known else None
+        rows.append(row)
+    return rows

@@ -1,0 +1,110 @@
+"""The plot of alignment: reward against its price, the KL from the reference.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers too; each series has a
+marker of its own as well.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot: it would take a notebook's place
+
+from jaxalign.evaluation.intervals import Interval
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#56B4E9", "#E69F00", "#000000", "#882255"),
+)
+MARKERS = "os^DvpPX<>h"
+TICKS = (0, 0.05, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+def plot_reward_kl(
+    path: Path,
+    points: Mapping[str, Sequence[tuple[float, Interval]]],
+    *,
+    reward: str = "true reward",
+    title: str = "",
+    growing: str = "",
+    best: tuple[Any, Any] | None = None,
+) -> Path:
+    """Reward against KL from the reference, on a square-root scale, a series a method.
+
+    Args:
+      points: by method, (KL in nats, reward with its interval).
+      growing: joins the points of a method, whose markers grow from the first to the
+        last, and says what that means: one knob's values, one run's course; not seeds.
+      best: KL and reward of the best there can be, drawn dashed where it is known.
+
+    Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
+    """
+    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("function", functions=(root, np.square))
+    if best is not None:
+        axes.plot(*best, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    for (name, series), look in zip(points.items(), looks, strict=False):
+        draw(axes, name, series, *look, joined=bool(growing))
+    widest = max((kl for series in points.values() for kl, _ in series), default=0.0)
+    right = max(1.08 * widest, 0.05)
+    axes.set_xlim(0, right)
+    axes.set_xticks([t for t in TICKS if t <= right])
+    axes.set_xticks([], minor=True)
+    dress(axes)
+    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
+    axes.set_ylabel(f"{reward}, with 95 % interval")
+    axes.set_title(title, fontsize=10, loc="left")
+    figure.legend(
+        loc="outside right upper",
+        frameon=False,
+        title=f"larger marker:\n{growing}" if growing else None,
+        alignment="left",
+    )
+    figure.savefig(path, dpi=140)
+    return path
+
+
+def draw(
+    axes: Any,
+    name: str,
+    series: Sequence[tuple[float, Interval]],
+    colour: str,
+    marker: str,
+    *,
+    joined: bool,
+) -> None:
+    """One series: markers, intervals, and a line where it is joined."""
+    kl = np.maximum([k for k, _ in series], 0.0)
+    mean = np.array([r.mean for _, r in series])
+    low, high = np.array([(r.low, r.high) for _, r in series]).T
+    sizes = np.linspace(24, 84, len(series)) if joined and len(series) > 1 else 54
+    axes.vlines(kl, low, high, color=colour, lw=1.0, alpha=0.35, zorder=2)
+    if joined:
+        axes.plot(kl, mean, color=colour, lw=1.3, alpha=0.75, zorder=2)
+    axes.scatter(
+        kl,
+        mean,
+        sizes,
+        color=colour,
+        marker=marker,
+        edgecolor="white",
+        lw=0.6,
+        zorder=3,
+    )
+    axes.plot([], [], ls="", color=colour, marker=marker, mec="white", ms=8, label=name)
+
+
+def root(values: Any) -> Any:
+    """The square root, of what is above 0."""
+    return np.sqrt(np.maximum(values, 0.0))
+
+
+def dress(axes: Any) -> None:
+    """A light grid, and no box."""
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
