@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.config import Shared
 from experiments.sources import Source
+from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import heads, pretrained, transformer
 from jaxalign.models.config import ModelConfig
@@ -37,9 +38,9 @@ class Policy:
         return cast(ModelConfig, self.model.config)
 
     @property
-    def eos(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+    def stop_tokens(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return chat.stop_tokens(self.tokenizer)
 
 
 def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
@@ -81,6 +82,7 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
+    tokenizers.check_embedding(tokenizer, model.config.vocab_size)
     if (config.context or 0) > model.config.context:
         raise ValueError(
             f"--context {config.context} is longer than the "

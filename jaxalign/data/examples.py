@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
     Messages,
@@ -79,7 +81,7 @@ def tokenise(
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = special_texts(tokenizer)
+    marks = re.compile("|".join(map(re.escape, tokenizers.special_texts(tokenizer))))
     for row, (record, sequences) in enumerate(
         zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True)
     ):
@@ -147,15 +149,8 @@ def value_of(record: Record) -> float:
     return float(isinstance(record, Unpaired) and record.desirable)
 
 
-def special_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle."""
-    return [
-        text for text in tokenizer.all_special_tokens if text != tokenizer.unk_token
-    ]
-
-
 def usable(
-    record: Record, sequences: tuple[TokenRow, ...], marks: Sequence[str]
+    record: Record, sequences: tuple[TokenRow, ...], marks: re.Pattern[str]
 ) -> None:
     """Refuses rows that teach nothing, or the wrong thing.
 
@@ -164,7 +159,7 @@ def usable(
     """
     talks = conversations(record)
     texts = [message["content"] for talk in talks for message in talk]
-    if any(mark in text for text in texts for mark in marks):
+    if any(map(marks.search, texts)):
         raise Dropped("with special tokens in their text")
     if isinstance(record, Prompt):
         return
