@@ -64,31 +64,46 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
     )
 
 
+def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFast, int]:
+    """The tokenizer of `--model`, and the longest sequence; no weights are read.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a model, its embedding is smaller
+        than the vocabulary, or --context is longer than its positions.
+    """
+    context = config.context or source.context
+    if config.model == "toy":
+        return tokenizers.train(source.texts(), vocab_size=source.vocab), context
+    tokenizer = tokenizers.load(config.model)
+    shape = pretrained.config_file(Path(config.model))
+    if "vocab_size" in shape:
+        tokenizers.check_embedding(tokenizer, shape["vocab_size"])
+    longest = shape.get("max_position_embeddings", context)
+    if (config.context or 0) > longest:
+        raise ValueError(
+            f"--context {config.context} is longer than the "
+            f"{longest} positions of {config.model}"
+        )
+    return tokenizer, min(context, longest)
+
+
 def load(config: Shared, source: Source, mesh: Any) -> Policy:
     """The policy in the folder `--model`, or a new small one for `toy`.
 
     Raises:
       ValueError, OSError: the folder does not hold a model; see the sentence.
     """
-    context = config.context or source.context
+    tokenizer, context = tokenizer_of(config, source)
     if config.model == "toy":
-        tokenizer = tokenizers.train(source.texts(), vocab_size=source.vocab)
         model = transformer.language_model(
             toy_config(len(tokenizer), context, config.dtype)
         )
         params = model.init(jax.random.key(config.seed), mesh)
         return Policy(model, params, tokenizer, context)
-    tokenizer = tokenizers.load(config.model)
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
-    tokenizers.check_embedding(tokenizer, model.config.vocab_size)
-    if (config.context or 0) > model.config.context:
-        raise ValueError(
-            f"--context {config.context} is longer than the "
-            f"{model.config.context} positions of {config.model}"
-        )
-    return Policy(model, params, tokenizer, min(context, model.config.context))
+    return Policy(model, params, tokenizer, context)
 
 
 def save(folder: Path, policy: Policy) -> Path:
