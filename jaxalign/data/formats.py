@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxalign.data import dialogues, layouts
+from jaxalign.data import dialogues, fields, layouts, published
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -99,11 +99,13 @@ def parse(
     """Rows as records; odd dialogues are counted, malformed rows if told."""
     records: list[Any] = []
     read, kept, reasons = 0, 0, collections.Counter[str]()
-    for where, row in rows:
+    for where, row in published.paired(rows):
         read += 1
         try:
+            if isinstance(row, fields.Malformed):
+                raise row
             if isinstance(row, Exception):
-                raise layouts.Malformed(f"is not JSON ({row})")
+                raise fields.Malformed(f"is not JSON ({row})")
             found = list(layouts.records(row, kind, where))
             records += found
             kept += bool(found)
@@ -112,7 +114,7 @@ def parse(
                 reasons[remark] += 1
         except dialogues.Odd as odd:
             reasons[str(odd)] += 1
-        except layouts.Malformed as error:
+        except fields.Malformed as error:
             if not skip_bad_rows:
                 raise ValueError(
                     f"{where}: {error}; mend the row, or pass --skip-bad-rows to "
@@ -126,9 +128,13 @@ def parse(
 
 
 def holds_rankings(path: str | Path) -> bool:
-    """Whether the first row of a file is a ranking."""
-    _, row = next(rows_of(Path(path)), ("", None))
-    return isinstance(row, Mapping) and "answers" in row
+    """Whether the first row of a file compares more than two answers to a prompt."""
+    where, row = next(rows_of(Path(path)), ("", None))
+    try:
+        found = layouts.rankings(row, where) if isinstance(row, Mapping) else None
+        return any(len(ranking.answers) > 2 for ranking in found or ())
+    except ValueError:  # said, with its line, where the row is read
+        return False
 
 
 def files(path: Path) -> list[Path]:
