@@ -4,7 +4,14 @@ toy        the toy world: endless, with a programmed true reward
 hh-rlhf    Anthropic's dialogues, in the folder --data-path
 stories    a text file of stories, --data-path; prompts are their beginnings, and the
            programmed reward likes happy endings, or a length
-PATH       a file of records, or a folder with train and test files
+gsm8k      problems with worked answers, in the file or folder --data-path; the
+           programmed reward is whether the final number is right
+alpaca, ultrafeedback, shp, helpsteer2, tldr
+           published sets, in the file or folder --data-path
+tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
+PATH       a file of records, or a folder with train and test files: JSON lines (plain
+           or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
+           (gs://, s3://, hf://datasets/...)
 """
 
 from experiments.sources.choice import load

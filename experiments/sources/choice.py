@@ -1,11 +1,17 @@
 """Which data set `--data` names."""
 
+import dataclasses
 from pathlib import Path
 
 from experiments.config import Shared
-from experiments.sources.files import from_path
-from experiments.sources.named import hh_dialogues, stories, toy
+from experiments.sources.files import from_path, from_tfds
+from experiments.sources.named import hh_dialogues, solved, stories, toy
 from experiments.sources.source import Source
+from jaxalign.data import files, published
+
+NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": solved}
+# read as any file is, by their fields
+PUBLISHED = ("alpaca", *published.READERS)
 
 
 def load(config: Shared) -> Source:
@@ -15,18 +21,27 @@ def load(config: Shared) -> Source:
       ValueError: a named data set without its --data-path.
       FileNotFoundError: neither a known name nor a path.
     """
-    if config.data == "toy":
+    name = config.data
+    if name == "toy":
         return toy(config)
-    if config.data in ("hh-rlhf", "stories"):
+    if name.startswith("tfds:"):
+        return from_tfds(config, name.removeprefix("tfds:"))
+    if name in NAMED or name in PUBLISHED:
         if config.data_path is None:
-            raise ValueError(f"--data {config.data} needs --data-path, where it lies")
-        if not config.data_path.exists():
-            raise FileNotFoundError(f"--data-path {config.data_path} does not exist")
-        named = hh_dialogues if config.data == "hh-rlhf" else stories
-        return named(config, config.data_path)
-    path = Path(config.data)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"--data {config.data}: neither toy, hh-rlhf or stories, nor a file"
-        )
-    return from_path(config, path)
+            raise ValueError(f"--data {name} needs --data-path, where it lies")
+        place = str(config.data_path)
+        if not there(place):
+            raise FileNotFoundError(f"--data-path {place} does not exist")
+        if name in NAMED:
+            return NAMED[name](config, Path(place))
+        return dataclasses.replace(from_path(config, place), name=name)
+    if not there(name):
+        known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME"))
+        raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
+    return from_path(config, name)
+
+
+def there(path: str) -> bool:
+    """Whether a path, of this machine or of a bucket, exists."""
+    system, at = files.file_system(path)
+    return bool(system.exists(at))

@@ -1,5 +1,6 @@
 """Data sets that bring more than rows: a programmed reward, or splits of their own."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Sequence
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import Shared
+from experiments.sources.files import from_path
 from experiments.sources.source import Judged, Source, both
-from jaxalign.data import hh_rlhf, toy_world
+from jaxalign.data import formats, hh_rlhf, published, toy_world
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -128,3 +130,29 @@ def stories(config: Shared, file: Path) -> Source:
         preferences=no_pairs,
         judge=judge,
     )
+
+
+def solved(config: Shared, path: Path) -> Source:
+    """GSM8K: problems whose worked answers end with "#### " and the number.
+
+    The programmed reward is 1 where an answer's number is the right one.
+    """
+    source = from_path(config, str(path))
+
+    @functools.cache
+    def truth() -> dict[str, str]:
+        whole, _ = formats.read(path, Demonstration, skip_bad_rows=config.skip_bad_rows)
+        return {
+            d.messages[0]["content"]: published.final_answer(d.messages[-1]["content"])
+            for d in whole
+        }
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        right = [truth()[p.messages[0]["content"]] for p in prompts]
+        said = [published.final_answer(text) for text in texts]
+        reward = [float(a == b) for a, b in zip(right, said, strict=True)]
+        return {"reward": np.array(reward)}
+
+    return dataclasses.replace(source, name="gsm8k", judge=judge)

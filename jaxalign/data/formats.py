@@ -1,17 +1,14 @@
-"""Records from files: JSON lines, plain or gzipped, JSON arrays, and TFDS sources.
+"""Records from files (see `files`) and from TFDS sources.
 
 What rows may look like is in `layouts`.
 """
 
 import collections
-import gzip
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from jaxalign.data import dialogues, fields, layouts, published
+from jaxalign.data import dialogues, fields, files, layouts, published
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -26,7 +23,6 @@ from jaxalign.data.records import (
 )
 
 __all__ = [
-    "ENDINGS",
     "Demonstration",
     "Preference",
     "Prompt",
@@ -41,7 +37,6 @@ __all__ = [
     "unpaired",
 ]
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".json")
 Kind = TypeVar("Kind", Demonstration, Preference, Prompt, Ranking, Unpaired)
 
 
@@ -58,7 +53,7 @@ def read(
       FileNotFoundError: no such file.
       ValueError: a malformed row (file, line and field are named), or no rows at all.
     """
-    rows = (row for file in files(Path(path)) for row in rows_of(file))
+    rows = (row for file in files.files(path) for row in files.rows_of(file))
     return parse(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
 
 
@@ -127,77 +122,11 @@ def parse(
     return records, report
 
 
-def holds_rankings(path: str | Path) -> bool:
+def holds_rankings(path: str | os.PathLike[str]) -> bool:
     """Whether the first row of a file compares more than two answers to a prompt."""
-    where, row = next(rows_of(Path(path)), ("", None))
+    where, row = next(files.rows_of(path), ("", None))
     try:
         found = layouts.rankings(row, where) if isinstance(row, Mapping) else None
         return any(len(ranking.answers) > 2 for ranking in found or ())
     except ValueError:  # said, with its line, where the row is read
         return False
-
-
-def files(path: Path) -> list[Path]:
-    """The file, or the files of the folder."""
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
-        if not found:
-            raise FileNotFoundError(f"the folder {path} holds no {', '.join(ENDINGS)}")
-        return found
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    if not path.name.endswith(ENDINGS):
-        raise ValueError(f"{path} should end in {', '.join(ENDINGS)}")
-    return [path]
-
-
-def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
-    """Rows with where they stand; a line that is not JSON comes as its error."""
-    if path.suffix == ".json":
-        yield from entries(path)
-        return
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield f"{path}:{number}", json.loads(line.decode("utf-8-sig"))
-                except ValueError as error:  # of JSON or of UTF-8
-                    yield f"{path}:{number}", error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
-
-
-def entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """The entries of a JSON array, each with the line that it begins on."""
-    decoder = json.JSONDecoder()
-    try:
-        text = path.read_text("utf-8-sig")
-        at, line = skip(text, 0, 1)
-        if text[at : at + 1] != "[":
-            yield f"{path}:{line}", json.loads(text)
-            return
-        at, line = skip(text, at + 1, line)
-        more = text[at : at + 1] != "]"
-        while more:
-            entry, end = decoder.raw_decode(text, at)
-            yield f"{path}:{line}", entry
-            at, line = skip(text, end, line + text.count("\n", at, end))
-            more = text[at : at + 1] == ","
-            if more:
-                at, line = skip(text, at + 1, line)
-        end, _ = skip(text, at + 1, line)
-        if text[at : at + 1] != "]" or end < len(text):
-            raise json.JSONDecodeError("Expecting ',' or a last ']'", text, at)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def skip(text: str, at: int, line: int) -> tuple[int, int]:
-    """The next place that is not white space, and its line."""
-    start = at
-    while text[at : at + 1].isspace():
-        at += 1
-    return at, line + text.count("\n", start, at)

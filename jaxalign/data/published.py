@@ -5,7 +5,8 @@ shp             Stanford's, two comments on a post
 helpsteer2      NVIDIA's preference annotations; of its ratings, see `paired`
 tldr            OpenAI's comparisons of summaries (of posts, or of news)
 
-HH-RLHF, UltraFeedback binarized, Alpaca and GSM8K are of layouts that `layouts` reads.
+HH-RLHF, UltraFeedback binarized, Alpaca and GSM8K are of layouts that `layouts`
+reads.
 Scores order answers and are no margins, which are in nats; where they are equal
 nothing is preferred, and the row is left out and counted.
 
@@ -188,6 +189,15 @@ def rated_prompt(where_and_row: tuple[str, Any]) -> Any:
     if isinstance(row, Mapping) and {"prompt", "response", "helpfulness"} <= set(row):
         return row["prompt"]
     return None
+
+
+def final_answer(text: str) -> str:
+    """The number at the end of a worked answer of GSM8K, or nothing.
+
+    >>> final_answer("9 * 200 = 1800 dollars.\\n#### 1,800"), final_answer("1800")
+    ('1800', '')
+    """
+    return text.rpartition("####")[2].strip().replace(",", "") * ("####" in text)
 
 
 def number(value: Any, field: str) -> float:
