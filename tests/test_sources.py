@@ -26,6 +26,7 @@ def test_a_published_set_by_its_name_and_by_its_file(shp):
     assert named.name == "shp"
     train, held_out = named.preferences()
     assert (len(train), len(held_out)) == (18, 2)
+    assert not {p.where for p in train} & {p.where for p in held_out}
     assert [p.prompt[0]["content"] for p in held_out] == ["q9", "q19"]
     assert named.preferences() == sources.load(Shared(data=str(shp))).preferences()
 

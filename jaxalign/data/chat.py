@@ -44,7 +44,7 @@ def encode_prompts(
     if not all(conversations):
         raise ValueError("a prompt needs at least one message")
     texts = [templates.prompt_text(tokenizer, messages) for messages in conversations]
-    return [np.asarray(ids, np.int32) for ids in begun(tokenizer, texts)]
+    return list(begun(tokenizer, texts))
 
 
 def encode(
@@ -72,8 +72,9 @@ def encode_batch(
     """`encode` of each conversation, much faster than one by one."""
     end = templates.end_of_turn(tokenizer)
     end_id = tokenizers.id_of(tokenizer, end)
+    prompts = templates.Prompts(tokenizer)
     turns = [
-        templates.turns(tokenizer, messages, end=end, all_turns=all_turns)
+        templates.turns(prompts, messages, end=end, all_turns=all_turns)
         for messages in conversations
     ]
     texts = list(dict.fromkeys(itertools.chain(*itertools.chain(*turns))))
@@ -90,36 +91,45 @@ def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
 def masked(
     tokenizer: PreTrainedTokenizerFast,
     turns: Sequence[Turn],
-    ids: Mapping[str, list[int]],
+    ids: Mapping[str, np.ndarray],
     end: int,
 ) -> Encoded:
     """The tokens of a conversation, True on those of these turns."""
     *before, last = turns
     start = len(ids[last.prompt])
     tokens = continued(tokenizer, last, ids)
-    tokens = tokens[:start] + ended(tokens[start:], end)
+    ends = np.flatnonzero(tokens[start:] == end)
+    # up to the first end token, which is there exactly once
+    stop = start + ends[0] if len(ends) else len(tokens)
+    tokens = np.append(tokens[:stop], np.int32(end))
     mask = np.arange(len(tokens)) >= max(start, 1)  # nothing predicts the first token
     for turn in before:
         begin, stop = len(ids[turn.prompt]), len(ids[turn.until])
-        if tokens[:begin] != ids[turn.prompt]:
+        if not begins(tokens, ids[turn.prompt]):
             raise ValueError(over_the_boundary(turn))
         mask[max(begin, 1) : stop] = True
-    return Encoded(np.asarray(tokens, np.int32), mask)
+    return Encoded(tokens, mask)
+
+
+def begins(tokens: np.ndarray, prompt: np.ndarray) -> bool:
+    """Whether tokens begin with those of a prompt."""
+    return np.array_equal(tokens[: len(prompt)], prompt)
 
 
 def continued(
-    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, list[int]]
-) -> list[int]:
+    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """The whole text's tokens, which begin with the prompt's.
 
     Where a token reaches over the boundary, the answer is tokenised apart, as the model
     would have to say it; a tokenizer that would then say another text is refused.
     """
     prompt, whole = ids[turn.prompt], ids[turn.until]
-    if whole[: len(prompt)] == prompt:
+    if begins(whole, prompt):
         return whole
     answer = turn.until[len(turn.prompt) :]
-    apart = prompt + tokenizer(answer, add_special_tokens=False).input_ids
+    (alone,) = tokenised(tokenizer, [answer])
+    apart = np.concatenate([prompt, alone])
     if tokenizer.decode(apart) != tokenizer.decode(whole):
         raise ValueError(over_the_boundary(turn))
     return apart
@@ -135,22 +145,27 @@ def over_the_boundary(turn: Turn) -> str:
     )
 
 
-def begun(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Iterator[list[int]]:
+def begun(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> Iterator[np.ndarray]:
     """The tokens of each text, begun exactly once where the tokenizer begins texts."""
     begin = tokenizer.bos_token_id
+    if begin is None:
+        yield from tokenised(tokenizer, texts)
+        return
     # A base model's text begins with the token there is; a template that writes none
     # gets it only where the tokenizer would add it by itself.
-    always = begin is not None and (
-        tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
-    )
+    always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
     for ids in tokenised(tokenizer, texts):
         first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
-        yield [begin, *ids[first:]] if always or first else ids
+        if always or first:
+            ids = np.concatenate([[np.int32(begin)], ids[first:]], dtype=np.int32)
+        yield ids
 
 
 def tokenised(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> Iterator[list[int]]:
+) -> Iterator[np.ndarray]:
     """The tokens of each text as it stands.
 
     Texts are cut before special tokens, where tokenizers cut them too, and equal parts
@@ -159,21 +174,17 @@ def tokenised(
     seam = seams(tokenizer)
     cut = [seam.split(text) if seam else [text] for text in texts]
     parts = list(dict.fromkeys(itertools.chain(*cut)))
-    # what is too long is dropped or cut later, and counted: no warning here
-    found = (
-        tokenizer(
-            parts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        ).input_ids
-        if parts
-        else []
-    )
-    ids = dict(zip(parts, found, strict=True))
+    backend = tokenizer.backend_tokenizer
+    # what is too long is dropped or cut later, and counted
+    backend.no_truncation()
+    backend.no_padding()
+    found = backend.encode_batch_fast(parts, add_special_tokens=False)
+    ids = {
+        part: np.array(one.ids, np.int32)
+        for part, one in zip(parts, found, strict=True)
+    }
     for pieces in cut:
-        yield list(itertools.chain.from_iterable(map(ids.__getitem__, pieces)))
+        yield np.concatenate([ids[piece] for piece in pieces])
 
 
 def seams(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | None:
@@ -191,9 +202,3 @@ def seams(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | None:
         and token.content[0] not in inside
     ]
     return re.compile(f"(?={'|'.join(firm)})") if firm else None
-
-
-def ended(answer: list[int], end: int) -> list[int]:
-    """The answer up to its first end token, which is there exactly once."""
-    kept = answer[: answer.index(end)] if end in answer else answer
-    return [*kept, end]

@@ -78,12 +78,31 @@ def tokenise(
       ValueError: nothing is left, a conversation that cannot be encoded (says where it
         is from), or an unknown `overlong`.
     """
+    examples, report = usable_of(
+        records, tokenizer, context=context, overlong=overlong, all_turns=all_turns
+    )
+    if not examples:
+        raise ValueError(f"no row can be used with a context of {context}: {report}")
+    return examples, report
+
+
+def usable_of(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    context: int,
+    overlong: str,
+    all_turns: bool,
+    first: int = 0,
+) -> tuple[list[Example], Report]:
+    """`tokenise`, of records from the `first` on; that nothing is left is no error."""
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
     marks = re.compile("|".join(map(re.escape, tokenizers.special_texts(tokenizer))))
     for row, (record, sequences) in enumerate(
-        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True)
+        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True),
+        start=first,
     ):
         try:
             usable(record, sequences, marks)
@@ -95,10 +114,7 @@ def tokenise(
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
         examples.append(Example(cut, row, value_of(record)))
-    report = Report(len(records), len(examples), +reasons)
-    if not examples:
-        raise ValueError(f"no row can be used with a context of {context}: {report}")
-    return examples, report
+    return examples, Report(len(records), len(examples), +reasons)
 
 
 def encoded(
@@ -199,6 +215,14 @@ def fit(
     ):
         raise Dropped(f"with no room for an answer in {context} tokens")
     return rows
+
+
+def longest(examples: Sequence[Example]) -> int:
+    """Tokens of the longest sequence; data on disk know it without being read."""
+    known = getattr(examples, "longest", None)
+    if known is not None:
+        return int(known)
+    return max(len(row.tokens) for example in examples for row in example.sequences)
 
 
 def unpaired(pairs: Sequence[Example]) -> list[Example]:

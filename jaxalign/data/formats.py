@@ -5,8 +5,8 @@ What rows may look like is in `layouts`.
 
 import collections
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from jaxalign.data import dialogues, fields, files, layouts, published
 from jaxalign.data.records import (
@@ -27,6 +27,7 @@ __all__ = [
     "Preference",
     "Prompt",
     "Ranking",
+    "Reading",
     "Report",
     "Unpaired",
     "demonstrations",
@@ -34,6 +35,7 @@ __all__ = [
     "pairs",
     "prompts",
     "read",
+    "stream",
     "unpaired",
 ]
 
@@ -53,8 +55,16 @@ def read(
       FileNotFoundError: no such file.
       ValueError: a malformed row (file, line and field are named), or no rows at all.
     """
+    reading = stream(path, kind, skip_bad_rows=skip_bad_rows)
+    return list(reading), reading.report
+
+
+def stream(
+    path: str | os.PathLike[str], kind: type[Kind], *, skip_bad_rows: bool = False
+) -> "Reading[Kind]":
+    """`read`, one record after the other, for files larger than memory."""
     rows = (row for file in files.files(path) for row in files.rows_of(file))
-    return parse(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
+    return Reading(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
 
 
 def from_tfds(
@@ -91,35 +101,70 @@ def texts(value: Any) -> Any:
 def parse(
     rows: Iterable[tuple[str, Any]], kind: type[Kind], *, name: str, skip_bad_rows: bool
 ) -> tuple[list[Kind], Report]:
-    """Rows as records; odd dialogues are counted, malformed rows if told."""
-    records: list[Any] = []
-    read, kept, reasons = 0, 0, collections.Counter[str]()
-    for where, row in published.paired(rows):
-        read += 1
+    """All rows as records."""
+    reading = Reading(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    return list(reading), reading.report
+
+
+class Reading(Generic[Kind]):
+    """Records, one after the other, and the report on those read so far.
+
+    Odd dialogues are left out and counted, malformed rows if told so.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[tuple[str, Any]],
+        kind: type[Kind],
+        *,
+        name: str,
+        skip_bad_rows: bool,
+    ) -> None:
+        self.rows = rows
+        self.kind: type[Any] = kind
+        self.name = name
+        self.skip_bad_rows = skip_bad_rows
+        self.read, self.kept = 0, 0
+        self.reasons = collections.Counter[str]()
+
+    @property
+    def report(self) -> Report:
+        """What became of the rows that were read."""
+        return Report(self.read, self.kept, +self.reasons)
+
+    def __iter__(self) -> Iterator[Kind]:
+        for where, row in published.paired(self.rows):
+            self.read += 1
+            found = self.records(row, where)
+            self.kept += bool(found)
+            yield from found
+        if not self.kept:
+            raise ValueError(
+                f"{self.name} holds no usable {self.kind.__name__} rows: {self.report}"
+            )
+
+    def records(self, row: Any, where: str) -> list[Any]:
+        """The records of a row; none where it is left out, and counted."""
         try:
             if isinstance(row, fields.Malformed):
                 raise row
             if isinstance(row, Exception):
                 raise fields.Malformed(f"is not JSON ({row})")
-            found = list(layouts.records(row, kind, where))
-            records += found
-            kept += bool(found)
-            reasons["without a ranking"] += not found
+            found = list(layouts.records(row, self.kind, where))
+            self.reasons["without a ranking"] += not found
             if dialogues.is_dialogue(row) and (remark := dialogues.remark(row)):
-                reasons[remark] += 1
+                self.reasons[remark] += 1
+            return found
         except dialogues.Odd as odd:
-            reasons[str(odd)] += 1
+            self.reasons[str(odd)] += 1
         except fields.Malformed as error:
-            if not skip_bad_rows:
+            if not self.skip_bad_rows:
                 raise ValueError(
                     f"{where}: {error}; mend the row, or pass --skip-bad-rows to "
                     "leave such rows out and count them"
                 ) from error
-            reasons["malformed"] += 1
-    report = Report(read, kept, +reasons)
-    if not records:
-        raise ValueError(f"{name} holds no usable {kind.__name__} rows: {report}")
-    return records, report
+            self.reasons["malformed"] += 1
+        return []
 
 
 def holds_rankings(path: str | os.PathLike[str]) -> bool:

@@ -19,6 +19,7 @@ from jaxalign.batches import (
     from_lengths,
 )
 from jaxalign.data.examples import Example, TokenRow, tokenise, unpaired
+from jaxalign.data.examples import longest as longest_of
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -27,6 +28,7 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
+from jaxalign.data.views import Mixture
 from jaxalign.types import Array, Bool, Int
 
 __all__ = [
@@ -65,7 +67,7 @@ class Batches:
         self,
         iterator: Any,
         collate: Callable[[Any], Any],
-        order: dict[str, int | bool],
+        order: dict[str, Any],
     ) -> None:
         self.iterator = iterator
         self.collate = collate
@@ -77,11 +79,11 @@ class Batches:
     def __next__(self) -> Any:
         return self.collate(next(self.iterator))
 
-    def get_state(self) -> dict[str, int | bool]:
+    def get_state(self) -> dict[str, Any]:
         """Where the iterator stands, as JSON; the same on every process."""
         return {**self.order, **self.iterator.get_state()}
 
-    def set_state(self, state: dict[str, int | bool]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from a place that `get_state` gave.
 
         Raises:
@@ -124,19 +126,43 @@ def batches(
     """
     if not examples:
         raise ValueError("there are no examples to make batches of")
-    longest = max(len(s.tokens) for e in examples for s in e.sequences)
+    longest = longest_of(examples)
     length = -(-longest // 16) * 16 if length is None else length
     if length < longest:
         raise ValueError(f"length {length} is shorter than an example of {longest}")
+    collate = collator(examples, kind, length, longest)
+    if isinstance(examples, Mixture):
+        if epochs is not None or not (shuffle and drop_remainder):
+            raise ValueError("a mixture is shuffled and without end: it has no epochs")
+        return mixed(examples, batch_size, collate, seed=seed)
     return start(
         len(examples),
         batch_size,
-        collator(examples, kind, length, longest),
+        collate,
         seed=seed,
         shuffle=shuffle,
         epochs=epochs,
         drop_remainder=drop_remainder,
     )
+
+
+def mixed(
+    mixture: Mixture, batch_size: int, collate: Callable[[Any], Any], *, seed: int
+) -> Batches:
+    """Endless batches to which each part gives its share, shuffled by itself."""
+    parts = [
+        grain.MapDataset.source(np.arange(begin, begin + len(part)))
+        .seed(seed + k)
+        .shuffle()
+        .repeat(None)
+        for k, (begin, part) in enumerate(
+            zip(mixture.begins, mixture.parts, strict=True)
+        )
+    ]
+    whole = grain.MapDataset.mix(parts, mixture.weights).batch(batch_size)
+    said = {"rows": len(mixture), "batch": batch_size, "seed": seed, "shuffle": True}
+    shares = {f"weight {k}": weight for k, weight in enumerate(mixture.weights)}
+    return shared(whole, batch_size, collate, said | shares)
 
 
 def prompt_batches(
@@ -174,9 +200,8 @@ def start(
     Process p of n takes every n-th row of the one global batch, from the p-th: the rows
     of a step, and where a saved state stands, do not depend on how many there are.
     """
-    processes = jax.process_count()
-    if batch_size < 1 or batch_size % processes:
-        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
+    if batch_size < 1:
+        raise ValueError(f"a batch needs rows, not {batch_size}")
     if drop_remainder and count < batch_size:
         raise ValueError(
             f"batch {batch_size} is larger than the data set of {count} rows"
@@ -186,11 +211,23 @@ def start(
     ordered = grain.MapDataset.source(rows).seed(seed)
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
-    first = jax.process_index()
-    share = whole.map(lambda batch: batch[first::processes])
-    # the rows are in memory, so threads would only wait for each other
-    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
+    return shared(whole, batch_size, collate, order)
+
+
+def shared(
+    whole: Any,
+    batch_size: int,
+    collate: Callable[[Any], Any],
+    order: dict[str, Any],
+) -> Batches:
+    """This process's share of batches of row indices: every n-th, from the p-th."""
+    processes, first = jax.process_count(), jax.process_index()
+    if batch_size % processes:
+        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
+    share = whole.map(lambda batch: batch[first::processes])
+    # only indices are read ahead, so threads would only wait for each other
+    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
     return Batches(iterator, collate, order)
 
 
@@ -226,7 +263,7 @@ def collator(
     examples: Sequence[Example], kind: type[Record], length: int, longest: int
 ) -> Callable[[np.ndarray], Any]:
     """How indices of examples become a batch; negative ones only fill it up."""
-    most = max(len(example.sequences) for example in examples)
+    most = max(len(example.sequences) for example in examples) if kind is Ranking else 0
 
     def collate(indices: np.ndarray) -> Any:
         valid, at = indices >= 0, np.maximum(indices, 0)

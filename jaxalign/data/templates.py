@@ -35,8 +35,28 @@ def prompt_text(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> str:
     return rendered(tokenizer, messages, prompt=True)[0]
 
 
+class Prompts:
+    """Prompts as text; one with several answers, one after the other, is written once.
+
+    Answers to a prompt share its message objects, by which it is known again.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.last: tuple[list[Message], str] = ([], "")
+
+    def text(self, messages: Messages) -> str:
+        """`prompt_text` of these messages."""
+        known, text = self.last
+        same = len(known) == len(messages) > 0
+        if not same or any(a is not b for a, b in zip(known, messages, strict=True)):
+            text = prompt_text(self.tokenizer, messages)
+            self.last = (list(messages), text)
+        return text
+
+
 def turns(
-    tokenizer: PreTrainedTokenizerFast,
+    prompts: Prompts,
     messages: Messages,
     *,
     end: str,
@@ -56,7 +76,8 @@ def turns(
             "a demonstration must end with a message of the assistant, or no token of "
             "it would be trained on"
         )
-    asked = prompt_text(tokenizer, messages[:-1])
+    tokenizer = prompts.tokenizer
+    asked = prompts.text(messages[:-1])
     whole, marked = rendered(tokenizer, messages, prompt=False)
     if not whole.startswith(asked):
         raise ValueError(changed(asked, whole))

@@ -55,7 +55,9 @@ def test_every_format_gives_the_same_records(path):
 def test_every_format_names_the_bad_row(path):
     write(path, [*ROWS, {"prompt": "q", "chosen": "a"}])
     number = 1 if path.suffix == ".json" else 4
-    with pytest.raises(ValueError, match=f"{path}:{number}: field 'rejected'"):
+    with pytest.raises(
+        ValueError, match=f"{path}:{number}: field 'rejected' is missing"
+    ):
         formats.read(path, Preference)
     _, report = formats.read(path, Preference, skip_bad_rows=True)
     assert str(report) == "3 of 4 rows (1 malformed)"
