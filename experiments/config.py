@@ -32,6 +32,9 @@ class Shared:
     file of records; `experiments/sources` lists them."""
     data_path: str | None = None
     """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
+    token_cache: Path | None = None
+    """A folder where the pairs of files are kept tokenised, for data that do not fit in
+    memory; made once for each file, tokenizer and context."""
     liked: Literal["happy", "length"] = "happy"
     """What the programmed reward of stories likes: happy endings, or 40 words."""
     context: int | None = None

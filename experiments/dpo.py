@@ -16,6 +16,7 @@ log-ratios to the reference (nats): both may fall while the margin grows.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -138,7 +139,7 @@ def named(config: Config) -> objectives.PairLoss:
 
 def reference_scores(
     policy: policies.Policy,
-    examples: list[loader.Example],
+    examples: Sequence[loader.Example],
     kind: type[Record],
     batch_size: int,
     run: Run,

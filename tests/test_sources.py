@@ -1,6 +1,8 @@
 """What `--data` may name, and what comes of it."""
 
+import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from experiments import sources
 from experiments.config import Shared
 from experiments.sources.choice import NAMED, PUBLISHED
+from jaxalign.data import stored
+from jaxalign.data import tokenizer as tokenizers
 from tests.data.test_tfds import Written
 
 
@@ -73,3 +77,48 @@ def test_a_prepared_data_set_of_tfds(tmp_path):
     assert held_out == train[-1:]
     with pytest.raises(ValueError, match="tfds:nothing cannot be read"):
         sources.load(Shared(data="tfds:nothing"))
+
+
+class Noted(list):
+    """What a run was told."""
+
+    def note(self, report):
+        self.append(str(report))
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """All of a policy that tokenising needs."""
+    tokenizer = tokenizers.train(["best poor"], vocab_size=270)
+    return types.SimpleNamespace(tokenizer=tokenizer, context=64)
+
+
+def test_pairs_kept_on_disk_are_those_in_memory(shp, policy, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 0)  # no processes for twenty rows
+    here = Shared(data=str(shp))
+    there = dataclasses.replace(here, token_cache=tmp_path / "cache")
+    in_memory = sources.pairs(here, sources.load(here), policy, Noted())
+    for written in (True, False):
+        notes = Noted()
+        if not written:
+            monkeypatch.setattr(stored, "write", None)  # is not made again
+        on_disk = sources.pairs(there, sources.load(there), policy, notes)
+        for found, expected in zip(on_disk, in_memory, strict=True):
+            for one, other in zip(found, expected, strict=True):
+                texts = [e.sequences[0].tokens.tolist() for e in (one, other)]
+                assert texts[0] == texts[1]
+        assert notes[-1].endswith("20 of 20 rows") and len(notes) == 1 + written
+
+
+def test_a_mixture_by_weights(shp, policy, tmp_path):
+    row = {"prompt": "other", "chosen": "a", "rejected": "b"}
+    other = tmp_path / "other.jsonl"
+    other.write_text((json.dumps(row) + "\n") * 100)
+    config = Shared(data=f"{shp}=3,{other}=1")
+    source = sources.load(config)
+    train, held_out = sources.pairs(config, source, policy, Noted())
+    assert train.weights == [3, 1] and [len(p) for p in train.parts] == [18, 90]
+    assert len(held_out) == 12 and len(source.demonstrations()) == 108
+    for bad in (f"{shp}=x,{other}=1", f"{shp}=0,{other}=1", f"{shp}=1,{other}"):
+        with pytest.raises(ValueError, match="--data wants PATH=WEIGHT"):
+            sources.load(Shared(data=bad))

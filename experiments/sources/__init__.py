@@ -12,6 +12,8 @@ tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
 PATH       a file of records, or a folder with train and test files: JSON lines (plain
            or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
            (gs://, s3://, hf://datasets/...)
+PATH=WEIGHT,...
+           a mixture: each batch of pairs has its share of each
 """
 
 from experiments.sources.choice import load

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments.config import Shared
-from experiments.sources.files import from_path, from_tfds
+from experiments.sources.files import from_path, from_tfds, mixture
 from experiments.sources.named import hh_dialogues, solved, stories, toy
 from experiments.sources.source import Source
 from jaxalign.data import files, published
@@ -22,6 +22,8 @@ def load(config: Shared) -> Source:
       FileNotFoundError: neither a known name nor a path.
     """
     name = config.data
+    if "=" in name and not there(name):
+        return mixture([weighted(config, part) for part in name.split(",")], name)
     if name == "toy":
         return toy(config)
     if name.startswith("tfds:"):
@@ -39,6 +41,21 @@ def load(config: Shared) -> Source:
         known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME"))
         raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
     return from_path(config, name)
+
+
+def weighted(config: Shared, part: str) -> tuple[Source, float]:
+    """A part of a mixture, `PATH=WEIGHT`."""
+    path, _, weight = part.rpartition("=")
+    try:
+        share = float(weight)
+    except ValueError:
+        share = 0.0
+    if not path or share <= 0:
+        raise ValueError(
+            "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3; got "
+            f"{part!r}"
+        )
+    return load(dataclasses.replace(config, data=path)), share
 
 
 def there(path: str) -> bool:

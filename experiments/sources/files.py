@@ -1,7 +1,8 @@
 """Records in files of the user's own, and in data sets of tensorflow_datasets."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.config import Shared
@@ -25,7 +26,34 @@ def from_path(config: Shared, path: str) -> Source:
         return formats.read(file, kind, skip_bad_rows=config.skip_bad_rows)
 
     ranked = formats.holds_rankings(one(path, "train") if folder else path)
-    return from_splits(path, read, ("train", "test") if folder else ("",), ranked)
+    splits = ("train", "test") if folder else ("",)
+    source = from_splits(path, read, splits, ranked)
+    streams = [one(path, split) for split in splits] if folder else [path]
+    return source if ranked else dataclasses.replace(source, streams=tuple(streams))
+
+
+def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
+    """Several sources as one; pairs are mixed by weights, all else put together."""
+
+    def together(name: str) -> tuple[list[Any], list[Any]]:
+        found = [getattr(part, name)() for part, _ in parts]
+        return (
+            [record for train, _ in found for record in train],
+            [record for _, held_out in found for record in held_out],
+        )
+
+    sources = [part for part, _ in parts]
+    return Source(
+        name=name,
+        context=max(part.context for part in sources),
+        vocab=max(part.vocab for part in sources),
+        max_new_tokens=max(part.max_new_tokens for part in sources),
+        sft_steps=max(part.sft_steps for part in sources),
+        demonstrations=lambda: [d for part in sources for d in part.demonstrations()],
+        prompts=lambda: together("prompts"),
+        preferences=lambda: together("preferences"),
+        parts=tuple(parts),
+    )
 
 
 def from_tfds(config: Shared, name: str) -> Source:

@@ -1,15 +1,18 @@
 """What a data set is to an experiment, and its records as tokens."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from experiments.config import Shared
-from jaxalign.data import loader
+from jaxalign.data import formats, loader, stored, views
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
 
+Examples = Sequence[loader.Example]
 Judged = dict[str, np.ndarray]
 Judge = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], Judged]
 
@@ -27,6 +30,9 @@ class Source:
       prompts: () -> training prompts and held-out ones.
       preferences: () -> training pairs and held-out ones.
       rankings: () -> training rankings and held-out ones, where the data are rankings.
+      streams: the paths of its splits, for data that may not fit in memory; of a single
+        one every tenth record is held out.
+      parts: the data sets that it is a mixture of, with their weights.
       judge: the programmed reward, if there is one.
     """
 
@@ -40,6 +46,8 @@ class Source:
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
     judge: Judge | None = None
     rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
+    streams: tuple[str, ...] = ()
+    parts: "tuple[tuple[Source, float], ...]" = ()
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on."""
@@ -68,12 +76,19 @@ def judge_of(source: Source) -> Judge:
 
 def pairs(
     config: Shared, source: Source, policy: Any, run: Noting
-) -> tuple[list[loader.Example], list[loader.Example]]:
+) -> tuple[Examples, Examples]:
     """The source's pairs, tokenised for a policy; what was dropped is shown."""
-    train, held_out = source.preferences()
+    if source.parts:
+        found = [pairs(config, part, policy, run) for part, _ in source.parts]
+        held_out = [example for _, part in found for example in part]
+        weights = [weight for _, weight in source.parts]
+        return views.Mixture([part for part, _ in found], weights), held_out
+    if config.token_cache is not None and source.streams:
+        return kept(config, source, Preference, policy, run)
+    train, held_out_pairs = source.preferences()
     return (
         tokenised(config, train, policy, run, "train"),
-        tokenised(config, held_out, policy, run, "held out"),
+        tokenised(config, held_out_pairs, policy, run, "held out"),
     )
 
 
@@ -86,6 +101,35 @@ def tokenised(
     )
     run.note(f"{name}: {report}")
     return examples
+
+
+def kept(
+    config: Shared, source: Source, kind: type[Any], policy: Any, run: Noting
+) -> tuple[Examples, Examples]:
+    """Records as tokens in --token-cache: training ones and held-out ones."""
+    settings = {"context": policy.context, "overlong": config.overlong}
+    found = []
+    for path in source.streams:
+        key = stored.key(path, kind, policy.tokenizer, **settings)
+        folder = Path(str(config.token_cache)) / key
+        if folder.exists():
+            found.append(stored.Stored(folder))
+        else:
+            records = formats.stream(path, kind, skip_bad_rows=config.skip_bad_rows)
+            workers = os.cpu_count() or 1
+            found.append(
+                stored.write(
+                    folder, records, policy.tokenizer, workers=workers, **settings
+                )
+            )
+            run.note(f"{path}: {records.report}")
+        run.note(f"{folder}: {found[-1].report}")
+    if len(found) == 2:
+        return found[0], found[1]
+    (whole,) = found
+    held_out = whole.rows % 10 == 9
+    sides = (np.flatnonzero(~held_out), np.flatnonzero(held_out))
+    return views.View(whole, sides[0]), views.View(whole, sides[1])
 
 
 Records = TypeVar("Records")

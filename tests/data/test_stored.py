@@ -63,6 +63,12 @@ def test_what_is_stored_is_what_is_tokenised(name, tokenizer, tmp_path, monkeypa
         found[len(found)]
 
 
+def test_a_token_that_counts_is_its_complement():
+    row = stored.row_of(np.array([0, 5, ~0, ~5], np.int32))
+    assert row.tokens.tolist() == [0, 5, 0, 5]
+    assert row.mask.tolist() == [False, False, True, True]
+
+
 def test_workers_change_nothing(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "PIECE", 3)
     alone = stored.write(tmp_path / "alone", pairs(20), tokenizer, context=64)
@@ -182,8 +188,20 @@ def test_mixtures_that_cannot_be(mixture):
             Mixture(parts, weights)
     with pytest.raises(ValueError, match=r"above 0, not \[1, 0\]"):
         Mixture([part, part], [1, 0])
-    with pytest.raises(ValueError, match="a mixture is shuffled and without end"):
-        loader.batches(mixture, 8, kind=Preference, seed=0, epochs=1)
+
+
+def test_an_evaluation_of_a_mixture_sees_every_row_once(mixture):
+    batches = loader.batches(
+        mixture,
+        8,
+        kind=Preference,
+        seed=0,
+        shuffle=False,
+        epochs=1,
+        drop_remainder=False,
+    )
+    found = np.concatenate([batch.row[batch.valid] for batch in batches])
+    assert found.tolist() == [mixture[i].row for i in range(205)]
 
 
 def test_a_file_is_read_as_it_is_needed(tmp_path, jsonl):
