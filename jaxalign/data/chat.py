@@ -171,8 +171,7 @@ def tokenised(
     Texts are cut before special tokens, where tokenizers cut them too, and equal parts
     are tokenised once: a prompt with several answers costs hardly more than one.
     """
-    seam = seams(tokenizer)
-    cut = [seam.split(text) if seam else [text] for text in texts]
+    cut = list(cuts(seams(tokenizer), texts))
     parts = list(dict.fromkeys(itertools.chain(*cut)))
     backend = tokenizer.backend_tokenizer
     # what is too long is dropped or cut later, and counted
@@ -185,6 +184,23 @@ def tokenised(
     }
     for pieces in cut:
         yield np.concatenate([ids[piece] for piece in pieces])
+
+
+def cuts(seam: re.Pattern[str] | None, texts: Sequence[str]) -> Iterator[list[str]]:
+    """Each text in parts; what follows a prompt is cut from its last part on.
+
+    >>> list(cuts(re.compile("(?=<)"), ["<a><b", "<a><b>c<d>", "e"]))
+    [['', '<a>', '<b'], ['', '<a>', '', '<b>c', '<d>'], ['e']]
+    """
+    stem, parts = None, [""]
+    for text in texts:
+        if seam is None:
+            yield [text]
+        elif stem is not None and text.startswith(stem):
+            yield parts[:-1] + seam.split(parts[-1] + text[len(stem) :])
+        else:
+            stem, parts = text, seam.split(text)
+            yield parts
 
 
 def seams(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | None:
