@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.config import Trained
 from experiments.policies import Policy
 from jaxalign import sharding
-from jaxalign.data import loader, packing
+from jaxalign.data import loader, packing, views
 from jaxalign.data.records import Preference, Ranking
 
 
@@ -19,7 +19,8 @@ def preferences(
 
     Where prompts are shared, `--batch` is the number of prompts on average.
     """
-    if policy.config.shares_prompts:
+    mixed = isinstance(examples, views.Mixture)  # each batch has its shares
+    if policy.config.shares_prompts and not mixed:
         rows = config.micro_batches * sharding.shards("batch")
         return packing.answer_batches(
             examples, config.batch, seed=config.seed, multiple=rows

@@ -28,9 +28,13 @@ class Shared:
     model: str = "toy"
     """A Hugging Face folder (every run writes one), or toy: a small new model."""
     data: str = "toy"
-    """toy, hh-rlhf, stories, or the path of a file of records."""
-    data_path: Path | None = None
-    """Where the named data set lies (hh-rlhf, stories)."""
+    """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, or the path of a
+    file of records; `experiments/sources` lists them."""
+    data_path: str | None = None
+    """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
+    token_cache: Path | None = None
+    """A folder where the pairs of files are kept tokenised, for data that do not fit in
+    memory; made once for each file, tokenizer and context."""
     liked: Literal["happy", "length"] = "happy"
     """What the programmed reward of stories likes: happy endings, or 40 words."""
     context: int | None = None

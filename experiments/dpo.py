@@ -18,7 +18,7 @@ log-ratios to the reference (nats): both may fall while the margin grows.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -155,7 +155,7 @@ def named(config: Config) -> objectives.PairLoss:
 def reference_of(
     config: Config,
     policy: policies.Policy,
-    examples: list[loader.Example],
+    examples: Sequence[loader.Example],
     kind: type[Record],
     run: Run,
 ) -> tuple[Callable[[Any], Any], tuple[Params, ...]]:
@@ -171,7 +171,7 @@ def reference_of(
 
 def reference_scores(
     policy: policies.Policy,
-    examples: list[loader.Example],
+    examples: Sequence[loader.Example],
     kind: type[Record],
     batch_size: int,
     run: Run,

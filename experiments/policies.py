@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.config import Shared
 from experiments.sources import Source
+from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import pretrained, transformer
 from jaxalign.models.config import ModelConfig
@@ -35,9 +36,9 @@ class Policy:
         return cast(ModelConfig, self.model.config)
 
     @property
-    def eos(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+    def stop_tokens(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return chat.stop_tokens(self.tokenizer)
 
 
 def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
@@ -61,30 +62,44 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
     )
 
 
+def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFast, int]:
+    """The tokenizer of `--model`, and the longest sequence; no weights are read.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a model, its embedding is smaller
+        than the vocabulary, or --context is longer than its positions.
+    """
+    context = config.context or source.context
+    if config.model == "toy":
+        return tokenizers.train(source.texts(), vocab_size=source.vocab), context
+    tokenizer = tokenizers.load(config.model)
+    shape = pretrained.configured(Path(config.model), config.dtype, "float32")
+    tokenizers.check_embedding(tokenizer, shape.vocab_size)
+    if (config.context or 0) > shape.context:
+        raise ValueError(
+            f"--context {config.context} is longer than the "
+            f"{shape.context} positions of {config.model}"
+        )
+    return tokenizer, min(context, shape.context)
+
+
 def load(config: Shared, source: Source, mesh: Any) -> Policy:
     """The policy in the folder `--model`, or a new small one for `toy`.
 
     Raises:
       ValueError, OSError: the folder does not hold a model; see the sentence.
     """
-    context = config.context or source.context
+    tokenizer, context = tokenizer_of(config, source)
     if config.model == "toy":
-        tokenizer = tokenizers.train(source.texts(), vocab_size=source.vocab)
         model = transformer.language_model(
             toy_config(len(tokenizer), context, config.dtype)
         )
         params = model.init(jax.random.key(config.seed), mesh)
         return Policy(model, params, tokenizer, context)
-    tokenizer = tokenizers.load(config.model)
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
-    if (config.context or 0) > model.config.context:
-        raise ValueError(
-            f"--context {config.context} is longer than the "
-            f"{model.config.context} positions of {config.model}"
-        )
-    return Policy(model, params, tokenizer, min(context, model.config.context))
+    return Policy(model, params, tokenizer, context)
 
 
 def save(folder: Path, policy: Policy) -> Path:

@@ -203,11 +203,12 @@ def iterate(
         noise,
         max_new_tokens=parts.room,
         temperature=config.temperature,
-        stop_tokens=(policy.eos,),
+        stop_tokens=policy.stop_tokens,
         row_ids=placed.row,
     )
     sequences = sampling.join(placed.tokens, placed.lengths, samples)
-    ended = jnp.any(samples.mask & (samples.tokens == policy.eos), axis=1)
+    stops = jnp.array(policy.stop_tokens)
+    ended = jnp.any(samples.mask & jnp.isin(samples.tokens, stops), axis=1)
     score = parts.score([parts.prompts[r] for r in batch.row], sequences, ended)
     rollout, numbers = prepare(
         policy.model,

@@ -100,12 +100,13 @@ def answer(
             key,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            stop_tokens=(policy.eos,),
+            stop_tokens=policy.stop_tokens,
             row_ids=np.resize(row_ids[start : start + rows], rows),
         )
         sequences = sampling.join(tokens[chosen], lengths[chosen], drawn)
         kept = min(rows, len(index) - start)
-        ended = jnp.any(jnp.where(drawn.mask, drawn.tokens, -1) == policy.eos, axis=1)
+        stops = jnp.array(policy.stop_tokens)
+        ended = jnp.any(drawn.mask & jnp.isin(drawn.tokens, stops), axis=1)
         parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
         finished.append(np.asarray(ended)[:kept])
     joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)

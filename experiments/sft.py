@@ -28,6 +28,8 @@ class Config(Trained):
     """Rows in a step, over all devices; each is packed with short demonstrations,
     up to twice the context."""
     learning_rate: float = 2e-3
+    all_turns: bool = False
+    """Train on every answer in a demonstration, not the last alone."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -40,6 +42,7 @@ def main(config: Config) -> dict[str, float]:
             policy.tokenizer,
             context=policy.context,
             overlong=config.overlong,
+            all_turns=config.all_turns,
         )
         run.note(report)
         batches = packing.packed_batches(

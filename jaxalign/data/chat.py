@@ -1,18 +1,21 @@
 """Conversations as tokens, and which of them are the assistant's.
 
 Special tokens are handled here and nowhere else: one beginning-of-sequence token where
-the tokenizer has one, one end-of-sequence token after the answer that is trained on.
+the tokenizer has one, and one end token after the answer that is trained on: the one
+that the chat template ends turns with, or else the tokenizer's end of sequence.
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-Message = Mapping[str, str]
-Messages = Sequence[Message]
+from jaxalign.data import templates
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.templates import Messages, Turn
 
 
 class Encoded(NamedTuple):
@@ -22,18 +25,11 @@ class Encoded(NamedTuple):
     mask: np.ndarray
 
 
-class Turn(NamedTuple):
-    """An answer of the assistant: the text that it answers, and the text it ends."""
-
-    prompt: str
-    until: str
-
-
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> np.ndarray:
     """The tokens [T] of a conversation up to where the assistant is to answer.
 
     By the chat template, or, for a base model that has none, the contents one after
-    the other (see `joined`).
+    the other (see `templates.joined`).
 
     Raises:
       ValueError: no messages, or a template that fails on them.
@@ -47,8 +43,8 @@ def encode_prompts(
     """`encode_prompt` of each conversation, much faster than one by one."""
     if not all(conversations):
         raise ValueError("a prompt needs at least one message")
-    texts = [rendered(tokenizer, messages, prompt=True) for messages in conversations]
-    return [np.asarray(ids, np.int32) for ids in begun(tokenizer, texts)]
+    texts = [templates.prompt_text(tokenizer, messages) for messages in conversations]
+    return list(begun(tokenizer, texts))
 
 
 def encode(
@@ -74,145 +70,151 @@ def encode_batch(
     all_turns: bool = False,
 ) -> list[Encoded]:
     """`encode` of each conversation, much faster than one by one."""
-    turns = [turns_of(tokenizer, c, all_turns=all_turns) for c in conversations]
-    # A pair's two answers share their prompt, so each text is tokenised once.
+    end = templates.end_of_turn(tokenizer)
+    end_id = tokenizers.id_of(tokenizer, end)
+    prompts = templates.Prompts(tokenizer)
+    turns = [
+        templates.turns(prompts, messages, end=end, all_turns=all_turns)
+        for messages in conversations
+    ]
     texts = list(dict.fromkeys(itertools.chain(*itertools.chain(*turns))))
     ids = dict(zip(texts, begun(tokenizer, texts), strict=True))
-    return [masked(tokenizer, found, ids) for found in turns]
+    return [masked(tokenizer, found, ids, end_id) for found in turns]
 
 
-def turns_of(
-    tokenizer: PreTrainedTokenizerFast, messages: Messages, *, all_turns: bool
-) -> list[Turn]:
-    """The assistant's last turn, or all of its turns."""
-    if not messages or messages[-1]["role"] != "assistant":
-        raise ValueError(
-            "a demonstration must end with a message of the assistant, or no token of "
-            "it would be trained on"
-        )
-    first = 0 if all_turns else len(messages) - 1
-    return [
-        Turn(
-            rendered(tokenizer, messages[:i], prompt=True),
-            rendered(tokenizer, messages[: i + 1], prompt=False),
-        )
-        for i in range(first, len(messages))
-        if messages[i]["role"] == "assistant"
-    ]
+def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
+    """The tokens that end an answer: the template's end of a turn, and of sequence."""
+    ends = (templates.end_of_turn(tokenizer), str(tokenizer.eos_token))
+    return tuple(dict.fromkeys(tokenizers.id_of(tokenizer, end) for end in ends))
 
 
 def masked(
     tokenizer: PreTrainedTokenizerFast,
     turns: Sequence[Turn],
-    ids: Mapping[str, list[int]],
+    ids: Mapping[str, np.ndarray],
+    end: int,
 ) -> Encoded:
     """The tokens of a conversation, True on those of these turns."""
-    *earlier, (prompt, whole) = turns
-    start = len(ids[prompt])
-    tokens = continued(tokenizer, turns[-1], ids)
-    tokens = tokens[:start] + ended(tokens[start:], tokenizer.eos_token_id)
+    *before, last = turns
+    start = len(ids[last.prompt])
+    tokens = continued(tokenizer, last, ids)
+    ends = np.flatnonzero(tokens[start:] == end)
+    # up to the first end token, which is there exactly once
+    stop = start + ends[0] if len(ends) else len(tokens)
+    tokens = np.append(tokens[:stop], np.int32(end))
     mask = np.arange(len(tokens)) >= max(start, 1)  # nothing predicts the first token
-    for turn in earlier:
-        begin = len(ids[turn.prompt])
-        if tokens[:begin] != ids[turn.prompt]:
-            raise ValueError(changed(turn.prompt, whole))
-        answer = ids[turn.until][begin:]
-        end = (
-            answer.index(tokenizer.eos_token_id) + 1
-            if (tokenizer.eos_token_id in answer)
-            else len(answer)
-        )
-        mask[max(begin, 1) : begin + end] = True
-    return Encoded(np.asarray(tokens, np.int32), mask)
+    for turn in before:
+        begin, stop = len(ids[turn.prompt]), len(ids[turn.until])
+        if not begins(tokens, ids[turn.prompt]):
+            raise ValueError(over_the_boundary(turn))
+        mask[max(begin, 1) : stop] = True
+    return Encoded(tokens, mask)
+
+
+def begins(tokens: np.ndarray, prompt: np.ndarray) -> bool:
+    """Whether tokens begin with those of a prompt."""
+    return np.array_equal(tokens[: len(prompt)], prompt)
 
 
 def continued(
-    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, list[int]]
-) -> list[int]:
+    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """The whole text's tokens, which begin with the prompt's.
 
     Where a token reaches over the boundary, the answer is tokenised apart, as the model
     would have to say it; a tokenizer that would then say another text is refused.
     """
     prompt, whole = ids[turn.prompt], ids[turn.until]
-    if whole[: len(prompt)] == prompt:
+    if begins(whole, prompt):
         return whole
-    if not turn.until.startswith(turn.prompt):
-        raise ValueError(changed(turn.prompt, turn.until))
     answer = turn.until[len(turn.prompt) :]
-    apart = prompt + tokenizer(answer, add_special_tokens=False).input_ids
+    (alone,) = tokenised(tokenizer, [answer])
+    apart = np.concatenate([prompt, alone])
     if tokenizer.decode(apart) != tokenizer.decode(whole):
-        raise ValueError(
-            f"the tokenizer has one token over the end of the prompt "
-            f"{turn.prompt[-40:]!r} and the start of its answer {answer[:40]!r}: move "
-            "white space from the prompt's end to the answer's start"
-        )
+        raise ValueError(over_the_boundary(turn))
     return apart
 
 
-def changed(prompt: str, whole: str) -> str:
-    """What is wrong with a template that rewrites prompts."""
+def over_the_boundary(turn: Turn) -> str:
+    """What is wrong where a token is both the prompt's and the answer's."""
+    answer = turn.until[len(turn.prompt) :]
     return (
-        "the chat template changes the prompt when an answer follows it, so no mask "
-        f"can be right: {prompt[-60:]!r} does not start {whole[-120:]!r}"
+        f"the tokenizer has one token over the end of the prompt "
+        f"{turn.prompt[-40:]!r} and the start of its answer {answer[:40]!r}: move "
+        "white space from the prompt's end to the answer's start"
     )
 
 
-def rendered(
-    tokenizer: PreTrainedTokenizerFast, messages: Messages, *, prompt: bool
-) -> str:
-    """The conversation as text, special tokens of the template included."""
-    if tokenizer.chat_template is None:
-        return joined([message["content"] for message in messages])
-    try:
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tokenize=False,
-            add_generation_prompt=prompt,
-        )
-    except Exception as error:  # jinja raises whatever the template says
-        raise ValueError(f"the chat template failed: {error}") from error
-    return str(text)
-
-
-def joined(contents: Sequence[str]) -> str:
-    """Contents one after the other; words at a seam are kept apart by a space.
-
-    Answers that were stripped, as sampled ones are, would run into the prompt.
-
-    >>> joined(["Once upon a time", "there was"]), joined(["2 + 2 =", " 4"])
-    ('Once upon a time there was', '2 + 2 = 4')
-    >>> joined(["Once upon a time", ", long ago"])
-    'Once upon a time, long ago'
-    """
-    text = ""
-    for content in contents:
-        before, after = text[-1:], content[:1]
-        ends = before.isascii() and (before.isalnum() or before in tuple(".,;:!?)\"'"))
-        text += " " * (ends and after.isascii() and after.isalnum()) + content
-    return text
-
-
-def begun(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Iterator[list[int]]:
+def begun(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> Iterator[np.ndarray]:
     """The tokens of each text, begun exactly once where the tokenizer begins texts."""
     begin = tokenizer.bos_token_id
+    if begin is None:
+        yield from tokenised(tokenizer, texts)
+        return
     # A base model's text begins with the token there is; a template that writes none
     # gets it only where the tokenizer would add it by itself.
-    always = begin is not None and (
-        tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
-    )
-    # what is too long is dropped or cut later, and counted: no warning here
-    encoded = (
-        tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
-        if texts
-        else []
-    )
-    for ids in encoded:
+    always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
+    for ids in tokenised(tokenizer, texts):
         first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
-        yield [begin, *ids[first:]] if always or first else ids
+        if always or first:
+            ids = np.concatenate([[np.int32(begin)], ids[first:]], dtype=np.int32)
+        yield ids
 
 
-def ended(answer: list[int], end: int) -> list[int]:
-    """The answer up to its first end token, which is there exactly once."""
-    kept = answer[: answer.index(end)] if end in answer else answer
-    return [*kept, end]
+def tokenised(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> Iterator[np.ndarray]:
+    """The tokens of each text as it stands.
+
+    Texts are cut before special tokens, where tokenizers cut them too, and equal parts
+    are tokenised once: a prompt with several answers costs hardly more than one.
+    """
+    cut = list(cuts(seams(tokenizer), texts))
+    parts = list(dict.fromkeys(itertools.chain(*cut)))
+    backend = tokenizer.backend_tokenizer
+    # what is too long is dropped or cut later, and counted
+    backend.no_truncation()
+    backend.no_padding()
+    found = backend.encode_batch_fast(parts, add_special_tokens=False)
+    ids = {
+        part: np.array(one.ids, np.int32)
+        for part, one in zip(parts, found, strict=True)
+    }
+    for pieces in cut:
+        yield np.concatenate([ids[piece] for piece in pieces])
+
+
+def cuts(seam: re.Pattern[str] | None, texts: Sequence[str]) -> Iterator[list[str]]:
+    """Each text in parts; what follows a prompt is cut from its last part on.
+
+    >>> list(cuts(re.compile("(?=<)"), ["<a><b", "<a><b>c<d>", "e"]))
+    [['', '<a>', '<b'], ['', '<a>', '', '<b>c', '<d>'], ['e']]
+    """
+    stem, parts = None, [""]
+    for text in texts:
+        if seam is None:
+            yield [text]
+        elif stem is not None and text.startswith(stem):
+            yield parts[:-1] + seam.split(parts[-1] + text[len(stem) :])
+        else:
+            stem, parts = text, seam.split(text)
+            yield parts
+
+
+def seams(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | None:
+    """Places before special tokens: a text cut there has the same tokens.
+
+    Left out are tokens that take white space before them, or words around them, into
+    account, and those that another token could reach into.
+    """
+    added = list(tokenizer.added_tokens_decoder.values())
+    inside = {letter for token in added for letter in token.content[1:]}
+    firm = [
+        re.escape(token.content)
+        for token in added
+        if not (token.lstrip or token.single_word or token.normalized)
+        and token.content[0] not in inside
+    ]
+    return re.compile(f"(?={'|'.join(firm)})") if firm else None

@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
     Messages,
@@ -76,12 +78,31 @@ def tokenise(
       ValueError: nothing is left, a conversation that cannot be encoded (says where it
         is from), or an unknown `overlong`.
     """
+    examples, report = usable_of(
+        records, tokenizer, context=context, overlong=overlong, all_turns=all_turns
+    )
+    if not examples:
+        raise ValueError(f"no row can be used with a context of {context}: {report}")
+    return examples, report
+
+
+def usable_of(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    context: int,
+    overlong: str,
+    all_turns: bool,
+    first: int = 0,
+) -> tuple[list[Example], Report]:
+    """`tokenise`, of records from the `first` on; that nothing is left is no error."""
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = special_texts(tokenizer)
+    marks = re.compile("|".join(map(re.escape, tokenizers.special_texts(tokenizer))))
     for row, (record, sequences) in enumerate(
-        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True)
+        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True),
+        start=first,
     ):
         try:
             usable(record, sequences, marks)
@@ -93,10 +114,7 @@ def tokenise(
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
         examples.append(Example(cut, row, value_of(record)))
-    report = Report(len(records), len(examples), +reasons)
-    if not examples:
-        raise ValueError(f"no row can be used with a context of {context}: {report}")
-    return examples, report
+    return examples, Report(len(records), len(examples), +reasons)
 
 
 def encoded(
@@ -147,15 +165,8 @@ def value_of(record: Record) -> float:
     return float(isinstance(record, Unpaired) and record.desirable)
 
 
-def special_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle."""
-    return [
-        text for text in tokenizer.all_special_tokens if text != tokenizer.unk_token
-    ]
-
-
 def usable(
-    record: Record, sequences: tuple[TokenRow, ...], marks: Sequence[str]
+    record: Record, sequences: tuple[TokenRow, ...], marks: re.Pattern[str]
 ) -> None:
     """Refuses rows that teach nothing, or the wrong thing.
 
@@ -164,7 +175,7 @@ def usable(
     """
     talks = conversations(record)
     texts = [message["content"] for talk in talks for message in talk]
-    if any(mark in text for text in texts for mark in marks):
+    if any(map(marks.search, texts)):
         raise Dropped("with special tokens in their text")
     if isinstance(record, Prompt):
         return
@@ -237,6 +248,14 @@ def without_formatting(
                 "none would count: leave it out"
             )
     return found
+
+
+def longest(examples: Sequence[Example]) -> int:
+    """Tokens of the longest sequence; data on disk know it without being read."""
+    known = getattr(examples, "longest", None)
+    if known is not None:
+        return int(known)
+    return max(len(row.tokens) for example in examples for row in example.sequences)
 
 
 def unpaired(pairs: Sequence[Example]) -> list[Example]:

@@ -1,17 +1,14 @@
-"""Records from files: JSON lines, plain or gzipped, JSON arrays, and TFDS sources.
+"""Records from files (see `files`) and from TFDS sources.
 
 What rows may look like is in `layouts`.
 """
 
 import collections
-import gzip
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from jaxalign.data import dialogues, layouts
+from jaxalign.data import dialogues, fields, files, layouts, published
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -26,11 +23,11 @@ from jaxalign.data.records import (
 )
 
 __all__ = [
-    "ENDINGS",
     "Demonstration",
     "Preference",
     "Prompt",
     "Ranking",
+    "Reading",
     "Report",
     "Unpaired",
     "demonstrations",
@@ -38,10 +35,10 @@ __all__ = [
     "pairs",
     "prompts",
     "read",
+    "stream",
     "unpaired",
 ]
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".json")
 Kind = TypeVar("Kind", Demonstration, Preference, Prompt, Ranking, Unpaired)
 
 
@@ -58,8 +55,16 @@ def read(
       FileNotFoundError: no such file.
       ValueError: a malformed row (file, line and field are named), or no rows at all.
     """
-    rows = (row for file in files(Path(path)) for row in rows_of(file))
-    return parse(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
+    reading = stream(path, kind, skip_bad_rows=skip_bad_rows)
+    return list(reading), reading.report
+
+
+def stream(
+    path: str | os.PathLike[str], kind: type[Kind], *, skip_bad_rows: bool = False
+) -> "Reading[Kind]":
+    """`read`, one record after the other, for files larger than memory."""
+    rows = (row for file in files.files(path) for row in files.rows_of(file))
+    return Reading(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
 
 
 def from_tfds(
@@ -96,102 +101,77 @@ def texts(value: Any) -> Any:
 def parse(
     rows: Iterable[tuple[str, Any]], kind: type[Kind], *, name: str, skip_bad_rows: bool
 ) -> tuple[list[Kind], Report]:
-    """Rows as records; odd dialogues are counted, malformed rows if told."""
-    records: list[Any] = []
-    read, kept, reasons = 0, 0, collections.Counter[str]()
-    for where, row in rows:
-        read += 1
+    """All rows as records."""
+    reading = Reading(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    return list(reading), reading.report
+
+
+class Reading(Generic[Kind]):
+    """Records, one after the other, and the report on those read so far.
+
+    Odd dialogues are left out and counted, malformed rows if told so.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[tuple[str, Any]],
+        kind: type[Kind],
+        *,
+        name: str,
+        skip_bad_rows: bool,
+    ) -> None:
+        self.rows = rows
+        self.kind: type[Any] = kind
+        self.name = name
+        self.skip_bad_rows = skip_bad_rows
+        self.read, self.kept = 0, 0
+        self.reasons = collections.Counter[str]()
+
+    @property
+    def report(self) -> Report:
+        """What became of the rows that were read."""
+        return Report(self.read, self.kept, +self.reasons)
+
+    def __iter__(self) -> Iterator[Kind]:
+        for where, row in published.paired(self.rows):
+            self.read += 1
+            found = self.records(row, where)
+            self.kept += bool(found)
+            yield from found
+        if not self.kept:
+            raise ValueError(
+                f"{self.name} holds no usable {self.kind.__name__} rows: {self.report}"
+            )
+
+    def records(self, row: Any, where: str) -> list[Any]:
+        """The records of a row; none where it is left out, and counted."""
         try:
+            if isinstance(row, fields.Malformed):
+                raise row
             if isinstance(row, Exception):
-                raise layouts.Malformed(f"is not JSON ({row})")
-            found = list(layouts.records(row, kind, where))
-            records += found
-            kept += bool(found)
-            reasons["without a ranking"] += not found
+                raise fields.Malformed(f"is not JSON ({row})")
+            found = list(layouts.records(row, self.kind, where))
+            self.reasons["without a ranking"] += not found
             if dialogues.is_dialogue(row) and (remark := dialogues.remark(row)):
-                reasons[remark] += 1
+                self.reasons[remark] += 1
+            return found
         except dialogues.Odd as odd:
-            reasons[str(odd)] += 1
-        except layouts.Malformed as error:
-            if not skip_bad_rows:
+            self.reasons[str(odd)] += 1
+        except fields.Malformed as error:
+            if not self.skip_bad_rows:
                 raise ValueError(
                     f"{where}: {error}; mend the row, or pass --skip-bad-rows to "
                     "leave such rows out and count them"
                 ) from error
-            reasons["malformed"] += 1
-    report = Report(read, kept, +reasons)
-    if not records:
-        raise ValueError(f"{name} holds no usable {kind.__name__} rows: {report}")
-    return records, report
+            self.reasons["malformed"] += 1
+        return []
 
 
-def holds_rankings(path: str | Path) -> bool:
-    """Whether the first row of a file is a ranking."""
-    _, row = next(rows_of(Path(path)), ("", None))
-    return isinstance(row, Mapping) and "answers" in row
-
-
-def files(path: Path) -> list[Path]:
-    """The file, or the files of the folder."""
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
-        if not found:
-            raise FileNotFoundError(f"the folder {path} holds no {', '.join(ENDINGS)}")
-        return found
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    if not path.name.endswith(ENDINGS):
-        raise ValueError(f"{path} should end in {', '.join(ENDINGS)}")
-    return [path]
-
-
-def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
-    """Rows with where they stand; a line that is not JSON comes as its error."""
-    if path.suffix == ".json":
-        yield from entries(path)
-        return
-    opened = gzip.open if path.suffix == ".gz" else open
+def holds_rankings(path: str | os.PathLike[str]) -> bool:
+    """Whether the first row of a file compares more than two answers to a prompt."""
+    where, row = next(files.rows_of(path), ("", None))
     try:
-        with opened(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield f"{path}:{number}", json.loads(line.decode("utf-8-sig"))
-                except ValueError as error:  # of JSON or of UTF-8
-                    yield f"{path}:{number}", error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
-
-
-def entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """The entries of a JSON array, each with the line that it begins on."""
-    decoder = json.JSONDecoder()
-    try:
-        text = path.read_text("utf-8-sig")
-        at, line = skip(text, 0, 1)
-        if text[at : at + 1] != "[":
-            yield f"{path}:{line}", json.loads(text)
-            return
-        at, line = skip(text, at + 1, line)
-        more = text[at : at + 1] != "]"
-        while more:
-            entry, end = decoder.raw_decode(text, at)
-            yield f"{path}:{line}", entry
-            at, line = skip(text, end, line + text.count("\n", at, end))
-            more = text[at : at + 1] == ","
-            if more:
-                at, line = skip(text, at + 1, line)
-        end, _ = skip(text, at + 1, line)
-        if text[at : at + 1] != "]" or end < len(text):
-            raise json.JSONDecodeError("Expecting ',' or a last ']'", text, at)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def skip(text: str, at: int, line: int) -> tuple[int, int]:
-    """The next place that is not white space, and its line."""
-    start = at
-    while text[at : at + 1].isspace():
-        at += 1
-    return at, line + text.count("\n", start, at)
+        found = layouts.rankings(row, where) if isinstance(row, Mapping) else None
+        return any(len(ranking.answers) > 2 for ranking in found or ())
+    except ValueError:  # said, with its line, where the row is read
+        return False

@@ -11,14 +11,24 @@ dialogues                   {"chosen": "\\n\\nHuman: ...", "rejected": ...}
 ranking of K                {"prompt": ..., "answers": [best, ..., worst]}
 tree of ranked replies      {"prompt": {"text", "role", "replies": [... "rank"]}}
 unpaired label              {"prompt": ..., "completion": ..., "label": true}
+published sets              see `published`
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from jaxalign.data import dialogues
+from jaxalign.data import dialogues, published
+from jaxalign.data.fields import (
+    Malformed,
+    Row,
+    content_of,
+    name_of,
+    needed,
+    objects,
+    text_of,
+)
 from jaxalign.data.records import (
     Demonstration,
     Messages,
@@ -30,8 +40,6 @@ from jaxalign.data.records import (
     said,
 )
 
-Row = Mapping[str, Any]
-
 ROLES = {
     "human": "user",
     "user": "user",
@@ -42,12 +50,11 @@ ROLES = {
 }
 
 
-class Malformed(ValueError):
-    """A row that lacks something; says which field."""
-
-
 def records(row: Any, kind: type[Record], where: str) -> Iterator[Record]:
-    """The records of one row: one, but for trees, which hold a ranking per question.
+    """The records of one row: mostly one; a tree holds a ranking per question.
+
+    Of rankings and of published sets whatever follows is made: all pairs, the best
+    answer to imitate, the prompt.
 
     Raises:
       Malformed: says which field lacks what.
@@ -55,48 +62,22 @@ def records(row: Any, kind: type[Record], where: str) -> Iterator[Record]:
     """
     if not isinstance(row, Mapping):
         raise Malformed("is not a JSON object")
-    if kind is Ranking and isinstance(row.get("prompt"), Mapping):
-        yield from tree(row["prompt"], [], where)
-    else:
+    compared = rankings(row, where)
+    if compared is None:
         yield PARSERS[kind](row, where)
+        return
+    for ranked in compared:
+        yield from published.derived(ranked, kind)
 
 
-def text_of(value: Any, field: str) -> str:
-    """A text, or the content of the one message there is."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, Mapping):
-        value = content_of(value)
-    if not isinstance(value, str):
-        raise Malformed(f"field {field!r} should be text, not {name_of(value)}")
-    return value
-
-
-def content_of(message: Row) -> Any:
-    """The content of a message; of one in parts, the texts of all."""
-    content = message.get("content", message.get("value"))
-    if not isinstance(content, list):
-        return content
-    parts = [p.get("text", p.get("value")) for p in content if isinstance(p, Mapping)]
-    whole = len(parts) == len(content) and all(isinstance(p, str) for p in parts)
-    return "".join(parts) if whole else content
-
-
-def name_of(value: Any) -> str:
-    """A JSON value's type, as people who write JSON call it."""
-    if value is None:
-        return "null"
-    names = {bool: "true or false", dict: "an object", list: "a list", str: "text"}
-    return names.get(type(value), "a number")
-
-
-def needed(row: Row, *fields: str) -> str:
-    """The first of these fields that the row has."""
-    for field in fields:
-        if field in row:
-            return field
-    others = f" (or {', '.join(fields[1:])})" if len(fields) > 1 else ""
-    raise Malformed(f"field {fields[0]!r}{others} is missing")
+def rankings(row: Row, where: str) -> Iterable[Ranking] | None:
+    """The answers that a row compares, where it is of a layout for that alone."""
+    if isinstance(row.get("prompt"), Mapping):
+        return tree(row["prompt"], [], where)
+    if isinstance(row.get("answers"), list):
+        return [ranking(row, where)]
+    read = published.reader(row)
+    return None if read is None else [read(row, where)]
 
 
 def messages_of(value: Any, field: str) -> Messages:
@@ -105,10 +86,8 @@ def messages_of(value: Any, field: str) -> Messages:
         if not value.strip():
             raise Malformed(f"field {field!r} is empty")
         return [{"role": "user", "content": value}]
-    if isinstance(value, Mapping) and all(isinstance(v, list) for v in value.values()):
-        # TFDS gives a sequence of messages as a message of sequences
-        columns = zip(*value.values(), strict=False)
-        value = [dict(zip(value, column, strict=True)) for column in columns]
+    if isinstance(value, Mapping):
+        value = objects(value, field)
     if not isinstance(value, list) or not value:
         raise Malformed(f"field {field!r} should be text or a list of messages")
     messages = []

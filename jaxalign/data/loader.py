@@ -3,7 +3,6 @@
 An iterator yields numpy batches of one shape, so that the step is traced once.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,13 +10,7 @@ import grain
 import jax
 import numpy as np
 
-from jaxalign.batches import (
-    PreferenceBatch,
-    RankingBatch,
-    TokenBatch,
-    UnpairedBatch,
-    from_lengths,
-)
+from jaxalign.data.collate import PromptBatch, collator
 from jaxalign.data.examples import (
     Example,
     TokenRow,
@@ -25,15 +18,9 @@ from jaxalign.data.examples import (
     unpaired,
     without_formatting,
 )
-from jaxalign.data.records import (
-    Demonstration,
-    Preference,
-    Prompt,
-    Ranking,
-    Record,
-    Unpaired,
-)
-from jaxalign.types import Array, Bool, Int
+from jaxalign.data.examples import longest as longest_of
+from jaxalign.data.records import Record
+from jaxalign.data.views import Mixture
 
 __all__ = [
     "Batches",
@@ -48,23 +35,6 @@ __all__ = [
 ]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PromptBatch:
-    """Prompts to answer, right-padded.
-
-    Attributes:
-      lengths: tokens of each prompt.
-      row: which prompt of the data set.
-      valid: False on rows that only fill the batch up.
-    """
-
-    tokens: Int[Array, "B T"]
-    lengths: Int[Array, "B"]
-    row: Int[Array, "B"]
-    valid: Bool[Array, "B"]
-
-
 class Batches:
     """An iterator of batches whose place can be saved and found again."""
 
@@ -72,7 +42,7 @@ class Batches:
         self,
         iterator: Any,
         collate: Callable[[Any], Any],
-        order: dict[str, int | bool],
+        order: dict[str, Any],
     ) -> None:
         self.iterator = iterator
         self.collate = collate
@@ -84,11 +54,11 @@ class Batches:
     def __next__(self) -> Any:
         return self.collate(next(self.iterator))
 
-    def get_state(self) -> dict[str, int | bool]:
+    def get_state(self) -> dict[str, Any]:
         """Where the iterator stands, as JSON; the same on every process."""
         return {**self.order, **self.iterator.get_state()}
 
-    def set_state(self, state: dict[str, int | bool]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from a place that `get_state` gave.
 
         Raises:
@@ -115,7 +85,9 @@ def batches(
 ) -> Batches:
     """Batches of tokenised examples, without end unless `epochs` says.
 
-    Every epoch has an order of its own, and follows the one before without a gap.
+    Every epoch has an order of its own, and follows the one before without a gap. A
+    mixture has no epochs: without end, its parts give their shares; with `epochs` or
+    unshuffled every row comes once.
 
     Args:
       batch_size: rows over all processes; each yields its own share.
@@ -131,19 +103,41 @@ def batches(
     """
     if not examples:
         raise ValueError("there are no examples to make batches of")
-    longest = max(len(s.tokens) for e in examples for s in e.sequences)
+    longest = longest_of(examples)
     length = -(-longest // 16) * 16 if length is None else length
     if length < longest:
         raise ValueError(f"length {length} is shorter than an example of {longest}")
+    collate = collator(examples, kind, length, longest)
+    if isinstance(examples, Mixture) and shuffle and epochs is None:
+        return mixed(examples, batch_size, collate, seed=seed)
     return start(
         len(examples),
         batch_size,
-        collator(examples, kind, length, longest),
+        collate,
         seed=seed,
         shuffle=shuffle,
         epochs=epochs,
         drop_remainder=drop_remainder,
     )
+
+
+def mixed(
+    mixture: Mixture, batch_size: int, collate: Callable[[Any], Any], *, seed: int
+) -> Batches:
+    """Endless batches to which each part gives its share, shuffled by itself."""
+    parts = [
+        grain.MapDataset.source(np.arange(begin, begin + len(part)))
+        .seed(seed + k)
+        .shuffle()
+        .repeat(None)
+        for k, (begin, part) in enumerate(
+            zip(mixture.begins, mixture.parts, strict=True)
+        )
+    ]
+    whole = grain.MapDataset.mix(parts, mixture.weights).batch(batch_size)
+    said = {"rows": len(mixture), "batch": batch_size, "seed": seed, "shuffle": True}
+    shares = {f"weight {k}": weight for k, weight in enumerate(mixture.weights)}
+    return shared(whole, batch_size, collate, said | shares)
 
 
 def prompt_batches(
@@ -181,9 +175,8 @@ def start(
     Process p of n takes every n-th row of the one global batch, from the p-th: the rows
     of a step, and where a saved state stands, do not depend on how many there are.
     """
-    processes = jax.process_count()
-    if batch_size < 1 or batch_size % processes:
-        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
+    if batch_size < 1:
+        raise ValueError(f"a batch needs rows, not {batch_size}")
     if drop_remainder and count < batch_size:
         raise ValueError(
             f"batch {batch_size} is larger than the data set of {count} rows"
@@ -193,84 +186,21 @@ def start(
     ordered = grain.MapDataset.source(rows).seed(seed)
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
-    first = jax.process_index()
-    share = whole.map(lambda batch: batch[first::processes])
-    # the rows are in memory, so threads would only wait for each other
-    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
+    return shared(whole, batch_size, collate, order)
+
+
+def shared(
+    whole: Any,
+    batch_size: int,
+    collate: Callable[[Any], Any],
+    order: dict[str, Any],
+) -> Batches:
+    """This process's share of batches of row indices: every n-th, from the p-th."""
+    processes, first = jax.process_count(), jax.process_index()
+    if batch_size % processes:
+        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
+    share = whole.map(lambda batch: batch[first::processes])
+    # only indices are read ahead, so threads would only wait for each other
+    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
     return Batches(iterator, collate, order)
-
-
-def padded(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
-    """Sequences as one right-padded batch."""
-    tokens = np.zeros((len(sequences), length), np.int32)
-    counts = np.zeros((len(sequences), length), bool)
-    for i, sequence in enumerate(sequences):
-        tokens[i, : len(sequence.tokens)] = sequence.tokens
-        counts[i, : len(sequence.mask)] = sequence.mask
-    lengths = np.array([len(s.tokens) for s in sequences], np.int32)
-    prompts = np.array([s.prompt for s in sequences], np.int32)
-    batch = from_lengths(tokens, lengths, prompts)
-    return dataclasses.replace(batch, loss_mask=batch.loss_mask & counts)
-
-
-def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
-    """The prompt of one example with the answer to the next prompt that differs.
-
-    That answer is cut where the row would be longer than any of the examples.
-    """
-    own = examples[i].sequences[0]
-    asked = own.tokens[: own.prompt]
-    for step in range(1, len(examples)):
-        other = examples[(i + step) % len(examples)].sequences[0]
-        if not np.array_equal(asked, other.tokens[: other.prompt]):
-            tokens = np.concatenate([asked, other.tokens[other.prompt :]])
-            counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
-            return TokenRow(tokens[:longest], counts[:longest])
-    raise ValueError("KTO needs two different prompts, to exchange their answers")
-
-
-def collator(
-    examples: Sequence[Example], kind: type[Record], length: int, longest: int
-) -> Callable[[np.ndarray], Any]:
-    """How indices of examples become a batch; negative ones only fill it up."""
-    most = max(len(example.sequences) for example in examples)
-
-    def collate(indices: np.ndarray) -> Any:
-        valid, at = indices >= 0, np.maximum(indices, 0)
-        chosen = [examples[i] for i in at]
-        row = np.array([e.row for e in chosen], np.int32)
-        value = np.array([e.value for e in chosen], np.float32)
-        if kind is Ranking:
-            return ranked(chosen, row, valid, length, most)
-        first = padded([e.sequences[0] for e in chosen], length)
-        if kind is Demonstration:
-            counts = first.loss_mask & valid[:, None]
-            return dataclasses.replace(first, loss_mask=counts)
-        if kind is Prompt:
-            lengths = first.lengths.astype(np.int32)
-            return PromptBatch(first.tokens, lengths, row, valid)
-        if kind is Preference:
-            second = padded([e.sequences[1] for e in chosen], length)
-            return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
-        if kind is Unpaired:
-            others = padded([mismatched(examples, i, longest) for i in at], length)
-            return UnpairedBatch(first, others, value > 0, row=row, valid=valid)
-        raise TypeError(f"no batches of {kind!r}")
-
-    return collate
-
-
-def ranked(
-    chosen: Sequence[Example],
-    row: np.ndarray,
-    valid: np.ndarray,
-    length: int,
-    most: int,
-) -> RankingBatch:
-    """Rankings of up to K answers; missing ones repeat the last, and do not count."""
-    there = np.array([[k < len(e.sequences) for k in range(most)] for e in chosen])
-    answers = [
-        e.sequences[min(k, len(e.sequences) - 1)] for e in chosen for k in range(most)
-    ]
-    return RankingBatch(padded(answers, length), there & valid[:, None], row)

@@ -14,12 +14,13 @@ import jax
 import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
-from jaxalign.data.examples import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow, longest
 from jaxalign.data.loader import Batches
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 ROW = 192  # tokens that a row of short prompts with their answers should have, about
 FILLED = 0.93  # how much of a row is not padding, about
+PER_TOKEN = ("tokens", "positions", "branch", "loss_mask")
 PER_PROMPT = ("answers", "row", "value")
 # the examples are in memory, so threads would only wait for each other
 NO_THREADS = grain.ReadOptions(num_threads=0)
@@ -43,8 +44,13 @@ def packed_batches(
 
     Reference: Krell et al. 2021, arXiv:2107.02027 (packing without contamination).
     """
-    columns = [alone(example.sequences[0]) for example in examples]
-    return packed(columns, batch_of, batch_size, length=length, seed=seed)
+    if examples and length < longest(examples):
+        raise ValueError(
+            f"length {length} is shorter than an example of {longest(examples)}"
+        )
+    columns = lambda i: alone(examples[i].sequences[0])
+    struct = dict.fromkeys(PER_TOKEN, length)
+    return packed(columns, len(examples), struct, batch_of, batch_size, seed=seed)
 
 
 def answer_batches(
@@ -67,16 +73,21 @@ def answer_batches(
     Raises:
       ValueError: the batch does not divide by the processes, or there are no examples.
     """
-    columns = [together(example) for example in examples]
-    sizes = [len(column["tokens"]) for column in columns] or [0]
-    rows, length = shape(batch_size, max(sizes), sum(sizes) / len(sizes), multiple)
+    if not examples:
+        raise ValueError("there are no examples to pack")
+    sizes = [places(example) for example in examples]
+    mean = sum(sizes) / len(sizes)
+    rows, length = shape(batch_size, max(sizes), mean, multiple)
+    prompts = 2 * math.ceil(length / mean)
     return packed(
-        columns,
+        lambda i: together(examples[i]),
+        len(examples),
+        dict.fromkeys(PER_TOKEN, length) | dict.fromkeys(PER_PROMPT, prompts),
         functools.partial(answers_of, answers=max(len(e.sequences) for e in examples)),
         rows,
-        length=length,
         seed=seed,
-        prompts=2 * math.ceil(length * len(sizes) / max(sum(sizes), 1)),
+        meta_features=PER_PROMPT,
+        max_sequences_per_bin=prompts,
     )
 
 
@@ -100,43 +111,38 @@ def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[in
 
 
 def packed(
-    columns: Sequence[dict[str, np.ndarray]],
+    columns: Callable[[int], dict[str, np.ndarray]],
+    count: int,
+    lengths: dict[str, int],
     collate: Callable[[dict[str, Any]], Any],
-    batch_size: int,
+    rows: int,
     *,
-    length: int,
     seed: int,
-    prompts: int | None = None,
+    **packing: Any,
 ) -> Batches:
-    """Batches of rows, filled first-fit with these columns; without end.
+    """Batches of rows over all processes, filled first-fit; without end.
 
     Args:
-      columns: of each example: what has an entry per token, and single numbers.
-      prompts: the most examples in a row, where columns have single numbers.
+      columns: of the i-th of `count` examples.
+      lengths: entries that a row has of each column.
     """
     processes = jax.process_count()
-    if batch_size < 1 or batch_size % processes:
-        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
-    if len(columns) < processes:
-        raise ValueError(f"{len(columns)} examples cannot be packed")
-    longest = max(len(column["tokens"]) for column in columns)
-    if length < longest:
-        raise ValueError(f"length {length} is shorter than an example of {longest}")
-    rows = batch_size // processes
-    order = grain.MapDataset.source(np.arange(len(columns))).seed(seed).shuffle()
+    if rows < 1 or rows % processes:
+        raise ValueError(f"batch {rows} does not divide by {processes} processes")
+    if count < processes:
+        raise ValueError(f"{count} examples cannot be packed")
+    order = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle()
     share = order.repeat(None)[jax.process_index() :: processes]
     filled = grain.experimental.FirstFitPackIterDataset(
-        share.map(lambda i: columns[i]).to_iter_dataset(NO_THREADS),
-        length_struct={
-            name: prompts if name in PER_PROMPT else length for name in columns[0]
-        },
-        meta_features=PER_PROMPT if prompts else (),
-        num_packing_bins=rows * BINS_PER_ROW,
-        max_sequences_per_bin=prompts,
+        share.map(columns).to_iter_dataset(NO_THREADS),
+        length_struct=lengths,
+        num_packing_bins=rows // processes * BINS_PER_ROW,
         seed=seed,
+        **packing,
     )
-    iterator = iter(filled.batch(rows, drop_remainder=True))
-    said = {"rows": len(columns), "batch": batch_size, "seed": seed, "length": length}
+    iterator = iter(filled.batch(rows // processes, drop_remainder=True))
+    length = lengths["tokens"]
+    said = {"rows": count, "batch": rows, "seed": seed, "length": length}
     return Batches(iterator, collate, said)
 
 
@@ -149,6 +155,12 @@ def alone(sequence: TokenRow) -> dict[str, np.ndarray]:
         "branch": np.zeros(len(sequence.tokens), np.int32),
         "loss_mask": counts,
     }
+
+
+def places(example: Example) -> int:
+    """How many tokens `together` makes of an example."""
+    start = max(example.sequences[0].prompt, 1) - 1
+    return start + sum(len(s.tokens) - start for s in example.sequences)
 
 
 def together(example: Example) -> dict[str, np.ndarray]:

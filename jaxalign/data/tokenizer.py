@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -95,6 +96,34 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
             "one in its tokenizer_config.json"
         )
     return tokenizer
+
+
+def check_embedding(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
+    """Refuses a tokenizer whose tokens have no row in a model's embedding.
+
+    Raises:
+      ValueError: it has a token beyond `vocab_size`, the embedding's rows.
+    """
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= vocab_size:
+        raise ValueError(
+            f"the tokenizer has tokens up to {largest} "
+            f"({tokenizer.convert_ids_to_tokens(largest)!r}), and the model's "
+            f"embedding only {vocab_size} rows: use the tokenizer that the model was "
+            "trained with, or enlarge the embedding"
+        )
+
+
+def special_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """What a text must not hold, or a turn would begin or end in its middle."""
+    added = tokenizer.added_tokens_decoder.values()
+    special = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
+    return sorted(special - {tokenizer.unk_token})
+
+
+def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The id of a token."""
+    return cast(int, tokenizer.convert_tokens_to_ids(token))
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:

@@ -68,9 +68,13 @@ def load_reward(
 
 
 def configured(
-    folder: Path, dtype: Any, param_dtype: Any, *, reward: bool
+    folder: Path, dtype: Any, param_dtype: Any, *, reward: bool = False
 ) -> ModelConfig:
-    """The configuration of the model in a folder."""
+    """The configuration of the model in a folder; no tensor is read.
+
+    Raises:
+      FileNotFoundError, ValueError: as `load`.
+    """
     return known.read_config(
         folders.config_file(folder),
         f"{folder}/config.json",

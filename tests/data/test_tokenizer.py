@@ -4,7 +4,9 @@ import shutil
 import pytest
 from transformers import AutoTokenizer
 
+from jaxalign.data import examples
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Demonstration, said
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
@@ -96,3 +98,30 @@ def test_a_tokenizer_without_an_end_is_refused(public_data, tmp_path):
     settings.write_text(json.dumps(found))
     with pytest.raises(ValueError, match="has no eos_token"):
         tokenizers.load(tmp_path)
+
+
+def test_tokens_beyond_the_embedding_are_refused(tokenizer):
+    count = len(tokenizer)
+    tokenizers.check_embedding(tokenizer, count)
+    with pytest.raises(ValueError, match=f"up to {count - 1} .* only {count - 1} rows"):
+        tokenizers.check_embedding(tokenizer, count - 1)
+
+
+def test_no_padding_token_is_needed(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    settings = tmp_path / "tokenizer_config.json"
+    found = json.loads(settings.read_text())
+    del found["pad_token"]
+    settings.write_text(json.dumps(found))
+    loaded = tokenizers.load(tmp_path)
+    assert loaded.pad_token is None
+    record = Demonstration([{"role": "user", "content": "hello"}, said("sure")])
+    for each in (tokenizer, loaded):
+        (example,), _ = examples.tokenise([record], each, context=64)
+        assert each.decode(example.sequences[0].tokens).endswith("sure<|end|>")
+
+
+def test_special_texts_are_all_that_tokenizers_cut_out(templated, tokenizer):
+    assert tokenizers.special_texts(tokenizer) == sorted(SPECIAL)
+    # a copy that was told of its end alone still cuts out the others
+    assert tokenizers.special_texts(templated(None)) == sorted(SPECIAL)

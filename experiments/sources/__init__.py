@@ -1,0 +1,39 @@
+"""The data that experiments know by name, and files of the user's own.
+
+toy        the toy world: endless, with a programmed true reward
+hh-rlhf    Anthropic's dialogues, in the folder --data-path
+stories    a text file of stories, --data-path; prompts are their beginnings, and the
+           programmed reward likes happy endings, or a length
+gsm8k      problems with worked answers, in the file or folder --data-path; the
+           programmed reward is whether the final number is right
+alpaca, ultrafeedback, shp, helpsteer2, tldr
+           published sets, in the file or folder --data-path
+tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
+PATH       a file of records, or a folder with train and test files: JSON lines (plain
+           or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
+           (gs://, s3://, hf://datasets/...)
+PATH=WEIGHT,...
+           a mixture: each batch of pairs has its share of each
+"""
+
+from experiments.sources.choice import load
+from experiments.sources.source import (
+    Judge,
+    Judged,
+    Noting,
+    Source,
+    judge_of,
+    pairs,
+    tokenised,
+)
+
+__all__ = [
+    "Judge",
+    "Judged",
+    "Noting",
+    "Source",
+    "judge_of",
+    "load",
+    "pairs",
+    "tokenised",
+]

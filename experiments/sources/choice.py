@@ -1,0 +1,64 @@
+"""Which data set `--data` names."""
+
+import dataclasses
+from pathlib import Path
+
+from experiments.config import Shared
+from experiments.sources.files import from_path, from_tfds, mixture
+from experiments.sources.named import hh_dialogues, solved, stories, toy
+from experiments.sources.source import Source
+from jaxalign.data import files, published
+
+NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": solved}
+# read as any file is, by their fields
+PUBLISHED = ("alpaca", *published.READERS)
+
+
+def load(config: Shared) -> Source:
+    """The source that `--data` names.
+
+    Raises:
+      ValueError: a named data set without its --data-path.
+      FileNotFoundError: neither a known name nor a path.
+    """
+    name = config.data
+    if "=" in name and not there(name):
+        return mixture([weighted(config, part) for part in name.split(",")], name)
+    if name == "toy":
+        return toy(config)
+    if name.startswith("tfds:"):
+        return from_tfds(config, name.removeprefix("tfds:"))
+    if name in NAMED or name in PUBLISHED:
+        if config.data_path is None:
+            raise ValueError(f"--data {name} needs --data-path, where it lies")
+        place = str(config.data_path)
+        if not there(place):
+            raise FileNotFoundError(f"--data-path {place} does not exist")
+        if name in NAMED:
+            return NAMED[name](config, Path(place))
+        return dataclasses.replace(from_path(config, place), name=name)
+    if not there(name):
+        known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME"))
+        raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
+    return from_path(config, name)
+
+
+def weighted(config: Shared, part: str) -> tuple[Source, float]:
+    """A part of a mixture, `PATH=WEIGHT`."""
+    path, _, weight = part.rpartition("=")
+    try:
+        share = float(weight)
+    except ValueError:
+        share = 0.0
+    if not path or share <= 0:
+        raise ValueError(
+            "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3; got "
+            f"{part!r}"
+        )
+    return load(dataclasses.replace(config, data=path)), share
+
+
+def there(path: str) -> bool:
+    """Whether a path, of this machine or of a bucket, exists."""
+    system, at = files.file_system(path)
+    return bool(system.exists(at))

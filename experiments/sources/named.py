@@ -1,0 +1,158 @@
+"""Data sets that bring more than rows: a programmed reward, or splits of their own."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.config import Shared
+from experiments.sources.files import from_path
+from experiments.sources.source import Judged, Source, both
+from jaxalign.data import formats, hh_rlhf, published, toy_world
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    demonstrations,
+    prompts,
+    said,
+)
+from jaxalign.rewards import text as text_rewards
+
+
+def toy(config: Shared) -> Source:
+    """The toy world, of the run's seed."""
+    pool, held = 16_384, 512
+    requests = functools.cache(
+        lambda: (
+            toy_world.requests(config.seed, pool),
+            toy_world.requests(config.seed, held, test=True),
+        )
+    )
+
+    def preferences() -> tuple[list[Preference], list[Preference]]:
+        made = functools.partial(toy_world.preference, config.seed)
+        return (
+            [made(i).preference for i in range(pool)],
+            [made(i, test=True).preference for i in range(held)],
+        )
+
+    @functools.cache
+    def asked() -> dict[str, toy_world.Request]:
+        return {r.text: r for split in requests() for r in split}
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        known = [asked()[p.messages[-1]["content"]] for p in prompts]
+        return toy_world.judge(known, texts, finished)
+
+    return Source(
+        name="toy",
+        context=48,
+        vocab=512,
+        max_new_tokens=24,
+        sft_steps=1000,
+        demonstrations=functools.cache(
+            lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
+        ),
+        prompts=lambda: both(lambda split: [r.prompt for r in split], requests()),
+        preferences=preferences,
+        judge=judge,
+    )
+
+
+def hh_dialogues(config: Shared, folder: Path) -> Source:
+    """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
+
+    @functools.cache
+    def preferences() -> tuple[list[Preference], list[Preference]]:
+        found = hh_rlhf.load(folder, skip_bad_rows=config.skip_bad_rows)
+        print(f"{folder}: {found.report}")
+        return found.train, found.held_out
+
+    return Source(
+        name="hh-rlhf",
+        context=256,
+        vocab=2048,
+        max_new_tokens=48,
+        sft_steps=300,
+        demonstrations=functools.cache(lambda: demonstrations(preferences()[0])),
+        prompts=lambda: both(prompts, preferences()),
+        preferences=preferences,
+    )
+
+
+def stories(config: Shared, file: Path) -> Source:
+    """Stories of a text file: each goes on from its first words, to a happy ending."""
+
+    @functools.cache
+    def told() -> tuple[list[Demonstration], list[Prompt], list[Prompt]]:
+        found, starts = [], []
+        split = re.split(r"(?<!\n)\n(?!\n)", file.read_text())
+        for i, story in enumerate(split):
+            words = story.replace("\n\n", "\n").strip().split(" ")
+            if len(words) < 24:
+                continue
+            prompt = [{"role": "user", "content": " ".join(words[:12])}]
+            rest = said(" " + " ".join(words[12:]))
+            found.append(Demonstration([*prompt, rest], where=f"{file.name}:{i + 1}"))
+            starts.append(Prompt(prompt, where=f"{file.name}:{i + 1}"))
+        if not found:
+            raise ValueError(f"{file} holds no stories of 24 words or more")
+        cut = len(starts) * 3 // 4
+        return found[:cut], starts[:cut], starts[cut:]
+
+    def liked(text: str) -> float:
+        if config.liked == "happy":
+            return text_rewards.word_list(text)
+        return text_rewards.length(len(text.split()), target=40)
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        return {"reward": np.array([liked(text) for text in texts])}
+
+    def no_pairs() -> tuple[list[Preference], list[Preference]]:
+        raise ValueError("stories have no preferences: experiments.collect makes them")
+
+    return Source(
+        name="stories",
+        context=512,
+        vocab=1024,
+        max_new_tokens=96,
+        sft_steps=0,
+        demonstrations=lambda: told()[0],
+        prompts=lambda: told()[1:],
+        preferences=no_pairs,
+        judge=judge,
+    )
+
+
+def solved(config: Shared, path: Path) -> Source:
+    """GSM8K: problems whose worked answers end with "#### " and the number.
+
+    The programmed reward is 1 where an answer's number is the right one.
+    """
+    source = from_path(config, str(path))
+
+    @functools.cache
+    def truth() -> dict[str, str]:
+        whole, _ = formats.read(path, Demonstration, skip_bad_rows=config.skip_bad_rows)
+        return {
+            d.messages[0]["content"]: published.final_answer(d.messages[-1]["content"])
+            for d in whole
+        }
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        right = [truth()[p.messages[0]["content"]] for p in prompts]
+        said = [published.final_answer(text) for text in texts]
+        reward = [float(a == b) for a, b in zip(right, said, strict=True)]
+        return {"reward": np.array(reward)}
+
+    return dataclasses.replace(source, name="gsm8k", judge=judge)

@@ -1,0 +1,118 @@
+"""Examples of each kind as one padded batch."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxalign.batches import (
+    PreferenceBatch,
+    RankingBatch,
+    TokenBatch,
+    UnpairedBatch,
+    from_lengths,
+)
+from jaxalign.data.examples import Example, TokenRow
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    Record,
+    Unpaired,
+)
+from jaxalign.types import Array, Bool, Int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PromptBatch:
+    """Prompts to answer, right-padded.
+
+    Attributes:
+      lengths: tokens of each prompt.
+      row: which prompt of the data set.
+      valid: False on rows that only fill the batch up.
+    """
+
+    tokens: Int[Array, "B T"]
+    lengths: Int[Array, "B"]
+    row: Int[Array, "B"]
+    valid: Bool[Array, "B"]
+
+
+def padded(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
+    """Sequences as one right-padded batch."""
+    tokens = np.zeros((len(sequences), length), np.int32)
+    counts = np.zeros((len(sequences), length), bool)
+    for i, sequence in enumerate(sequences):
+        tokens[i, : len(sequence.tokens)] = sequence.tokens
+        counts[i, : len(sequence.mask)] = sequence.mask
+    lengths = np.array([len(s.tokens) for s in sequences], np.int32)
+    prompts = np.array([s.prompt for s in sequences], np.int32)
+    batch = from_lengths(tokens, lengths, prompts)
+    return dataclasses.replace(batch, loss_mask=batch.loss_mask & counts)
+
+
+def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
+    """The prompt of one example with the answer to the next prompt that differs.
+
+    That answer is cut where the row would be longer than any of the examples.
+    """
+    own = examples[i].sequences[0]
+    asked = own.tokens[: own.prompt]
+    for step in range(1, len(examples)):
+        other = examples[(i + step) % len(examples)].sequences[0]
+        if not np.array_equal(asked, other.tokens[: other.prompt]):
+            tokens = np.concatenate([asked, other.tokens[other.prompt :]])
+            counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
+            return TokenRow(tokens[:longest], counts[:longest])
+    raise ValueError("KTO needs two different prompts, to exchange their answers")
+
+
+def collator(
+    examples: Sequence[Example], kind: type[Record], length: int, longest: int
+) -> Callable[[np.ndarray], Any]:
+    """How indices of examples become a batch; negative ones only fill it up."""
+    most = max(len(example.sequences) for example in examples) if kind is Ranking else 0
+
+    def collate(indices: np.ndarray) -> Any:
+        valid, at = indices >= 0, np.maximum(indices, 0)
+        chosen = [examples[i] for i in at]
+        row = np.array([e.row for e in chosen], np.int32)
+        value = np.array([e.value for e in chosen], np.float32)
+        if kind is Ranking:
+            return ranked(chosen, row, valid, length, most)
+        first = padded([e.sequences[0] for e in chosen], length)
+        if kind is Demonstration:
+            counts = first.loss_mask & valid[:, None]
+            return dataclasses.replace(first, loss_mask=counts)
+        if kind is Prompt:
+            lengths = first.lengths.astype(np.int32)
+            return PromptBatch(first.tokens, lengths, row, valid)
+        if kind is Preference:
+            second = padded([e.sequences[1] for e in chosen], length)
+            return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
+        if kind is Unpaired:
+            others = padded([mismatched(examples, i, longest) for i in at], length)
+            return UnpairedBatch(first, others, value > 0, row=row, valid=valid)
+        raise TypeError(f"no batches of {kind!r}")
+
+    return collate
+
+
+def ranked(
+    chosen: Sequence[Example],
+    row: np.ndarray,
+    valid: np.ndarray,
+    length: int,
+    most: int,
+) -> RankingBatch:
+    """Rankings of up to K answers; missing ones repeat the last, and do not count."""
+    there = np.array([[k < len(e.sequences) for k in range(most)] for e in chosen])
+    answers = [
+        e.sequences[min(k, len(e.sequences) - 1)] for e in chosen for k in range(most)
+    ]
+    return RankingBatch(padded(answers, length), there & valid[:, None], row)

@@ -1,0 +1,243 @@
+"""Tokenised data on disk: written once, piece by piece, and read row by row.
+
+A folder holds `tokens` (int32; a token that counts is stored as its complement, ~t),
+and arrays that say where each sequence ends and which example it belongs to: for a
+million pairs some 50 MB, all that is kept in memory. Rows are read when asked for, so
+that any order costs the same, and memory does not grow.
+"""
+
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign.data import files
+from jaxalign.data.examples import Example, TokenRow, usable_of
+from jaxalign.data.records import Record, Report
+from jaxalign.data.tokenizer import fingerprint
+
+PIECE = 2048  # records that are tokenised at once
+
+
+class Stored(Sequence[Example]):
+    """Examples of a folder that `write` made.
+
+    Attributes:
+      rows: the row of each example in the data set.
+      longest: tokens of the longest sequence.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ends = np.load(folder / "sequence_ends.npy")
+        self.last = np.load(folder / "example_ends.npy")
+        self.rows = np.load(folder / "rows.npy")
+        self.values = np.load(folder / "values.npy")
+        self.longest = int(np.diff(self.ends, prepend=0).max())
+        self.file = os.open(folder / "tokens", os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            os.close(self.file)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        first, last = self.last[i - 1] if i else 0, self.last[i]
+        cuts = [int(self.ends[first - 1]) if first else 0, *self.ends[first:last]]
+        begin, end = int(cuts[0]), int(cuts[-1])
+        data = os.pread(self.file, 4 * (end - begin), 4 * begin)
+        found = np.frombuffer(data, np.int32)
+        sequences = tuple(
+            row_of(found[a - begin : b - begin]) for a, b in itertools.pairwise(cuts)
+        )
+        return Example(sequences, int(self.rows[i]), float(self.values[i]))
+
+    @property
+    def report(self) -> Report:
+        """What became of the records."""
+        told = json.loads((self.folder / "report.json").read_text())
+        return Report(told["read"], told["kept"], collections.Counter(told["reasons"]))
+
+
+def row_of(stored: np.ndarray) -> TokenRow:
+    """A sequence, from its stored form."""
+    mask = stored < 0
+    return TokenRow(np.where(mask, ~stored, stored), mask)
+
+
+class Piece(NamedTuple):
+    """Some examples as arrays.
+
+    Attributes:
+      tokens: of all sequences, one after the other, in their stored form.
+      lengths: of the sequences.
+      counts: sequences of each example.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+    report: Report
+
+
+def write(
+    folder: Path,
+    records: Iterable[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    workers: int = 0,
+    **settings: Any,
+) -> Stored:
+    """Tokenises records into a folder, in memory that does not grow with them.
+
+    The folder is there whole or not at all.
+
+    Args:
+      workers: processes that tokenise; with 0 this one does. The result is the same.
+      settings: context, overlong and all_turns of `examples.tokenise`.
+
+    Raises:
+      ValueError: as `examples.tokenise`.
+    """
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    report = Report(0, 0)
+    found: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("lengths", "counts", "rows", "values")
+    }
+    with open(unfinished / "tokens", "wb") as file:
+        for piece in tokenised(records, tokenizer, workers, settings):
+            file.write(piece.tokens.data)
+            report += piece.report
+            for name, arrays in found.items():
+                arrays.append(getattr(piece, name))
+    if not report.kept:
+        context = settings["context"]
+        raise ValueError(f"no row can be used with a context of {context}: {report}")
+    whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
+    np.save(unfinished / "sequence_ends.npy", np.cumsum(whole["lengths"]))
+    np.save(unfinished / "example_ends.npy", np.cumsum(whole["counts"]))
+    np.save(unfinished / "rows.npy", whole["rows"])
+    np.save(unfinished / "values.npy", whole["values"])
+    told = {"read": report.read, "kept": report.kept, "reasons": report.reasons}
+    (unfinished / "report.json").write_text(json.dumps(told))
+    unfinished.rename(folder)
+    return Stored(folder)
+
+
+def tokenised(
+    records: Iterable[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    workers: int,
+    settings: dict[str, Any],
+) -> Iterator[Piece]:
+    """The records as arrays, in their order, a piece at a time."""
+    numbered = zip(itertools.count(0, PIECE), pieces(records), strict=False)
+    if not workers:
+        for first, piece in numbered:
+            yield packed(piece, tokenizer, first=first, **settings)
+        return
+    with concurrent.futures.ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=be_worker,
+        initargs=(tokenizer,),
+    ) as pool:
+        waiting: collections.deque[concurrent.futures.Future[Piece]]
+        waiting = collections.deque()
+        for first, piece in numbered:
+            waiting.append(pool.submit(work, piece, first, settings))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def packed(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    context: int,
+    overlong: str = "drop",
+    all_turns: bool = False,
+    first: int = 0,
+) -> Piece:
+    """Records, tokenised, as arrays."""
+    examples, report = usable_of(
+        records,
+        tokenizer,
+        context=context,
+        overlong=overlong,
+        all_turns=all_turns,
+        first=first,
+    )
+    found = [row for example in examples for row in example.sequences]
+    tokens = [np.where(row.mask, ~row.tokens, row.tokens) for row in found]
+    return Piece(
+        np.concatenate([np.zeros(0, np.int32), *tokens]),
+        np.array([len(row.tokens) for row in found], np.int64),
+        np.array([len(e.sequences) for e in examples], np.int64),
+        np.array([e.row for e in examples], np.int64),
+        np.array([e.value for e in examples], np.float32),
+        report,
+    )
+
+
+# what a worker tokenises with; each is a process of its own
+WORKER: dict[str, PreTrainedTokenizerFast] = {}
+
+
+def be_worker(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Makes this process a worker; the processes are the threads here."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    WORKER["tokenizer"] = tokenizer
+
+
+def work(records: Sequence[Record], first: int, settings: dict[str, Any]) -> Piece:
+    """What a worker does."""
+    return packed(records, WORKER["tokenizer"], first=first, **settings)
+
+
+def pieces(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Records, so many at a time."""
+    rest = iter(records)
+    while piece := list(itertools.islice(rest, PIECE)):
+        yield piece
+
+
+def key(
+    path: str,
+    kind: type[Record],
+    tokenizer: PreTrainedTokenizerFast,
+    **settings: Any,
+) -> str:
+    """A name for what `write` makes of files with a tokenizer and these settings.
+
+    Files are told apart by their names, sizes and times of change.
+    """
+    stamps = []
+    for name in files.files(path):
+        system, at = files.file_system(name)
+        told = system.info(at)
+        changed = [told.get(f) for f in ("mtime", "LastModified", "updated", "etag")]
+        stamps.append((name, told["size"], *map(str, changed)))
+    decides = (stamps, kind.__name__, fingerprint(tokenizer), sorted(settings.items()))
+    return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,109 @@
+"""The same rows from every kind of file, here and in a bucket; bad files are named."""
+
+import gzip
+import json
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from array_record.python import array_record_module
+
+from jaxalign.data import files, formats
+from jaxalign.data.formats import Demonstration, Preference, Prompt
+
+ROWS = [
+    {"prompt": "é?", "chosen": "yes", "rejected": "no", "margin": 1.5},
+    {"prompt": "2 + 2", "chosen": "4", "rejected": "5"},
+    {"prompt": "q", "chosen": "a", "rejected": "b"},
+]
+
+
+def write(path, rows):
+    """Rows in the file format that a path's ending names."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if path.name.endswith(".parquet"):
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    elif path.name.endswith(".array_record"):
+        writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+        for row in rows:
+            writer.write(json.dumps(row).encode())
+        writer.close()
+    elif path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(json.dumps(rows) if path.suffix == ".json" else text)
+    return path
+
+
+@pytest.fixture(params=files.ENDINGS)
+def path(request, tmp_path):
+    return tmp_path / f"rows{request.param}"
+
+
+def test_every_format_gives_the_same_records(path):
+    write(path, ROWS)
+    pairs, report = formats.read(path, Preference)
+    assert str(report) == "3 of 3 rows"
+    found = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
+    expected = [tuple(row.values()) for row in ROWS]
+    assert found == [row if len(row) == 4 else (*row, 0.0) for row in expected]
+    numbers = [1, 1, 1] if path.suffix == ".json" else [1, 2, 3]
+    assert [p.where for p in pairs] == [f"{path}:{n}" for n in numbers]
+
+
+def test_every_format_names_the_bad_row(path):
+    write(path, [*ROWS, {"prompt": "q", "chosen": "a"}])
+    number = 1 if path.suffix == ".json" else 4
+    with pytest.raises(
+        ValueError, match=f"{path}:{number}: field 'rejected' is missing"
+    ):
+        formats.read(path, Preference)
+    _, report = formats.read(path, Preference, skip_bad_rows=True)
+    assert str(report) == "3 of 4 rows (1 malformed)"
+
+
+def test_the_same_from_a_bucket(path):
+    write(path, ROWS)
+    there = f"memory://bucket/{path.name}"
+    with fsspec.open(there, "wb") as file:
+        file.write(path.read_bytes())
+    here, _ = formats.read(path, Preference)
+    pairs, _ = formats.read(there, Preference)
+    assert [p.chosen for p in pairs] == [p.chosen for p in here]
+    assert pairs[0].where == f"{there}:1"
+    of_folder, _ = formats.read("memory://bucket", Preference)
+    assert [p.where for p in of_folder] == [p.where for p in pairs]
+    fsspec.filesystem("memory").rm("/bucket", recursive=True)
+    with pytest.raises(FileNotFoundError, match="no such file: memory://bucket"):
+        formats.read(there, Preference)
+
+
+def test_a_scheme_without_a_file_system_is_named():
+    with pytest.raises(ValueError, match="nowhere://rows.jsonl cannot be reached"):
+        formats.read("nowhere://rows.jsonl", Prompt)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".array_record"])
+def test_a_file_of_something_else_is_named(ending, tmp_path):
+    path = tmp_path / f"rows{ending}"
+    path.write_text('{"prompt": "q"}\n')
+    with pytest.raises(ValueError, match=f"{path} is not an? (Parquet|ArrayRecord) "):
+        formats.read(path, Prompt)
+
+
+def test_messages_in_parquet(tmp_path):
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    path = write(tmp_path / "rows.parquet", [{"messages": talk}] * 3)
+    told, _ = formats.read(path, Demonstration)
+    assert [one.messages for one in told] == [talk] * 3
+
+
+def test_records_that_are_not_json_are_named(tmp_path):
+    path = tmp_path / "rows.array_record"
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    writer.write(b'{"prompt": "q"}')
+    writer.write(b"\x0a\xff")
+    writer.close()
+    with pytest.raises(ValueError, match=f"{path}:2: is not JSON"):
+        formats.read(path, Prompt)

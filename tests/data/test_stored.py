@@ -1,0 +1,215 @@
+"""Tokenised data on disk, views and mixtures: the same rows, read when asked for."""
+
+import dataclasses
+import itertools
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from chex import assert_trees_all_equal
+
+from jaxalign.data import examples, formats, loader, stored
+from jaxalign.data.records import Demonstration, Preference, Ranking, said
+from jaxalign.data.views import Mixture, View
+
+ASKED = [{"role": "user", "content": "hello world"}]
+
+
+def demonstrations(count):
+    """Conversations of several turns and lengths; each third is too long."""
+    return [
+        Demonstration(
+            [*ASKED, said("yes"), *ASKED, said("sure " * (i % 7) + str(i))]
+            if i % 3
+            else [*ASKED, said("sure " * 99)]
+        )
+        for i in range(count)
+    ]
+
+
+def pairs(count, name=""):
+    return [Preference(ASKED, f"{name}{i}", "no", margin=i / 2) for i in range(count)]
+
+
+RECORDS = {
+    "demonstrations": demonstrations(20),
+    "pairs": [Preference(ASKED, "same", "same"), *pairs(20)],
+    "rankings": [Ranking(ASKED, tuple(map(str, range(2 + i % 3)))) for i in range(9)],
+}
+
+
+def same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert (one.row, one.value) == (other.row, other.value)
+        for a, b in zip(one.sequences, other.sequences, strict=True):
+            assert a.tokens.tolist() == b.tokens.tolist()
+            assert a.mask.tolist() == b.mask.tolist()
+            assert (a.tokens.dtype, a.mask.dtype) == (b.tokens.dtype, b.mask.dtype)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_is_stored_is_what_is_tokenised(name, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "PIECE", 4)
+    settings = {"context": 64, "all_turns": name == "demonstrations"}
+    expected, report = examples.tokenise(RECORDS[name], tokenizer, **settings)
+    found = stored.write(tmp_path / "x", iter(RECORDS[name]), tokenizer, **settings)
+    same(found, expected)
+    assert found.report == report and len(found) == report.kept < 21
+    assert found.longest == examples.longest(expected)
+    same([found[-1], *found[2:4]], [expected[-1], *expected[2:4]])
+    with pytest.raises(IndexError):
+        found[len(found)]
+
+
+def test_a_token_that_counts_is_its_complement():
+    row = stored.row_of(np.array([0, 5, ~0, ~5], np.int32))
+    assert row.tokens.tolist() == [0, 5, 0, 5]
+    assert row.mask.tolist() == [False, False, True, True]
+
+
+def test_workers_change_nothing(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "PIECE", 3)
+    alone = stored.write(tmp_path / "alone", pairs(20), tokenizer, context=64)
+    two = stored.write(tmp_path / "two", pairs(20), tokenizer, context=64, workers=2)
+    same(two, alone)
+    for name in os.listdir(tmp_path / "alone"):
+        one, other = (tmp_path / side / name for side in ("alone", "two"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_nothing_half_written_is_left_in_place(tokenizer, tmp_path):
+    def broken():
+        yield from pairs(3)
+        raise ValueError("rows.jsonl:4: is not JSON")
+
+    folder = tmp_path / "x"
+    with pytest.raises(ValueError, match="rows.jsonl:4"):
+        stored.write(folder, broken(), tokenizer, context=64)
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="context of 4: 0 of 3 rows"):
+        stored.write(folder, pairs(3), tokenizer, context=4)
+    assert len(stored.write(folder, pairs(3), tokenizer, context=64)) == 3
+
+
+def test_the_key_changes_with_all_that_decides(tokenizer, templated, tmp_path, jsonl):
+    path = jsonl(tmp_path / "rows.jsonl", {"prompt": "q"})
+    other = templated("{{ messages }}")
+
+    def keys():
+        return [
+            stored.key(str(path), Preference, tokenizer, context=64),
+            stored.key(str(path), Demonstration, tokenizer, context=64),
+            stored.key(str(path), Preference, other, context=64),
+            stored.key(str(path), Preference, tokenizer, context=65),
+        ]
+
+    before = keys()
+    assert len(set(before)) == 4 and keys() == before
+    jsonl(path, {"prompt": "qq"})
+    assert not set(keys()) & set(before)
+
+
+def test_batches_of_the_disk_are_those_of_memory(tokenizer, tmp_path):
+    here, _ = examples.tokenise(pairs(20), tokenizer, context=64)
+    there = stored.write(tmp_path / "x", pairs(20), tokenizer, context=64)
+    both = [
+        loader.batches(x, 4, kind=Preference, seed=1, epochs=2) for x in (here, there)
+    ]
+    for one, other in zip(*both, strict=True):
+        assert_trees_all_equal(one, other)
+
+
+def test_a_view_is_some_of_the_rows(tokenizer, tmp_path):
+    there = stored.write(tmp_path / "x", pairs(20), tokenizer, context=64)
+    held_out = View(there, np.flatnonzero(there.rows % 10 == 9))
+    assert [e.row for e in held_out] == [9, 19] and len(held_out) == 2
+    assert held_out[-1].row == 19 and held_out[:1][0].row == 9
+    batch = next(loader.batches(held_out, 2, kind=Preference, seed=0, shuffle=False))
+    assert batch.row.tolist() == [9, 19]
+
+
+@pytest.fixture
+def mixture(tokenizer, tmp_path):
+    """A small part on disk with a weight of 3, and a large one in memory, of 1."""
+    small = stored.write(tmp_path / "small", pairs(5), tokenizer, context=64)
+    large, _ = examples.tokenise(pairs(200, "x"), tokenizer, context=64)
+    return Mixture([small, large], [3.0, 1.0])
+
+
+def test_a_mixture_gives_each_part_its_share(mixture):
+    assert len(mixture) == 205
+    rows = [mixture[i].row for i in range(205)]
+    assert len(set(rows)) == 205 and rows == sorted(rows)
+    batches = loader.batches(mixture, 8, kind=Preference, seed=0)
+    found = np.concatenate([b.row for b in itertools.islice(batches, 50)])
+    small = found <= rows[4]
+    assert small.mean() == 0.75
+    # each part is shuffled anew in each of its epochs
+    epochs = found[small].reshape(-1, 5)
+    assert {tuple(sorted(epoch)) for epoch in epochs} == {tuple(rows[:5])}
+    assert len({tuple(epoch) for epoch in epochs}) > 10
+    assert len(set(found[~small])) == 100
+    first = next(loader.batches(mixture, 8, kind=Preference, seed=0))
+    one = dataclasses.replace(mixture[rows.index(first.row[0])], row=0)
+    length = len(one.sequences[0].tokens)
+    assert first.chosen.tokens[0, :length].tolist() == one.sequences[0].tokens.tolist()
+
+
+def test_a_mixture_goes_on_after_a_stop_and_with_any_processes(mixture, monkeypatch):
+    def rows(count, state=None):
+        batches = loader.batches(mixture, 8, kind=Preference, seed=0)
+        if state:
+            batches.set_state(state)
+        found = [batch.row.tolist() for batch in itertools.islice(batches, count)]
+        return found, json.loads(json.dumps(batches.get_state()))
+
+    whole, _ = rows(9)
+    _, state = rows(4)
+    assert rows(5, state)[0] == whole[4:]
+    for processes in (2, 4):
+        monkeypatch.setattr(jax, "process_count", lambda n=processes: n)
+        shares = []
+        for index in range(processes):
+            monkeypatch.setattr(jax, "process_index", lambda k=index: k)
+            shares.append(rows(5, state)[0])
+        for batch, parts in zip(whole[4:], zip(*shares, strict=True), strict=True):
+            assert sorted(sum(parts, [])) == sorted(batch)
+    mixture.weights[0] = 2.0
+    with pytest.raises(ValueError, match="cannot go on with the data"):
+        rows(1, state)
+
+
+def test_mixtures_that_cannot_be(mixture):
+    part = mixture.parts[0]
+    for parts, weights in (([], []), ([part], [1, 2]), ([part, []], [1, 1])):
+        with pytest.raises(ValueError, match="a mixture needs parts that hold rows"):
+            Mixture(parts, weights)
+    with pytest.raises(ValueError, match=r"above 0, not \[1, 0\]"):
+        Mixture([part, part], [1, 0])
+
+
+def test_an_evaluation_of_a_mixture_sees_every_row_once(mixture):
+    batches = loader.batches(
+        mixture,
+        8,
+        kind=Preference,
+        seed=0,
+        shuffle=False,
+        epochs=1,
+        drop_remainder=False,
+    )
+    found = np.concatenate([batch.row[batch.valid] for batch in batches])
+    assert found.tolist() == [mixture[i].row for i in range(205)]
+
+
+def test_a_file_is_read_as_it_is_needed(tmp_path, jsonl):
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    path = jsonl(tmp_path / "rows.jsonl", row, row, "{")
+    reading = formats.stream(path, Preference)
+    first = list(itertools.islice(reading, 2))
+    assert [p.where for p in first] == [f"{path}:1", f"{path}:2"]
+    assert reading.report.read == 2
+    with pytest.raises(ValueError, match="rows.jsonl:3: is not JSON"):
+        list(formats.stream(path, Preference))
