@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxalign.models.deferred import STACKED, Deferred, input_axes, is_matrix
+from jaxalign.models.deferred import (
+    STACKED,
+    Deferred,
+    input_axes,
+    is_deferred,
+    is_matrix,
+)
 from jaxalign.models.partition import MATRICES, matching
 from jaxalign.types import Array, Params
 
@@ -71,6 +77,8 @@ def dequantise(codes: Array, scale: Array) -> Array:
 def quantised(params: Params, pattern: str = MATRICES) -> Params:
     """The parameters with the layers' matrices that a pattern means in 8 bits.
 
+    Those that are so already stay as they are.
+
     Raises:
       ValueError: the pattern means a matrix that is not of a layer; or see `matching`.
     """
@@ -80,6 +88,6 @@ def quantised(params: Params, pattern: str = MATRICES) -> Params:
             raise ValueError(
                 f"{'.'.join(path)} cannot be int8: only the layers' matrices can"
             )
-        if is_matrix(path, leaves[path]):
+        if is_matrix(path, leaves[path]) and not is_deferred(leaves[path]):
             leaves[path] = Int8(*quantise(leaves[path], axes=input_axes(path)))
     return unflatten_dict(leaves)

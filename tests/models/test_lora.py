@@ -206,6 +206,7 @@ def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
     made = lora.init(KEY, base, rank=2) | partition.take(base, "head")
     whole = lambda p: lora.attach(base, p, scale=1.0)
     score = lambda p: model.scores(whole(p), rows.tokens, rows.positions, rows.segments)
+    score = jax.jit(score)
     grads = jax.grad(lambda p: jnp.sum(score(p) ** 2))(made)
     chex.assert_trees_all_equal_structs(grads, made)
     assert np.any(grads["head"]["weight"]) and grads["head"]["bias"] != 0
