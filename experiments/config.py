@@ -54,7 +54,23 @@ class Shared:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trained(Shared):
+class Tuned(Shared):
+    """Flags of the experiments that train a model: which of its parameters."""
+
+    train: str = "full"
+    """full, lora (an adapter; the rest is frozen, and the reference), or the parameters
+    that train by name, such as embed or 'blocks[2:]|norm'. Scalar heads always do."""
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    """The adapter counts alpha / rank times."""
+    lora_targets: str = "attention.*|feed_forward.*"
+    """Which matrices have adapters."""
+    frozen: Literal["float32", "int8"] = "float32"
+    """How lora keeps the layers' matrices, which do not train."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained(Tuned):
     """Flags of the experiments that train on a fixed data set."""
 
     steps: int | None = None

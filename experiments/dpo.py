@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import batching, policies, sources
+from experiments import batching, policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -101,7 +101,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     chosen_loss = loss or (None if config.loss == "kto" else named(config))
     with Run(config, "dpo") as run:
         source = sources.load(config)
-        policy = policies.load(config, source, run.mesh)
+        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
         if config.mask_formatting:
             train = loader.without_formatting(train, policy.tokenizer)
@@ -120,8 +120,11 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
         steps = config.steps or max(len(train) // config.batch, 1)
         adam = config.adamw(steps)
-        update = step.make_step(objective, adam, micro_batches=config.micro_batches)
-        current = state.create(policy.params, adam, jax.random.key(config.seed))
+        tuned = tuning.start(config, policy.params)
+        update = step.make_step(
+            objective, adam, micro_batches=config.micro_batches, whole=tuned.whole
+        )
+        current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current, done, cursor = run.resume(current, {"policy": current.params})
         if cursor:
             batches.set_state(cursor)
@@ -132,8 +135,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             if run.due(i, steps):
                 roles = {"policy": current.params}
                 run.save(current, roles, i + 1, batches.get_state())
-        trained = dataclasses.replace(policy, params=current.params)
-        policies.save(run.folder / "policy", trained)
+        params = tuned.parameters(current.params)
+        tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})
 
 

@@ -21,7 +21,6 @@ log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -30,22 +29,22 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments import policies, rollouts, sources
-from experiments.config import Shared, launch
+from experiments import policies, rollouts, sources, tuning
+from experiments.config import Tuned, launch
 from experiments.run import Run
-from jaxalign import estimators, masks, sampling, sharding
-from jaxalign.batches import RolloutBatch, TokenBatch
+from jaxalign import estimators, sampling, sharding
+from jaxalign.batches import TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
 from jaxalign.models import heads
 from jaxalign.rewards import learned, shaping
-from jaxalign.training import objectives, optimizer, scoring, state, step
+from jaxalign.training import objectives, optimizer, state, step
 from jaxalign.training.step import Objective, Step
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(Tuned):
     """Proximal policy optimisation."""
 
     reward: str = "programmed"
@@ -124,51 +123,13 @@ class Config(Shared):
         )
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("config",))
-def prepare(
-    policy: LanguageModel,
-    value_model: ScalarModel,
-    params: Params,
-    reference: Params,
-    sequences: TokenBatch,
-    score: Array,
-    beta: Array,
-    *,
-    config: Config,
-) -> tuple[RolloutBatch, dict[str, Array]]:
-    """What PPO trains on: log-probs, values, rewards, advantages of one batch."""
-    mask = sequences.loss_mask
-    logps = partial(scoring.token_logps, policy, temperature=config.temperature)
-    logp = logps(params["policy"], batch=sequences)
-    ref_logp = logps(reference, batch=sequences)
-    value = scoring.token_values(value_model, params["value"], sequences)
-    rewards = estimators.kl_penalised_rewards(score, logp, ref_logp, mask, beta=beta)
-    if config.whiten_rewards:
-        rewards = masks.whiten(rewards, mask, shift_mean=False)
-    advantage, returns = estimators.gae(
-        rewards, value, mask, gamma=config.gamma, lam=config.lam
-    )
-    kl = jnp.sum(jnp.where(mask, estimators.kl_k1(logp, ref_logp), 0.0), axis=1)
-    batch = RolloutBatch(
-        sequences=sequences,
-        old_logp=logp,
-        old_value=value,
-        advantage=masks.whiten(advantage, mask),
-        returns=returns,
-    )
-    return batch, {
-        "kl": kl.mean(),
-        "length": mask.sum(axis=1).mean(),
-        "return": masks.masked_mean(returns, mask),
-    }
-
-
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """What an iteration needs, beside the state.
 
     Attributes:
       prompts: the training prompts.
+      tuned: what trains of the policy and the value model.
       score: (prompts, sequences, ended) -> the rewards of whole answers [B].
       update: the compiled step on a minibatch.
     """
@@ -178,6 +139,7 @@ class Parts:
     policy: policies.Policy
     value_model: ScalarModel
     reference: Params
+    tuned: tuning.Tuning
     prompts: list[Prompt]
     room: int
     score: Callable[[list[Prompt], TokenBatch, Array], Array]
@@ -195,9 +157,10 @@ def iterate(
     config, policy = parts.config, parts.policy
     placed = sharding.place_batch(batch, parts.mesh)
     noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
+    params = parts.tuned.parameters(current.params)
     samples = sampling.generate(
         policy.model,
-        current.params["policy"],
+        params["policy"],
         placed.tokens,
         placed.lengths,
         noise,
@@ -210,15 +173,18 @@ def iterate(
     stops = jnp.array(policy.stop_tokens)
     ended = jnp.any(samples.mask & jnp.isin(samples.tokens, stops), axis=1)
     score = parts.score([parts.prompts[r] for r in batch.row], sequences, ended)
-    rollout, numbers = prepare(
+    rollout, numbers = rollouts.experience(
         policy.model,
         parts.value_model,
-        current.params,
+        params,
         parts.reference,
         sequences,
         shaping.missing_eos(score, ended, penalty=config.missing_eos_penalty),
-        jnp.float32(beta),
-        config=config,
+        beta=jnp.float32(beta),
+        temperature=config.temperature,
+        gamma=config.gamma,
+        lam=config.lam,
+        whiten_rewards=config.whiten_rewards,
     )
     for indices in minibatches(order, config):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
@@ -233,7 +199,7 @@ def main(config: Config) -> dict[str, float]:
     check(config)
     with Run(config, "ppo") as run:
         source = sources.load(config)
-        policy = policies.load(config, source, run.mesh)
+        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         room = config.max_new_tokens or source.max_new_tokens
         value_model, value = value_start(config, policy)
         prompts = rollouts.fitting(
@@ -242,19 +208,26 @@ def main(config: Config) -> dict[str, float]:
         tokens, lengths = rollouts.padded_prompts(policy, prompts, room)
         batches = loader.prompt_batches(tokens, lengths, config.batch, seed=config.seed)
         adam = config.adamw()
+        tuned = tuning.together(
+            {
+                "policy": tuning.start(config, policy.params),
+                "value": tuning.start(config, tuning.kept(config, value)),
+            }
+        )
+        objective = config.objective(policy.model, value_model)
         parts = Parts(
             config=config,
             mesh=run.mesh,
             policy=policy,
             value_model=value_model,
             reference=policy.params,
+            tuned=tuned,
             prompts=prompts,
             room=room,
             score=scorer(config, policy, source),
-            update=step.make_step(config.objective(policy.model, value_model), adam),
+            update=step.make_step(objective, adam, whole=tuned.whole),
         )
-        start = {"policy": jax.tree.map(jnp.copy, policy.params), "value": value}
-        current = state.create(start, adam, jax.random.key(config.seed))
+        current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current, done, cursor = run.resume(current, current.params)
         beta = cursor["beta"] if cursor else config.beta
         if cursor:
@@ -267,8 +240,8 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, config.steps):
                 cursor = {"prompts": batches.get_state(), "beta": beta}
                 run.save(current, current.params, i + 1, cursor)
-        trained = dataclasses.replace(policy, params=current.params["policy"])
-        policies.save(run.folder / "policy", trained)
+        params = tuned.parameters(current.params)["policy"]
+        tuning.save(config, run.folder, policy, params, current.params["policy"])
         return run.finish(run.last)
 
 
@@ -290,7 +263,7 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
     if config.reward != "programmed":
         return policies.load_scalar(Path(config.reward), config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)
-    return model, model.from_trunk(jax.random.key(config.seed), policy.params)
+    return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
 
 
 def scorer(

@@ -18,7 +18,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from experiments import batching, policies, sources
+from experiments import batching, policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import losses, sharding
@@ -26,7 +26,7 @@ from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.evaluation import preference
-from jaxalign.models import heads
+from jaxalign.models import heads, lora
 from jaxalign.rewards import learned
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
@@ -49,7 +49,7 @@ def main(config: Config) -> dict[str, float]:
     """Trains on pairs; writes the model to OUT/reward, and its held-out accuracy."""
     with Run(config, "reward_model") as run:
         source = sources.load(config)
-        policy = policies.load(config, source, run.mesh)
+        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
@@ -58,7 +58,8 @@ def main(config: Config) -> dict[str, float]:
                 config, source.rankings()[0], policy, run, "rankings"
             )
         model = heads.scalar_model(policy.config)
-        params = model.from_trunk(jax.random.key(config.seed), policy.params)
+        key = jax.random.key(config.seed)
+        tuned = tuning.start(config, tuning.headed(model, key, policy.params))
         batches = batching.preferences(config, policy, train, kind)
         steps = config.steps or max(config.epochs * len(train) // config.batch, 1)
         adam = config.adamw(steps)
@@ -66,8 +67,9 @@ def main(config: Config) -> dict[str, float]:
             objective(config, model, kind),
             adam,
             micro_batches=config.micro_batches,
+            whole=tuned.whole,
         )
-        current = state.create(params, adam, jax.random.key(config.seed))
+        current = state.create(tuned.params, adam, key)
         current, done, cursor = run.resume(current, {"reward": current.params})
         if cursor:
             batches.set_state(cursor)
@@ -78,8 +80,9 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, steps):
                 roles = {"reward": current.params}
                 run.save(current, roles, i + 1, batches.get_state())
-        chosen, rejected = scores(model, current.params, held_out, config.batch)
-        params = learned.normalise(current.params, np.concatenate([chosen, rejected]))
+        params = lora.merge(tuned.parameters(current.params))
+        chosen, rejected = scores(model, params, held_out, config.batch)
+        params = learned.normalise(params, np.concatenate([chosen, rejected]))
         policies.save_scalar(run.folder / "reward", model, params, policy.tokenizer)
         accuracy = preference.accuracy(chosen, rejected, seed=config.seed)
         return run.finish(

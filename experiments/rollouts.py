@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.policies import Policy
-from jaxalign import sampling
-from jaxalign.batches import TokenBatch
+from jaxalign import estimators, masks, sampling
+from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import learned
@@ -124,6 +124,50 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
     decoded: list[str] = policy.tokenizer.batch_decode(rows, skip_special_tokens=True)
     return [text.strip() for text in decoded]
+
+
+@partial(
+    jax.jit,
+    static_argnums=(0, 1),
+    static_argnames=("temperature", "gamma", "lam", "whiten_rewards"),
+)
+def experience(
+    policy: LanguageModel,
+    value_model: ScalarModel,
+    params: Params,
+    reference: Params,
+    sequences: TokenBatch,
+    score: Array,
+    *,
+    beta: Array,
+    temperature: float,
+    gamma: float,
+    lam: float,
+    whiten_rewards: bool,
+) -> tuple[RolloutBatch, dict[str, Array]]:
+    """What PPO trains on: log-probs, values, rewards, advantages of one batch."""
+    mask = sequences.loss_mask
+    logps = partial(scoring.token_logps, policy, temperature=temperature)
+    logp = logps(params["policy"], batch=sequences)
+    ref_logp = logps(reference, batch=sequences)
+    value = scoring.token_values(value_model, params["value"], sequences)
+    rewards = estimators.kl_penalised_rewards(score, logp, ref_logp, mask, beta=beta)
+    if whiten_rewards:
+        rewards = masks.whiten(rewards, mask, shift_mean=False)
+    advantage, returns = estimators.gae(rewards, value, mask, gamma=gamma, lam=lam)
+    kl = jnp.sum(jnp.where(mask, estimators.kl_k1(logp, ref_logp), 0.0), axis=1)
+    batch = RolloutBatch(
+        sequences=sequences,
+        old_logp=logp,
+        old_value=value,
+        advantage=masks.whiten(advantage, mask),
+        returns=returns,
+    )
+    return batch, {
+        "kl": kl.mean(),
+        "length": mask.sum(axis=1).mean(),
+        "return": masks.masked_mean(returns, mask),
+    }
 
 
 @partial(jax.jit, static_argnums=0)

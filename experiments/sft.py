@@ -12,7 +12,7 @@ import dataclasses
 
 import jax
 
-from experiments import policies, sources
+from experiments import policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -36,7 +36,7 @@ def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
     with Run(config, "sft") as run:
         source = sources.load(config)
-        policy = policies.load(config, source, run.mesh)
+        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         examples, report = loader.tokenise(
             source.demonstrations(),
             policy.tokenizer,
@@ -50,10 +50,14 @@ def main(config: Config) -> dict[str, float]:
         )
         steps = source.sft_steps if config.steps is None else config.steps
         adam = config.adamw(steps)
+        tuned = tuning.start(config, policy.params)
         update = step.make_step(
-            objectives.sft(policy.model), adam, micro_batches=config.micro_batches
+            objectives.sft(policy.model),
+            adam,
+            micro_batches=config.micro_batches,
+            whole=tuned.whole,
         )
-        current = state.create(policy.params, adam, jax.random.key(config.seed))
+        current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current, done, cursor = run.resume(current, {"policy": current.params})
         if cursor:
             batches.set_state(cursor)
@@ -64,9 +68,8 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, steps):
                 roles = {"policy": current.params}
                 run.save(current, roles, i + 1, batches.get_state())
-        policies.save(
-            run.folder / "policy", dataclasses.replace(policy, params=current.params)
-        )
+        params = tuned.parameters(current.params)
+        tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)
 
 

@@ -1,6 +1,7 @@
 """The update: micro-batches are added up, divided once, and applied if finite."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ Metrics = Mapping[str, tuple[Array, Array]]  # each a sum and its weight
 Total = tuple[Array, tuple[Array, Metrics]]
 Objective = Callable[..., Total]  # (params, batch, and what a step is given besides)
 Step = Callable[..., tuple[TrainState, dict[str, Array]]]
+Whole = Callable[[Params], Params]  # what trains -> the parameters of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +99,23 @@ def accumulate(
     return jax.tree.map(lambda x: jnp.sum(x, axis=0), totals), grads
 
 
+def of_what_trains(objective: Objective, whole: Whole) -> Objective:
+    """The objective as a function of what trains, rather than of all parameters."""
+    if isinstance(objective, TwoPass):
+        statistic, terms = objective.statistic, objective.terms
+        return TwoPass(
+            lambda trained, batch: statistic(whole(trained), batch),
+            lambda trained, batch, mean: terms(whole(trained), batch, mean),
+        )
+    return lambda trained, batch: objective(whole(trained), batch)
+
+
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
     micro_batches: int = 1,
+    whole: Whole | None = None,
 ) -> Step:
     """The compiled update `step(state, batch) -> (state, metrics)`; donates the state.
 
@@ -116,6 +130,10 @@ def make_step(
 
     Args:
       objective: (params, batch) -> (sum, (weight, metrics)), or a `TwoPass`.
+      whole: where only some parameters train: from the state's parameters, which are
+        those, to the model's. A `jax.tree_util.Partial` that holds the frozen ones, so
+        that they are an argument of the compiled step: no constant, not donated, and
+        without gradient or optimizer state.
 
     Returns:
       The step. Its metrics are scalars: loss, weight, grad_norm (before clipping),
@@ -126,12 +144,13 @@ def make_step(
     """
 
     def update(
-        state: TrainState, batch: Any, *fixed: Any
+        state: TrainState, batch: Any, *fixed: Any, whole: Whole | None
     ) -> tuple[TrainState, dict[str, Array]]:
-        given = lambda params, batch: objective(params, batch, *fixed)
-        total, grads = accumulate(
-            given if fixed else objective, state.params, batch, micro_batches
-        )
+        given = objective
+        if fixed:
+            given = lambda params, batch: objective(params, batch, *fixed)
+        trained = given if whole is None else of_what_trains(given, whole)
+        total, grads = accumulate(trained, state.params, batch, micro_batches)
         loss_sum, (weight, parts) = total
         loss = divide(loss_sum, weight)
         grads = jax.tree.map(lambda g: divide(g, weight).astype(g.dtype), grads)
@@ -149,4 +168,4 @@ def make_step(
         metrics |= {"loss": loss, "weight": weight, "grad_norm": grad_norm}
         return kept, metrics | {"finite": finite}
 
-    return jax.jit(update, donate_argnums=0)
+    return functools.partial(jax.jit(update, donate_argnums=0), whole=whole)

@@ -71,6 +71,28 @@ def cases(bigram, scalar, rows, pairs, unpaired):
     }
 
 
+@pytest.mark.parametrize("micro_batches", [1, 4])
+@pytest.mark.parametrize("name", ["sft", "kto"])
+def test_where_a_part_trains_its_gradient_is_the_same(cases, name, micro_batches):
+    """And the rest has no optimizer state, no copy, and is not donated."""
+    objective, params, batch = cases[name]
+    frozen, trains = {"embed": params["embed"]}, {"unembed": params["unembed"]}
+    whole = jax.tree_util.Partial(lambda frozen, trained: frozen | trained, frozen)
+    optimizer = optax.sgd(1.0, momentum=0.9)
+    update = step.make_step(
+        objective, optimizer, micro_batches=micro_batches, whole=whole
+    )
+    after, metrics = update(state.create(trains, optimizer, KEY), batch)
+    full, expected = one_step(objective, params, batch, micro_batches)
+    found = params["unembed"] - after.params["unembed"]
+    # another program adds up the same float32 products
+    np.testing.assert_allclose(found, full["unembed"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
+    sizes = [x.size for x in jax.tree.leaves(after.opt_state)]
+    assert sum(sizes) == params["unembed"].size
+    assert not params["embed"].is_deleted()
+
+
 @pytest.mark.parametrize("name", "sft reward ranking dpo orpo kto ppo".split())
 def test_micro_batches_of_unequal_weight_equal_one_batch(cases, name):
     objective, params, batch = cases[name]

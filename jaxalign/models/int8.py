@@ -1,0 +1,93 @@
+"""Matrices kept as 8-bit integers, for a base that does not train.
+
+At rest a matrix takes a quarter of its float32 size, and the scales next to nothing. It
+is computed in the type of the model: each layer is put back together where it is used,
+see `deferred` for what that takes for the time being.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxalign.models.deferred import (
+    STACKED,
+    Deferred,
+    input_axes,
+    is_deferred,
+    is_matrix,
+)
+from jaxalign.models.partition import MATRICES, matching
+from jaxalign.types import Array, Params
+
+LARGEST = 127
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["codes", "scale"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class Int8(Deferred):
+    """A weight as codes * scale.
+
+    Attributes:
+      codes: int8, within -127 and 127, of the weight's shape.
+      scale: float32, one for each output (of a layer), 1 along the inputs' axes.
+    """
+
+    codes: Array
+    scale: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight."""
+        return tuple(self.codes.shape)
+
+    def dense(self) -> Array:
+        """The weight in float32."""
+        return dequantise(self.codes, self.scale)
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def quantise(weight: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Codes and scales of a weight: symmetric, rounded to the nearest.
+
+    scale = max |weight| along the axes / 127,    codes = round(weight / scale)
+
+    No number moves by more than half a scale; 0 stays 0.
+
+    Args:
+      axes: of the inputs, which share a scale.
+
+    Reference: Dettmers et al. 2022, arXiv:2208.07339, section 2 (absmax quantisation).
+    """
+    wide = weight.astype(jnp.float32)
+    largest = jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1.0) / LARGEST
+    return jnp.round(wide / scale).astype(jnp.int8), scale
+
+
+def dequantise(codes: Array, scale: Array) -> Array:
+    """The weight, in float32."""
+    return codes.astype(jnp.float32) * scale
+
+
+def quantised(params: Params, pattern: str = MATRICES) -> Params:
+    """The parameters with the layers' matrices that a pattern means in 8 bits.
+
+    Those that are so already stay as they are.
+
+    Raises:
+      ValueError: the pattern means a matrix that is not of a layer; or see `matching`.
+    """
+    leaves = flatten_dict(params)
+    for path in matching(params, pattern):
+        if STACKED not in path:
+            raise ValueError(
+                f"{'.'.join(path)} cannot be int8: only the layers' matrices can"
+            )
+        if is_matrix(path, leaves[path]) and not is_deferred(leaves[path]):
+            leaves[path] = Int8(*quantise(leaves[path], axes=input_axes(path)))
+    return unflatten_dict(leaves)
