@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxalign.evaluation.plots import COLOURS, dress, root
+from jaxalign.evaluation.plots import COLOURS, dress, root, square
 
 Row = dict[str, Any]
 NATS = (10, 3, 1, 0, -1, -3, -10, -30, -100, -300, -1000)
@@ -37,9 +37,8 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     groups = by(rows, "loss")
     across = min(4, len(groups))
     down = math.ceil(len(groups) / across)
-    figure = Figure(
-        figsize=(1.2 + 2.3 * across, 1.2 + 2.0 * down), layout="constrained"
-    )
+    size = (max(8.4, 1.2 + 2.3 * across), 1.6 + 2.0 * down)  # room for the title
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, (name, group) in zip(panels.flat, groups.items(), strict=False):
         axes.axhline(0, color="0.3", lw=0.8)
@@ -62,7 +61,7 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     scale(panels[0, 0], rows)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.supxlabel("training step (on a square-root scale)", fontsize=10)
-    figure.supylabel("mean log-prob minus the reference's (nats)", fontsize=10)
+    figure.supylabel("log-prob minus the reference's (nats)", fontsize=10)
     figure.legend(loc="outside upper right", frameon=False, ncols=2)
     figure.savefig(path, dpi=140)
     return path
@@ -79,5 +78,5 @@ def scale(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
     axes.set_yticks([], minor=True)
     steps = max(row["step"] for row in rows)
-    axes.set_xscale("function", functions=(root, np.square))
+    axes.set_xscale("function", functions=(root, square))
     axes.set_xticks(sorted({0, steps // 10, 4 * steps // 10, steps}))

@@ -43,7 +43,7 @@ def plot_reward_kl(
     """
     figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("function", functions=(root, np.square))
+    axes.set_xscale("function", functions=(root, square))
     if best is not None:
         axes.plot(*best, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
@@ -51,7 +51,7 @@ def plot_reward_kl(
         draw(axes, name, series, *look, joined=bool(growing))
     widest = max((kl for series in points.values() for kl, _ in series), default=0.0)
     right = max(1.08 * widest, 0.05)
-    axes.set_xlim(0, right)
+    axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
     axes.set_xticks([t for t in TICKS if t <= right])
     axes.set_xticks([], minor=True)
     dress(axes)
@@ -99,8 +99,13 @@ def draw(
 
 
 def root(values: Any) -> Any:
-    """The square root, of what is above 0."""
-    return np.sqrt(np.maximum(values, 0.0))
+    """The square root, odd so that a scale may begin below 0."""
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def square(values: Any) -> Any:
+    """The inverse of `root`."""
+    return np.sign(values) * np.square(values)
 
 
 def dress(axes: Any) -> None:

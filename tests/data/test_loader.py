@@ -160,6 +160,24 @@ def test_mismatched_answers_stay_within_the_longest_example():
     assert batch.mismatched.loss_mask.sum(1).tolist() == [1, 1]
 
 
+def test_a_mismatched_answer_counts_as_it_does_at_home():
+    # the 9 that ends each answer counts in neither, as formatting tokens may not
+    rows = [
+        TokenRow(np.array(tokens, np.int32), np.array(mask, bool))
+        for tokens, mask in (([1, 2, 3, 9], [0, 0, 1, 0]), ([4, 5, 9], [0, 1, 0]))
+    ]
+    examples = [Example((row,), i) for i, row in enumerate(rows)]
+    batch = next(loader.batches(examples, 2, kind=Unpaired, seed=0, shuffle=False))
+    other = batch.mismatched
+    assert [
+        t[:n].tolist() for t, n in zip(other.tokens, other.lengths, strict=True)
+    ] == [
+        [1, 2, 5, 9],
+        [4, 3, 9],
+    ]
+    assert other.loss_mask[:, :4].tolist() == [[0, 0, 1, 0], [0, 1, 0, 0]]
+
+
 def test_one_prompt_alone_has_no_mismatched_answer():
     examples = [asked([1], [2], 1, 0), asked([1], [3], 0, 1)]
     with pytest.raises(ValueError, match="KTO needs two different prompts"):

@@ -36,26 +36,32 @@ def model():
     )
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "token_dpo1"])
 def test_eight_devices_equal_one(model, rows, pairs, name):
+    params = jax.jit(model.init)(KEY)
+    fixed = ()
     if name == "sft":
         objective, batch = objectives.sft(model), rows(16)
     else:
-        loss = objectives.pairwise("dpo", beta=0.1)
+        objective = objectives.preference(model, objectives.pairwise(name, beta=0.1))
+        batch = pairs(16)
+    if name == "dpo":
         refs = np.random.default_rng(1).uniform(-30, -10, (2, 16)).astype(np.float32)
-        batch = objectives.PairsWithReference(pairs(16), *refs)
-        objective = objectives.preference(model, loss)
-    params = jax.jit(model.init)(KEY)
+        batch = objectives.PairsWithReference(batch, *refs)
+    if name == "token_dpo1":  # whose reference runs in the step
+        fixed = (jax.jit(model.init)(jax.random.key(7)),)
     # Plain descent at rate 1: new - old parameters is -gradient.
     one = step.make_step(objective, optax.sgd(1.0))
-    alone, here = one(state.create(params, optax.sgd(1.0), KEY), batch)
+    alone, here = one(state.create(params, optax.sgd(1.0), KEY), batch, *fixed)
     mesh = sharding.make_mesh(SHAPE)
     many = step.make_step(objective, optax.sgd(1.0), micro_batches=2)
     before = sharding.place(params, model.specs(), mesh)
     assert len({str(x.sharding.spec) for x in jax.tree.leaves(before)}) > 1
     with jax.set_mesh(mesh):
         spread, there = many(
-            state.create(before, optax.sgd(1.0), KEY), sharding.place_batch(batch, mesh)
+            state.create(before, optax.sgd(1.0), KEY),
+            sharding.place_batch(batch, mesh),
+            *(sharding.place(x, model.specs(), mesh) for x in fixed),
         )
     # float32 sums in another order
     chex.assert_trees_all_close(here, jax.device_get(there), rtol=2e-5, atol=1e-6)
