@@ -1,13 +1,14 @@
 """Preferences on a policy's own answers: sample, rank, write down.
 
-The annotator is programmed: the data set's true reward, through Plackett-Luce. A
-ranking sorts by reward / label_temperature + Gumbel noise, so that of any two answers
+Annotators are programmed: the data set's true reward, through Plackett-Luce. Each sorts
+by reward / label_temperature + Gumbel noise of their own, so that of any two answers
 
     p(a preferred to b) = sigmoid((reward(a) - reward(b)) / label_temperature)
 
-which is Bradley-Terry, and the best accuracy that any reward model can have on these
-labels (Bayes) is known, and reported. Writes OUT/rankings and OUT/preferences (pairs of
-the same rankings), with train.jsonl and test.jsonl each; `--data` reads either.
+which is Bradley-Terry, and the best accuracy that any reward model can have on such a
+label (Bayes) is known, and reported. Writes OUT/rankings, by the mean place over all
+`--annotators` (Borda), and OUT/preferences, pairs as the first of them has them, with
+train.jsonl and test.jsonl each; `--data` reads either.
 
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
@@ -42,31 +43,35 @@ class Config(Shared):
     """Answers to a prompt, which are ranked."""
     temperature: float = 1.0
     """Of the sampling."""
+    annotators: int = 1
+    """How many rank the answers to each prompt."""
     label_temperature: float = 1.0
-    """Of the annotator: near 0 it always prefers the better answer."""
+    """Of each annotator: near 0 the better answer is always preferred."""
     max_new_tokens: int | None = None
     """Longest answer; by default what the data set suggests."""
 
 
 class Ranked(NamedTuple):
-    """Answers to a prompt, best first.
+    """Answers to a prompt, in the order in which they were sampled.
 
     Attributes:
-      rewards: of the answers.
-      order: the place of each answer among the samples.
+      rewards: of the answers [K].
+      places: where each annotator puts each answer, 0 for the best [annotators K].
     """
 
     prompt: Prompt
     answers: list[str]
     rewards: np.ndarray
-    order: np.ndarray
+    places: np.ndarray
 
     def row(self) -> dict[str, Any]:
-        """The ranking in the layout that `--data` reads."""
+        """The ranking of all annotators, best first, as `--data` reads it."""
+        # of answers in the same mean place, the first annotator's order
+        order = np.lexsort((self.places[0], self.places.mean(axis=0)))
         return {
             "prompt": self.prompt.messages,
-            "answers": self.answers,
-            "rewards": self.rewards.tolist(),
+            "answers": [self.answers[i] for i in order],
+            "rewards": self.rewards[order].tolist(),
         }
 
 
@@ -94,7 +99,9 @@ def main(config: Config) -> dict[str, float]:
             judged = judge(answers.prompts, answers.texts, answers.finished)
             rng = np.random.default_rng([config.seed, len(numbers)])
             temperature = config.label_temperature
-            rankings = ranked(answers, judged["reward"], temperature, rng)
+            rankings = ranked(
+                answers, judged["reward"], temperature, config.annotators, rng
+            )
             rows = compared(rankings, temperature)
             if not rows:
                 raise ValueError(
@@ -118,9 +125,10 @@ def ranked(
     answers: rollouts.Answers,
     reward: np.ndarray,
     temperature: float,
+    annotators: int,
     rng: np.random.Generator,
 ) -> list[Ranked]:
-    """The answers to each prompt, best first, as the annotator has them.
+    """The answers to each prompt, as the annotators have them.
 
     Of answers with the same text the first alone is ranked; prompts whose answers are
     all the same are left out.
@@ -132,26 +140,21 @@ def ranked(
         rows = np.array(sorted(texts.values()))
         if len(rows) < 2:
             continue
-        worth = reward[rows] / temperature
-        order = np.argsort(-(worth + rng.gumbel(size=len(rows))))
-        found.append(
-            Ranked(
-                answers.prompts[rows[0]],
-                [answers.texts[i] for i in rows[order]],
-                reward[rows[order]],
-                order,
-            )
-        )
+        noise = rng.gumbel(size=(annotators, len(rows)))
+        worth = reward[rows][None, :] / temperature + noise
+        places = np.argsort(np.argsort(-worth, axis=1), axis=1)
+        texts_of = [answers.texts[i] for i in rows]
+        found.append(Ranked(answers.prompts[rows[0]], texts_of, reward[rows], places))
     return found
 
 
 def compared(rankings: list[Ranked], temperature: float) -> list[dict[str, Any]]:
-    """Pairs, two by two in the order in which answers were sampled, not by rank."""
+    """Pairs, two by two as answers were sampled, by the first annotator."""
     rows = []
     for ranking in rankings:
-        place = np.argsort(ranking.order)  # of each sample, in the ranking
+        place = ranking.places[0]
         for a in range(0, len(place) - 1, 2):
-            best, worst = sorted((place[a], place[a + 1]))
+            best, worst = sorted((a, a + 1), key=place.__getitem__)
             gap = ranking.rewards[best] - ranking.rewards[worst]
             rows.append(
                 {

@@ -56,9 +56,11 @@ class Config(Shared):
     ppo_reward: Literal["learned", "programmed"] = "learned"
     """What PPO maximises: the reward model, or what the annotator goes by."""
     sft: sft_stage.Config = sft_stage.Config()
-    collect: collect_stage.Config = collect_stage.Config()
+    collect: collect_stage.Config = collect_stage.Config(
+        annotators=25, label_temperature=1.5
+    )
     reward_model: reward_stage.Config = reward_stage.Config(
-        batch=16, epochs=2, learning_rate=2e-3
+        batch=16, epochs=5, learning_rate=1e-3
     )
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config()

@@ -21,16 +21,40 @@ REWARD = np.array([0.0, 3.0, 1.0, 2.0, 0.0, 1.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0])
 
 def test_without_noise_rankings_are_sorted_by_reward():
     rng = np.random.default_rng(0)
-    first, second = collect.ranked(Answers, REWARD, 1e-6, rng)
-    assert first.answers == ["x", "z", "y", "w"]
-    assert first.rewards.tolist() == [3.0, 2.0, 1.0, 0.0]
-    assert first.order.tolist() == [1, 3, 2, 0]
+    first, second = collect.ranked(Answers, REWARD, 1e-6, 3, rng)
+    assert first.row()["answers"] == ["x", "z", "y", "w"]
+    assert first.row()["rewards"] == [3.0, 2.0, 1.0, 0.0]
+    assert first.places.tolist() == [[3, 0, 2, 1]] * 3
     # the second w and the empty answer are left out; the third prompt has one text
-    assert second.answers == ["x", "w"] and second.prompt is ASKED[1]
+    assert second.row()["answers"] == ["x", "w"] and second.prompt is ASKED[1]
+
+
+def test_a_ranking_is_by_the_mean_place_over_annotators():
+    places = np.array([[0, 1, 2], [2, 0, 1], [2, 1, 0], [2, 0, 1]])
+    rewards = np.array([1.0, 2.0, 3.0])
+    told = collect.Ranked(ASKED[0], ["a", "b", "c"], rewards, places)
+    # mean places 1.5, 0.5 and 1; pairs are the first annotator's, who has a before b
+    assert told.row()["answers"] == ["b", "c", "a"]
+    assert told.row()["rewards"] == [2.0, 3.0, 1.0]
+    (pair,) = collect.compared([told], 1.0)
+    assert (pair["chosen"], pair["rejected"]) == ("a", "b")
+    np.testing.assert_allclose(pair["p_chosen"], 1 / (1 + np.e))
+
+
+def test_many_annotators_agree_on_what_is_better():
+    def wrong(annotators):
+        rng = np.random.default_rng(4)
+        drawn = [
+            collect.ranked(Answers, REWARD, 2.0, annotators, rng)[0].row()["rewards"]
+            for _ in range(300)
+        ]
+        return np.mean([rewards != sorted(rewards)[::-1] for rewards in drawn])
+
+    assert wrong(200) < 0.1 < 0.5 < wrong(1)
 
 
 def test_pairs_are_those_sampled_together_whatever_their_rank():
-    rankings = collect.ranked(Answers, REWARD, 0.5, np.random.default_rng(1))
+    rankings = collect.ranked(Answers, REWARD, 0.5, 1, np.random.default_rng(1))
     rows = collect.compared(rankings, 0.5)
     assert [{row["chosen"], row["rejected"]} for row in rows] == [
         {"w", "x"},
@@ -46,7 +70,8 @@ def test_pairs_are_those_sampled_together_whatever_their_rank():
 def test_any_two_of_a_ranking_are_bradley_terry():
     rng = np.random.default_rng(2)
     draws = [
-        collect.ranked(Answers, REWARD / 2, 1.0, rng)[0].answers for _ in range(4000)
+        collect.ranked(Answers, REWARD / 2, 1.0, 1, rng)[0].row()["answers"]
+        for _ in range(4000)
     ]
     # rewards 1.5 and 1: sigmoid(0.5); five standard errors of 4000 draws
     won = np.mean([a.index("x") < a.index("z") for a in draws])
@@ -55,12 +80,12 @@ def test_any_two_of_a_ranking_are_bradley_terry():
 
 
 def test_both_files_are_read_back(tmp_path):
-    rankings = collect.ranked(Answers, REWARD, 1.0, np.random.default_rng(3))
+    rankings = collect.ranked(Answers, REWARD, 1.0, 2, np.random.default_rng(3))
     collect.write(tmp_path / "rankings.jsonl", [r.row() for r in rankings])
     collect.write(tmp_path / "pairs.jsonl", collect.compared(rankings, 1.0))
     assert formats.holds_rankings(tmp_path / "rankings.jsonl")
     assert not formats.holds_rankings(tmp_path / "pairs.jsonl")
     found, _ = formats.read(tmp_path / "rankings.jsonl", Ranking)
-    assert [list(r.answers) for r in found] == [r.answers for r in rankings]
+    assert [list(r.answers) for r in found] == [r.row()["answers"] for r in rankings]
     pairs, _ = formats.read(tmp_path / "pairs.jsonl", Preference)
     assert len(pairs) == 3

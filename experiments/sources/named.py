@@ -25,7 +25,7 @@ from jaxalign.rewards import text as text_rewards
 
 def toy(config: Shared) -> Source:
     """The toy world, of the run's seed."""
-    pool, held = 16_384, 512
+    pool, held = 4096, 512
     requests = functools.cache(
         lambda: (
             toy_world.requests(config.seed, pool),
