@@ -1,0 +1,105 @@
+"""A model of each family goes into every experiment, and comes out as it came in."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from experiments import dpo, policies, ppo, reward_model, sft
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.models import pretrained, transformer
+from jaxalign.models.families import known
+from tests.families import FAMILIES
+
+ROWS = [
+    {"prompt": f"Add {i}.", "chosen": f"{i + 1}.", "rejected": "No."} for i in range(8)
+]
+STAGES = {
+    "sft": (sft, sft.Config(batch=2)),
+    "reward_model": (reward_model, reward_model.Config()),
+    "dpo": (dpo, dpo.Config()),
+    "ppo": (ppo, ppo.Config(max_new_tokens=4, minibatches=1)),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def arrived(request, tmp_path_factory):
+    """What a user has: a model's folder with its tokenizer, and a file of pairs."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    texts = [text for row in ROWS for text in row.values()]
+    tokenizer = tokenizers.train(texts, vocab_size=280)
+    head = known.FAMILIES[request.param].language
+    settings = FAMILIES[request.param] | {
+        "architectures": [head],
+        "model_type": request.param,
+        "vocab_size": len(tokenizer),
+    }
+    config = known.read_config(settings, request.param, dtype="float32")
+    model = transformer.language_model(config)
+    params = model.init(jax.random.key(0))
+    policies.save(folder / "model", policies.Policy(model, params, tokenizer, 64))
+    return folder
+
+
+def run(name, arrived, out, **others):
+    """One update of an experiment, by its command's flags."""
+    main, config = STAGES[name]
+    small = {"steps": 1, "batch": min(config.batch, 4), "mesh": "data=1"}
+    model, pairs = str(arrived / "model"), str(arrived / "pairs.jsonl")
+    return main.main(
+        dataclasses.replace(
+            config, model=model, data=pairs, out=out, **(small | others)
+        )
+    )
+
+
+def test_a_family_is_aligned_and_stays_itself(arrived, tmp_path):
+    found = run("dpo", arrived, tmp_path)
+    np.testing.assert_allclose(found["loss"], np.log(2), rtol=1e-4)  # the first step's
+    before = load_file(arrived / "model" / "model.safetensors")
+    after = load_file(tmp_path / "policy" / "model.safetensors")
+    assert before.keys() == after.keys()
+    same = [name for name in before if np.array_equal(before[name], after[name])]
+    assert len(same) < len(before) / 4  # biases of keys, say, which softmax ignores
+    told = [
+        json.loads((folder / "config.json").read_text())
+        for folder in (arrived / "model", tmp_path / "policy")
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_comes_out_gives_our_logits_in_transformers(arrived, tmp_path, name):
+    torch = pytest.importorskip("torch", reason="the extra [parity] is not installed")
+    transformers = pytest.importorskip("transformers")
+    others = {}
+    if name == "ppo":
+        run("reward_model", arrived, tmp_path / "first")
+        others = {"reward": str(tmp_path / "first" / "reward")}
+    run(name, arrived, tmp_path / "out", **others)
+    reward = name == "reward_model"
+    folder = tmp_path / "out" / ("reward" if reward else "policy")
+    kind = "SequenceClassification" if reward else "CausalLM"
+    other = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    tokens = np.random.default_rng(0).integers(8, 200, (2, 20)).astype(np.int32)
+    with torch.no_grad():
+        expected = other.eval()(torch.tensor(tokens).long()).logits.numpy()
+    at = np.broadcast_to(np.arange(20, dtype=np.int32), tokens.shape)
+    given = tokens, at, np.ones_like(tokens)
+    if reward:
+        model, params = pretrained.load_reward(folder, dtype=jnp.float32)
+        bias = float(params["head"]["bias"])  # which transformers has no place for
+        ours = np.asarray(model.scores(params, *given))[:, -1:] - bias
+    else:
+        model, params = pretrained.load(folder, dtype=jnp.float32)
+        ours = model.hidden(params, *given) @ model.unembed(params)
+        cap = model.config.logit_cap
+        ours = ours if cap is None else cap * jnp.tanh(ours / cap)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=3e-4)
