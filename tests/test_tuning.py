@@ -122,11 +122,10 @@ def test_the_reference_is_the_base_with_the_adapter_off(base, tmp_path):
 
 
 def test_an_adapter_learns_on_an_int8_base(base, tmp_path):
-    found = dpo.main(
-        config_of("dpo", base, steps=8, frozen="int8", out=tmp_path, **LORA)
-    )
-    assert found["loss"] < 0.5
-    # the merged model stands on the rounded matrices: all of them are others
+    config = config_of("dpo", base, steps=8, frozen="int8", **LORA)
+    found = dpo.main(replace(config, lora_targets="attention.query", out=tmp_path))
+    assert found["loss"] < 0.6
+    # the merged model stands on rounded matrices: those without an adapter, too
     assert len(changed(tmp_path, base)) == 21
 
 
