@@ -72,7 +72,8 @@ class LanguageModel(NamedTuple):
 
     The policy and the reference are one set of functions and two parameter trees.
     Rows are right-padded; `segments` is 0 on padding and 1, 2, ... on the (packed)
-    sequences of a row; `positions` restart at 0 in each segment.
+    sequences of a row; `positions` restart at 0 in each segment. Answers that share a
+    prompt are branches of its segment, see `batches.BRANCH`.
 
     Attributes:
       config: vocab_size, context, logit_cap and what else the model needs.
