@@ -186,7 +186,9 @@ def iterate(
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
     )
-    for indices in minibatches(order, config):
+    for indices in minibatches(
+        order, config.batch, epochs=config.epochs, parts=config.minibatches
+    ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
         current, metrics = parts.update(current, part)
     sampled = {"reward": score.mean(), "eos": ended.mean(), "beta": jnp.float32(beta)}
@@ -224,7 +226,7 @@ def main(config: Config) -> dict[str, float]:
             tuned=tuned,
             prompts=prompts,
             room=room,
-            score=scorer(config, policy, source),
+            score=scorer(config.reward, config.dtype, policy, source),
             update=step.make_step(objective, adam, whole=tuned.whole),
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -267,11 +269,11 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
 
 
 def scorer(
-    config: Config, policy: policies.Policy, source: sources.Source
+    reward: str, dtype: str, policy: policies.Policy, source: sources.Source
 ) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
     """The reward: a function of prompts, sequences and whether they ended -> [B]."""
-    if config.reward != "programmed":
-        model, params = policies.load_scalar(Path(config.reward), config.dtype)
+    if reward != "programmed":
+        model, params = policies.load_scalar(Path(reward), dtype)
         score = jax.jit(learned.score, static_argnums=0)
         return lambda prompts, sequences, ended: score(model, params, sequences)
     judge = sources.judge_of(source)
@@ -284,12 +286,12 @@ def scorer(
     return programmed
 
 
-def minibatches(key: jax.Array, config: Config) -> list[Array]:
+def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
     """Row indices of each minibatch, in a new order for each epoch."""
     indices: list[Array] = []
-    for epoch in range(config.epochs):
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), config.batch)
-        indices += jnp.split(order, config.minibatches)
+    for epoch in range(epochs):
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
+        indices += jnp.split(order, parts)
     return indices
 
 

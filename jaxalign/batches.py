@@ -162,6 +162,25 @@ class RolloutBatch:
     returns: Float[Array, "B T"]
 
 
+@batch
+@dataclasses.dataclass(frozen=True)
+class GroupBatch:
+    """Sampled answers with what group methods need, fixed while the policy trains.
+
+    Attributes:
+      sequences: prompt and answer; `loss_mask` is True on the answer, EOS included, and
+        nowhere in rows that do not count.
+      old_logp: log-prob of each token under the policy that sampled it.
+      ref_logp: the same under the reference.
+      advantage: of each whole answer.
+    """
+
+    sequences: TokenBatch
+    old_logp: Float[Array, "B T"]
+    ref_logp: Float[Array, "B T"]
+    advantage: Float[Array, "B"]
+
+
 def from_lengths(tokens: Array, lengths: Array, prompt_lengths: Array) -> TokenBatch:
     """A batch of one right-padded sequence a row, trained on past its prompt.
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxalign.types import Array, Bool, Float, Scalar, typed
+from jaxalign.types import Array, Bool, Float, Int, Scalar, typed
 
 
 @typed
@@ -42,3 +42,30 @@ def assign_missing_eos(
     [1.0, -1.0]
     """
     return jnp.where(ended, score, value)
+
+
+@typed
+def overlong(
+    score: Float[Array, "B"],
+    length: Int[Array, "B"],
+    *,
+    longest: Scalar,
+    margin: Scalar,
+) -> Float[Array, "B"]:
+    """Takes up to 1 from the score of an answer that comes near the longest.
+
+    score - clip((length - (longest - margin)) / margin, 0, 1)
+
+    Args:
+      length: tokens of each answer.
+      margin: tokens before the longest from which on length costs.
+
+    Reference: Yu et al. 2025, arXiv:2503.14476, section 3.4 (DAPO's soft punishment).
+
+    >>> import numpy as np
+    >>> length = np.array([6, 9, 10])
+    >>> overlong(np.ones(3, np.float32), length, longest=10, margin=4).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    over = (length - (longest - margin)) / margin
+    return score - jnp.clip(over, 0.0, 1.0)

@@ -14,6 +14,7 @@ from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch, TokenBa
 from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
+from jaxalign.training.group_objectives import group
 from jaxalign.training.pairwise import (
     PAIRWISE,
     PairLogps,
@@ -40,6 +41,7 @@ __all__ = [
     "PairsWithReference",
     "UnpairedWithReference",
     "explained_variance",
+    "group",
     "knobs_of",
     "kto",
     "needs_reference",
