@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from experiments import groups, policies, ppo, rollouts, sources, tuning
 from experiments.config import Tuned, launch
 from experiments.run import Run
-from jaxalign import estimators, sampling, sharding
+from jaxalign import estimators, sharding
 from jaxalign.batches import GroupBatch, TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
@@ -140,20 +140,16 @@ def draw(
     row_ids = batch.row[asked] * config.samples + np.arange(len(asked)) % config.samples
     told = (batch.tokens[asked], batch.lengths[asked], row_ids.astype(np.int32))
     tokens, lengths, ids = sharding.place_batch(told, parts.mesh)
-    samples = sampling.generate(
-        policy.model,
+    sequences, ended = rollouts.sample(
+        policy,
         params,
         tokens,
         lengths,
         key,
         max_new_tokens=parts.room,
         temperature=config.temperature,
-        stop_tokens=policy.stop_tokens,
         row_ids=ids,
     )
-    sequences = sampling.join(tokens, lengths, samples)
-    stops = jnp.array(policy.stop_tokens)
-    ended = jnp.any(samples.mask & jnp.isin(samples.tokens, stops), axis=1)
     prompts = [parts.prompts[r] for r in batch.row[asked]]
     found = parts.score(prompts, sequences, ended)
     score = shaping.missing_eos(found, ended, penalty=config.missing_eos_penalty)

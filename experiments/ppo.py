@@ -32,7 +32,7 @@ from jax.sharding import Mesh
 from experiments import policies, rollouts, sources, tuning
 from experiments.config import Tuned, launch
 from experiments.run import Run
-from jaxalign import estimators, sampling, sharding
+from jaxalign import estimators, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
@@ -158,20 +158,16 @@ def iterate(
     placed = sharding.place_batch(batch, parts.mesh)
     noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
     params = parts.tuned.parameters(current.params)
-    samples = sampling.generate(
-        policy.model,
+    sequences, ended = rollouts.sample(
+        policy,
         params["policy"],
         placed.tokens,
         placed.lengths,
         noise,
         max_new_tokens=parts.room,
         temperature=config.temperature,
-        stop_tokens=policy.stop_tokens,
         row_ids=placed.row,
     )
-    sequences = sampling.join(placed.tokens, placed.lengths, samples)
-    stops = jnp.array(policy.stop_tokens)
-    ended = jnp.any(samples.mask & jnp.isin(samples.tokens, stops), axis=1)
     score = parts.score([parts.prompts[r] for r in batch.row], sequences, ended)
     rollout, numbers = rollouts.experience(
         policy.model,

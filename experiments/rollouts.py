@@ -92,21 +92,17 @@ def answer(
     for start in range(0, len(index), rows):
         # the last batch is filled up with its own rows, so that all have one shape
         chosen = np.resize(index[start : start + rows], rows)
-        drawn = sampling.generate(
-            policy.model,
+        sequences, ended = sample(
+            policy,
             policy.params,
             tokens[chosen],
             lengths[chosen],
             key,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            stop_tokens=policy.stop_tokens,
             row_ids=np.resize(row_ids[start : start + rows], rows),
         )
-        sequences = sampling.join(tokens[chosen], lengths[chosen], drawn)
         kept = min(rows, len(index) - start)
-        stops = jnp.array(policy.stop_tokens)
-        ended = jnp.any(drawn.mask & jnp.isin(drawn.tokens, stops), axis=1)
         parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
         finished.append(np.asarray(ended)[:kept])
     joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
@@ -116,6 +112,40 @@ def answer(
         sequences=joined,
         finished=np.concatenate(finished),
     )
+
+
+def sample(
+    policy: Policy,
+    params: Params,
+    tokens: Array,
+    lengths: Array,
+    key: Key,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    row_ids: Array,
+) -> tuple[TokenBatch, Array]:
+    """One answer a row: prompts with their answers, and whether each ended [B].
+
+    Args:
+      params: of the policy, as it is now.
+      tokens, lengths: prompts, right-padded [B T], and their lengths [B].
+      row_ids: by which the noise of each row is told apart [B].
+    """
+    drawn = sampling.generate(
+        policy.model,
+        params,
+        tokens,
+        lengths,
+        key,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        stop_tokens=policy.stop_tokens,
+        row_ids=row_ids,
+    )
+    stops = jnp.array(policy.stop_tokens)
+    ended = jnp.any(drawn.mask & jnp.isin(drawn.tokens, stops), axis=1)
+    return sampling.join(tokens, lengths, drawn), ended
 
 
 def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
