@@ -3,7 +3,7 @@
     SFT -> preferences -> reward model -> {best-of-n, DPO, PPO} -> one table
 
 On the embedded default (the toy world, a small transformer trained from nothing) this
-takes about four minutes on a CPU with two cores, and shows: each of best-of-n, DPO and
+takes four to six minutes on a CPU with two cores, and shows: each of best-of-n, DPO and
 PPO beats SFT in the world's true reward, outside its 95 % interval.
 
     python -m experiments.rlhf
