@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments import groups, policies, ppo, rollouts, sources, tuning
+from experiments import groups, policies, rollouts, sources, tuning
 from experiments.config import Tuned, launch
 from experiments.run import Run
 from jaxalign import estimators, sharding
@@ -156,7 +156,7 @@ def draw(
     length = sequences.loss_mask.sum(axis=1)
     if method.overlong:
         score = shaping.overlong(
-            score, length, longest=parts.room, margin=method.overlong
+            score, length, longest=parts.room, margin=method.overlong * parts.room
         )
     rollout, kl, informative = compared(
         method,
@@ -199,7 +199,7 @@ def iterate(
             kept.append(more)
             told.append(np.asarray(found))
         rollout = chosen(kept, np.concatenate(told), config)
-    for indices in ppo.minibatches(
+    for indices in rollouts.minibatches(
         order, config.rows, epochs=config.epochs, parts=config.minibatches
     ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
@@ -225,8 +225,8 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
     Args:
       method: takes the place of the one that the configuration names.
     """
-    check(config)
     method = method or groups.named(config.method)
+    check(config, method)
     with Run(config, "grpo") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -255,7 +255,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
                 tokens, lengths, config.prompts, seed=config.seed
             ),
             room=room,
-            score=ppo.scorer(config.reward, config.dtype, policy, source),
+            score=rollouts.scorer(config.reward, config.dtype, policy, source),
             update=step.make_step(objective, adam, whole=tuned.whole),
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -273,19 +273,20 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
         return run.finish(run.last)
 
 
-def check(config: Config) -> None:
+def check(config: Config, method: groups.Method) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
-      ValueError: the answers do not divide into the minibatches, or there is one only.
+      ValueError: the answers do not divide into the minibatches, or are too few for
+        the method.
     """
     if config.rows % config.minibatches:
         raise ValueError(
             f"{config.rows} answers (--prompts times --samples) do not divide into "
             f"{config.minibatches} --minibatches"
         )
-    if config.samples < 2 and config.method != "reinforce_plus_plus":
-        raise ValueError("--samples must be 2 or more: answers are compared in groups")
+    rewards = jax.ShapeDtypeStruct((config.prompts, config.samples), jnp.float32)
+    jax.eval_shape(method.advantage, rewards)
 
 
 if __name__ == "__main__":

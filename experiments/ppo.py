@@ -25,7 +25,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -37,7 +36,7 @@ from jaxalign.batches import TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
 from jaxalign.models import heads
-from jaxalign.rewards import learned, shaping
+from jaxalign.rewards import shaping
 from jaxalign.training import objectives, optimizer, state, step
 from jaxalign.training.step import Objective, Step
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
@@ -182,7 +181,7 @@ def iterate(
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
     )
-    for indices in minibatches(
+    for indices in rollouts.minibatches(
         order, config.batch, epochs=config.epochs, parts=config.minibatches
     ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
@@ -222,7 +221,7 @@ def main(config: Config) -> dict[str, float]:
             tuned=tuned,
             prompts=prompts,
             room=room,
-            score=scorer(config.reward, config.dtype, policy, source),
+            score=rollouts.scorer(config.reward, config.dtype, policy, source),
             update=step.make_step(objective, adam, whole=tuned.whole),
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -262,33 +261,6 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
         return policies.load_scalar(Path(config.reward), config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
-
-
-def scorer(
-    reward: str, dtype: str, policy: policies.Policy, source: sources.Source
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
-    """The reward: a function of prompts, sequences and whether they ended -> [B]."""
-    if reward != "programmed":
-        model, params = policies.load_scalar(Path(reward), dtype)
-        score = jax.jit(learned.score, static_argnums=0)
-        return lambda prompts, sequences, ended: score(model, params, sequences)
-    judge = sources.judge_of(source)
-
-    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        texts = rollouts.texts(policy, sequences)
-        judged = judge(prompts, texts, np.asarray(ended))["reward"]
-        return jnp.asarray(judged, jnp.float32)
-
-    return programmed
-
-
-def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
-    """Row indices of each minibatch, in a new order for each epoch."""
-    indices: list[Array] = []
-    for epoch in range(epochs):
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
-        indices += jnp.split(order, parts)
-    return indices
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Answers sampled from a policy, in batches of one shape, with their scores."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.policies import Policy
+from experiments import sources
+from experiments.policies import Policy, load_scalar
 from jaxalign import estimators, masks, sampling
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.data import chat
@@ -154,6 +156,33 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
     decoded: list[str] = policy.tokenizer.batch_decode(rows, skip_special_tokens=True)
     return [text.strip() for text in decoded]
+
+
+def scorer(
+    reward: str, dtype: str, policy: Policy, source: sources.Source
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    """The reward: a function of prompts, sequences and whether they ended -> [B]."""
+    if reward != "programmed":
+        model, params = load_scalar(Path(reward), dtype)
+        score = jax.jit(learned.score, static_argnums=0)
+        return lambda prompts, sequences, ended: score(model, params, sequences)
+    judge = sources.judge_of(source)
+
+    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+        said = texts(policy, sequences)
+        judged = judge(prompts, said, np.asarray(ended))["reward"]
+        return jnp.asarray(judged, jnp.float32)
+
+    return programmed
+
+
+def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
+    """Row indices of each minibatch, in a new order for each epoch."""
+    indices: list[Array] = []
+    for epoch in range(epochs):
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
+        indices += jnp.split(order, parts)
+    return indices
 
 
 @partial(

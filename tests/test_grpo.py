@@ -65,7 +65,7 @@ def test_a_method_of_ones_own_is_passed(base, tmp_path):
 
     mine = replace(groups.GRPO, advantage=advantage)
     grpo.main(grpo.Config(model=base, steps=1, out=tmp_path, **SMALL), method=mine)
-    assert seen == [(4, 4)]
+    assert set(seen) == {(4, 4)}
 
 
 def test_prompts_that_do_not_inform_are_drawn_anew():
@@ -89,7 +89,7 @@ def test_prompts_that_do_not_inform_are_drawn_anew():
 def test_bad_settings_are_refused(base, tmp_path):
     with pytest.raises(ValueError, match="did you mean .*grpo"):
         grpo.main(grpo.Config(model=base, method="gpro", out=tmp_path))
-    with pytest.raises(ValueError, match="--samples must be 2 or more"):
+    with pytest.raises(ValueError, match="needs 2 samples a prompt"):
         grpo.main(grpo.Config(model=base, samples=1, out=tmp_path))
     with pytest.raises(ValueError, match="do not divide into 3"):
         grpo.main(grpo.Config(model=base, minibatches=3, out=tmp_path))

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
+from transformers import LlamaConfig
 
 from experiments import inspect_data
 from jaxalign.data import tokenizer as tokenizers
@@ -23,8 +24,10 @@ def config(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     tokenizers.train(["a"], vocab_size=261).save_pretrained(tmp_path / "model")
-    shape = {"vocab_size": 261, "max_position_embeddings": 99}
-    (tmp_path / "model" / "config.json").write_text(json.dumps(shape))
+    shape = LlamaConfig(
+        architectures=["LlamaForCausalLM"], vocab_size=261, max_position_embeddings=99
+    )
+    (tmp_path / "model" / "config.json").write_text(shape.to_json_string())
     return inspect_data.Config(
         data=str(file), model=str(tmp_path / "model"), context=32
     )
@@ -77,6 +80,7 @@ def test_what_a_source_has_not_is_said(config, tmp_path):
 
 
 def test_a_vocabulary_beyond_the_embedding_is_refused(config, tmp_path):
-    (tmp_path / "model" / "config.json").write_text('{"vocab_size": 260}')
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_size": 260}))
     with pytest.raises(ValueError, match="embedding only 260 rows"):
         printed(config)

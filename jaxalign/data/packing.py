@@ -157,25 +157,31 @@ def alone(sequence: TokenRow) -> dict[str, np.ndarray]:
     }
 
 
+def shared(example: Example) -> int:
+    """How many first tokens all sequences have in common, that count in none."""
+    first = example.sequences[0].tokens
+    most = min(sequence.prompt for sequence in example.sequences)
+    for sequence in example.sequences[1:]:
+        same = sequence.tokens[:most] == first[:most]
+        most = most if same.all() else int(same.argmin())
+    return most
+
+
 def places(example: Example) -> int:
     """How many tokens `together` makes of an example."""
-    start = max(example.sequences[0].prompt, 1) - 1
+    start = max(shared(example), 1) - 1
     return start + sum(len(s.tokens) - start for s in example.sequences)
 
 
 def together(example: Example) -> dict[str, np.ndarray]:
-    """A prompt but for its last token, then each answer, after that token.
+    """What the answers share but for its last token, then each one, after that token.
 
-    Raises:
-      ValueError: the answers are not to the same prompt.
+    That is their prompt, or, where prompts differ, what they have in common.
     """
     first = example.sequences[0]
-    start = max(first.prompt, 1) - 1
+    start = max(shared(example), 1) - 1
     parts = [TokenRow(first.tokens[:start], first.mask[:start])]
-    for sequence in example.sequences:
-        if not np.array_equal(sequence.tokens[: start + 1], first.tokens[: start + 1]):
-            raise ValueError(f"the answers of row {example.row} have several prompts")
-        parts.append(TokenRow(sequence.tokens[start:], sequence.mask[start:]))
+    parts += [TokenRow(s.tokens[start:], s.mask[start:]) for s in example.sequences]
     places = [
         np.arange(len(part.tokens)) + (k > 0) * start for k, part in enumerate(parts)
     ]

@@ -63,4 +63,6 @@ def test_the_optimum_is_dashed_and_need_not_be_known(tmp_path, kept):
 
 
 def test_no_kl_at_all_still_draws(tmp_path):
-    plots.plot_reward_kl(tmp_path / "plot.png", {"SFT": [(0.0, Interval(1, 1, 1))]})
+    point = {"SFT": [(0.0, Interval(1, 1, 1))]}
+    path = plots.plot_reward_kl(tmp_path / "plot.png", point)
+    assert image.imread(path).shape[0] > 300

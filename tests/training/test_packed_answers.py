@@ -54,6 +54,7 @@ def compare(objective, params, shared, apart):
     (total, (weight, metrics)), grads = jax.jit(gradient)(params, shared)
     (other, (other_weight, others)), other_grads = jax.jit(gradient)(params, apart)
     assert weight == other_weight > 16 / 2
+    # float32: the same numbers, added up in rows of another shape
     np.testing.assert_allclose(total, other, rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
@@ -95,6 +96,30 @@ def test_rankings_of_unlike_numbers_train_reward_models_alike():
     for loss in (losses.all_pairs, losses.plackett_luce):
         objective = objectives.ranking(model, loss=loss)
         compare(objective, model.init(KEY), shared, apart)
+
+
+def test_prompts_that_differ_share_their_beginning():
+    made = examples(40, lambda i: 2)
+    for i, example in enumerate(made):
+        first, second = example.sequences
+        tokens = second.tokens.copy()
+        tokens[i % max(second.prompt, 1)] = 22 - first.tokens[0]  # at once, or later
+        second = TokenRow(tokens, second.mask)
+        made[i] = dataclasses.replace(example, sequences=(first, second))
+    shared, apart = both_ways(made, Preference)
+    model = heads.scalar_model(CONFIG)
+    compare(objectives.reward(model), model.init(KEY), shared, apart)
+
+
+def test_what_does_not_count_at_an_answers_start_is_still_its_own():
+    # as --mask-formatting leaves it: the chosen answer's first token does not count
+    tokens = np.array([6, 7, 8, 9], np.int32), np.array([6, 7, 5, 4], np.int32)
+    masks = np.array([0, 0, 0, 1], bool), np.array([0, 0, 1, 1], bool)
+    one = Example(tuple(map(TokenRow, tokens, masks)), 0)
+    batch = next(packing.answer_batches([one], 1, seed=0))
+    assert batch.sequences.tokens[0, :7].tolist() == [6, 7, 8, 9, 7, 5, 4]
+    counted = batch.sequences.loss_mask[0, :7].tolist()
+    assert counted == [False, False, False, True, False, True, True]
 
 
 def test_an_answer_sees_its_prompt_and_no_other_answer():
