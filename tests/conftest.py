@@ -1,10 +1,13 @@
 """The strict session: 8 CPU devices, rank promotion raises, warnings are errors."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import jax
 import pytest
+
+from experiments import policies
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,3 +21,17 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public data at {folder}; set JAXALIGN_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_toy_model():
+    """`--model toy` is a smaller model in the tests, which compiles in less time."""
+    whole = policies.toy_config
+    small = {"width": 32, "hidden": 64, "layers": 2, "heads": 4, "kv_heads": 4}
+
+    def toy_config(*args):
+        return dataclasses.replace(whole(*args), **small, head_dim=8, unroll=0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policies, "toy_config", toy_config)
+        yield

@@ -199,7 +199,8 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
             replace(config, mask_formatting=masked, out=tmp_path / f"{masked}")
         )
         row = chat.encode(policy.tokenizer, [*ask, said("ab")])
-        counts = row.mask & (row.tokens != policy.eos) if masked else row.mask
+        ends = policy.tokenizer.eos_token_id
+        counts = row.mask & (row.tokens != ends) if masked else row.mask
         batch = batches.from_lengths(
             row.tokens[None], np.array([len(row.tokens)]), np.array([1])
         )

@@ -126,7 +126,7 @@ def ours(file: Path, model: Path, folder: Path, config: Config) -> dict[str, flo
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     ]
     # of all children the largest peak is known
-    peak = used[0].ru_maxrss + config.workers * used[1].ru_maxrss
+    peak = own_peak() + config.workers * used[1].ru_maxrss
     return {
         "pairs": len(written),
         "tokens": int(written.ends[-1]),
@@ -134,6 +134,15 @@ def ours(file: Path, model: Path, folder: Path, config: Config) -> dict[str, flo
         "cpu_seconds": sum(u.ru_utime + u.ru_stime for u in used),
         "peak_gib": peak / 2**20,
     }
+
+
+def own_peak() -> int:
+    """This process's largest memory, in KiB; `getrusage` counts its parent's as well."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    values = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(values["VmHWM"].split()[0])
 
 
 def theirs(file: Path, model: Path) -> tuple[float, float]:
