@@ -59,9 +59,13 @@ def from_json(numbers: list[float]) -> running.RunningMoments:
 
 
 def normalised(
-    score: Array, how: Normalise, told: list[float] | None
+    score: Array,
+    how: Normalise,
+    told: list[float] | None,
+    *,
+    clip: float | None = None,
 ) -> tuple[Array, list[float] | None]:
-    """Scores as `how` normalises them, and the moments to carry on.
+    """Scores as `how` normalises them, then cut; and the moments to carry on.
 
     none        as they are
     reference   (score - mean) / deviation, of the reference's own answers
@@ -70,23 +74,25 @@ def normalised(
 
     Args:
       told: the moments, as JSON; None before the first scores.
+      clip: the largest score, and, negated, the smallest; None cuts nothing.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.1 (reference); Touvron
     et al. 2023, arXiv:2307.09288, section 3.2.3 (batch).
     """
-    if how == "batch":
-        return masks.whiten(score, jnp.ones_like(score, bool)), None
+    everything = jnp.ones_like(score, bool)
     if how == "reference":
         assert told is not None
-        return running.scaled(score, from_json(told)), told
+        score = running.scaled(score, from_json(told))
     if how == "running":
         moments = from_json(told) if told else running.no_moments()
-        moments = running.update(moments, score, jnp.ones_like(score, bool))
+        moments = running.update(moments, score, everything)
         variance = running.variance(moments)
         varied = variance > SMALLEST_VARIANCE
-        scale = jnp.where(varied, jax.lax.rsqrt(jnp.where(varied, variance, 1.0)), 1.0)
-        return score * scale, as_json(moments)
-    return score, told
+        score = score * jnp.where(varied, jax.lax.rsqrt(variance), 1.0)
+        told = as_json(moments)
+    if how == "batch":
+        score = masks.whiten(score, everything)
+    return score if clip is None else jnp.clip(score, -clip, clip), told
 
 
 @partial(

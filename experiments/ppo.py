@@ -113,10 +113,8 @@ def iterate(
     drawn = online.draw(setting, params["policy"], noise)
     logp, ref_logp, seen = online.compared(setting, params["policy"], drawn)
     score, moments = experience.normalised(
-        drawn.score, config.normalise, carried["moments"]
+        drawn.score, config.normalise, carried["moments"], clip=config.score_clip
     )
-    if config.score_clip is not None:
-        score = jnp.clip(score, -config.score_clip, config.score_clip)
     beta = jnp.float32(carried["beta"])
     rollout, spread = experience.experience(
         parts.value_model,

@@ -1,0 +1,212 @@
+"""PPO with all that it carries, and online preference learning, at a tiny size."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from experiments import dpo, online, online_dpo, policies, ppo, rollouts, sft, tuning
+from jaxalign import losses
+from jaxalign.batches import from_lengths
+from jaxalign.models import heads, transformer
+from jaxalign.training import objectives
+
+SMALL = {"mesh": "data=1", "max_new_tokens": 6, "save_every": 2}
+replace = dataclasses.replace
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    out = tmp_path_factory.mktemp("base")
+    sft.main(sft.Config(steps=2, batch=8, out=out, mesh="data=1"))
+    return out
+
+
+def lines(folder):
+    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return load_file(folder / "policy" / "model.safetensors")
+
+
+def same(one, other):
+    a, b = weights(one), weights(other)
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+class Stop(Exception):
+    """A run that is killed."""
+
+
+def killed(main, config, passes, monkeypatch):
+    """Runs until answers have been drawn so often, and not learned from; then anew."""
+    learn, calls = online.passes, []
+
+    def until(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == passes:
+            raise Stop
+        return learn(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(online, "passes", until)
+        with pytest.raises(Stop):
+            main(config)
+    return main(replace(config, resume=True))
+
+
+def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
+    config = ppo.Config(
+        model=str(base / "policy"),
+        steps=4,
+        batch=8,
+        ptx_weight=0.5,
+        ptx_batch=2,
+        value_warmup=1,
+        value_learning_rate=1e-3,
+        kl_stop=1e-7,
+        kl_target=0.1,
+        kl_horizon=100,
+        normalise="running",
+        score_clip=3.0,
+        bootstrap=True,
+        adam="tensorflow",
+        warmup=1,
+        schedule="cosine",
+        out=tmp_path / "whole",
+        **SMALL,
+    )
+    whole = ppo.main(config)
+    # killed in the last iteration, with its answers drawn; the checkpoint is of two
+    again = killed(ppo.main, replace(config, out=tmp_path / "parts"), 4, monkeypatch)
+    assert again == whole
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert same(tmp_path / "parts", tmp_path / "whole")
+    assert not same(tmp_path / "whole", base)
+    first, second, third, _ = lines(tmp_path / "whole")
+    # in the first iteration the value model trains alone, and beta waits
+    assert first["updates"] == 4 and first["ratio"] == second["beta"] / 0.05 == 1.0
+    np.testing.assert_allclose([first["kl"], second["kl"]], 0.0, atol=1e-6)
+    assert "ptx_nll" not in first and second["ptx_nll"] > 0
+    # then the policy moves: its second minibatch is past the bound, and the last
+    assert second["updates"] == 2 and second["approxkl"] > 1e-7
+    assert third["kl_k3"] > 0 and third["beta"] != 0.05
+    # the sampler's log-probs are the trainer's, at every token: float32 rounding
+    assert 0 < max(line["logp_gap"] for line in lines(tmp_path / "whole")) < 1e-4
+
+
+def test_sampled_logps_are_compared_where_they_count():
+    model = transformer.language_model(policies.toy_config(16, 16, "float32"))
+    params = model.init(jax.random.key(0))
+    sequences = from_lengths(jnp.array([[3, 4, 5, 0]]), jnp.array([3]), jnp.array([1]))
+    zero = jnp.zeros((1, 4))
+    told = lambda sampled: rollouts.compared(
+        model, params, params, sequences, sampled, temperature=0.7
+    )
+    logp, ref_logp, _ = told(zero)
+    np.testing.assert_array_equal(logp, ref_logp)
+    # half a nat too low at an answer token; anything on the prompt and on padding
+    off = logp + jnp.array([[9.0, 0.0, -0.5, 9.0]])
+    seen = told(off)[2]
+    np.testing.assert_allclose(seen["logp_gap"], 0.5, rtol=1e-5)
+    assert seen["kl"] == seen["kl_k3"] == 0.0 and seen["length"] == 2.0
+
+
+def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(policies, "load_scalar", lambda folder, dtype: str(folder))
+    monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(tuning, "headed", lambda *args: "policy")
+    policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)
+    start = lambda **flags: ppo.value_start(ppo.Config(**flags), policy)
+    assert start(reward=folder) == folder
+    assert start(reward=folder, value="policy") == (None, "policy")
+    assert start(reward="programmed") == (None, "policy")
+    assert start(reward="programmed", value=folder) == folder
+
+
+def test_pairs_are_the_best_and_the_worst_and_ties_are_dropped():
+    tokens = np.arange(9, dtype=np.int32)[:, None].repeat(2, axis=1)
+    sequences = from_lengths(tokens, np.full(9, 2), np.ones(9, np.int32))
+    score = jnp.array([1.0, 3.0, 2.0, 5.0, 5.0, 5.0, 0.5, 0.0, 0.5])
+    found = online_dpo.best_and_worst(sequences, score, jnp.array([7, 8, 9]), samples=3)
+    assert found.valid.tolist() == [True, False, True]
+    valid = np.asarray(found.valid)
+    assert np.asarray(found.chosen.tokens)[valid, 0].tolist() == [1, 6]
+    assert np.asarray(found.rejected.tokens)[valid, 0].tolist() == [0, 7]
+    assert found.margin.tolist() == [2.0, 0.0, 0.5]
+    assert found.row.tolist() == [7, 8, 9]
+
+
+def test_online_dpo_goes_on_exactly_and_starts_at_log_2(base, tmp_path, monkeypatch):
+    config = online_dpo.Config(
+        model=str(base / "policy"),
+        steps=3,
+        prompts=8,
+        samples=3,
+        epochs=2,
+        beta=0.5,
+        learning_rate=1e-3,
+        out=tmp_path / "whole",
+        **SMALL,
+    )
+    whole = online_dpo.main(config)
+    parts = replace(config, out=tmp_path / "parts")
+    assert killed(online_dpo.main, parts, 3, monkeypatch) == whole
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert same(tmp_path / "parts", tmp_path / "whole")
+    assert not same(tmp_path / "whole", base)
+    first, second, _ = lines(tmp_path / "whole")
+    np.testing.assert_allclose(first["kl"], 0.0, atol=1e-6)
+    assert first["updates"] == 2 and second["kl_k3"] > 0
+    # a step on pairs that it had seen: better than at the reference, which is log 2
+    assert first["loss"] < np.log(2.0) and first["margin"] > 0
+    assert 0 < first["logp_gap"] < 1e-4
+    assert first["weight"] == 8 * (1 - first["ties"]) > 0
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_any_pairwise_loss_is_taken_by_name_or_passed(base, tmp_path, mine):
+    config = online_dpo.Config(
+        model=str(base / "policy"),
+        steps=1,
+        prompts=8,
+        loss="dpo" if mine else "ipo",
+        tau=0.2,
+        out=tmp_path,
+        **SMALL,
+    )
+    loss = (lambda p: 2.0 * losses.ipo(*p[4:8], tau=0.2)) if mine else None
+    found = online_dpo.main(config, loss=loss)
+    # at the reference, ipo is 1 / (2 tau)^2
+    np.testing.assert_allclose(found["loss"], (1 + mine) * 6.25, rtol=1e-4)
+
+
+def test_the_knobs_of_a_loss_are_not_the_samplings():
+    told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
+    pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
+    offline = dpo.Config(loss="discopop", beta=0.3)
+    np.testing.assert_allclose(dpo.named(told)(pairs), dpo.named(offline)(pairs))
+    hot = replace(offline, temperature=0.5)
+    assert dpo.named(hot)(pairs) != dpo.named(offline)(pairs)
+
+
+def test_bad_settings_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="did you mean .*dpo"):
+        online_dpo.main(online_dpo.Config(loss="dpoo", out=tmp_path))
+    with pytest.raises(ValueError, match="needs 2 answers"):
+        online_dpo.main(online_dpo.Config(samples=1, out=tmp_path))
+    with pytest.raises(ValueError, match="aot sorts all pairs"):
+        online_dpo.main(online_dpo.Config(loss="aot", out=tmp_path))
+    with pytest.raises(ValueError, match="32 pairs .* do not divide into 3"):
+        online_dpo.main(online_dpo.Config(minibatches=3, out=tmp_path))
+    with pytest.raises(ValueError, match="64 answers .* do not divide into 3"):
+        ppo.main(ppo.Config(minibatches=3, out=tmp_path))
+    with pytest.raises(ValueError, match="--value-warmup 5 is longer than the 4"):
+        ppo.main(ppo.Config(steps=4, value_warmup=5, out=tmp_path))
