@@ -140,11 +140,17 @@ def check(config: Config) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
-      ValueError: one answer a prompt, or prompts that do not divide into minibatches.
+      ValueError: one answer a prompt, prompts that do not divide into minibatches, or a
+        loss that cannot drop ties.
     """
     if config.samples < 2:
         raise ValueError(
-            f"a pair needs 2 answers a prompt, not --samples {config.samples}"
+            f"a pair needs 2 answers to a prompt: --samples {config.samples} is too few"
+        )
+    if config.loss.startswith("aot"):
+        raise ValueError(
+            f"the loss {config.loss} sorts all pairs of a batch, so that ties cannot "
+            "be dropped from it: choose another, such as dpo or ipo"
         )
     online.check_minibatches(config, config.prompts, "pairs (--prompts)")
 
