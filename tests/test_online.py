@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -10,12 +12,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import dpo, online, online_dpo, policies, ppo, rollouts, sft, tuning
+from experiments import dpo, online_dpo, policies, ppo, rollouts, tuning
 from jaxalign import losses
 from jaxalign.batches import from_lengths
 from jaxalign.data import loader
 from jaxalign.models import heads, transformer
-from jaxalign.training import objectives
+from jaxalign.training import objectives, scoring
+from tests import untrained
 
 SMALL = {"mesh": "data=1", "max_new_tokens": 6, "save_every": 2}
 replace = dataclasses.replace
@@ -23,9 +26,21 @@ replace = dataclasses.replace
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    out = tmp_path_factory.mktemp("base")
-    sft.main(sft.Config(steps=2, batch=8, out=out, mesh="data=1"))
-    return out
+    return untrained.save(tmp_path_factory.mktemp("base") / "policy").parent
+
+
+@pytest.fixture(autouse=True)
+def reward(monkeypatch):
+    """A reward that any tokens have, as answers of an untrained model are alike."""
+    monkeypatch.setattr(rollouts, "scorer", lambda *args, **kwargs: tokens_reward)
+
+
+def tokens_reward(prompts, sequences, ended):
+    """How much the answer's token ids are, by 7: of six tokens, a mean of about 3."""
+    sums, counts = scoring.row_sums(
+        (sequences.tokens % 7).astype(jnp.float32), sequences.loss_mask
+    )
+    return sums / counts
 
 
 def lines(folder):
@@ -41,25 +56,18 @@ def same(one, other):
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
-class Stop(Exception):
-    """A run that is killed."""
+def gone_on(main, config, folder):
+    """A run's numbers from its checkpoint before the last, all later things undone.
 
-
-def killed(main, config, passes, monkeypatch):
-    """Runs until answers have been drawn so often, and not learned from; then anew."""
-    learn, calls = online.passes, []
-
-    def until(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == passes:
-            raise Stop
-        return learn(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(online, "passes", until)
-        with pytest.raises(Stop):
-            main(config)
-    return main(replace(config, resume=True))
+    Checkpoints are made between iterations only, so that this is what a run leaves that
+    is killed in any later one, with answers drawn or not.
+    """
+    shutil.copytree(config.out, folder)
+    shutil.rmtree(folder / "policy")
+    saved = sorted((folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    assert len(saved) == 2
+    shutil.rmtree(saved[-1])
+    return main(replace(config, out=folder, resume=True))
 
 
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
@@ -87,9 +95,7 @@ def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatc
         **SMALL,
     )
     whole = ppo.main(config)
-    # killed in the last iteration, with its answers drawn; the checkpoint is of two
-    again = killed(ppo.main, replace(config, out=tmp_path / "parts"), 4, monkeypatch)
-    assert again == whole
+    assert gone_on(ppo.main, config, tmp_path / "parts") == whole
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
     assert same(tmp_path / "parts", tmp_path / "whole")
     assert not same(tmp_path / "whole", base)
@@ -149,48 +155,29 @@ def test_pairs_are_the_best_and_the_worst_and_ties_are_dropped():
     assert found.row.tolist() == [7, 8, 9]
 
 
-def test_online_dpo_goes_on_exactly_and_starts_at_log_2(base, tmp_path, monkeypatch):
+def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_path):
     config = online_dpo.Config(
         model=str(base / "policy"),
         steps=3,
         prompts=8,
         samples=3,
-        epochs=2,
-        beta=0.5,
         learning_rate=1e-3,
         out=tmp_path / "whole",
         **SMALL,
     )
-    whole = online_dpo.main(config)
-    parts = replace(config, out=tmp_path / "parts")
-    assert killed(online_dpo.main, parts, 3, monkeypatch) == whole
+    main = partial(online_dpo.main, loss=lambda p: 2.0 * losses.ipo(*p[4:8], tau=0.2))
+    whole = main(config)
+    assert gone_on(main, config, tmp_path / "parts") == whole
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
     assert same(tmp_path / "parts", tmp_path / "whole")
     assert not same(tmp_path / "whole", base)
     first, second, _ = lines(tmp_path / "whole")
-    np.testing.assert_allclose(first["kl"], 0.0, atol=1e-6)
-    assert first["updates"] == 2 and second["kl_k3"] > 0
-    # a step on pairs that it had seen: better than at the reference, which is log 2
-    assert first["loss"] < np.log(2.0) and first["margin"] > 0
+    # at the reference, ipo is 1 / (2 tau)^2, and no answer is likelier than there
+    np.testing.assert_allclose(first["loss"], 2 * 6.25, rtol=1e-4)
+    np.testing.assert_allclose([first["kl"], first["margin"]], 0.0, atol=1e-5)
+    assert second["kl_k3"] > 0 and second["loss"] < first["loss"]
     assert 0 < first["logp_gap"] < 1e-4
     assert first["weight"] == 8 * (1 - first["ties"]) > 0
-
-
-@pytest.mark.parametrize("mine", [False, True])
-def test_any_pairwise_loss_is_taken_by_name_or_passed(base, tmp_path, mine):
-    config = online_dpo.Config(
-        model=str(base / "policy"),
-        steps=1,
-        prompts=8,
-        loss="dpo" if mine else "ipo",
-        tau=0.2,
-        out=tmp_path,
-        **SMALL,
-    )
-    loss = (lambda p: 2.0 * losses.ipo(*p[4:8], tau=0.2)) if mine else None
-    found = online_dpo.main(config, loss=loss)
-    # at the reference, ipo is 1 / (2 tau)^2
-    np.testing.assert_allclose(found["loss"], (1 + mine) * 6.25, rtol=1e-4)
 
 
 def test_the_knobs_of_a_loss_are_not_the_samplings():
