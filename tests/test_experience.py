@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import experience, online, ppo, rollouts
-from jaxalign import sampling
+from jaxalign import estimators, sampling
 from jaxalign.types import ScalarModel
 
 END, OTHER_END = 2, 5
@@ -89,6 +89,12 @@ def test_prompts_and_padding_do_not_leak_into_rewards(drawn, half):
     np.testing.assert_array_equal(plain.returns, same.returns)
     np.testing.assert_array_equal(plain.advantage, same.advantage)
     assert jax.tree.map(float, numbers) == jax.tree.map(float, same_numbers)
+    mask = sequences.loss_mask
+    rewards = lambda logp: estimators.kl_penalised_rewards(
+        jnp.ones(4), logp, ref_logp, mask, beta=0.3
+    )
+    np.testing.assert_array_equal(rewards(logp), rewards(odd))
+    np.testing.assert_array_equal(np.asarray(rewards(odd))[~mask], 0.0)
     # and those of the answer do matter
     other, _ = told(logp + 1.0)
     assert not np.allclose(plain.returns, other.returns)
