@@ -7,32 +7,34 @@ reward per token = -beta * (logp - ref_logp),  + score on the answer's last toke
     python -m experiments.ppo --ptx-weight 0.5 --value-warmup 4 --kl-stop 0.05 ...
 
 The details follow Ziegler et al. 2019 and the N implementation details (Huang et al.
-2024, arXiv:2403.17031). By default: the penalty in the reward is k1; the score is that
-of the whole text at its last token, its end token included, and so is its place; an
-answer without its end token loses a penalty; the value model starts from the reward
-model; log-probs are at the sampling temperature on all sides, and those that the ratio
-is taken of come of the trainer's own forward pass, so that the first minibatch has
-ratio 1; returns come before whitening; advantages are whitened over the global batch;
-minibatches are reshuffled each epoch, with keys of (seed, iteration, epoch); values are
-clipped; Adam's epsilon is 1e-5, its rate falls to 0; nothing is dropped out, nothing
-after an answer's end counts, and nothing in its prompt.
+2024, arXiv:2403.17031). By default: the penalty in the reward is k1; the score is read,
+and given, at the last token of the whole text, its end token included; an answer
+without its end token loses a penalty; the value model starts from the reward model;
+sampling filters nothing (no top-k, no top-p); log-probs are at its temperature on all
+sides, and those that the ratio is taken of come of the trainer's own forward pass, so
+that the first minibatch has ratio 1; returns come before whitening; advantages are
+whitened over the global batch; minibatches are reshuffled each epoch, by keys of (seed,
+iteration, epoch); values are clipped; the gradient is clipped by its global norm;
+Adam's epsilon is 1e-5, its rate falls to 0; nothing is dropped out, and neither the
+prompt nor what is after an answer's end counts.
 
-Options: InstructGPT's pretraining gradients (--ptx-weight), its rate of the value model
-and its warm-up; iterations that train the value model alone (--value-warmup); the end
-of an iteration's epochs once the policy has moved (--kl-stop); scores normalised by the
-reference's (Ziegler), by all so far, or by the batch (Llama 2), and cut; per-token
-rewards whitened without their mean; beta adapted, linearly or in log space; a score
-set, not lowered, where the end is missing (N+); a value beyond where an answer was cut
-(--bootstrap); TensorFlow's Adam; a value head of 0 on the policy's trunk (--value
-policy); an entropy bonus.
+Options: InstructGPT's pretraining gradients (--ptx-weight), its warm-up and its rate of
+the value model; first iterations that train the value model alone (--value-warmup); the
+end of an iteration's epochs once the policy has moved (--kl-stop); scores normalised by
+the reference's own (Ziegler; InstructGPT shifts its rewards so, too), by all so far, or
+by the batch (Llama 2), and cut; rewards per token whitened without their mean; beta
+adapted, linearly or in log space; a score that is set, not lowered, where the end is
+missing (N+); a value beyond where an answer was cut (--bootstrap); TensorFlow's Adam; a
+value head of 0 on the policy's trunk (--value policy); an entropy bonus.
 
-Left out, and why: sampling on past the end token (what follows is masked either way);
-left padding (rows are right-padded, positions count tokens alone); truncation at a full
-stop (answers have end tokens); seeds by process (keys do not depend on processes); a
-score one past the end token (TRL; it would need a value there); advantages whitened by
-minibatch (minibatches would differ); one net for policy and value, orthogonal weights
-(the models are pretrained); an annealed clip range; averaged weights; observation
-scaling, recurrent nets, several environments or discrete actions (there are none).
+Left out, and why: sampling on past the end token, for batches of one shape (what
+follows is masked either way); left padding (rows are right-padded, and known by their
+lengths, so that no pad token is needed); truncation at a full stop (answers have end
+tokens); seeds by process (keys do not depend on processes); a score one place past the
+end token (TRL; it would need a value there); advantages whitened by minibatch (their
+number would matter); one net for policy and value, and orthogonal weights (models are
+pretrained); an annealed clip range; averaged weights; several environments, recurrent
+nets, scaled observations, masked actions (there are none).
 
 Metrics, of the answers sampled in an iteration:
   reward            mean score, as the reward says it
@@ -43,9 +45,9 @@ Metrics, of the answers sampled in an iteration:
   logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
   return            mean value target of a token
   advantage_mean, advantage_std, token_reward_std
-                    over answer tokens, before whitening makes them 0, 1 and 1
+                    over answer tokens, before any whitening (to 0, 1 and 1)
 and of the last update:
-  policy_loss       clipped surrogate; 0 at ratio 1, since advantages are whitened
+  policy_loss       clipped surrogate; about 0 at ratio 1, as advantages are whitened
   value_loss        half the squared error of values, clipped
   ptx_nll           NLL of the text mixed in (nats a token)
   entropy           of the policy's next token (nats)
