@@ -218,20 +218,24 @@ def passes(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Some epochs of minibatches; the state, and the metrics of the last update.
 
+    `finite` is of all updates: one that was not made is not lost sight of.
+
     Args:
       rollout: its leaves are [B ...].
       kl_stop: ends the epochs after a minibatch whose approxkl is above.
     """
     rows, updates = len(jax.tree.leaves(rollout)[0]), 0
+    finite: Array = jnp.bool_(True)
     for indices in rollouts.minibatches(
         key, rows, epochs=config.epochs, parts=config.minibatches
     ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
         current, metrics = update(current, part)
         updates += 1
+        finite &= metrics["finite"]
         if kl_stop is not None and float(metrics["approxkl"]) > kl_stop:
             break
-    return current, metrics | {"updates": jnp.int32(updates)}
+    return current, metrics | {"updates": jnp.int32(updates), "finite": finite}
 
 
 def train(

@@ -118,14 +118,19 @@ def test_advantages_are_whitened_over_the_batch_and_minibatches_are_its_rows(
 
     def update(current, part):
         seen.append(part)
-        return current, {"approxkl": jnp.float32(0.1 * len(seen))}
+        number = len(seen)
+        return current, {
+            "approxkl": jnp.float32(0.1 * number),
+            "finite": jnp.bool_(number != 3),
+        }
 
     config = online.Online(epochs=2, minibatches=2)
     passes = lambda **stop: online.passes(
         config, update, None, batch, jax.random.key(0), **stop
     )
     _, metrics = passes()
-    assert metrics["updates"] == 4
+    # the third update was not finite, though the last was
+    assert metrics["updates"] == 4 and not metrics["finite"]
     first = [np.asarray(part.advantage) for part in seen]
     for epoch in (first[:2], first[2:]):
         rows = np.concatenate(epoch)
