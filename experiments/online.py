@@ -113,7 +113,6 @@ class Drawn(NamedTuple):
       ended: whether each answer ended [B].
       reward: of each answer, as it was scored [B].
       score: the reward once a missing end has had its price [B].
-      row: the index of each prompt [P].
     """
 
     sequences: TokenBatch
@@ -121,7 +120,6 @@ class Drawn(NamedTuple):
     ended: Array
     reward: Array
     score: Array
-    row: np.ndarray
 
     @property
     def numbers(self) -> dict[str, Array]:
@@ -182,7 +180,7 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
     prompts = [setting.prompts[r] for r in batch.row[asked]]
     reward = setting.score(prompts, sequences, ended)
     score = with_ending(config, reward, ended)
-    return Drawn(sequences, sampled, ended, reward, score, batch.row)
+    return Drawn(sequences, sampled, ended, reward, score)
 
 
 def with_ending(config: Online, score: Array, ended: Array) -> Array:

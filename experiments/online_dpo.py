@@ -66,14 +66,15 @@ class Parts:
 
 @partial(jax.jit, static_argnames="samples")
 def best_and_worst(
-    sequences: TokenBatch, score: Array, row: Array, *, samples: int
+    sequences: TokenBatch, score: Array, *, samples: int
 ) -> PreferenceBatch:
     """A pair a prompt; of equal scores the first answer counts, and a tie is not valid.
+
+    `margin` is by how much the scores differ, `row` the prompt's place in this batch.
 
     Args:
       sequences: answers, `samples` to a prompt side by side [P * samples T].
       score: of each answer.
-      row: the index of each prompt.
     """
     of_prompts = score.reshape(-1, samples)
     first = jnp.arange(len(of_prompts)) * samples
@@ -83,7 +84,7 @@ def best_and_worst(
         chosen=take(of_prompts.argmax(axis=1)),
         rejected=take(of_prompts.argmin(axis=1)),
         margin=gap,
-        row=row,
+        row=jnp.arange(len(of_prompts)),
         valid=gap > 0,
     )
 
@@ -97,9 +98,7 @@ def iterate(
     params = parts.tuned.parameters(current.params)
     drawn = online.draw(setting, params, noise)
     _, _, seen = online.compared(setting, params, drawn)
-    pairs = best_and_worst(
-        drawn.sequences, drawn.score, jnp.asarray(drawn.row), samples=config.samples
-    )
+    pairs = best_and_worst(drawn.sequences, drawn.score, samples=config.samples)
     update = lambda now, part: parts.update(now, part, setting.policy.params)
     current, metrics = online.passes(config, update, current, pairs, order)
     found = {"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()}
