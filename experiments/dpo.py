@@ -60,8 +60,8 @@ DIFFERENT = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Trained):
-    """Direct preference optimisation and its family."""
+class Loss:
+    """Flags of a pairwise loss."""
 
     loss: str = "dpo"
     """The pairwise loss, by name."""
@@ -83,12 +83,26 @@ class Config(Trained):
     """Weight of the chosen answers' NLL per token (dpo_nll, cpo, slic), of the KL
     (token_dpo), or of the longer answer's tail (ld_dpo); price of a token
     (length_regularised_dpo); or the divergence (alpha_dpo)."""
+
+    def told(self) -> dict[str, float | None]:
+        """The knobs that the command line leaves open, as told."""
+        return {knob: getattr(self, knob) for knob in KNOBS}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Loss, Trained):
+    """Direct preference optimisation and its family."""
+
     temperature: float | None = None
     """DiscoPOP's."""
     mask_formatting: bool = False
     """Count no special tokens of answers, such as the end of the turn, in any loss."""
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
+
+    def told(self) -> dict[str, float | None]:
+        """The knobs that the command line leaves open, as told."""
+        return super().told() | {"temperature": self.temperature}
 
 
 def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
@@ -140,7 +154,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         return run.finish(run.last | {"pairs": len(train)})
 
 
-def named(config: Config) -> objectives.PairLoss:
+def named(config: Loss) -> objectives.PairLoss:
     """The loss of that name, with the knobs of the configuration that it takes.
 
     Raises:
@@ -149,7 +163,7 @@ def named(config: Config) -> objectives.PairLoss:
     defaults = KNOBS | DIFFERENT.get(config.loss, {})
     knobs = {}
     for knob, needed in objectives.knobs_of(config.loss).items():
-        told = getattr(config, knob)
+        told = config.told().get(knob)
         if told is not None or needed:
             knobs[knob] = defaults[knob] if told is None else told
     return objectives.pairwise(config.loss, **knobs)

@@ -2,124 +2,83 @@
 
 reward per token = -beta * (logp - ref_logp),  + score on the answer's last token
 
-Details follow Ziegler et al. 2019 and the N implementation details: the k1 penalty is
-in the reward; an answer without its end token loses a penalty; the value model starts
-from the reward model's weights; returns are computed before the advantages are whitened
-over the global batch; minibatches are reshuffled each epoch; the log-probs that the
-ratio is taken of come from the trainer's own forward pass, so that the first minibatch
-has ratio 1.
-
     python -m experiments.ppo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.ppo --model FOLDER --data stories --reward programmed
+    python -m experiments.ppo --ptx-weight 0.5 --value-warmup 4 --kl-stop 0.05 ...
 
-Metrics: `reward` the score before penalties, `kl` the mean over answers of the summed
-log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an answer,
-`eos` the share of answers that ended; and of the last update: `policy_loss`,
-`value_loss`, `entropy` (nats a token), `ratio`, `clipfrac`, `approxkl`, and
-`explained_variance`, the share of the returns' variance that the values explain.
+The details follow Ziegler et al. 2019 and the N implementation details (Huang et al.
+2024, arXiv:2403.17031). By default: the penalty in the reward is k1; the score is read,
+and given, at the last token of the whole text, its end token included; an answer
+without its end token loses a penalty; the value model starts from the reward model;
+sampling filters nothing (no top-k, no top-p); log-probs are at its temperature on all
+sides, and those that the ratio is taken of come of the trainer's own forward pass, so
+that the first minibatch has ratio 1; returns come before whitening; advantages are
+whitened over the global batch; minibatches are reshuffled each epoch, by keys of (seed,
+iteration, epoch); values are clipped; the gradient is clipped by its global norm;
+Adam's epsilon is 1e-5, its rate falls to 0; nothing is dropped out, and neither the
+prompt nor what is after an answer's end counts.
+
+Options: InstructGPT's pretraining gradients (--ptx-weight), its warm-up and its rate of
+the value model; first iterations that train the value model alone (--value-warmup); the
+end of an iteration's epochs once the policy has moved (--kl-stop); scores normalised by
+the reference's own (Ziegler; InstructGPT shifts its rewards so, too), by all so far, or
+by the batch (Llama 2), and cut; rewards per token whitened without their mean; beta
+adapted, linearly or in log space; a score that is set, not lowered, where the end is
+missing (N+); a value beyond where an answer was cut (--bootstrap); TensorFlow's Adam; a
+value head of 0 on the policy's trunk (--value policy); an entropy bonus.
+
+Left out, and why: sampling on past the end token, for batches of one shape (what
+follows is masked either way); left padding (rows are right-padded, and known by their
+lengths, so that no pad token is needed); truncation at a full stop (answers have end
+tokens); seeds by process (keys do not depend on processes); a score one place past the
+end token (TRL; it would need a value there); advantages whitened by minibatch (their
+number would matter); one net for policy and value, and orthogonal weights (models are
+pretrained); an annealed clip range; averaged weights; several environments, recurrent
+nets, scaled observations, masked actions (there are none).
+
+Metrics, of the answers sampled in an iteration:
+  reward            mean score, as the reward says it
+  score             the same, once a missing end has its price, and normalised
+  kl, kl_k3         mean over answers of k1, k3 to the reference (nats an answer)
+  beta              coefficient of the penalty
+  length, eos       tokens in an answer; the share of answers that ended
+  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
+  return            mean value target of a token
+  advantage_mean, advantage_std, token_reward_std
+                    over answer tokens, before any whitening (to 0, 1 and 1)
+and of the last update:
+  policy_loss       clipped surrogate; about 0 at ratio 1, as advantages are whitened
+  value_loss        half the squared error of values, clipped
+  ptx_nll           NLL of the text mixed in (nats a token)
+  entropy           of the policy's next token (nats)
+  ratio             mean probability ratio to the policy that sampled
+  clipfrac, value_clipfrac
+                    the share of tokens whose ratio, or value, is out of its range
+  approxkl          k3 to the policy that sampled (nats a token); approxkl_sq: k2
+  explained_variance
+                    the share of the returns' variance that the values explain
+  updates           optimizer steps taken in the iteration
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh
 
-from experiments import policies, rollouts, sources, tuning
-from experiments.config import Tuned, launch
+from experiments import experience, online, policies, tuning
+from experiments.config import launch
+from experiments.ppo_config import Config as Config
 from experiments.run import Run
-from jaxalign import estimators, sharding
-from jaxalign.batches import TokenBatch
-from jaxalign.data import loader
-from jaxalign.data.records import Prompt
+from jaxalign import sharding
+from jaxalign.batches import RolloutBatch
+from jaxalign.data import loader, packing
 from jaxalign.models import heads
-from jaxalign.rewards import shaping
-from jaxalign.training import objectives, optimizer, state, step
-from jaxalign.training.step import Objective, Step
+from jaxalign.training import objectives, state, step
+from jaxalign.training.step import Step
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Tuned):
-    """Proximal policy optimisation."""
-
-    reward: str = "programmed"
-    """A reward model's folder, or programmed: the data set's own reward."""
-    steps: int = 40
-    """Iterations: one batch of rollouts each."""
-    batch: int = 64
-    """Answers sampled in an iteration, over all devices."""
-    minibatches: int = 2
-    """Optimizer steps per pass over the rollouts."""
-    epochs: int = 2
-    """Passes over the rollouts."""
-    learning_rate: float = 3e-4
-    eps: float = 1e-5
-    """Adam's epsilon."""
-    clip_norm: float = 1.0
-    """Largest global norm of the gradient."""
-    clip: float = 0.2
-    """How far from 1 the ratio counts."""
-    value_clip: float = 0.2
-    """How far a value may move from its rollout's."""
-    value_weight: float = 0.1
-    """Weight of the value loss."""
-    gamma: float = 1.0
-    lam: float = 0.95
-    """GAE's lambda."""
-    beta: float = 0.05
-    """Coefficient of the KL penalty."""
-    kl_target: float | None = None
-    """Adapts beta towards this KL (nats per answer); fixed unless told."""
-    kl_horizon: float = 10_000
-    """Answers over which beta adapts."""
-    missing_eos_penalty: float = 1.0
-    """Taken from the score of an answer that did not end."""
-    whiten_rewards: bool = False
-    """Scale the rewards of a batch to unit variance."""
-    temperature: float = 1.0
-    """Of the sampling, and of every log-prob."""
-    max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
-
-    def adamw(self) -> optax.GradientTransformation:
-        """The optimizer that these flags describe; its rate falls to 0."""
-        return optimizer.adamw(
-            self.learning_rate,
-            steps=self.steps * self.epochs * self.minibatches,
-            schedule="linear",
-            eps=self.eps,
-            clip_norm=self.clip_norm,
-        )
-
-    def objective(self, policy: LanguageModel, value: ScalarModel) -> Objective:
-        """The loss that these flags describe."""
-        return objectives.ppo(
-            policy,
-            value,
-            clip_low=self.clip,
-            clip_high=self.clip,
-            value_clip=self.value_clip,
-            vf_coef=self.value_weight,
-            temperature=self.temperature,
-        )
-
-    def next_beta(self, beta: float, kl: Array) -> float:
-        """The KL coefficient after a batch of this KL."""
-        if self.kl_target is None:
-            return beta
-        return float(
-            estimators.adaptive_kl(
-                beta,
-                kl,
-                target=self.kl_target,
-                horizon=self.kl_horizon,
-                n_steps=self.batch,
-            )
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,138 +86,182 @@ class Parts:
     """What an iteration needs, beside the state.
 
     Attributes:
-      prompts: the training prompts.
       tuned: what trains of the policy and the value model.
-      score: (prompts, sequences, ended) -> the rewards of whole answers [B].
       update: the compiled step on a minibatch.
+      warm: the same, of the value model alone.
+      text: batches of demonstrations, where they are mixed in.
     """
 
     config: Config
-    mesh: Mesh
-    policy: policies.Policy
+    setting: online.Setting
     value_model: ScalarModel
-    reference: Params
     tuned: tuning.Tuning
-    prompts: list[Prompt]
-    room: int
-    score: Callable[[list[Prompt], TokenBatch, Array], Array]
     update: Step
+    warm: Step
+    text: loader.Batches | None
 
 
 def iterate(
-    parts: Parts,
-    current: state.TrainState,
-    batch: loader.PromptBatch,
-    iteration: int,
-    beta: float,
-) -> tuple[state.TrainState, dict[str, Array]]:
-    """One iteration: rollouts, their scores, and a few epochs of minibatches."""
-    config, policy = parts.config, parts.policy
-    placed = sharding.place_batch(batch, parts.mesh)
+    parts: Parts, current: state.TrainState, iteration: int, carried: dict[str, Any]
+) -> tuple[state.TrainState, dict[str, Any], dict[str, Array]]:
+    """One iteration: rollouts, their scores, and a few epochs of minibatches.
+
+    Args:
+      carried: `beta`, and the `moments` that scores are normalised by.
+    """
+    config, setting = parts.config, parts.setting
     noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
     params = parts.tuned.parameters(current.params)
-    sequences, ended = rollouts.sample(
-        policy,
-        params["policy"],
-        placed.tokens,
-        placed.lengths,
-        noise,
-        max_new_tokens=parts.room,
-        temperature=config.temperature,
-        row_ids=placed.row,
+    drawn = online.draw(setting, params["policy"], noise)
+    logp, ref_logp, seen = online.compared(setting, params["policy"], drawn)
+    score, moments = experience.normalised(
+        drawn.score, config.normalise, carried["moments"], clip=config.score_clip
     )
-    score = parts.score([parts.prompts[r] for r in batch.row], sequences, ended)
-    rollout, numbers = rollouts.experience(
-        policy.model,
+    beta = jnp.float32(carried["beta"])
+    rollout, spread = experience.experience(
         parts.value_model,
-        params,
-        parts.reference,
-        sequences,
-        shaping.missing_eos(score, ended, penalty=config.missing_eos_penalty),
-        beta=jnp.float32(beta),
-        temperature=config.temperature,
+        params["value"],
+        drawn.sequences,
+        logp,
+        ref_logp,
+        score,
+        drawn.ended,
+        beta=beta,
         gamma=config.gamma,
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
+        bootstrap=config.bootstrap,
     )
-    for indices in rollouts.minibatches(
-        order, config.batch, epochs=config.epochs, parts=config.minibatches
-    ):
-        part = jax.tree.map(lambda x, at=indices: x[at], rollout)
-        current, metrics = parts.update(current, part)
-    sampled = {"reward": score.mean(), "eos": ended.mean(), "beta": jnp.float32(beta)}
-    sampled["explained_variance"] = objectives.explained_variance(metrics)
-    return current, numbers | metrics | sampled
+    warming = iteration < config.value_warmup
+    update = parts.warm if warming else functools.partial(learn, parts)
+    current, metrics = online.passes(
+        config, update, current, rollout, order, kl_stop=config.kl_stop
+    )
+    after = carried["beta"]
+    if not warming:  # before, the policy is its reference
+        after = config.next_beta(after, seen["kl"])
+    explained = objectives.explained_variance(metrics)
+    sampled = {"beta": beta, "explained_variance": explained}
+    numbers = drawn.numbers | seen | spread | metrics | sampled
+    return current, {"beta": after, "moments": moments}, numbers
+
+
+def learn(
+    parts: Parts, current: state.TrainState, rollout: RolloutBatch
+) -> tuple[state.TrainState, dict[str, Array]]:
+    """An update on a minibatch, with text where it is mixed in."""
+    if parts.text is None:
+        return parts.update(current, rollout)
+    text = sharding.place_batch(next(parts.text), parts.setting.mesh)
+    return parts.update(current, objectives.mix(rollout, text))
 
 
 def main(config: Config) -> dict[str, float]:
     """Trains with PPO; writes the model to OUT/policy."""
     check(config)
     with Run(config, "ppo") as run:
-        source = sources.load(config)
-        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        room = config.max_new_tokens or source.max_new_tokens
+        setting = online.prepare(config, run, prompts=config.batch)
+        policy = setting.policy
         value_model, value = value_start(config, policy)
-        prompts = rollouts.fitting(
-            policy, source.prompts()[0], policy.config.context - room
-        )
-        tokens, lengths = rollouts.padded_prompts(policy, prompts, room)
-        batches = loader.prompt_batches(tokens, lengths, config.batch, seed=config.seed)
-        adam = config.adamw()
         tuned = tuning.together(
             {
                 "policy": tuning.start(config, policy.params),
                 "value": tuning.start(config, tuning.kept(config, value)),
             }
         )
-        objective = config.objective(policy.model, value_model)
+        adams = config.both_adams()
         parts = Parts(
             config=config,
-            mesh=run.mesh,
-            policy=policy,
+            setting=setting,
             value_model=value_model,
-            reference=policy.params,
             tuned=tuned,
-            prompts=prompts,
-            room=room,
-            score=rollouts.scorer(config.reward, config.dtype, policy, source),
-            update=step.make_step(objective, adam, whole=tuned.whole),
+            text=demonstrations(config, setting, run),
+            **steps_of(config, policy.model, value_model, tuned),
         )
-        current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        current, done, cursor = run.resume(current, current.params)
-        beta = cursor["beta"] if cursor else config.beta
-        if cursor:
-            batches.set_state(cursor["prompts"])
-        for i in run.steps(done, config.steps):
-            batch = next(batches)
-            current, numbers = iterate(parts, current, batch, i, beta)
-            run.log(i, numbers, tokens=batch.tokens.size + config.batch * room)
-            beta = config.next_beta(beta, numbers["kl"])
-            if run.due(i, config.steps):
-                cursor = {"prompts": batches.get_state(), "beta": beta}
-                run.save(current, current.params, i + 1, cursor)
+        current = state.create(tuned.params, adams, jax.random.key(config.seed))
+        current = online.train(
+            run,
+            setting,
+            current,
+            functools.partial(iterate, parts),
+            roles=lambda params: params,
+            carried=lambda: {"beta": config.beta, "moments": moments(config, setting)},
+            cursors={} if parts.text is None else {"text": parts.text},
+        )
         params = tuned.parameters(current.params)["policy"]
         tuning.save(config, run.folder, policy, params, current.params["policy"])
         return run.finish(run.last)
+
+
+def steps_of(
+    config: Config, policy: LanguageModel, value: ScalarModel, tuned: tuning.Tuning
+) -> dict[str, Step]:
+    """The compiled updates, by their names in `Parts`."""
+    objective = config.objective(policy, value)
+
+    def value_alone(params: Params, batch: RolloutBatch) -> step.Total:
+        fixed = jax.lax.stop_gradient(params["policy"])
+        return objective({**params, "policy": fixed}, batch)
+
+    whole = objective
+    if config.ptx_weight:
+        whole = objectives.with_text(objective, policy, weight=config.ptx_weight)
+    make = functools.partial(step.make_step, whole=tuned.whole)
+    return {
+        "update": make(whole, config.both_adams()),
+        "warm": make(value_alone, config.both_adams(warming=True)),
+    }
+
+
+def demonstrations(
+    config: Config, setting: online.Setting, run: Run
+) -> loader.Batches | None:
+    """Packed batches of the data's demonstrations, where they are mixed in."""
+    if not config.ptx_weight:
+        return None
+    policy = setting.policy
+    examples, report = loader.tokenise(
+        setting.source.demonstrations(),
+        policy.tokenizer,
+        context=policy.context,
+        overlong=config.overlong,
+    )
+    run.note(f"demonstrations: {report}")
+    length = 2 * policy.context
+    return packing.packed_batches(
+        examples, config.ptx_batch, length=length, seed=config.seed
+    )
+
+
+def moments(config: Config, setting: online.Setting) -> list[float] | None:
+    """What scores are normalised by from the start."""
+    if config.normalise != "reference":
+        return None
+    key = jax.random.fold_in(jax.random.key(config.seed), -1)
+    return experience.reference_moments(setting, key, config.normalise_samples)
 
 
 def check(config: Config) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
-      ValueError: the batch does not divide into the minibatches.
+      ValueError: the batch does not divide into the minibatches, or the policy would
+        not begin to train.
     """
-    if config.batch % config.minibatches:
+    online.check_minibatches(config, config.batch, "answers (--batch)")
+    if config.value_warmup > config.steps:
         raise ValueError(
-            f"--batch {config.batch} does not divide into "
-            f"{config.minibatches} --minibatches"
+            f"--value-warmup {config.value_warmup} is longer than the "
+            f"{config.steps} --steps of the run"
         )
 
 
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
-    """The value model: the reward model, or the policy's trunk with a head of 0."""
-    if config.reward != "programmed":
-        return policies.load_scalar(Path(config.reward), config.dtype)
+    """The value model: a reward model, or the policy's trunk with a head of 0."""
+    rewarded = (Path(config.reward) / "config.json").exists()
+    start = config.value or (config.reward if rewarded else "policy")
+    if start != "policy":
+        return policies.load_scalar(Path(start), config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments import sources
 from experiments.policies import Policy, load_scalar
-from jaxalign import estimators, masks, sampling
-from jaxalign.batches import RolloutBatch, TokenBatch
+from jaxalign import estimators, sampling
+from jaxalign.batches import TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import learned
@@ -94,7 +94,7 @@ def answer(
     for start in range(0, len(index), rows):
         # the last batch is filled up with its own rows, so that all have one shape
         chosen = np.resize(index[start : start + rows], rows)
-        sequences, ended = sample(
+        sequences, ended, _ = sample(
             policy,
             policy.params,
             tokens[chosen],
@@ -126,8 +126,10 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     row_ids: Array,
-) -> tuple[TokenBatch, Array]:
+) -> tuple[TokenBatch, Array, Array]:
     """One answer a row: prompts with their answers, and whether each ended [B].
+
+    Third comes the sampler's log-prob of each answer token, in its place [B T].
 
     Args:
       params: of the policy, as it is now.
@@ -147,7 +149,11 @@ def sample(
     )
     stops = jnp.array(policy.stop_tokens)
     ended = jnp.any(drawn.mask & jnp.isin(drawn.tokens, stops), axis=1)
-    return sampling.join(tokens, lengths, drawn), ended
+    sequences = sampling.join(tokens, lengths, drawn)
+    nth = jnp.arange(sequences.tokens.shape[1])[None, :] - jnp.asarray(lengths)[:, None]
+    at = jnp.clip(nth, 0, max_new_tokens - 1)
+    logp = jnp.take_along_axis(drawn.logp, at, axis=1)
+    return sequences, ended, jnp.where(sequences.loss_mask, logp, 0.0)
 
 
 def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
@@ -185,48 +191,39 @@ def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[A
     return indices
 
 
-@partial(
-    jax.jit,
-    static_argnums=(0, 1),
-    static_argnames=("temperature", "gamma", "lam", "whiten_rewards"),
-)
-def experience(
-    policy: LanguageModel,
-    value_model: ScalarModel,
+@partial(jax.jit, static_argnums=0, static_argnames="temperature")
+def compared(
+    model: LanguageModel,
     params: Params,
     reference: Params,
     sequences: TokenBatch,
-    score: Array,
+    sampled: Array,
     *,
-    beta: Array,
     temperature: float,
-    gamma: float,
-    lam: float,
-    whiten_rewards: bool,
-) -> tuple[RolloutBatch, dict[str, Array]]:
-    """What PPO trains on: log-probs, values, rewards, advantages of one batch."""
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Log-probs of answers under a policy and under its reference [B T].
+
+    And what is seen of them: `kl` and `kl_k3`, nats an answer; `length`, in tokens; and
+    `logp_gap`, by how much the sampler's log-prob of any token is another.
+
+    Args:
+      sampled: the sampler's log-prob of each answer token [B T].
+      temperature: of the sampling, and of all log-probs.
+    """
     mask = sequences.loss_mask
-    logps = partial(scoring.token_logps, policy, temperature=temperature)
-    logp = logps(params["policy"], batch=sequences)
-    ref_logp = logps(reference, batch=sequences)
-    value = scoring.token_values(value_model, params["value"], sequences)
-    rewards = estimators.kl_penalised_rewards(score, logp, ref_logp, mask, beta=beta)
-    if whiten_rewards:
-        rewards = masks.whiten(rewards, mask, shift_mean=False)
-    advantage, returns = estimators.gae(rewards, value, mask, gamma=gamma, lam=lam)
-    kl = jnp.sum(jnp.where(mask, estimators.kl_k1(logp, ref_logp), 0.0), axis=1)
-    batch = RolloutBatch(
-        sequences=sequences,
-        old_logp=logp,
-        old_value=value,
-        advantage=masks.whiten(advantage, mask),
-        returns=returns,
+    logps = partial(scoring.token_logps, model, temperature=temperature)
+    logp, ref_logp = logps(params, batch=sequences), logps(reference, batch=sequences)
+    answers = lambda x: scoring.row_sums(x, mask)[0].mean()
+    return (
+        logp,
+        ref_logp,
+        {
+            "kl": answers(estimators.kl_k1(logp, ref_logp)),
+            "kl_k3": answers(estimators.kl_k3(logp, ref_logp)),
+            "length": mask.sum(axis=1).mean(),
+            "logp_gap": jnp.max(jnp.where(mask, jnp.abs(logp - sampled), 0.0)),
+        },
     )
-    return batch, {
-        "kl": kl.mean(),
-        "length": mask.sum(axis=1).mean(),
-        "return": masks.masked_mean(returns, mask),
-    }
 
 
 @partial(jax.jit, static_argnums=0)

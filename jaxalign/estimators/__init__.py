@@ -2,6 +2,7 @@
 
 from jaxalign.estimators import running
 from jaxalign.estimators.advantages import (
+    at_last,
     gae,
     gae_associative,
     kl_penalised_rewards,
@@ -35,6 +36,7 @@ from jaxalign.estimators.logprobs import (
 __all__ = [
     "TokenStatistics",
     "adaptive_kl",
+    "at_last",
     "exact_kl",
     "gae",
     "gae_associative",

@@ -186,10 +186,19 @@ def kl_penalised_rewards(
     [[-0.5, 0.5, 0.0]]
     """
     penalty = jnp.where(mask, -beta * (logp - ref_logp), 0.0)
+    return penalty + at_last(score, mask)
+
+
+@typed
+def at_last(x: Float[Array, "B"], mask: Bool[Array, "B T"]) -> Float[Array, "B T"]:
+    """A number a row, put on the last token that counts; 0 elsewhere.
+
+    >>> at_last(jnp.ones(1), jnp.array([[True, True, False]])).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
     index = jnp.arange(mask.shape[1])
     last = jnp.max(jnp.where(mask, index[None, :], -1), axis=1)
-    final = index[None, :] == last[:, None]
-    return penalty + jnp.where(final, score[:, None], 0.0)
+    return jnp.where(index[None, :] == last[:, None], x[:, None], 0.0)
 
 
 def following(x: Array) -> Array:

@@ -15,6 +15,7 @@ from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
 from jaxalign.training.group_objectives import group
+from jaxalign.training.mixed_objectives import MixedBatch, mix, with_text
 from jaxalign.training.pairwise import (
     PAIRWISE,
     PairLogps,
@@ -35,6 +36,7 @@ from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 __all__ = [
+    "MixedBatch",
     "PAIRWISE",
     "PairLogps",
     "PairLoss",
@@ -44,6 +46,7 @@ __all__ = [
     "group",
     "knobs_of",
     "kto",
+    "mix",
     "needs_reference",
     "pairwise",
     "ppo",
@@ -52,6 +55,7 @@ __all__ = [
     "reward",
     "runs_reference",
     "sft",
+    "with_text",
 ]
 
 

@@ -1,6 +1,6 @@
 """AdamW with what aligning asks of it: warmup, a schedule, clipping, a decay mask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -84,6 +84,7 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
+    adam: Callable[..., optax.GradientTransformation] = optax.scale_by_adam,
 ) -> optax.GradientTransformation:
     """AdamW after clipping by the global norm.
 
@@ -92,6 +93,8 @@ def adamw(
       weight_decay: of matrices only, see `decayed`.
       clip_norm: None clips nothing.
       eps: outside the root; PPO's replications use 1e-5.
+      adam: what follows the moments, given b1, b2 and eps; `scale_by_tensorflow_adam`
+        is the other.
 
     Reference: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
@@ -102,9 +105,63 @@ def adamw(
         schedule=schedule,
         final_fraction=final_fraction,
     )
-    update = optax.adamw(
-        rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=decayed
+    update = optax.chain(
+        adam(b1=b1, b2=b2, eps=eps),
+        optax.add_decayed_weights(weight_decay, decayed),
+        optax.scale_by_learning_rate(rate),
     )
-    if clip_norm is None:
+    return clipped(update, clip_norm)
+
+
+def clipped(
+    update: optax.GradientTransformation, norm: float | None
+) -> optax.GradientTransformation:
+    """An optimizer after clipping by the global norm; None clips nothing."""
+    if norm is None:
         return update
-    return optax.chain(optax.clip_by_global_norm(clip_norm), update)
+    return optax.chain(optax.clip_by_global_norm(norm), update)
+
+
+def scale_by_tensorflow_adam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam with its epsilon beside the root of the moment as it is, not as corrected.
+
+    update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
+
+    In early updates, where v is still near 0, eps weighs more than in `optax.adam`, and
+    steps are smaller.
+
+    Reference: Kingma and Ba 2015, arXiv:1412.6980, section 2 ("epsilon hat"), as in
+    TensorFlow and lm-human-preferences.
+    """
+    adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        _, state = adam.update(grads, state, params)
+        rate = jnp.sqrt(1.0 - b2**state.count) / (1.0 - b1**state.count)
+        scaled = lambda m, v: rate * m / (jnp.sqrt(v) + eps)
+        return jax.tree.map(scaled, state.mu, state.nu), state
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def by_role(
+    optimizers: Mapping[str, optax.GradientTransformation], *, clip_norm: float | None
+) -> optax.GradientTransformation:
+    """An optimizer for each role of `{"policy": ..., "value": ...}`.
+
+    Args:
+      clip_norm: of the gradient of all roles together.
+    """
+    apart = optax.partition(optimizers, {role: role for role in optimizers})
+    return clipped(apart, clip_norm)
+
+
+def still(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer that waits: it moves nothing, and its state stays as it is."""
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree.map(jnp.zeros_like, grads), state
+
+    return optax.GradientTransformation(optimizer.init, update)

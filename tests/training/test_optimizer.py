@@ -62,3 +62,39 @@ def test_clipping_is_by_the_global_norm():
     free = optimizer.adamw(1.0, steps=10, clip_norm=None, eps=1.0)
     updates, _ = free.update(grads, free.init(grads), grads)
     np.testing.assert_allclose(updates["a"], [-3 / 4], rtol=1e-5)
+
+
+def test_tensorflows_adam_has_its_epsilon_beside_the_bare_moment():
+    # m = 0.1 g, v = 0.001 g^2; sqrt(0.001) / 0.1 * m / (sqrt(v) + eps)
+    # with g = 0.01 and eps = 1e-3: 0.01 * s / (0.01 * s + 1e-3), s = sqrt(0.001)
+    s, grads = np.sqrt(0.001), {"a": jnp.array([0.01])}
+    adam = optimizer.scale_by_tensorflow_adam
+    adamw = optimizer.adamw(1.0, steps=9, clip_norm=None, eps=1e-3, adam=adam)
+    state = adamw.init(grads)
+    updates, state = adamw.update(grads, state, grads)
+    np.testing.assert_allclose(updates["a"], [-0.01 * s / (0.01 * s + 1e-3)], rtol=1e-5)
+    # second: m = 0.19 g, v = 0.001999 g^2, corrected by 1 - 0.9^2 and 1 - 0.999^2
+    updates, _ = adamw.update(grads, state, grads)
+    s = np.sqrt(0.001999)
+    found = s / 0.19 * 0.19 * 0.01 / (s * 0.01 + 1e-3)
+    np.testing.assert_allclose(updates["a"], [-found], rtol=1e-4)
+
+
+def test_each_role_has_its_optimizer_and_one_that_waits_keeps_its_state():
+    grads = {"policy": jnp.array([3.0]), "value": jnp.array([4.0])}
+    knobs = {"steps": 9, "clip_norm": None, "eps": 1.0}
+    fast, slow = optimizer.adamw(1.0, **knobs), optimizer.adamw(0.1, **knobs)
+    roles = {"policy": fast, "value": slow}
+    both = optimizer.by_role(roles, clip_norm=1.0)
+    waiting = optimizer.by_role(
+        roles | {"policy": optimizer.still(fast)}, clip_norm=1.0
+    )
+    state = both.init(grads)
+    updates, after = waiting.update(grads, state, grads)
+    # clipped together: 3 and 4 become 0.6 and 0.8
+    np.testing.assert_allclose(updates["value"], [-0.1 * 0.8 / 1.8], rtol=1e-5)
+    assert updates["policy"] == 0.0
+    # the states are of one form, and the policy's is as it was: its first update is
+    # still to come, where the value's is the second
+    updates, _ = both.update(grads, after, grads)
+    np.testing.assert_allclose(updates["policy"], [-0.6 / 1.6], rtol=1e-5)
