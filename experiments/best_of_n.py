@@ -19,7 +19,7 @@ the best of n by the true reward itself.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ class Config(Shared):
 
     reward: str
     """What chooses, the proxy: a reward model's folder, or programmed."""
-    prompts: int = 256
+    prompts: int = 128
     """Held-out prompts."""
     samples: int = 64
     """Answers to a prompt, the largest n."""
@@ -51,7 +51,7 @@ class Config(Shared):
     """Longest answer; by default what the data set suggests."""
 
 
-def main(config: Config) -> list[dict[str, Any]]:
+def main(config: Config) -> list[evaluating.Row]:
     """Samples, scores and reports; returns the rows of the table, one an n."""
     check(config)
     with Run(config, "best_of_n") as run:
@@ -67,35 +67,19 @@ def main(config: Config) -> list[dict[str, Any]]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        proxy = rollouts.scored(score, answers)
-        rewards = {"proxy reward": proxy}
+        rewards = {"proxy reward": rollouts.scored(score, answers)}
         if source.judge is not None:
             judged = source.judge(answers.prompts, answers.texts, answers.finished)
             rewards["true reward"] = judged["reward"]
-        grouped = {k: v.reshape(-1, config.samples) for k, v in rewards.items()}
-        lengths = answers.lengths.reshape(-1, config.samples)
+        rewards = {k: r.reshape(-1, config.samples) for k, r in rewards.items()}
         ns = sizes(config.samples)
-        found = curves(grouped, ns)
-        rows = table(found, unbiased(lengths, grouped["proxy reward"], ns), ns)
+        found = curves(rewards, ns)
+        lengths = answers.lengths.reshape(-1, config.samples)
+        rows = table(found, unbiased(lengths, rewards["proxy reward"], ns), ns)
         title = f"{config.model}, {len(lengths)} prompts, chosen by {config.reward}"
         evaluating.publish(run.folder, {title: rows})
-        plots.plot_reward_kl(
-            run.folder / "reward_kl.png",
-            points(found, grouped, ns),
-            reward="gain in standard deviations",
-            growing="larger n",
-        )
-        best = generation.best(grouped["proxy reward"])
-        evaluating.write_answers(
-            run.folder,
-            answers.prompts[:: config.samples],
-            {
-                "the first": answers.texts[:: config.samples],
-                f"the best of {config.samples}": [
-                    answers.texts[p * config.samples + at] for p, at in enumerate(best)
-                ],
-            },
-        )
+        draw(run.folder, points(found, rewards, ns))
+        write_best(run.folder, answers, rewards["proxy reward"])
         rich.print(f"table, plot and answers are in [bold]{run.folder}[/bold]")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples} | last)
@@ -142,11 +126,11 @@ def curves(rewards: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
 
 def table(
     found: Curves, lengths: np.ndarray, ns: Sequence[int]
-) -> list[dict[str, Any]]:
+) -> list[evaluating.Row]:
     """One row an n; the gain is paired with n = 1, by prompt."""
     rows = []
     for i, n in enumerate(ns):
-        row: dict[str, Any] = {"n": n, "KL (nats)": generation.kl_best_of_n(n)}
+        row: evaluating.Row = {"n": n, "KL (nats)": generation.kl_best_of_n(n)}
         row |= {name: bootstrap(curve[i]) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]
@@ -169,6 +153,31 @@ def points(
             for n, gain in zip(ns, gains, strict=True)
         ]
     return series
+
+
+def draw(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
+    """Draws reward_kl.png."""
+    plots.plot_reward_kl(
+        out / "reward_kl.png",
+        series,
+        reward="gain in standard deviations",
+        growing="larger n",
+    )
+
+
+def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
+    """Writes the first answer to some prompts, and the best by the proxy [P N]."""
+    prompts, samples = proxy.shape
+    first = np.arange(prompts) * samples
+    said = {
+        "the first": first,
+        f"the best of {samples}": first + generation.best(proxy),
+    }
+    evaluating.write_answers(
+        out,
+        answers.prompts[::samples],
+        {name: [answers.texts[i] for i in at] for name, at in said.items()},
+    )
 
 
 if __name__ == "__main__":

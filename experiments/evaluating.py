@@ -153,10 +153,21 @@ def load(config: Shared, source: sources.Source, folder: Path) -> policies.Polic
 def short(
     policy: policies.Policy, source: sources.Source, count: int, room: int | None = None
 ) -> list[Prompt]:
-    """Held-out prompts that leave room for an answer."""
-    limit = policy.model.config.context - (room or source.max_new_tokens)
-    held = source.prompts()[1]
-    return rollouts.fitting(policy, held[: 4 * count], limit)[:count]
+    """Held-out prompts that leave room for an answer.
+
+    Raises:
+      ValueError: none does.
+    """
+    room = room or source.max_new_tokens
+    limit = policy.model.config.context - room
+    held = source.prompts()[1][: 4 * count]
+    found = rollouts.fitting(policy, held, limit)[:count]
+    if not found:
+        raise ValueError(
+            f"none of {len(held)} held-out prompts leaves room for {room} new tokens "
+            f"in a context of {limit + room}"
+        )
+    return found
 
 
 def pooled(

@@ -60,24 +60,19 @@ class Config(Rounds):
 
 def main(config: Config) -> list[evaluating.Row]:
     """Runs all rounds; returns the rows of the table, one a policy."""
-    if config.model == "toy":
-        raise ValueError(
-            "--model should be the folder of a policy that answers; "
-            "python -m experiments.sft makes one"
-        )
-    winners_stage.temperatures(config.temperatures, config.rounds)
-    source = sources.load(config)
-    if config.reward == "programmed":
-        sources.judge_of(source)
     out = folder_of(config, "rejection_sampling")
+    check(config, out)
+    source = sources.load(config)
+    learned = Path(config.reward)
+    reward = learned if (learned / "config.json").exists() else None
+    if reward is None:
+        sources.judge_of(source)  # or nothing could measure the policies
     policies = {"start": Path(config.model)}
     for i in range(config.rounds):
         latest = list(policies.values())[-1]
         policies[f"round {i + 1}"] = imitate(
             config, out, i, Path(config.model), latest, config.reward
         )
-    learned = Path(config.reward)
-    reward = learned if (learned / "config.json").exists() else None
     exam = evaluating.exam(
         config, source, Path(config.model), config.eval_prompts, reward=reward
     )
@@ -93,6 +88,26 @@ def main(config: Config) -> list[evaluating.Row]:
     evaluating.write_answers(out, exam.prompts, texts)
     rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
+
+
+def check(config: Config, out: Path) -> None:
+    """Refuses what cannot be, before anything is computed.
+
+    Raises:
+      ValueError: no policy to begin from, temperatures that do not suit the rounds, or
+        a folder with another run.
+    """
+    winners_stage.temperatures(config.temperatures, config.rounds)
+    if config.model == "toy":
+        raise ValueError(
+            "--model should be the folder of a policy that answers; "
+            "python -m experiments.sft makes one"
+        )
+    if not config.resume and jsonl.round_folder(out, 0).exists():
+        raise ValueError(
+            f"{out} already holds a run: add --resume to go on with it, or choose "
+            "another --out"
+        )
 
 
 def imitate(

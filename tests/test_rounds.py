@@ -139,6 +139,8 @@ def test_rejection_sampling_resumes_in_any_round(base, tmp_path, monkeypatch):
     known = dict.fromkeys(map(tuple, won[0] + won[1]))
     assert contents(second / "demonstrations") == list(map(list, known))
 
+    with pytest.raises(ValueError, match="already holds a run: add --resume"):
+        rejection_sampling.main(config)
     parts = replace(config, out=tmp_path / "parts")
     shutil.copytree(first, parts.out / "round-1")
     log = Run.log
