@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -282,7 +281,7 @@ def learned_scores(
     return in_batches(lambda batch: score(model, params, batch), sequences, rows)
 
 
-def in_batches(function, many: Any, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Applies a function of a batch to many rows, in batches of one shape.
 
     Args:
