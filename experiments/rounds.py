@@ -61,11 +61,11 @@ class Config(rejection_sampling.Rounds):
     """The same for DPO."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config(
-        prompts=256, held_out=256, annotators=25, label_temperature=1.5
+        prompts=512, held_out=256, annotators=25, label_temperature=1.5
     )
-    reward_model: reward_stage.Config = reward_stage.Config(batch=16, steps=80)
-    winners: winners_stage.Config = winners_stage.Config(prompts=128)
-    finetune: sft_stage.Config = sft_stage.Config(steps=12, learning_rate=5e-4)
+    reward_model: reward_stage.Config = reward_stage.Config(batch=16, steps=100)
+    winners: winners_stage.Config = winners_stage.Config(prompts=256)
+    finetune: sft_stage.Config = sft_stage.Config(steps=20, learning_rate=5e-4)
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config(steps=10)
 
