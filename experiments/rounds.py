@@ -7,13 +7,10 @@ label; a reward model, begun from that policy, learns from the preferences of al
 so far (Llama 2: Touvron et al. 2023, arXiv:2307.09288, section 3.2); the best by it of
 the policy's answers are imitated, beside the winners of all rounds before (section
 3.2.3); and DPO learns from the newest preferences alone (Llama 3: Grattafiori et al.
-2024, arXiv:2407.21783, section 4.1, whose post-training has six such rounds). DPO's
-reference is the policy that it starts from, the round's own after imitation. With
---method ppo, PPO against the round's reward model ends a round, held near the same
-policy: as Llama 2 has it from its fourth version on. KL in the table is to the SFT
-policy of before all rounds; RM scores are the last round's reward model's.
-
-On the embedded default six rounds take EXPECTED on a CPU with two cores.
+2024, arXiv:2407.21783, section 4.1, which has six such rounds). DPO's reference is the
+policy that it starts from: the round's own, after imitation. With --method ppo, PPO
+against the round's reward model takes DPO's place, as in Llama 2's last rounds, held
+near the same policy.
 
     python -m experiments.rounds
     python -m experiments.rounds --rounds 3 --method ppo --temperatures 1.0 1.1 1.2
@@ -21,7 +18,15 @@ On the embedded default six rounds take EXPECTED on a CPU with two cores.
 
 Each stage has a folder, OUT/sft and OUT/round-1/collect, reward_model, winners, ...,
 and is run by its own module; --resume leaves what is finished alone, and with more
---rounds goes farther. Writes table.md, reward_kl.png and samples.md over the rounds.
+--rounds goes farther. Writes table.md, reward_kl.png and samples.md over the rounds:
+gains and KL are against the SFT policy of before all rounds, RM scores are by the last
+round's reward model.
+
+The default took ten minutes on two CPU cores, busy with other work. Seen, seed 0: the
+true reward goes from 2.16 to 2.79 in the first round, 2.81 in the second, and hardly
+farther (2.83 after the sixth, each +- 0.05), while KL doubles from 1.0 to 2.1 nats.
+Labels grow harder to foresee as answers improve: the best accuracy there is (Bayes)
+falls from 0.64 to 0.55, and the reward models keep 1 to 3 points below.
 """
 
 import dataclasses
