@@ -23,8 +23,8 @@ gains and KL are against the SFT policy of before all rounds, RM scores are by t
 round's reward model.
 
 The default took ten minutes on two CPU cores, busy with other work. Seen, seed 0: the
-true reward goes from 2.16 to 2.79 in the first round, 2.81 in the second, and hardly
-farther (2.83 after the sixth, each +- 0.05), while KL doubles from 1.0 to 2.1 nats.
+true reward goes from 2.16 to 2.79 in the first round, and to 2.83 in five more (each
++- 0.05, so hardly farther), while KL doubles from 1.0 to 2.1 nats.
 Labels grow harder to foresee as answers improve: the best accuracy there is (Bayes)
 falls from 0.64 to 0.55, and the reward models keep 1 to 3 points below.
 """
