@@ -7,6 +7,7 @@ that it sampled from, on its own winners: --sft-data newest. By default winners 
 earlier rounds are kept, as Llama 2 does (Touvron et al. 2023, arXiv:2307.09288, section
 3.2.3), which without them forgot what it could; with --start first each round finetunes
 the first policy anew, as there. Every round has prompts and a temperature of its own.
+With --winners.samples 1 any answer wins: the control.
 
     python -m experiments.rejection_sampling --model runs/sft/policy \\
         --reward runs/reward/reward --rounds 4 --temperatures 1.0 1.1 1.2 1.3
