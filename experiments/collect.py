@@ -16,9 +16,7 @@ train.jsonl and test.jsonl each; `--data` reads either.
 
 import dataclasses
 import itertools
-import json
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +24,7 @@ import numpy as np
 
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
+from experiments.jsonl import write
 from experiments.run import Run
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import preference
@@ -37,6 +36,8 @@ class Config(Shared):
 
     prompts: int = 3072
     """Training prompts to sample answers to."""
+    first_prompt: int = 0
+    """The one to begin with; after the last comes the first again."""
     held_out: int = 512
     """Held-out prompts, for test.jsonl."""
     samples: int = 4
@@ -82,22 +83,23 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         judge = sources.judge_of(source)
         train, held_out = source.prompts()
+        seed = config.seed + config.first_prompt  # other prompts, other noise
         numbers: dict[str, float] = {}
-        for name, prompts, count in (
-            ("train", train, config.prompts),
-            ("test", held_out, config.held_out),
+        for name, prompts in (
+            ("train", rollouts.turn(train, config.first_prompt, config.prompts)),
+            ("test", held_out[: config.held_out]),
         ):
-            key = jax.random.fold_in(jax.random.key(config.seed), len(numbers))
+            key = jax.random.fold_in(jax.random.key(seed), len(numbers))
             answers = rollouts.answer(
                 policy,
-                prompts[:count],
+                prompts,
                 key,
                 max_new_tokens=config.max_new_tokens or source.max_new_tokens,
                 samples=config.samples,
                 temperature=config.temperature,
             )
             judged = judge(answers.prompts, answers.texts, answers.finished)
-            rng = np.random.default_rng([config.seed, len(numbers)])
+            rng = np.random.default_rng([seed, len(numbers)])
             temperature = config.label_temperature
             rankings = ranked(
                 answers, judged["reward"], temperature, config.annotators, rng
@@ -167,13 +169,6 @@ def compared(rankings: list[Ranked], temperature: float) -> list[dict[str, Any]]
                 }
             )
     return rows
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 if __name__ == "__main__":

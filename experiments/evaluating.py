@@ -1,18 +1,25 @@
 """How a policy's answers are measured, and how methods are compared by them."""
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from experiments import policies, rollouts, sources
+from experiments import jsonl, policies, rollouts, sources
+from experiments import reward_model as reward_stage
 from experiments.config import Shared, mesh_of
-from jaxalign.data.records import Prompt
-from jaxalign.evaluation import generation, refusals
+from jaxalign.data import formats, loader
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Preference, Prompt
+from jaxalign.evaluation import generation, preference, refusals, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
-from jaxalign.types import Params, ScalarModel
+from jaxalign.types import Key, Params, ScalarModel
+
+Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +81,54 @@ def measured(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Exam:
+    """Held-out prompts, which every policy answers with the same noise.
+
+    Attributes:
+      base: the model that all began from.
+      room: longest answer, in tokens.
+      judge: the programmed reward, where there is one.
+      scalar: a reward model; without a judge it decides.
+    """
+
+    base: policies.Policy
+    prompts: list[Prompt]
+    key: Key
+    room: int
+    judge: sources.Judge | None
+    scalar: tuple[ScalarModel, Params] | None = None
+
+    def answered(self, policy: policies.Policy, samples: int = 1) -> Evaluated:
+        """What a policy's answers are worth, `samples` a prompt."""
+        answers = rollouts.answer(
+            policy, self.prompts, self.key, max_new_tokens=self.room, samples=samples
+        )
+        return measured(policy, self.base, answers, self.judge, self.scalar)
+
+
+def exam(
+    config: Shared,
+    source: sources.Source,
+    base: Path,
+    count: int,
+    *,
+    room: int | None = None,
+    reward: Path | None = None,
+) -> Exam:
+    """An exam of so many prompts at most, by a reward model in a folder if told."""
+    policy = load(config, source, base)
+    room = room or source.max_new_tokens
+    return Exam(
+        base=policy,
+        prompts=short(policy, source, count, room),
+        key=jax.random.fold_in(jax.random.key(config.seed), 1),
+        room=room,
+        judge=source.judge,
+        scalar=policies.load_scalar(reward, config.dtype) if reward else None,
+    )
+
+
 def best_of(many: Evaluated, n: int) -> Evaluated:
     """The answer of each n that the reward model likes best."""
     assert many.score is not None
@@ -95,33 +150,64 @@ def load(config: Shared, source: sources.Source, folder: Path) -> policies.Polic
     return policies.load(settings, source, mesh_of(config))
 
 
-def short(policy: policies.Policy, source: sources.Source, count: int) -> list[Prompt]:
-    """Held-out prompts that leave room for an answer."""
-    room = policy.model.config.context - source.max_new_tokens
-    held = source.prompts()[1]
-    return rollouts.fitting(policy, held[: 4 * count], room)[:count]
+def short(
+    policy: policies.Policy, source: sources.Source, count: int, room: int | None = None
+) -> list[Prompt]:
+    """Held-out prompts that leave room for an answer.
+
+    Raises:
+      ValueError: none does.
+    """
+    room = room or source.max_new_tokens
+    limit = policy.model.config.context - room
+    held = source.prompts()[1][: 4 * count]
+    found = rollouts.fitting(policy, held, limit)[:count]
+    if not found:
+        raise ValueError(
+            f"none of {len(held)} held-out prompts leaves room for {room} new tokens "
+            f"in a context of {limit + room}"
+        )
+    return found
 
 
-def table(found: Sequence[dict[str, Evaluated]], reward: str) -> list[dict[str, Any]]:
-    """One row a method, pooled over seeds; gains are paired with SFT, by prompt."""
+def pooled(
+    found: Sequence[dict[str, Evaluated]], method: str, field: str
+) -> np.ndarray:
+    """A number of all of a method's answers, over seeds."""
+    return np.concatenate([getattr(each[method], field) for each in found])
 
-    def pooled(method: str, field: str) -> np.ndarray:
-        return np.concatenate([getattr(each[method], field) for each in found])
 
+def point(found: Sequence[dict[str, Evaluated]], method: str) -> tuple[float, Interval]:
+    """A method in the plot of reward against KL."""
+    kl, reward = (pooled(found, method, field) for field in ("kl", "reward"))
+    return float(kl.mean()), bootstrap(reward)
+
+
+def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
+    """What tables call the reward: true where it is known to be."""
+    judged = next(iter(found[0].values())).judged
+    return "true reward" if "due" in judged else "reward"
+
+
+def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
+    """One row a method, over all seeds; gains are paired with the first, by prompt."""
+    base = next(iter(found[0]))
+    theirs = pooled(found, base, "reward")
     rows = []
-    for method in found[0]:
-        ours, base = pooled(method, "reward"), pooled("SFT", "reward")
+    for method, one in found[0].items():
+        ours = pooled(found, method, "reward")
         judged = {
             name: np.concatenate([each[method].judged[name] for each in found])
-            for name in found[0][method].judged
+            for name in one.judged
         }
-        row: dict[str, Any] = {"method": method, reward: bootstrap(ours)}
-        first = method == "SFT"
-        row["gain over SFT"] = None if first else gain(ours - base)
-        row["win rate"] = None if first else generation.win_rate(ours, base)
-        row["KL (nats)"] = float(pooled(method, "kl").mean())
-        row["length"] = float(pooled(method, "length").mean())
-        row["RM score"] = float(pooled(method, "score").mean())
+        row: Row = {"method": method, reward_name(found): bootstrap(ours)}
+        first = method == base
+        row[f"gain over {base}"] = None if first else gain(ours - theirs)
+        row["win rate"] = None if first else generation.win_rate(ours, theirs)
+        row["KL (nats)"] = float(pooled(found, method, "kl").mean())
+        row["length"] = float(pooled(found, method, "length").mean())
+        if one.score is not None:
+            row["RM score"] = float(pooled(found, method, "score").mean())
         if "due" in judged:
             row |= refusals.rates(judged["refused"], judged["due"])
             row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
@@ -133,3 +219,56 @@ def gain(difference: np.ndarray) -> str:
     """A paired gain with its interval, and a star where that excludes 0."""
     interval: Interval = bootstrap(difference)
     return f"{interval}{' *' if interval.low > 0 else ''}"
+
+
+def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
+    """How well a reward model agrees with held-out preferences, and could at best.
+
+    `expected` is its accuracy over all labels that the annotator could have given,
+    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
+
+    Args:
+      held: the pairs, as `experiments.collect` wrote them.
+      reward: the reward model's folder.
+    """
+    rows = jsonl.read(held)
+    model, params = policies.load_scalar(reward, config.dtype)
+    pairs, _ = formats.read(held, Preference)
+    examples, _ = loader.tokenise(
+        pairs, tokenizers.load(reward), context=model.config.context
+    )
+    with jax.set_mesh(mesh_of(config)):
+        chosen, rejected = reward_stage.scores(model, params, examples, batch)
+    p = np.array([rows[example.row]["p_chosen"] for example in examples])
+    right = preference.agreement(chosen, rejected)
+    return {
+        "accuracy": bootstrap(right),
+        "expected": float(np.mean(right * p + (1 - right) * (1 - p))),
+        "Bayes": preference.bayes_accuracy(p),
+        "pairs": len(p),
+    }
+
+
+def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
+    """Shows tables by their titles, and writes table.md; table.json has the first."""
+    out.mkdir(parents=True, exist_ok=True)
+    for title, rows in tables.items():
+        report.show(rows, title)
+    texts = [report.markdown(rows) for rows in tables.values()]
+    (out / "table.md").write_text("\n".join(texts))
+    first = next(iter(tables.values()))
+    plain = [
+        {k: list(v) if isinstance(v, Interval) else v for k, v in row.items()}
+        for row in first
+    ]
+    (out / "table.json").write_text(json.dumps(plain, indent=2))
+
+
+def write_answers(
+    out: Path, prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]]
+) -> None:
+    """Writes the answers to a few prompts, of each method, to samples.md."""
+    few = prompts[:12]
+    asked = ["\n".join(f"{m['role']}: {m['content']}" for m in p.messages) for p in few]
+    said = {name: answers[: len(few)] for name, answers in texts.items()}
+    report.write_samples(out / "samples.md", asked, said)

@@ -18,27 +18,22 @@ stage can be run by itself, too. `--resume` goes on where a run was stopped.
 """
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import numpy as np
 import rich
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, policies, rollouts, sources
+from experiments import evaluating, sources
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import stages
-from jaxalign.data import formats, loader
-from jaxalign.data.records import Preference, Prompt
-from jaxalign.evaluation import plots, preference, report
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from experiments.stages import seeded, stages
+from jaxalign.evaluation import plots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,35 +61,29 @@ class Config(Shared):
     ppo: ppo_stage.Config = ppo_stage.Config()
 
 
-def main(config: Config) -> list[dict[str, Any]]:
+def main(config: Config) -> list[evaluating.Row]:
     """Runs every seed, and returns the rows of the table over all of them."""
     config = smoked(config) if config.smoke else config
     out = folder_of(config, "rlhf")
     found: list[dict[str, Evaluated]] = []
-    programmed: list[dict[str, Any]] = []
-    for seed in range(config.seed, config.seed + config.seeds):
-        folder = out if config.seeds == 1 else out / f"seed-{seed}"
-        one = dataclasses.replace(config, seed=seed, out=folder)
-        found.append(road(one, folder))
-        if (folder / "collect").exists():
-            programmed.append(agreement(one, folder))
-    name = "true reward" if "due" in found[0]["SFT"].judged else "reward"
-    rows = evaluating.table(found, name)
-    report.show(rows, f"{config.data}, {config.seeds} seed(s)")
+    programmed: list[evaluating.Row] = []
+    for one in seeded(config, out):
+        found.append(road(one, one.out))
+        held = one.out / "collect" / "preferences" / "test.jsonl"
+        if held.exists():
+            reward = one.out / "reward_model" / "reward"
+            row = evaluating.agreement(one, held, reward, one.reward_model.batch)
+            programmed.append({"seed": one.seed} | row)
+    rows = evaluating.table(found)
+    tables = {f"{config.data}, {config.seeds} seed(s)": rows}
     if programmed:
-        report.show(programmed, "the reward model on held-out preferences")
-    out.mkdir(parents=True, exist_ok=True)
-    text = report.markdown(rows)
-    text += f"\n{report.markdown(programmed)}" if programmed else ""
-    (out / "table.md").write_text(text)
-    numbers(rows, out / "table.json")
+        tables["the reward model on held-out preferences"] = programmed
+    evaluating.publish(out, tables)
     points = {
-        method: [
-            (float(each[method].kl.mean()), bootstrap(each[method].reward))
-            for each in found
-        ]
+        method: [evaluating.point([each], method) for each in found]
         for method in found[0]
     }
+    name = evaluating.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
     rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
@@ -137,76 +126,25 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
 
 def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Evaluated]:
     """Every method's answers to the same held-out prompts, with the same noise."""
-    base = evaluating.load(config, source, out / "sft" / "policy")
-    scalar = policies.load_scalar(out / "reward_model" / "reward", config.dtype)
-    prompts = evaluating.short(base, source, config.eval_prompts)
-    room = config.ppo.max_new_tokens or source.max_new_tokens
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-
-    def answered(policy: policies.Policy, samples: int = 1) -> Evaluated:
-        answers = rollouts.answer(
-            policy, prompts, key, max_new_tokens=room, samples=samples
-        )
-        return evaluating.measured(policy, base, answers, source.judge, scalar)
-
-    many = answered(base, config.best_of)
+    exam = evaluating.exam(
+        config,
+        source,
+        out / "sft" / "policy",
+        config.eval_prompts,
+        room=config.ppo.max_new_tokens,
+        reward=out / "reward_model" / "reward",
+    )
+    many = exam.answered(exam.base, config.best_of)
     found = {
-        "SFT": answered(base),
+        "SFT": exam.answered(exam.base),
         f"best-of-{config.best_of}": evaluating.best_of(many, config.best_of),
     }
     for name in ("dpo", "ppo"):
-        found[name.upper()] = answered(
-            evaluating.load(config, source, out / name / "policy")
-        )
-    shown = range(min(12, len(prompts)))
-    report.write_samples(
-        out / "samples.md",
-        [said(prompts[i]) for i in shown],
-        {name: [e.texts[i] for i in shown] for name, e in found.items()},
-    )
+        policy = evaluating.load(config, source, out / name / "policy")
+        found[name.upper()] = exam.answered(policy)
+    texts = {name: each.texts for name, each in found.items()}
+    evaluating.write_answers(out, exam.prompts, texts)
     return found
-
-
-def agreement(config: Config, out: Path) -> dict[str, Any]:
-    """How well the reward model agrees with held-out preferences, and could at best.
-
-    `expected` is its accuracy over all labels that the annotator could have given,
-    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
-    """
-    held = out / "collect" / "preferences" / "test.jsonl"
-    rows = [json.loads(line) for line in held.read_text().splitlines()]
-    base = policies.tokenizers.load(out / "sft" / "policy")
-    model, params = policies.load_scalar(out / "reward_model" / "reward", config.dtype)
-    pairs, _ = formats.read(held, Preference)
-    examples, _ = loader.tokenise(pairs, base, context=model.config.context)
-    with jax.set_mesh(mesh_of(config)):
-        chosen, rejected = reward_stage.scores(
-            model, params, examples, config.reward_model.batch
-        )
-    p = np.array([rows[example.row]["p_chosen"] for example in examples])
-    right = preference.agreement(chosen, rejected)
-    return {
-        "seed": config.seed,
-        "accuracy": bootstrap(right),
-        "expected": float(np.mean(right * p + (1 - right) * (1 - p))),
-        "Bayes": preference.bayes_accuracy(p),
-        "pairs": len(p),
-    }
-
-
-def said(prompt: Prompt) -> str:
-    """A prompt as one text."""
-    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages)
-
-
-def numbers(rows: list[dict[str, Any]], path: Path) -> None:
-    """Writes the rows as JSON."""
-    path.write_text(json.dumps([plain_row(row) for row in rows], indent=2))
-
-
-def plain_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its intervals as lists."""
-    return {k: list(v) if isinstance(v, Interval) else v for k, v in row.items()}
 
 
 if __name__ == "__main__":

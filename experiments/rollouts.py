@@ -75,6 +75,16 @@ def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Promp
     ]
 
 
+def turn(prompts: Sequence[Prompt], first: int, count: int) -> list[Prompt]:
+    """At most so many prompts, beginning with one; after the last comes the first.
+
+    >>> turn("abcde", 4, 3), turn("ab", 3, 5)
+    (['e', 'a', 'b'], ['b', 'a'])
+    """
+    few = min(count, len(prompts))
+    return [prompts[(first + i) % len(prompts)] for i in range(few)]
+
+
 def answer(
     policy: Policy,
     prompts: Sequence[Prompt],
@@ -182,6 +192,23 @@ def scorer(
     return programmed
 
 
+def scored(
+    score: Callable[[list[Prompt], TokenBatch, Array], Array],
+    answers: Answers,
+    *,
+    rows: int = 256,
+) -> np.ndarray:
+    """The reward of each answer [R], by what `scorer` gives."""
+
+    def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
+        sequences, at = told
+        prompts = [answers.prompts[i] for i in at]
+        return score(prompts, sequences, answers.finished[at])
+
+    index = np.arange(len(answers.texts))
+    return in_batches(part, (answers.sequences, index), rows)
+
+
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
     """Row indices of each minibatch, in a new order for each epoch."""
     indices: list[Array] = []
@@ -251,13 +278,17 @@ def learned_scores(
     return in_batches(lambda batch: score(model, params, batch), sequences, rows)
 
 
-def in_batches(function, sequences: TokenBatch, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Applies a function of a batch to many rows, in batches of one shape."""
-    total = len(sequences.tokens)
+def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Applies a function of a batch to many rows, in batches of one shape.
+
+    Args:
+      many: arrays of R rows each.
+    """
+    total = len(jax.tree.leaves(many)[0])
     rows = min(rows, total)
     parts = []
     for start in range(0, total, rows):
         chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
-        part = function(jax.tree.map(lambda x, i=chosen: x[i], sequences))
+        part = function(jax.tree.map(lambda x, i=chosen: x[i], many))
         parts.append(np.asarray(part)[: total - start])
     return np.concatenate(parts)

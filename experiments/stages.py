@@ -1,7 +1,7 @@
 """How one experiment runs others: each in a folder of its own, and only once."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,10 @@ def stages(config: Shared, out: Path) -> Callable[..., None]:
         )
 
     return stage
+
+
+def seeded(config: Any, out: Path) -> Iterator[Any]:
+    """The configuration for each of its seeds; of several, in a folder for each."""
+    for seed in range(config.seed, config.seed + config.seeds):
+        folder = out if config.seeds == 1 else out / f"seed-{seed}"
+        yield dataclasses.replace(config, seed=seed, out=folder)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import dpo, evaluating, rollouts, sources, variants
+from experiments import dpo, evaluating, sources, variants
 from experiments.benchmark_plots import Row, mean
 from experiments.config import mesh_of
 from experiments.evaluating import Evaluated
@@ -70,18 +70,12 @@ def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
     """
     config = dataclasses.replace(config, data=config.judge)
     source = sources.load(config)
-    judge = sources.judge_of(source)
-    base = evaluating.load(config, source, Path(config.model))
-    prompts = evaluating.short(base, source, config.eval_prompts)
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    sources.judge_of(source)
+    exam = evaluating.exam(config, source, Path(config.model), config.eval_prompts)
 
     def judged(folder: Path) -> Evaluated:
         with jax.set_mesh(mesh_of(config)):
-            policy = evaluating.load(config, source, folder)
-            answers = rollouts.answer(
-                policy, prompts, key, max_new_tokens=source.max_new_tokens
-            )
-            return evaluating.measured(policy, base, answers, judge)
+            return exam.answered(evaluating.load(config, source, folder))
 
     return judged
 

@@ -1,0 +1,184 @@
+"""Best-of-n: what a reward is worth that chooses among a policy's answers.
+
+Samples --samples answers to each held-out prompt, and reports for n = 1, 2, 4, ... what
+the reward that chooses (the proxy) and the data set's programmed reward (the true one)
+say of the best of n by the proxy: its mean over all subsets of n answers, so that one
+set of samples serves every n (`jaxalign.evaluation.best_of_n`). Against
+
+    KL(best of n || policy) = log n - (n - 1) / n
+
+in nats, an upper bound where answers repeat. Where the proxy goes on rising and the
+true reward turns down, the proxy is over-optimised (Gao et al. 2022, arXiv:2210.10760).
+
+    python -m experiments.best_of_n --model runs/sft/policy --reward runs/reward/reward
+
+Writes OUT/table.md and table.json, samples.md, and reward_kl.png, where each reward is
+in standard deviations of the policy's own answers above their mean. `best possible` is
+the best of n by the true reward itself.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import rich
+
+from experiments import evaluating, policies, rollouts, sources
+from experiments.config import Shared, launch
+from experiments.run import Run
+from jaxalign.evaluation import generation, plots
+from jaxalign.evaluation.best_of_n import unbiased_best_of_n
+from jaxalign.evaluation.intervals import Interval, bootstrap
+
+Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Shared):
+    """The best of n answers, by a proxy and as the true reward has it."""
+
+    reward: str
+    """What chooses, the proxy: a reward model's folder, or programmed."""
+    prompts: int = 128
+    """Held-out prompts."""
+    samples: int = 64
+    """Answers to a prompt, the largest n."""
+    temperature: float = 1.0
+    """Of the sampling."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
+
+
+def main(config: Config) -> list[evaluating.Row]:
+    """Samples, scores and reports; returns the rows of the table, one an n."""
+    check(config)
+    with Run(config, "best_of_n") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        score = rollouts.scorer(config.reward, config.dtype, policy, source)
+        room = config.max_new_tokens or source.max_new_tokens
+        answers = rollouts.answer(
+            policy,
+            evaluating.short(policy, source, config.prompts, room),
+            jax.random.key(config.seed),
+            max_new_tokens=room,
+            samples=config.samples,
+            temperature=config.temperature,
+        )
+        rewards = {"proxy reward": rollouts.scored(score, answers)}
+        if source.judge is not None:
+            judged = source.judge(answers.prompts, answers.texts, answers.finished)
+            rewards["true reward"] = judged["reward"]
+        rewards = {k: r.reshape(-1, config.samples) for k, r in rewards.items()}
+        ns = sizes(config.samples)
+        found = curves(rewards, ns)
+        lengths = answers.lengths.reshape(-1, config.samples)
+        rows = table(found, unbiased(lengths, rewards["proxy reward"], ns), ns)
+        title = f"{config.model}, {len(lengths)} prompts, chosen by {config.reward}"
+        evaluating.publish(run.folder, {title: rows})
+        draw(run.folder, points(found, rewards, ns))
+        write_best(run.folder, answers, rewards["proxy reward"])
+        rich.print(f"table, plot and answers are in [bold]{run.folder}[/bold]")
+        last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
+        run.finish({"n": config.samples} | last)
+        return rows
+
+
+def check(config: Config) -> None:
+    """Refuses numbers of which there is no best, before anything is computed.
+
+    Raises:
+      ValueError: too few samples or prompts.
+    """
+    if config.samples < 2 or config.prompts < 1:
+        raise ValueError(
+            "best-of-n needs 2 --samples a prompt and 1 of --prompts at least, not "
+            f"{config.samples} and {config.prompts}"
+        )
+
+
+def sizes(samples: int) -> list[int]:
+    """The powers of 2 below the number of samples, and that number.
+
+    >>> sizes(6), sizes(8)
+    ([1, 2, 4, 6], [1, 2, 4, 8])
+    """
+    return [2**k for k in range(samples.bit_length()) if 2**k < samples] + [samples]
+
+
+def unbiased(gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]) -> np.ndarray:
+    """The gold reward of the best of each n by the proxy [sizes P], of [P N] each."""
+    gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
+    return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])
+
+
+def curves(rewards: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
+    """What each reward has the best of n by the proxy be worth; of rewards [P N]."""
+    proxy = rewards["proxy reward"]
+    found = {name: unbiased(gold, proxy, ns) for name, gold in rewards.items()}
+    if "true reward" in rewards:
+        true = rewards["true reward"]
+        found["best possible"] = unbiased(true, true, ns)
+    return found
+
+
+def table(
+    found: Curves, lengths: np.ndarray, ns: Sequence[int]
+) -> list[evaluating.Row]:
+    """One row an n; the gain is paired with n = 1, by prompt."""
+    rows = []
+    for i, n in enumerate(ns):
+        row: evaluating.Row = {"n": n, "KL (nats)": generation.kl_best_of_n(n)}
+        row |= {name: bootstrap(curve[i]) for name, curve in found.items()}
+        if "true reward" in found:
+            true = found["true reward"]
+            row["true gain"] = evaluating.gain(true[i] - true[0]) if i else None
+        row["length"] = float(lengths[i].mean())
+        rows.append(row)
+    return rows
+
+
+def points(
+    found: Curves, rewards: dict[str, np.ndarray], ns: Sequence[int]
+) -> dict[str, list[tuple[float, Interval]]]:
+    """KL and gain of each curve, in its reward's standard deviations; [P N] rewards."""
+    series = {}
+    for name, curve in found.items():
+        spread = rewards[name if name in rewards else "true reward"].std() or 1.0
+        gains = (curve - curve[0]) / spread
+        series[name] = [
+            (generation.kl_best_of_n(n), bootstrap(gain))
+            for n, gain in zip(ns, gains, strict=True)
+        ]
+    return series
+
+
+def draw(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
+    """Draws reward_kl.png."""
+    plots.plot_reward_kl(
+        out / "reward_kl.png",
+        series,
+        reward="gain in standard deviations",
+        growing="larger n",
+    )
+
+
+def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
+    """Writes the first answer to some prompts, and the best by the proxy [P N]."""
+    prompts, samples = proxy.shape
+    first = np.arange(prompts) * samples
+    said = {
+        "the first": first,
+        f"the best of {samples}": first + generation.best(proxy),
+    }
+    evaluating.write_answers(
+        out,
+        answers.prompts[::samples],
+        {name: [answers.texts[i] for i in at] for name, at in said.items()},
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)

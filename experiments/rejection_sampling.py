@@ -1,0 +1,159 @@
+"""Rejection sampling: finetune on the best of a policy's own answers, in rounds.
+
+    {sample K answers a prompt -> keep the best by a reward -> SFT on the winners} x k
+
+This is RAFT (Dong et al. 2023, arXiv:2304.06767), where each round finetunes the policy
+that it sampled from, on its own winners: --sft-data newest. By default winners of all
+earlier rounds are kept, as Llama 2 does (Touvron et al. 2023, arXiv:2307.09288, section
+3.2.3), which without them forgot what it could; with --start first each round finetunes
+the first policy anew, as there. Every round has prompts and a temperature of its own.
+With --winners.samples 1 any answer wins: the control.
+
+    python -m experiments.rejection_sampling --model runs/sft/policy \\
+        --reward runs/reward/reward --rounds 4 --temperatures 1.0 1.1 1.2 1.3
+
+Writes OUT/round-1/winners, demonstrations, finetune, ... (the policy of a round is in
+its finetune/policy), and table.md, reward_kl.png and samples.md over the rounds, with
+gains and KL against the policy that it began from. --resume goes on where a run was
+stopped, in any round, and with more --rounds goes farther.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import rich
+
+from experiments import evaluating, jsonl, sources
+from experiments import sft as sft_stage
+from experiments import winners as winners_stage
+from experiments.config import Shared, folder_of, launch, mesh_of
+from experiments.evaluating import Evaluated
+from experiments.stages import stages
+from jaxalign.evaluation import plots
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rounds(Shared):
+    """Flags of experiments in rounds, each of which samples, chooses and finetunes."""
+
+    rounds: int = 3
+    temperatures: tuple[float, ...] = (1.0,)
+    """Of the sampling of winners: one, or one for each round."""
+    sft_data: jsonl.Kept = "all"
+    """What is imitated: the winners of all rounds so far, or of the newest."""
+    start: Literal["latest", "first"] = "latest"
+    """What winners finetune: the latest policy, or the first one anew."""
+    eval_prompts: int = 256
+    """Held-out prompts that every policy answers."""
+    winners: winners_stage.Config = winners_stage.Config()
+    finetune: sft_stage.Config = sft_stage.Config(steps=30, learning_rate=5e-4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Rounds):
+    """Rounds of rejection sampling; the stages' own flags are --winners.samples, ..."""
+
+    reward: str = "programmed"
+    """What chooses: a reward model's folder, or programmed."""
+
+
+def main(config: Config) -> list[evaluating.Row]:
+    """Runs all rounds; returns the rows of the table, one a policy."""
+    out = folder_of(config, "rejection_sampling")
+    check(config, out)
+    source = sources.load(config)
+    learned = Path(config.reward)
+    reward = learned if (learned / "config.json").exists() else None
+    if reward is None:
+        sources.judge_of(source)  # or nothing could measure the policies
+    policies = {"start": Path(config.model)}
+    for i in range(config.rounds):
+        latest = list(policies.values())[-1]
+        policies[f"round {i + 1}"] = imitate(
+            config, out, i, Path(config.model), latest, config.reward
+        )
+    exam = evaluating.exam(
+        config, source, Path(config.model), config.eval_prompts, reward=reward
+    )
+    with jax.set_mesh(mesh_of(config)):
+        found = {
+            name: exam.answered(evaluating.load(config, source, folder))
+            for name, folder in policies.items()
+        }
+    rows = evaluating.table([found])
+    evaluating.publish(out, {f"{config.data}, chosen by {config.reward}": rows})
+    draw(out, {"rejection sampling": list(found)}, [found])
+    texts = {name: each.texts for name, each in found.items()}
+    evaluating.write_answers(out, exam.prompts, texts)
+    rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    return rows
+
+
+def check(config: Config, out: Path) -> None:
+    """Refuses what cannot be, before anything is computed.
+
+    Raises:
+      ValueError: no policy to begin from, temperatures that do not suit the rounds, or
+        a folder with another run.
+    """
+    winners_stage.temperatures(config.temperatures, config.rounds)
+    if config.model == "toy":
+        raise ValueError(
+            "--model should be the folder of a policy that answers; "
+            "python -m experiments.sft makes one"
+        )
+    if not config.resume and jsonl.round_folder(out, 0).exists():
+        raise ValueError(
+            f"{out} already holds a run: add --resume to go on with it, or choose "
+            "another --out"
+        )
+
+
+def imitate(
+    config: Any, out: Path, i: int, first: Path, latest: Path, reward: str
+) -> Path:
+    """One round: samples from the latest policy and finetunes on the winners.
+
+    Args:
+      config: a `Rounds`.
+      first: the policy of before all rounds.
+
+    Returns the finetuned policy's folder.
+    """
+    here = jsonl.round_folder(out, i)
+    stage = stages(config, here)
+    stage(
+        "winners",
+        winners_stage.main,
+        model=str(latest),
+        data=config.data,
+        reward=reward,
+        temperature=winners_stage.temperatures(config.temperatures, config.rounds)[i],
+        first_prompt=i * config.winners.prompts,
+    )
+    kept = jsonl.of_rounds(out, i, "winners/best", config.sft_data)
+    imitated = jsonl.gather(kept, here / "demonstrations", once="messages")
+    start = first if config.start == "first" else latest
+    stage("finetune", sft_stage.main, model=str(start), data=str(imitated))
+    return here / "finetune" / "policy"
+
+
+def draw(
+    out: Path, lines: dict[str, list[str]], found: list[dict[str, Evaluated]]
+) -> None:
+    """Reward against KL over the rounds, a line through the policies of each name."""
+    plots.plot_reward_kl(
+        out / "reward_kl.png",
+        {
+            name: [evaluating.point(found, method) for method in methods]
+            for name, methods in lines.items()
+        },
+        reward=evaluating.reward_name(found),
+        growing="later round",
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)

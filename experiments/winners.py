@@ -1,0 +1,170 @@
+"""The best of several answers to each prompt, by a reward: demonstrations to imitate.
+
+Samples --samples answers to each prompt, and keeps the one that the reward likes best;
+of equals, the first. What did not end or says nothing cannot win; prompts that nothing
+wins are left out, and counted. Writes OUT/best/train.jsonl and test.jsonl, of training
+prompts and of held-out ones, which `experiments.sft --data OUT/best` reads. One round
+of rejection sampling; `experiments.rejection_sampling` makes several.
+
+    python -m experiments.winners --model runs/sft/policy --reward runs/reward/reward
+
+`reward` is the mean over all answers, `best` over the winners; `true` and `true_best`
+are the same by the data set's programmed reward, where it has one.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import jsonl, policies, rollouts, sources
+from experiments.config import Shared, launch
+from experiments.run import Run
+from jaxalign.data.records import Prompt, said
+from jaxalign.evaluation import generation
+
+NOISE = 2  # which of the run's noises is the first here; experiments.collect has others
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Shared):
+    """The best answers, by a reward."""
+
+    reward: str = "programmed"
+    """What chooses: a reward model's folder, or programmed."""
+    prompts: int = 512
+    """Training prompts to sample answers to."""
+    first_prompt: int = 0
+    """The one to begin with; after the last comes the first again."""
+    held_out: int = 32
+    """Held-out prompts, for test.jsonl."""
+    samples: int = 8
+    """Answers to a prompt, of which one wins."""
+    temperature: float = 1.0
+    """Of the sampling."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
+
+
+def main(config: Config) -> dict[str, float]:
+    """Samples and chooses; returns how many won, and what they are worth."""
+    check(config)
+    with Run(config, "winners") as run:
+        source = sources.load(config)
+        policy = policies.load(config, source, run.mesh)
+        score = rollouts.scorer(config.reward, config.dtype, policy, source)
+        train, held_out = source.prompts()
+        asked = {
+            "train": rollouts.turn(train, config.first_prompt, config.prompts),
+            "test": held_out[: config.held_out],
+        }
+        numbers: dict[str, float] = {}
+        for i, (name, prompts) in enumerate(asked.items()):
+            answers = sampled(config, policy, source, prompts, NOISE + i)
+            reward = rollouts.scored(score, answers)
+            best = chosen(answers, reward, config.samples)
+            run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
+            written = [won(answers, reward, at) for at in best]
+            jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
+            worth = {"reward": reward}
+            if source.judge is not None:
+                judged = source.judge(answers.prompts, answers.texts, answers.finished)
+                worth["true"] = judged["reward"]
+            numbers[f"{name}_winners"] = len(best)
+            for kind, values in worth.items():
+                top = "best" if kind == "reward" else "true_best"
+                numbers[f"{name}_{kind}"] = float(values.mean())
+                numbers[f"{name}_{top}"] = float(values[best].mean())
+        return run.finish(numbers)
+
+
+def check(config: Config) -> None:
+    """Refuses numbers that leave nothing to choose, before anything is computed.
+
+    Raises:
+      ValueError: fewer than one prompt or sample.
+    """
+    for flag in ("prompts", "held_out", "samples"):
+        if getattr(config, flag) < 1:
+            name = flag.replace("_", "-")
+            raise ValueError(f"--{name} {getattr(config, flag)} should be 1 at least")
+
+
+def sampled(
+    config: Config,
+    policy: policies.Policy,
+    source: sources.Source,
+    prompts: Sequence[Prompt],
+    noise: int,
+) -> rollouts.Answers:
+    """Answers to the prompts that leave room for one.
+
+    Raises:
+      ValueError: none does.
+    """
+    room = config.max_new_tokens or source.max_new_tokens
+    fitting = rollouts.fitting(policy, prompts, policy.config.context - room)
+    if not fitting:
+        raise ValueError(
+            f"no prompt leaves room for {room} new tokens in a context of "
+            f"{policy.config.context}: lower --max-new-tokens"
+        )
+    # other prompts, other noise
+    key = jax.random.key(config.seed + config.first_prompt)
+    return rollouts.answer(
+        policy,
+        fitting,
+        jax.random.fold_in(key, noise),
+        max_new_tokens=room,
+        samples=config.samples,
+        temperature=config.temperature,
+    )
+
+
+def chosen(answers: rollouts.Answers, reward: np.ndarray, samples: int) -> np.ndarray:
+    """Which answer wins each prompt that one can win [at most P], of rewards [R].
+
+    Raises:
+      ValueError: nothing can win, or a reward is not finite.
+    """
+    if not np.isfinite(reward).all():
+        where = answers.prompts[int(np.argmin(np.isfinite(reward)))].where
+        raise ValueError(f"the reward of an answer to {where} is not a finite number")
+    able = answers.finished & np.array([bool(text) for text in answers.texts])
+    worth = np.where(able, reward, -np.inf).reshape(-1, samples)
+    at = np.arange(len(worth)) * samples + generation.best(worth)
+    if not able[at].any():
+        raise ValueError(
+            "no answer ended, or all are empty, so that none can win: raise "
+            "--max-new-tokens, or finetune the policy first (experiments.sft)"
+        )
+    return at[able[at]]
+
+
+def won(answers: rollouts.Answers, reward: np.ndarray, at: int) -> dict[str, Any]:
+    """A winner as a demonstration."""
+    messages = [*answers.prompts[at].messages, said(answers.texts[at])]
+    return {"messages": messages, "reward": float(reward[at])}
+
+
+def temperatures(told: Sequence[float], rounds: int) -> list[float]:
+    """The temperature of each round; a single one is that of all.
+
+    Raises:
+      ValueError: no rounds, another number of temperatures, or one below 0.
+
+    >>> temperatures([1.0], 3)
+    [1.0, 1.0, 1.0]
+    """
+    if rounds < 1 or len(told) not in (1, rounds) or min(told) < 0:
+        raise ValueError(
+            f"--temperatures wants one, or one for each of --rounds {rounds} (1 at "
+            f"least), none below 0; got {' '.join(map(str, told))}"
+        )
+    return list(told) * (rounds if len(told) == 1 else 1)
+
+
+if __name__ == "__main__":
+    launch(main, Config)
