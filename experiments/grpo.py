@@ -24,7 +24,7 @@ import optax
 from jax.sharding import Mesh
 
 from experiments import groups, policies, rollouts, sources, tuning
-from experiments.config import Tuned, launch
+from experiments.config import Rewarded, launch
 from experiments.run import Run
 from jaxalign import estimators, sharding
 from jaxalign.batches import GroupBatch, TokenBatch
@@ -36,13 +36,11 @@ from jaxalign.types import Array, LanguageModel, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Tuned):
+class Config(Rewarded):
     """Group relative policy optimisation and its relatives."""
 
     method: str = "grpo"
     """How rewards become advantages and a loss, by name."""
-    reward: str = "programmed"
-    """A reward model's folder, or programmed: the data set's own reward."""
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     prompts: int = 8
@@ -255,7 +253,9 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
                 tokens, lengths, config.prompts, seed=config.seed
             ),
             room=room,
-            score=rollouts.scorer(config.reward, config.dtype, policy, source),
+            score=rollouts.scorer(
+                config.reward, config.dtype, policy, source, ensemble=config.ensemble
+            ),
             update=step.make_step(objective, adam, whole=tuned.whole),
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))

@@ -21,15 +21,14 @@ log-ratio to the reference (nats), `beta` its coefficient, `length` tokens in an
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from experiments import policies, rollouts, sources, tuning
-from experiments.config import Tuned, launch
+from experiments import policies, rewards, rollouts, sources, tuning
+from experiments.config import Rewarded, launch
 from experiments.run import Run
 from jaxalign import estimators, sharding
 from jaxalign.batches import TokenBatch
@@ -43,11 +42,9 @@ from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Tuned):
+class Config(Rewarded):
     """Proximal policy optimisation."""
 
-    reward: str = "programmed"
-    """A reward model's folder, or programmed: the data set's own reward."""
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     batch: int = 64
@@ -221,7 +218,9 @@ def main(config: Config) -> dict[str, float]:
             tuned=tuned,
             prompts=prompts,
             room=room,
-            score=rollouts.scorer(config.reward, config.dtype, policy, source),
+            score=rollouts.scorer(
+                config.reward, config.dtype, policy, source, ensemble=config.ensemble
+            ),
             update=step.make_step(objective, adam, whole=tuned.whole),
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -256,9 +255,10 @@ def check(config: Config) -> None:
 
 
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
-    """The value model: the reward model, or the policy's trunk with a head of 0."""
-    if config.reward != "programmed":
-        return policies.load_scalar(Path(config.reward), config.dtype)
+    """The value model: the first reward model, or the policy's trunk, its head 0."""
+    folders = rewards.folders(config.reward)
+    if folders:
+        return policies.load_scalar(folders[0], config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
 
