@@ -1,0 +1,173 @@
+"""AI feedback as a user runs it, with judges that are tiny or go by the place alone."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import judge, judging, policies, sources
+from experiments.config import Shared, mesh_of
+from experiments.judging import Answered, Compared
+from jaxalign.batches import from_lengths
+from jaxalign.data import chat, formats
+from jaxalign.data.records import Preference, Ranking, said
+from jaxalign.rewards import judge_prompts
+from jaxalign.training import scoring
+
+ASKED = [{"role": "user", "content": "How are you?"}]
+ANSWERED = [
+    Answered(ASKED, ("Well, thank you.", "Leave me alone!", "Why?")),
+    Answered([*ASKED, said("Well."), *ASKED], ("Still well.", "I told you.")),
+]
+
+
+def compare(model, answered, principles=("Which is better?",)):
+    rng = np.random.default_rng(0)
+    return judging.compare(model, answered, principles, rng=rng, thoughts=0, rows=4)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A small new model, which judges at random, but always alike."""
+    config = Shared(mesh="data=1", context=1024)
+    source = dataclasses.replace(sources.load(config), vocab=300)
+    found = policies.load(config, source, mesh_of(config))
+    # far from uniform, so that options differ
+    params = jax.tree.map(lambda x: 3 * x, found.params)
+    return dataclasses.replace(found, params=params)
+
+
+@pytest.fixture(scope="module")
+def biased(tiny):
+    """A judge who goes by the last token alone, which is the same in both orders."""
+    width, letters = tiny.config.width, len(tiny.tokenizer)
+    first, second = jax.random.split(jax.random.key(0))
+    table = jax.random.normal(first, (width, letters))
+    embed = jax.random.normal(second, (letters, width))
+    stub = tiny.model._replace(
+        unembed=lambda params: table,
+        extend=lambda params, tokens, cache: (embed[tokens], cache),
+    )
+    return dataclasses.replace(tiny, model=stub)
+
+
+def test_options_are_scored_as_the_model_would_say_them(tiny):
+    questions = [[judging.asks(x)] for x in ("Which?", "Which, of the two, is it?")]
+    found = judging.ask(tiny, questions, ("A", "B"), rows=1)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-5)
+    for question, logps in zip(questions, found, strict=True):
+        each = []
+        for option in ("A", "B"):
+            ids, mask = chat.encode(tiny.tokenizer, [*question, said(option)])
+            length = np.array([len(ids) - 1])  # without the end of the turn
+            row = from_lengths(ids[None, :-1], length, length - mask.sum() + 1)
+            logp = scoring.token_logps(tiny.model, tiny.params, row)
+            each.append(float(scoring.row_sums(logp, row.loss_mask)[0][0]))
+        np.testing.assert_allclose(logps[0] - logps[1], each[0] - each[1], atol=1e-3)
+
+
+def test_swapped_answers_swap_the_label(tiny):
+    (first, *_), (single,) = compare(tiny, ANSWERED)
+    assert (first.i, first.j) == (0, 1)
+    swapped = [Answered(prompt, answers[::-1]) for prompt, answers in ANSWERED]
+    (*_, last), (other,) = compare(tiny, swapped)
+    np.testing.assert_allclose(other.p, 1.0 - single.p, atol=1e-4)
+    np.testing.assert_allclose(last.p, 1.0 - first.p, atol=1e-4)
+    assert abs(first.p - 0.5) > 1e-3 and abs(single.p - 0.5) > 1e-3
+    expected = 0.5 * (single.first + 1.0 - single.swapped)
+    np.testing.assert_allclose(single.p, expected, rtol=1e-6)
+
+
+def test_a_judge_who_goes_by_the_place_prefers_nothing(biased):
+    found = compare(biased, ANSWERED)
+    every = [pair for pairs in found for pair in pairs]
+    assert {pair.p for pair in every} == {0.5} and len(every) == 4
+    assert all(abs(pair.first - 0.5) > 0.1 for pair in every)
+    assert judging.soft_pairs(ANSWERED[0], found[0]) == []
+    assert judging.worths(ANSWERED[0], found[0]).tolist() == [0.5] * 3
+
+
+def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
+    seen = []
+
+    def ask(model, questions, options, *, rows):
+        seen.extend(question[0]["content"] for question in questions)
+        return np.log(np.full((len(questions), 2), 0.5, np.float32))
+
+    monkeypatch.setattr(judging, "ask", ask)
+    compare(tiny, [ANSWERED[1]] * 60, ["Be kind.", "Be true."])
+    kind = ["Be kind." in text for text in seen]
+    assert kind[::2] == kind[1::2]  # both orders by one principle
+    assert 10 < sum(kind[::2]) < 50 and len(seen) == 120
+    assert seen[0].index("Still well.") < seen[0].index("I told you.")
+    assert seen[1].index("Still well.") > seen[1].index("I told you.")
+
+
+def test_rows_of_labels_by_hand():
+    answers = ANSWERED[0].answers
+    pairs = [Compared(0, 1, 0, 0, 0.75), Compared(0, 2, 0, 0, 0.5)]
+    pairs.append(Compared(1, 2, 0, 0, 0.0))
+    one, other = judging.soft_pairs(ANSWERED[0], pairs)
+    assert (one["chosen"], one["rejected"]) == (answers[0], answers[1])
+    assert one["p_chosen"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
+    assert (other["chosen"], other["rejected"]) == (answers[2], answers[1])
+    assert np.isclose(other["margin"], np.log(0.9999 / 0.0001))
+    worth = judging.worths(ANSWERED[0], pairs)
+    # (3/4 + 1/2) / 2, (1/4 + 0) / 2, (1/2 + 1) / 2
+    assert worth.tolist() == [0.625, 0.125, 0.75]
+    row = judging.ranking(ANSWERED[0], worth)
+    assert row["answers"] == [answers[2], answers[0], answers[1]]
+    # of equal ratings nothing is preferred
+    ratings = [np.array([1.0, 4.0, 2.0]), np.array([2.0, 2.0])]
+    (row,) = judging.zephyr_pairs(ANSWERED, ratings, jax.random.key(0))
+    assert row["chosen"] == answers[1] and row["rejected"] in (answers[0], answers[2])
+    assert row["rewards"] == [4, 1 + (row["rejected"] == answers[2])]
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
+    folder = str(policies.save(tmp_path / "judge", tiny))
+    asked = [f"Say {n}." for n in range(10)]
+    told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
+    config = judge.Config(
+        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1"
+    )
+    thinking = dataclasses.replace(
+        config, thoughts=3, principles="constitution", out=tmp_path / "pairs"
+    )
+    numbers = judge.main(thinking)
+    assert numbers["train_left_out"] == 0 and 0 <= numbers["train_consistent"] <= 1
+    pairs, _ = formats.read(tmp_path / "pairs/preferences/train.jsonl", Preference)
+    assert len(pairs) == numbers["train_pairs"] <= 27
+    assert all(0 < pair.margin <= np.log(1.5) + 1e-5 for pair in pairs)  # 60 %
+    (ranked,), _ = formats.read(tmp_path / "pairs/rankings/test.jsonl", Ranking)
+    assert set(ranked.answers) == {"Say 9.", "Say 9.!", "No."}
+    # one answer a row, of two models, to the same prompts: rated
+    files = [
+        write(tmp_path / f"{a}.jsonl", *[{"prompt": x, "output": a + x} for x in asked])
+        for a in "ab"
+    ]
+    rating = dataclasses.replace(
+        config, data=",".join(files), ask="ratings", out=tmp_path / "ratings"
+    )
+    numbers = judge.main(rating)
+    assert 1 < numbers["train_rating"] < 10 and numbers["test_pairs"] == 1
+    (pair,), _ = formats.read(tmp_path / "ratings/preferences/test.jsonl", Preference)
+    assert {pair.chosen, pair.rejected} == {"aSay 9.", "bSay 9."}
+
+
+def test_nothing_to_judge_is_said(tmp_path):
+    data = write(tmp_path / "a.jsonl", *[{"prompt": "q", "answers": ["x", "x"]}] * 2)
+    config = judge.Config(data=data, out=tmp_path / "out", mesh="data=1")
+    with pytest.raises(ValueError, match="no prompt with two different answers"):
+        judge.main(config)
+    empty = dataclasses.replace(config, principles=write(tmp_path / "none.txt"))
+    with pytest.raises(ValueError, match="--principles .*none.txt holds none"):
+        judge.main(empty)
+    assert judge.principles_of(config) == (judge_prompts.QUESTION,)
