@@ -17,10 +17,11 @@ carry `p_chosen`, and its log-odds as their `margin`. Soft labels train
     python -m experiments.reward_model --model FOLDER --data runs/ai/preferences \\
         --soft-labels
 
-Answers of several models are compared where `--data` names several files or folders,
-with commas between them: all of a ranking's, or what a row has for an answer.
+What is judged are the answers in `--data`, as `experiments.collect` writes them; of
+several files or folders with commas between them, all answers to a prompt together: all
+of a ranking's, or what a row has for an answer. Or models answer first:
 
-    python -m experiments.judge --model JUDGE --data a.jsonl,b.jsonl --ask ratings
+    python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
 
 Numbers: `consistent` the share of pairs on which both orders agree, `first` the mean
 probability of what is shown first (1/2 without a bias), `agreement` with the order of
@@ -35,14 +36,14 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import judging, policies, sources
+from experiments import judging, policies, rollouts, sources
 from experiments.collect import write
 from experiments.config import Shared, launch
 from experiments.judging import Answered
 from experiments.run import Run
 from experiments.sources.source import both
 from jaxalign.data import chat
-from jaxalign.data.records import Messages
+from jaxalign.data.records import Messages, Prompt
 from jaxalign.evaluation import preference
 from jaxalign.rewards import judge_prompts
 
@@ -64,20 +65,30 @@ class Config(Shared):
     """Tokens in which the judge may think before it answers."""
     batch: int = 16
     """Questions at one time."""
+    policies: str | None = None
+    """Folders of models, with commas between them, which answer the data's prompts; the
+    answers in the data are judged unless told."""
+    prompts: int = 3072
+    """Training prompts that --policies answer."""
+    held_out: int = 512
+    """Held-out prompts that they answer, for test.jsonl."""
+    samples: int = 1
+    """Answers of each of --policies to a prompt."""
+    temperature: float = 1.0
+    """Of the sampling of answers, and of thoughts."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
 
 
 def main(config: Config) -> dict[str, float]:
     """Judges the answers; returns how many pairs, and how consistent they are."""
     principles = principles_of(config)
     with Run(config, "judge") as run:
-        found = [
-            sources.load(dataclasses.replace(config, data=path))
-            for path in config.data.split(",")
-        ]
-        judge = policies.load(config, found[0], run.mesh)
+        source, parts = candidates(config, run.mesh)
+        judge = policies.load(config, source, run.mesh)
         numbers: dict[str, float] = {}
         for k, name in enumerate(("train", "test")):
-            together = merged([answers_of(s, len(found) > 1)[k] for s in found])
+            together = merged([part[k] for part in parts])
             answered = fitting(config, judge, together)
             if not answered:
                 raise ValueError(
@@ -110,9 +121,57 @@ def principles_of(config: Config) -> tuple[str, ...]:
     return found
 
 
-def answers_of(
-    source: sources.Source, single: bool
-) -> tuple[list[Answered], list[Answered]]:
+Splits = tuple[list[Answered], list[Answered]]
+
+
+def candidates(config: Config, mesh: Any) -> tuple[sources.Source, list[Splits]]:
+    """The data set, and the answers that are to be judged, of each file or model."""
+    if config.policies is not None:
+        source = sources.load(config)
+        folders = enumerate(config.policies.split(","))
+        return source, [sampled(config, source, mesh, n, x) for n, x in folders]
+    paths = config.data.split(",")
+    found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
+    return found[0], [answers_of(source, len(found) > 1) for source in found]
+
+
+def sampled(
+    config: Config, source: sources.Source, mesh: Any, n: int, folder: str
+) -> Splits:
+    """What the n-th of the models answers to the prompts of the data.
+
+    Raises:
+      ValueError: no prompt leaves room for an answer.
+    """
+    policy = policies.load(dataclasses.replace(config, model=folder), source, mesh)
+    room = config.max_new_tokens or source.max_new_tokens
+    limit = policy.config.context - room
+    key = jax.random.fold_in(jax.random.key(config.seed), n)
+
+    def answered(k: int, prompts: list[Prompt]) -> list[Answered]:
+        asked = rollouts.fitting(policy, prompts, limit)
+        if not asked:
+            raise ValueError(
+                f"no prompt of {config.data} leaves room for {room} new tokens in a "
+                f"context of {policy.config.context}: lower --max-new-tokens"
+            )
+        answers = rollouts.answer(
+            policy,
+            asked,
+            jax.random.fold_in(key, k),
+            max_new_tokens=room,
+            samples=config.samples,
+            temperature=config.temperature,
+        )
+        both = zip(answers.prompts, answers.texts, strict=True)
+        return [Answered(prompt.messages, (text,)) for prompt, text in both]
+
+    train, held_out = source.prompts()
+    few = train[: config.prompts], held_out[: config.held_out]
+    return answered(0, few[0]), answered(1, few[1])
+
+
+def answers_of(source: sources.Source, single: bool) -> Splits:
     """Prompts with the answers that are to be judged, of both splits.
 
     Args:
@@ -179,27 +238,19 @@ def judged(
     rng: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
+    settings: dict[str, Any] = {
+        "rng": rng,
+        "thoughts": config.thoughts,
+        "temperature": config.temperature,
+        "rows": config.batch,
+    }
     if config.ask == "ratings":
-        ratings = judging.rate(
-            judge,
-            answered,
-            config.highest,
-            rng=rng,
-            thoughts=config.thoughts,
-            rows=config.batch,
-        )
+        ratings = judging.rate(judge, answered, config.highest, **settings)
         key = jax.random.key(int(rng.integers(2**31)))
         rankings = list(map(judging.ranking, answered, ratings))
         mean = float(np.concatenate(ratings).mean())
         return judging.zephyr_pairs(answered, ratings, key), rankings, {"rating": mean}
-    compared = judging.compare(
-        judge,
-        answered,
-        principles,
-        rng=rng,
-        thoughts=config.thoughts,
-        rows=config.batch,
-    )
+    compared = judging.compare(judge, answered, principles, **settings)
     worths = map(judging.worths, answered, compared)
     rankings = list(map(judging.ranking, answered, worths))
     pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]

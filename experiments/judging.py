@@ -81,16 +81,24 @@ def thought(
     judge: Policy,
     questions: Sequence[str],
     request: str,
-    tokens: int,
     key: jax.Array,
     *,
+    thoughts: int,
+    temperature: float,
     rows: int,
 ) -> list[Messages]:
     """Questions to which the judge may think first; then it is asked for the answer."""
-    if not tokens:
+    if not thoughts:
         return [[asks(question)] for question in questions]
     asked = [Prompt([asks(question)]) for question in questions]
-    answers = rollouts.answer(judge, asked, key, max_new_tokens=tokens, rows=rows)
+    answers = rollouts.answer(
+        judge,
+        asked,
+        key,
+        max_new_tokens=thoughts,
+        temperature=temperature,
+        rows=rows,
+    )
     return [
         [*prompt.messages, said(text or "..."), asks(request)]
         for prompt, text in zip(asked, answers.texts, strict=True)
@@ -104,6 +112,7 @@ def compare(
     *,
     rng: np.random.Generator,
     thoughts: int,
+    temperature: float,
     rows: int,
 ) -> list[list[Compared]]:
     """Every two answers to each prompt, compared in both orders by one principle."""
@@ -123,7 +132,15 @@ def compare(
             )
             questions.append(text)
     key = jax.random.key(int(rng.integers(2**31)))
-    asked = thought(judge, questions, judge_prompts.LETTER, thoughts, key, rows=rows)
+    asked = thought(
+        judge,
+        questions,
+        judge_prompts.LETTER,
+        key,
+        thoughts=thoughts,
+        temperature=temperature,
+        rows=rows,
+    )
     logps = ask(judge, asked, judge_prompts.OPTIONS, rows=rows)
     first, swapped = np.exp(logps[0::2, 0]), np.exp(logps[1::2, 0])
     p = judges.both_orders(first, swapped)
@@ -141,6 +158,7 @@ def rate(
     *,
     rng: np.random.Generator,
     thoughts: int,
+    temperature: float,
     rows: int,
 ) -> list[np.ndarray]:
     """The expected rating of each answer, from 1 to the highest."""
@@ -151,7 +169,15 @@ def rate(
         for answer in answers
     ]
     key = jax.random.key(int(rng.integers(2**31)))
-    asked = thought(judge, questions, judge_prompts.NUMBER, thoughts, key, rows=rows)
+    asked = thought(
+        judge,
+        questions,
+        judge_prompts.NUMBER,
+        key,
+        thoughts=thoughts,
+        temperature=temperature,
+        rows=rows,
+    )
     ratings = np.arange(1, highest + 1)
     logps = ask(judge, asked, list(map(str, ratings)), rows=rows)
     found = judges.expected_rating(logps, ratings.astype(np.float32))

@@ -7,14 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import judge, judging, policies, sources
+from experiments import judge, judging, policies, reward_model, sources
 from experiments.config import Shared, mesh_of
 from experiments.judging import Answered, Compared
-from jaxalign.batches import from_lengths
+from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, formats
 from jaxalign.data.records import Preference, Ranking, said
 from jaxalign.rewards import judge_prompts
 from jaxalign.training import scoring
+from jaxalign.types import ScalarModel
 
 ASKED = [{"role": "user", "content": "How are you?"}]
 ANSWERED = [
@@ -24,8 +25,9 @@ ANSWERED = [
 
 
 def compare(model, answered, principles=("Which is better?",)):
+    settings = {"thoughts": 0, "temperature": 1.0, "rows": 4}
     rng = np.random.default_rng(0)
-    return judging.compare(model, answered, principles, rng=rng, thoughts=0, rows=4)
+    return judging.compare(model, answered, principles, rng=rng, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +77,9 @@ def test_swapped_answers_swap_the_label(tiny):
     (*_, last), (other,) = compare(tiny, swapped)
     np.testing.assert_allclose(other.p, 1.0 - single.p, atol=1e-4)
     np.testing.assert_allclose(last.p, 1.0 - first.p, atol=1e-4)
-    assert abs(first.p - 0.5) > 1e-3 and abs(single.p - 0.5) > 1e-3
-    expected = 0.5 * (single.first + 1.0 - single.swapped)
-    np.testing.assert_allclose(single.p, expected, rtol=1e-6)
+    assert abs(first.p - 0.5) > 0.01
+    expected = 0.5 * (first.first + 1.0 - first.swapped)
+    np.testing.assert_allclose(first.p, expected, rtol=1e-6)
 
 
 def test_a_judge_who_goes_by_the_place_prefers_nothing(biased):
@@ -136,7 +138,7 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     asked = [f"Say {n}." for n in range(10)]
     told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
     config = judge.Config(
-        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1"
+        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1", batch=64
     )
     thinking = dataclasses.replace(
         config, thoughts=3, principles="constitution", out=tmp_path / "pairs"
@@ -160,6 +162,46 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     assert 1 < numbers["train_rating"] < 10 and numbers["test_pairs"] == 1
     (pair,), _ = formats.read(tmp_path / "ratings/preferences/test.jsonl", Preference)
     assert {pair.chosen, pair.rejected} == {"aSay 9.", "bSay 9."}
+
+
+def test_models_answer_first_where_told(tiny, tmp_path):
+    folder = str(policies.save(tmp_path / "judge", tiny))
+    prompts = [{"prompt": f"Say {n}."} for n in range(4)]
+    few = {"prompts": 2, "samples": 2, "max_new_tokens": 4, "context": 1024}
+    config = judge.Config(
+        model=folder,
+        policies=f"{folder},{folder}",
+        data=write(tmp_path / "prompts.jsonl", *prompts),
+        mesh="data=1",
+        **few,
+    )
+    _, (first, second) = judge.candidates(config, mesh_of(config))
+    assert [len(side) for side in first] == [4, 1 * 2]
+    assert [a.prompt[0]["content"] for a in first[0]] == ["Say 0."] * 2 + ["Say 1."] * 2
+    assert first != second  # the same model, with other noise
+    together = judge.merged([first[0], second[0]])
+    assert [a.prompt for a in together] == [first[0][0].prompt, first[0][2].prompt]
+    said_of_both = {*first[0][0].answers, *second[0][1].answers}
+    assert said_of_both - {""} <= set(together[0].answers)
+
+
+def test_labels_of_a_judge_may_be_hard_or_soft():
+    batch = PreferenceBatch(
+        *(from_lengths(np.full((1, 2), x), np.full(1, 2), np.ones(1)) for x in (3, 1)),
+        margin=np.log(np.array([3.0], np.float32)),
+        row=np.zeros(1, np.int32),
+        valid=np.ones(1, bool),
+    )
+    model = ScalarModel(None, None, None, lambda p, tokens, *_: 1.0 * tokens, None)
+    losses = []
+    for soft in (False, True):
+        config = reward_model.Config(soft_labels=soft)
+        objective = reward_model.objective(config, model, Preference)
+        losses.append(float(objective({}, batch)[0]))
+    # scores 3 and 1, a label of 3/4, or a margin of log 3
+    up, down = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
+    hard, soft = np.log1p(3 * np.exp(-2.0)), 0.75 * up + 0.25 * down
+    np.testing.assert_allclose(losses, [hard, soft], rtol=1e-5)
 
 
 def test_nothing_to_judge_is_said(tmp_path):
