@@ -48,6 +48,7 @@ from jaxalign.evaluation import preference
 from jaxalign.rewards import judge_prompts
 
 OPTION = 8  # tokens that an option has at most
+Splits = tuple[list[Answered], list[Answered]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,9 +122,6 @@ def principles_of(config: Config) -> tuple[str, ...]:
     return found
 
 
-Splits = tuple[list[Answered], list[Answered]]
-
-
 def candidates(config: Config, mesh: Any) -> tuple[sources.Source, list[Splits]]:
     """The data set, and the answers that are to be judged, of each file or model."""
     if config.policies is not None:
@@ -163,8 +161,8 @@ def sampled(
             samples=config.samples,
             temperature=config.temperature,
         )
-        both = zip(answers.prompts, answers.texts, strict=True)
-        return [Answered(prompt.messages, (text,)) for prompt, text in both]
+        said = zip(answers.prompts, answers.texts, strict=True)
+        return [Answered(prompt.messages, (text,)) for prompt, text in said]
 
     train, held_out = source.prompts()
     few = train[: config.prompts], held_out[: config.held_out]

@@ -123,7 +123,7 @@ def compare(
     ]
     questions = []
     for n, i, j in pairs:
-        principle = principles[rng.integers(len(principles))]
+        principle = principles[int(rng.integers(len(principles)))]
         prompt, answers = answered[n]
         request = judge_prompts.THINK if thoughts else judge_prompts.LETTER
         for a, b in ((i, j), (j, i)):

@@ -12,7 +12,7 @@ from experiments.config import Shared, mesh_of
 from experiments.judging import Answered, Compared
 from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, formats
-from jaxalign.data.records import Preference, Ranking, said
+from jaxalign.data.records import Demonstration, Preference, Ranking, said
 from jaxalign.rewards import judge_prompts
 from jaxalign.training import scoring
 from jaxalign.types import ScalarModel
@@ -33,8 +33,11 @@ def compare(model, answered, principles=("Which is better?",)):
 @pytest.fixture(scope="module")
 def tiny():
     """A small new model, which judges at random, but always alike."""
-    config = Shared(mesh="data=1", context=1024)
-    source = dataclasses.replace(sources.load(config), vocab=300)
+    config = Shared(mesh="data=1", context=512)
+    # a tokenizer that knows what judges are asked: questions are short
+    text = judge_prompts.comparison(ASKED, *ANSWERED[0].answers[:2])
+    known = [Demonstration([judging.asks(text), said(x)]) for x in "AB"]
+    source = dataclasses.replace(sources.load(config), demonstrations=lambda: known)
     found = policies.load(config, source, mesh_of(config))
     # far from uniform, so that options differ
     params = jax.tree.map(lambda x: 3 * x, found.params)
@@ -135,7 +138,7 @@ def write(path, *rows):
 
 def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
-    asked = [f"Say {n}." for n in range(10)]
+    asked = [f"Say {n}." for n in range(4)]
     told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
     config = judge.Config(
         model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1", batch=64
@@ -146,10 +149,10 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     numbers = judge.main(thinking)
     assert numbers["train_left_out"] == 0 and 0 <= numbers["train_consistent"] <= 1
     pairs, _ = formats.read(tmp_path / "pairs/preferences/train.jsonl", Preference)
-    assert len(pairs) == numbers["train_pairs"] <= 27
+    assert len(pairs) == numbers["train_pairs"] <= 12
     assert all(0 < pair.margin <= np.log(1.5) + 1e-5 for pair in pairs)  # 60 %
     (ranked,), _ = formats.read(tmp_path / "pairs/rankings/test.jsonl", Ranking)
-    assert set(ranked.answers) == {"Say 9.", "Say 9.!", "No."}
+    assert set(ranked.answers) == {"Say 3.", "Say 3.!", "No."}
     # one answer a row, of two models, to the same prompts: rated
     files = [
         write(tmp_path / f"{a}.jsonl", *[{"prompt": x, "output": a + x} for x in asked])
@@ -161,13 +164,13 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     numbers = judge.main(rating)
     assert 1 < numbers["train_rating"] < 10 and numbers["test_pairs"] == 1
     (pair,), _ = formats.read(tmp_path / "ratings/preferences/test.jsonl", Preference)
-    assert {pair.chosen, pair.rejected} == {"aSay 9.", "bSay 9."}
+    assert {pair.chosen, pair.rejected} == {"aSay 3.", "bSay 3."}
 
 
 def test_models_answer_first_where_told(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
     prompts = [{"prompt": f"Say {n}."} for n in range(4)]
-    few = {"prompts": 2, "samples": 2, "max_new_tokens": 4, "context": 1024}
+    few = {"prompts": 2, "samples": 2, "max_new_tokens": 4}
     config = judge.Config(
         model=folder,
         policies=f"{folder},{folder}",
@@ -176,7 +179,7 @@ def test_models_answer_first_where_told(tiny, tmp_path):
         **few,
     )
     _, (first, second) = judge.candidates(config, mesh_of(config))
-    assert [len(side) for side in first] == [4, 1 * 2]
+    assert [len(side) for side in first] == [4, 2]
     assert [a.prompt[0]["content"] for a in first[0]] == ["Say 0."] * 2 + ["Say 1."] * 2
     assert first != second  # the same model, with other noise
     together = judge.merged([first[0], second[0]])
