@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import judge, judging, policies, reward_model, sources
-from experiments.config import Shared, mesh_of
+from experiments import judge, judging, policies, reward_model
+from experiments.config import mesh_of
 from experiments.judging import Answered, Compared
 from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, formats
-from jaxalign.data.records import Demonstration, Preference, Ranking, said
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Preference, Ranking, said
+from jaxalign.models import transformer
 from jaxalign.rewards import judge_prompts
 from jaxalign.training import scoring
 from jaxalign.types import ScalarModel
@@ -33,15 +35,15 @@ def compare(model, answered, principles=("Which is better?",)):
 @pytest.fixture(scope="module")
 def tiny():
     """A small new model, which judges at random, but always alike."""
-    config = Shared(mesh="data=1", context=512)
     # a tokenizer that knows what judges are asked: questions are short
     text = judge_prompts.comparison(ASKED, *ANSWERED[0].answers[:2])
-    known = [Demonstration([judging.asks(text), said(x)]) for x in "AB"]
-    source = dataclasses.replace(sources.load(config), demonstrations=lambda: known)
-    found = policies.load(config, source, mesh_of(config))
+    tokenizer = tokenizers.train([text] * 9, vocab_size=512)
+    shape = policies.toy_config(len(tokenizer), 512, "float32")
+    small = {"width": 32, "hidden": 64, "layers": 1, "heads": 2, "kv_heads": 2}
+    model = transformer.language_model(dataclasses.replace(shape, head_dim=16, **small))
     # far from uniform, so that options differ
-    params = jax.tree.map(lambda x: 3 * x, found.params)
-    return dataclasses.replace(found, params=params)
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0)))
+    return policies.Policy(model, params, tokenizer, 512)
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +61,16 @@ def biased(tiny):
 
 
 def test_options_are_scored_as_the_model_would_say_them(tiny):
-    questions = [[judging.asks(x)] for x in ("Which?", "Which, of the two, is it?")]
-    found = judging.ask(tiny, questions, ("A", "B"), rows=1)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-5)
-    for question, logps in zip(questions, found, strict=True):
-        each = []
-        for option in ("A", "B"):
-            ids, mask = chat.encode(tiny.tokenizer, [*question, said(option)])
-            length = np.array([len(ids) - 1])  # without the end of the turn
-            row = from_lengths(ids[None, :-1], length, length - mask.sum() + 1)
-            logp = scoring.token_logps(tiny.model, tiny.params, row)
-            each.append(float(scoring.row_sums(logp, row.loss_mask)[0][0]))
-        np.testing.assert_allclose(logps[0] - logps[1], each[0] - each[1], atol=1e-3)
+    question = [judging.asks("Which, of the two, is it?")]
+    (found,) = judging.ask(tiny, [question], ("A", "B"), rows=1)
+    np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-5)
+    said_so = [chat.encode(tiny.tokenizer, [*question, said(x)]) for x in "AB"]
+    tokens = np.stack([ids[:-1] for ids, _ in said_so])  # without the end of the turn
+    lengths = np.full(2, tokens.shape[1])
+    rows = from_lengths(tokens, lengths, lengths - said_so[0].mask.sum() + 1)
+    logp = scoring.token_logps(tiny.model, tiny.params, rows)
+    each, _ = scoring.row_sums(logp, rows.loss_mask)
+    np.testing.assert_allclose(found[0] - found[1], each[0] - each[1], atol=1e-4)
 
 
 def test_swapped_answers_swap_the_label(tiny):
@@ -80,7 +80,7 @@ def test_swapped_answers_swap_the_label(tiny):
     (*_, last), (other,) = compare(tiny, swapped)
     np.testing.assert_allclose(other.p, 1.0 - single.p, atol=1e-4)
     np.testing.assert_allclose(last.p, 1.0 - first.p, atol=1e-4)
-    assert abs(first.p - 0.5) > 0.01
+    assert abs(first.p - 0.5) > 1e-3
     expected = 0.5 * (first.first + 1.0 - first.swapped)
     np.testing.assert_allclose(first.p, expected, rtol=1e-6)
 
@@ -141,7 +141,7 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     asked = [f"Say {n}." for n in range(4)]
     told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
     config = judge.Config(
-        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1", batch=64
+        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1", batch=4
     )
     thinking = dataclasses.replace(
         config, thoughts=3, principles="constitution", out=tmp_path / "pairs"
@@ -169,8 +169,8 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
 
 def test_models_answer_first_where_told(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
-    prompts = [{"prompt": f"Say {n}."} for n in range(4)]
-    few = {"prompts": 2, "samples": 2, "max_new_tokens": 4}
+    prompts = [{"prompt": f"Say {n}."} for n in range(20)]
+    few = {"prompts": 2, "held_out": 2, "samples": 2, "max_new_tokens": 4}
     config = judge.Config(
         model=folder,
         policies=f"{folder},{folder}",
@@ -179,7 +179,7 @@ def test_models_answer_first_where_told(tiny, tmp_path):
         **few,
     )
     _, (first, second) = judge.candidates(config, mesh_of(config))
-    assert [len(side) for side in first] == [4, 2]
+    assert [len(side) for side in first] == [4, 4]
     assert [a.prompt[0]["content"] for a in first[0]] == ["Say 0."] * 2 + ["Say 1."] * 2
     assert first != second  # the same model, with other noise
     together = judge.merged([first[0], second[0]])
