@@ -30,6 +30,7 @@ too long for the judge.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,16 +217,24 @@ def fitting(
     several = [one for one in answered if len(one.answers) > 1]
     if not several:
         return []
-    principle = max(principles_of(config), key=len)
-    longest = [
-        judge_prompts.comparison(
-            prompt, *sorted(answers, key=len)[-2:], principle=principle
-        )
-        for prompt, answers in several
-    ]
-    asked = chat.encode_prompts(tokenizer, [[judging.asks(text)] for text in longest])
+    questions = [[judging.asks(longest(config, *one))] for one in several]
+    asked = chat.encode_prompts(tokenizer, questions)
     limit = judge.config.context - room
     return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
+
+
+def longest(config: Config, prompt: Messages, answers: Sequence[str]) -> str:
+    """The longest question that is asked about the answers to a prompt."""
+    request = judge_prompts.THINK
+    *_, shorter, longer = sorted(answers, key=len)
+    if config.ask == "ratings":
+        return judge_prompts.rating(
+            prompt, longer, highest=config.highest, request=request
+        )
+    principle = max(principles_of(config), key=len)
+    return judge_prompts.comparison(
+        prompt, shorter, longer, principle=principle, request=request
+    )
 
 
 def judged(
@@ -236,19 +245,14 @@ def judged(
     rng: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
-    settings: dict[str, Any] = {
-        "rng": rng,
-        "thoughts": config.thoughts,
-        "temperature": config.temperature,
-        "rows": config.batch,
-    }
+    manner = judging.Manner(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
-        ratings = judging.rate(judge, answered, config.highest, **settings)
+        ratings = judging.rate(judge, answered, config.highest, rng, manner)
         key = jax.random.key(int(rng.integers(2**31)))
         rankings = list(map(judging.ranking, answered, ratings))
         mean = float(np.concatenate(ratings).mean())
         return judging.zephyr_pairs(answered, ratings, key), rankings, {"rating": mean}
-    compared = judging.compare(judge, answered, principles, **settings)
+    compared = judging.compare(judge, answered, principles, rng, manner)
     worths = map(judging.worths, answered, compared)
     rankings = list(map(judging.ranking, answered, worths))
     pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]

@@ -23,6 +23,20 @@ class Answered(NamedTuple):
     answers: tuple[str, ...]
 
 
+class Manner(NamedTuple):
+    """How a judge is asked.
+
+    Attributes:
+      thoughts: tokens in which it may think first.
+      temperature: of the thoughts.
+      rows: questions at one time.
+    """
+
+    thoughts: int = 0
+    temperature: float = 1.0
+    rows: int = 16
+
+
 class Compared(NamedTuple):
     """What a judge says of two answers, i and j, to a prompt.
 
@@ -81,23 +95,20 @@ def thought(
     judge: Policy,
     questions: Sequence[str],
     request: str,
-    key: jax.Array,
-    *,
-    thoughts: int,
-    temperature: float,
-    rows: int,
+    rng: np.random.Generator,
+    manner: Manner,
 ) -> list[Messages]:
     """Questions to which the judge may think first; then it is asked for the answer."""
-    if not thoughts:
+    if not manner.thoughts:
         return [[asks(question)] for question in questions]
     asked = [Prompt([asks(question)]) for question in questions]
     answers = rollouts.answer(
         judge,
         asked,
-        key,
-        max_new_tokens=thoughts,
-        temperature=temperature,
-        rows=rows,
+        jax.random.key(int(rng.integers(2**31))),
+        max_new_tokens=manner.thoughts,
+        temperature=manner.temperature,
+        rows=manner.rows,
     )
     return [
         [*prompt.messages, said(text or "..."), asks(request)]
@@ -109,11 +120,8 @@ def compare(
     judge: Policy,
     answered: Sequence[Answered],
     principles: Sequence[str],
-    *,
     rng: np.random.Generator,
-    thoughts: int,
-    temperature: float,
-    rows: int,
+    manner: Manner,
 ) -> list[list[Compared]]:
     """Every two answers to each prompt, compared in both orders by one principle."""
     pairs = [
@@ -125,26 +133,17 @@ def compare(
     for n, i, j in pairs:
         principle = principles[int(rng.integers(len(principles)))]
         prompt, answers = answered[n]
-        request = judge_prompts.THINK if thoughts else judge_prompts.LETTER
+        request = judge_prompts.THINK if manner.thoughts else judge_prompts.LETTER
         for a, b in ((i, j), (j, i)):
             text = judge_prompts.comparison(
                 prompt, answers[a], answers[b], principle=principle, request=request
             )
             questions.append(text)
-    key = jax.random.key(int(rng.integers(2**31)))
-    asked = thought(
-        judge,
-        questions,
-        judge_prompts.LETTER,
-        key,
-        thoughts=thoughts,
-        temperature=temperature,
-        rows=rows,
-    )
-    logps = ask(judge, asked, judge_prompts.OPTIONS, rows=rows)
+    asked = thought(judge, questions, judge_prompts.LETTER, rng, manner)
+    logps = ask(judge, asked, judge_prompts.OPTIONS, rows=manner.rows)
     first, swapped = np.exp(logps[0::2, 0]), np.exp(logps[1::2, 0])
     p = judges.both_orders(first, swapped)
-    p = np.asarray(judges.clamped(p) if thoughts else p)
+    p = np.asarray(judges.clamped(p) if manner.thoughts else p)
     found: list[list[Compared]] = [[] for _ in answered]
     for (n, i, j), *numbers in zip(pairs, first, swapped, p, strict=True):
         found[n].append(Compared(i, j, *map(float, numbers)))
@@ -155,31 +154,19 @@ def rate(
     judge: Policy,
     answered: Sequence[Answered],
     highest: int,
-    *,
     rng: np.random.Generator,
-    thoughts: int,
-    temperature: float,
-    rows: int,
+    manner: Manner,
 ) -> list[np.ndarray]:
     """The expected rating of each answer, from 1 to the highest."""
-    request = judge_prompts.THINK if thoughts else judge_prompts.NUMBER
+    request = judge_prompts.THINK if manner.thoughts else judge_prompts.NUMBER
     questions = [
         judge_prompts.rating(prompt, answer, highest=highest, request=request)
         for prompt, answers in answered
         for answer in answers
     ]
-    key = jax.random.key(int(rng.integers(2**31)))
-    asked = thought(
-        judge,
-        questions,
-        judge_prompts.NUMBER,
-        key,
-        thoughts=thoughts,
-        temperature=temperature,
-        rows=rows,
-    )
+    asked = thought(judge, questions, judge_prompts.NUMBER, rng, manner)
     ratings = np.arange(1, highest + 1)
-    logps = ask(judge, asked, list(map(str, ratings)), rows=rows)
+    logps = ask(judge, asked, list(map(str, ratings)), rows=manner.rows)
     found = judges.expected_rating(logps, ratings.astype(np.float32))
     ends = np.cumsum([len(answers) for _, answers in answered])
     return np.split(np.asarray(found), ends[:-1])

@@ -27,9 +27,9 @@ ANSWERED = [
 
 
 def compare(model, answered, principles=("Which is better?",)):
-    settings = {"thoughts": 0, "temperature": 1.0, "rows": 4}
+    manner = judging.Manner(rows=4)
     rng = np.random.default_rng(0)
-    return judging.compare(model, answered, principles, rng=rng, **settings)
+    return judging.compare(model, answered, principles, rng, manner)
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +207,16 @@ def test_labels_of_a_judge_may_be_hard_or_soft():
     np.testing.assert_allclose(losses, [hard, soft], rtol=1e-5)
 
 
-def test_nothing_to_judge_is_said(tmp_path):
+def test_nothing_to_judge_is_said(tiny, tmp_path):
     data = write(tmp_path / "a.jsonl", *[{"prompt": "q", "answers": ["x", "x"]}] * 2)
     config = judge.Config(data=data, out=tmp_path / "out", mesh="data=1")
     with pytest.raises(ValueError, match="no prompt with two different answers"):
         judge.main(config)
+    # an answer that does not fit in the context of 512 tokens
+    told = [Answered(ASKED, ("x", "y", "z" * 600)), Answered(ASKED, ("x", "y"))]
+    assert judge.fitting(config, tiny, told) == told[1:]
+    ratings = dataclasses.replace(config, ask="ratings")
+    assert judge.fitting(ratings, tiny, told) == told[1:]
     empty = dataclasses.replace(config, principles=write(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match="--principles .*none.txt holds none"):
         judge.main(empty)
