@@ -217,13 +217,16 @@ def fitting(
     several = [one for one in answered if len(one.answers) > 1]
     if not several:
         return []
-    questions = [[judging.asks(longest(config, *one))] for one in several]
+    principle = max(principles_of(config), key=len)
+    questions = [[judging.asks(longest(config, principle, *one))] for one in several]
     asked = chat.encode_prompts(tokenizer, questions)
     limit = judge.config.context - room
     return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
 
 
-def longest(config: Config, prompt: Messages, answers: Sequence[str]) -> str:
+def longest(
+    config: Config, principle: str, prompt: Messages, answers: Sequence[str]
+) -> str:
     """The longest question that is asked about the answers to a prompt."""
     request = judge_prompts.THINK
     *_, shorter, longer = sorted(answers, key=len)
@@ -231,7 +234,6 @@ def longest(config: Config, prompt: Messages, answers: Sequence[str]) -> str:
         return judge_prompts.rating(
             prompt, longer, highest=config.highest, request=request
         )
-    principle = max(principles_of(config), key=len)
     return judge_prompts.comparison(
         prompt, shorter, longer, principle=principle, request=request
     )
