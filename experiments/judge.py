@@ -10,14 +10,15 @@ one's own, each comparison goes by a principle drawn at random (Constitutional A
 ratings; the best answer stands against a random other (Zephyr).
 
 Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
-carry `p_chosen`, and its log-odds as their `margin`. Soft labels train
+carry `p_chosen`, and its log-odds as their `margin`. As soft labels they are read by
 
     python -m experiments.judge --model JUDGE --data runs/collect/rankings --out runs/ai
     python -m experiments.dpo --model FOLDER --data runs/ai/preferences --loss soft_dpo
     python -m experiments.reward_model --model FOLDER --data runs/ai/preferences \\
         --soft-labels
 
-What is judged are the answers in `--data`, as `experiments.collect` writes them; of
+and as hard ones by every other loss (a reward model then takes the margins for Llama
+2's). What is judged are the answers in `--data`, as `experiments.collect` writes them; of
 several files or folders with commas between them, all answers to a prompt together: all
 of a ranking's, or what a row has for an answer. Or models answer first:
 
