@@ -9,20 +9,20 @@ one's own, each comparison goes by a principle drawn at random (Constitutional A
 `--ask ratings`: each answer is rated from 1 to `--highest`, as the expectation over the
 ratings; the best answer stands against a random other (Zephyr).
 
-Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
-carry `p_chosen`, and its log-odds as their `margin`. As soft labels they are read by
+What is judged are the answers in `--data`, as `experiments.collect` writes them; of
+several files or folders with commas between them, all answers to a prompt together (of
+a ranking all, else what a row has for an answer); or `--policies` answer first.
 
     python -m experiments.judge --model JUDGE --data runs/collect/rankings --out runs/ai
-    python -m experiments.dpo --model FOLDER --data runs/ai/preferences --loss soft_dpo
-    python -m experiments.reward_model --model FOLDER --data runs/ai/preferences \\
-        --soft-labels
-
-and as hard ones by every other loss (a reward model then takes the margins for Llama
-2's). What is judged are the answers in `--data`, as `experiments.collect` writes them; of
-several files or folders with commas between them, all answers to a prompt together: all
-of a ranking's, or what a row has for an answer. Or models answer first:
-
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
+
+Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
+carry the label as `p_chosen`, and its log-odds as their `margin`. Soft labels train
+
+    python -m experiments.dpo --data runs/ai/preferences --loss soft_dpo
+    python -m experiments.reward_model --data runs/ai/preferences --soft-labels
+
+To other losses they are hard ones; a reward model else takes margins for Llama 2's.
 
 Numbers: `consistent` the share of pairs on which both orders agree, `first` the mean
 probability of what is shown first (1/2 without a bias), `agreement` with the order of
