@@ -25,14 +25,14 @@ def base(tmp_path_factory):
     return str(out / "policy")
 
 
-def lines_of(folder):
+def lines(folder):
     return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", groups.METHODS)
 def test_the_first_update_of_each_method_is_on_policy(base, tmp_path, name):
     config = grpo.Config(model=base, method=name, steps=1, out=tmp_path, **SMALL)
-    (first,) = lines_of(tmp_path) if grpo.main(config) else ()
+    (first,) = lines(tmp_path) if grpo.main(config) else ()
     np.testing.assert_allclose(first["ratio"], 1.0, atol=1e-6)
     np.testing.assert_allclose([first["kl"], first["approxkl"]], 0.0, atol=1e-5)
     model, _ = pretrained.load(tmp_path / "policy", dtype="float32")
@@ -72,11 +72,11 @@ def test_a_method_of_ones_own_is_passed(base, tmp_path):
 
 
 def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
-    lines = (public_data / "gsm8k" / "test.jsonl").read_text().splitlines()
+    problems = (public_data / "gsm8k" / "test.jsonl").read_text().splitlines()
     path = tmp_path / "problems.jsonl"
-    path.write_text("\n".join(sorted(lines, key=len)[:20]))
+    path.write_text("\n".join(sorted(problems, key=len)[:20]))
     config = grpo.Config(data=str(path), reward="gsm8k", steps=2, out=tmp_path, **SMALL)
-    first, second = lines_of(tmp_path) if grpo.main(config) else ()
+    first, second = lines(tmp_path) if grpo.main(config) else ()
     assert 0 <= first["reward"] <= 1 and first["length"] > 0
     assert first["informative"] in (0, 0.25, 0.5, 0.75, 1)
     source = sources.load(config)
