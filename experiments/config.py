@@ -70,6 +70,19 @@ class Tuned(Shared):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Rewarded(Tuned):
+    """Flags of the experiments that train on rewards of sampled answers."""
+
+    reward: str = "programmed"
+    """programmed (the data set's own reward), a reward model's folder, those of an
+    ensemble with commas between them, or a reward of texts by name: length:40, bleu,
+    rouge, exact, gsm8k, regex:PATTERN, format."""
+    ensemble: str = "mean"
+    """What an ensemble's scores make: mean, minimum, variance:0.5 (the mean less half
+    the variance), or llama2 (of a helpfulness and a safety model)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained(Tuned):
     """Flags of the experiments that train on a fixed data set."""
 

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from experiments import policies, rollouts, sources, tuning
-from experiments.config import Tuned
+from experiments.config import Rewarded
 from experiments.run import Run
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch
@@ -31,11 +31,9 @@ from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Online(Tuned):
+class Online(Rewarded):
     """Flags of the experiments that train on answers which they sample."""
 
-    reward: str = "programmed"
-    """A reward model's folder, or programmed: the data set's own reward."""
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     minibatches: int = 1
@@ -150,7 +148,9 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
         room=room,
-        score=rollouts.scorer(config.reward, config.dtype, policy, source),
+        score=rollouts.scorer(
+            config.reward, config.dtype, policy, source, ensemble=config.ensemble
+        ),
         tokens=prompts * samples * (tokens.shape[1] + room),
     )
 

@@ -68,7 +68,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import experience, online, policies, tuning
+from experiments import experience, online, policies, rewards, tuning
 from experiments.config import launch
 from experiments.ppo_config import Config as Config
 from experiments.run import Run
@@ -257,9 +257,9 @@ def check(config: Config) -> None:
 
 
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
-    """The value model: a reward model, or the policy's trunk with a head of 0."""
-    rewarded = (Path(config.reward) / "config.json").exists()
-    start = config.value or (config.reward if rewarded else "policy")
+    """The value model: the first reward model, or the policy's trunk, its head 0."""
+    rewarded = [str(folder) for folder in rewards.folders(config.reward)]
+    start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
         return policies.load_scalar(Path(start), config.dtype)
     model = heads.scalar_model(policy.config, zero_head=True)

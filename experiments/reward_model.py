@@ -39,6 +39,8 @@ class Config(Trained):
     learning_rate: float = 1e-3
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
+    soft_labels: bool = False
+    """Margins are the log-odds of soft labels, as experiments.judge writes them."""
     epochs: int = 1
     """Passes over the data, unless --steps says how long."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
@@ -101,7 +103,10 @@ def objective(
 ) -> step.Objective:
     """What is minimised on pairs, or on rankings."""
     if kind is Preference:
-        return objectives.reward(model, center=config.center)
+        labels = (
+            objectives.soft_labels if config.soft_labels else objectives.hard_labels
+        )
+        return objectives.reward(model, center=config.center, loss=labels)
     return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
 
 

@@ -3,14 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import sources
-from experiments.policies import Policy, load_scalar
+from experiments import rewards, sources
+from experiments.policies import Policy
 from jaxalign import estimators, sampling
 from jaxalign.batches import TokenBatch
 from jaxalign.data import chat
@@ -175,14 +174,23 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
 
 
 def scorer(
-    reward: str, dtype: str, policy: Policy, source: sources.Source
+    reward: str,
+    dtype: str,
+    policy: Policy,
+    source: sources.Source,
+    *,
+    ensemble: str = "mean",
 ) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
-    """The reward: a function of prompts, sequences and whether they ended -> [B]."""
-    if reward != "programmed":
-        model, params = load_scalar(Path(reward), dtype)
-        score = jax.jit(learned.score, static_argnums=0)
-        return lambda prompts, sequences, ended: score(model, params, sequences)
-    judge = sources.judge_of(source)
+    """The reward: a function of prompts, sequences and whether they ended -> [B].
+
+    Args:
+      reward, ensemble: what the flags of that name say, see `experiments.rewards`.
+    """
+    folders = rewards.folders(reward)
+    if folders:
+        score = rewards.learned_from(folders, dtype, rewards.combination(ensemble))
+        return lambda prompts, sequences, ended: score(sequences)
+    judge = rewards.judge(reward, source)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         said = texts(policy, sequences)

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import groups, grpo, sft
+from experiments import groups, grpo, policies, rewards, rollouts, sft, sources
+from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
-from jaxalign.models import pretrained
+from jaxalign.models import heads, pretrained
+from jaxalign.rewards import learned
 
 SMALL = {"mesh": "data=1", "prompts": 4, "samples": 4, "max_new_tokens": 6}
 replace = dataclasses.replace
@@ -66,6 +69,76 @@ def test_a_method_of_ones_own_is_passed(base, tmp_path):
     mine = replace(groups.GRPO, advantage=advantage)
     grpo.main(grpo.Config(model=base, steps=1, out=tmp_path, **SMALL), method=mine)
     assert set(seen) == {(4, 4)}
+
+
+def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
+    problems = (public_data / "gsm8k" / "test.jsonl").read_text().splitlines()
+    path = tmp_path / "problems.jsonl"
+    path.write_text("\n".join(sorted(problems, key=len)[:20]))
+    config = grpo.Config(data=str(path), reward="gsm8k", steps=2, out=tmp_path, **SMALL)
+    first, second = lines(tmp_path) if grpo.main(config) else ()
+    assert 0 <= first["reward"] <= 1 and first["length"] > 0
+    assert first["informative"] in (0, 0.25, 0.5, 0.75, 1)
+    source = sources.load(config)
+    judge = rewards.judge("gsm8k", source)
+    prompts, _ = source.prompts()
+    ended = np.ones(len(prompts), bool)
+    told = [p.references[0] for p in prompts]
+    assert judge(prompts, told, ended)["reward"].all() and len(prompts) == 18
+    assert not judge(prompts, ["no number"] * len(told), ended)["reward"].any()
+
+
+@pytest.fixture(scope="module")
+def scored(base, tmp_path_factory):
+    """Two reward models in folders, a policy, and three answers of it."""
+    out = tmp_path_factory.mktemp("rewards")
+    config = grpo.Config(model=base, **SMALL)
+    source = sources.load(config)
+    policy = policies.load(config, source, mesh_of(config))
+    model = heads.scalar_model(policy.config)
+    params = [model.from_trunk(jax.random.key(k), policy.params) for k in range(2)]
+    for k, name in enumerate("ab"):
+        policies.save_scalar(out / name, model, params[k], policy.tokenizer)
+    rows = from_lengths(
+        np.arange(24, dtype=np.int32).reshape(3, 8), np.full(3, 8), np.full(3, 2)
+    )
+    found = np.stack([learned.score(model, p, rows) for p in params])
+    return out, (source, policy), rows, found
+
+
+COMBINED = {
+    "mean": lambda a, b: (a + b) / 2,
+    "minimum": np.minimum,
+    "variance:0.5": lambda a, b: (a + b) / 2 - 0.5 * (a - b) ** 2 / 4,
+    "llama2": lambda a, b: white(np.where(1 / (1 + np.exp(-b)) < 0.15, b, a)),
+}
+white = lambda x: (x - x.mean()) / x.std()
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_folders_with_commas_are_an_ensemble(scored, name):
+    out, (source, policy), rows, (a, b) = scored
+    two = f"{out / 'a'},{out / 'b'}"
+    score = rollouts.scorer(two, "float32", policy, source, ensemble=name)
+    found = score([], rows, np.ones(3, bool))
+    np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
+
+
+def test_rewards_that_are_not_are_refused(scored, tmp_path):
+    out, (source, policy), _, _ = scored
+    for reward, hint in {
+        "blue": "blue holds no reward model .*did you mean bleu",
+        f"{out / 'a'},{tmp_path}": "holds no reward model .*programmed, length, bleu",
+        "gsm8k": "compares with reference answers, and the prompt at .* has none",
+        "regex:(": "regex:",
+    }.items():
+        with pytest.raises(ValueError, match=hint):
+            rollouts.scorer(reward, "float32", policy, source)
+    for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
+        score = rollouts.scorer
+        with pytest.raises(ValueError, match=hint):
+            three = ",".join([str(out / "a")] * 3)
+            score(three, "float32", policy, source, ensemble=how)([], scored[2], None)
 
 
 def test_prompts_that_do_not_inform_are_drawn_anew():

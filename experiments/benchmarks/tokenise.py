@@ -137,7 +137,7 @@ def ours(file: Path, model: Path, folder: Path, config: Config) -> dict[str, flo
 
 
 def own_peak() -> int:
-    """This process's largest memory, in KiB; `getrusage` counts its parent's as well."""
+    """The largest memory of this process, in KiB; `getrusage` counts its parent too."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

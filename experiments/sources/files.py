@@ -115,7 +115,7 @@ def from_splits(name: str, read: Read, splits: tuple[str, ...], ranked: bool) ->
         max_new_tokens=128,
         sft_steps=200,
         demonstrations=functools.cache(lambda: records(Demonstration)[0]),
-        prompts=lambda: records(Prompt),
+        prompts=functools.cache(lambda: records(Prompt)),
         preferences=preferences,
         rankings=rankings if ranked else None,
     )

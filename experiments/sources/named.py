@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.config import Shared
 from experiments.sources.files import from_path
-from experiments.sources.source import Judged, Source, both
-from jaxalign.data import formats, hh_rlhf, published, toy_world
+from experiments.sources.source import Judged, Source, both, by_name
+from jaxalign.data import hh_rlhf, toy_world
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -100,7 +100,7 @@ def stories(config: Shared, file: Path) -> Source:
             prompt = [{"role": "user", "content": " ".join(words[:12])}]
             rest = said(" " + " ".join(words[12:]))
             found.append(Demonstration([*prompt, rest], where=f"{file.name}:{i + 1}"))
-            starts.append(Prompt(prompt, where=f"{file.name}:{i + 1}"))
+            starts.append(Prompt(prompt, found[-1].where, (rest["content"],)))
         if not found:
             raise ValueError(f"{file} holds no stories of 24 words or more")
         cut = len(starts) * 3 // 4
@@ -138,21 +138,4 @@ def solved(config: Shared, path: Path) -> Source:
     The programmed reward is 1 where an answer's number is the right one.
     """
     source = from_path(config, str(path))
-
-    @functools.cache
-    def truth() -> dict[str, str]:
-        whole, _ = formats.read(path, Demonstration, skip_bad_rows=config.skip_bad_rows)
-        return {
-            d.messages[0]["content"]: published.final_answer(d.messages[-1]["content"])
-            for d in whole
-        }
-
-    def judge(
-        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> Judged:
-        right = [truth()[p.messages[0]["content"]] for p in prompts]
-        said = [published.final_answer(text) for text in texts]
-        reward = [float(a == b) for a, b in zip(right, said, strict=True)]
-        return {"reward": np.array(reward)}
-
-    return dataclasses.replace(source, name="gsm8k", judge=judge)
+    return dataclasses.replace(source, name="gsm8k", judge=by_name("gsm8k:strict"))

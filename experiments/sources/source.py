@@ -11,6 +11,7 @@ import numpy as np
 from experiments.config import Shared
 from jaxalign.data import formats, loader, stored, views
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
+from jaxalign.rewards import named
 
 Examples = Sequence[loader.Example]
 Judged = dict[str, np.ndarray]
@@ -72,6 +73,23 @@ def judge_of(source: Source) -> Judge:
             f"the data set {source.name} has no programmed reward: name a reward model"
         )
     return source.judge
+
+
+def by_name(reward: str) -> Judge:
+    """The reward of texts of that name, as a judge.
+
+    Raises:
+      ValueError: there is none.
+    """
+    measure = named.reward(reward)
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> Judged:
+        asked, told = [p.messages for p in prompts], [p.references for p in prompts]
+        return {"reward": measure(asked, texts, told)}
+
+    return judge
 
 
 def pairs(

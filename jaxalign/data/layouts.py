@@ -11,6 +11,7 @@ dialogues                   {"chosen": "\\n\\nHuman: ...", "rejected": ...}
 ranking of K                {"prompt": ..., "answers": [best, ..., worst]}
 tree of ranked replies      {"prompt": {"text", "role", "replies": [... "rank"]}}
 unpaired label              {"prompt": ..., "completion": ..., "label": true}
+prompt with references      {"prompt": ..., "reference": text} ("references": [...])
 published sets              see `published`
 """
 
@@ -48,6 +49,7 @@ ROLES = {
     "assistant": "assistant",
     "system": "system",
 }
+THUMBS = ("label", "kto_tag", "desirable")
 
 
 def records(row: Any, kind: type[Record], where: str) -> Iterator[Record]:
@@ -209,7 +211,7 @@ def tree(node: Row, before: Messages, where: str) -> Iterator[Ranking]:
 
 def unpaired(row: Row, where: str) -> Unpaired:
     """An answer with a thumb up or down."""
-    field = needed(row, "label", "kto_tag", "desirable")
+    field = needed(row, *THUMBS)
     if row[field] not in (True, False):
         raise Malformed(f"field {field!r} should be true or false, not {row[field]!r}")
     *asked, answer = demonstration(row, where).messages
@@ -219,12 +221,27 @@ def unpaired(row: Row, where: str) -> Unpaired:
 def prompt(row: Row, where: str) -> Prompt:
     """A prompt; an assistant's message at its end is the answer, and left out."""
     if "prompt" not in row and ("chosen" in row or "chosen_messages" in row):
-        return Prompt(preference(row, where).prompt, where)
+        pair = preference(row, where)
+        return Prompt(pair.prompt, where, (pair.chosen,))
     messages = prompt_of(row)
     answered = messages[-1]["role"] == "assistant"
     if answered and len(messages) == 1:
         raise Malformed("has an answer, and no prompt")
-    return Prompt(messages[:-1] if answered else messages, where)
+    return Prompt(messages[:-1] if answered else messages, where, references(row))
+
+
+def references(row: Row) -> tuple[str, ...]:
+    """A prompt's reference answers: those told, or else what would be imitated."""
+    for field in ("references", "reference"):
+        if field in row:
+            found = row[field] if isinstance(row[field], list) else [row[field]]
+            return tuple(text_of(answer, field) for answer in found)
+    if not all(row.get(thumb, True) for thumb in THUMBS):
+        return ()
+    try:
+        return (demonstration(row, "").messages[-1]["content"],)
+    except Malformed:
+        return ()
 
 
 PARSERS: dict[Any, Callable[[Row, str], Record]] = {

@@ -152,7 +152,7 @@ def derived(ranking: Ranking, kind: type[Record]) -> Iterator[Record]:
         best = said(ranking.answers[0])
         yield Demonstration([*ranking.prompt, best], ranking.where)
     else:
-        yield Prompt(ranking.prompt, ranking.where)
+        yield Prompt(ranking.prompt, ranking.where, ranking.answers[:1])
 
 
 def paired(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -189,15 +189,6 @@ def rated_prompt(where_and_row: tuple[str, Any]) -> Any:
     if isinstance(row, Mapping) and {"prompt", "response", "helpfulness"} <= set(row):
         return row["prompt"]
     return None
-
-
-def final_answer(text: str) -> str:
-    """The number at the end of a worked answer of GSM8K, or nothing.
-
-    >>> final_answer("9 * 200 = 1800 dollars.\\n#### 1,800"), final_answer("1800")
-    ('1800', '')
-    """
-    return text.rpartition("####")[2].strip().replace(",", "") * ("####" in text)
 
 
 def number(value: Any, field: str) -> float:

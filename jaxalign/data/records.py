@@ -14,10 +14,11 @@ Messages = list[dict[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What an answer is wanted to."""
+    """What an answer is wanted to, and what others answered, where that is known."""
 
     messages: Messages
     where: str = ""
+    references: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +99,17 @@ def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
 
 
 def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
-    """The prompts alone, each once."""
+    """The prompts, each once; its references are the answers shown, or chosen."""
     found: dict[tuple[tuple[str, str], ...], Prompt] = {}
     for record in records:
         if isinstance(record, Preference):
-            messages = record.prompt
+            messages, answer = record.prompt, record.chosen
         else:
-            messages = record.messages[:-1]
+            messages, answer = record.messages[:-1], record.messages[-1]["content"]
         key = tuple((m["role"], m["content"]) for m in messages)
-        found.setdefault(key, Prompt(messages, where=record.where))
+        known = found.get(key, Prompt(messages, where=record.where))
+        references = (*known.references, answer)
+        found[key] = dataclasses.replace(known, references=references)
     return list(found.values())
 
 

@@ -21,7 +21,7 @@ def dpo(
     ref_rejected: Float[Array, "B"],
     *,
     beta: Scalar,
-    label_smoothing: Scalar = 0.0,
+    label_smoothing: Scalar | Float[Array, "B"] = 0.0,
 ) -> Float[Array, "B"]:
     """Direct preference optimisation, one term per pair.
 
@@ -29,8 +29,8 @@ def dpo(
     loss = -(1 - e) * log sigmoid(beta * margin) - e * log sigmoid(-beta * margin)
 
     Args:
-      label_smoothing: e, the share of labels taken to be wrong (conservative DPO); 0
-        is DPO itself.
+      label_smoothing: e, the share of labels taken to be wrong (conservative DPO), or
+        the probability that each one is; 0 is DPO itself.
 
     Reference: Rafailov et al. 2023, arXiv:2305.18290, eq. 7; Mitchell 2023, "A note on
     DPO with noisy preferences", eq. 3 (e > 0).

@@ -1,1 +1,1 @@
-"""Rollouts -> rewards: learned scores, programmed text rewards, shaping."""
+"""Rollouts -> rewards: learned, of texts by name, mixed, judged; shaping."""

@@ -21,6 +21,7 @@ from jaxalign.training.pairwise import (
     PairLogps,
     PairLoss,
     knobs_of,
+    label_of,
     needs_reference,
     pairwise,
     runs_reference,
@@ -44,8 +45,10 @@ __all__ = [
     "UnpairedWithReference",
     "explained_variance",
     "group",
+    "hard_labels",
     "knobs_of",
     "kto",
+    "label_of",
     "mix",
     "needs_reference",
     "pairwise",
@@ -55,6 +58,7 @@ __all__ = [
     "reward",
     "runs_reference",
     "sft",
+    "soft_labels",
     "with_text",
 ]
 
@@ -78,7 +82,25 @@ def sft(model: LanguageModel, *, chunk: int | None = None) -> Objective:
     return objective
 
 
-def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
+RewardLoss = Callable[[Array, Array, Array], Array]
+
+
+def hard_labels(chosen: Array, rejected: Array, margin: Array) -> Array:
+    """Bradley-Terry with Llama 2's margins."""
+    return losses.bradley_terry(chosen, rejected, margin=margin)
+
+
+def soft_labels(chosen: Array, rejected: Array, margin: Array) -> Array:
+    """Bradley-Terry with the labels of a judge, see `label_of`.
+
+    Reference: Bai et al. 2022, arXiv:2212.08073, section 4.
+    """
+    return losses.soft_bradley_terry(chosen, rejected, label_of(margin))
+
+
+def reward(
+    model: ScalarModel, *, center: float = 0.0, loss: RewardLoss = hard_labels
+) -> Objective:
     """A reward model from pairs: Bradley-Terry on the scores at the last tokens.
 
     loss = -log sigmoid(chosen - rejected - margin) + center * (chosen + rejected)^2
@@ -89,6 +111,7 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
 
     Args:
       center: pulls scores, which pairs fix up to a constant, to 0; 0.01 where wanted.
+      loss: (chosen, rejected, margin) -> a term a pair, such as `soft_labels`.
 
     Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1; Touvron et al. 2023,
     arXiv:2307.09288, eq. 2 (margin); Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
@@ -101,7 +124,7 @@ def reward(model: ScalarModel, *, center: float = 0.0) -> Objective:
             both = scoring.interleave(batch.chosen, batch.rejected)
             scores = learned.score(model, params, both).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
-        terms = losses.bradley_terry(chosen, rejected, margin=batch.margin)
+        terms = loss(chosen, rejected, batch.margin)
         terms = terms + center * jnp.square(chosen + rejected)
         weight = jnp.sum(batch.valid)
         right = (chosen > rejected) + 0.5 * (chosen == rejected)

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from jaxalign import losses
 from jaxalign.losses import divergence
 from jaxalign.types import Array, Scalar
@@ -55,6 +58,23 @@ PairLoss = Callable[[PairLogps], Array]
 def cdpo(*sums: Array, beta: Scalar, label_smoothing: Scalar) -> Array:
     """Conservative DPO: `label_smoothing` is the share of wrong labels."""
     return losses.dpo(*sums, beta=beta, label_smoothing=label_smoothing)
+
+
+def label_of(margin: Array) -> Array:
+    """The probability that a label is right, where a judge gave its log-odds.
+
+    p = sigmoid(margin), or 1 where the margin is 0: nobody said
+
+    >>> (4 * label_of(jnp.array([0.0, jnp.log(3.0)]))).round().tolist()
+    [4.0, 3.0]
+    """
+    return jnp.where(margin == 0.0, 1.0, jax.nn.sigmoid(margin))
+
+
+def soft_dpo(*sums_and_margin: Array, beta: Scalar) -> Array:
+    """Conservative DPO with a probability of its own for each label, see `label_of`."""
+    *sums, margin = sums_and_margin
+    return losses.dpo(*sums, beta=beta, label_smoothing=1.0 - label_of(margin))
 
 
 def orpo(chosen: Array, rejected: Array, nll: Array, *, lam: Scalar) -> Array:
@@ -147,6 +167,7 @@ KLS = ("chosen_kl", "rejected_kl")
 PAIRWISE = {
     "dpo": Named(losses.dpo, SUMS),
     "cdpo": Named(cdpo, SUMS),
+    "soft_dpo": Named(soft_dpo, (*SUMS, "margin")),
     "robust_dpo": Named(losses.robust_dpo, SUMS),
     "dpo_nll": Named(losses.dpo_nll, (*SUMS, "chosen_length")),
     "dpo_positive": Named(losses.dpo_positive, SUMS),

@@ -58,7 +58,7 @@ def test_layouts_of_demonstrations(row, tmp_path, jsonl):
     records, report = formats.read(path, Demonstration)
     assert records == [Demonstration([user("q"), told("a")], f"{path}:1")]
     assert str(report) == "1 of 1 rows"
-    assert formats.read(path, Prompt)[0] == [Prompt(ASKED, f"{path}:1")]
+    assert formats.read(path, Prompt)[0] == [Prompt(ASKED, f"{path}:1", ("a",))]
 
 
 @pytest.mark.parametrize("row", PREFERENCES)
@@ -69,7 +69,23 @@ def test_layouts_of_preferences(row, tmp_path, jsonl):
         Preference(ASKED, "a", "b", 0.0, f"{path}:1"),
         Preference(ASKED, "a", "b", 2.0, f"{path}:2"),
     ]
-    assert formats.read(path, Prompt)[0][0].messages == ASKED
+    assert formats.read(path, Prompt)[0][0] == Prompt(ASKED, f"{path}:1", ("a",))
+
+
+def test_references_of_prompts(tmp_path, jsonl):
+    told_of = {
+        ("z",): {"prompt": "q", "reference": "z", "completion": "a"},
+        ("y", "z"): {"question": "q", "references": ["y", "z"]},
+        ("best",): {"prompt": "q", "answers": ["best", "poor"]},
+        (): {"prompt": "q", "completion": "a", "label": False},
+        ("a",): {"prompt": "q", "completion": "a", "label": True},
+    }
+    path = jsonl(tmp_path / "rows.jsonl", *told_of.values(), {"prompt": "q"})
+    prompts, _ = formats.read(path, Prompt)
+    assert [p.references for p in prompts] == [*told_of, ()]
+    path = jsonl(tmp_path / "bad.jsonl", {"prompt": "q", "references": [1]})
+    with pytest.raises(ValueError, match="bad.jsonl:1: field 'references'"):
+        formats.read(path, Prompt)
 
 
 def test_instructions_with_input_system_and_history(tmp_path, jsonl):
@@ -109,8 +125,8 @@ def test_conversions():
     demonstration = Demonstration([user("q"), told("z")], "there:1")
     other = Demonstration([user("r"), told("z")], "there:2")
     assert formats.prompts([pair, demonstration, other]) == [
-        Prompt(ASKED, "here:1"),
-        Prompt([user("r")], "there:2"),
+        Prompt(ASKED, "here:1", ("a", "z")),
+        Prompt([user("r")], "there:2", ("z",)),
     ]
 
 

@@ -129,7 +129,7 @@ def test_pairs_of_published_sets(name, tmp_path, jsonl):
     assert str(report) == "1 of 1 rows"
     (told,), _ = formats.read(path, Demonstration)
     assert told.messages[-1]["content"] == chosen
-    assert formats.read(path, Prompt)[0] == [Prompt(user(asked), where)]
+    assert formats.read(path, Prompt)[0] == [Prompt(user(asked), where, (chosen,))]
     assert not formats.holds_rankings(path)
 
 

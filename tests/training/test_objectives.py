@@ -208,6 +208,26 @@ FORMULAS = {
 }
 
 
+def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
+    """A label of log-odds m is right with probability sigmoid(m); 0 is a hard one."""
+    params, batch, (c, r, rc, rr, *_) = measured
+    margin = np.array([np.log(3.0), np.log(9.0), 0.0, 1.0, 2.0], np.float32)
+    p = np.array([0.75, 0.9, 1.0, sigmoid(1.0), sigmoid(2.0)])
+    told = dataclasses.replace(batch.pairs, margin=margin)
+    batch = dataclasses.replace(batch, pairs=told)
+    loss = objectives.pairwise("soft_dpo", beta=0.3)
+    found = loss(preference_objectives.pair_logps(bigram, params, batch))
+    right, wrong = (-np.log(sigmoid(s * 0.3 * (c - rc - r + rr))) for s in (1, -1))
+    np.testing.assert_allclose(found, p * right + (1 - p) * wrong, rtol=1e-4)
+    scores = scalar.init(jax.random.key(1))
+    by = lambda loss: objectives.reward(scalar, loss=loss)(scores, told)[0]
+    gap = np.array([3.0, -1.0, 2.0, 0.5, 1.0], np.float32)
+    found = objectives.soft_labels(gap, 0 * gap, margin)
+    expected = -p * np.log(sigmoid(gap)) - (1 - p) * np.log(sigmoid(-gap))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert by(objectives.soft_labels) != by(objectives.hard_labels)
+
+
 @pytest.mark.parametrize("name", sorted(set(objectives.PAIRWISE) - set(FORMULAS)))
 def test_other_losses_are_given_their_numbers(bigram, measured, name):
     """Formulas of their own are in tests/losses; here, that the fields fit."""

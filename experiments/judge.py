@@ -1,0 +1,276 @@
+"""Preferences of a language model that judges answers: AI feedback.
+
+`--ask pairs`: every two answers to a prompt are compared, in both orders, and the label
+is the probability of the letter that stands for an answer, a mean over both: a soft
+label, free of a bias towards a place. With `--principles constitution`, or a file of
+one's own, each comparison goes by a principle drawn at random (Constitutional AI). With
+`--thoughts N` the judge first thinks in N tokens, and labels are kept in 40..60 %.
+
+`--ask ratings`: each answer is rated from 1 to `--highest`, as the expectation over the
+ratings; the best answer stands against a random other (Zephyr).
+
+What is judged are the answers in `--data`, as `experiments.collect` writes them; of
+several files or folders with commas between them, all answers to a prompt together (of
+a ranking all, else what a row has for an answer); or `--policies` answer first.
+
+    python -m experiments.judge --model JUDGE --data runs/collect/rankings --out runs/ai
+    python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
+
+Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
+carry the label as `p_chosen`, and its log-odds as their `margin`. Soft labels train
+
+    python -m experiments.dpo --data runs/ai/preferences --loss soft_dpo
+    python -m experiments.reward_model --data runs/ai/preferences --soft-labels
+
+To other losses they are hard ones; a reward model else takes margins for Llama 2's.
+
+Numbers: `consistent` the share of pairs on which both orders agree, `first` the mean
+probability of what is shown first (1/2 without a bias), `agreement` with the order of
+the data, where they are ordered; `left_out` prompts without two different answers, or
+too long for the judge.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from experiments import judging, policies, rollouts, sources
+from experiments.config import Shared, launch
+from experiments.jsonl import write
+from experiments.judging import Answered
+from experiments.run import Run
+from experiments.sources.source import both
+from jaxalign.data import chat
+from jaxalign.data.records import Messages, Prompt
+from jaxalign.evaluation import preference
+from jaxalign.rewards import judge_prompts
+
+OPTION = 8  # tokens that an option has at most
+Splits = tuple[list[Answered], list[Answered]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Shared):
+    """AI feedback on answers."""
+
+    ask: Literal["pairs", "ratings"] = "pairs"
+    """Compare every two answers, or rate each by itself."""
+    principles: str | None = None
+    """constitution, or a text file with a principle a line, of which one is drawn for
+    each comparison; one question for all unless told."""
+    highest: int = 10
+    """The best rating."""
+    thoughts: int = 0
+    """Tokens in which the judge may think before it answers."""
+    batch: int = 16
+    """Questions at one time."""
+    policies: str | None = None
+    """Folders of models, with commas between them, which answer the data's prompts; the
+    answers in the data are judged unless told."""
+    prompts: int = 3072
+    """Training prompts that --policies answer."""
+    held_out: int = 512
+    """Held-out prompts that they answer, for test.jsonl."""
+    samples: int = 1
+    """Answers of each of --policies to a prompt."""
+    temperature: float = 1.0
+    """Of the sampling of answers, and of thoughts."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
+
+
+def main(config: Config) -> dict[str, float]:
+    """Judges the answers; returns how many pairs, and how consistent they are."""
+    principles = principles_of(config)
+    with Run(config, "judge") as run:
+        source, parts = candidates(config, run.mesh)
+        judge = policies.load(config, source, run.mesh)
+        numbers: dict[str, float] = {}
+        for k, name in enumerate(("train", "test")):
+            together = merged([part[k] for part in parts])
+            answered = fitting(config, judge, together)
+            if not answered:
+                raise ValueError(
+                    f"{config.data} ({name}) has no prompt with two different answers "
+                    f"that the judge could read in {judge.config.context} tokens"
+                )
+            rng = np.random.default_rng([config.seed, k])
+            pairs, rankings, told = judged(config, judge, answered, principles, rng)
+            write(run.folder / "preferences" / f"{name}.jsonl", pairs)
+            write(run.folder / "rankings" / f"{name}.jsonl", rankings)
+            told |= {"pairs": len(pairs), "left_out": len(together) - len(answered)}
+            numbers |= {f"{name}_{field}": x for field, x in told.items()}
+        return run.finish(numbers)
+
+
+def principles_of(config: Config) -> tuple[str, ...]:
+    """What comparisons go by.
+
+    Raises:
+      ValueError: a file without a principle.
+    """
+    if config.principles is None:
+        return (judge_prompts.QUESTION,)
+    if config.principles == "constitution":
+        return judge_prompts.CONSTITUTION
+    lines = Path(config.principles).read_text().splitlines()
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise ValueError(f"--principles {config.principles} holds none, one a line")
+    return found
+
+
+def candidates(config: Config, mesh: Any) -> tuple[sources.Source, list[Splits]]:
+    """The data set, and the answers that are to be judged, of each file or model."""
+    if config.policies is not None:
+        source = sources.load(config)
+        folders = enumerate(config.policies.split(","))
+        return source, [sampled(config, source, mesh, n, x) for n, x in folders]
+    paths = config.data.split(",")
+    found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
+    return found[0], [answers_of(source, len(found) > 1) for source in found]
+
+
+def sampled(
+    config: Config, source: sources.Source, mesh: Any, n: int, folder: str
+) -> Splits:
+    """What the n-th of the models answers to the prompts of the data.
+
+    Raises:
+      ValueError: no prompt leaves room for an answer.
+    """
+    policy = policies.load(dataclasses.replace(config, model=folder), source, mesh)
+    room = config.max_new_tokens or source.max_new_tokens
+    limit = policy.config.context - room
+    key = jax.random.fold_in(jax.random.key(config.seed), n)
+
+    def answered(k: int, prompts: list[Prompt]) -> list[Answered]:
+        asked = rollouts.fitting(policy, prompts, limit)
+        if not asked:
+            raise ValueError(
+                f"no prompt of {config.data} leaves room for {room} new tokens in a "
+                f"context of {policy.config.context}: lower --max-new-tokens"
+            )
+        answers = rollouts.answer(
+            policy,
+            asked,
+            jax.random.fold_in(key, k),
+            max_new_tokens=room,
+            samples=config.samples,
+            temperature=config.temperature,
+        )
+        said = zip(answers.prompts, answers.texts, strict=True)
+        return [Answered(prompt.messages, (text,)) for prompt, text in said]
+
+    train, held_out = source.prompts()
+    few = train[: config.prompts], held_out[: config.held_out]
+    return answered(0, few[0]), answered(1, few[1])
+
+
+def answers_of(source: sources.Source, single: bool) -> Splits:
+    """Prompts with the answers that are to be judged, of both splits.
+
+    Args:
+      single: of rows without a ranking, take the one answer that they show.
+    """
+    if source.rankings is not None:
+        return both(
+            lambda split: [Answered(r.prompt, r.answers) for r in split],
+            source.rankings(),
+        )
+    if single:
+        return both(
+            lambda split: [Answered(p.messages, p.references) for p in split],
+            source.prompts(),
+        )
+    return both(
+        lambda split: [Answered(p.prompt, (p.chosen, p.rejected)) for p in split],
+        source.preferences(),
+    )
+
+
+def merged(parts: list[list[Answered]]) -> list[Answered]:
+    """Each prompt once, with all the answers that somebody gave to it, each once."""
+    prompts: dict[tuple[tuple[str, str], ...], Messages] = {}
+    answers: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for prompt, told in (one for part in parts for one in part):
+        key = tuple((m["role"], m["content"]) for m in prompt)
+        prompts.setdefault(key, prompt)
+        answers.setdefault(key, []).extend(told)
+    different = {
+        key: tuple(dict.fromkeys(text for text in texts if text.strip()))
+        for key, texts in answers.items()
+    }
+    return [Answered(prompts[key], texts) for key, texts in different.items()]
+
+
+def fitting(
+    config: Config, judge: policies.Policy, answered: list[Answered]
+) -> list[Answered]:
+    """Prompts with two answers or more, about which any question fits the context."""
+    tokenizer, thoughts = judge.tokenizer, config.thoughts
+    request = chat.encode_prompt(tokenizer, [judging.asks(judge_prompts.LETTER)])
+    room = OPTION + (thoughts + len(request) if thoughts else 0)
+    several = [one for one in answered if len(one.answers) > 1]
+    if not several:
+        return []
+    principle = max(principles_of(config), key=len)
+    questions = [[judging.asks(longest(config, principle, *one))] for one in several]
+    asked = chat.encode_prompts(tokenizer, questions)
+    limit = judge.config.context - room
+    return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
+
+
+def longest(
+    config: Config, principle: str, prompt: Messages, answers: Sequence[str]
+) -> str:
+    """The longest question that is asked about the answers to a prompt."""
+    request = judge_prompts.THINK
+    *_, shorter, longer = sorted(answers, key=len)
+    if config.ask == "ratings":
+        return judge_prompts.rating(
+            prompt, longer, highest=config.highest, request=request
+        )
+    return judge_prompts.comparison(
+        prompt, shorter, longer, principle=principle, request=request
+    )
+
+
+def judged(
+    config: Config,
+    judge: policies.Policy,
+    answered: list[Answered],
+    principles: tuple[str, ...],
+    rng: np.random.Generator,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
+    """Rows of pairs, rows of rankings, and numbers about them."""
+    manner = judging.Manner(config.thoughts, config.temperature, config.batch)
+    if config.ask == "ratings":
+        ratings = judging.rate(judge, answered, config.highest, rng, manner)
+        key = jax.random.key(int(rng.integers(2**31)))
+        rankings = list(map(judging.ranking, answered, ratings))
+        mean = float(np.concatenate(ratings).mean())
+        return judging.zephyr_pairs(answered, ratings, key), rankings, {"rating": mean}
+    compared = judging.compare(judge, answered, principles, rng, manner)
+    worths = map(judging.worths, answered, compared)
+    rankings = list(map(judging.ranking, answered, worths))
+    pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]
+    every = np.array([pair[2:] for each in compared for pair in each])
+    first, swapped, p = every.T
+    return (
+        pairs,
+        rankings,
+        {
+            "consistent": float(np.mean((first - 0.5) * (swapped - 0.5) < 0)),
+            "first": float(np.mean([first, swapped])),
+            "agreement": float(preference.agreement(p, 1.0 - p).mean()),
+        },
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)

@@ -1,0 +1,103 @@
+"""What `--reward` may name: the data set's own reward, reward models, or a name.
+
+programmed           the data set's own reward
+FOLDER               a reward model
+FOLDER,FOLDER,...    an ensemble of them; `--ensemble` says what their scores make
+NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.named`
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from experiments import sources
+from experiments.policies import load_scalar
+from jaxalign.batches import TokenBatch
+from jaxalign.rewards import learned, mixtures, named
+from jaxalign.types import Array
+
+Combination = Callable[[Array], Array]
+
+
+def folders(reward: str) -> list[Path]:
+    """The reward models that `--reward` names; none where it names something else.
+
+    Raises:
+      ValueError: a folder without a model; a name that is near is suggested.
+    """
+    if reward == "programmed" or named.known(reward):
+        return []
+    found = [Path(folder) for folder in reward.split(",")]
+    for folder in found:
+        if not (folder / "config.json").exists():
+            near = " or ".join(named.near(reward))
+            hint = f"did you mean {near}? " if near else ""
+            raise ValueError(
+                f"--reward {reward}: {folder} holds no reward model (no config.json), "
+                f"and is none of programmed, {', '.join(named.NAMED)}; {hint}"
+                "python -m experiments.reward_model makes a model"
+            )
+    return found
+
+
+def combination(name: str) -> Combination:
+    """What makes one reward of an ensemble's scores [M B], by name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    kind, _, coefficient = name.partition(":")
+    if kind == "variance" and coefficient.replace(".", "", 1).isdigit():
+        return partial(mixtures.less_variance, coefficient=float(coefficient))
+    known = {"mean": mixtures.mean, "minimum": mixtures.minimum, "llama2": llama2}
+    if name not in known:
+        raise ValueError(
+            f"--ensemble is {', '.join(known)} or variance:NUMBER, not {name!r}"
+        )
+    return known[name]
+
+
+def llama2(scores: Array) -> Array:
+    """Llama 2's reward of two models' scores; no prompt is tagged."""
+    if len(scores) != 2:
+        raise ValueError(
+            "--ensemble llama2 is of two models, helpfulness first and then safety; "
+            f"there are {len(scores)}"
+        )
+    helpfulness, safety = scores
+    return mixtures.safety_first(helpfulness, safety, jnp.zeros(len(safety), bool))
+
+
+def learned_from(
+    folders: list[Path], dtype: str, combine: Combination
+) -> Callable[[TokenBatch], Array]:
+    """The reward of one model, or of several together: sequences -> [B]."""
+    models = [load_scalar(folder, dtype) for folder in folders]
+    score = jax.jit(learned.score, static_argnums=0)
+    if len(models) == 1:
+        return partial(score, *models[0])
+    together = jax.jit(combine)
+    return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
+
+
+def judge(reward: str, source: sources.Source) -> sources.Judge:
+    """The reward of texts: the data set's own, or one by name.
+
+    Raises:
+      ValueError: there is none, or the reference answers that it needs are lacking.
+    """
+    if reward == "programmed":
+        return sources.judge_of(source)
+    found = sources.by_name(reward)
+    if named.needs_references(reward):
+        for prompt in source.prompts()[0]:
+            if not prompt.references:
+                raise ValueError(
+                    f"--reward {reward} compares with reference answers, and the "
+                    f"prompt at {prompt.where} has none: give its row a field "
+                    "'reference', or an answer"
+                )
+    return found

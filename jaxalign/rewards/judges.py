@@ -1,0 +1,167 @@
+"""AI feedback: what a language model, asked to judge, says of answers.
+
+The judge is asked for a letter or a number, and its log-probs of these are read; no
+answer is sampled. What it is asked is in `judge_prompts`.
+
+References: Bai et al. 2022, arXiv:2212.08073 (Constitutional AI); Lee et al. 2023,
+arXiv:2309.00267 (RLAIF); Tunstall et al. 2023, arXiv:2310.16944 (Zephyr).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxalign.estimators import token_logprobs
+from jaxalign.types import (
+    Array,
+    Bool,
+    Float,
+    Int,
+    Key,
+    LanguageModel,
+    Params,
+    Scalar,
+    typed,
+)
+
+Options = tuple[tuple[int, ...], ...]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def option_logps(
+    model: LanguageModel,
+    params: Params,
+    prompts: Int[Array, "B T"],
+    lengths: Int[Array, "B"],
+    options: Options,
+) -> Float[Array, "B K"]:
+    """Log-probs of K options as what is said next, normalised over the options.
+
+    The prompt is read once, whatever the options are. One that goes on where another
+    ends, as 10 does in digits, is not also counted as the other: p(1) is that of a 1
+    which no 0 follows.
+
+    Args:
+      prompts: right-padded.
+      lengths: tokens of each prompt, at least 1.
+      options: the tokens of each.
+
+    Raises:
+      ValueError: an option without tokens, or two that are the same.
+    """
+    if len(set(options)) < len(options) or not all(options):
+        raise ValueError(f"options must have tokens, and differ: {options}")
+    params = model.prepare(params)
+    unembed, cap = model.unembed(params), model.config.logit_cap
+    room = prompts.shape[1] + max(map(len, options)) - 1
+    hidden, cache = model.extend(params, prompts, model.init_cache(len(prompts), room))
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)
+    cache = cache._replace(length=lengths)
+
+    def logp(option: tuple[int, ...]) -> Array:
+        tokens = jnp.broadcast_to(jnp.array(option), (len(prompts), len(option)))
+        states = last
+        if len(option) > 1:
+            later, _ = model.extend(params, tokens[:, :-1], cache)
+            states = jnp.concatenate([last, later], axis=1)
+        return token_logprobs(states, unembed, tokens, logit_cap=cap).sum(axis=1)
+
+    found = exclusive({option: logp(option) for option in options})
+    return jax.nn.log_softmax(jnp.stack([found[o] for o in options], axis=1), axis=1)
+
+
+def exclusive(logps: dict[tuple[int, ...], Array]) -> dict[tuple[int, ...], Array]:
+    """Log-probs of options that no other option goes on from.
+
+    p(option alone) = p(option) - sum of p(other alone), over others that begin with it
+    """
+    found: dict[tuple[int, ...], Array] = {}
+    for option in sorted(logps, key=len, reverse=True):
+        logp = logps[option]
+        longer = [x for other, x in found.items() if other[: len(option)] == option]
+        # what is taken away is less than the whole, but for rounding
+        shares = sum((jnp.exp(x - logp) for x in longer), jnp.zeros_like(logp))
+        found[option] = logp + jnp.log1p(-jnp.minimum(shares, 1.0 - 1e-6))
+    return found
+
+
+@typed
+def both_orders(
+    first: Float[Array, "B"], swapped: Float[Array, "B"]
+) -> Float[Array, "B"]:
+    """The probability that answer a is better than b, from both orders.
+
+    p = (first + (1 - swapped)) / 2
+
+    Whatever a judge adds to the option that it reads first cancels, so that one who
+    goes by the place alone says exactly 1/2.
+
+    Args:
+      first: probability of the first option, where a stands first.
+      swapped: the same, where b stands first.
+
+    Reference: Lee et al. 2023, arXiv:2309.00267 (position bias).
+
+    >>> both_orders(jnp.array([0.75, 0.9]), jnp.array([0.25, 0.9])).tolist()
+    [0.75, 0.5]
+    """
+    return 0.5 + 0.5 * (first - swapped)
+
+
+@typed
+def clamped(
+    p: Float[Array, "B"], *, low: Scalar = 0.4, high: Scalar = 0.6
+) -> Float[Array, "B"]:
+    """Labels of a judge who thought aloud, and so is surer than right.
+
+    Reference: Bai et al. 2022, arXiv:2212.08073, section 4.1 (40 to 60 per cent).
+
+    >>> clamped(jnp.array([0.0, 0.5, 1.0]), low=0.25, high=0.75).tolist()
+    [0.25, 0.5, 0.75]
+    """
+    return jnp.clip(p, low, high)
+
+
+@typed
+def expected_rating(
+    logps: Float[Array, "B K"], ratings: Float[Array, "K"]
+) -> Float[Array, "B"]:
+    """The rating that is expected, rather than the likeliest one.
+
+    rating = sum over k of p_k * ratings_k
+
+    Args:
+      logps: of the ratings, normalised over them.
+
+    Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF); Liu et al. 2023,
+    arXiv:2303.16634 (G-Eval).
+
+    >>> logps = jnp.log(jnp.array([[0.25, 0.75]]))
+    >>> expected_rating(logps, jnp.array([1.0, 5.0])).tolist()
+    [4.0]
+    """
+    return jnp.exp(logps) @ ratings
+
+
+@typed
+def best_and_other(
+    scores: Float[Array, "P K"], mask: Bool[Array, "P K"], key: Key
+) -> tuple[Int[Array, "P"], Int[Array, "P"]]:
+    """Which of each prompt's answers is best, and any other, all being as likely.
+
+    The best against a random other one makes more varied pairs than against the worst.
+
+    Args:
+      mask: where there is an answer: two of a prompt at least.
+
+    Reference: Tunstall et al. 2023, arXiv:2310.16944, section 3 (Zephyr).
+
+    >>> scores, mask = jnp.array([[1.0, 3.0]]), jnp.array([[True, True]])
+    >>> best_and_other(scores, mask, jax.random.key(0))
+    (Array([1], dtype=int32), Array([0], dtype=int32))
+    """
+    best = jnp.argmax(jnp.where(mask, scores, -jnp.inf), axis=1)
+    others = mask & (jnp.arange(scores.shape[1])[None, :] != best[:, None])
+    noise = jax.random.uniform(key, scores.shape)
+    return best, jnp.argmax(jnp.where(others, noise, -1.0), axis=1)

@@ -1,0 +1,109 @@
+"""How much of a reference answer an answer says: BLEU and ROUGE-L, of one text."""
+
+import collections
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+MARKS = re.compile(r"([\{-~\[-` -&\(-\+:-@/])")
+ENTITIES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
+
+
+def international_words(text: str) -> list[str]:
+    """Words and punctuation apart, case kept, as mteval-v13a has them.
+
+    Reference: `tokenizer_13a` of sacreBLEU, Post 2018, arXiv:1804.08771.
+
+    >>> international_words("It costs $1,800.50, well-spent!")
+    ['It', 'costs', '$', '1,800.50', ',', 'well-spent', '!']
+    """
+    text = text.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    for entity, letter in ENTITIES.items():
+        text = text.replace(entity, letter)
+    text = MARKS.sub(r" \1 ", f" {text} ")
+    text = re.sub(r"([^0-9])([.,])", r"\1 \2 ", text)
+    text = re.sub(r"([.,])([^0-9])", r" \1 \2", text)
+    return re.sub(r"([0-9])(-)", r"\1 \2 ", text).split()
+
+
+def bleu(answer: str, references: Sequence[str], *, order: int = 4) -> float:
+    """Smoothed sentence BLEU of an answer, in 0..1.
+
+    precision_n = (matches_n + 1) / (n-grams of the answer + 1)
+    bleu = exp(min(0, 1 - reference length / answer length))
+           * (product over n = 1..order of precision_n)^(1 / order)
+
+    An n-gram matches as often as the reference that has it most often; the length is
+    the shortest reference's. One is added at every order, the first too, so that short
+    answers have a score (Lin and Och 2004, as in BLEUBERI's; sacreBLEU's `add-k` adds
+    to orders above 1 alone). An empty answer gets 0.
+
+    Reference: Papineni et al. 2002, section 2.3; Chang et al. 2025, arXiv:2505.11080
+    (BLEUBERI: BLEU as a reward).
+
+    >>> bleu("the cat sat", ["the cat sat"])
+    1.0
+    """
+    words = international_words(answer)
+    told = [international_words(reference) for reference in references]
+    shortest = min(map(len, told))
+    if not words or not shortest:
+        return 0.0
+    logs = 0.0
+    for n in range(1, order + 1):
+        known = collections.Counter[tuple[str, ...]]()
+        for reference in told:
+            known |= ngrams(reference, n)
+        said = ngrams(words, n)
+        logs += math.log(((said & known).total() + 1) / (said.total() + 1))
+    return math.exp(min(0.0, 1.0 - shortest / len(words)) + logs / order)
+
+
+def ngrams(words: Sequence[str], n: int) -> collections.Counter[tuple[str, ...]]:
+    """The n-grams of a text, and how often each is there."""
+    return collections.Counter(zip(*(words[k:] for k in range(n)), strict=False))
+
+
+def rouge_l(answer: str, references: Iterable[str]) -> float:
+    """ROUGE-L's F1 of an answer, in 0..1; of several references the best one's.
+
+    f1 = 2 * longest common subsequence / (words of the answer + of the reference)
+
+    Words are runs of a-z and 0-9 in lower case, unstemmed, as in Google's rouge-score.
+
+    Reference: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries",
+    section 3.2.
+
+    >>> rouge_l("the cat sat", ["The cat was there, and sat."])  # 2 * 3 / (3 + 6)
+    0.6666666666666666
+    """
+    words = plain_words(answer)
+    told = (plain_words(reference) for reference in references)
+    return max(f1(words, reference) for reference in told)
+
+
+def plain_words(text: str) -> list[str]:
+    """Runs of letters and digits, in lower case."""
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def f1(words: Sequence[str], reference: Sequence[str]) -> float:
+    """Twice what is common over the lengths of both."""
+    common = common_subsequence(words, reference)
+    return 2.0 * common / (len(words) + len(reference)) if common else 0.0
+
+
+def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest subsequence that both have.
+
+    >>> common_subsequence("abcd", "acbd")
+    3
+    """
+    best = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for j, other in enumerate(second, start=1):
+            above = best[j]
+            best[j] = diagonal + 1 if word == other else max(above, best[j - 1])
+            diagonal = above
+    return best[-1]
