@@ -12,7 +12,7 @@ import jax
 import optax
 import tyro
 
-from experiments import memory
+from experiments import memory, processes
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -128,7 +128,7 @@ def folder_of(config: Shared, experiment: str) -> Path:
         return config.out
     if config.resume:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = processes.agreed(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     return Path("runs") / experiment / stamp
 
 
@@ -138,16 +138,19 @@ ConfigType = TypeVar("ConfigType", bound=Shared)
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs an experiment from its command line; bad input ends it with one sentence.
 
-    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED=1 joins the
-    other processes first (TPU pods, SLURM and Open MPI say where they are).
+    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED joins the
+    other processes first, see `processes.join`.
     """
     arguments = tyro.cli(config)
     memory.keep_freed()
     try:
-        if os.environ.get("JAXALIGN_DISTRIBUTED"):
-            jax.distributed.initialize()
+        processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("JAXALIGN_TRACEBACK"):
             raise
         sys.exit(f"error: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        processes.leave(error)

@@ -191,13 +191,13 @@ def iterate(
     params = parts.tuned.parameters(current.params)
     rollout, informative, numbers = draw(parts, params, jax.random.fold_in(noise, 0))
     if parts.method.informative:
-        kept, told = [rollout], [np.asarray(informative)]
+        kept, told = [rollout], [sharding.on_host(informative)]
         for i in range(1, config.draws):
             if np.concatenate(told).sum() >= config.prompts:
                 break
             more, found, _ = draw(parts, params, jax.random.fold_in(noise, i))
             kept.append(more)
-            told.append(np.asarray(found))
+            told.append(sharding.on_host(found))
         rollout = chosen(kept, np.concatenate(told), config)
     for indices in rollouts.minibatches(
         order, config.rows, epochs=config.epochs, parts=config.minibatches

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import sources
 from experiments.policies import Policy, load_scalar
-from jaxalign import estimators, masks, sampling
+from jaxalign import estimators, masks, sampling, sharding
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
@@ -169,9 +169,13 @@ def scorer(
     judge = sources.judge_of(source)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        said = texts(policy, sequences)
-        judged = judge(prompts, said, np.asarray(ended))["reward"]
-        return jnp.asarray(judged, jnp.float32)
+        whole = jax.tree.map(sharding.on_host, (sequences, ended))
+        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
+        rows, told = jax.tree.map(lambda x: x[mine], whole)
+        judged = np.asarray(judge(prompts, texts(policy, rows), told)["reward"])
+        mesh = sharding.current()
+        found = judged.astype(np.float32)
+        return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
 
     return programmed
 

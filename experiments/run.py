@@ -10,6 +10,7 @@ import jax
 import rich
 from rich import progress
 
+from experiments import processes
 from experiments.config import Shared, folder_of, mesh_of
 from jaxalign.training import checkpoint, metrics
 from jaxalign.training.state import TrainState
@@ -43,6 +44,7 @@ class Run:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[numbers]}"),
             progress.TimeRemainingColumn(),
+            disable=not processes.first(),
         )
 
     def __enter__(self) -> "Run":
@@ -52,11 +54,12 @@ class Run:
                 f"{self.folder} already holds a run: add --resume to go on with it, "
                 "or choose another --out"
             )
+        processes.meet("before the folder is made")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             settings = self.folder / "config.json"
             if not (self.config.resume and settings.exists()):
-                settings.write_text(json.dumps(self.settings, indent=2))
+                self.write("config.json", json.dumps(self.settings, indent=2))
         except OSError as error:
             raise OSError(
                 f"cannot write the run's folder {self.folder}: {error}"
@@ -70,7 +73,8 @@ class Run:
         self.scope.__exit__(kind, error, trace)
         if self.writer is not None:
             self.writer.close()
-        checkpoint.finish(self.manager)
+        if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
+            checkpoint.finish(self.manager)  # which waits for the other processes
 
     def resume(
         self, state: TrainState, roles: dict[str, Params]
@@ -88,14 +92,25 @@ class Run:
                 self.manager, state, roles, config=self.compared()
             )
             state, done, cursor = found.state, found.data["done"], found.data["cursor"]
-        self.writer = metrics.Writer(self.folder, resume_step=done - 1)
+        if processes.first():
+            self.writer = metrics.Writer(self.folder, resume_step=done - 1)
         return state, done, cursor
 
     def note(self, report: Any) -> None:
         """Shows and keeps what was read, cut and skipped."""
-        rich.print(f"{self.experiment}: {report}")
-        with (self.folder / "data.txt").open("a") as file:
-            file.write(f"{report}\n")
+        self.say(f"{self.experiment}: {report}")
+        self.write("data.txt", f"{report}\n", mode="a")
+
+    def say(self, text: str) -> None:
+        """Shows a line; of many processes the first does."""
+        if processes.first():
+            rich.print(text)
+
+    def write(self, name: str, text: str, *, mode: str = "w") -> None:
+        """Writes a file of the folder; of many processes the first does."""
+        if processes.first():
+            with (self.folder / name).open(mode) as file:
+                file.write(text)
 
     def steps(self, done: int, total: int) -> Iterator[int]:
         """Steps `done` to `total`, with a progress bar; flushes the log at the end."""
@@ -136,9 +151,9 @@ class Run:
             raise FloatingPointError(
                 f"{error}; last good checkpoint: {kept}"
             ) from error
-        assert self.writer is not None
         self.last = {k: v for k, v in numbers.items() if k != "finite"}
-        self.writer.log(step, self.last)
+        if self.writer is not None:
+            self.writer.log(step, self.last)
         self.bar.update(
             self.task, numbers=f"loss {numbers['loss']:.4f}  {rate:,.0f} tokens/s"
         )
@@ -167,13 +182,14 @@ class Run:
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder and shows them."""
-        (self.folder / "numbers.json").write_text(json.dumps(numbers, indent=2))
+        self.write("numbers.json", json.dumps(numbers, indent=2))
         shown = "  ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
             for k, v in numbers.items()
             if isinstance(v, int | float | str)
         )
-        rich.print(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
+        self.say(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
+        processes.meet("when the run is done")
         return numbers
 
 
