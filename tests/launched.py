@@ -2,7 +2,7 @@
 
     python tests/launched.py BASE OUT NAME [KEY=VALUE ...]
 
-runs the experiment NAME (sft, dpo or ppo) on the little model and data in BASE, which
+runs the experiments NAME (sft, dpo, ppo; one or several with commas) on the little model and data in BASE, which
 `prepare` made. JAXALIGN_DISTRIBUTED works as in any run; DEVICES says how many devices
 a process has.
 """
@@ -93,7 +93,7 @@ def environment(base: Path, **more: str) -> dict[str, str]:
 
 
 def start(line: list[str], processes: int, base: Path, **more: str):  # type: ignore[no-untyped-def]
-    """Starts the processes of one run; they share 4 devices."""
+    """Starts the processes of one run, each with one device of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -103,7 +103,6 @@ def start(line: list[str], processes: int, base: Path, **more: str):  # type: ig
             line,
             env=environment(
                 base,
-                DEVICES=str(4 // processes),
                 **(spread(i) if processes > 1 else {}),
                 **more,
             ),
@@ -122,7 +121,9 @@ if __name__ == "__main__":
 
     jax.config.update("jax_num_cpu_devices", int(os.environ["DEVICES"]))
     base, out = map(Path, sys.argv[1:3])
-    for name in sys.argv[3].split(","):
-        module, config = configured(base, out / name, name, sys.argv[4:])
-        tyro.cli = lambda _, config=config: config
-        launch(module.main, type(config))
+    runs = [
+        configured(base, out / name, name, sys.argv[4:])
+        for name in sys.argv[3].split(",")
+    ]
+    tyro.cli = lambda _: None
+    launch(lambda _: [module.main(config) for module, config in runs], type(None))
