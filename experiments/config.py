@@ -51,6 +51,18 @@ class Shared:
     """Go on with the run in --out, exactly where its last checkpoint is."""
     save_every: int = 100
     """Steps between checkpoints."""
+    keep: int = 2
+    """How many of the last checkpoints stay."""
+    keep_best: str = ""
+    """A metric of whose best checkpoint stays as well, such as reward, or -loss for the
+    lowest; its mean over the steps since the checkpoint before."""
+    skip_nonfinite: int = 0
+    """How many steps may be skipped, and counted, because their loss or gradient is NaN
+    or infinite; the next one stops the run."""
+    debug_nans: bool = False
+    """Run each operation by itself where a NaN appears, and show which it is; slow."""
+    stall_after: float = 600.0
+    """Seconds after which a step that is not done is reported; 0 for never."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,7 +159,7 @@ def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
         processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("JAXALIGN_TRACEBACK"):
+        if os.environ.get("JAXALIGN_TRACEBACK") or arguments.debug_nans:
             raise
         sys.exit(f"error: {error}")
     except jax.errors.JaxRuntimeError as error:

@@ -199,12 +199,14 @@ def iterate(
             kept.append(more)
             told.append(sharding.on_host(found))
         rollout = chosen(kept, np.concatenate(told), config)
+    finite: Array = jnp.bool_(True)
     for indices in rollouts.minibatches(
         order, config.rows, epochs=config.epochs, parts=config.minibatches
     ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
         current, metrics = parts.update(current, part)
-    return current, numbers | metrics
+        finite &= metrics["finite"]
+    return current, numbers | metrics | {"finite": finite}
 
 
 def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> GroupBatch:

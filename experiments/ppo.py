@@ -181,14 +181,17 @@ def iterate(
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
     )
+    finite: Array = jnp.bool_(True)
     for indices in rollouts.minibatches(
         order, config.batch, epochs=config.epochs, parts=config.minibatches
     ):
         part = jax.tree.map(lambda x, at=indices: x[at], rollout)
         current, metrics = parts.update(current, part)
+        finite &= metrics["finite"]
+    numbers |= metrics | {"finite": finite}
     sampled = {"reward": score.mean(), "eos": ended.mean(), "beta": jnp.float32(beta)}
     sampled["explained_variance"] = objectives.explained_variance(metrics)
-    return current, numbers | metrics | sampled
+    return current, numbers | sampled
 
 
 def main(config: Config) -> dict[str, float]:
@@ -232,7 +235,8 @@ def main(config: Config) -> dict[str, float]:
         for i in run.steps(done, config.steps):
             batch = next(batches)
             current, numbers = iterate(parts, current, batch, i, beta)
-            run.log(i, numbers, tokens=batch.tokens.size + config.batch * room)
+            size = batch.tokens.size + config.batch * room
+            run.log(i, numbers, tokens=size, rows=batches.rows)
             beta = config.next_beta(beta, numbers["kl"])
             if run.due(i, config.steps):
                 cursor = {"prompts": batches.get_state(), "beta": beta}

@@ -41,8 +41,8 @@ def join(told: str) -> None:
             )
         known = {"coordinator_address": address}
         known |= {"num_processes": int(numbers[0]), "process_id": int(numbers[1])}
-    # On CPUs programs would run at once, in an order of each process's own, and wait for
-    # each other's collectives for ever.
+    # On CPUs programs would run at once, in an order of each process's own, and wait
+    # for each other's collectives for ever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(
         **known,  # type: ignore[arg-type]

@@ -2,9 +2,8 @@
 
     python tests/launched.py BASE OUT NAME [KEY=VALUE ...]
 
-runs the experiments NAME (sft, dpo, ppo; one or several with commas) on the little model and data in BASE, which
-`prepare` made. JAXALIGN_DISTRIBUTED works as in any run; DEVICES says how many devices
-a process has.
+runs the experiment NAME (sft, dpo, ppo, or several with commas) on the little model and
+data in BASE, which `prepare` made. JAXALIGN_DISTRIBUTED works as in any run.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ WORDS = "red blue green one two three cat dog sun moon".split()
 
 
 def prepare(base: Path) -> Path:
-    """A tokenizer, a model of 1 layer, a reward model and 64 pairs; returns the folder."""
+    """Writes a tokenizer, a model of 1 layer, a reward model and 64 pairs."""
     from experiments import policies, sources
     from experiments.config import Shared
     from jaxalign.models import config, heads, transformer
@@ -35,8 +34,6 @@ def prepare(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     file = base / "pairs.jsonl"
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    solved = [{"question": p, "answer": f"{i % 3}\n#### {i % 3}"} for i, p in enumerate(asked)]
-    (base / "solved.jsonl").write_text("".join(json.dumps(x) + "\n" for x in solved))
     told = Shared(data=str(file), context=64)
     tokenizer, _ = policies.tokenizer_of(told, sources.load(told))
     shape = config.ModelConfig(
@@ -74,8 +71,12 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
     }[name]()
     given = dict(x.split("=", 1) for x in told)
     kinds = {n: type(getattr(config, n)) for n in given}
-    read = {n: v == "True" if kinds[n] is bool else kinds[n](v) for n, v in given.items()}
-    return {"sft": sft, "dpo": dpo, "ppo": ppo}[name], dataclasses.replace(config, **read)
+    read = {
+        n: v == "True" if kinds[n] is bool else kinds[n](v) for n, v in given.items()
+    }
+    return {"sft": sft, "dpo": dpo, "ppo": ppo}[name], dataclasses.replace(
+        config, **read
+    )
 
 
 def command(base: Path, out: Path, name: str, **told: object) -> list[str]:
@@ -88,7 +89,7 @@ def environment(base: Path, **more: str) -> dict[str, str]:
     """What a run is told by its environment; what is compiled is kept in BASE."""
     kept = {"JAX_COMPILATION_CACHE_DIR": str(base / "compiled")}
     kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": str(ROOT)}
-    kept |= {"JAX_PLATFORMS": "cpu", "DEVICES": "1"}
+    kept |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     return {**os.environ, **kept, **more}
 
 
@@ -117,13 +118,12 @@ def start(line: list[str], processes: int, base: Path, **more: str):  # type: ig
 if __name__ == "__main__":
     import tyro
 
-    from experiments.config import launch
+    from experiments.config import Shared, launch
 
-    jax.config.update("jax_num_cpu_devices", int(os.environ["DEVICES"]))
     base, out = map(Path, sys.argv[1:3])
     runs = [
         configured(base, out / name, name, sys.argv[4:])
         for name in sys.argv[3].split(",")
     ]
-    tyro.cli = lambda _: None
-    launch(lambda _: [module.main(config) for module, config in runs], type(None))
+    tyro.cli = lambda config: runs[-1][1]
+    launch(lambda _: [module.main(config) for module, config in runs], Shared)

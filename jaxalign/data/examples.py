@@ -264,7 +264,6 @@ def numbers_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.row for e in examples]) if known is None else known
 
 
-
 def unpaired(pairs: Sequence[Example]) -> list[Example]:
     """Each pair as two single answers, thumb up and thumb down, with rows of their own.
 

@@ -20,6 +20,7 @@ BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 ROW = 192  # tokens that a row of short prompts with their answers should have, about
 FILLED = 0.93  # how much of a row is not padding, about
 PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
+Columns = dict[str, Any]  # of an example, or of a packed row: arrays and numbers
 # the examples are in memory, so threads would only wait for each other
 NO_THREADS = grain.ReadOptions(num_threads=0)
 
@@ -118,8 +119,8 @@ def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[in
 def packed(
     examples: Sequence[Example],
     sizes: Sequence[int],
-    columns: Callable[[Example], dict[str, np.ndarray]],
-    collate: Callable[[list[list[dict[str, np.ndarray]]], int], Any],
+    columns: Callable[[Example], Columns],
+    collate: Callable[[list[list[Columns]], int], Any],
     rows: int,
     length: int,
     *,
@@ -149,10 +150,10 @@ def packed(
         **packing,
     )
 
-    def chosen(whole: dict[str, np.ndarray]) -> np.ndarray:
+    def chosen(whole: Columns) -> np.ndarray:
         return whole["at"][whole["at_segment_ids"] > 0]
 
-    def collated(share: dict[str, np.ndarray]) -> Any:
+    def collated(share: Columns) -> Any:
         begins = (share["at_segment_ids"] > 0) & (share["at_positions"] == 0)
         found = zip(share["at"], begins, strict=True)
         return collate(
@@ -164,7 +165,7 @@ def packed(
     return Batches(iterator, collated, said, numbers_of(examples), chosen)
 
 
-def alone(sequence: TokenRow) -> dict[str, np.ndarray]:
+def alone(sequence: TokenRow) -> Columns:
     """A sequence; nothing predicts its first token."""
     counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
     return {
@@ -191,7 +192,7 @@ def places(example: Example) -> int:
     return start + sum(len(s.tokens) - start for s in example.sequences)
 
 
-def together(example: Example) -> dict[str, np.ndarray]:
+def together(example: Example) -> Columns:
     """What the answers share but for its last token, then each one, after that token.
 
     That is their prompt, or, where prompts differ, what they have in common.
@@ -216,7 +217,7 @@ def together(example: Example) -> dict[str, np.ndarray]:
     }
 
 
-def batch_of(rows: list[list[dict[str, np.ndarray]]], length: int) -> TokenBatch:
+def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
     """Rows of examples' columns as a batch."""
     kinds = dict.fromkeys(("tokens", "positions", "segments"), np.int32)
     found = {
@@ -236,7 +237,7 @@ def batch_of(rows: list[list[dict[str, np.ndarray]]], length: int) -> TokenBatch
 
 
 def answers_of(
-    rows: list[list[dict[str, np.ndarray]]], length: int, *, prompts: int, answers: int
+    rows: list[list[Columns]], length: int, *, prompts: int, answers: int
 ) -> AnswerBatch:
     """Rows of prompts with their answers as a batch."""
     found = {name: np.zeros((len(rows), prompts), kind) for name, kind in PER_PROMPT}

@@ -101,7 +101,9 @@ def test_the_processes_shares_are_the_one_process_batches(monkeypatch):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         shares.append(begun())
     for (batch, rows), *parts in zip(whole, *shares, strict=True):
-        joined = jax.tree.map(lambda *x: np.concatenate(x), *(part for part, _ in parts))
+        joined = jax.tree.map(
+            lambda *x: np.concatenate(x), *(part for part, _ in parts)
+        )
         assert_trees_all_equal(joined, batch)
         assert sorted(set(unpacked(batch, sequences(64)))) == rows
         assert [named for _, named in parts] == [rows, rows]
