@@ -80,7 +80,8 @@ class Run:
             known, keep=self.config.keep, best=self.config.keep_best
         )
         self.scopes.enter_context(self.notice)
-        self.scopes.enter_context(jax.debug_nans(self.config.debug_nans))
+        if self.config.debug_nans:
+            self.scopes.enter_context(jax.debug_nans(True))
         self.scopes.enter_context(jax.set_mesh(self.mesh))
         return self
 
