@@ -70,10 +70,12 @@ def open(
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
     policies = ocp.checkpoint_managers
-    preserved: list[Any] = [policies.LatestN(keep)]
+    preserved: list[Any] = [policies.LatestN(n=keep)]
     score = lambda told: told[best.removeprefix("-")]
     if best:
-        preserved.append(policies.BestN(score, reverse=best.startswith("-"), n=1))
+        preserved.append(
+            policies.BestN(get_metric_fn=score, reverse=best.startswith("-"), n=1)
+        )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(preserved),
         best_fn=score if best else None,  # or else it keeps no metrics
