@@ -12,7 +12,7 @@ import jax
 import optax
 import tyro
 
-from experiments import memory
+from experiments import memory, processes
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -51,6 +51,18 @@ class Shared:
     """Go on with the run in --out, exactly where its last checkpoint is."""
     save_every: int = 100
     """Steps between checkpoints."""
+    keep: int = 2
+    """How many of the last checkpoints stay."""
+    keep_best: str = ""
+    """A metric of whose best checkpoint stays as well, such as reward, or -loss for the
+    lowest; its mean over the steps since the checkpoint before."""
+    skip_nonfinite: int = 0
+    """How many steps may be skipped, and counted, because their loss or gradient is NaN
+    or infinite; the next one stops the run."""
+    debug_nans: bool = False
+    """Run each operation by itself where a NaN appears, and show which it is; slow."""
+    stall_after: float = 600.0
+    """Seconds after which a step that is not done is reported; 0 for never."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +153,7 @@ def folder_of(config: Shared, experiment: str) -> Path:
         return config.out
     if config.resume:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = processes.agreed(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     return Path("runs") / experiment / stamp
 
 
@@ -151,16 +163,19 @@ ConfigType = TypeVar("ConfigType", bound=Shared)
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs an experiment from its command line; bad input ends it with one sentence.
 
-    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED=1 joins the
-    other processes first (TPU pods, SLURM and Open MPI say where they are).
+    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED joins the
+    other processes first, see `processes.join`.
     """
     arguments = tyro.cli(config)
     memory.keep_freed()
     try:
-        if os.environ.get("JAXALIGN_DISTRIBUTED"):
-            jax.distributed.initialize()
+        processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("JAXALIGN_TRACEBACK"):
+        if os.environ.get("JAXALIGN_TRACEBACK") or arguments.debug_nans:
             raise
         sys.exit(f"error: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        processes.leave(error)

@@ -145,7 +145,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         for i in run.steps(done, steps):
             batch = sharding.place_batch(attach(next(batches)), run.mesh)
             current, metrics = update(current, batch, *fixed)
-            run.log(i, metrics, tokens=jax.tree.leaves(batch)[0].size)
+            size = jax.tree.leaves(batch)[0].size
+            run.log(i, metrics, tokens=size, rows=batches.rows)
             if run.due(i, steps):
                 roles = {"policy": current.params}
                 run.save(current, roles, i + 1, batches.get_state())

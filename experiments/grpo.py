@@ -25,7 +25,7 @@ import numpy as np
 from experiments import groups, online, tuning
 from experiments.config import launch
 from experiments.run import Run
-from jaxalign import estimators
+from jaxalign import estimators, sharding
 from jaxalign.batches import GroupBatch
 from jaxalign.rewards import shaping
 from jaxalign.training import objectives, scoring, state, step
@@ -104,13 +104,13 @@ def iterate(
     params = parts.tuned.parameters(current.params)
     rollout, informative, numbers = draw(parts, params, jax.random.fold_in(noise, 0))
     if parts.method.informative:
-        kept, told = [rollout], [np.asarray(informative)]
+        kept, told = [rollout], [sharding.on_host(informative)]
         for i in range(1, config.draws):
             if np.concatenate(told).sum() >= config.prompts:
                 break
             more, found, _ = draw(parts, params, jax.random.fold_in(noise, i))
             kept.append(more)
-            told.append(np.asarray(found))
+            told.append(sharding.on_host(found))
         rollout = chosen(kept, np.concatenate(told), config)
     current, metrics = online.passes(
         config, parts.update, current, rollout, order, kl_stop=config.kl_stop

@@ -262,7 +262,7 @@ def train(
     beside = cursor["carried"] if cursor else carried()
     for i in run.steps(done, config.steps):
         current, beside, numbers = iterate(current, i, beside)
-        run.log(i, numbers, tokens=setting.tokens)
+        run.log(i, numbers, tokens=setting.tokens, rows=setting.batches.rows)
         watch(run.last, config.logp_gap)
         if run.due(i, config.steps):
             stands = {name: batches.get_state() for name, batches in data.items()}

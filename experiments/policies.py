@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.config import Shared
 from experiments.sources import Source
+from jaxalign import sharding
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import pretrained, transformer
@@ -106,7 +107,7 @@ def save(folder: Path, policy: Policy) -> Path:
     """Writes a Hugging Face folder, which `--model` and transformers read back."""
     ids = special_tokens(policy.tokenizer)
     pretrained.save(folder, policy.model, policy.params, tokens=ids)
-    policy.tokenizer.save_pretrained(folder)
+    save_tokenizer(folder, policy.tokenizer)
     return folder
 
 
@@ -126,12 +127,20 @@ def save_scalar(
     """Writes a reward model, which transformers loads as a sequence classifier."""
     ids = special_tokens(tokenizer)
     pretrained.save_reward(folder, model, params, tokens=ids)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(folder, tokenizer)
     return folder
+
+
+def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Writes the tokenizer beside its model; the first of many processes does."""
+    if jax.process_index() == 0:
+        tokenizer.save_pretrained(folder)
 
 
 def load_scalar(folder: Path, dtype: str) -> tuple[ScalarModel, Params]:
     """Reads what `save_scalar` wrote, or another reward model with one label.
+
+    Onto the mesh in context, if there is one.
 
     Raises:
       ValueError: the folder holds no reward model.
@@ -141,4 +150,6 @@ def load_scalar(folder: Path, dtype: str) -> tuple[ScalarModel, Params]:
             f"{folder} holds no reward model (no config.json); "
             "python -m experiments.reward_model makes one"
         )
-    return pretrained.load_reward(folder, dtype=jnp.dtype(dtype))
+    return pretrained.load_reward(
+        folder, dtype=jnp.dtype(dtype), mesh=sharding.current()
+    )

@@ -78,7 +78,7 @@ def main(config: Config) -> dict[str, float]:
         for i in run.steps(done, steps):
             batch = next(batches)
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
-            run.log(i, metrics, tokens=tokens_of(batch))
+            run.log(i, metrics, tokens=tokens_of(batch), rows=batches.rows)
             if run.due(i, steps):
                 roles = {"reward": current.params}
                 run.save(current, roles, i + 1, batches.get_state())

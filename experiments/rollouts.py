@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import rewards, sources
 from experiments.policies import Policy
-from jaxalign import estimators, sampling
+from jaxalign import estimators, sampling, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
@@ -193,9 +193,13 @@ def scorer(
     judge = rewards.judge(reward, source)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        said = texts(policy, sequences)
-        judged = judge(prompts, said, np.asarray(ended))["reward"]
-        return jnp.asarray(judged, jnp.float32)
+        whole = jax.tree.map(sharding.on_host, (sequences, ended))
+        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
+        rows, told = jax.tree.map(lambda x: x[mine], whole)
+        judged = np.asarray(judge(prompts, texts(policy, rows), told)["reward"])
+        mesh = sharding.current()
+        found = judged.astype(np.float32)
+        return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
 
     return programmed
 

@@ -1,22 +1,26 @@
 """One run and its folder: what it was told, its metrics, checkpoints and progress."""
 
+import contextlib
 import dataclasses
 import json
 import time
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 import jax
 import rich
 from rich import progress
 
+from experiments import guards, processes
 from experiments.config import Shared, folder_of, mesh_of
 from jaxalign.training import checkpoint, metrics
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
 # Flags that do not change what a run computes, so that a resumed run may change them.
-FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows"}
+FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows", "keep"}
+FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after"}
 
 
 class Run:
@@ -33,8 +37,14 @@ class Run:
         self.experiment = experiment
         self.settings = plain(config)
         self.writer: metrics.Writer | None = None
-        self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.pending: tuple[int, dict[str, jax.Array], Any] | None = None
         self.last: dict[str, float] = {}
+        self.scores: list[float] = []  # of --keep-best, since the last checkpoint
+        self.skipped = 0
+        self.leaving = False
+        self.scopes = contextlib.ExitStack()
+        self.notice = guards.Notice()
+        self.watchdog = guards.Watchdog(config.stall_after, self.say)
         self.tokens = 0
         self.clock = time.perf_counter()
         self.bar = progress.Progress(
@@ -43,6 +53,7 @@ class Run:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[numbers]}"),
             progress.TimeRemainingColumn(),
+            disable=not processes.first(),
         )
 
     def __enter__(self) -> "Run":
@@ -52,25 +63,34 @@ class Run:
                 f"{self.folder} already holds a run: add --resume to go on with it, "
                 "or choose another --out"
             )
+        processes.meet("before the folder is made")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             settings = self.folder / "config.json"
             if not (self.config.resume and settings.exists()):
-                settings.write_text(json.dumps(self.settings, indent=2))
+                self.write("config.json", json.dumps(self.settings, indent=2))
         except OSError as error:
             raise OSError(
                 f"cannot write the run's folder {self.folder}: {error}"
             ) from error
-        self.manager = checkpoint.open(known)
-        self.scope = jax.set_mesh(self.mesh)
-        self.scope.__enter__()
+        for path in checkpoint.unfinished(known):
+            self.say(f"{path.name} was not written to its end, and is left out")
+        processes.meet("before what is unfinished is deleted")
+        self.manager = checkpoint.open(
+            known, keep=self.config.keep, best=self.config.keep_best
+        )
+        self.scopes.enter_context(self.notice)
+        if self.config.debug_nans:
+            self.scopes.enter_context(jax.debug_nans(True))
+        self.scopes.enter_context(jax.set_mesh(self.mesh))
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.scope.__exit__(kind, error, trace)
+        self.scopes.close()
         if self.writer is not None:
             self.writer.close()
-        checkpoint.finish(self.manager)
+        if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
+            checkpoint.finish(self.manager)  # which waits for the other processes
 
     def resume(
         self, state: TrainState, roles: dict[str, Params]
@@ -88,64 +108,122 @@ class Run:
                 self.manager, state, roles, config=self.compared()
             )
             state, done, cursor = found.state, found.data["done"], found.data["cursor"]
-        self.writer = metrics.Writer(self.folder, resume_step=done - 1)
+            self.skipped = found.data.get("skipped", 0)
+        if processes.first():
+            self.writer = metrics.Writer(self.folder, resume_step=done - 1)
         return state, done, cursor
 
     def note(self, report: Any) -> None:
         """Shows and keeps what was read, cut and skipped."""
-        rich.print(f"{self.experiment}: {report}")
-        with (self.folder / "data.txt").open("a") as file:
-            file.write(f"{report}\n")
+        self.say(f"{self.experiment}: {report}")
+        self.write("data.txt", f"{report}\n", mode="a")
+
+    def say(self, text: str) -> None:
+        """Shows a line; of many processes the first does."""
+        if processes.first():
+            rich.print(text)
+
+    def write(self, name: str, text: str, *, mode: str = "w") -> None:
+        """Writes a file of the folder; of many processes the first does."""
+        if processes.first():
+            with (self.folder / name).open(mode) as file:
+                file.write(text)
 
     def steps(self, done: int, total: int) -> Iterator[int]:
-        """Steps `done` to `total`, with a progress bar; flushes the log at the end."""
-        with self.bar:
+        """Steps `done` to `total`, with a progress bar; flushes the log at the end.
+
+        Raises:
+          SystemExit: with 0, once the step after a notice of preemption is saved.
+        """
+        with self.bar, self.watchdog:
             self.task = self.bar.add_task(
                 self.experiment, total=total, completed=done, numbers=""
             )
             self.clock = time.perf_counter()
             for step in range(done, total):
+                self.notice.waiting = True
+                self.watchdog.alive(f"step {step}")
                 yield step
                 self.bar.advance(self.task)
+                if self.leaving and step + 1 < total:
+                    checkpoint.finish(self.manager, close=False)
+                    self.say(f"told to end: saved after step {step}; --resume goes on")
+                    raise SystemExit(0)
             self.flush()
+            self.notice.waiting = False
 
-    def log(self, step: int, values: dict[str, jax.Array], *, tokens: int = 0) -> None:
-        """Writes the step before this one, and keeps this one for the next call."""
+    def log(
+        self,
+        step: int,
+        values: dict[str, jax.Array],
+        *,
+        tokens: int = 0,
+        rows: Any = None,
+    ) -> None:
+        """Writes the step before this one, and keeps this one for the next call.
+
+        Args:
+          rows: the numbers of the batch's rows, for the message if it is at fault.
+        """
         self.flush()
-        self.pending = (step, values)
+        self.pending = (step, values, rows)
         self.tokens = tokens
 
     def flush(self) -> None:
-        """Writes the pending step; a NaN in it stops the run.
+        """Writes the pending step; a NaN in it stops the run, or is skipped if told.
 
         Raises:
-          FloatingPointError: names the step and the last good checkpoint.
+          FloatingPointError: names the step, its rows and the last good checkpoint.
         """
         if self.pending is None:
             return
-        step, values = self.pending
+        step, values, rows = self.pending
         self.pending = None
         numbers = metrics.flatten(jax.device_get(values))
         now = time.perf_counter()
         rate, self.clock = self.tokens / max(now - self.clock, 1e-9), now
         try:
-            metrics.check_finite(numbers, step)
+            metrics.check_finite(numbers, step, rows)
         except FloatingPointError as error:
-            saved = self.manager.latest_step()
-            kept = "there is no checkpoint yet" if saved is None else f"step {saved}"
-            raise FloatingPointError(
-                f"{error}; last good checkpoint: {kept}"
-            ) from error
-        assert self.writer is not None
+            self.skip(error)
         self.last = {k: v for k, v in numbers.items() if k != "finite"}
-        self.writer.log(step, self.last)
+        if self.skipped:
+            self.last["skipped"] = self.skipped
+        if self.writer is not None:
+            self.writer.log(step, self.last)
+        if self.config.keep_best:
+            self.scores.append(self.score())
         self.bar.update(
             self.task, numbers=f"loss {numbers['loss']:.4f}  {rate:,.0f} tokens/s"
         )
 
+    def skip(self, error: FloatingPointError) -> None:
+        """Counts a step that is not finite, and stops the run if those are too many."""
+        checkpoint.finish(self.manager, close=False)
+        saved = self.manager.latest_step()
+        kept = "there is no checkpoint yet" if saved is None else f"step {saved}"
+        text = f"{error}; last good checkpoint: {kept}"
+        if self.skipped >= self.config.skip_nonfinite:
+            raise FloatingPointError(text) from error
+        self.skipped += 1
+        self.say(f"skipped ({self.skipped} of {self.config.skip_nonfinite}): {text}")
+
+    def score(self) -> float:
+        """What --keep-best says of the step that was written last.
+
+        Raises:
+          ValueError: there is no such metric.
+        """
+        name = self.config.keep_best.removeprefix("-")
+        if name not in self.last:
+            raise ValueError(f"--keep-best: no metric {name!r} in {sorted(self.last)}")
+        return self.last[name]
+
     def due(self, step: int, total: int) -> bool:
         """Whether a checkpoint is due after this step."""
-        return (step + 1) % self.config.save_every == 0 or step + 1 == total
+        self.leaving = self.notice.reached(step)
+        last = step + 1 == total
+        return (step + 1) % self.config.save_every == 0 or last or self.leaving
 
     def save(
         self, state: TrainState, roles: dict[str, Params], done: int, cursor: Any
@@ -158,8 +236,18 @@ class Run:
           cursor: JSON-able: where the data stands, and what else the loop carries.
         """
         self.flush()
-        data = {"done": done, "cursor": cursor}
-        checkpoint.save(self.manager, state, roles, data=data, config=self.compared())
+        data = {"done": done, "cursor": cursor, "skipped": self.skipped}
+        name, finite = self.config.keep_best, [s for s in self.scores if isfinite(s)]
+        told = {name.removeprefix("-"): sum(finite) / len(finite)} if finite else None
+        self.scores = []
+        checkpoint.save(
+            self.manager,
+            state,
+            roles,
+            data=data,
+            config=self.compared(),
+            metrics=told,
+        )
 
     def compared(self) -> dict[str, Any]:
         """The settings that a resumed run may not change."""
@@ -167,13 +255,14 @@ class Run:
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder and shows them."""
-        (self.folder / "numbers.json").write_text(json.dumps(numbers, indent=2))
+        self.write("numbers.json", json.dumps(numbers, indent=2))
         shown = "  ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
             for k, v in numbers.items()
             if isinstance(v, int | float | str)
         )
-        rich.print(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
+        self.say(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
+        processes.meet("when the run is done")
         return numbers
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxalign.types import Array
@@ -37,7 +38,8 @@ def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
         axis has 1.
 
     Raises:
-      ValueError: an unknown axis, or a product that is not the number of devices.
+      ValueError: an unknown axis, more devices than there are, or, with many processes,
+        fewer, which would leave some of them out.
     """
     devices = jax.devices()
     shape = {"data": len(devices)} if shape is None else shape
@@ -49,6 +51,12 @@ def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
         raise ValueError(
             f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} wants {math.prod(sizes)} "
             f"devices; this machine has {len(devices)}"
+        )
+    if math.prod(sizes) < len(devices) and jax.process_count() > 1:
+        raise ValueError(
+            f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} uses {math.prod(sizes)} "
+            f"of the {len(devices)} devices of {jax.process_count()} processes; all of "
+            f"them take part in a run"
         )
     return jax.make_mesh(
         sizes,
@@ -92,21 +100,81 @@ def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, shardings(mesh, specs, tree))
 
 
-def place_batch(tree: Any, mesh: Mesh) -> Any:
-    """Puts a batch on the mesh, its rows split; each process brings its own rows.
+def current() -> Mesh | None:
+    """The mesh in context, outside of what is compiled."""
+    mesh = jax.sharding.get_mesh()
+    return None if mesh.empty else mesh
+
+
+def share(rows: int) -> slice | np.ndarray:
+    """The rows of a batch that this process brings: those that lie on its devices.
+
+    By the mesh in context, or, where there is none, equal parts in the order of the
+    processes. Where an axis such as `tensor` goes over processes, several bring the
+    same rows. Row r of the placed batch is row r of the whole one, whoever brings it.
+
+    Args:
+      rows: of the batch, over all processes.
+
+    Raises:
+      ValueError: the rows do not divide.
+    """
+    processes, mesh = jax.process_count(), current()
+    if processes == 1:
+        return slice(None)
+    if rows % processes:
+        raise ValueError(f"batch {rows} does not divide by {processes} processes")
+    if mesh is None:
+        part, first = rows // processes, jax.process_index()
+        return slice(first * part, (first + 1) * part)
+    return here(mesh, rows)
+
+
+def here(mesh: Mesh, rows: int) -> np.ndarray:
+    """Which of so many rows lie on this process's devices, rising.
 
     Raises:
       ValueError: the rows do not divide among the devices.
     """
-    rows = jax.tree.leaves(tree)[0].shape[0] * jax.process_count()
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
     if rows % parts:
         raise ValueError(f"batch of {rows} rows is not divisible by {parts} devices")
     rows_split = NamedSharding(mesh, spec("batch"))
+    owned = rows_split.addressable_devices_indices_map((rows,)).values()
+    return np.unique(np.concatenate([np.arange(rows)[index] for index in owned]))
+
+
+def place_batch(tree: Any, mesh: Mesh) -> Any:
+    """Puts a batch on the mesh, its rows split; each process brings its own, `share`.
+
+    Raises:
+      ValueError: the rows do not divide among the devices.
+    """
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    mine, rows = len(here(mesh, parts)), jax.tree.leaves(tree)[0].shape[0]
+    if rows % mine:
+        raise ValueError(
+            f"batch of {rows * parts // mine} rows is not divisible by {parts} devices"
+        )
+    rows_split = NamedSharding(mesh, spec("batch"))
     return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(rows_split, np.asarray(x)),
+        lambda x: jax.make_array_from_process_local_data(
+            rows_split, np.asarray(x), (x.shape[0] * parts // mine, *x.shape[1:])
+        ),
         tree,
     )
+
+
+def on_host(x: Any) -> np.ndarray:
+    """A whole array as numpy, gathered from all processes where it is spread.
+
+    All processes must ask for it.
+    """
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        if x.is_fully_replicated:
+            return np.asarray(x.addressable_data(0))
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
 
 
 def constrain(x: Array, *names: str | None) -> Array:

@@ -258,6 +258,12 @@ def longest(examples: Sequence[Example]) -> int:
     return max(len(row.tokens) for example in examples for row in example.sequences)
 
 
+def numbers_of(examples: Sequence[Example]) -> np.ndarray:
+    """The `row` of each example."""
+    known = getattr(examples, "rows", None)
+    return np.array([e.row for e in examples]) if known is None else known
+
+
 def unpaired(pairs: Sequence[Example]) -> list[Example]:
     """Each pair as two single answers, thumb up and thumb down, with rows of their own.
 

@@ -10,10 +10,12 @@ import grain
 import jax
 import numpy as np
 
+from jaxalign import sharding
 from jaxalign.data.collate import PromptBatch, collator
 from jaxalign.data.examples import (
     Example,
     TokenRow,
+    numbers_of,
     tokenise,
     unpaired,
     without_formatting,
@@ -36,23 +38,45 @@ __all__ = [
 
 
 class Batches:
-    """An iterator of batches whose place can be saved and found again."""
+    """An iterator of batches whose place can be saved and found again.
+
+    The order of rows, and so the state, is that of the whole batch on every process;
+    each makes a batch of its own share of the rows alone.
+
+    Attributes:
+      rows: the numbers of the last whole batch's rows in the data set, rising.
+    """
 
     def __init__(
         self,
         iterator: Any,
         collate: Callable[[Any], Any],
         order: dict[str, Any],
+        numbers: np.ndarray,
+        chosen: Callable[[Any], np.ndarray] = lambda whole: whole[whole >= 0],
     ) -> None:
+        """Args:
+
+        iterator: whole batches, of what `collate` makes a batch of tokens.
+        order: what the data are; `batch` of it is the rows of a whole batch.
+        numbers: of each example, in its data set.
+        chosen: the indices of the examples in a whole batch.
+        """
         self.iterator = iterator
         self.collate = collate
         self.order = order
+        self.numbers = numbers
+        self.chosen = chosen
+        self.share = sharding.share(order["batch"])
+        self.rows = numbers[:0]
 
     def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> Any:
-        return self.collate(next(self.iterator))
+        whole = next(self.iterator)
+        self.rows = np.unique(self.numbers[self.chosen(whole)])
+        return self.collate(jax.tree.map(lambda x: x[self.share], whole))
 
     def get_state(self) -> dict[str, Any]:
         """Where the iterator stands, as JSON; the same on every process."""
@@ -111,7 +135,7 @@ def batches(
     if isinstance(examples, Mixture) and shuffle and epochs is None:
         return mixed(examples, batch_size, collate, seed=seed)
     return start(
-        len(examples),
+        numbers_of(examples),
         batch_size,
         collate,
         seed=seed,
@@ -137,7 +161,7 @@ def mixed(
     whole = grain.MapDataset.mix(parts, mixture.weights).batch(batch_size)
     said = {"rows": len(mixture), "batch": batch_size, "seed": seed, "shuffle": True}
     shares = {f"weight {k}": weight for k, weight in enumerate(mixture.weights)}
-    return shared(whole, batch_size, collate, said | shares)
+    return Batches(read(whole), collate, said | shares, numbers_of(mixture))
 
 
 def prompt_batches(
@@ -150,7 +174,7 @@ def prompt_batches(
         return PromptBatch(tokens[at], lengths[at], row, at >= 0)
 
     return start(
-        len(tokens),
+        np.arange(len(tokens)),
         batch_size,
         collate,
         seed=seed,
@@ -161,7 +185,7 @@ def prompt_batches(
 
 
 def start(
-    count: int,
+    numbers: np.ndarray,
     batch_size: int,
     collate: Callable[[np.ndarray], Any],
     *,
@@ -170,11 +194,8 @@ def start(
     epochs: int | None,
     drop_remainder: bool,
 ) -> Batches:
-    """Batches of row indices, this process's share of each; -1 fills up.
-
-    Process p of n takes every n-th row of the one global batch, from the p-th: the rows
-    of a step, and where a saved state stands, do not depend on how many there are.
-    """
+    """Batches of row indices; -1 fills up."""
+    count = len(numbers)
     if batch_size < 1:
         raise ValueError(f"a batch needs rows, not {batch_size}")
     if drop_remainder and count < batch_size:
@@ -187,20 +208,10 @@ def start(
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
-    return shared(whole, batch_size, collate, order)
+    return Batches(read(whole), collate, order, numbers)
 
 
-def shared(
-    whole: Any,
-    batch_size: int,
-    collate: Callable[[Any], Any],
-    order: dict[str, Any],
-) -> Batches:
-    """This process's share of batches of row indices: every n-th, from the p-th."""
-    processes, first = jax.process_count(), jax.process_index()
-    if batch_size % processes:
-        raise ValueError(f"batch {batch_size} does not divide by {processes} processes")
-    share = whole.map(lambda batch: batch[first::processes])
+def read(whole: grain.MapDataset) -> Any:
+    """An iterator over batches of indices."""
     # only indices are read ahead, so threads would only wait for each other
-    iterator = iter(share.to_iter_dataset(grain.ReadOptions(num_threads=0)))
-    return Batches(iterator, collate, order)
+    return iter(whole.to_iter_dataset(grain.ReadOptions(num_threads=0)))

@@ -10,18 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
-import jax
 import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
-from jaxalign.data.examples import Example, TokenRow, longest
+from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
 from jaxalign.data.loader import Batches
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 ROW = 192  # tokens that a row of short prompts with their answers should have, about
 FILLED = 0.93  # how much of a row is not padding, about
-PER_TOKEN = ("tokens", "positions", "branch", "loss_mask")
-PER_PROMPT = ("answers", "row", "value")
+PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
+Columns = dict[str, Any]  # of an example, or of a packed row: arrays and numbers
 # the examples are in memory, so threads would only wait for each other
 NO_THREADS = grain.ReadOptions(num_threads=0)
 
@@ -48,9 +47,15 @@ def packed_batches(
         raise ValueError(
             f"length {length} is shorter than an example of {longest(examples)}"
         )
-    columns = lambda i: alone(examples[i].sequences[0])
-    struct = dict.fromkeys(PER_TOKEN, length)
-    return packed(columns, len(examples), struct, batch_of, batch_size, seed=seed)
+    return packed(
+        examples,
+        [len(example.sequences[0].tokens) for example in examples],
+        lambda example: alone(example.sequences[0]),
+        batch_of,
+        batch_size,
+        length,
+        seed=seed,
+    )
 
 
 def answer_batches(
@@ -79,14 +84,15 @@ def answer_batches(
     mean = sum(sizes) / len(sizes)
     rows, length = shape(batch_size, max(sizes), mean, multiple)
     prompts = 2 * math.ceil(length / mean)
+    answers = max(len(example.sequences) for example in examples)
     return packed(
-        lambda i: together(examples[i]),
-        len(examples),
-        dict.fromkeys(PER_TOKEN, length) | dict.fromkeys(PER_PROMPT, prompts),
-        functools.partial(answers_of, answers=max(len(e.sequences) for e in examples)),
+        examples,
+        sizes,
+        together,
+        functools.partial(answers_of, prompts=prompts, answers=answers),
         rows,
+        length,
         seed=seed,
-        meta_features=PER_PROMPT,
         max_sequences_per_bin=prompts,
     )
 
@@ -111,42 +117,55 @@ def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[in
 
 
 def packed(
-    columns: Callable[[int], dict[str, np.ndarray]],
-    count: int,
-    lengths: dict[str, int],
-    collate: Callable[[dict[str, Any]], Any],
+    examples: Sequence[Example],
+    sizes: Sequence[int],
+    columns: Callable[[Example], Columns],
+    collate: Callable[[list[list[Columns]], int], Any],
     rows: int,
+    length: int,
     *,
     seed: int,
     **packing: Any,
 ) -> Batches:
     """Batches of rows over all processes, filled first-fit; without end.
 
+    What goes in which row depends on the sizes alone: every process packs them all, and
+    reads the examples of its own rows.
+
     Args:
-      columns: of the i-th of `count` examples.
-      lengths: entries that a row has of each column.
+      sizes: tokens that `columns` makes of each example.
+      collate: (rows of examples' columns, length) -> the batch.
     """
-    processes = jax.process_count()
-    if rows < 1 or rows % processes:
-        raise ValueError(f"batch {rows} does not divide by {processes} processes")
-    if count < processes:
-        raise ValueError(f"{count} examples cannot be packed")
-    order = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle()
-    share = order.repeat(None)[jax.process_index() :: processes]
+    if rows < 1:
+        raise ValueError(f"a batch needs rows, not {rows}")
+    if not examples:
+        raise ValueError("0 examples cannot be packed")
+    order = grain.MapDataset.source(np.arange(len(examples))).seed(seed).shuffle()
+    places = order.repeat(None).map(lambda i: {"at": np.full(sizes[i], i, np.int32)})
     filled = grain.experimental.FirstFitPackIterDataset(
-        share.map(columns).to_iter_dataset(NO_THREADS),
-        length_struct=lengths,
-        num_packing_bins=rows // processes * BINS_PER_ROW,
+        places.to_iter_dataset(NO_THREADS),
+        length_struct={"at": length},
+        num_packing_bins=rows * BINS_PER_ROW,
         seed=seed,
         **packing,
     )
-    iterator = iter(filled.batch(rows // processes, drop_remainder=True))
-    length = lengths["tokens"]
-    said = {"rows": count, "batch": rows, "seed": seed, "length": length}
-    return Batches(iterator, collate, said)
+
+    def chosen(whole: Columns) -> np.ndarray:
+        return whole["at"][whole["at_segment_ids"] > 0]
+
+    def collated(share: Columns) -> Any:
+        begins = (share["at_segment_ids"] > 0) & (share["at_positions"] == 0)
+        found = zip(share["at"], begins, strict=True)
+        return collate(
+            [[columns(examples[i]) for i in at[first]] for at, first in found], length
+        )
+
+    iterator = iter(filled.batch(rows, drop_remainder=True))
+    said = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
+    return Batches(iterator, collated, said, numbers_of(examples), chosen)
 
 
-def alone(sequence: TokenRow) -> dict[str, np.ndarray]:
+def alone(sequence: TokenRow) -> Columns:
     """A sequence; nothing predicts its first token."""
     counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
     return {
@@ -173,7 +192,7 @@ def places(example: Example) -> int:
     return start + sum(len(s.tokens) - start for s in example.sequences)
 
 
-def together(example: Example) -> dict[str, np.ndarray]:
+def together(example: Example) -> Columns:
     """What the answers share but for its last token, then each one, after that token.
 
     That is their prompt, or, where prompts differ, what they have in common.
@@ -192,29 +211,43 @@ def together(example: Example) -> dict[str, np.ndarray]:
         "positions": np.concatenate(places),
         "branch": np.concatenate(branches),
         "loss_mask": np.concatenate(masks),
-        "answers": np.array([len(example.sequences)]),
-        "row": np.array([example.row]),
-        "value": np.array([example.value], np.float32),
+        "answers": np.int32(len(example.sequences)),
+        "row": np.int32(example.row),
+        "value": np.float32(example.value),
     }
 
 
-def batch_of(columns: dict[str, Any]) -> TokenBatch:
-    """Grain's packed columns as a batch."""
-    segments = columns["tokens_segment_ids"] + columns["branch"] * BRANCH
-    return TokenBatch(
-        tokens=columns["tokens"].astype(np.int32),
-        positions=columns["positions"].astype(np.int32),
-        segments=segments.astype(np.int32),
-        loss_mask=columns["loss_mask"].astype(bool),
-    )
+def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
+    """Rows of examples' columns as a batch."""
+    kinds = dict.fromkeys(("tokens", "positions", "segments"), np.int32)
+    found = {
+        name: np.zeros((len(rows), length), kind)
+        for name, kind in (kinds | {"loss_mask": bool}).items()
+    }
+    for i, row in enumerate(rows):
+        begin = 0
+        for number, columns in enumerate(row, start=1):
+            end = begin + len(columns["tokens"])
+            segments = number + columns["branch"] * BRANCH
+            for name, array in found.items():
+                part = segments if name == "segments" else columns[name]
+                array[i, begin:end] = part
+            begin = end
+    return TokenBatch(**found)
 
 
-def answers_of(columns: dict[str, Any], *, answers: int) -> AnswerBatch:
-    """Grain's packed columns as a batch of prompts with their answers."""
-    there = columns["answers"].reshape(-1, 1)
+def answers_of(
+    rows: list[list[Columns]], length: int, *, prompts: int, answers: int
+) -> AnswerBatch:
+    """Rows of prompts with their answers as a batch."""
+    found = {name: np.zeros((len(rows), prompts), kind) for name, kind in PER_PROMPT}
+    for i, row in enumerate(rows):
+        for name, array in found.items():
+            array[i, : len(row)] = [columns[name] for columns in row]
+    there = found["answers"].reshape(-1, 1)
     return AnswerBatch(
-        sequences=batch_of(columns),
+        sequences=batch_of(rows, length),
         mask=np.arange(answers)[None, :] < there,
-        margin=columns["value"].reshape(-1).astype(np.float32),
-        row=columns["row"].reshape(-1).astype(np.int32),
+        margin=found["value"].reshape(-1),
+        row=found["row"].reshape(-1),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxalign.data.examples import Example, longest
+from jaxalign.data.examples import Example, longest, numbers_of
 
 
 class View(Sequence[Example]):
@@ -17,6 +17,7 @@ class View(Sequence[Example]):
         self.examples = examples
         self.indices = indices
         self.longest = longest(examples)
+        self.rows = numbers_of(examples)[indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -51,6 +52,8 @@ class Mixture(Sequence[Example]):
         rows = [max(part[-1].row, len(part)) + 1 for part in parts]
         self.first_rows = [0, *itertools.accumulate(rows)][:-1]
         self.longest = max(map(longest, parts))
+        apart = zip(parts, self.first_rows, strict=True)
+        self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

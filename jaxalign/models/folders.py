@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -160,6 +161,8 @@ def write(
 ) -> None:
     """Writes a model: all of it, and then in place of what was there.
 
+    The first of many processes writes; the others help it to gather the tensors.
+
     Args:
       settings: the JSON files.
       sizes: bytes of each tensor.
@@ -179,6 +182,10 @@ def write(
         where = {x: name for name, file in zip(names, files, strict=True) for x in file}
         total = {"total_size": sum(sizes.values())}
         texts[INDEX] = {"metadata": total, "weight_map": where}
+    if jax.process_index():
+        for name in sizes:
+            tensor(name)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from jaxalign import sharding
 from jaxalign.models import lora
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families.known import weights
@@ -109,6 +110,8 @@ def save(
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
+    if jax.process_index():
+        return  # the first of many processes writes
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -136,7 +139,7 @@ def tensors_of(
     tensors: dict[str, np.ndarray] = {}
     for module in table:
         for key, part in zip(keys(module), "ab", strict=True):
-            factor = np.asarray(factors[module.path][part][module.layer])
+            factor = sharding.on_host(factors[module.path][part][module.layer])
             tensors[key] = np.ascontiguousarray(factor.T)
     return tensors, table
 

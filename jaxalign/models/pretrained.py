@@ -208,7 +208,7 @@ def save_reward(
     """
     config = cast(ModelConfig, model.config)
     settings = known.write_config(config, reward=True, **(tokens or {}))
-    if not np.any(jax.device_get(params["head"]["bias"])):
+    if not np.any(sharding.on_host(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
     write(Path(path), config, params, {"config.json": settings}, max_shard_bytes)
 
@@ -240,7 +240,7 @@ def write(
         for weight in parts:
             leaf = leaves[weight.path]
             part = leaf if weight.layer is None else leaf[weight.layer]
-            weight.outward(np.asarray(jax.device_get(part)), found)
+            weight.outward(sharding.on_host(part), found)
         return found
 
     folders.write(folder, texts, sizes, tensor, most=most)

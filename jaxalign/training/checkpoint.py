@@ -27,7 +27,11 @@ __all__ = [
     "restore",
     "save",
     "save_frozen",
+    "unfinished",
 ]
+
+
+TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what is being written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +44,16 @@ class Restored:
 
 
 def open(
-    folder: Folder, *, keep: int = 2, background: bool = True
+    folder: Folder, *, keep: int = 2, best: str = "", background: bool = True
 ) -> ocp.CheckpointManager:
     """The manager of a run's checkpoints, made if the folder is not there.
 
-    A checkpoint that a killed run left unfinished is put aside as `<step>.incomplete`.
+    What a killed run left unfinished is deleted, or put aside as `<step>.incomplete`.
 
     Args:
       keep: how many of the latest checkpoints stay.
+      best: a metric of whose best checkpoint stays besides: the highest, or, after a
+        minus sign, the lowest.
       background: write while training goes on; see `finish`.
 
     Raises:
@@ -63,19 +69,40 @@ def open(
         reason = error.strerror or str(error)
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
+    policies = ocp.checkpoint_managers
+    preserved: list[Any] = [policies.LatestN(n=keep)]
+    score = lambda told: told[best.removeprefix("-")]
+    if best:
+        preserved.append(
+            policies.BestN(get_metric_fn=score, reverse=best.startswith("-"), n=1)
+        )
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=background
+        preservation_policy=policies.AnyPreservationPolicy(preserved),
+        best_fn=score if best else None,  # or else it keeps no metrics
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=background,
     )
     return ocp.CheckpointManager(path, options=options)
 
 
+def unfinished(folder: Folder) -> list[Path]:
+    """The checkpoints that a killed run left half-written.
+
+    Orbax writes in a folder of another name, and renames it at the end; one without its
+    metadata it would take for whole.
+    """
+    found = [path for path in sorted(Path(folder).glob("[0-9]*")) if path.is_dir()]
+    begun = lambda path: TEMPORARY in path.name
+    bare = lambda path: not (path / "_CHECKPOINT_METADATA").is_file()
+    return [p for p in found if begun(p) or (p.name.isdigit() and bare(p))]
+
+
 def put_aside(folder: Path) -> None:
-    """Renames step folders without orbax's metadata, which it would take for whole."""
+    """Renames those which orbax would take for whole; it deletes its own remains."""
     if jax.process_index() == 0:
-        for step in [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]:
-            if not (step / "_CHECKPOINT_METADATA").is_file():
-                others = len(list(folder.glob(f"{step.name}.incomplete*")))
-                step.rename(f"{step}.incomplete{others or ''}")
+        for step in [p for p in unfinished(folder) if p.name.isdigit()]:
+            others = len(list(folder.glob(f"{step.name}.incomplete*")))
+            step.rename(f"{step}.incomplete{others or ''}")
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("jaxalign put_aside")
 
@@ -110,6 +137,7 @@ def save(
     *,
     data: Any = None,
     config: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> bool:
     """Saves a checkpoint named after `state.step`; False if that one is there already.
 
@@ -120,6 +148,7 @@ def save(
         parameters are a dict by role, that dict. Frozen roles: see `save_frozen`.
       data: JSON-able: the iterator's state, the KL controller's, ...
       config: JSON-able; what a resumed run must have in common with this one.
+      metrics: by which the best checkpoint is known, see `open`.
 
     Raises:
       OSError: this checkpoint, or the one before it, could not be written.
@@ -133,7 +162,8 @@ def save(
     items["data"] = ocp.args.JsonSave({"data": data})
     items["config"] = ocp.args.JsonSave(dict(config or {}))
     try:
-        return bool(manager.save(step, args=ocp.args.Composite(**items), force=True))
+        saved = ocp.args.Composite(**items)
+        return bool(manager.save(step, args=saved, metrics=metrics, force=True))
     except (OSError, ValueError, RuntimeError) as error:
         raise unwritten(manager, error) from error
 

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxalign import sharding
@@ -24,13 +23,6 @@ from jaxalign.training.preference_objectives import (
 from jaxalign.types import Array, LanguageModel, Params
 
 Batch = PreferenceBatch | UnpairedBatch | AnswerBatch
-
-
-def on_host(x: Any) -> np.ndarray:
-    """A whole array as numpy, gathered from all processes where it is spread."""
-    if isinstance(x, jax.Array) and not x.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    return np.asarray(x)
 
 
 def fingerprint(*trees: Any) -> str:
@@ -46,7 +38,7 @@ def fingerprint(*trees: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for tree in trees:
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            array = on_host(leaf)
+            array = sharding.on_host(leaf)
             if array.dtype == object:
                 raise TypeError(
                     f"cannot fingerprint {type(leaf).__name__}, only arrays"
@@ -77,7 +69,7 @@ class RowScores:
         Raises:
           KeyError: a row that was not scored.
         """
-        rows, valid = on_host(rows), on_host(valid)
+        rows, valid = sharding.on_host(rows), sharding.on_host(valid)
         at = np.minimum(np.searchsorted(self.row, rows), max(len(self.row) - 1, 0))
         found = self.row[at] == rows if len(self.row) else np.zeros(rows.shape, bool)
         missing = rows[valid & ~found]
@@ -173,11 +165,11 @@ def compute(
         placed = batch if mesh is None else sharding.place_batch(batch, mesh)
         ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
-            parts.append(tuple(map(on_host, pending)))
+            parts.append(tuple(map(sharding.on_host, pending)))
         pending = ahead
     if pending is None:
         raise ValueError("no batches to score")
-    parts.append(tuple(map(on_host, pending)))
+    parts.append(tuple(map(sharding.on_host, pending)))
     row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(sums[valid]).all():
         bad = row[valid][~np.isfinite(sums[valid]).all(axis=-1)]

@@ -168,4 +168,7 @@ def make_step(
         metrics |= {"loss": loss, "weight": weight, "grad_norm": grad_norm}
         return kept, metrics | {"finite": finite}
 
-    return functools.partial(jax.jit(update, donate_argnums=0), whole=whole)
+    # to find a NaN, JAX runs the step once more, on the same arguments
+    again = jax.config.jax_debug_nans  # type: ignore[attr-defined]
+    given = () if again else (0,)
+    return functools.partial(jax.jit(update, donate_argnums=given), whole=whole)

@@ -89,17 +89,24 @@ def test_seeds_give_orders():
     assert begun(0) == begun(0) != begun(1)
 
 
-def test_processes_share_the_sequences(monkeypatch):
-    # twice the data in one batch of each: no sequence before its second epoch
-    examples = sequences(64)
+def test_the_processes_shares_are_the_one_process_batches(monkeypatch):
+    def begun():
+        batches = packed_batches(sequences(64), 4, length=LENGTH, seed=0)
+        return [(next(batches), batches.rows.tolist()) for _ in range(3)]
+
+    whole = begun()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    found = []
+    shares = []
     for index in range(2):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        batch = next(packed_batches(examples, 4, length=LENGTH, seed=0))
-        assert batch.tokens.shape == (2, LENGTH)
-        found += unpacked(batch, examples)
-    assert len(set(found)) == len(found) > 4
+        shares.append(begun())
+    for (batch, rows), *parts in zip(whole, *shares, strict=True):
+        joined = jax.tree.map(
+            lambda *x: np.concatenate(x), *(part for part, _ in parts)
+        )
+        assert_trees_all_equal(joined, batch)
+        assert sorted(set(unpacked(batch, sequences(64)))) == rows
+        assert [named for _, named in parts] == [rows, rows]
 
 
 def test_what_cannot_be_packed_is_refused(monkeypatch):

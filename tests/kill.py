@@ -1,0 +1,128 @@
+"""Kills runs at random moments, resumes them, and compares with one never killed.
+
+    python -m tests.kill FOLDER sft 20 [SEED]
+
+kills sft (or dpo, ppo) with SIGKILL 20 times, each at a random moment after a random
+checkpoint was begun, some of them in the middle of a save, and lets it end: the
+checkpoint (every role, optimizer, key, cursor), the written model and the log must be
+those of the uninterrupted run, to the bit. FOLDER keeps the model, the data and what
+was compiled, so that a second call is faster.
+"""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tests import launched
+
+SPAN = (
+    0.3  # seconds after the beginning of a save in which the kill comes: about 3 steps
+)
+
+
+def steps(folder: Path) -> list[int]:
+    """The checkpoints that are written to their end, rising."""
+    found = folder.glob("checkpoints/*/_CHECKPOINT_METADATA")
+    return sorted(int(p.parent.name) for p in found if p.parent.name.isdigit())
+
+
+def begun(folder: Path) -> int:
+    """The last checkpoint that was begun; 0 if none."""
+    names = [p.name for p in folder.glob("checkpoints/[0-9]*")]
+    return max((int(re.match(r"\d+", name)[0]) for name in names), default=0)
+
+
+def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> str:
+    """Starts a run, kills it, and says when; empty if it ended before."""
+    least = begun(folder) + draw.randint(0, 1)
+    delay = draw.uniform(0, SPAN)
+    run = subprocess.Popen(
+        line,
+        env=launched.environment(base),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = folder / "metrics.jsonl"
+    lines = lambda: log.read_text().count("\n") if log.exists() else 0
+    while run.poll() is None and (begun(folder) <= least):
+        time.sleep(0.002)
+    time.sleep(delay)
+    run.send_signal(signal.SIGKILL)
+    said = run.communicate()[0]
+    assert run.returncode in (0, -signal.SIGKILL), said
+    if run.returncode == 0:
+        return ""
+    unfinished = [p.name for p in folder.glob("checkpoints/*tmp*")]
+    return f"at {lines()} logged steps, saved {steps(folder)}, unfinished {unfinished}"
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Everything in the last checkpoint, by name."""
+    last = folder / "checkpoints" / str(steps(folder)[-1])
+    found = {}
+    with warnings.catch_warnings(), ocp.StandardCheckpointer() as reader:
+        warnings.simplefilter("ignore")  # that it is read as it was written
+        for item in sorted(p for p in last.iterdir() if (p / "_METADATA").exists()):
+            for path, x in jax.tree_util.tree_leaves_with_path(reader.restore(item)):
+                found[item.name + jax.tree_util.keystr(path)] = np.asarray(x)
+    return found
+
+
+def different(one: Path, other: Path) -> list[str]:
+    """What of two runs is not the same to the bit."""
+    ours, theirs = arrays(one), arrays(other)
+    names = [n for n in ours | theirs if n not in ours or n not in theirs]
+    names += [
+        n for n in ours.keys() & theirs if ours[n].tobytes() != theirs[n].tobytes()
+    ]
+    last = f"checkpoints/{steps(one)[-1]}/data/metadata"
+    for file in ("policy/model.safetensors", "metrics.jsonl", "numbers.json", last):
+        if (one / file).read_bytes() != (other / file).read_bytes():
+            names.append(file)
+    return names
+
+
+def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
+    """Runs once whole and once with kills; gives the moments of these."""
+    told = {"steps": 2 * kills + 3, "mesh": "data=1"}
+    whole, parts = base / "whole", base / f"killed-{seed}"
+    run = lambda line: subprocess.run(
+        line, env=launched.environment(base), capture_output=True, text=True
+    )
+    if not (whole / name / "numbers.json").exists():
+        done = run(launched.command(base, whole, name, **told))
+        assert done.returncode == 0, done.stderr
+    draw, moments = random.Random(seed), []
+    line = launched.command(base, parts, name, resume=True, **told)
+    while len(moments) < kills:
+        moment = killed(line, base, parts / name, draw)
+        assert moment, f"the run ended after {len(moments)} kills: give it more steps"
+        moments.append(moment)
+    left = [p.name for p in (parts / name).glob("checkpoints/*tmp*")]
+    saved = steps(parts / name)
+    done = run(line)
+    assert done.returncode == 0, done.stderr
+    assert all(part in done.stdout.replace("\n", "") for part in left), done.stdout
+    first = next(iter(saved[-1:]), 0)
+    print(f"resumed after {first}; half-written and named: {left}")
+    found = different(whole / name, parts / name)
+    assert not found, f"not the same: {found}"
+    return moments
+
+
+if __name__ == "__main__":
+    folder, experiment, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if not (folder / "policy").exists():
+        launched.prepare(folder)
+    chance = int((sys.argv[4:] or ["0"])[0])
+    print(*survive(folder, experiment, count, chance), sep="\n")

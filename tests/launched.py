@@ -1,0 +1,129 @@
+"""Small runs of the experiments in processes of their own, for tests that end them.
+
+    python tests/launched.py BASE OUT NAME [KEY=VALUE ...]
+
+runs the experiment NAME (sft, dpo, ppo, or several with commas) on the little model and
+data in BASE, which `prepare` made. JAXALIGN_DISTRIBUTED works as in any run.
+"""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+WORDS = "red blue green one two three cat dog sun moon".split()
+
+
+def prepare(base: Path) -> Path:
+    """Writes a tokenizer, a model of 1 layer, a reward model and 64 pairs."""
+    from experiments import policies, sources
+    from experiments.config import Shared
+    from jaxalign.models import config, heads, transformer
+
+    rng = np.random.default_rng(0)
+    say = lambda low, high: " ".join(rng.choice(WORDS, rng.integers(low, high)))
+    asked = [f"{i} {say(1, 6)}" for i in range(64)]
+    pairs = [{"prompt": p, "chosen": say(1, 5), "rejected": say(1, 7)} for p in asked]
+    base.mkdir(parents=True, exist_ok=True)
+    file = base / "pairs.jsonl"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    told = Shared(data=str(file), context=64)
+    tokenizer, _ = policies.tokenizer_of(told, sources.load(told))
+    shape = config.ModelConfig(
+        vocab_size=len(tokenizer),
+        width=16,
+        hidden=32,
+        layers=1,
+        heads=2,
+        kv_heads=2,
+        head_dim=8,
+        context=64,
+        rope_theta=1e4,
+        tied=True,
+    )
+    model, scalar = transformer.language_model(shape), heads.scalar_model(shape)
+    policy = policies.Policy(model, model.init(jax.random.key(0)), tokenizer, 64)
+    policies.save(base / "policy", policy)
+    reward = scalar.init(jax.random.key(1))
+    policies.save_scalar(base / "reward", scalar, reward, tokenizer)
+    return base
+
+
+def configured(base: Path, out: Path, name: str, told: list[str]):  # type: ignore[no-untyped-def]
+    """The experiment and its configuration, with KEY=VALUE in place of the defaults."""
+    from experiments import dpo, ppo, sft
+
+    shared = {"model": str(base / "policy"), "data": str(base / "pairs.jsonl")}
+    shared |= {"batch": 8, "steps": 4, "save_every": 1, "out": out}
+    config = {
+        "sft": lambda: sft.Config(**shared),
+        "dpo": lambda: dpo.Config(**shared),
+        "ppo": lambda: ppo.Config(
+            **shared, max_new_tokens=4, kl_target=1.0, reward=str(base / "reward")
+        ),
+    }[name]()
+    given = dict(x.split("=", 1) for x in told)
+    kinds = {n: type(getattr(config, n)) for n in given}
+    read = {
+        n: v == "True" if kinds[n] is bool else kinds[n](v) for n, v in given.items()
+    }
+    return {"sft": sft, "dpo": dpo, "ppo": ppo}[name], dataclasses.replace(
+        config, **read
+    )
+
+
+def command(base: Path, out: Path, name: str, **told: object) -> list[str]:
+    """The command line of a run."""
+    pairs = [f"{key}={value}" for key, value in told.items()]
+    return [sys.executable, str(Path(__file__)), str(base), str(out), name, *pairs]
+
+
+def environment(base: Path, **more: str) -> dict[str, str]:
+    """What a run is told by its environment; what is compiled is kept in BASE."""
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(base / "compiled")}
+    kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": str(ROOT)}
+    kept |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    return {**os.environ, **kept, **more}
+
+
+def start(line: list[str], processes: int, base: Path, **more: str):  # type: ignore[no-untyped-def]
+    """Starts the processes of one run, each with one device of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    spread = lambda i: {"JAXALIGN_DISTRIBUTED": f"{address},{processes},{i}"}
+    return [
+        subprocess.Popen(
+            line,
+            env=environment(
+                base,
+                **(spread(i) if processes > 1 else {}),
+                **more,
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(processes)
+    ]
+
+
+if __name__ == "__main__":
+    import tyro
+
+    from experiments.config import Shared, launch
+
+    base, out = map(Path, sys.argv[1:3])
+    runs = [
+        configured(base, out / name, name, sys.argv[4:])
+        for name in sys.argv[3].split(",")
+    ]
+    tyro.cli = lambda config: runs[-1][1]
+    launch(lambda _: [module.main(config) for module, config in runs], Shared)
