@@ -85,10 +85,15 @@ class Collective(NamedTuple):
         """Bytes that each device sends in all."""
         return self.sent * self.times
 
-    def leaves(self, domain: int) -> bool:
-        """Whether some group has devices of more than one domain of so many."""
-        homes = self.groups // domain
-        return bool((homes != homes[:, :1]).any())
+    def outward(self, domain: int) -> float:
+        """The share of those bytes that must leave a domain of so many devices.
+
+        Of S bytes for each of n devices in d domains, a domain needs S * (d - 1) / d of
+        others; its n / d devices share them: S * (d - 1) / n, where a ring sends
+        S * (n - 1) / n.
+        """
+        homes = [len(set(group)) for group in (self.groups // domain).tolist()]
+        return (max(homes) - 1) / max(self.groups.shape[1] - 1, 1)
 
 
 def collectives(text: str, devices: int) -> list[Collective]:

@@ -1,6 +1,7 @@
 """What compiled programs need: memory, operations, communication."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -41,8 +42,8 @@ class Needs(NamedTuple):
 
     def seconds(self, link: float, domain: int, network: float) -> float:
         """The time that sending takes at least, see `chips.Chip`."""
-        rate = lambda c: network if c.leaves(domain) else link
-        return sum(c.total / rate(c) for c in self.collectives)
+        slowest = lambda c: max(1 / link, c.outward(domain) / network)
+        return sum(c.total * slowest(c) for c in self.collectives)
 
 
 def needs(program: Program, shape: ModelConfig, mesh: Mesh) -> Needs:
@@ -52,8 +53,11 @@ def needs(program: Program, shape: ModelConfig, mesh: Mesh) -> Needs:
     and what it needs is extended: every layer needs the same.
     """
     if not program.unrolled or shape.layers <= max(DEPTHS):
-        return compiled(program.trace(shape), mesh)
-    few, more = (compiled(program.trace(cut(shape, n)), mesh) for n in DEPTHS)
+        return compiled(lambda: program.trace(shape), mesh)
+    few, more = (
+        compiled(lambda n=n: program.trace(cut(shape, n)), mesh)  # type: ignore[misc]
+        for n in DEPTHS
+    )
     steps = (shape.layers - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
     line = lambda a, b: a + steps * (b - a)
     scaled = lambda found, by: [c._replace(times=c.times * by) for c in found]
@@ -73,10 +77,11 @@ def cut(shape: ModelConfig, layers: int) -> ModelConfig:
     return dataclasses.replace(shape, layers=layers, sliding=shape.sliding[:layers])
 
 
-def compiled(traced: Any, mesh: Mesh) -> Needs:
-    """What a traced program needs once it is compiled for the mesh."""
+def compiled(trace: Callable[[], Any], mesh: Mesh) -> Needs:
+    """What a program needs once it is traced and compiled with the mesh in context."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     with jax.set_mesh(mesh):
+        traced = trace()
         done = traced.lower().compile(compiler_options=CPU if on_cpu else None)
     memory = done.memory_analysis()
     new = memory.output_size_in_bytes - memory.alias_size_in_bytes
