@@ -258,7 +258,7 @@ def check(config: Config) -> None:
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
     """The value model: the reward model, or the policy's trunk with a head of 0."""
     if config.reward != "programmed":
-        return policies.load_scalar(Path(config.reward), config.dtype)
+        return policies.load_scalar(Path(config.reward), config.dtype, config.remat)
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
 

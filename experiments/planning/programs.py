@@ -210,7 +210,12 @@ def training(models: Models) -> tuple[Any, Any]:
 
 def update(models: Models) -> Any:
     """The optimizer step."""
-    (objective, batch), adam, tuned = training(models), adamw(), models.tuned()
+    return stepped(models, *training(models))
+
+
+def stepped(models: Models, objective: step.Objective, batch: Any) -> Any:
+    """An optimizer step on an objective of what trains."""
+    adam, tuned = adamw(), models.tuned()
     compiled: Any = step.make_step(
         objective, adam, micro_batches=models.work.micro_batches, whole=tuned.whole
     )
