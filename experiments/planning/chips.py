@@ -29,13 +29,13 @@ class Chip:
 
 
 # TPUs: cloud.google.com/tpu/docs/v4, v5e, v5p and v6e. Interconnects are given there
-# as bidirectional: half of it goes out. Of v4's no number is given: 6 links of 45e9
-# each way, Austin et al. 2025, "How to Scale Your Model", table of TPU specs, from
-# memory. Networks between pods: v5e 6.4 Tbps a pod of 256; v5p 50 Gbps a chip; of v4
-# and v6e no number was found: v5e's.
-# GPUs: NVIDIA's data sheets of the A100 (SXM, 80 GB), H100 (SXM) and H200; NVLink is
-# given for both directions. Networks: DGX A100 (8 x HDR 200 Gb/s), DGX H100 and H200
-# (8 x NDR 400 Gb/s), one port a GPU.
+# as bidirectional: half of it goes out. v4's is not given there: 6 links of 45e9 each
+# way, after Austin et al. 2025, "How to Scale Your Model" (not looked up again).
+# Networks between pods: v5e 6.4 Tbps a pod of 256; v5p 50 Gbps a chip; of v4 and v6e
+# no number was found: v5e's.
+# GPUs: NVIDIA's data sheets of the A100 (SXM, 80 GB), H100 (SXM) and H200 (not looked
+# up again); NVLink is given for both directions. Networks: DGX A100 (8 x HDR 200 Gb/s),
+# DGX H100 and H200 (8 x NDR 400 Gb/s), one port a GPU.
 CHIPS = {
     "v4": Chip("TPU v4", 275e12, 1.2e12, 32 * GIB, 270e9, 4096, 3.1e9),
     "v5e": Chip("TPU v5 lite", 197e12, 0.819e12, 16e9, 200e9, 256, 3.1e9),
