@@ -78,7 +78,7 @@ class Collective(NamedTuple):
     kind: str
     sent: float
     groups: np.ndarray
-    times: int
+    times: float
 
     @property
     def total(self) -> float:
@@ -132,19 +132,16 @@ def collectives(text: str, devices: int) -> list[Collective]:
 def widened(line: str, around: list[str], bodies: dict[str, list[str]]) -> bool:
     """Whether a CPU's compiler made float32 of bfloat16 only for this collective.
 
-    It says so of sums; what is gathered is made just before, in a fusion.
+    It says so of sums ("promoted"); what is gathered comes of a fusion that converts.
     """
     if "_promoted" in line:
         return True
-    if not INSTRUCTION.match(line).group(1).startswith("f32"):  # type: ignore[union-attr]
+    operand = re.search(rf" = f32.* (?:{KINDS})\((%[\w.\-]+)", line)
+    if not operand:
         return False
-    operand = re.search(rf" (?:{KINDS})\(%([\w.\-]+)", line)
-    made = f"%{operand.group(1)} = " if operand else "no operand"
-    source = [other for other in around if made in other.split("(")[0]]
-    inner = [
-        text for other in source for f in CALLED.findall(other) for text in bodies[f]
-    ]
-    return any("= bf16[" in text or "bf16[" in text.split("(")[-1] for text in inner)
+    source = [other for other in around if f"{operand.group(1)} = " in other]
+    called = [name for other in source for name in CALLED.findall(other)]
+    return any("bf16[" in inner for name in called for inner in bodies[name])
 
 
 def computations(text: str) -> dict[str, list[str]]:
