@@ -6,7 +6,7 @@ from experiments.benchmarks import scaling
 from experiments.planning import counts
 from jaxalign import sharding
 
-SIZES = {"length": 1024, "batch": 16, "vocabulary": 16_384, "samples": 8}
+SIZES = {"length": 1024, "batch": 16, "vocabulary": 16_384, "samples": 4}
 MOST = {"length": 2.0, "batch": 1.0, "vocabulary": 1.0, "samples": 1.0}
 
 
