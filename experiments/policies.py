@@ -102,7 +102,7 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     return Policy(model, params, tokenizer, context)
 
 
-def remade(shape: LanguageModelConfig, remat: str) -> ModelConfig:
+def remade(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
     """The shape of a model whose backward pass computes this again."""
     return dataclasses.replace(cast(ModelConfig, shape), remat=remat)
 

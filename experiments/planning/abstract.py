@@ -62,7 +62,8 @@ def train_state(
         transform_non_params=lambda leaf: array(leaf, whole),
     )
     count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
-    return state.TrainState(count, params, moments, array(KEY, whole))
+    key: Any = array(KEY, whole)
+    return state.TrainState(count, params, moments, key)
 
 
 def rows(mesh: Mesh, *shape: int, kind: Any = jnp.int32) -> jax.ShapeDtypeStruct:

@@ -32,8 +32,10 @@ def flops(jaxpr: core.Jaxpr) -> float:
         name, given = equation.primitive.name, equation.params
         if name == "dot_general":
             (contracted, _), _ = given["dimension_numbers"]
-            inner = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
-            total += 2.0 * inner * math.prod(equation.outvars[0].aval.shape)
+            left: Any = equation.invars[0].aval
+            result: Any = equation.outvars[0].aval
+            inner = math.prod(left.shape[i] for i in contracted)
+            total += 2.0 * inner * math.prod(result.shape)
         elif name == "cond":
             total += max(flops(branch.jaxpr) for branch in given["branches"])
         elif name == "while":
