@@ -124,9 +124,9 @@ def plan(config: Config) -> Plan:
         item = 2 if config.dtype == "bfloat16" else 4
         matrices = weights(shape) * item / mesh.shape["tensor"]
         read = new * (matrices + cache * (config.asked + new / 2) / config.length)
-    for name, (role, size) in known.items():
-        others = max(within[name]["temporaries"] - size, 0.0)
-        within[name] = {role: size, "other temporaries": others}
+    for name, (role, part) in known.items():
+        others = max(within[name]["temporaries"] - part, 0.0)
+        within[name] = {role: part, "other temporaries": others}
     return Plan(mesh.size, roles, within, found, read)
 
 
@@ -175,9 +175,9 @@ def show(found: Plan, config: Config) -> None:
     gib = lambda size: f"{size / GIB:.3g}"
     for role, size in found.roles.items():
         table.add_row(role, gib(size))
-    for name, parts in found.within.items():
-        for role, size in parts.items():
-            table.add_row(f"{name}: {role}", gib(size))
+    for name, within in found.within.items():
+        for role, needed in within.items():
+            table.add_row(f"{name}: {role}", gib(needed))
     table.add_row("peak", gib(found.peak), style="bold")
     rich.print(table)
     kinds = [k for k in KINDS if any(one.sent(k) for _, one in found.needs.values())]
