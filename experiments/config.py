@@ -47,6 +47,9 @@ class Shared:
     """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The type that the model computes in; its parameters stay float32."""
+    remat: Literal["none", "dots", "full"] = "none"
+    """What the backward pass computes again, to save memory: nothing, all of a layer
+    but its matrix products, or everything within it."""
     resume: bool = False
     """Go on with the run in --out, exactly where its last checkpoint is."""
     save_every: int = 100

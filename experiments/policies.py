@@ -13,9 +13,9 @@ from experiments.sources import Source
 from jaxalign import sharding
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import pretrained, transformer
+from jaxalign.models import heads, pretrained, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.types import LanguageModel, Params, ScalarModel
+from jaxalign.types import LanguageModel, LanguageModelConfig, Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +92,20 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     """
     tokenizer, context = tokenizer_of(config, source)
     if config.model == "toy":
-        model = transformer.language_model(
-            toy_config(len(tokenizer), context, config.dtype)
-        )
+        shape = toy_config(len(tokenizer), context, config.dtype)
+        model = transformer.language_model(remade(shape, config.remat))
         params = model.init(jax.random.key(config.seed), mesh)
         return Policy(model, params, tokenizer, context)
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
+    model = transformer.language_model(remade(model.config, config.remat))
     return Policy(model, params, tokenizer, context)
+
+
+def remade(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
+    """The shape of a model whose backward pass computes this again."""
+    return dataclasses.replace(cast(ModelConfig, shape), remat=remat)
 
 
 def save(folder: Path, policy: Policy) -> Path:
@@ -137,10 +142,12 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def load_scalar(folder: Path, dtype: str) -> tuple[ScalarModel, Params]:
+def load_scalar(
+    folder: Path, dtype: str, remat: str = "none"
+) -> tuple[ScalarModel, Params]:
     """Reads what `save_scalar` wrote, or another reward model with one label.
 
-    Onto the mesh in context, if there is one.
+    Onto the mesh in context, if there is one, cut as policies are.
 
     Raises:
       ValueError: the folder holds no reward model.
@@ -150,6 +157,7 @@ def load_scalar(folder: Path, dtype: str) -> tuple[ScalarModel, Params]:
             f"{folder} holds no reward model (no config.json); "
             "python -m experiments.reward_model makes one"
         )
-    return pretrained.load_reward(
+    model, params = pretrained.load_reward(
         folder, dtype=jnp.dtype(dtype), mesh=sharding.current()
     )
+    return heads.scalar_model(remade(model.config, remat)), params

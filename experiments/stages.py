@@ -9,7 +9,7 @@ from experiments.config import Shared
 
 PASSED = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
-    *("mesh", "dtype"),
+    *("mesh", "dtype", "remat"),
 )
 
 

@@ -6,7 +6,7 @@ vocabulary), all of type Auto: XLA places the collectives.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,18 +30,21 @@ AXES: dict[str | None, str | tuple[str, ...] | None] = {
 }
 
 
-def make_mesh(shape: Mapping[str, int] | None = None) -> Mesh:
+def make_mesh(
+    shape: Mapping[str, int] | None = None, devices: Sequence[Any] | None = None
+) -> Mesh:
     """A mesh over all devices; by default all of them on the `data` axis.
 
     Args:
       shape: devices on each axis, such as `{"data": 2, "fsdp": 4}`; a missing
         axis has 1.
+      devices: others than this machine's, to compile for.
 
     Raises:
       ValueError: an unknown axis, more devices than there are, or, with many processes,
         fewer, which would leave some of them out.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     shape = {"data": len(devices)} if shape is None else shape
     unknown = set(shape) - set(MESH_AXES)
     if unknown:

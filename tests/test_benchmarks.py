@@ -60,7 +60,7 @@ def test_device_fills_the_table(tmp_path, capsys):
         )
         assert row["floor_s"] < row["seconds"]
     with pytest.raises(ValueError, match="unknown"):
-        device.main(device.Config(models=("70b",)))
+        device.main(device.Config(models=("700b",)))
 
 
 def test_peers_reads_a_scripts_last_line(tmp_path):

@@ -21,50 +21,9 @@ import tyro
 from rich.table import Table
 
 from experiments.benchmarks.peers import matmul_rate
+from experiments.benchmarks.shapes import SHAPES
 from experiments.benchmarks.works import WORKS, Size, seconds
-from jaxalign.models.config import ModelConfig
-
-# Published dense bfloat16 FLOP/s and bytes/s of memory, by the name that JAX gives.
-CHIPS = {
-    "NVIDIA H200": (989e12, 4.8e12),
-    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
-    "NVIDIA A100-SXM4-80GB": (312e12, 2.04e12),
-    "TPU v4": (275e12, 1.2e12),
-    "TPU v5 lite": (197e12, 0.82e12),
-    "TPU v5": (459e12, 2.77e12),
-    "TPU v6 lite": (918e12, 1.64e12),
-}
-
-
-def llama(
-    width: int, hidden: int, layers: int, heads: int, kv_heads: int, **others: object
-) -> ModelConfig:
-    """A Llama shape in bfloat16."""
-    settings: dict[str, object] = {
-        "vocab_size": 128_256,
-        "head_dim": 64,
-        "context": 8192,
-        "rope_theta": 500_000.0,
-        "tied": True,
-        "dtype": "bfloat16",
-        "remat": "dots",
-    }
-    return ModelConfig(
-        width=width,
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        **(settings | others),  # type: ignore[arg-type]
-    )
-
-
-SHAPES = {
-    "tiny": llama(64, 128, 2, 2, 1, head_dim=32, vocab_size=256, context=256),
-    "0.5b": llama(1024, 4096, 20, 16, 8),
-    "1b": llama(2048, 8192, 16, 32, 8),
-    "8b": llama(4096, 14336, 32, 32, 8, head_dim=128, tied=False),
-}
+from experiments.planning import chips
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +31,7 @@ class Config:
     """Which models and works, and how large."""
 
     models: tuple[str, ...] = ("0.5b", "1b", "8b")
-    """Of tiny, 0.5b, 1b, 8b."""
+    """Of tiny, 0.5b, 1b, 8b, 70b."""
     works: tuple[str, ...] = ("sft", "dpo_kept", "reward", "generate")
     """Of sft, reward, dpo, dpo_kept, generate."""
     rows: int = 8
@@ -95,10 +54,8 @@ class Config:
 
 def peaks(device: jax.Device) -> tuple[float, float | None]:
     """FLOP/s and bytes/s of a chip; measured, and unknown, where it is not listed."""
-    for name, rates in sorted(CHIPS.items(), key=lambda item: -len(item[0])):
-        if device.device_kind.startswith(name):
-            return rates
-    return matmul_rate(1024), None
+    chip = chips.of_kind(device.device_kind)
+    return (chip.flops, chip.bandwidth) if chip else (matmul_rate(1024), None)
 
 
 def measure(model: str, work: str, config: Config) -> dict[str, float | str | None]:

@@ -79,10 +79,11 @@ def forward(
     knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
 ) -> tuple[TokenStatistics, Any]:
     """What `statistics` returns, and what going backward needs: no logits."""
+    gathered = constrain(unembed, None, "vocab")  # once, rather than for each chunk
 
     def of_chunk(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         hidden, targets = part
-        scaled = scaled_logits(hidden, unembed, temperature, knobs.logit_cap)
+        scaled = scaled_logits(hidden, gathered, temperature, knobs.logit_cap)
         normaliser = jax.nn.logsumexp(scaled, axis=-1)
         picked = jnp.take_along_axis(scaled, targets[..., None], axis=-1)[..., 0]
         entropy = jnp.zeros_like(normaliser)
@@ -125,6 +126,7 @@ def backward(
 ) -> tuple[Array, Array, None, Array]:
     """Gradients of the inputs of `statistics`; each chunk's logits come again."""
     (hidden, unembed, targets, temperature), entropy, normaliser = residuals
+    gathered = constrain(unembed, None, "vocab")
     cap, wide = knobs.logit_cap, normaliser.dtype
     product = functools.partial(jnp.einsum, preferred_element_type=wide)
     # The unembedding's gradient is summed over the rows of a device as chunks go by,
@@ -135,7 +137,7 @@ def backward(
     def of_chunk(shared: tuple[Array, Array], part: Any) -> tuple[Any, Array]:
         by_unembed, by_temperature = shared
         hidden, *about = part
-        scaled = scaled_logits(hidden, unembed, temperature, cap)
+        scaled = scaled_logits(hidden, gathered, temperature, cap)
         by_logits = logits_gradient(scaled, *about, with_entropy=knobs.entropy)
         by_temperature -= jnp.sum(by_logits * scaled) / temperature.astype(wide)
         by_logits /= temperature.astype(wide)
@@ -146,7 +148,7 @@ def backward(
         by_unembed += product("gnd,gnv->gdv", by_group(hidden), by_group(by_logits))
         if groups > 1:
             by_unembed = constrain(by_unembed, "batch", None, "vocab")
-        by_hidden = product("bcv,dv->bcd", by_logits, unembed)
+        by_hidden = product("bcv,dv->bcd", by_logits, gathered)
         return (by_unembed, by_temperature), by_hidden.astype(hidden.dtype)
 
     zeros = jnp.zeros((groups, *unembed.shape), wide), jnp.zeros((), wide)

@@ -122,19 +122,24 @@ def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Par
     return unflatten_dict(adapter)
 
 
-def placed(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]:
-    """The factors on the mesh of their leaf, if it has one, and cut as it is."""
+def places(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
+    """Where the factors of a leaf lie: cut as it is; None where it is on no mesh."""
     place = getattr(jax.tree.leaves(leaf)[0], "sharding", None)
     if not isinstance(place, NamedSharding):
-        return factors
+        return None
     axes, spec = input_axes(path), (*place.spec, *[None] * len(leaf.shape))
     layers = [None] * axes[0]
     specs = {
         "a": PartitionSpec(*layers, spec[axes[0]], None),
         "b": PartitionSpec(*layers, None, spec[axes[-1] + 1]),
     }
-    put = lambda part, x: jax.device_put(x, NamedSharding(place.mesh, specs[part]))
-    return {part: put(part, x) for part, x in factors.items()}
+    return {part: NamedSharding(place.mesh, spec) for part, spec in specs.items()}
+
+
+def placed(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]:
+    """The factors where they belong."""
+    where = places(path, leaf)
+    return jax.device_put(factors, where) if where else factors
 
 
 def attach(base: Params, adapter: Params, *, scale: float) -> Params:

@@ -1,0 +1,217 @@
+"""Will it fit, how fast can it be: a step compiled for devices that are not there.
+
+    python -m experiments.plan --model llama-3-8b --algorithm ppo
+        --mesh fsdp=64,tensor=4 --batch 512 --length 2048
+
+The true step is compiled ahead of time for the mesh, on shapes alone. Printed are the
+bytes on each device by role, the operations and the communication of a step, and for
+each chip whether that fits and the least time that its published rates allow.
+
+Operations are those of the matrix products in the traced program, which XLA's own
+`cost_analysis` would count once for all layers. Communication is read from the compiled
+program: what each device sends, by ring algorithms, loops as often as they run.
+
+Without more, XLA compiles for as many CPU devices. Arguments and results are what they
+are anywhere. Temporaries are a CPU's: it has no fused attention, and keeps in float32
+some of what others keep in bfloat16. It never reduce-scatters: gradients are counted as
+all-reduced, which sends twice as much. With `--topology v5p:4x4x4` the TPU compiler
+itself answers, which takes minutes for a large model and needs the extra `tpu`, but no
+TPU. Sampling has its layers one by one: it is compiled with 2 and 4, and extended.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import rich
+import tyro
+from jax.experimental import topologies
+from jax.sharding import Mesh
+from rich.table import Table
+
+from experiments.benchmarks.works import weights
+from experiments.config import parse_mesh
+from experiments.planning import abstract
+from experiments.planning.chips import CHIPS, Chip
+from experiments.planning.measure import Needs, needs
+from experiments.planning.programs import Models, Work, programs, training
+from jaxalign import sharding
+
+GIB = 2**30
+KINDS = (
+    *("all-gather", "reduce-scatter", "all-reduce", "all-to-all"),
+    "collective-permute",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Work):
+    """A step, and what it is compiled for."""
+
+    topology: str = ""
+    """A slice of TPUs, such as v5p:4x4x4 or v5e:8x8, for the TPU compiler; CPU
+    devices without."""
+    chips: tuple[str, ...] = tuple(CHIPS)
+    """Whose limits are shown."""
+    out: Path | None = None
+    """A file for the numbers, as JSON."""
+
+
+class Plan(NamedTuple):
+    """What a step needs.
+
+    Attributes:
+      devices: how many.
+      roles: bytes on each device that stay throughout, by role.
+      within: bytes on each device that a program needs besides, by program and role.
+      needs: of each program, and how often a step runs it.
+      read: bytes that sampling must read on each device, 0 without sampling.
+    """
+
+    devices: int
+    roles: dict[str, int]
+    within: dict[str, dict[str, float]]
+    needs: dict[str, tuple[int, Needs]]
+    read: float
+
+    @property
+    def peak(self) -> float:
+        """The most bytes on each device."""
+        most = max(sum(parts.values()) for parts in self.within.values())
+        return sum(self.roles.values()) + most
+
+    def floor(self, chip: Chip) -> dict[str, float]:
+        """The least seconds of a step; each program takes its scarcest resource."""
+        found = {"compute": 0.0, "memory": 0.0, "communication": 0.0, "step": 0.0}
+        for name, (times, one) in self.needs.items():
+            touched = self.read if name == "sample" else one.touched
+            parts = {
+                "compute": times * one.flops / self.devices / chip.flops,
+                "memory": times * touched / chip.bandwidth,
+                "communication": times
+                * one.seconds(chip.link, chip.domain, chip.network),
+            }
+            for part, seconds in parts.items():
+                found[part] += seconds
+            found["step"] += max(parts.values())
+        return found
+
+
+def plan(config: Config) -> Plan:
+    """Compiles every program of the step.
+
+    Raises:
+      ValueError: a model or mesh that cannot be, or rows that do not divide.
+    """
+    shape, mesh = config.shape(), mesh_of(config)
+    models = Models(config, shape, mesh)
+    roles = {role: abstract.bytes_each(tree) for role, tree in models.roles().items()}
+    roles["batch"] = abstract.bytes_each(training(models)[1])
+    found = {p.name: (p.times, needs(p, shape, mesh)) for p in programs(config, mesh)}
+    within = {
+        name: {"temporaries": one.temporaries} for name, (_, one) in found.items()
+    }
+    known = {"update": ("gradients", abstract.bytes_each(models.tuned().params))}
+    read = 0.0
+    if "sample" in found:
+        cache = abstract.bytes_each(models.cache())
+        known["sample"] = ("KV cache", cache)
+        new = config.length - config.asked
+        item = 2 if config.dtype == "bfloat16" else 4
+        matrices = weights(shape) * item / mesh.shape["tensor"]
+        read = new * (matrices + cache * (config.asked + new / 2) / config.length)
+    for name, (role, part) in known.items():
+        others = max(within[name]["temporaries"] - part, 0.0)
+        within[name] = {role: part, "other temporaries": others}
+    return Plan(mesh.size, roles, within, found, read)
+
+
+def mesh_of(config: Config) -> Mesh:
+    """The mesh, of devices that need not be there."""
+    shape = parse_mesh(config.mesh)
+    if not config.topology:
+        return sharding.make_mesh(shape)
+    slice_ = topologies.get_topology_desc(platform="tpu", topology_name=config.topology)
+    return sharding.make_mesh(shape, slice_.devices)
+
+
+def force_devices(config: Config) -> None:
+    """Has JAX act as if this machine had the devices; before JAX looks for any."""
+    shape = parse_mesh(config.mesh) or {}
+    jax.config.update("jax_platforms", "cpu")
+    if not config.topology:
+        jax.config.update("jax_num_cpu_devices", math.prod(shape.values()))
+
+
+def numbers(found: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
+    """The plan as JSON values."""
+    return {
+        "devices": found.devices,
+        "bytes": found.roles | {"within": found.within, "peak": found.peak},
+        "programs": {
+            name: {
+                "times": times,
+                "flops": one.flops,
+                "sent": {kind: one.sent(kind) for kind in KINDS if one.sent(kind)},
+            }
+            for name, (times, one) in found.needs.items()
+        },
+        "chips": {
+            name: {"fits": found.peak <= CHIPS[name].memory}
+            | {"seconds": found.floor(CHIPS[name])}
+            for name in chips
+        },
+    }
+
+
+def show(found: Plan, config: Config) -> None:
+    """Prints the plan."""
+    title = f"{config.model}, {config.algorithm}, {config.mesh}"
+    table = Table("on each device", "GiB", title=title)
+    gib = lambda size: f"{size / GIB:.3g}"
+    for role, size in found.roles.items():
+        table.add_row(role, gib(size))
+    for name, within in found.within.items():
+        for role, needed in within.items():
+            table.add_row(f"{name}: {role}", gib(needed))
+    table.add_row("peak", gib(found.peak), style="bold")
+    rich.print(table)
+    kinds = [k for k in KINDS if any(one.sent(k) for _, one in found.needs.values())]
+    table = Table("program", "times", "PFLOP", *kinds, title="GB that a device sends")
+    for name, (times, one) in found.needs.items():
+        sent = [f"{one.sent(kind) / 1e9:.3g}" for kind in kinds]
+        table.add_row(name, str(times), f"{one.flops / 1e15:.4g}", *sent)
+    rich.print(table)
+    parts = ("compute", "memory", "communication", "step")
+    table = Table("chip", "fits", *parts, title="seconds at least")
+    for name in config.chips:
+        chip, floor = CHIPS[name], found.floor(CHIPS[name])
+        fits = f"{'yes' if found.peak <= chip.memory else 'no'}, of {gib(chip.memory)}"
+        table.add_row(name, fits, *(f"{floor[part]:.3g}" for part in parts))
+    rich.print(table)
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Plans a step, prints what it needs, and writes it to `--out`."""
+    unknown = sorted(set(config.chips) - set(CHIPS))
+    if unknown:
+        raise ValueError(f"unknown --chips {unknown}; there are {list(CHIPS)}")
+    found = plan(config)
+    show(found, config)
+    values = numbers(found, config.chips)
+    if config.out is not None:
+        config.out.write_text(json.dumps(values, indent=2))
+    return values
+
+
+if __name__ == "__main__":
+    settings = tyro.cli(Config)
+    try:
+        force_devices(settings)
+        main(settings)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""What a step will need, found out before there are devices: see `experiments.plan`."""

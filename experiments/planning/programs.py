@@ -1,0 +1,290 @@
+"""The compiled programs of each algorithm's step, on arrays that are not there."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from experiments import groups, grpo, rollouts, tuning
+from experiments.benchmarks.shapes import SHAPES
+from experiments.planning import abstract
+from jaxalign import sharding
+from jaxalign.batches import AnswerBatch, GroupBatch, RolloutBatch
+from jaxalign.models import heads, lora, pretrained, transformer
+from jaxalign.models.config import ModelConfig
+from jaxalign.rewards import learned
+from jaxalign.sampling import decode
+from jaxalign.training import objectives, optimizer, reference, step
+from jaxalign.types import LanguageModel, Params, ScalarModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """A step that is planned."""
+
+    model: str = "llama-3-8b"
+    """llama-3-8b, llama-3-70b, 1b, 0.5b, or a folder with config.json."""
+    algorithm: Literal["sft", "reward", "dpo", "ppo", "grpo"] = "sft"
+    mesh: str = "fsdp=64"
+    """Devices on each mesh axis, such as data=2,fsdp=32,tensor=4."""
+    batch: int = 64
+    """Rows (sft), pairs (reward, dpo) or answers (ppo, grpo) of a step, over all
+    devices."""
+    length: int = 2048
+    """Tokens of a prompt and its answer."""
+    prompt: int | None = None
+    """Tokens of the prompt; half of them unless told."""
+    samples: int = 8
+    """Answers to each prompt (grpo)."""
+    micro_batches: int = 1
+    """Parts of a batch (sft, reward, dpo)."""
+    minibatches: int = 1
+    """Updates a pass over the rollouts (ppo, grpo)."""
+    epochs: int = 1
+    """Passes over the rollouts (ppo, grpo)."""
+    reward: Literal["model", "programmed"] = "model"
+    """Whose reward (ppo, grpo): a model's of the policy's shape, or a program's."""
+    lora_rank: int = 0
+    """Rank of the adapters that train; 0 trains everything."""
+    remat: Literal["none", "dots", "full"] = "full"
+    """What is computed again, see `ModelConfig.remat`."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """The type that models compute in; parameters are float32."""
+
+    @property
+    def asked(self) -> int:
+        """Tokens of the prompt."""
+        return self.length // 2 if self.prompt is None else self.prompt
+
+    def shape(self) -> ModelConfig:
+        """The model's configuration.
+
+        Raises:
+          ValueError, FileNotFoundError: there is no such model.
+        """
+        size = self.model.removeprefix("llama-3-")
+        if size in SHAPES:
+            shape = dataclasses.replace(SHAPES[size], dtype=self.dtype)
+        elif Path(self.model).exists():
+            shape = pretrained.configured(Path(self.model), self.dtype, "float32")
+        else:
+            raise ValueError(
+                f"--model {self.model!r} is no folder, and none of llama-3-8b, "
+                f"llama-3-70b, {', '.join(SHAPES)}"
+            )
+        longest = max(shape.context, self.length)
+        return dataclasses.replace(shape, remat=self.remat, context=longest)
+
+
+class Program(NamedTuple):
+    """A program that a step runs.
+
+    Attributes:
+      times: how often, in a step.
+      trace: for a model's configuration, the traced program, to be compiled.
+      unrolled: whether it has its layers one by one.
+    """
+
+    name: str
+    times: int
+    trace: Callable[[ModelConfig], Any]
+    unrolled: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """The models of a step on a mesh, and what trains of them."""
+
+    work: Work
+    shape: ModelConfig
+    mesh: Mesh
+
+    @property
+    def policy(self) -> LanguageModel:
+        """The language model."""
+        return lora.language_model(transformer.language_model(self.shape))
+
+    @property
+    def scalar(self) -> ScalarModel:
+        """The reward or value model."""
+        return heads.scalar_model(self.shape)
+
+    def start(self, role: str) -> Params:
+        """The parameters that a role begins with."""
+        model = self.policy if role == "policy" else self.scalar
+        return abstract.parameters(model, self.mesh)
+
+    def tuned(self) -> tuning.Tuning:
+        """What trains."""
+        roles = {"reward": ("reward",), "ppo": ("policy", "value")}
+        chosen = roles.get(self.work.algorithm, ("policy",))
+        parts = {
+            role: abstract.tuned(self.start(role), self.work.lora_rank)
+            for role in chosen
+        }
+        return tuning.together(parts) if len(parts) > 1 else parts[chosen[0]]
+
+    def now(self) -> Params:
+        """The models' parameters in the midst of training."""
+        tuned = self.tuned()
+        return tuned.parameters(tuned.params)
+
+    def roles(self) -> dict[str, Any]:
+        """What stays on the devices throughout, by role.
+
+        Experiments keep what they began with (LoRA's base, the reference, or neither).
+        """
+        work, trained = self.work, self.tuned().params
+        state = abstract.train_state(trained, adamw(), self.mesh)
+        both = work.algorithm == "ppo"
+        found = {"parameters": trained["policy"] if both else trained}
+        if both:
+            found["value"] = trained["value"]
+        found["optimizer"] = state.opt_state
+        kept = work.algorithm in ("sft", "reward") and not work.lora_rank
+        found["start" if kept else "reference"] = self.start("policy")
+        if work.reward == "model" and work.algorithm in ("ppo", "grpo"):
+            found["reward"] = self.start("reward")
+            if both:
+                found["value's start"] = self.start("value")
+        return found
+
+    def cache(self) -> Any:
+        """The keys and values of sampling."""
+        make = lambda: self.policy.init_cache(self.work.batch, self.work.length)
+        names = ("batch", None, "kv_heads", None)
+        spec = lambda x: sharding.spec(*names[: x.ndim])
+        return jax.tree.map(
+            lambda x: abstract.array(
+                x,
+                NamedSharding(self.mesh, sharding.fitted(self.mesh, spec(x), x.shape)),
+            ),
+            jax.eval_shape(make),
+        )
+
+
+def adamw() -> Any:
+    """AdamW as experiments have it; its numbers change no shape."""
+    return optimizer.adamw(1e-5, steps=1000, weight_decay=0.01)
+
+
+def pairs(models: Models) -> AnswerBatch:
+    """Pairs that share their prompt, each in a row of its own."""
+    work, mesh = models.work, models.mesh
+    length = work.asked - 1 + 2 * (work.length - work.asked + 1)
+    return AnswerBatch(
+        sequences=abstract.tokens(mesh, work.batch, length),
+        mask=abstract.rows(mesh, work.batch, 2, kind=jnp.bool_),
+        margin=abstract.rows(mesh, work.batch, kind=jnp.float32),
+        row=abstract.rows(mesh, work.batch),
+    )
+
+
+def training(models: Models) -> tuple[Any, Any]:
+    """The objective of the update, and the batch that it is given."""
+    work, mesh, policy = models.work, models.mesh, models.policy
+    if work.algorithm == "sft":
+        return objectives.sft(policy), abstract.tokens(mesh, work.batch, work.length)
+    if work.algorithm == "reward":
+        return objectives.reward(models.scalar), pairs(models)
+    if work.algorithm == "dpo":
+        sums = abstract.rows(mesh, work.batch, kind=jnp.float32)
+        batch = reference.with_reference(pairs(models), sums, sums, sums, sums)
+        loss = objectives.pairwise("dpo", beta=0.1)
+        return objectives.preference(policy, loss), batch
+    count = work.batch // work.minibatches
+    sequences = abstract.tokens(mesh, count, work.length)
+    each = abstract.rows(mesh, count, work.length, kind=jnp.float32)
+    if work.algorithm == "ppo":
+        batch = RolloutBatch(sequences, each, each, each, each)
+        return objectives.ppo(policy, models.scalar), batch
+    advantage = abstract.rows(mesh, count, kind=jnp.float32)
+    method, room = groups.GRPO, work.length - work.asked
+    objective = objectives.group(policy, method.loss, method.mean(room), kl_coef=0.05)
+    return objective, GroupBatch(sequences, each, each, advantage)
+
+
+def update(models: Models) -> Any:
+    """The optimizer step."""
+    return stepped(models, *training(models))
+
+
+def stepped(models: Models, objective: step.Objective, batch: Any) -> Any:
+    """An optimizer step on an objective of what trains."""
+    adam, tuned = adamw(), models.tuned()
+    compiled: Any = step.make_step(
+        objective, adam, micro_batches=models.work.micro_batches, whole=tuned.whole
+    )
+    state = abstract.train_state(tuned.params, adam, models.mesh)
+    return compiled.func.trace(state, batch, whole=tuned.whole)
+
+
+def sample(models: Models) -> Any:
+    """Prefill and decoding of every answer, to its longest."""
+    work, mesh = models.work, models.mesh
+    params = models.now()
+    return decode.run.trace(
+        models.policy,
+        work.length - work.asked,
+        None,
+        None,
+        (0,),
+        params["policy"] if work.algorithm == "ppo" else params,
+        abstract.rows(mesh, work.batch, work.asked),
+        abstract.rows(mesh, work.batch),
+        abstract.KEY,
+        jax.ShapeDtypeStruct((), jnp.float32),
+        abstract.rows(mesh, work.batch),
+    )
+
+
+def score(models: Models) -> Any:
+    """The reward model over the answers."""
+    sequences = abstract.tokens(models.mesh, models.work.batch, models.work.length)
+    scorer = jax.jit(learned.score, static_argnums=0)
+    return scorer.trace(models.scalar, models.start("reward"), sequences)
+
+
+def compare(models: Models) -> Any:
+    """What is made of the answers before they are trained on."""
+    work, mesh = models.work, models.mesh
+    sequences = abstract.tokens(mesh, work.batch, work.length)
+    scores = abstract.rows(mesh, work.batch, kind=jnp.float32)
+    given = (models.now(), models.start("policy"), sequences, scores)
+    if work.algorithm == "grpo":
+        return grpo.compared.trace(
+            groups.GRPO,
+            models.policy,
+            *given,
+            samples=work.samples,
+            beta=0.05,
+            temperature=1.0,
+        )
+    return rollouts.experience.trace(
+        models.policy,
+        models.scalar,
+        *given,
+        beta=jax.ShapeDtypeStruct((), jnp.float32),
+        temperature=1.0,
+        gamma=1.0,
+        lam=0.95,
+        whiten_rewards=False,
+    )
+
+
+def programs(work: Work, mesh: Mesh) -> list[Program]:
+    """The programs of a step, in the order in which they run."""
+    of = lambda make: lambda shape: make(Models(work, shape, mesh))
+    if work.algorithm not in ("ppo", "grpo"):
+        return [Program("update", 1, of(update))]
+    scoring = [Program("score", 1, of(score))] if work.reward == "model" else []
+    return [
+        Program("sample", 1, of(sample), unrolled=True),
+        *scoring,
+        Program("compare", 1, of(compare)),
+        Program("update", work.epochs * work.minibatches, of(update)),
+    ]
