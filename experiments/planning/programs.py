@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from experiments import groups, grpo, rollouts, tuning
+from experiments import experience, groups, rollouts, tuning
 from experiments.benchmarks.shapes import SHAPES
 from experiments.planning import abstract
 from jaxalign import sharding
@@ -250,29 +250,33 @@ def score(models: Models) -> Any:
 
 
 def compare(models: Models) -> Any:
-    """What is made of the answers before they are trained on."""
-    work, mesh = models.work, models.mesh
-    sequences = abstract.tokens(mesh, work.batch, work.length)
-    scores = abstract.rows(mesh, work.batch, kind=jnp.float32)
-    given = (models.now(), models.start("policy"), sequences, scores)
-    if work.algorithm == "grpo":
-        return grpo.compared.trace(
-            groups.GRPO,
-            models.policy,
-            *given,
-            samples=work.samples,
-            beta=0.05,
-            temperature=1.0,
-        )
-    return rollouts.experience.trace(
+    """The answers' log-probs, under the policy as it is and under its reference."""
+    work, mesh, params = models.work, models.mesh, models.now()
+    return rollouts.compared.trace(
         models.policy,
-        models.scalar,
-        *given,
-        beta=jax.ShapeDtypeStruct((), jnp.float32),
+        params["policy"] if work.algorithm == "ppo" else params,
+        models.start("policy"),
+        abstract.tokens(mesh, work.batch, work.length),
+        abstract.rows(mesh, work.batch, work.length, kind=jnp.float32),
         temperature=1.0,
+    )
+
+
+def value(models: Models) -> Any:
+    """The answers' values, and the advantages that come of them."""
+    work, mesh = models.work, models.mesh
+    each = abstract.rows(mesh, work.batch, work.length, kind=jnp.float32)
+    return experience.experience.trace(
+        models.scalar,
+        models.now()["value"],
+        abstract.tokens(mesh, work.batch, work.length),
+        each,
+        each,
+        abstract.rows(mesh, work.batch, kind=jnp.float32),
+        abstract.rows(mesh, work.batch, kind=jnp.bool_),
+        beta=jax.ShapeDtypeStruct((), jnp.float32),
         gamma=1.0,
         lam=0.95,
-        whiten_rewards=False,
     )
 
 
@@ -282,9 +286,11 @@ def programs(work: Work, mesh: Mesh) -> list[Program]:
     if work.algorithm not in ("ppo", "grpo"):
         return [Program("update", 1, of(update))]
     scoring = [Program("score", 1, of(score))] if work.reward == "model" else []
+    values = [Program("value", 1, of(value))] if work.algorithm == "ppo" else []
     return [
         Program("sample", 1, of(sample), unrolled=True),
         *scoring,
         Program("compare", 1, of(compare)),
+        *values,
         Program("update", work.epochs * work.minibatches, of(update)),
     ]
