@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import rich
 
-from experiments import evaluating, policies, rollouts, sources
+from experiments import evaluating, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
 from jaxalign.evaluation import generation, plots
@@ -57,7 +57,7 @@ def main(config: Config) -> list[evaluating.Row]:
     with Run(config, "best_of_n") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = rollouts.scorer(config.reward, config.dtype, policy, source)
+        score = rewards.scorer(config.reward, config.dtype, policy, source)
         room = config.max_new_tokens or source.max_new_tokens
         answers = rollouts.answer(
             policy,
@@ -67,19 +67,19 @@ def main(config: Config) -> list[evaluating.Row]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        rewards = {"proxy reward": rollouts.scored(score, answers)}
+        values = {"proxy reward": rewards.scored(score, answers)}
         if source.judge is not None:
             judged = source.judge(answers.prompts, answers.texts, answers.finished)
-            rewards["true reward"] = judged["reward"]
-        rewards = {k: r.reshape(-1, config.samples) for k, r in rewards.items()}
+            values["true reward"] = judged["reward"]
+        values = {k: r.reshape(-1, config.samples) for k, r in values.items()}
         ns = sizes(config.samples)
-        found = curves(rewards, ns)
+        found = curves(values, ns)
         lengths = answers.lengths.reshape(-1, config.samples)
-        rows = table(found, unbiased(lengths, rewards["proxy reward"], ns), ns)
+        rows = table(found, unbiased(lengths, values["proxy reward"], ns), ns)
         title = f"{config.model}, {len(lengths)} prompts, chosen by {config.reward}"
         evaluating.publish(run.folder, {title: rows})
-        draw(run.folder, points(found, rewards, ns))
-        write_best(run.folder, answers, rewards["proxy reward"])
+        draw(run.folder, points(found, values, ns))
+        write_best(run.folder, answers, values["proxy reward"])
         rich.print(f"table, plot and answers are in [bold]{run.folder}[/bold]")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples} | last)
@@ -114,12 +114,12 @@ def unbiased(gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]) -> np.ndarr
     return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])
 
 
-def curves(rewards: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
-    """What each reward has the best of n by the proxy be worth; of rewards [P N]."""
-    proxy = rewards["proxy reward"]
-    found = {name: unbiased(gold, proxy, ns) for name, gold in rewards.items()}
-    if "true reward" in rewards:
-        true = rewards["true reward"]
+def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
+    """What each reward has the best of n by the proxy be worth; of values [P N]."""
+    proxy = values["proxy reward"]
+    found = {name: unbiased(gold, proxy, ns) for name, gold in values.items()}
+    if "true reward" in values:
+        true = values["true reward"]
         found["best possible"] = unbiased(true, true, ns)
     return found
 
@@ -141,12 +141,12 @@ def table(
 
 
 def points(
-    found: Curves, rewards: dict[str, np.ndarray], ns: Sequence[int]
+    found: Curves, values: dict[str, np.ndarray], ns: Sequence[int]
 ) -> dict[str, list[tuple[float, Interval]]]:
-    """KL and gain of each curve, in its reward's standard deviations; [P N] rewards."""
+    """KL and gain of each curve, in its reward's standard deviations; [P N] values."""
     series = {}
     for name, curve in found.items():
-        spread = rewards[name if name in rewards else "true reward"].std() or 1.0
+        spread = values[name if name in values else "true reward"].std() or 1.0
         gains = (curve - curve[0]) / spread
         series[name] = [
             (generation.kl_best_of_n(n), bootstrap(gain))

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments import processes
+
 Kept = Literal[
     "all", "newest"
 ]  # whose rows a round learns from: all rounds', or its own
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as JSON lines."""
+    """Writes rows as JSON lines; of many processes the first does."""
+    if not processes.first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)

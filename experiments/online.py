@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments import policies, rollouts, sources, tuning
+from experiments import policies, rewards, rollouts, sources, tuning
 from experiments.config import Rewarded
 from experiments.run import Run
 from jaxalign import sharding
@@ -148,7 +148,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
         room=room,
-        score=rollouts.scorer(
+        score=rewards.scorer(
             config.reward, config.dtype, policy, source, ensemble=config.ensemble
         ),
         tokens=prompts * samples * (tokens.shape[1] + room),

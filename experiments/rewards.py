@@ -12,10 +12,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from experiments import sources
-from experiments.policies import load_scalar
+from experiments import policies, rollouts, sources
+from jaxalign import sharding
 from jaxalign.batches import TokenBatch
+from jaxalign.data.records import Prompt
 from jaxalign.rewards import learned, mixtures, named
 from jaxalign.types import Array
 
@@ -75,7 +77,7 @@ def learned_from(
     folders: list[Path], dtype: str, combine: Combination
 ) -> Callable[[TokenBatch], Array]:
     """The reward of one model, or of several together: sequences -> [B]."""
-    models = [load_scalar(folder, dtype) for folder in folders]
+    models = [policies.load_scalar(folder, dtype) for folder in folders]
     score = jax.jit(learned.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
@@ -101,3 +103,53 @@ def judge(reward: str, source: sources.Source) -> sources.Judge:
                     "'reference', or an answer"
                 )
     return found
+
+
+def scorer(
+    reward: str,
+    dtype: str,
+    policy: policies.Policy,
+    source: sources.Source,
+    *,
+    ensemble: str = "mean",
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    """The reward: a function of prompts, sequences and whether they ended -> [B].
+
+    Args:
+      reward, ensemble: what the flags of that name say, see the top.
+    """
+    models = folders(reward)
+    if models:
+        score = learned_from(models, dtype, combination(ensemble))
+        return lambda prompts, sequences, ended: score(sequences)
+    judged_by = judge(reward, source)
+
+    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+        whole = jax.tree.map(sharding.on_host, (sequences, ended))
+        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
+        rows, told = jax.tree.map(lambda x: x[mine], whole)
+        judged = np.asarray(
+            judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
+        )
+        mesh = sharding.current()
+        found = judged.astype(np.float32)
+        return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
+
+    return programmed
+
+
+def scored(
+    score: Callable[[list[Prompt], TokenBatch, Array], Array],
+    answers: rollouts.Answers,
+    *,
+    rows: int = 256,
+) -> np.ndarray:
+    """The reward of each answer [R], by what `scorer` gives."""
+
+    def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
+        sequences, at = told
+        prompts = [answers.prompts[i] for i in at]
+        return score(prompts, sequences, answers.finished[at])
+
+    index = np.arange(len(answers.texts))
+    return rollouts.in_batches(part, (answers.sequences, index), rows)

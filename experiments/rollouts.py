@@ -1,16 +1,15 @@
 """Answers sampled from a policy, in batches of one shape, with their scores."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import rewards, sources
 from experiments.policies import Policy
-from jaxalign import estimators, sampling, sharding
+from jaxalign import estimators, sampling
 from jaxalign.batches import TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
@@ -171,54 +170,6 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
     decoded: list[str] = policy.tokenizer.batch_decode(rows, skip_special_tokens=True)
     return [text.strip() for text in decoded]
-
-
-def scorer(
-    reward: str,
-    dtype: str,
-    policy: Policy,
-    source: sources.Source,
-    *,
-    ensemble: str = "mean",
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
-    """The reward: a function of prompts, sequences and whether they ended -> [B].
-
-    Args:
-      reward, ensemble: what the flags of that name say, see `experiments.rewards`.
-    """
-    folders = rewards.folders(reward)
-    if folders:
-        score = rewards.learned_from(folders, dtype, rewards.combination(ensemble))
-        return lambda prompts, sequences, ended: score(sequences)
-    judge = rewards.judge(reward, source)
-
-    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        whole = jax.tree.map(sharding.on_host, (sequences, ended))
-        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
-        rows, told = jax.tree.map(lambda x: x[mine], whole)
-        judged = np.asarray(judge(prompts, texts(policy, rows), told)["reward"])
-        mesh = sharding.current()
-        found = judged.astype(np.float32)
-        return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
-
-    return programmed
-
-
-def scored(
-    score: Callable[[list[Prompt], TokenBatch, Array], Array],
-    answers: Answers,
-    *,
-    rows: int = 256,
-) -> np.ndarray:
-    """The reward of each answer [R], by what `scorer` gives."""
-
-    def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
-        sequences, at = told
-        prompts = [answers.prompts[i] for i in at]
-        return score(prompts, sequences, answers.finished[at])
-
-    index = np.arange(len(answers.texts))
-    return in_batches(part, (answers.sequences, index), rows)
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import jsonl, policies, rollouts, sources
+from experiments import jsonl, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
 from jaxalign.data.records import Prompt, said
@@ -54,7 +54,7 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "winners") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = rollouts.scorer(config.reward, config.dtype, policy, source)
+        score = rewards.scorer(config.reward, config.dtype, policy, source)
         train, held_out = source.prompts()
         asked = {
             "train": rollouts.turn(train, config.first_prompt, config.prompts),
@@ -63,7 +63,7 @@ def main(config: Config) -> dict[str, float]:
         numbers: dict[str, float] = {}
         for i, (name, prompts) in enumerate(asked.items()):
             answers = sampled(config, policy, source, prompts, NOISE + i)
-            reward = rollouts.scored(score, answers)
+            reward = rewards.scored(score, answers)
             best = chosen(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [won(answers, reward, at) for at in best]

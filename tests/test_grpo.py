@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import groups, grpo, policies, rewards, rollouts, sft, sources
+from experiments import groups, grpo, policies, rewards, sft, sources
 from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
@@ -119,7 +119,7 @@ white = lambda x: (x - x.mean()) / x.std()
 def test_folders_with_commas_are_an_ensemble(scored, name):
     out, (source, policy), rows, (a, b) = scored
     two = f"{out / 'a'},{out / 'b'}"
-    score = rollouts.scorer(two, "float32", policy, source, ensemble=name)
+    score = rewards.scorer(two, "float32", policy, source, ensemble=name)
     found = score([], rows, np.ones(3, bool))
     np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
 
@@ -133,9 +133,9 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
         "regex:(": "regex:",
     }.items():
         with pytest.raises(ValueError, match=hint):
-            rollouts.scorer(reward, "float32", policy, source)
+            rewards.scorer(reward, "float32", policy, source)
     for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
-        score = rollouts.scorer
+        score = rewards.scorer
         with pytest.raises(ValueError, match=hint):
             three = ",".join([str(out / "a")] * 3)
             score(three, "float32", policy, source, ensemble=how)([], scored[2], None)
