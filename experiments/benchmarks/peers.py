@@ -5,9 +5,9 @@ ratio, and which share of this machine's float32 matmul rate our step reaches.
 
     python -m experiments.benchmarks.peers --scripts PEERS --python PEERS_VENV/bin/...
 
-`--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py and hf_generate.py,
-each printing a JSON line with `seconds_per_step`; `--python` an interpreter that has
-what they need (torch, trl). `dpo` runs the reference's forward pass in each step, as
+`--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py, trl_grpo.py and
+hf_generate.py, each printing a JSON line with `seconds_per_step`; `--python` an
+interpreter that has what they need (torch, trl). `dpo` runs the reference's forward pass in each step, as
 TRL does; in `dpo_kept` it is computed once; `dpo_shared` is what our experiments do:
 that, and a pair's prompt is there once. So with `reward` and `reward_shared`.
 """
@@ -36,6 +36,7 @@ SCRIPTS = {
     "reward": "trl_reward.py",
     "reward_shared": "trl_reward.py",
     "generate": "hf_generate.py",
+    "grpo": "trl_grpo.py",
 }
 
 

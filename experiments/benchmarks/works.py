@@ -19,9 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import memory
+from experiments import groups, memory, rollouts
 from jaxalign import sampling
-from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, from_lengths
+from jaxalign.batches import (
+    AnswerBatch,
+    GroupBatch,
+    PreferenceBatch,
+    TokenBatch,
+    from_lengths,
+)
 from jaxalign.data import packing
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
@@ -252,6 +258,47 @@ def generate(config: ModelConfig, size: Size) -> Work:
     return Work(run, flops, size.prompts * size.new_tokens, read)
 
 
+def grpo(config: ModelConfig, size: Size) -> Work:
+    """An online iteration: answers, log-probs under policy and reference, an update.
+
+    Half as many new tokens as in `generate`, and eight answers to a prompt.
+    """
+    model, new = transformer.language_model(config), size.new_tokens // 2
+    samples = min(8, size.prompts)
+    drawn = generate(config, dataclasses.replace(size, new_tokens=new))
+    objective = objectives.group(
+        model, groups.GRPO.loss, groups.GRPO.mean(new), kl_coef=0.04
+    )
+    adam, frozen = optimizer.adamw(1e-6, steps=1000), model.init(jax.random.key(0))
+    update = step.make_step(objective, adam)
+    carried = [state.create(model.init(jax.random.key(0)), adam, jax.random.key(0))]
+    rng, shape = np.random.default_rng(0), (size.prompts // samples, size.prompt)
+    asked = rng.integers(0, config.vocab_size, shape, dtype=np.int32)
+    prompts = jnp.asarray(asked.repeat(samples, axis=0))
+    lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
+
+    def run() -> Any:
+        params, number = carried[0].params, carried[0].step
+        key = jax.random.fold_in(jax.random.key(1), number)
+        answers = sampling.generate(
+            model, params, prompts, lengths, key, max_new_tokens=new
+        )
+        sequences = sampling.join(prompts, lengths, answers)
+        sampled = jnp.pad(answers.logp, ((0, 0), (size.prompt, 0)))
+        logp, ref_logp, _ = rollouts.compared(
+            model, params, frozen, sequences, sampled, temperature=1.0
+        )
+        score = jnp.float32(sequences.tokens.max(axis=1))
+        advantage = groups.GRPO.advantage(score.reshape(-1, samples)).reshape(-1)
+        batch = GroupBatch(sequences, logp, ref_logp, advantage)
+        carried[0], metrics = update(carried[0], batch)
+        return metrics["loss"]
+
+    trained = forward_flops(config, len(prompts), size.prompt + new)
+    flops = drawn.flops + 5 * trained  # log-probs twice, and three for the update
+    return Work(run, flops, len(prompts) * new, drawn.floor_bytes)
+
+
 WORKS = {
     "sft": sft,
     "reward": reward,
@@ -260,6 +307,7 @@ WORKS = {
     "dpo_kept": dpo_kept,
     "dpo_shared": dpo_shared,
     "generate": generate,
+    "grpo": grpo,
 }
 
 
@@ -277,7 +325,7 @@ def main(name: str) -> None:
     """Times one work at the peers' size, and prints what their scripts print."""
     memory.keep_freed()
     work = WORKS[name](PEERS_MODEL, Size())
-    times = seconds(work.run, steps=6 if name == "generate" else 10)
+    times = seconds(work.run, steps=6 if name in ("generate", "grpo") else 10)
     print(
         json.dumps(
             {
