@@ -54,13 +54,15 @@ def train_state(
 ) -> state.TrainState:
     """What `state.create` makes: moments are cut like parameters, the rest is whole."""
     whole = NamedSharding(mesh, PartitionSpec())
-    moments = optax.tree_utils.tree_map_params(
-        optimizer,
-        array,
-        jax.eval_shape(optimizer.init, params),
-        jax.tree.map(lambda x: x.sharding, params),
-        transform_non_params=lambda leaf: array(leaf, whole),
-    )
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    places = {path: leaf.sharding for path, leaf in leaves}
+
+    def placed(path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
+        ends = (path[start:] for start in range(len(path)))
+        return array(leaf, next((places[e] for e in ends if e in places), whole))
+
+    shapes = jax.eval_shape(optimizer.init, params)
+    moments = jax.tree_util.tree_map_with_path(placed, shapes)
     count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
     key: Any = array(KEY, whole)
     return state.TrainState(count, params, moments, key)
