@@ -7,9 +7,10 @@ ratio, and which share of this machine's float32 matmul rate our step reaches.
 
 `--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py, trl_grpo.py and
 hf_generate.py, each printing a JSON line with `seconds_per_step`; `--python` an
-interpreter that has what they need (torch, trl). `dpo` runs the reference's forward pass in each step, as
-TRL does; in `dpo_kept` it is computed once; `dpo_shared` is what our experiments do:
-that, and a pair's prompt is there once. So with `reward` and `reward_shared`.
+interpreter that has what they need (torch, trl). `dpo` runs the reference's forward
+pass in each step, as TRL does; in `dpo_kept` it is computed once; `dpo_shared` is what
+our experiments do: that, and a pair's prompt is there once. So with `reward` and
+`reward_shared`.
 """
 
 import dataclasses
