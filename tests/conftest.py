@@ -1,14 +1,14 @@
 """The strict session: 8 CPU devices, rank promotion raises, warnings are errors.
 
-Most of the tests' time goes to the compiler, so it is told not to optimise: the same
-operations, in less than two thirds of the time.
+Most of the tests' time goes to the compiler, so it is told to optimise little: the same
+operations, in four fifths of the time. (At level 0, ratios are 1 only to rounding.)
 """
 
 import dataclasses
 import os
 from pathlib import Path
 
-fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+fast = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
 
 import jax  # noqa: E402

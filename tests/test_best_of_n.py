@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments import best_of_n, rollouts
+from experiments import best_of_n, rewards
 from tests import untrained
 
 RNG = np.random.default_rng(3)
@@ -87,7 +87,7 @@ def test_an_experiment_writes_what_it_says(tmp_path, monkeypatch):
 
         return score
 
-    monkeypatch.setattr(rollouts, "scorer", scorer)
+    monkeypatch.setattr(rewards, "scorer", scorer)
     config = best_of_n.Config(
         model=str(base),
         reward="length",

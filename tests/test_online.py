@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import dpo, online_dpo, policies, ppo, rollouts, tuning
+from experiments import dpo, online_dpo, policies, ppo, rewards, rollouts, tuning
 from jaxalign import losses
 from jaxalign.batches import from_lengths
 from jaxalign.data import loader
@@ -32,7 +32,7 @@ def base(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def reward(monkeypatch):
     """A reward that any tokens have, as answers of an untrained model are alike."""
-    monkeypatch.setattr(rollouts, "scorer", lambda *args, **kwargs: tokens_reward)
+    monkeypatch.setattr(rewards, "scorer", lambda *args, **kwargs: tokens_reward)
 
 
 def tokens_reward(prompts, sequences, ended):
