@@ -131,7 +131,7 @@ def test_sampled_logps_are_compared_where_they_count():
 
 def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr(policies, "load_scalar", lambda folder, dtype: str(folder))
+    monkeypatch.setattr(policies, "load_scalar", lambda folder, *_: str(folder))
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(tuning, "headed", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)

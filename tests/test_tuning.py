@@ -82,7 +82,7 @@ def test_an_adapter_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, na
     ours, theirs = tensors(whole), tensors(parts)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert np.isfinite(first["loss"])
-    # only what has an adapter is another than in the base: 7 matrices of 3 layers
+    # only what has an adapter is another than in the base: 7 matrices of 2 layers
     names = changed(whole, base)
     assert len(names) == 2 * 7 and all(name.endswith("_proj.weight") for name in names)
     if name == "ppo":
@@ -90,7 +90,7 @@ def test_an_adapter_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, na
     # a checkpoint holds the adapter and its moments, not the base
     saved = parts / "checkpoints" / "3" / "policy"
     size = sum(file.stat().st_size for file in saved.rglob("*") if file.is_file())
-    assert size < (base / "policy" / "model.safetensors").stat().st_size / 4
+    assert size < (base / "policy" / "model.safetensors").stat().st_size / 2
 
 
 def test_the_adapter_on_the_base_is_the_merged_model(base, tmp_path):
