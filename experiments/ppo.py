@@ -237,7 +237,7 @@ def moments(config: Config, setting: online.Setting) -> list[float] | None:
     """What scores are normalised by from the start."""
     if config.normalise != "reference":
         return None
-    key = jax.random.fold_in(jax.random.key(config.seed), -1)
+    key = jax.random.fold_in(jax.random.key(config.seed), 2**32 - 1)
     return experience.reference_moments(setting, key, config.normalise_samples)
 
 

@@ -192,7 +192,8 @@ def test_the_references_moments_are_those_of_its_scores(monkeypatch):
         score=lambda *_: jnp.array([1.0, 3.0, 6.0]),
     )
     # a missing end takes 1: 1, 3, 5
-    told = experience.reference_moments(setting, jax.random.key(0), 3)
+    config = ppo.Config(normalise="reference", normalise_samples=3)
+    told = ppo.moments(config, setting)
     np.testing.assert_allclose(told, [3.0, 3.0, 8.0], rtol=1e-6)
     setting.score = lambda *_: jnp.array([1.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="3 answers all have the score 1"):
