@@ -76,9 +76,7 @@ def generate(
     Raises:
       ValueError: an empty prompt, a limit out of range, or no room in the context.
     """
-    check(model, prompts, lengths, max_new_tokens, top_k, top_p)
-    if not isinstance(temperature, jax.Array) and temperature < 0:
-        raise ValueError(f"temperature {temperature} is negative")
+    check(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
     row_ids = jnp.arange(len(prompts)) if row_ids is None else jnp.asarray(row_ids)
     return run(
         model,
@@ -102,8 +100,11 @@ def check(
     max_new_tokens: int,
     top_k: int | None,
     top_p: float | None,
+    temperature: Scalar,
 ) -> None:
     """Refuses what cannot be sampled, as far as it is known before running."""
+    if not isinstance(temperature, jax.Array) and temperature < 0:
+        raise ValueError(f"temperature {temperature} is negative")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1 is sampled")
     if top_k is not None and top_k < 1:
