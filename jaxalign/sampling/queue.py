@@ -61,11 +61,10 @@ def serve(
         model whose cache does not have its rows first.
     """
     decode.check(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
-    answers = len(prompts) * samples
-    row_ids = jnp.arange(answers) if row_ids is None else jnp.asarray(row_ids)
-    check(model, rows, samples, len(row_ids), answers)
+    check(model, rows)
+    row_ids = decode.ids_of(len(prompts) * samples, row_ids)
     split = shares.count(len(prompts))
-    slots = -(-min(rows, answers) // split)
+    slots = -(-min(rows, len(row_ids)) // split)
     plan = Plan(
         model=model,
         shares=split,
@@ -83,15 +82,10 @@ def serve(
     return found
 
 
-def check(
-    model: LanguageModel, rows: int, samples: int, told: int, answers: int
-) -> None:
+def check(model: LanguageModel, rows: int) -> None:
     """Refuses what cannot be served, though it could be sampled."""
-    for name, value in (("rows", rows), ("samples", samples)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be 1 or more")
-    if told != answers:
-        raise ValueError(f"{told} row_ids are given for {answers} answers")
+    if rows < 1:
+        raise ValueError(f"rows is {rows}; at least 1 answer is sampled at a time")
     for leaf in jax.tree.leaves(jax.eval_shape(lambda: model.init_cache(3, 2))):
         if leaf.shape[:1] != (3,):
             raise ValueError(

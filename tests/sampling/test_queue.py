@@ -229,7 +229,7 @@ def test_every_family_is_served(name, prompts):
     ("change", "says"),
     [
         ({"rows": 0}, "rows is 0"),
-        ({"samples": 0}, "samples is 0"),
+        ({"samples": 0}, "0 row_ids are given for 0 answers"),
         ({"row_ids": np.arange(3)}, "3 row_ids are given for 2 answers"),
         ({"max_new_tokens": 14}, "up to 3 tokens and 14 new ones do not fit .* 16"),
         ({"temperature": -1.0}, "temperature -1.0 is negative"),
