@@ -204,6 +204,7 @@ def test_errors_say_what_is_wrong(tmp_path):
         benchmark.main(change(small, losses=()), losses={"mine": nan})
 
 
+@pytest.mark.slow
 def test_toy_world(tmp_path):
     shared = Shared(mesh="data=1")
     policy = policies.load(shared, sources.load(shared), None)

@@ -31,7 +31,13 @@ def test_forward_flops_by_hand():
     assert works.forward_flops(TINY, 3, length) == expected
 
 
-@pytest.mark.parametrize("name", works.WORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "dpo" else pytest.mark.slow)
+        for name in works.WORKS
+    ],
+)
 def test_every_work_runs(name):
     size = Size(rows=4, length=16, prompt=4, prompts=2, new_tokens=4)
     work = works.WORKS[name](TINY, size)
@@ -39,6 +45,7 @@ def test_every_work_runs(name):
     assert len(taken) == 1 and taken[0] > 0 and work.flops > 0 and work.tokens > 0
 
 
+@pytest.mark.slow
 def test_device_fills_the_table(tmp_path, capsys):
     config = device.Config(
         models=("tiny",),

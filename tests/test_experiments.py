@@ -83,7 +83,9 @@ def killed(run, config, step, monkeypatch):
     run(replace(config, resume=True))
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "ppo"])
+@pytest.mark.parametrize(
+    "name", ["sft", "dpo", pytest.param("ppo", marks=pytest.mark.slow)]
+)
 def test_resumed_equals_uninterrupted(road, tmp_path, monkeypatch, name):
     out, _ = road
     base, pairs = str(out / "sft" / "policy"), str(out / "collect" / "preferences")
@@ -138,8 +140,11 @@ def test_ppo_starts_at_ratio_1(road, tmp_path):
 @pytest.mark.parametrize(
     "loss",
     [
-        *("cdpo", "dpo_nll", "ipo", "simpo", "orpo", "kto", "mine"),
-        *("wpo", "ld_dpo", "token_dpo"),
+        *("cdpo", "kto", "token_dpo", "mine"),
+        *(
+            pytest.param(loss, marks=pytest.mark.slow)
+            for loss in ("dpo_nll", "ipo", "simpo", "orpo", "wpo", "ld_dpo")
+        ),
     ],
 )
 def test_any_loss_trains(road, tmp_path, loss):
@@ -164,6 +169,7 @@ def test_any_loss_trains(road, tmp_path, loss):
         np.testing.assert_allclose(numbers["loss"], expected[loss], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_token_dpo_goes_on_exactly(road, tmp_path, monkeypatch):
     """The reference that runs in the step is the model that the run began with."""
     out, _ = road
@@ -210,6 +216,7 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
         np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_python_api_and_eight_devices(road, tmp_path):
     out, _ = road
     config = dpo.Config(
@@ -224,6 +231,7 @@ def test_python_api_and_eight_devices(road, tmp_path):
     np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_pretrained_model_on_stories(public_data, tmp_path):
     """A real Llama, PPO against happy endings; the result loads again."""
     config = ppo.Config(

@@ -136,6 +136,7 @@ def write(path, *rows):
     return str(path)
 
 
+@pytest.mark.slow
 def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
     asked = [f"Say {n}." for n in range(4)]

@@ -70,6 +70,7 @@ def gone_on(main, config, folder):
     return main(replace(config, out=folder, resume=True))
 
 
+@pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
     tokenise = loader.tokenise
     few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
@@ -155,6 +156,7 @@ def test_pairs_are_the_best_and_the_worst_and_ties_are_dropped():
     assert found.row.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_path):
     config = online_dpo.Config(
         model=str(base / "policy"),

@@ -174,6 +174,7 @@ def test_depth_is_extended_from_two_and_four_layers():
     np.testing.assert_allclose(extended.temporaries, true.temporaries, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_plans_of_ppo_with_adapters(tmp_path):
     out = tmp_path / "plan.json"
     work = dataclasses.replace(TINY, algorithm="ppo", lora_rank=4, out=out)
@@ -215,6 +216,7 @@ def test_bad_input_is_named():
         plan.main(dataclasses.replace(TINY, chips=("v9",)))
 
 
+@pytest.mark.slow
 def test_one_command_for_more_devices_than_there_are():
     command = "-m experiments.plan --model tiny --mesh fsdp=16 --batch 16 --length 16"
     done = subprocess.run(

@@ -39,6 +39,7 @@ def steps(source):
     return found
 
 
+@pytest.mark.slow
 def test_remat_takes_less_memory(steps):
     none, dots, full = (steps[remat][0] for remat in ("none", "dots", "full"))
     assert full < dots and full < none

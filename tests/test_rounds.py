@@ -117,6 +117,7 @@ class Stop(Exception):
     """A run that is killed."""
 
 
+@pytest.mark.slow
 def test_rejection_sampling_resumes_in_any_round(base, tmp_path, monkeypatch):
     config = rejection_sampling.Config(
         model=str(base),
@@ -179,6 +180,7 @@ def test_rejection_sampling_needs_a_policy_and_a_reward(base, tmp_path):
 TINY = replace(rounds.smoked(rounds.Config(mesh="data=1")), winners=MANY)
 
 
+@pytest.mark.slow
 def test_a_round_of_everything(base, tmp_path, monkeypatch):
     """Every stage runs, the table has a row a policy, and nothing is done twice."""
     shutil.copytree(base, tmp_path / "sft" / "policy")

@@ -10,6 +10,7 @@ SIZES = {"length": 1024, "batch": 16, "vocabulary": 16_384, "samples": 4}
 MOST = {"length": 2.0, "batch": 1.0, "vocabulary": 1.0, "samples": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", SIZES)
 def test_no_cost_grows_faster_than_it_must(axis):
     sizes = [SIZES[axis], 2 * SIZES[axis]]

@@ -1,7 +1,6 @@
 """A run survives: killed, told to end, a full disk, a NaN, a step that hangs."""
 
 import json
-import resource
 import signal
 import subprocess
 import time
@@ -64,32 +63,41 @@ def test_told_to_end_saves_and_exits_with_0(base, tmp_path):
     assert steps == list(range(last)) and last < 1000
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(base, tmp_path, monkeypatch):
-    """A limit on the size of files stands for the disk: writing fails likewise."""
-    told = config(base, tmp_path, steps=6)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    from experiments.run import Run
+# A limit on the size of files stands for the disk: writing fails likewise.
+FILLS = """
+import resource, runpy, signal, sys
+from experiments.run import Run
 
-    save = Run.save
+save = Run.save
 
-    def full(self, state, roles, done, cursor):
-        if done == 4:  # the checkpoint before is on the disk
-            self.manager.wait_until_finished()
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
-        save(self, state, roles, done, cursor)
+def full(self, state, roles, done, cursor):
+    if done == 4:  # the checkpoint before is on the disk
+        self.manager.wait_until_finished()
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+    save(self, state, roles, done, cursor)
 
-    monkeypatch.setattr(Run, "save", full)
-    try:
-        with pytest.raises(OSError, match="was not written .*the last whole one is of"):
-            dpo.main(told)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
-    assert kill.steps(tmp_path)[-1] == 3
-    monkeypatch.undo()
-    dpo.main(config(base, tmp_path, steps=6, resume=True))
-    assert kill.steps(tmp_path)[-1] == 6
+Run.save = full
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(base, tmp_path):
+    python, *line = launched.command(base, tmp_path, "dpo", steps=6, mesh="data=1")
+    run = subprocess.run(
+        [python, "-c", FILLS, *line],
+        env=launched.environment(base),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1, run.stderr
+    said = " ".join(run.stderr.split())
+    assert "was not written" in said and "the last whole one is of step 3" in said
+    assert "Traceback" not in said
+    assert kill.steps(tmp_path / "dpo")[-1] == 3
+    dpo.main(config(base, tmp_path / "dpo", steps=6, resume=True))
+    assert kill.steps(tmp_path / "dpo")[-1] == 6
 
 
 def poison(after):

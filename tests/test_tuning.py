@@ -71,7 +71,7 @@ def killed(run, config, step, monkeypatch):
     return run(replace(config, resume=True))
 
 
-@pytest.mark.parametrize("name", ["sft", "ppo"])
+@pytest.mark.parametrize("name", ["sft", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_an_adapter_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, name):
     config = config_of(name, base, **LORA)
     run = {"sft": sft, "ppo": ppo}[name].main
@@ -106,6 +106,7 @@ def test_the_adapter_on_the_base_is_the_merged_model(base, tmp_path):
     assert settings["base_model_name_or_path"] == str(base / "policy")
 
 
+@pytest.mark.slow
 def test_the_reference_is_the_base_with_the_adapter_off(base, tmp_path):
     """At the start both are one model: log 2, KL 0, though the base is rounded."""
     config = config_of("dpo", base, steps=1, frozen="int8", **LORA)
@@ -137,6 +138,7 @@ def test_only_the_parameters_of_a_pattern_train(base, tmp_path):
     assert not (tmp_path / "adapter").exists()
 
 
+@pytest.mark.slow
 def test_a_reward_model_with_an_adapter_starts_ppo(base, tmp_path):
     """Its head trains in full; the folder holds plain weights."""
     config = config_of("reward_model", base, out=tmp_path / "reward", **LORA)
@@ -157,6 +159,7 @@ def test_a_reward_model_with_an_adapter_starts_ppo(base, tmp_path):
     assert np.isfinite(numbers["loss"])
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one(base, tmp_path):
     config = config_of("dpo", base, steps=2, **LORA)
     one = dpo.main(replace(config, out=tmp_path / "1"))

@@ -109,7 +109,7 @@ def stories(config: Shared, file: Path) -> Source:
     def liked(text: str) -> float:
         if config.liked == "happy":
             return text_rewards.word_list(text)
-        return text_rewards.length(len(text.split()), target=40)
+        return text_rewards.length(len(text.split()), target=60)
 
     def judge(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray

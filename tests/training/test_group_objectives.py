@@ -81,6 +81,7 @@ def test_the_kl_is_added_per_token(bigram, rollout):
     np.testing.assert_allclose(difference, 0.5 * k3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_count_change_nothing(bigram, rollout):
     params, batch = rollout
     counts = np.array([True, True, False, True])
