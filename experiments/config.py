@@ -124,6 +124,9 @@ class Online(Rewarded):
     """Of the sampling, and of the log-probs of what was sampled."""
     max_new_tokens: int | None = None
     """Longest answer; by default what the data set suggests."""
+    slots: int = 0
+    """Answers sampled at a time; where one has ended the next begins. 0 is all at
+    once."""
     logp_gap: float = 0.1
     """Warns where the sampler and the trainer differ by more in any log-prob (nats)."""
 

@@ -145,6 +145,7 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
         samples=samples // copies,
         temperature=config.temperature,
         row_ids=ids,
+        slots=config.slots,
     )
     prompts = [setting.prompts[r] for r in batch.row[asked]]
     reward = setting.score(prompts, sequences, ended)

@@ -1,7 +1,7 @@
 """Answers sampled from a policy, in batches of one shape, with their scores."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -94,34 +94,25 @@ def answer(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> Answers:
-    """Samples answers; a prompt's answers do not depend on `rows`, the batch size."""
+    """Samples answers, `rows` at a time; no answer depends on how many that are."""
     tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
-    index = np.repeat(np.arange(len(prompts)), samples)
-    row_ids = np.arange(len(index), dtype=np.int32)
-    rows = min(rows, len(index))
-    parts, finished = [], []
-    for start in range(0, len(index), rows):
-        # the last batch is filled up with its own rows, so that all have one shape
-        chosen = np.resize(index[start : start + rows], rows)
-        sequences, ended, _ = sample(
-            policy,
-            policy.params,
-            tokens[chosen],
-            lengths[chosen],
-            key,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            row_ids=np.resize(row_ids[start : start + rows], rows),
-        )
-        kept = min(rows, len(index) - start)
-        parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
-        finished.append(np.asarray(ended)[:kept])
-    joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    sequences, ended, _ = sample(
+        policy,
+        policy.params,
+        tokens,
+        lengths,
+        key,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        samples=samples,
+        slots=rows,
+    )
+    sequences = jax.tree.map(sharding.on_host, sequences)
     return Answers(
-        prompts=[prompts[int(i)] for i in index],
-        texts=texts(policy, joined),
-        sequences=joined,
-        finished=np.concatenate(finished),
+        prompts=[prompt for prompt in prompts for _ in range(samples)],
+        texts=texts(policy, sequences),
+        sequences=sequences,
+        finished=sharding.on_host(ended),
     )
 
 
@@ -134,8 +125,9 @@ def sample(
     *,
     max_new_tokens: int,
     temperature: float,
-    row_ids: Array,
+    row_ids: Array | None = None,
     samples: int = 1,
+    slots: int = 0,
 ) -> tuple[TokenBatch, Array, Array]:
     """One answer a row: prompts with their answers, and whether each ended [B].
 
@@ -146,8 +138,12 @@ def sample(
       tokens, lengths: prompts, right-padded [P T], and their lengths [P].
       row_ids: by which the noise of each answer is told apart [B].
       samples: answers to a prompt, side by side: B = P * `samples`.
+      slots: answers at a time, where there are more (`sampling.serve`); 0 for all.
     """
-    drawn = sampling.generate(
+    sampler: Callable[..., sampling.Samples] = sampling.generate
+    if 0 < slots < len(tokens) * samples:
+        sampler = partial(sampling.serve, rows=slots)
+    drawn = sampler(
         policy.model,
         params,
         tokens,
