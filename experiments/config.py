@@ -100,6 +100,57 @@ class Rewarded(Tuned):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Online(Rewarded):
+    """Flags of the experiments that train on answers which they sample."""
+
+    steps: int = 40
+    """Iterations: one batch of rollouts each."""
+    minibatches: int = 1
+    """Optimizer steps per pass over the rollouts."""
+    epochs: int = 1
+    """Passes over the rollouts."""
+    learning_rate: float = 3e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls to 0 over the run, if it does."""
+    warmup: int = 0
+    """Iterations over which the learning rate rises."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient."""
+    missing_eos: Literal["subtract", "assign"] = "subtract"
+    """An answer that did not end has its score lowered by the penalty, or set to
+    minus the penalty."""
+    missing_eos_penalty: float = 1.0
+    temperature: float = 1.0
+    """Of the sampling, and of the log-probs of what was sampled."""
+    max_new_tokens: int | None = None
+    """Longest answer; by default what the data set suggests."""
+    slots: int = 0
+    """Answers sampled at a time; where one has ended the next begins. 0 is all at
+    once."""
+    logp_gap: float = 0.1
+    """Warns where the sampler and the trainer differ by more in any log-prob (nats)."""
+
+    def adamw(
+        self,
+        *,
+        learning_rate: float | None = None,
+        iterations: int | None = None,
+        **others: Any,
+    ) -> optax.GradientTransformation:
+        """The optimizer that these flags describe."""
+        updates = self.epochs * self.minibatches
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        given = {"clip_norm": self.clip_norm} | others
+        return optimizer.adamw(
+            rate,
+            steps=updates * (self.steps if iterations is None else iterations),
+            warmup=updates * self.warmup,
+            schedule=self.schedule,
+            **given,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained(Tuned):
     """Flags of the experiments that train on a fixed data set."""
 

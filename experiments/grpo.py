@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import groups, online, tuning
+from experiments import groups, online, rollouts, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import estimators, sharding
-from jaxalign.batches import GroupBatch
+from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
 from jaxalign.rewards import shaping
 from jaxalign.training import objectives, scoring, state, step
 from jaxalign.types import Array, Params
@@ -60,6 +60,7 @@ class Parts:
     """What an iteration needs, beside the state.
 
     Attributes:
+      on_policy: the update itself computes what it compares with.
       update: the compiled step on a minibatch.
     """
 
@@ -67,6 +68,7 @@ class Parts:
     method: groups.Method
     setting: online.Setting
     tuned: tuning.Tuning
+    on_policy: bool
     update: step.Step
 
 
@@ -76,7 +78,10 @@ def draw(
     """Answers to the next prompts, compared: a batch, who informs, and numbers."""
     config, method, setting = parts.config, parts.method, parts.setting
     drawn = online.draw(setting, params, key)
-    logp, ref_logp, seen = online.compared(setting, params, drawn)
+    if parts.on_policy:
+        logp, ref_logp, seen = drawn.sampled, online.reference_logps(setting, drawn), {}
+    else:
+        logp, ref_logp, seen = online.compared(setting, params, drawn)
     score, mask = drawn.score, drawn.sequences.loss_mask
     if method.overlong:
         margin = method.overlong * setting.room
@@ -87,10 +92,10 @@ def draw(
     informative = jnp.any(of_prompts != of_prompts[:, :1], axis=1)
     reward = score
     if method.kl_in_reward:
-        kl, _ = scoring.row_sums(estimators.kl_k1(logp, ref_logp), mask)
+        kl = rollouts.answer_sums(drawn.answers, estimators.kl_k1(logp, ref_logp))
         reward = score - config.beta * kl
     advantage = method.advantage(reward.reshape(-1, config.samples)).reshape(-1)
-    rollout = GroupBatch(drawn.sequences, logp, ref_logp, advantage)
+    rollout = GroupBatch(drawn.answers, logp, ref_logp, advantage)
     numbers = drawn.numbers | seen | {"informative": informative.mean()}
     return rollout, informative, numbers
 
@@ -121,13 +126,26 @@ def iterate(
 def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> GroupBatch:
     """The first prompts that inform, and, where too few do, rows that do not count."""
     order = np.argsort(~informs, kind="stable")[: config.prompts]
-    rows = (order[:, None] * config.samples + np.arange(config.samples)).reshape(-1)
-    joined = jax.tree.map(lambda *x: jnp.concatenate(x)[rows], *drawn)
-    counts = jnp.repeat(jnp.asarray(informs[order]), config.samples)[:, None]
-    sequences = dataclasses.replace(
-        joined.sequences, loss_mask=joined.sequences.loss_mask & counts
-    )
-    return dataclasses.replace(joined, sequences=sequences)
+
+    def first(*leaves: Array) -> Array:
+        joined = jnp.concatenate(leaves)
+        by_prompt = joined.reshape(len(informs), -1, *joined.shape[1:])
+        return by_prompt[order].reshape(-1, *joined.shape[1:])
+
+    kept: GroupBatch = jax.tree.map(first, *drawn)
+    rows, _ = scoring.answers(kept.sequences)
+    counts = jnp.repeat(informs[order], len(rows.tokens) // len(order))[:, None]
+    silenced = dataclasses.replace(rows, loss_mask=rows.loss_mask & counts)
+    sequences: TokenBatch | AnswerBatch = silenced
+    if isinstance(kept.sequences, AnswerBatch):
+        sequences = dataclasses.replace(kept.sequences, sequences=silenced)
+    return dataclasses.replace(kept, sequences=sequences)
+
+
+def on_policy(config: Config, method: groups.Method) -> bool:
+    """Whether an iteration has one update, before which nobody needs log-probs."""
+    alone = config.epochs == config.minibatches == 1
+    return alone and not (method.kl_in_reward or method.informative)
 
 
 def main(config: Config, method: groups.Method | None = None) -> dict[str, float]:
@@ -144,11 +162,13 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
         )
         policy, adam = setting.policy, config.adamw()
         tuned = tuning.start(config, policy.params)
+        first = on_policy(config, method)
         objective = objectives.group(
             policy.model,
             method.loss,
             method.mean(setting.room),
             kl_coef=0.0 if method.kl_in_reward else config.beta,
+            on_policy=first,
             temperature=config.temperature,
         )
         update = step.make_step(objective, adam, whole=tuned.whole)
@@ -157,7 +177,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
             run,
             setting,
             current,
-            partial(iterate, Parts(config, method, setting, tuned, update)),
+            partial(iterate, Parts(config, method, setting, tuned, first, update)),
             roles=lambda params: {"policy": params},
         )
         params = tuned.parameters(current.params)

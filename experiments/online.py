@@ -1,4 +1,4 @@
-"""What experiments share that train on answers which they sample: flags, and the loop.
+"""What experiments share that train on answers which they sample: draws, and the loop.
 
 An iteration samples answers to the next prompts, has them scored, and takes some epochs
 of minibatches on them. Its randomness comes of the run's key and its number alone, and
@@ -9,73 +9,24 @@ the same answers again: none is lost, and none counts twice.
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-from experiments import policies, rewards, rollouts, sources, tuning
-from experiments.config import Rewarded
+from experiments import policies, rewards, rollouts, shares, sources, tuning
+from experiments.config import Online as Online
 from experiments.run import Run
 from jaxalign import sharding
-from jaxalign.batches import TokenBatch
+from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import shaping
-from jaxalign.training import optimizer
+from jaxalign.training import scoring
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Online(Rewarded):
-    """Flags of the experiments that train on answers which they sample."""
-
-    steps: int = 40
-    """Iterations: one batch of rollouts each."""
-    minibatches: int = 1
-    """Optimizer steps per pass over the rollouts."""
-    epochs: int = 1
-    """Passes over the rollouts."""
-    learning_rate: float = 3e-4
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls to 0 over the run, if it does."""
-    warmup: int = 0
-    """Iterations over which the learning rate rises."""
-    clip_norm: float = 1.0
-    """Largest global norm of the gradient."""
-    missing_eos: Literal["subtract", "assign"] = "subtract"
-    """An answer that did not end has its score lowered by the penalty, or set to
-    minus the penalty."""
-    missing_eos_penalty: float = 1.0
-    temperature: float = 1.0
-    """Of the sampling, and of the log-probs of what was sampled."""
-    max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
-    logp_gap: float = 0.1
-    """Warns where the sampler and the trainer differ by more in any log-prob (nats)."""
-
-    def adamw(
-        self,
-        *,
-        learning_rate: float | None = None,
-        iterations: int | None = None,
-        **others: Any,
-    ) -> optax.GradientTransformation:
-        """The optimizer that these flags describe."""
-        updates = self.epochs * self.minibatches
-        rate = self.learning_rate if learning_rate is None else learning_rate
-        given = {"clip_norm": self.clip_norm} | others
-        return optimizer.adamw(
-            rate,
-            steps=updates * (self.steps if iterations is None else iterations),
-            warmup=updates * self.warmup,
-            schedule=self.schedule,
-            **given,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +37,7 @@ class Setting:
       policy: as the run starts; its parameters are the reference's.
       batches: of prompts.
       samples: answers to a prompt, which stand side by side.
+      shared: how many of them follow one copy of it, where models read them.
       room: the longest answer, in tokens.
       score: (prompts, sequences, ended) -> the rewards of whole answers [B].
       tokens: places for tokens in an iteration.
@@ -98,6 +50,7 @@ class Setting:
     prompts: list[Prompt]
     batches: loader.Batches
     samples: int
+    shared: int
     room: int
     score: Callable[[list[Prompt], TokenBatch, Array], Array]
     tokens: int
@@ -107,13 +60,16 @@ class Drawn(NamedTuple):
     """Sampled answers, and what they are worth.
 
     Attributes:
-      sampled: the sampler's log-prob of each answer token [B T].
+      sequences: one answer a row [B T].
+      answers: the same as models are to read them, prompts shared.
+      sampled: the sampler's log-prob of each of their tokens [R T].
       ended: whether each answer ended [B].
       reward: of each answer, as it was scored [B].
       score: the reward once a missing end has had its price [B].
     """
 
     sequences: TokenBatch
+    answers: TokenBatch | AnswerBatch
     sampled: Array
     ended: Array
     reward: Array
@@ -147,6 +103,14 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         prompts=fitting,
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
+        shared=shares.answers_a_row(
+            policy.config,
+            prompts,
+            samples,
+            parts=config.minibatches * sharding.shards("batch"),
+            asked=tokens.shape[1],
+            room=room,
+        ),
         room=room,
         score=rewards.scorer(
             config.reward, config.dtype, policy, source, ensemble=config.ensemble
@@ -165,7 +129,11 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
     batch = next(setting.batches)
     asked = np.repeat(np.arange(len(batch.row)), samples)
     row_ids = batch.row[asked] * samples + np.arange(len(asked)) % samples
-    told = (batch.tokens[asked], batch.lengths[asked], row_ids.astype(np.int32))
+    shape = setting.mesh.shape
+    here = sharding.here(setting.mesh, shape["data"] * shape["fsdp"])
+    copies = shares.reads(len(batch.row), samples, parts=len(here))
+    read = asked[:: samples // copies]
+    told = (batch.tokens[read], batch.lengths[read], row_ids.astype(np.int32))
     tokens, lengths, ids = sharding.place_batch(told, setting.mesh)
     sequences, ended, sampled = rollouts.sample(
         setting.policy,
@@ -174,13 +142,20 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
         lengths,
         key,
         max_new_tokens=setting.room,
+        samples=samples // copies,
         temperature=config.temperature,
         row_ids=ids,
+        slots=config.slots,
     )
     prompts = [setting.prompts[r] for r in batch.row[asked]]
     reward = setting.score(prompts, sequences, ended)
     score = with_ending(config, reward, ended)
-    return Drawn(sequences, sampled, ended, reward, score)
+    answers: TokenBatch | AnswerBatch = sequences
+    if setting.shared > 1:
+        answers, sampled = scoring.together(
+            sequences, sampled, answers=setting.shared, room=setting.room
+        )
+    return Drawn(sequences, answers, sampled, ended, reward, score)
 
 
 def with_ending(config: Online, score: Array, ended: Array) -> Array:
@@ -194,14 +169,22 @@ def with_ending(config: Online, score: Array, ended: Array) -> Array:
 def compared(
     setting: Setting, params: Params, drawn: Drawn
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Log-probs under the policy and its reference [B T], and what is seen of them."""
+    """Log-probs under the policy and its reference [R T], and what is seen of them."""
     return rollouts.compared(
         setting.policy.model,
         params,
         setting.policy.params,
-        drawn.sequences,
+        drawn.answers,
         drawn.sampled,
         temperature=setting.config.temperature,
+    )
+
+
+def reference_logps(setting: Setting, drawn: Drawn) -> Array:
+    """Log-probs under the reference alone [R T]."""
+    policy, temperature = setting.policy, setting.config.temperature
+    return rollouts.token_logps(
+        policy.model, policy.params, drawn.answers, temperature=temperature
     )
 
 
@@ -219,16 +202,15 @@ def passes(
     `finite` is of all updates: one that was not made is not lost sight of.
 
     Args:
-      rollout: its leaves are [B ...].
+      rollout: its leaves are [R ...], or of several entries a row.
       kl_stop: ends the epochs after a minibatch whose approxkl is above.
     """
-    rows, updates = len(jax.tree.leaves(rollout)[0]), 0
+    rows, updates = min(len(leaf) for leaf in jax.tree.leaves(rollout)), 0
     finite: Array = jnp.bool_(True)
     for indices in rollouts.minibatches(
         key, rows, epochs=config.epochs, parts=config.minibatches
     ):
-        part = jax.tree.map(lambda x, at=indices: x[at], rollout)
-        current, metrics = update(current, part)
+        current, metrics = update(current, rollouts.taken(rollout, indices))
         updates += 1
         finite &= metrics["finite"]
         if kl_stop is not None and float(metrics["approxkl"]) > kl_stop:

@@ -1,20 +1,21 @@
 """Answers sampled from a policy, in batches of one shape, with their scores."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.policies import Policy
-from jaxalign import estimators, sampling
-from jaxalign.batches import TokenBatch
+from jaxalign import sampling, sharding
+from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import learned
-from jaxalign.training import scoring
+from jaxalign.training import group_objectives, scoring
 from jaxalign.types import Array, Key, LanguageModel, Params, ScalarModel
 
 
@@ -93,34 +94,25 @@ def answer(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> Answers:
-    """Samples answers; a prompt's answers do not depend on `rows`, the batch size."""
+    """Samples answers, `rows` at a time; no answer depends on how many that are."""
     tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
-    index = np.repeat(np.arange(len(prompts)), samples)
-    row_ids = np.arange(len(index), dtype=np.int32)
-    rows = min(rows, len(index))
-    parts, finished = [], []
-    for start in range(0, len(index), rows):
-        # the last batch is filled up with its own rows, so that all have one shape
-        chosen = np.resize(index[start : start + rows], rows)
-        sequences, ended, _ = sample(
-            policy,
-            policy.params,
-            tokens[chosen],
-            lengths[chosen],
-            key,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            row_ids=np.resize(row_ids[start : start + rows], rows),
-        )
-        kept = min(rows, len(index) - start)
-        parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
-        finished.append(np.asarray(ended)[:kept])
-    joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    sequences, ended, _ = sample(
+        policy,
+        policy.params,
+        tokens,
+        lengths,
+        key,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        samples=samples,
+        slots=rows,
+    )
+    sequences = jax.tree.map(sharding.on_host, sequences)
     return Answers(
-        prompts=[prompts[int(i)] for i in index],
-        texts=texts(policy, joined),
-        sequences=joined,
-        finished=np.concatenate(finished),
+        prompts=[prompt for prompt in prompts for _ in range(samples)],
+        texts=texts(policy, sequences),
+        sequences=sequences,
+        finished=sharding.on_host(ended),
     )
 
 
@@ -133,7 +125,9 @@ def sample(
     *,
     max_new_tokens: int,
     temperature: float,
-    row_ids: Array,
+    row_ids: Array | None = None,
+    samples: int = 1,
+    slots: int = 0,
 ) -> tuple[TokenBatch, Array, Array]:
     """One answer a row: prompts with their answers, and whether each ended [B].
 
@@ -141,25 +135,41 @@ def sample(
 
     Args:
       params: of the policy, as it is now.
-      tokens, lengths: prompts, right-padded [B T], and their lengths [B].
-      row_ids: by which the noise of each row is told apart [B].
+      tokens, lengths: prompts, right-padded [P T], and their lengths [P].
+      row_ids: by which the noise of each answer is told apart [B].
+      samples: answers to a prompt, side by side: B = P * `samples`.
+      slots: answers at a time, where there are more (`sampling.serve`); 0 for all.
     """
-    drawn = sampling.generate(
+    sampler: Callable[..., sampling.Samples] = sampling.generate
+    if 0 < slots < len(tokens) * samples:
+        sampler = partial(sampling.serve, rows=slots)
+    drawn = sampler(
         policy.model,
         params,
         tokens,
         lengths,
         key,
         max_new_tokens=max_new_tokens,
+        samples=samples,
         temperature=temperature,
         stop_tokens=policy.stop_tokens,
         row_ids=row_ids,
     )
     stops = jnp.array(policy.stop_tokens)
+    return finished(jnp.asarray(tokens), jnp.asarray(lengths), drawn, stops)
+
+
+@jax.jit
+def finished(
+    prompts: Array, lengths: Array, drawn: sampling.Samples, stops: Array
+) -> tuple[TokenBatch, Array, Array]:
+    """What `sample` returns, of prompts and what was drawn for each."""
+    samples, room = len(drawn.tokens) // len(prompts), drawn.tokens.shape[1]
+    tokens, lengths = (jnp.repeat(x, samples, axis=0) for x in (prompts, lengths))
     ended = jnp.any(drawn.mask & jnp.isin(drawn.tokens, stops), axis=1)
     sequences = sampling.join(tokens, lengths, drawn)
-    nth = jnp.arange(sequences.tokens.shape[1])[None, :] - jnp.asarray(lengths)[:, None]
-    at = jnp.clip(nth, 0, max_new_tokens - 1)
+    nth = jnp.arange(sequences.tokens.shape[1])[None, :] - lengths[:, None]
+    at = jnp.clip(nth, 0, room - 1)
     logp = jnp.take_along_axis(drawn.logp, at, axis=1)
     return sequences, ended, jnp.where(sequences.loss_mask, logp, 0.0)
 
@@ -181,39 +191,63 @@ def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[A
     return indices
 
 
+@jax.jit
+def taken(rollout: Any, rows: Array) -> Any:
+    """Those rows of a batch; a leaf of several entries a row keeps them together."""
+    total = min(len(leaf) for leaf in jax.tree.leaves(rollout))
+
+    def take(leaf: Array) -> Array:
+        kept = leaf.reshape(total, -1, *leaf.shape[1:])[rows]
+        kept = kept.reshape(-1, *leaf.shape[1:])
+        return sharding.constrain(kept, "batch", *[None] * (leaf.ndim - 1))
+
+    return jax.tree.map(take, rollout)
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="temperature")
 def compared(
     model: LanguageModel,
     params: Params,
     reference: Params,
-    sequences: TokenBatch,
+    batch: TokenBatch | AnswerBatch,
     sampled: Array,
     *,
     temperature: float,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Log-probs of answers under a policy and under its reference [B T].
+    """Log-probs of answers under a policy and under its reference [R T].
 
-    And what is seen of them: `kl` and `kl_k3`, nats an answer; `length`, in tokens; and
-    `logp_gap`, by how much the sampler's log-prob of any token is another.
+    And what is seen of them, see `group_objectives.compared`.
 
     Args:
-      sampled: the sampler's log-prob of each answer token [B T].
+      sampled: the sampler's log-prob of each answer token [R T].
       temperature: of the sampling, and of all log-probs.
     """
-    mask = sequences.loss_mask
-    logps = partial(scoring.token_logps, model, temperature=temperature)
-    logp, ref_logp = logps(params, batch=sequences), logps(reference, batch=sequences)
-    answers = lambda x: scoring.row_sums(x, mask)[0].mean()
-    return (
-        logp,
-        ref_logp,
-        {
-            "kl": answers(estimators.kl_k1(logp, ref_logp)),
-            "kl_k3": answers(estimators.kl_k3(logp, ref_logp)),
-            "length": mask.sum(axis=1).mean(),
-            "logp_gap": jnp.max(jnp.where(mask, jnp.abs(logp - sampled), 0.0)),
-        },
-    )
+    rows, apart = scoring.answers(batch)
+    logps = partial(scoring.token_logps, model, batch=rows, temperature=temperature)
+    logp, ref_logp = logps(params), logps(reference)
+    told = map(apart, (logp, ref_logp, sampled, rows.loss_mask))
+    seen = group_objectives.compared(*told)
+    return logp, ref_logp, {n: total / weight for n, (total, weight) in seen.items()}
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="temperature")
+def token_logps(
+    model: LanguageModel,
+    params: Params,
+    batch: TokenBatch | AnswerBatch,
+    *,
+    temperature: float,
+) -> Array:
+    """Log-probs of answers under one set of parameters [R T]."""
+    rows, _ = scoring.answers(batch)
+    return scoring.token_logps(model, params, rows, temperature=temperature)
+
+
+@jax.jit
+def answer_sums(batch: TokenBatch | AnswerBatch, x: Array) -> Array:
+    """What is known of each token [R T], summed over each answer [A]."""
+    rows, apart = scoring.answers(batch)
+    return scoring.row_sums(apart(x), apart(rows.loss_mask))[0]
 
 
 @partial(jax.jit, static_argnums=0)

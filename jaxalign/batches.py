@@ -32,12 +32,15 @@ class TokenBatch:
       segments: 0 on padding, else 1, 2, ... for the packed sequences of a row (and see
         `BRANCH`).
       loss_mask: True on the tokens that count: the answers, EOS included.
+      unscored: so many first columns count in no row, as is known beforehand (one at
+        least, which nothing predicts): nobody needs the log-probs of what is there.
     """
 
     tokens: Int[Array, "B T"]
     positions: Int[Array, "B T"]
     segments: Int[Array, "B T"]
     loss_mask: Bool[Array, "B T"]
+    unscored: int = dataclasses.field(default=1, metadata={"static": True})
 
     @property
     def lengths(self) -> Int[Array, "B"]:
@@ -168,17 +171,18 @@ class GroupBatch:
     """Sampled answers with what group methods need, fixed while the policy trains.
 
     Attributes:
-      sequences: prompt and answer; `loss_mask` is True on the answer, EOS included, and
-        nowhere in rows that do not count.
+      sequences: prompts and answers, one a row or several after their prompt;
+        `loss_mask` is True on the answers, EOS included, and nowhere in those that do
+        not count.
       old_logp: log-prob of each token under the policy that sampled it.
       ref_logp: the same under the reference.
-      advantage: of each whole answer.
+      advantage: of each whole answer, A of them.
     """
 
-    sequences: TokenBatch
-    old_logp: Float[Array, "B T"]
-    ref_logp: Float[Array, "B T"]
-    advantage: Float[Array, "B"]
+    sequences: TokenBatch | AnswerBatch
+    old_logp: Float[Array, "R T"]
+    ref_logp: Float[Array, "R T"]
+    advantage: Float[Array, "A"]
 
 
 def from_lengths(tokens: Array, lengths: Array, prompt_lengths: Array) -> TokenBatch:

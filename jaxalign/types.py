@@ -84,7 +84,8 @@ class LanguageModel(NamedTuple):
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
         normalisation applied. For training and scoring.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
-      init_cache: (batch, length) -> cache with `length` slots a row, all empty.
+      init_cache: (batch, length) -> cache with `length` slots a row, all empty. Rows
+        are the first axis of its arrays, so that they can be taken apart.
       extend: (params, tokens [B T], cache) -> ([B T D], cache). Writes T tokens after
         each row's `cache.length`, and adds T to it. Prefill of ragged rows: extend with
         the right-padded prompts, then `cache._replace(length=lengths)`; what lies

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import groups, grpo, policies, rewards, sft, sources
+from experiments import groups, grpo, policies, rewards, sft, shares, sources
 from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
 from jaxalign.models import heads, pretrained
 from jaxalign.rewards import learned
+from jaxalign.training import scoring
 
 SMALL = {"mesh": "data=1", "prompts": 4, "samples": 4, "max_new_tokens": 6}
 replace = dataclasses.replace
@@ -37,6 +38,52 @@ def test_the_first_update_of_each_method_is_on_policy(base, tmp_path, name):
     np.testing.assert_allclose([first["kl"], first["approxkl"]], 0.0, atol=1e-5)
     model, _ = pretrained.load(tmp_path / "policy", dtype="float32")
     assert model.config.layers == pretrained.load(base)[0].config.layers
+
+
+@pytest.mark.slow
+def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
+    """On 8 devices, 2 answers a row leave each a row; the numbers are those apart."""
+    config = grpo.Config(model=base, steps=2, **SMALL | {"mesh": "data=8"})
+    found, used = [], []
+    together = scoring.together
+
+    def watched(*told, answers, room):
+        used.append(answers)
+        return together(*told, answers=answers, room=room)
+
+    monkeypatch.setattr(scoring, "together", watched)
+    for name in ("shared", "apart"):
+        grpo.main(replace(config, out=tmp_path / name))
+        found.append(lines(tmp_path / name))
+        monkeypatch.setattr(shares, "answers_a_row", lambda *args, **kwargs: 1)
+    assert used == [2, 2]
+    timed = ("seconds", "per_second", "memory")
+    for one, other in zip(*found, strict=True):
+        assert one.keys() == other.keys()
+        for n in one:
+            if not any(x in n for x in timed):
+                np.testing.assert_allclose(one[n], other[n], rtol=1e-3, atol=1e-4)
+
+
+def test_how_many_answers_share_a_row():
+    model = replace(policies.toy_config(16, 512, "float32"), width=128)
+    told = {"asked": 64, "room": 64}
+    of = lambda parts, model=model, **more: shares.answers_a_row(
+        model, 4, 8, parts=parts, **(told | more)
+    )
+    # tokens of a row / answers * (4 * 128 + tokens of the row), of 1, 2, 4, 8 answers:
+    # 81 920, 67 584, 66 560 and 78 336
+    assert of(1) == of(8) == 4 and of(16) == 2
+    assert of(32) == of(3) == 1
+    # a long prompt is worth a long row, and a long answer is not
+    assert of(1, asked=512) == 8 and of(1, room=4096) == 1
+    cudnn = replace(model, attention="cudnn", dtype="bfloat16")
+    assert of(1, model=cudnn, asked=512) == 1
+
+
+def test_prompts_are_read_as_often_as_devices_divide():
+    of = lambda *told: shares.reads(*told, parts=8)
+    assert [of(8, 3), of(4, 4), of(2, 8), of(3, 8), of(3, 5)] == [1, 2, 4, 8, 5]
 
 
 def test_resumed_equals_uninterrupted(base, tmp_path, monkeypatch):

@@ -205,3 +205,20 @@ def test_bad_settings_are_refused(tmp_path):
         ppo.main(ppo.Config(minibatches=3, out=tmp_path))
     with pytest.raises(ValueError, match="--value-warmup 5 is longer than the 4"):
         ppo.main(ppo.Config(steps=4, value_warmup=5, out=tmp_path))
+
+
+def test_slots_change_no_answer():
+    """Some answers at a time, as `--slots` asks for, or all at once."""
+    model = transformer.language_model(policies.toy_config(16, 24, "float32"))
+    params = model.init(jax.random.key(0))
+    policy = SimpleNamespace(model=model, stop_tokens=(1, 2))
+    tokens = np.random.default_rng(0).integers(3, 16, (4, 8)).astype(np.int32)
+    told = (policy, params, tokens, np.array([8, 2, 5, 3], np.int32))
+    knobs = {"max_new_tokens": 12, "temperature": 1.0, "samples": 2}
+    once = rollouts.sample(*told, jax.random.key(1), **knobs)
+    some = rollouts.sample(*told, jax.random.key(1), slots=3, **knobs)
+    np.testing.assert_array_equal(once[0].tokens, some[0].tokens)
+    np.testing.assert_array_equal(once[0].loss_mask, some[0].loss_mask)
+    np.testing.assert_array_equal(once[1], some[1])
+    np.testing.assert_allclose(once[2], some[2], atol=1e-5)
+    assert len(set(np.asarray(once[0].loss_mask).sum(axis=1).tolist())) > 2

@@ -13,13 +13,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import groups, memory, rollouts
+from experiments import groups, memory, rollouts, shares
 from jaxalign import sampling
 from jaxalign.batches import (
     AnswerBatch,
@@ -32,7 +33,7 @@ from jaxalign.data import packing
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import objectives, optimizer, reference, state, step
+from jaxalign.training import objectives, optimizer, reference, scoring, state, step
 
 PEERS_MODEL = ModelConfig(
     vocab_size=8192,
@@ -259,44 +260,54 @@ def generate(config: ModelConfig, size: Size) -> Work:
 
 
 def grpo(config: ModelConfig, size: Size) -> Work:
-    """An online iteration: answers, log-probs under policy and reference, an update.
+    """An online iteration: answers, log-probs under the reference, and one update.
 
-    Half as many new tokens as in `generate`, and eight answers to a prompt.
+    Half as many new tokens as in `generate`, and eight answers to a prompt, which they
+    share where they are sampled, and where models read them.
     """
-    model, new = transformer.language_model(config), size.new_tokens // 2
+    model, room = transformer.language_model(config), size.new_tokens // 2
     samples = min(8, size.prompts)
-    drawn = generate(config, dataclasses.replace(size, new_tokens=new))
+    method = groups.GRPO
     objective = objectives.group(
-        model, groups.GRPO.loss, groups.GRPO.mean(new), kl_coef=0.04
+        model, method.loss, method.mean(room), kl_coef=0.04, on_policy=True
     )
     adam, frozen = optimizer.adamw(1e-6, steps=1000), model.init(jax.random.key(0))
     update = step.make_step(objective, adam)
     carried = [state.create(model.init(jax.random.key(0)), adam, jax.random.key(0))]
     rng, shape = np.random.default_rng(0), (size.prompts // samples, size.prompt)
-    asked = rng.integers(0, config.vocab_size, shape, dtype=np.int32)
-    prompts = jnp.asarray(asked.repeat(samples, axis=0))
+    prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
     lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
+    policy = SimpleNamespace(model=model, stop_tokens=())
+    shared = shares.answers_a_row(
+        config, len(prompts), samples, parts=1, asked=size.prompt, room=room
+    )
 
     def run() -> Any:
         params, number = carried[0].params, carried[0].step
-        key = jax.random.fold_in(jax.random.key(1), number)
-        answers = sampling.generate(
-            model, params, prompts, lengths, key, max_new_tokens=new
+        sequences, _, sampled = rollouts.sample(
+            policy,
+            params,
+            prompts,
+            lengths,
+            jax.random.fold_in(jax.random.key(1), number),
+            max_new_tokens=room,
+            temperature=1.0,
+            row_ids=jnp.arange(size.prompts),
+            samples=samples,
         )
-        sequences = sampling.join(prompts, lengths, answers)
-        sampled = jnp.pad(answers.logp, ((0, 0), (size.prompt, 0)))
-        logp, ref_logp, _ = rollouts.compared(
-            model, params, frozen, sequences, sampled, temperature=1.0
-        )
+        answers, logp = scoring.together(sequences, sampled, answers=shared, room=room)
+        ref_logp = rollouts.token_logps(model, frozen, answers, temperature=1.0)
         score = jnp.float32(sequences.tokens.max(axis=1))
-        advantage = groups.GRPO.advantage(score.reshape(-1, samples)).reshape(-1)
-        batch = GroupBatch(sequences, logp, ref_logp, advantage)
+        advantage = method.advantage(score.reshape(-1, samples)).reshape(-1)
+        batch = GroupBatch(answers, logp, ref_logp, advantage)
         carried[0], metrics = update(carried[0], batch)
         return metrics["loss"]
 
-    trained = forward_flops(config, len(prompts), size.prompt + new)
-    flops = drawn.flops + 5 * trained  # log-probs twice, and three for the update
-    return Work(run, flops, len(prompts) * new, drawn.floor_bytes)
+    # once to sample, once under the reference, and three times for the update
+    once = forward_flops(config, len(prompts), size.prompt, head=False)
+    seen = size.prompt + room / 2
+    once += forward_flops(config, size.prompts, room, seen=seen)
+    return Work(run, 5 * once, size.prompts * room, 0.0)
 
 
 WORKS = {

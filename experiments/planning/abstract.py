@@ -1,5 +1,6 @@
 """Arrays that are not there: their shapes, types and places on a mesh."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -12,9 +13,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments import tuning
 from jaxalign import sharding
-from jaxalign.batches import TokenBatch
+from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.models import lora, partition
-from jaxalign.training import state
+from jaxalign.training import scoring, state
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 KEY = jax.eval_shape(lambda: jax.random.key(0))
@@ -87,6 +88,25 @@ def tokens(mesh: Mesh, count: int, length: int) -> TokenBatch:
     """Sequences."""
     ids = rows(mesh, count, length)
     return TokenBatch(ids, ids, ids, rows(mesh, count, length, kind=jnp.bool_))
+
+
+def answers(
+    mesh: Mesh, count: int, shared: int, *, asked: int, room: int
+) -> AnswerBatch:
+    """So many rows of a prompt and `shared` answers to it."""
+    sequences = tokens(mesh, count, asked - 1 + shared * (room + 1))
+    return AnswerBatch(
+        sequences=dataclasses.replace(sequences, unscored=asked),
+        mask=rows(mesh, count, shared, kind=jnp.bool_),
+        margin=rows(mesh, count, kind=jnp.float32),
+        row=rows(mesh, count),
+    )
+
+
+def logps(mesh: Mesh, batch: TokenBatch | AnswerBatch) -> jax.ShapeDtypeStruct:
+    """Log-probs of each token."""
+    sequences, _ = scoring.answers(batch)
+    return rows(mesh, *sequences.tokens.shape, kind=jnp.float32)
 
 
 def bytes_each(tree: Any) -> int:

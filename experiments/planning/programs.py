@@ -2,82 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from experiments import experience, groups, rollouts, tuning
-from experiments.benchmarks.shapes import SHAPES
+from experiments import experience, groups, rollouts, shares, tuning
 from experiments.planning import abstract
+from experiments.planning.work import Work as Work
 from jaxalign import sharding
-from jaxalign.batches import AnswerBatch, GroupBatch, RolloutBatch
-from jaxalign.models import heads, lora, pretrained, transformer
+from jaxalign.batches import AnswerBatch, GroupBatch, RolloutBatch, TokenBatch
+from jaxalign.models import heads, lora, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.rewards import learned
 from jaxalign.sampling import decode
 from jaxalign.training import objectives, optimizer, reference, step
 from jaxalign.types import LanguageModel, Params, ScalarModel
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
-    """A step that is planned."""
-
-    model: str = "llama-3-8b"
-    """llama-3-8b, llama-3-70b, 1b, 0.5b, or a folder with config.json."""
-    algorithm: Literal["sft", "reward", "dpo", "ppo", "grpo"] = "sft"
-    mesh: str = "fsdp=64"
-    """Devices on each mesh axis, such as data=2,fsdp=32,tensor=4."""
-    batch: int = 64
-    """Rows (sft), pairs (reward, dpo) or answers (ppo, grpo) of a step, over all
-    devices."""
-    length: int = 2048
-    """Tokens of a prompt and its answer."""
-    prompt: int | None = None
-    """Tokens of the prompt; half of them unless told."""
-    samples: int = 8
-    """Answers to each prompt (grpo)."""
-    micro_batches: int = 1
-    """Parts of a batch (sft, reward, dpo)."""
-    minibatches: int = 1
-    """Updates a pass over the rollouts (ppo, grpo)."""
-    epochs: int = 1
-    """Passes over the rollouts (ppo, grpo)."""
-    reward: Literal["model", "programmed"] = "model"
-    """Whose reward (ppo, grpo): a model's of the policy's shape, or a program's."""
-    lora_rank: int = 0
-    """Rank of the adapters that train; 0 trains everything."""
-    remat: Literal["none", "dots", "full"] = "full"
-    """What is computed again, see `ModelConfig.remat`."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """The type that models compute in; parameters are float32."""
-
-    @property
-    def asked(self) -> int:
-        """Tokens of the prompt."""
-        return self.length // 2 if self.prompt is None else self.prompt
-
-    def shape(self) -> ModelConfig:
-        """The model's configuration.
-
-        Raises:
-          ValueError, FileNotFoundError: there is no such model.
-        """
-        size = self.model.removeprefix("llama-3-")
-        if size in SHAPES:
-            shape = dataclasses.replace(SHAPES[size], dtype=self.dtype)
-        elif Path(self.model).exists():
-            shape = pretrained.configured(Path(self.model), self.dtype, "float32")
-        else:
-            raise ValueError(
-                f"--model {self.model!r} is no folder, and none of llama-3-8b, "
-                f"llama-3-70b, {', '.join(SHAPES)}"
-            )
-        longest = max(shape.context, self.length)
-        return dataclasses.replace(shape, remat=self.remat, context=longest)
 
 
 class Program(NamedTuple):
@@ -156,7 +97,7 @@ class Models:
     def cache(self) -> Any:
         """The keys and values of sampling."""
         make = lambda: self.policy.init_cache(self.work.batch, self.work.length)
-        names = ("batch", None, "kv_heads", None)
+        names = ("batch", "kv_heads", None, None)
         spec = lambda x: sharding.spec(*names[: x.ndim])
         return jax.tree.map(
             lambda x: abstract.array(
@@ -174,14 +115,9 @@ def adamw() -> Any:
 
 def pairs(models: Models) -> AnswerBatch:
     """Pairs that share their prompt, each in a row of its own."""
-    work, mesh = models.work, models.mesh
-    length = work.asked - 1 + 2 * (work.length - work.asked + 1)
-    return AnswerBatch(
-        sequences=abstract.tokens(mesh, work.batch, length),
-        mask=abstract.rows(mesh, work.batch, 2, kind=jnp.bool_),
-        margin=abstract.rows(mesh, work.batch, kind=jnp.float32),
-        row=abstract.rows(mesh, work.batch),
-    )
+    work = models.work
+    room = work.length - work.asked
+    return abstract.answers(models.mesh, work.batch, 2, asked=work.asked, room=room)
 
 
 def training(models: Models) -> tuple[Any, Any]:
@@ -196,16 +132,40 @@ def training(models: Models) -> tuple[Any, Any]:
         batch = reference.with_reference(pairs(models), sums, sums, sums, sums)
         loss = objectives.pairwise("dpo", beta=0.1)
         return objectives.preference(policy, loss), batch
-    count = work.batch // work.minibatches
-    sequences = abstract.tokens(mesh, count, work.length)
-    each = abstract.rows(mesh, count, work.length, kind=jnp.float32)
+    sequences = answers(models, work.minibatches)
+    each = abstract.logps(models.mesh, sequences)
     if work.algorithm == "ppo":
         batch = RolloutBatch(sequences, each, each, each, each)
         return objectives.ppo(policy, models.scalar), batch
+    count = work.batch // work.minibatches
     advantage = abstract.rows(mesh, count, kind=jnp.float32)
-    method, room = groups.GRPO, work.length - work.asked
-    objective = objectives.group(policy, method.loss, method.mean(room), kl_coef=0.05)
+    objective = objectives.group(
+        policy,
+        groups.GRPO.loss,
+        groups.GRPO.mean(work.length - work.asked),
+        kl_coef=0.05,
+        on_policy=work.updates == 1,
+    )
     return objective, GroupBatch(sequences, each, each, advantage)
+
+
+def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
+    """The answers of a minibatch (ppo, grpo), as models read them."""
+    work, mesh = models.work, models.mesh
+    shared, room = 1, work.length - work.asked
+    if work.algorithm == "grpo":
+        shared = shares.answers_a_row(
+            models.shape,
+            work.batch // work.samples,
+            work.samples,
+            parts=work.minibatches * mesh.shape["data"] * mesh.shape["fsdp"],
+            asked=work.asked,
+            room=room,
+        )
+    rows = work.batch // minibatches // shared
+    if shared == 1:
+        return abstract.tokens(mesh, rows, work.length)
+    return abstract.answers(mesh, rows, shared, asked=work.asked, room=room)
 
 
 def update(models: Models) -> Any:
@@ -227,6 +187,11 @@ def sample(models: Models) -> Any:
     """Prefill and decoding of every answer, to its longest."""
     work, mesh = models.work, models.mesh
     params = models.now()
+    prompts = work.batch
+    if work.algorithm == "grpo":
+        asked = work.batch // work.samples
+        parts = mesh.shape["data"] * mesh.shape["fsdp"]
+        prompts = asked * shares.reads(asked, work.samples, parts=parts)
     return decode.run.trace(
         models.policy,
         work.length - work.asked,
@@ -234,8 +199,8 @@ def sample(models: Models) -> Any:
         None,
         (0,),
         params["policy"] if work.algorithm == "ppo" else params,
-        abstract.rows(mesh, work.batch, work.asked),
-        abstract.rows(mesh, work.batch),
+        abstract.rows(mesh, prompts, work.asked),
+        abstract.rows(mesh, prompts),
         abstract.KEY,
         jax.ShapeDtypeStruct((), jnp.float32),
         abstract.rows(mesh, work.batch),
@@ -250,14 +215,18 @@ def score(models: Models) -> Any:
 
 
 def compare(models: Models) -> Any:
-    """The answers' log-probs, under the policy as it is and under its reference."""
-    work, mesh, params = models.work, models.mesh, models.now()
+    """The answers' log-probs: under the reference, and the policy where it is asked."""
+    work, params, sequences = models.work, models.now(), answers(models)
+    if work.algorithm == "grpo" and work.updates == 1:
+        return rollouts.token_logps.trace(
+            models.policy, models.start("policy"), sequences, temperature=1.0
+        )
     return rollouts.compared.trace(
         models.policy,
         params["policy"] if work.algorithm == "ppo" else params,
         models.start("policy"),
-        abstract.tokens(mesh, work.batch, work.length),
-        abstract.rows(mesh, work.batch, work.length, kind=jnp.float32),
+        sequences,
+        abstract.logps(models.mesh, sequences),
         temperature=1.0,
     )
 
@@ -292,5 +261,5 @@ def programs(work: Work, mesh: Mesh) -> list[Program]:
         *scoring,
         Program("compare", 1, of(compare)),
         *values,
-        Program("update", work.epochs * work.minibatches, of(update)),
+        Program("update", work.updates, of(update)),
     ]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import custom_derivatives
 
 from jaxalign.sharding import constrain, shards
 from jaxalign.types import Array, Float, Int, typed
@@ -72,13 +73,20 @@ def statistics(
     By hand, since autodiff would scatter into zeros as large as the logits, multiply
     in float32 going backward, and add up the unembedding's gradient in its own dtype.
     """
-    return forward(knobs, hidden, unembed, targets, temperature)[0]
+    return computed(knobs, hidden, unembed, targets, temperature)[0]
 
 
 def forward(
+    knobs: Knobs, *inputs: custom_derivatives.CustomVJPPrimal
+) -> tuple[TokenStatistics, Any]:
+    """What `statistics` returns, and what going backward needs."""
+    return computed(knobs, *(x.value for x in inputs))
+
+
+def computed(
     knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
 ) -> tuple[TokenStatistics, Any]:
-    """What `statistics` returns, and what going backward needs: no logits."""
+    """The statistics, and what their gradient needs: no logits."""
     gathered = constrain(unembed, None, "vocab")  # once, rather than for each chunk
 
     def of_chunk(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
@@ -124,7 +132,13 @@ def logits_gradient(
 def backward(
     knobs: Knobs, residuals: Any, gradient: TokenStatistics
 ) -> tuple[Array, Array, None, Array]:
-    """Gradients of the inputs of `statistics`; each chunk's logits come again."""
+    """Gradients of the inputs of `statistics`; each chunk's logits come again.
+
+    Entropies that are watched only have no gradient, and cost nothing here.
+    """
+    watched = isinstance(gradient.entropy, custom_derivatives.SymbolicZero)
+    with_entropy = knobs.entropy and not watched
+    gradient = TokenStatistics(*map(instantiated, gradient))
     (hidden, unembed, targets, temperature), entropy, normaliser = residuals
     gathered = constrain(unembed, None, "vocab")
     cap, wide = knobs.logit_cap, normaliser.dtype
@@ -138,7 +152,7 @@ def backward(
         by_unembed, by_temperature = shared
         hidden, *about = part
         scaled = scaled_logits(hidden, gathered, temperature, cap)
-        by_logits = logits_gradient(scaled, *about, with_entropy=knobs.entropy)
+        by_logits = logits_gradient(scaled, *about, with_entropy=with_entropy)
         by_temperature -= jnp.sum(by_logits * scaled) / temperature.astype(wide)
         by_logits /= temperature.astype(wide)
         if cap is not None:
@@ -163,7 +177,14 @@ def backward(
     )
 
 
-statistics.defvjp(forward, backward)
+def instantiated(x: Any) -> Array:
+    """Zeros as an array."""
+    if isinstance(x, custom_derivatives.SymbolicZero):
+        return jnp.zeros(x.shape, x.dtype)
+    return x
+
+
+statistics.defvjp(forward, backward, symbolic_zeros=True)
 
 
 @typed

@@ -190,7 +190,7 @@ def merge(params: Params) -> Params:
 def language_model(model: LanguageModel) -> LanguageModel:
     """The model, merging once before it decodes rather than at each step.
 
-    Only `sampling.generate` needs it: `hidden` and `unembed` take adapted parameters as
+    Only sampling needs it: `hidden` and `unembed` take adapted parameters as
     they are. Plain parameters go through unchanged.
     """
 

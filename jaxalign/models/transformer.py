@@ -25,7 +25,11 @@ POLICIES = {
 
 
 class Cache(NamedTuple):
-    """Keys and values of what each row has read, [B S K E] per layer."""
+    """Keys and values of what each row has read, [B K S E] per layer.
+
+    A head's slots lie side by side, as the products of a decode step want them: XLA on
+    CPU would else copy the whole cache at each step.
+    """
 
     length: Int[Array, "B"]
     keys: tuple[Array, ...]
@@ -143,18 +147,23 @@ def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
     `length` slots are enough where no row's `Cache.length` plus the tokens of any one
     call of `extend` exceeds it.
     """
-    shape = (batch, length, config.kv_heads, config.head_dim)
+    shape = (batch, config.kv_heads, length, config.head_dim)
     slots = lambda: sharding.constrain(
-        jnp.zeros(shape, jnp.dtype(config.dtype)), "batch", None, "kv_heads", None
+        jnp.zeros(shape, jnp.dtype(config.dtype)), "batch", "kv_heads", None, None
     )
     empty = lambda: tuple(slots() for _ in range(config.layers))
     return Cache(jnp.zeros(batch, jnp.int32), empty(), empty())
 
 
 def write(cache: Array, new: Array, start: Array) -> Array:
-    """Puts [B T K E] into [B S K E], each row from its own slot on."""
-    put = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (at, 0, 0))
-    return jax.vmap(put)(cache, new, start)
+    """Puts [B T K E] into [B K S E], each row from its own slot on."""
+    put = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (0, at, 0))
+    return jax.vmap(put)(cache, by_head(new), start)
+
+
+def by_head(x: Array) -> Array:
+    """[B S K E] as [B K S E], and the other way round."""
+    return jnp.swapaxes(x, 1, 2)
 
 
 def prepare(config: ModelConfig, params: Params) -> Params:
@@ -189,7 +198,7 @@ def extend(
         ) -> Array:
             keys[i] = write(keys[i], key, cache.length)
             values[i] = write(values[i], value, cache.length)
-            return found(query, keys[i], values[i], mask, config)
+            return found(query, by_head(keys[i]), by_head(values[i]), mask, config)
 
         x = nnx.merge(graph.block, layer)(x, angles, attend)
     longer = Cache(cache.length + tokens.shape[1], tuple(keys), tuple(values))
@@ -204,7 +213,7 @@ def reach(
     Keys are turned before it is known how long their row will be: with longrope, all
     rows of a cache with more slots than the original context count as long.
     """
-    slots = jnp.arange(cache.keys[0].shape[1])[None, None, :]
+    slots = jnp.arange(cache.keys[0].shape[2])[None, None, :]
     mask = slots <= positions[:, :, None]
     if slides and config.window is not None:
         mask = mask & (positions[:, :, None] - slots < config.window)

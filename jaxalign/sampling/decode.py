@@ -44,18 +44,19 @@ class Samples(NamedTuple):
 def generate(
     model: LanguageModel,
     params: Params,
-    prompts: Int[Array, "B T"],
-    lengths: Int[Array, "B"],
+    prompts: Int[Array, "P T"],
+    lengths: Int[Array, "P"],
     key: Key,
     *,
     max_new_tokens: int,
+    samples: int = 1,
     temperature: Scalar = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     stop_tokens: Sequence[int] = (),
     row_ids: Int[Array, "B"] | None = None,
 ) -> Samples:
-    """Samples an answer to each prompt; ends early when every row has stopped.
+    """Samples answers to each prompt; ends early when every row has stopped.
 
     token ~ p(token | prompt, answer so far)^(1 / temperature), filtered, up to a factor
 
@@ -67,19 +68,20 @@ def generate(
     Args:
       prompts: right-padded.
       lengths: tokens of each prompt, at least 1.
+      samples: answers to a prompt, which come side by side and share its reading.
       temperature: 0 is greedy.
       top_k: keep the k likeliest tokens. None keeps all.
       top_p: keep the fewest tokens whose probabilities reach p. None keeps all.
       stop_tokens: an answer ends with any of these.
-      row_ids: what identifies each row's randomness; by default its place.
+      row_ids: what identifies each row's randomness [P * samples]; by default its
+        place.
 
     Raises:
-      ValueError: an empty prompt, a limit out of range, or no room in the context.
+      ValueError: an empty prompt, a limit out of range, no room in the context, or
+        row ids that are not those of the answers.
     """
-    check(model, prompts, lengths, max_new_tokens, top_k, top_p)
-    if not isinstance(temperature, jax.Array) and temperature < 0:
-        raise ValueError(f"temperature {temperature} is negative")
-    row_ids = jnp.arange(len(prompts)) if row_ids is None else jnp.asarray(row_ids)
+    check(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
+    row_ids = ids_of(len(prompts) * samples, row_ids)
     return run(
         model,
         max_new_tokens,
@@ -102,8 +104,11 @@ def check(
     max_new_tokens: int,
     top_k: int | None,
     top_p: float | None,
+    temperature: Scalar,
 ) -> None:
     """Refuses what cannot be sampled, as far as it is known before running."""
+    if not isinstance(temperature, jax.Array) and temperature < 0:
+        raise ValueError(f"temperature {temperature} is negative")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1 is sampled")
     if top_k is not None and top_k < 1:
@@ -126,6 +131,14 @@ def check(
             f"prompts of up to {longest} tokens and {max_new_tokens} new ones do not "
             f"fit in the model's context of {model.config.context}"
         )
+
+
+def ids_of(answers: int, row_ids: Array | None) -> Array:
+    """What identifies each answer's randomness: what is told, or its place."""
+    found = jnp.arange(answers) if row_ids is None else jnp.asarray(row_ids)
+    if not len(found) == answers > 0:
+        raise ValueError(f"{len(found)} row_ids are given for {answers} answers")
+    return found
 
 
 def is_known(x: Array) -> bool:
@@ -160,7 +173,8 @@ def run(
     row_ids: Array,
 ) -> Samples:
     """The compiled program of `generate`."""
-    rows, width = prompts.shape
+    rows, width = len(row_ids), prompts.shape[1]
+    each = lambda x: jnp.repeat(x, rows // len(prompts), axis=0)
     params = model.prepare(params)
     unembed = model.unembed(params)
     uniforms = uniform_numbers(key, row_ids, max_new_tokens)
@@ -183,19 +197,20 @@ def run(
         hidden, cache = model.extend(params, carry.token[:, None], carry.cache)
         return sample(carry._replace(cache=cache), hidden[:, 0])
 
-    cache = model.init_cache(rows, width + max_new_tokens)
+    cache = model.init_cache(len(prompts), width + max_new_tokens)
     hidden, cache = model.extend(params, prompts, cache)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    cache = jax.tree.map(each, cache._replace(length=lengths))
     empty = lambda dtype: jnp.zeros((rows, max_new_tokens), dtype)
     start = Carry(
         step=jnp.int32(0),
-        cache=cache._replace(length=lengths),
+        cache=cache,
         token=jnp.zeros(rows, jnp.int32),
         stopped=jnp.zeros(rows, bool),
         samples=Samples(empty(jnp.int32), empty(bool), empty(jnp.float32)),
     )
     going = lambda carry: (carry.step < max_new_tokens) & ~jnp.all(carry.stopped)
-    return jax.lax.while_loop(going, body, sample(start, last)).samples
+    return jax.lax.while_loop(going, body, sample(start, each(last))).samples
 
 
 def next_logits(hidden: Array, unembed: Array, logit_cap: float | None) -> Array:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from jaxalign import estimators, losses
 from jaxalign.batches import GroupBatch
 from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
+from jaxalign.training import scoring
 from jaxalign.training.policy_objectives import statistics
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params
@@ -24,6 +26,7 @@ def group(
     mean: Mean,
     *,
     kl_coef: float = 0.0,
+    on_policy: bool = False,
     temperature: float = 1.0,
     chunk: int | None = None,
 ) -> Objective:
@@ -37,28 +40,55 @@ def group(
 
     Args:
       loss: terms per token; an answer's advantage stands at each of its tokens.
+      on_policy: the first and only update on these answers: the policy that sampled
+        them is the one at hand, so that its log-probs need no forward pass of their
+        own. `old_logp` is then the sampler's, of which nothing but `compared` is made;
+        that adds its metrics.
 
     Reference: Shao et al. 2024, arXiv:2402.03300, eq. 3 (GRPO).
     """
 
     def objective(params: Params, batch: GroupBatch) -> Total:
-        mask = batch.sequences.loss_mask
-        logp, entropy = statistics(policy, params, batch.sequences, chunk, temperature)
+        rows, apart = scoring.answers(batch.sequences)
+        found = statistics(policy, params, rows, chunk, temperature)
+        told = (*found, batch.old_logp, batch.ref_logp, rows.loss_mask)
+        logp, entropy, sampled, ref_logp, mask = map(apart, told)
+        old_logp = jax.lax.stop_gradient(logp) if on_policy else sampled
         advantage = jnp.broadcast_to(batch.advantage[:, None], logp.shape)
-        surrogate = loss(logp, batch.old_logp, advantage, mask)
-        kl = losses.kl_loss(logp, batch.ref_logp)
+        surrogate = loss(logp, old_logp, advantage, mask)
+        kl = losses.kl_loss(logp, ref_logp)
         terms = surrogate + kl_coef * kl if kl_coef else surrogate
         bound = LARGEST_LOG_RATIO
         watched = {
             "policy_loss": surrogate,
             "kl_ref": kl,
             "entropy": entropy,
-            "ratio": jnp.exp(jnp.clip(logp - batch.old_logp, -bound, bound)),
-            "approxkl": estimators.kl_k3(batch.old_logp, logp),
+            "ratio": jnp.exp(jnp.clip(logp - old_logp, -bound, bound)),
+            "approxkl": estimators.kl_k3(old_logp, logp),
         }
         count = jnp.sum(mask)
         metrics = {n: (masked_sum(x, mask), count) for n, x in watched.items()}
+        if on_policy:
+            metrics |= compared(logp, ref_logp, sampled, mask)
         total, weight = mean(terms, mask)
         return total, (weight, metrics)
 
     return objective
+
+
+def compared(
+    logp: Array, ref_logp: Array, sampled: Array, mask: Array
+) -> dict[str, tuple[Array, Array]]:
+    """What is seen of answers [A T] before the policy trains on them, and its weight.
+
+    `kl` and `kl_k3` to the reference, nats an answer; `length`, in tokens; and
+    `logp_gap`, by how much the sampler's log-prob of any token is another.
+    """
+    answers = jnp.sum(jnp.any(mask, axis=1))
+    gap = jnp.max(jnp.where(mask, jnp.abs(logp - sampled), 0.0))
+    return {
+        "kl": (masked_sum(estimators.kl_k1(logp, ref_logp), mask), answers),
+        "kl_k3": (masked_sum(estimators.kl_k3(logp, ref_logp), mask), answers),
+        "length": (jnp.sum(mask), answers),
+        "logp_gap": (gap, jnp.ones(())),
+    }

@@ -92,19 +92,11 @@ def statistics(
     temperature: float,
 ) -> tuple[Array, Array]:
     """Log-prob and entropy of each token's distribution, aligned with tokens."""
-    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
-    # Cut as next_token_logprobs cuts, so that products of one shape add up in one order
-    # and the first ratio is 1.
+    told, aligned = scoring.predicted(model, params, batch)
     found = estimators.token_statistics(
-        hidden[:, :-1],
-        model.unembed(params),
-        batch.tokens[:, 1:],
-        chunk=chunk,
-        logit_cap=model.config.logit_cap,
-        temperature=temperature,
+        *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
     )
-    shift = lambda x: jnp.pad(x, ((0, 0), (1, 0)))
-    return shift(found.logp), shift(found.entropy)
+    return aligned(found.logp), aligned(found.entropy)
 
 
 def outside(x: Array, low: float, high: float) -> Array:

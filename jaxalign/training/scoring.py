@@ -1,13 +1,21 @@
 """What a model says of a batch: log-probs, values and rewards, aligned with tokens."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxalign import estimators, losses
-from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, UnpairedBatch
+from jaxalign import estimators, losses, sharding
+from jaxalign.batches import (
+    BRANCH,
+    AnswerBatch,
+    PreferenceBatch,
+    TokenBatch,
+    UnpairedBatch,
+)
 from jaxalign.types import Array, Bool, Float, LanguageModel, Params, ScalarModel, typed
 
 
@@ -19,19 +27,32 @@ def token_logps(
     chunk: int | None = None,
     temperature: float = 1.0,
 ) -> Float[Array, "B T"]:
-    """The log-prob of each token given those before it; entry 0 is 0.
+    """The log-prob of each token given those before it; 0 where `unscored`.
 
     Args:
       chunk: positions whose logits exist at one time; None leaves it to the estimator.
       temperature: of the sampling that the log-probs are compared with.
     """
-    return estimators.next_token_logprobs(
-        *head(model, params, batch),
-        batch.tokens,
-        chunk=chunk,
-        logit_cap=model.config.logit_cap,
-        temperature=temperature,
+    told, aligned = predicted(model, params, batch)
+    logp = estimators.token_logprobs(
+        *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
     )
+    return aligned(logp)
+
+
+def predicted(
+    model: LanguageModel, params: Params, batch: TokenBatch
+) -> tuple[tuple[Array, Array, Array], Callable[[Array], Array]]:
+    """What log-probs are made of, less the columns that nobody needs.
+
+    The hidden states, the unembedding and the targets; and what puts numbers of those
+    targets where they belong [B T], after zeros. All cut here, so that products of one
+    shape add up in one order: two forward passes of one policy agree to the bit.
+    """
+    hidden, unembed = head(model, params, batch)
+    first = batch.unscored
+    told = hidden[:, first - 1 : -1], unembed, batch.tokens[:, first:]
+    return told, lambda x: jnp.pad(x, ((0, 0), (first, 0)))
 
 
 def head(
@@ -77,13 +98,15 @@ def token_values(
 
 
 def answers(
-    batch: PreferenceBatch | UnpairedBatch | AnswerBatch,
+    batch: TokenBatch | PreferenceBatch | UnpairedBatch | AnswerBatch,
 ) -> tuple[TokenBatch, Callable[[Array], Array]]:
     """The rows that go through the model, and what makes a row an answer of them.
 
     The function takes what is known of each token [R T] and gives it answer by answer
-    [2N T], the two of a prompt side by side; 0 where an answer has no more tokens.
+    [A T], those of a prompt side by side; 0 where an answer has no more tokens.
     """
+    if isinstance(batch, TokenBatch):
+        return batch, lambda x: x
     if isinstance(batch, AnswerBatch):
         return batch.sequences, functools.partial(apart, batch)
     if isinstance(batch, PreferenceBatch):
@@ -98,6 +121,46 @@ def apart(batch: AnswerBatch, x: Array) -> Array:
     there = at < (batch.ends + jnp.any(own, axis=1))[:, :, None]
     taken = jnp.take_along_axis(x[:, None], jnp.minimum(at, length - 1), axis=2)
     return jnp.where(there, taken, jnp.zeros((), x.dtype)).reshape(-1, length)
+
+
+@functools.partial(jax.jit, static_argnames=("answers", "room"))
+def together(
+    sequences: TokenBatch, logp: Array, *, answers: int, room: int
+) -> tuple[AnswerBatch, Array]:
+    """So many answers a row, after one copy of their prompt; and what is aligned.
+
+    Undone by `apart`, but for the prompts.
+
+    Args:
+      sequences: one answer a row, those of a prompt side by side [A T].
+      logp: what is known of each token [A T]; comes as [A / answers, T'].
+      answers: how many share a row.
+      room: the longest answer, in tokens; the longest prompt has T - `room`.
+    """
+    first = lambda x: x.reshape(-1, answers, *x.shape[1:])[:, 0]
+    last = jnp.argmax(sequences.loss_mask, axis=1)[:, None] - 1  # of the prompt
+    at = last + jnp.arange(room + 1)[None, :]
+    shared = sequences.tokens.shape[1] - room - 1
+    asked = jnp.arange(shared)[None, :] < first(last)
+
+    def rows(x: Array) -> Array:
+        told = jnp.take_along_axis(x, at, axis=1).reshape(-1, answers * (room + 1))
+        prompt = jnp.where(asked, first(x)[:, :shared], jnp.zeros((), x.dtype))
+        return sharding.constrain(
+            jnp.concatenate([prompt, told], axis=1), "batch", None
+        )
+
+    branch = np.pad(np.arange(1, answers + 1).repeat(room + 1), (shared, 0)) * BRANCH
+    joined = jax.tree.map(rows, sequences)
+    segments = joined.segments * (1 + jnp.asarray(branch, jnp.int32)[None, :])
+    count = len(joined.tokens)
+    batch = AnswerBatch(
+        sequences=dataclasses.replace(joined, segments=segments, unscored=shared + 1),
+        mask=jnp.ones((count, answers), bool),
+        margin=jnp.zeros(count),
+        row=jnp.arange(count),
+    )
+    return batch, rows(logp)
 
 
 def interleave(first: TokenBatch, second: TokenBatch) -> TokenBatch:

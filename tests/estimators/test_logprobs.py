@@ -62,6 +62,22 @@ def test_gradients_agree_with_finite_differences(cap):
         check_grads(function, wide, 1, ["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
+def test_entropies_that_are_watched_only_have_no_gradient():
+    def watching(hidden, unembed):
+        found = estimators.token_statistics(hidden, unembed, TARGETS, chunk=3)
+        return jnp.sum(jnp.sin(found.logp)), found.entropy
+
+    def without(hidden, unembed):
+        found = estimators.token_logprobs(hidden, unembed, TARGETS, chunk=3)
+        return jnp.sum(jnp.sin(found))
+
+    gradient = jax.grad(watching, (0, 1), has_aux=True)
+    grads, entropy = jax.jit(gradient)(HIDDEN, UNEMBED)
+    expected = jax.jit(jax.grad(without, (0, 1)))(HIDDEN, UNEMBED)
+    chex.assert_trees_all_close(grads, expected, rtol=1e-6)
+    np.testing.assert_allclose(entropy, plain(HIDDEN, UNEMBED, 1.0)[1], rtol=1e-5)
+
+
 def test_by_hand():
     # logits (log 1, log 3): p = 1/4, 3/4
     unembed = jnp.log(jnp.array([[1.0, 3.0]]))

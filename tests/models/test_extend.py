@@ -82,7 +82,7 @@ def test_prepared_parameters_give_the_same(tiny, variant, params, rows):
     extend = jax.jit(model.extend)
     cache = model.init_cache(4, 9)
     assert cache.keys[0].dtype == jnp.bfloat16
-    assert cache.keys[0].shape == (4, 9, tiny.config.kv_heads, tiny.config.head_dim)
+    assert cache.keys[0].shape == (4, tiny.config.kv_heads, 9, tiny.config.head_dim)
     found, filled = extend(ready, rows.tokens, cache)
     chex.assert_trees_all_equal((found, filled), extend(params, rows.tokens, cache))
     np.testing.assert_array_equal(model.unembed(ready), model.unembed(params))

@@ -128,6 +128,20 @@ def test_a_row_does_not_depend_on_the_others(model, params, prompts):
         np.testing.assert_allclose(alone.logp[0], together.logp[row], atol=1e-5)
 
 
+def test_samples_of_a_prompt_share_its_reading(model, params, prompts):
+    tokens, lengths = (x[:4] for x in prompts)
+    ids = np.array([9, 4, 1, 7, 0, 2, 6, 5], np.int32)
+    shared = generate(model, params, (tokens, lengths), samples=2, row_ids=ids)
+    repeated = tokens.repeat(2, axis=0), lengths.repeat(2)
+    alone = generate(model, params, repeated, row_ids=ids)
+    np.testing.assert_array_equal(shared.tokens, alone.tokens)
+    np.testing.assert_array_equal(shared.mask, alone.mask)
+    np.testing.assert_allclose(shared.logp, alone.logp, atol=1e-5)
+    assert len(np.unique(shared.tokens, axis=0)) > 4  # two of a prompt differ
+    with pytest.raises(ValueError, match="8 row_ids are given for 12 answers"):
+        generate(model, params, (tokens, lengths), samples=3, row_ids=ids)
+
+
 def test_eight_devices_sample_what_one_does(model, params, prompts):
     one = generate(model, params, prompts)
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
