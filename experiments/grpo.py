@@ -78,8 +78,9 @@ def draw(
     """Answers to the next prompts, compared: a batch, who informs, and numbers."""
     config, method, setting = parts.config, parts.method, parts.setting
     drawn = online.draw(setting, params, key)
+    seen: dict[str, Array] = {}
     if parts.on_policy:
-        logp, ref_logp, seen = drawn.sampled, online.reference_logps(setting, drawn), {}
+        logp, ref_logp = drawn.sampled, online.reference_logps(setting, drawn)
     else:
         logp, ref_logp, seen = online.compared(setting, params, drawn)
     score, mask = drawn.score, drawn.sequences.loss_mask

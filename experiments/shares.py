@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxalign.models.config import ModelConfig
 
-KEYS = (
-    4  # to look at so many keys, times the width, costs as much as all else of a token
-)
+# looking at so many keys, times the width, costs as much as all else of a token
+KEYS = 4
 
 
 def reads(prompts: int, samples: int, *, parts: int) -> int:

@@ -277,7 +277,7 @@ def grpo(config: ModelConfig, size: Size) -> Work:
     rng, shape = np.random.default_rng(0), (size.prompts // samples, size.prompt)
     prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
     lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
-    policy = SimpleNamespace(model=model, stop_tokens=())
+    policy: Any = SimpleNamespace(model=model, stop_tokens=())
     shared = shares.answers_a_row(
         config, len(prompts), samples, parts=1, asked=size.prompt, room=room
     )

@@ -132,7 +132,7 @@ def training(models: Models) -> tuple[Any, Any]:
         batch = reference.with_reference(pairs(models), sums, sums, sums, sums)
         loss = objectives.pairwise("dpo", beta=0.1)
         return objectives.preference(policy, loss), batch
-    sequences = answers(models, work.minibatches)
+    sequences: Any = answers(models, work.minibatches)
     each = abstract.logps(models.mesh, sequences)
     if work.algorithm == "ppo":
         batch = RolloutBatch(sequences, each, each, each, each)

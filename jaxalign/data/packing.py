@@ -220,7 +220,7 @@ def together(example: Example) -> Columns:
 def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
     """Rows of examples' columns as a batch."""
     kinds = dict.fromkeys(("tokens", "positions", "segments"), np.int32)
-    found = {
+    found: Columns = {
         name: np.zeros((len(rows), length), kind)
         for name, kind in (kinds | {"loss_mask": bool}).items()
     }
