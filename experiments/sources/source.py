@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -53,6 +53,7 @@ class Source:
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
+        kept: Iterator[Demonstration]
         if self.streams:
             told = formats.stream(self.streams[0], Demonstration, skip_bad_rows=True)
             kept = (d for i, d in enumerate(told) if i % 10 != 9 or self.streams[1:])

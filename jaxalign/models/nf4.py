@@ -93,7 +93,7 @@ def quantise(weight: Array, *, axes: tuple[int, ...]) -> NF4:
     blocks = blocks.reshape(*blocks.shape[:-1], size // block, block)
     scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
     ratio = blocks / jnp.where(scale > 0, scale, 1.0)
-    codes = sum((ratio > bound).astype(jnp.uint8) for bound in BETWEEN)
+    codes = jnp.searchsorted(jnp.asarray(BETWEEN), ratio).astype(jnp.uint8)
     first, second = codes[..., ::2], codes[..., 1::2]
     packed = (first | second << 4).reshape(*blocks.shape[:-2], size // 2)
     back = lambda x: jnp.moveaxis(x, -1, axis)

@@ -117,7 +117,7 @@ def save(
     if len(ranks) != 1:
         raise ValueError(f"an adapter here has one rank; this one has {sorted(ranks)}")
     tensors = tensors_of(table, factors)
-    settings = written(table, tensors, Settings(*ranks, alpha, stabilised)) | {
+    settings = written(table, tensors, Settings(ranks.pop(), alpha, stabilised)) | {
         "base_model_name_or_path": base,
         "target_modules": targets(table, everything),
         "fan_in_fan_out": stored_input_first(table[0]),
