@@ -82,8 +82,9 @@ class Tuned(Shared):
     """The adapter counts alpha / rank times."""
     lora_targets: str = "attention.*|feed_forward.*"
     """Which matrices have adapters."""
-    frozen: Literal["float32", "int8"] = "float32"
-    """How lora keeps the layers' matrices, which do not train."""
+    frozen: Literal["float32", "int8", "nf4"] = "float32"
+    """How lora keeps the layers' matrices, which do not train: nf4 takes 4 bits and a
+    half for each number, as QLoRA's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

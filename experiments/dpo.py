@@ -29,6 +29,7 @@ from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
 from jaxalign.data import loader
+from jaxalign.data.examples import digest
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.training import objectives, reference, state, step
 from jaxalign.training.step import Objective
@@ -127,12 +128,14 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)
-        attach, fixed = reference_of(config, policy, train, kind, run)
         if kind is Preference:
             batches = batching.preferences(config, policy, train, Preference)
         else:
             batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
         steps = config.steps or max(len(train) // config.batch, 1)
+        few = 2 * steps * config.batch < len(train)
+        read = batches.ahead(steps) if few else np.arange(len(train))
+        attach, fixed = reference_of(config, policy, train, kind, run, read)
         adam = config.adamw(steps)
         tuned = tuning.start(config, policy.params)
         update = step.make_step(
@@ -176,15 +179,20 @@ def reference_of(
     examples: Sequence[loader.Example],
     kind: type[Record],
     run: Run,
+    read: np.ndarray,
 ) -> tuple[Callable[[Any], Any], tuple[Params, ...]]:
     """What each batch is given of the reference, and what each step is besides.
 
     Either the kept log-probs of its rows, or, where a loss needs the reference's whole
     distributions, nothing and the reference itself.
+
+    Args:
+      read: indices of the examples that the run reads.
     """
     if config.loss != "kto" and objectives.runs_reference(config.loss):
         return lambda batch: batch, (policy.params,)
-    return reference_scores(policy, examples, kind, config.batch, run).attach, ()
+    scores = reference_scores(policy, examples, kind, config.batch, run, read)
+    return scores.attach, ()
 
 
 def reference_scores(
@@ -193,8 +201,9 @@ def reference_scores(
     kind: type[Record],
     batch_size: int,
     run: Run,
+    read: np.ndarray,
 ) -> reference.RowScores:
-    """The reference's log-probs of every row, computed once and kept in the folder."""
+    """The reference's log-probs of the rows read, computed once, kept in the folder."""
     batches = loader.batches(
         examples,
         batch_size,
@@ -203,17 +212,13 @@ def reference_scores(
         shuffle=False,
         epochs=1,
         drop_remainder=False,
+        indices=read,
     )
-    data = [
-        np.concatenate([s.tokens for e in examples for s in e.sequences]),
-        np.concatenate([s.mask for e in examples for s in e.sequences]),
-        np.array([[len(s.mask), e.row] for e in examples for s in e.sequences]),
-    ]
     return reference.score_rows(
         policy.model,
         policy.params,
         batches,
-        data=data,
+        data=[digest(examples), read],
         folder=run.folder / "reference",
         mesh=run.mesh,
     )

@@ -13,7 +13,7 @@ import jax
 
 from experiments import policies
 from experiments.config import Tuned
-from jaxalign.models import int8, lora, partition, peft
+from jaxalign.models import int8, lora, nf4, partition, peft
 from jaxalign.training.step import Whole
 from jaxalign.types import Key, Params, ScalarModel
 
@@ -49,13 +49,14 @@ def kept(config: Tuned, params: Params) -> Params:
     """The parameters, their matrices that do not train kept as `--frozen` says.
 
     Raises:
-      ValueError: int8 without an adapter.
+      ValueError: few bits without an adapter.
     """
     if config.frozen == "float32":
         return params
     if config.train != "lora":
         raise ValueError(f"--frozen {config.frozen} needs --train lora")
-    return int8.quantised(params)
+    keep = {"int8": int8.quantise, "nf4": nf4.quantise}[config.frozen]
+    return int8.quantised(params, keep=keep)
 
 
 def headed(model: ScalarModel, key: Key, trunk: Params) -> Params:

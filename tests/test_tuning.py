@@ -122,8 +122,9 @@ def test_the_reference_is_the_base_with_the_adapter_off(base, tmp_path):
     np.testing.assert_allclose(found["ratio"], 1.0, atol=1e-4)
 
 
-def test_an_adapter_learns_on_an_int8_base(base, tmp_path):
-    config = config_of("dpo", base, steps=8, frozen="int8", **LORA)
+@pytest.mark.parametrize("frozen", ["int8", "nf4"])
+def test_an_adapter_learns_on_a_quantised_base(base, tmp_path, frozen):
+    config = config_of("dpo", base, steps=8, frozen=frozen, **LORA)
     found = dpo.main(replace(config, lora_targets="attention.query", out=tmp_path))
     assert found["loss"] < 0.6
     # the merged model stands on rounded matrices: those without an adapter, too

@@ -2,8 +2,9 @@
 
 import collections
 import dataclasses
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -217,39 +218,6 @@ def fit(
     return rows
 
 
-def without_formatting(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
-) -> list[Example]:
-    """The same examples, in whose answers special tokens no longer count.
-
-    Llama 3 masks headers and ends of turns in both answers of DPO: a loss that raises
-    the chosen one's and lowers the rejected one's contradicts itself.
-
-    Raises:
-      ValueError: an answer of special tokens alone.
-
-    Reference: Dubey et al. 2024, arXiv:2407.21783, section 4.1.4.
-    """
-    added = tokenizer.added_tokens_decoder
-    special = [token for token, text in added.items() if text.special]
-
-    def plain(sequence: TokenRow) -> TokenRow:
-        formatting = np.isin(sequence.tokens, special)
-        return TokenRow(sequence.tokens, sequence.mask & ~formatting)
-
-    found = [
-        dataclasses.replace(e, sequences=tuple(map(plain, e.sequences)))
-        for e in examples
-    ]
-    for example in found:
-        if not all(sequence.mask.any() for sequence in example.sequences):
-            raise ValueError(
-                f"row {example.row} has an answer of formatting tokens alone, of which "
-                "none would count: leave it out"
-            )
-    return found
-
-
 def longest(examples: Sequence[Example]) -> int:
     """Tokens of the longest sequence; data on disk know it without being read."""
     known = getattr(examples, "longest", None)
@@ -264,12 +232,13 @@ def numbers_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.row for e in examples]) if known is None else known
 
 
-def unpaired(pairs: Sequence[Example]) -> list[Example]:
-    """Each pair as two single answers, thumb up and thumb down, with rows of their own.
-
-    The two answers of a prompt stand half the data set apart, so that neighbours, whose
-    answers are exchanged for KTO's mismatched ones, have different prompts.
-    """
-    ups = [Example((p.sequences[0],), 2 * p.row, 1.0) for p in pairs]
-    downs = [Example((p.sequences[1],), 2 * p.row + 1, 0.0) for p in pairs]
-    return ups + downs
+def digest(examples: Iterable[Example]) -> str:
+    """A hash of the tokens, masks, lengths and numbers of examples, one at a time."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for example in examples:
+        for sequence in example.sequences:
+            header = np.array([len(sequence.tokens), example.row], np.int64)
+            hashed.update(header.tobytes())
+            hashed.update(np.ascontiguousarray(sequence.tokens).tobytes())
+            hashed.update(np.ascontiguousarray(sequence.mask).tobytes())
+    return hashed.hexdigest()

@@ -12,17 +12,10 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.data.collate import PromptBatch, collator
-from jaxalign.data.examples import (
-    Example,
-    TokenRow,
-    numbers_of,
-    tokenise,
-    unpaired,
-    without_formatting,
-)
+from jaxalign.data.examples import Example, TokenRow, numbers_of, tokenise
 from jaxalign.data.examples import longest as longest_of
 from jaxalign.data.records import Record
-from jaxalign.data.views import Mixture
+from jaxalign.data.views import Mixture, unpaired, without_formatting
 
 __all__ = [
     "Batches",
@@ -78,6 +71,16 @@ class Batches:
         self.rows = np.unique(self.numbers[self.chosen(whole)])
         return self.collate(jax.tree.map(lambda x: x[self.share], whole))
 
+    def ahead(self, count: int) -> np.ndarray:
+        """The indices of the examples in the next `count` whole batches, rising.
+
+        None is read, and the iterator stays where it is.
+        """
+        here = self.iterator.get_state()
+        found = [self.chosen(next(self.iterator)) for _ in range(count)]
+        self.iterator.set_state(here)
+        return np.unique(np.concatenate([self.numbers[:0], *found]))
+
     def get_state(self) -> dict[str, Any]:
         """Where the iterator stands, as JSON; the same on every process."""
         return {**self.order, **self.iterator.get_state()}
@@ -106,6 +109,7 @@ def batches(
     epochs: int | None = None,
     length: int | None = None,
     drop_remainder: bool = True,
+    indices: np.ndarray | None = None,
 ) -> Batches:
     """Batches of tokenised examples, without end unless `epochs` says.
 
@@ -120,6 +124,7 @@ def batches(
       length: what rows are padded to; by default the longest, up to a multiple of 16.
       drop_remainder: leave the last, partial batch of all epochs out; or else fill
         each epoch up with rows that are not valid (or on which no token counts).
+      indices: of the examples that batches are made of; by default all.
 
     Raises:
       ValueError: the batch does not divide by the processes or exceeds the data, or
@@ -142,6 +147,7 @@ def batches(
         shuffle=shuffle,
         epochs=epochs,
         drop_remainder=drop_remainder,
+        indices=np.arange(len(examples)) if indices is None else indices,
     )
 
 
@@ -181,6 +187,7 @@ def prompt_batches(
         shuffle=True,
         epochs=None,
         drop_remainder=True,
+        indices=np.arange(len(tokens)),
     )
 
 
@@ -193,17 +200,18 @@ def start(
     shuffle: bool,
     epochs: int | None,
     drop_remainder: bool,
+    indices: np.ndarray,
 ) -> Batches:
-    """Batches of row indices; -1 fills up."""
-    count = len(numbers)
+    """Batches of these indices; -1 fills up."""
+    count = len(indices)
     if batch_size < 1:
         raise ValueError(f"a batch needs rows, not {batch_size}")
     if drop_remainder and count < batch_size:
         raise ValueError(
             f"batch {batch_size} is larger than the data set of {count} rows"
         )
-    rows = np.arange(count if drop_remainder else -(-count // batch_size) * batch_size)
-    rows[rows >= count] = -1
+    rest = 0 if drop_remainder else -count % batch_size
+    rows = np.pad(indices, (0, rest), constant_values=-1)
     ordered = grain.MapDataset.source(rows).seed(seed)
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)

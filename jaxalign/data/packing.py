@@ -80,11 +80,15 @@ def answer_batches(
     """
     if not examples:
         raise ValueError("there are no examples to pack")
-    sizes = [places(example) for example in examples]
-    mean = sum(sizes) / len(sizes)
-    rows, length = shape(batch_size, max(sizes), mean, multiple)
+    sizes, counts = np.fromiter(
+        ((places(example), len(example.sequences)) for example in examples),
+        np.dtype((np.int64, 2)),
+        len(examples),
+    ).T
+    mean = float(sizes.mean())
+    rows, length = shape(batch_size, int(sizes.max()), mean, multiple)
     prompts = 2 * math.ceil(length / mean)
-    answers = max(len(example.sequences) for example in examples)
+    answers = int(counts.max())
     return packed(
         examples,
         sizes,
@@ -118,7 +122,7 @@ def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[in
 
 def packed(
     examples: Sequence[Example],
-    sizes: Sequence[int],
+    sizes: Sequence[int] | np.ndarray,
     columns: Callable[[Example], Columns],
     collate: Callable[[list[list[Columns]], int], Any],
     rows: int,

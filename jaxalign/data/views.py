@@ -1,13 +1,14 @@
-"""Data sets made of others without copying them: some of their rows, or a mixture."""
+"""Data sets made of others without copying them: parts, mixtures, rows changed."""
 
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data.examples import Example, longest, numbers_of
+from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
 
 
 class View(Sequence[Example]):
@@ -65,3 +66,92 @@ class Mixture(Sequence[Example]):
         k = bisect.bisect_right(self.begins, at) - 1
         example = self.parts[k][at - self.begins[k]]
         return dataclasses.replace(example, row=example.row + self.first_rows[k])
+
+
+class Changed(Sequence[Example]):
+    """Examples of another data set, each changed whenever it is read."""
+
+    def __init__(
+        self, examples: Sequence[Example], change: Callable[[Example], Example]
+    ) -> None:
+        self.examples = examples
+        self.change = change
+        self.longest = longest(examples)
+        self.rows = numbers_of(examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self.change(self.examples[i])
+
+
+class Singles(Sequence[Example]):
+    """The answers of pairs, each by itself."""
+
+    def __init__(self, pairs: Sequence[Example]) -> None:
+        self.pairs = pairs
+        self.longest = longest(pairs)
+        numbers = 2 * numbers_of(pairs)
+        self.rows = np.concatenate([numbers, numbers + 1])
+
+    def __len__(self) -> int:
+        return 2 * len(self.pairs)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        side, at = divmod(range(len(self))[i], len(self.pairs))
+        pair = self.pairs[at]
+        return Example((pair.sequences[side],), 2 * pair.row + side, float(side == 0))
+
+
+def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
+    """Each pair as two single answers, thumb up and thumb down, with rows of their own.
+
+    The two answers of a prompt stand half the data set apart, so that neighbours, whose
+    answers are exchanged for KTO's mismatched ones, have different prompts. A mixture
+    stays one.
+    """
+    if isinstance(pairs, Mixture):
+        return Mixture([Singles(part) for part in pairs.parts], pairs.weights)
+    return Singles(pairs)
+
+
+def without_formatting(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
+) -> Sequence[Example]:
+    """The same examples, in whose answers special tokens no longer count.
+
+    Llama 3 masks headers and ends of turns in both answers of DPO: a loss that raises
+    the chosen one's and lowers the rejected one's contradicts itself. A mixture stays
+    one.
+
+    Raises:
+      ValueError: an answer of special tokens alone.
+
+    Reference: Dubey et al. 2024, arXiv:2407.21783, section 4.1.4.
+    """
+    if isinstance(examples, Mixture):
+        parts = [without_formatting(part, tokenizer) for part in examples.parts]
+        return Mixture(parts, examples.weights)
+    added = tokenizer.added_tokens_decoder
+    special = [token for token, text in added.items() if text.special]
+
+    def plain(sequence: TokenRow) -> TokenRow:
+        formatting = np.isin(sequence.tokens, special)
+        return TokenRow(sequence.tokens, sequence.mask & ~formatting)
+
+    found = Changed(
+        examples,
+        lambda e: dataclasses.replace(e, sequences=tuple(map(plain, e.sequences))),
+    )
+    for example in found:
+        if not all(sequence.mask.any() for sequence in example.sequences):
+            raise ValueError(
+                f"row {example.row} has an answer of formatting tokens alone, of which "
+                "none would count: leave it out"
+            )
+    return found

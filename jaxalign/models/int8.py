@@ -7,6 +7,7 @@ see `deferred` for what that takes for the time being.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +48,12 @@ class Int8(Deferred):
 
     def dense(self) -> Array:
         """The weight in float32."""
-        return dequantise(self.codes, self.scale)
+        return self.codes.astype(jnp.float32) * self.scale
 
 
 @functools.partial(jax.jit, static_argnames="axes")
-def quantise(weight: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Codes and scales of a weight: symmetric, rounded to the nearest.
+def quantise(weight: Array, *, axes: tuple[int, ...]) -> Int8:
+    """A weight in 8 bits: symmetric, rounded to the nearest.
 
     scale = max |weight| along the axes / 127,    codes = round(weight / scale)
 
@@ -66,18 +67,21 @@ def quantise(weight: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
     wide = weight.astype(jnp.float32)
     largest = jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
     scale = jnp.where(largest > 0, largest, 1.0) / LARGEST
-    return jnp.round(wide / scale).astype(jnp.int8), scale
+    return Int8(jnp.round(wide / scale).astype(jnp.int8), scale)
 
 
-def dequantise(codes: Array, scale: Array) -> Array:
-    """The weight, in float32."""
-    return codes.astype(jnp.float32) * scale
-
-
-def quantised(params: Params, pattern: str = MATRICES) -> Params:
-    """The parameters with the layers' matrices that a pattern means in 8 bits.
+def quantised(
+    params: Params,
+    pattern: str = MATRICES,
+    *,
+    keep: Callable[..., Deferred] = quantise,
+) -> Params:
+    """The parameters with the layers' matrices that a pattern means in few bits.
 
     Those that are so already stay as they are.
+
+    Args:
+      keep: (weight, axes of its inputs) -> what it is kept as; `nf4.quantise`, say.
 
     Raises:
       ValueError: the pattern means a matrix that is not of a layer; or see `matching`.
@@ -86,8 +90,8 @@ def quantised(params: Params, pattern: str = MATRICES) -> Params:
     for path in matching(params, pattern):
         if STACKED not in path:
             raise ValueError(
-                f"{'.'.join(path)} cannot be int8: only the layers' matrices can"
+                f"{'.'.join(path)} cannot be quantised: only the layers' matrices can"
             )
         if is_matrix(path, leaves[path]) and not is_deferred(leaves[path]):
-            leaves[path] = Int8(*quantise(leaves[path], axes=input_axes(path)))
+            leaves[path] = keep(leaves[path], axes=input_axes(path))
     return unflatten_dict(leaves)

@@ -179,9 +179,9 @@ def attach(base: Params, adapter: Params, *, scale: float) -> Params:
 
 @jax.jit
 def merge(params: Params) -> Params:
-    """The parameters as plain arrays: what attached adapters and int8 leaves amount to.
+    """The parameters as plain arrays: what attached adapters and quantised leaves are.
 
-    An int8 base comes back as float32.
+    A quantised base comes back as float32.
     """
     return deferred.dense(params)
 

@@ -1,13 +1,15 @@
 """Adapters as Hugging Face's PEFT keeps them: adapter_config.json and safetensors.
 
-There lora_A is [rank, inputs] and lora_B [outputs, rank], for each module of a layer.
+There lora_A is [rank, inputs] and lora_B [outputs, rank], for each module of a layer;
+`modules` says how leaves share one.
 """
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxalign import sharding
 from jaxalign.models import lora
-from jaxalign.models.config import ModelConfig
-from jaxalign.models.families.known import weights
+from jaxalign.models.modules import Module, modules, outputs_of
 from jaxalign.models.partition import Path as LeafPath
 from jaxalign.types import LanguageModel, Params
 
@@ -28,50 +29,61 @@ CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 FIXED: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
-    "fan_in_fan_out": (False,),
     "use_dora": (False,),
     "use_qalora": (False,),
     "alora_invocation_tokens": (None,),
     "lora_bias": (False,),
     "modules_to_save": (None, []),
     "layers_to_transform": (None, []),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
     "trainable_token_indices": (None,),
     "target_parameters": (None, []),
 }
 
 
-class Module(NamedTuple):
-    """A linear module there, and the layer of a leaf here that is its weight."""
+class Settings(NamedTuple):
+    """What an adapter_config.json says of ranks and scales.
 
-    path: LeafPath
-    layer: int
-    name: str
-    shape: tuple[int, ...]
-
-
-def modules(model: LanguageModel) -> Iterator[Module]:
-    """The modules that adapters are for: those whose weight is a matrix of a layer.
-
-    Only of weights that are here what they are there, turned round and with their axes
-    split; a family whose table does more to them cannot be adapted factor by factor.
+    Attributes:
+      ranks, alphas: of modules that have others, by a pattern of the name.
     """
-    shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)))
-    for weight in weights(cast(ModelConfig, model.config), shapes):
-        if weight.layer is None or len(weight.there) != 2:
-            continue
-        rows, columns = weight.there
-        if weight.part or weight.here != columns + rows:
-            raise ValueError(f"{weight.name} has no adapters in PEFT's format here")
-        name = weight.name.removesuffix(".weight")
-        yield Module(weight.path, weight.layer, name, weight.shape)
+
+    rank: int
+    alpha: float
+    stabilised: bool = False
+    ranks: Mapping[str, int] = {}
+    alphas: Mapping[str, float] = {}
+
+    @property
+    def scale(self) -> float:
+        """By how much the product of most modules' factors counts."""
+        return lora.scale(self.rank, self.alpha, stabilised=self.stabilised)
+
+    def of(self, module: str) -> tuple[int, float]:
+        """The rank and the scale of a module; the first pattern that fits decides."""
+        fits = lambda pattern: re.match(rf"(.*\.)?({pattern})$", module)
+        rank = next((x for p, x in self.ranks.items() if fits(p)), self.rank)
+        alpha = next((x for p, x in self.alphas.items() if fits(p)), self.alpha)
+        return rank, lora.scale(rank, alpha, stabilised=self.stabilised)
 
 
 def keys(module: Module) -> tuple[str, str]:
     """The names of a module's two factors."""
     stem = f"base_model.model.{module.name}"
     return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+
+
+def targets(table: list[Module], everything: list[Module]) -> list[str]:
+    """The endings of names that mean the modules of a table, and no others."""
+    adapted = {module.name for module in table}
+    others = {module.name for module in everything} - adapted
+
+    def ending(name: str) -> str:
+        words = name.split(".")
+        ends = (".".join(words[-k:]) for k in range(1, len(words)))
+        clear = lambda end: not any(other.endswith(f".{end}") for other in others)
+        return next(filter(clear, ends), name)
+
+    return sorted(set(map(ending, adapted)))
 
 
 def save(
@@ -93,22 +105,22 @@ def save(
       ValueError: the adapter has other factors than those of the layers' matrices.
       OSError: the folder cannot be written.
     """
-    tensors, table = tensors_of(model, adapter)
-    ranks = {min(tensor.shape) for tensor in tensors.values()}
+    factors = flatten_dict(adapter, is_leaf=lora.is_factors)
+    everything = list(modules(model))
+    table = [m for m in everything if not factors.keys().isdisjoint(m.paths)]
+    strange = set(factors) - {path for module in table for path in module.paths}
+    if strange:
+        raise ValueError(
+            f"PEFT's format has no place for {'.'.join(min(strange))} of an adapter"
+        )
+    ranks = {pair["a"].shape[-1] for pair in factors.values()}
     if len(ranks) != 1:
-        raise ValueError(f"PEFT's format has one rank; the adapter has {sorted(ranks)}")
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        raise ValueError(f"an adapter here has one rank; this one has {sorted(ranks)}")
+    tensors = tensors_of(table, factors)
+    settings = written(table, tensors, Settings(ranks.pop(), alpha, stabilised)) | {
         "base_model_name_or_path": base,
-        "r": ranks.pop(),
-        "lora_alpha": alpha,
-        "use_rslora": stabilised,
-        "target_modules": sorted({m.name.rsplit(".", 1)[-1] for m in table}),
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
+        "target_modules": targets(table, everything),
+        "fan_in_fan_out": stored_input_first(table[0]),
     }
     if jax.process_index():
         return  # the first of many processes writes
@@ -122,26 +134,55 @@ def save(
 
 
 def tensors_of(
-    model: LanguageModel, adapter: Params
-) -> tuple[dict[str, np.ndarray], list[Module]]:
-    """An adapter's factors by their names there, and the modules that they are of.
-
-    Raises:
-      ValueError: there are factors which no module has.
-    """
-    factors = flatten_dict(adapter, is_leaf=lora.is_factors)
-    table = [module for module in modules(model) if module.path in factors]
-    strange = set(factors) - {module.path for module in table}
-    if strange:
-        raise ValueError(
-            f"PEFT's format has no place for {'.'.join(min(strange))} of an adapter"
-        )
+    table: list[Module], factors: Mapping[LeafPath, Any]
+) -> dict[str, np.ndarray]:
+    """An adapter's factors by their names there."""
+    whole = {
+        path: {part: sharding.on_host(x) for part, x in pair.items()}
+        for path, pair in factors.items()
+    }
     tensors: dict[str, np.ndarray] = {}
     for module in table:
-        for key, part in zip(keys(module), "ab", strict=True):
-            factor = sharding.on_host(factors[module.path][part][module.layer])
-            tensors[key] = np.ascontiguousarray(factor.T)
-    return tensors, table
+        layer = {
+            path: {part: x[module.layer] for part, x in whole[path].items()}
+            for path in module.paths
+            if path in whole
+        }
+        for key, tensor in zip(keys(module), module.outward(layer), strict=True):
+            tensors[key] = np.ascontiguousarray(tensor)
+    return tensors
+
+
+def written(
+    table: list[Module], tensors: Mapping[str, np.ndarray], settings: Settings
+) -> dict[str, Any]:
+    """The settings of adapter_config.json that say ranks and scales.
+
+    A fused module has a rank of its own, at the scale of all.
+    """
+    ranks = {m.name.rpartition(".")[2]: len(tensors[keys(m)[0]]) for m in table}
+    fused = {name: rank for name, rank in ranks.items() if rank != settings.rank}
+    alpha, stabilised = settings.alpha, settings.stabilised
+    if fused:  # PEFT advises against patterns where scales are stabilised
+        alpha, stabilised = settings.scale * settings.rank, False
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": settings.rank,
+        "lora_alpha": alpha,
+        "use_rslora": stabilised,
+        "rank_pattern": fused,
+        "alpha_pattern": {n: settings.scale * rank for n, rank in fused.items()},
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+
+
+def stored_input_first(module: Module) -> bool:
+    """Whether the weights there are [inputs, outputs], as GPT-2's are."""
+    first = module.weights[0]
+    return first.there[1] == outputs_of(first)
 
 
 def load(
@@ -158,21 +199,23 @@ def load(
         damaged file.
     """
     path = Path(folder)
-    rank, scale = read_config(path / CONFIG)
+    settings = read_config(path / CONFIG)
     leaves, adapter = flatten_dict(params), {}
-    for leaf, stack in stacked(path, model, rank).items():
+    for leaf, stack in stacked(path, model, settings).items():
         layers, found = leaves[leaf].shape[0], len(stack["a"])
-        if found != layers:
+        ranks = sorted({a.shape[1] for a in stack["a"]})
+        if found != layers or len(ranks) > 1:
             raise ValueError(
-                f"{path} adapts {'.'.join(leaf)} in {found} of {layers} layers"
+                f"{path} adapts {'.'.join(leaf)} in {found} of {layers} layers, with "
+                f"ranks {ranks}: all layers are adapted here, with one rank"
             )
         factors = {part: jnp.asarray(np.stack(rows)) for part, rows in stack.items()}
         adapter[leaf] = lora.placed(leaf, leaves[leaf], factors)
-    return unflatten_dict(adapter), scale
+    return unflatten_dict(adapter), settings.scale
 
 
 def stacked(
-    folder: Path, model: LanguageModel, rank: int
+    folder: Path, model: LanguageModel, settings: Settings
 ) -> dict[LeafPath, dict[str, list[np.ndarray]]]:
     """The factors of each adapted leaf, layer by layer, in our layout.
 
@@ -184,17 +227,21 @@ def stacked(
     for module in modules(model):
         if not any(key in tensors for key in keys(module)):
             continue
-        stack = stacks.setdefault(module.path, {"a": [], "b": []})
-        outputs, inputs = module.shape
-        expected = {"a": (rank, inputs), "b": (outputs, rank)}
-        for key, part in zip(keys(module), "ab", strict=True):
+        rank, scale = settings.of(module.name)
+        found = []
+        for key, shape in zip(keys(module), module.shapes(rank), strict=True):
             tensor = tensors.pop(key, None)
-            if tensor is None or tensor.shape != expected[part]:
-                found = "missing" if tensor is None else f"of shape {tensor.shape}"
+            if tensor is None or tensor.shape != shape:
+                what = "missing" if tensor is None else f"of shape {tensor.shape}"
                 raise ValueError(
-                    f"{folder}: {key} is {found}; the model asks for {expected[part]}"
+                    f"{folder}: {key} is {what}; the model asks for {shape}"
                 )
-            stack[part].append(np.asarray(tensor.T, np.float32))
+            found.append(tensor.astype(np.float32))
+        found[1] *= np.float32(scale / settings.scale)
+        for path, factors in module.inward(*found).items():
+            stack = stacks.setdefault(path, {"a": [], "b": []})
+            for part, factor in factors.items():
+                stack[part].append(factor)
     if tensors or not stacks:
         raise ValueError(
             f"{folder} is not for this model: it has {sorted(tensors)[:3]}"
@@ -202,8 +249,8 @@ def stacked(
     return stacks
 
 
-def read_config(path: Path) -> tuple[int, float]:
-    """The rank and the scale that adapter_config.json says.
+def read_config(path: Path) -> Settings:
+    """The ranks and scales that adapter_config.json says.
 
     Raises:
       FileNotFoundError: there is none.
@@ -219,8 +266,13 @@ def read_config(path: Path) -> tuple[int, float]:
     for field, allowed in FIXED.items():
         if settings.get(field, allowed[0]) not in allowed:
             raise ValueError(f"{path}: {field} = {settings[field]!r} is not supported")
-    stabilised = settings.get("use_rslora", False)
-    return rank, lora.scale(rank, alpha, stabilised=stabilised)
+    return Settings(
+        rank,
+        alpha,
+        settings.get("use_rslora", False),
+        settings.get("rank_pattern") or {},
+        settings.get("alpha_pattern") or {},
+    )
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -211,7 +211,8 @@ def reach(
     """The angles of new tokens, and which slots each of them sees [B T S].
 
     Keys are turned before it is known how long their row will be: with longrope, all
-    rows of a cache with more slots than the original context count as long.
+    rows of a cache with more slots than the original context count as long, and those
+    that end within it have other log-probs than `Graph.hidden` gives them.
     """
     slots = jnp.arange(cache.keys[0].shape[2])[None, None, :]
     mask = slots <= positions[:, :, None]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.data import chat, examples
+from jaxalign.data import chat, examples, views
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -173,7 +173,7 @@ def test_a_row_that_cannot_be_encoded_is_named(tokenizer):
 def test_pairs_come_apart(tokenizer):
     records = [Preference(ASKED, "sure", "sure"), Preference(ASKED, "sure", "no")]
     pairs, _ = examples.tokenise(records, tokenizer, context=64)
-    singles = examples.unpaired(pairs)
+    singles = views.unpaired(pairs)
     assert [(e.row, e.value) for e in singles] == [(2, 1.0), (3, 0.0)]
     found = [texts(tokenizer, e.sequences[0])[1] for e in singles]
     assert found == ["sure<|end|>", "no<|end|>"]
@@ -182,7 +182,7 @@ def test_pairs_come_apart(tokenizer):
 def test_formatting_tokens_of_answers_count_no_longer(tokenizer):
     pair = Preference(ASKED, "sure", "no, not now", margin=2.5)
     found, _ = examples.tokenise([pair], tokenizer, context=64)
-    (plain,) = examples.without_formatting(found, tokenizer)
+    (plain,) = views.without_formatting(found, tokenizer)
     assert (plain.row, plain.value) == (0, 2.5)
     before = [s.tokens[s.mask] for s in found[0].sequences]
     after = [s.tokens[s.mask] for s in plain.sequences]
@@ -197,7 +197,7 @@ def test_formatting_tokens_of_answers_count_no_longer(tokenizer):
     # headers between answers, too
     talk = Demonstration([*ASKED, said("sure"), *ASKED, said("no")])
     every, _ = examples.tokenise([talk], tokenizer, context=99, all_turns=True)
-    (row,) = examples.without_formatting(every, tokenizer)[0].sequences
+    (row,) = views.without_formatting(every, tokenizer)[0].sequences
     assert tokenizer.decode(row.tokens[row.mask]) == "sureno"
 
 
@@ -206,4 +206,4 @@ def test_an_answer_of_formatting_alone_is_refused(tokenizer):
         np.array([5, tokenizer.eos_token_id]), np.array([False, True])
     )
     with pytest.raises(ValueError, match="row 7 has an answer of formatting tokens"):
-        examples.without_formatting([examples.Example((end,), 7)], tokenizer)
+        views.without_formatting([examples.Example((end,), 7)], tokenizer)

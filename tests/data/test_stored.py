@@ -4,14 +4,16 @@ import dataclasses
 import itertools
 import json
 import os
+import weakref
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import pytest
 from chex import assert_trees_all_equal
 
-from jaxalign.data import examples, formats, loader, stored
-from jaxalign.data.records import Demonstration, Preference, Ranking, said
+from jaxalign.data import examples, formats, loader, packing, stored, views
+from jaxalign.data.records import Demonstration, Preference, Ranking, Unpaired, said
 from jaxalign.data.views import Mixture, View
 
 ASKED = [{"role": "user", "content": "hello world"}]
@@ -213,3 +215,83 @@ def test_a_file_is_read_as_it_is_needed(tmp_path, jsonl):
     assert reading.report.read == 2
     with pytest.raises(ValueError, match="rows.jsonl:3: is not JSON"):
         list(formats.stream(path, Preference))
+
+
+class Watched(Sequence):
+    """A data set that knows how often it was read, and how much is held at once."""
+
+    def __init__(self, inner):
+        self.inner, self.rows, self.longest = inner, inner.rows, inner.longest
+        self.held, self.most, self.read = 0, 0, 0
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, i):
+        example = self.inner[i]
+        self.held, self.read = self.held + 1, self.read + 1
+        self.most = max(self.most, self.held)
+        weakref.finalize(example, self.free)
+        return example
+
+    def free(self):
+        self.held -= 1
+
+
+def test_what_a_run_does_with_data_on_disk_holds_a_batch_of_them(tokenizer, tmp_path):
+    asked = [[{"role": "user", "content": f"hello {i}"}] for i in range(200)]
+    records = [Preference(prompt, "sure", "no") for prompt in asked]
+    there = stored.write(tmp_path / "x", records, tokenizer, context=64)
+    data = Watched(there)
+    plain = views.without_formatting(data, tokenizer)
+    assert examples.digest(plain) != examples.digest(data)
+    assert examples.digest(data) == examples.digest(iter(there))
+    assert len(next(loader.batches(plain, 4, kind=Preference, seed=0)).row) == 4
+    singles = views.unpaired(data)
+    assert len(next(loader.batches(singles, 4, kind=Unpaired, seed=0)).row) == 4
+    packed = packing.answer_batches(data, 16, seed=0)
+    found = next(packed)
+    assert found.valid.sum() >= 16 and data.read > 600
+    # several rows of prompts at most, never the 200
+    assert data.most <= 2 * found.valid.sum() < 60
+
+
+def test_what_comes_next_is_known_without_reading_it(tokenizer, tmp_path):
+    data = Watched(stored.write(tmp_path / "x", pairs(60), tokenizer, context=64))
+    for batches in (
+        loader.batches(data, 4, kind=Preference, seed=1),
+        packing.answer_batches(data, 8, seed=1),
+    ):
+        next(batches)
+        before = data.read
+        ahead = batches.ahead(3)
+        assert data.read == before
+        came = [(next(batches), batches.rows)[1] for _ in range(3)]
+        assert ahead.tolist() == sorted({row for rows in came for row in rows})
+        assert batches.ahead(0).size == 0
+
+
+def test_batches_of_some_examples_are_theirs_among_all(tokenizer, tmp_path):
+    """KTO's mismatched answers, too, which are of neighbours in the whole data set."""
+    records = [Preference([*ASKED, said(str(i)), *ASKED], "a", "b") for i in range(9)]
+    found, _ = examples.tokenise(records, tokenizer, context=64)
+    data = views.unpaired(found)
+    known = dict(kind=Unpaired, seed=0, shuffle=False, epochs=1, drop_remainder=False)
+    (whole,) = loader.batches(data, 18, **known)
+    some = list(loader.batches(data, 2, indices=np.array([3, 8, 17]), **known))
+    rows = np.concatenate([batch.row[batch.valid] for batch in some])
+    assert rows.tolist() == data.rows[[3, 8, 17]].tolist() == [6, 16, 17]
+    for batch, at in zip(some, ([3, 8], [17]), strict=True):
+        expected = jax.tree.map(lambda x, at=at: x[at], whole)
+        shown = jax.tree.map(lambda x, at=at: x[: len(at)], batch)
+        assert_trees_all_equal(shown, expected)
+
+
+def test_a_mixture_stays_one_when_its_rows_are_changed(mixture, tokenizer):
+    for changed in (
+        views.without_formatting(mixture, tokenizer),
+        views.unpaired(mixture),
+    ):
+        assert isinstance(changed, Mixture) and changed.weights == mixture.weights
+        numbers = [example.row for example in changed]
+        assert len(set(numbers)) == len(changed) and numbers == changed.rows.tolist()

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxalign.models import lora, peft, pretrained
+from tests.families import FAMILIES
 
 KEY = jax.random.key(0)
 
@@ -63,6 +64,63 @@ def test_product_of_the_factors_is_the_change_of_the_tensor(
         np.testing.assert_allclose(new[name] - old[name], 2.0 * b @ a, atol=1e-5)
 
 
+def adapter_of(model, params, targets):
+    """A tree of factors, none of them 0."""
+    made = lora.init(KEY, params, rank=2, targets=targets)
+    noise = lambda x: 0.1 * np.random.default_rng(1).normal(size=x.shape)
+    return jax.tree.map(lambda x: x + noise(x).astype(np.float32), made)
+
+
+ALL = "attention.*|feed_forward.*"
+FUSED = ["phi3", "gpt2", "gpt_neox"]  # their queries, keys and values are one matrix
+
+
+@pytest.mark.parametrize(
+    "family, targets",
+    [*((name, ALL) for name in FAMILIES), *((name, "value|up") for name in FUSED)],
+)
+def test_every_family_has_adapters(family, targets, tiny_of, draw, tmp_path):
+    """The file's B A is what the adapter adds to each tensor; back it is the same."""
+    model = tiny_of(family)
+    params = draw(model)
+    adapter = adapter_of(model, params, targets)
+    attach = lambda adapter, scale: lora.attach(params, adapter, scale=scale)
+    peft.save(tmp_path, model, adapter, alpha=3.0)
+    pretrained.save(tmp_path / "new", model, lora.merge(attach(adapter, 1.5)))
+    pretrained.save(tmp_path / "old", model, params)
+    new, old = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("new", "old")
+    )
+    factors = load_file(tmp_path / "adapter_model.safetensors")
+    changed = {name for name in old if not np.array_equal(new[name], old[name])}
+    assert len(changed) == len(factors) // 2 >= 2 * 3
+    told = json.loads((tmp_path / "adapter_config.json").read_text())
+    for name in changed:
+        a, b = (
+            factors[f"base_model.model.{name.removesuffix('weight')}lora_{x}.weight"]
+            for x in "AB"
+        )
+        end = name.split(".")[-2]
+        rank = told["rank_pattern"].get(end, told["r"])
+        assert rank == len(a)
+        product = told["alpha_pattern"].get(end, told["lora_alpha"]) / rank * b @ a
+        product = product.T if told["fan_in_fan_out"] else product
+        np.testing.assert_allclose(new[name] - old[name], product, atol=1e-5)
+    again, scale = peft.load(tmp_path, model, params)
+    chex.assert_trees_all_close(
+        lora.merge(attach(again, scale)), lora.merge(attach(adapter, 1.5)), atol=1e-5
+    )
+
+
+def test_targets_name_no_other_module(tiny_of, draw, tmp_path):
+    """GPT-2 has a c_proj in its attention, too."""
+    model = tiny_of("gpt2")
+    made = adapter_of(model, draw(model), "down|query")
+    peft.save(tmp_path, model, made, alpha=2.0)
+    told = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert told["target_modules"] == ["c_attn", "mlp.c_proj"]
+
+
 # peft 0.21 on transformers 5.23: not our calls
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 class TestInPeft:
@@ -86,6 +144,48 @@ class TestInPeft:
         with torch.no_grad():
             tokens = torch.tensor(rows.tokens).long()
             return model(tokens, attention_mask=real).logits.numpy()
+
+    @pytest.mark.parametrize("name", FUSED)
+    @pytest.mark.parametrize("targets", [ALL, "value|down"])
+    def test_fused_modules(self, name, targets, tiny_of, draw, rows, tmp_path):
+        torch = pytest.importorskip("torch", reason="the extra [parity]")
+        theirs_peft = pytest.importorskip("peft", reason="peft is not installed")
+        import transformers
+
+        model = tiny_of(name)
+        params = draw(model)
+        adapter = adapter_of(model, params, targets)
+        pretrained.save(tmp_path / "model", model, params)
+        peft.save(tmp_path / "ours", model, adapter, alpha=3.0, stabilised=True)
+        fresh = lambda: transformers.AutoModelForCausalLM.from_pretrained(
+            tmp_path / "model", dtype=torch.float32, attn_implementation="eager"
+        )
+        real = rows.segments > 0
+
+        def compare(adapter, scale, adapted):
+            attached = lora.attach(params, adapter, scale=scale)
+            found = logits_of(model, attached, rows)[real]
+            expected = self.logits(adapted, rows)[real]
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+            assert np.abs(found - logits_of(model, params, rows)[real]).max() > 0.01
+
+        # 3 / sqrt(2) the products
+        loaded = theirs_peft.PeftModel.from_pretrained(fresh(), tmp_path / "ours")
+        compare(adapter, 3 / np.sqrt(2), loaded)
+        names = sorted(loaded.peft_config["default"].target_modules)
+        settings = theirs_peft.LoraConfig(
+            r=3,
+            lora_alpha=6,
+            target_modules=names,
+            rank_pattern={names[0]: 2},
+            alpha_pattern={names[-1]: 9},
+            fan_in_fan_out=name == "gpt2",
+            init_lora_weights=False,
+        )
+        torch.manual_seed(0)
+        adapted = theirs_peft.get_peft_model(fresh(), settings)
+        adapted.save_pretrained(tmp_path / "theirs")
+        compare(*peft.load(tmp_path / "theirs", model, params), adapted)
 
     def test_ours_there(self, tiny, params, adapter, folder, rows, theirs):
         import peft as theirs_peft

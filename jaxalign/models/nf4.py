@@ -1,0 +1,100 @@
+"""Matrices kept in 4 bits, at the quantiles of a normal distribution: QLoRA's NF4.
+
+At rest a matrix takes a seventh of its float32 size, scales included. It is put back
+together as `int8`'s are. The scales are float32: they are not quantised in turn.
+
+Reference: Dettmers et al. 2023, arXiv:2305.14314, section 3.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxalign.models.deferred import Deferred
+from jaxalign.types import Array
+
+BLOCK = 64  # numbers that share a scale
+# appendix E of the paper
+LEVELS = np.array(
+    [
+        *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+        *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+        *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634),
+        *(0.33791524171829224, 0.44070982933044434, 0.5626170039176941),
+        *(0.7229568362236023, 1.0),
+    ],
+    np.float32,
+)
+BETWEEN = (LEVELS[1:] + LEVELS[:-1]) / 2
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["codes", "scale"],
+    meta_fields=["axis"],
+)
+@dataclasses.dataclass(frozen=True)
+class NF4(Deferred):
+    """A weight as levels[codes] * scale.
+
+    Attributes:
+      codes: uint8, two neighbours along the axis in each, the first in its low bits.
+      scale: float32, one for each block along the axis.
+      axis: the last of the inputs', counted from the end.
+    """
+
+    codes: Array
+    scale: Array
+    axis: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight."""
+        sizes = list(self.codes.shape)
+        sizes[self.axis] *= 2
+        return tuple(sizes)
+
+    def dense(self) -> Array:
+        """The weight in float32."""
+        both = jnp.stack([self.codes & 15, self.codes >> 4], axis=-1)
+        codes = jnp.moveaxis(both, -1, self.axis).reshape(self.shape)
+        scale = jnp.repeat(
+            self.scale,
+            self.shape[self.axis] // self.scale.shape[self.axis],
+            axis=self.axis,
+        )
+        return jnp.asarray(LEVELS)[codes] * scale
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def quantise(weight: Array, *, axes: tuple[int, ...]) -> NF4:
+    """A weight in NF4: each number at the level that is nearest to it.
+
+    scale = max |weight| of a block,    codes = nearest level of weight / scale
+
+    0 stays 0, and so does the largest of a block.
+
+    Args:
+      axes: of the inputs. Blocks lie along the last: of 64, or where its size is no
+        multiple, of the largest power of two that divides it.
+
+    Raises:
+      ValueError: an odd size, of which no two share a byte.
+    """
+    size = weight.shape[axes[-1]]
+    block, axis = math.gcd(BLOCK, size), axes[-1] - weight.ndim
+    if block < 2:
+        raise ValueError(f"{size} inputs cannot be kept in nf4: they must be even")
+    blocks = jnp.moveaxis(weight.astype(jnp.float32), axis, -1)
+    blocks = blocks.reshape(*blocks.shape[:-1], size // block, block)
+    scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
+    ratio = blocks / jnp.where(scale > 0, scale, 1.0)
+    codes = jnp.searchsorted(jnp.asarray(BETWEEN), ratio).astype(jnp.uint8)
+    first, second = codes[..., ::2], codes[..., 1::2]
+    packed = (first | second << 4).reshape(*blocks.shape[:-2], size // 2)
+    back = lambda x: jnp.moveaxis(x, -1, axis)
+    return NF4(back(packed), back(scale[..., 0]), axis)
