@@ -7,13 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign.batches import BRANCH
+from jaxalign.models import blocks
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
-
-BLOCK, BLOCKS = 128, 8  # queries in a block at least, and blocks at most
-LOWEST = (
-    -1e30
-)  # a score that no softmax can tell from -inf, and no NaN where all have it
 
 # (query [B T H E], key [B T K E], value [B T K E]) -> [B T H E]
 Attend = Callable[[Array, Array, Array], Array]
@@ -47,7 +43,9 @@ def attention(segments: Array, mask: Array | None, config: ModelConfig) -> Atten
     """The attention of the training forward pass."""
     if mask is None:
         return fused(segments, config)
-    return functools.partial(causal, mask=mask, config=config)
+    on_cpu = jax.default_backend() == "cpu" and config.attention_cap is None
+    find = lean if on_cpu else causal
+    return functools.partial(find, mask=mask, config=config)
 
 
 def causal(
@@ -60,16 +58,33 @@ def causal(
     Args:
       mask: which keys a query sees, at most those up to its own place [B T T].
     """
-    length = query.shape[1]
-    block = max(BLOCK, -(-length // BLOCKS))
     parts = []
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        visible = mask[:, start:end, :end]
+    for rows, seen in blocks.blocks(query.shape[1]):
+        visible = mask[:, rows, seen]
         parts.append(
-            found(query[:, start:end], key[:, :end], value[:, :end], visible, config)
+            found(query[:, rows], key[:, seen], value[:, seen], visible, config)
         )
     return jnp.concatenate(parts, axis=1)
+
+
+def lean(
+    query: Array, key: Array, value: Array, *, mask: Array, config: ModelConfig
+) -> Array:
+    """The same without a soft cap, as `blocks` does it for CPUs."""
+    grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
+    found = blocks.attend(
+        grouped.transpose(0, 2, 3, 1, 4),
+        key.swapaxes(1, 2),
+        value.swapaxes(1, 2),
+        mask,
+        scale(config),
+    )
+    return found.transpose(0, 3, 1, 2, 4).reshape(query.shape).astype(value.dtype)
+
+
+def scale(config: ModelConfig) -> float:
+    """By which scores are multiplied."""
+    return config.head_dim**-0.5 if config.query_scale is None else config.query_scale
 
 
 def found(
@@ -83,14 +98,13 @@ def found(
       mask: [B T S].
     """
     (_, length, heads, size), groups = query.shape, key.shape[2]
-    scale = size**-0.5 if config.query_scale is None else config.query_scale
     grouped = query.reshape(*query.shape[:2], groups, heads // groups, size)
-    scores = scale * jnp.einsum(
+    scores = scale(config) * jnp.einsum(
         "btkge,bske->bkgts", grouped, key, preferred_element_type=jnp.float32
     )
     if config.attention_cap is not None:
         scores = config.attention_cap * jnp.tanh(scores / config.attention_cap)
-    scores = jnp.where(~mask[:, None, None], LOWEST, scores)
+    scores = jnp.where(~mask[:, None, None], blocks.LOWEST, scores)
     shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     read = jnp.einsum("bkgts,bske->btkge", shares, value)
     return read.reshape(-1, length, heads, size)

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.models import attention
+from jaxalign.models import attention, blocks
 from jaxalign.models.config import ModelConfig
 
+WAYS = {"everywhere": attention.causal, "cpu": attention.lean}
 
-def config(heads: int, groups: int) -> ModelConfig:
+
+def config(heads: int, groups: int, **given) -> ModelConfig:
     return ModelConfig(
         vocab_size=1,
         width=8,
@@ -20,14 +22,16 @@ def config(heads: int, groups: int) -> ModelConfig:
         kv_heads=groups,
         head_dim=8,
         context=16_384,
+        **given,
     )
 
 
 @pytest.mark.parametrize("length", [5, 128, 200, 300])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_blocks_are_the_whole_softmax(length, groups, monkeypatch):
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_are_the_whole_softmax(way, length, groups, monkeypatch):
     """Short rows, whole blocks, a cut one, and blocks longer than the least."""
-    monkeypatch.setattr(attention, "BLOCKS", 2)
+    monkeypatch.setattr(blocks, "BLOCKS", 2)
     rng = np.random.default_rng(length)
     query = rng.normal(size=(1, length, 4, 8)).astype(np.float32)
     key, value, by = (
@@ -42,28 +46,51 @@ def test_blocks_are_the_whole_softmax(length, groups, monkeypatch):
             found = function(*inputs)
             return jnp.sum(found * by), found
 
-        return jax.value_and_grad(weighed, (0, 1, 2), has_aux=True)(query, key, value)
+        gradient = jax.value_and_grad(weighed, (0, 1, 2), has_aux=True)
+        return jax.jit(gradient)(query, key, value)
 
     plain = lambda *x: jax.nn.dot_product_attention(*x, mask=mask[:, None])
-    blocks = lambda *x: attention.causal(
-        *x, mask=jnp.asarray(mask), config=config(4, groups)
-    )
+    here = lambda *x: WAYS[way](*x, mask=jnp.asarray(mask), config=config(4, groups))
     # float32 sums of up to 300 terms, in another order
-    (_, found), gradients = total(blocks)
+    (_, found), gradients = total(here)
     (_, expected), wanted = total(plain)
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(gradients, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_compile_time_does_not_grow_with_length():
+@pytest.mark.parametrize("way", WAYS)
+def test_compile_time_does_not_grow_with_length(way):
     """There are never more than 8 blocks."""
     shape = lambda heads: jax.ShapeDtypeStruct((1, 16_384, heads, 8), jnp.float32)
     mask = jax.ShapeDtypeStruct((1, 16_384, 16_384), bool)
     text = (
-        jax.jit(
-            lambda q, k, v, m: attention.causal(q, k, v, mask=m, config=config(2, 1))
-        )
+        jax.jit(lambda q, k, v, m: WAYS[way](q, k, v, mask=m, config=config(2, 1)))
         .lower(shape(2), shape(1), shape(1), mask)
         .as_text()
     )
-    assert text.count("dot_general") == 2 * attention.BLOCKS
+    assert text.count("dot_general") == 2 * blocks.BLOCKS
+
+
+def test_the_scale_is_of_scores_and_so_of_two_gradients():
+    """Half the query at twice the scale: the same scores, twice its gradient."""
+    shape = (1, 3, 2, 8)
+    query, key, value = jax.random.normal(jax.random.key(0), (3, *shape))
+    mask = jnp.tril(jnp.ones((1, 3, 3), bool))
+
+    def gradients(query, scale):
+        given = config(2, 2, query_scale=scale)
+        total = lambda *x: jnp.sum(jnp.sin(attention.lean(*x, mask=mask, config=given)))
+        return jax.grad(total, (0, 1, 2))(query, key, value)
+
+    once, twice = gradients(query, 1.0), gradients(query / 2, 2.0)
+    # powers of two change no rounding
+    chex.assert_trees_all_equal((once[0] * 2, *once[1:]), twice)
+
+
+def test_a_cap_asks_for_the_general_way():
+    """The gradient made for CPUs knows none."""
+    segments = jnp.ones((1, 2), jnp.int32)
+    mask = jnp.tril(jnp.ones((1, 2, 2), bool))
+    way = lambda **given: attention.attention(segments, mask, config(1, 1, **given))
+    assert way().func is attention.lean
+    assert way(attention_cap=50.0).func is attention.causal
