@@ -40,7 +40,8 @@ class Config(Shared):
     """The best of n answers, by a proxy and as the true reward has it."""
 
     reward: str
-    """What chooses, the proxy: a reward model's folder, or programmed."""
+    """What chooses, the proxy: a reward model's folder, programmed, or another of
+    `experiments.rewards`, such as length:40."""
     prompts: int = 128
     """Held-out prompts."""
     samples: int = 64

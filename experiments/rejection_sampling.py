@@ -56,7 +56,8 @@ class Config(Rounds):
     """Rounds of rejection sampling; the stages' own flags are --winners.samples, ..."""
 
     reward: str = "programmed"
-    """What chooses: a reward model's folder, or programmed."""
+    """What chooses: a reward model's folder, programmed, or another of
+    `experiments.rewards`, such as length:40."""
 
 
 def main(config: Config) -> list[evaluating.Row]:
@@ -96,9 +97,9 @@ def check(config: Config, out: Path) -> None:
         a folder with another run.
     """
     winners_stage.temperatures(config.temperatures, config.rounds)
-    if config.model == "toy":
+    if not (Path(config.model) / "config.json").exists():
         raise ValueError(
-            "--model should be the folder of a policy that answers; "
+            f"--model {config.model} should be the folder of a policy that answers; "
             "python -m experiments.sft makes one"
         )
     if not config.resume and jsonl.round_folder(out, 0).exists():
