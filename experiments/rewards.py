@@ -93,7 +93,9 @@ def learned_from(
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
 
 
-def judge(reward: str, source: sources.Source, dtype: str = "float32") -> sources.Judge:
+def judge(
+    reward: str, source: sources.Source, dtype: Dtype = "float32"
+) -> sources.Judge:
     """The reward of texts: the data set's own, a language model's, or one by name.
 
     Raises:
