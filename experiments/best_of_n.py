@@ -30,7 +30,7 @@ from experiments.config import Shared, launch
 from experiments.run import Run
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.intervals import Gain, Interval, bootstrap, paired
 
 Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
 
@@ -40,7 +40,8 @@ class Config(Shared):
     """The best of n answers, by a proxy and as the true reward has it."""
 
     reward: str
-    """What chooses, the proxy: a reward model's folder, or programmed."""
+    """What chooses, the proxy: a reward model's folder, programmed, or another of
+    `experiments.rewards`, such as length:40."""
     prompts: int = 128
     """Held-out prompts."""
     samples: int = 64
@@ -134,7 +135,7 @@ def table(
         row |= {name: bootstrap(curve[i]) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]
-            row["true gain"] = evaluating.gain(true[i] - true[0]) if i else None
+            row["true gain"] = Gain(*paired(true[i], true[0])) if i else None
         row["length"] = float(lengths[i].mean())
         rows.append(row)
     return rows

@@ -17,6 +17,8 @@ from experiments import memory, processes
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
+Dtype = Literal["float32", "bfloat16"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
@@ -47,7 +49,7 @@ class Shared:
     """Skip and count malformed rows, rather than stop at the first."""
     mesh: str = ""
     """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """The type that the model computes in; its parameters stay float32."""
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass computes again, to save memory: nothing, all of a layer
@@ -93,8 +95,9 @@ class Rewarded(Tuned):
 
     reward: str = "programmed"
     """programmed (the data set's own reward), a reward model's folder, those of an
-    ensemble with commas between them, or a reward of texts by name: length:40, bleu,
-    rouge, exact, gsm8k, regex:PATTERN, format."""
+    ensemble with commas between them, judge:FOLDER (a language model's ratings), or a
+    reward of texts by name: length:40, bleu, rouge, exact, gsm8k, regex:PATTERN,
+    format."""
     ensemble: str = "mean"
     """What an ensemble's scores make: mean, minimum, variance:0.5 (the mean less half
     the variance), or llama2 (of a helpfulness and a safety model)."""

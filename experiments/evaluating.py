@@ -16,7 +16,7 @@ from jaxalign.data import formats, loader
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt
 from jaxalign.evaluation import generation, preference, refusals, report
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.intervals import Gain, Interval, bootstrap, nested
 from jaxalign.types import Key, Params, ScalarModel
 
 Row = dict[str, Any]
@@ -170,17 +170,17 @@ def short(
     return found
 
 
-def pooled(
+def by_seed(
     found: Sequence[dict[str, Evaluated]], method: str, field: str
-) -> np.ndarray:
-    """A number of all of a method's answers, over seeds."""
-    return np.concatenate([getattr(each[method], field) for each in found])
+) -> list[np.ndarray]:
+    """A number of all of a method's answers, of each seed."""
+    return [getattr(each[method], field) for each in found]
 
 
 def point(found: Sequence[dict[str, Evaluated]], method: str) -> tuple[float, Interval]:
     """A method in the plot of reward against KL."""
-    kl, reward = (pooled(found, method, field) for field in ("kl", "reward"))
-    return float(kl.mean()), bootstrap(reward)
+    kl, reward = (by_seed(found, method, field) for field in ("kl", "reward"))
+    return float(np.concatenate(kl).mean()), nested(reward)
 
 
 def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
@@ -190,35 +190,37 @@ def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
 
 
 def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
-    """One row a method, over all seeds; gains are paired with the first, by prompt."""
+    """One row a method, over all seeds; gains are paired with the first, by prompt.
+
+    Intervals are over seeds and prompts.
+    """
     base = next(iter(found[0]))
-    theirs = pooled(found, base, "reward")
+    theirs = by_seed(found, base, "reward")
     rows = []
     for method, one in found[0].items():
-        ours = pooled(found, method, "reward")
+        ours = by_seed(found, method, "reward")
+        pairs = list(zip(ours, theirs, strict=True))
         judged = {
             name: np.concatenate([each[method].judged[name] for each in found])
             for name in one.judged
         }
-        row: Row = {"method": method, reward_name(found): bootstrap(ours)}
-        first = method == base
-        row[f"gain over {base}"] = None if first else gain(ours - theirs)
-        row["win rate"] = None if first else generation.win_rate(ours, theirs)
-        row["KL (nats)"] = float(pooled(found, method, "kl").mean())
-        row["length"] = float(pooled(found, method, "length").mean())
+        row: Row = {"method": method, reward_name(found): nested(ours)}
+        gained = won = None
+        if method != base:
+            gained = Gain(*nested([a - b for a, b in pairs]))
+            won = nested([preference.agreement(a, b) for a, b in pairs])
+        row |= {f"gain over {base}": gained, "win rate": won}
+        for name, field in (("KL (nats)", "kl"), ("length", "length")):
+            row[name] = float(np.concatenate(by_seed(found, method, field)).mean())
         if one.score is not None:
-            row["RM score"] = float(pooled(found, method, "score").mean())
+            row["RM score"] = float(
+                np.concatenate(by_seed(found, method, "score")).mean()
+            )
         if "due" in judged:
             row |= refusals.rates(judged["refused"], judged["due"])
             row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
         rows.append(row)
     return rows
-
-
-def gain(difference: np.ndarray) -> str:
-    """A paired gain with its interval, and a star where that excludes 0."""
-    interval: Interval = bootstrap(difference)
-    return f"{interval}{' *' if interval.low > 0 else ''}"
 
 
 def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
@@ -250,7 +252,8 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
 
 
 def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
-    """Shows tables by their titles, and writes table.md; table.json has the first."""
+    """Shows tables by their titles, and writes table.md; table.json and table.csv have
+    the first."""
     out.mkdir(parents=True, exist_ok=True)
     for title, rows in tables.items():
         report.show(rows, title)
@@ -262,6 +265,7 @@ def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
         for row in first
     ]
     (out / "table.json").write_text(json.dumps(plain, indent=2))
+    (out / "table.csv").write_text(report.comma_separated(first))
 
 
 def write_answers(

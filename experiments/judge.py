@@ -85,6 +85,7 @@ class Config(Shared):
 
 def main(config: Config) -> dict[str, float]:
     """Judges the answers; returns how many pairs, and how consistent they are."""
+    check(config)
     principles = principles_of(config)
     with Run(config, "judge") as run:
         source, parts = candidates(config, run.mesh)
@@ -105,6 +106,23 @@ def main(config: Config) -> dict[str, float]:
             told |= {"pairs": len(pairs), "left_out": len(together) - len(answered)}
             numbers |= {f"{name}_{field}": x for field, x in told.items()}
         return run.finish(numbers)
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot be asked, before anything is computed.
+
+    Raises:
+      ValueError: says which flag.
+    """
+    least = {"highest": 2, "thoughts": 0, "batch": 1, "samples": 1}
+    for flag, smallest in least.items():
+        if getattr(config, flag) < smallest:
+            told = getattr(config, flag)
+            raise ValueError(f"--{flag} {told} should be {smallest} at least")
+    if config.ask == "ratings" and config.principles:
+        raise ValueError(
+            "--principles are what --ask pairs compares by; ratings ask one question"
+        )
 
 
 def principles_of(config: Config) -> tuple[str, ...]:
@@ -150,11 +168,6 @@ def sampled(
 
     def answered(k: int, prompts: list[Prompt]) -> list[Answered]:
         asked = rollouts.fitting(policy, prompts, limit)
-        if not asked:
-            raise ValueError(
-                f"no prompt of {config.data} leaves room for {room} new tokens in a "
-                f"context of {policy.config.context}: lower --max-new-tokens"
-            )
         answers = rollouts.answer(
             policy,
             asked,

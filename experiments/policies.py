@@ -142,6 +142,23 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         tokenizer.save_pretrained(folder)
 
 
+def check_vocabulary(folder: Path, policy: Policy) -> None:
+    """Refuses a reward model to which a policy's tokens mean something else.
+
+    Raises:
+      ValueError: names the first such token.
+    """
+    theirs = tokenizers.load(folder).get_vocab()
+    for token, at in policy.tokenizer.get_vocab().items():
+        if theirs.get(token) != at:
+            raise ValueError(
+                f"the reward model in {folder} has another vocabulary than the policy: "
+                f"token {token!r} is {theirs.get(token, 'none')} there, and {at} of "
+                "the policy; python -m experiments.reward_model --model POLICY makes "
+                "one that fits"
+            )
+
+
 def load_scalar(
     folder: Path, dtype: str, remat: str = "none"
 ) -> tuple[ScalarModel, Params]:

@@ -261,7 +261,9 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
     rewarded = [str(folder) for folder in rewards.folders(config.reward)]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
-        return policies.load_scalar(Path(start), config.dtype, config.remat)
+        found = policies.load_scalar(Path(start), config.dtype, config.remat)
+        policies.check_vocabulary(Path(start), policy)
+        return found
     model = heads.scalar_model(policy.config, zero_head=True)
     return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
 

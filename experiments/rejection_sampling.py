@@ -25,7 +25,7 @@ from typing import Any, Literal
 import jax
 import rich
 
-from experiments import evaluating, jsonl, sources
+from experiments import evaluating, jsonl, rewards, sources
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
@@ -56,7 +56,8 @@ class Config(Rounds):
     """Rounds of rejection sampling; the stages' own flags are --winners.samples, ..."""
 
     reward: str = "programmed"
-    """What chooses: a reward model's folder, or programmed."""
+    """What chooses: a reward model's folder, programmed, or another of
+    `experiments.rewards`, such as length:40."""
 
 
 def main(config: Config) -> list[evaluating.Row]:
@@ -64,18 +65,15 @@ def main(config: Config) -> list[evaluating.Row]:
     out = folder_of(config, "rejection_sampling")
     check(config, out)
     source = sources.load(config)
-    learned = Path(config.reward)
-    reward = learned if (learned / "config.json").exists() else None
-    if reward is None:
-        sources.judge_of(source)  # or nothing could measure the policies
-    policies = {"start": Path(config.model)}
-    for i in range(config.rounds):
-        latest = list(policies.values())[-1]
-        policies[f"round {i + 1}"] = imitate(
-            config, out, i, Path(config.model), latest, config.reward
-        )
+    learned = rewards.folders(config.reward)
+    chooses = None if learned else rewards.judge(config.reward, source)
+    policies = road(config, out)
     exam = evaluating.exam(
-        config, source, Path(config.model), config.eval_prompts, reward=reward
+        config,
+        dataclasses.replace(source, judge=source.judge or chooses),
+        Path(config.model),
+        config.eval_prompts,
+        reward=learned[0] if learned else None,
     )
     with jax.set_mesh(mesh_of(config)):
         found = {
@@ -99,9 +97,9 @@ def check(config: Config, out: Path) -> None:
         a folder with another run.
     """
     winners_stage.temperatures(config.temperatures, config.rounds)
-    if config.model == "toy":
+    if not (Path(config.model) / "config.json").exists():
         raise ValueError(
-            "--model should be the folder of a policy that answers; "
+            f"--model {config.model} should be the folder of a policy that answers; "
             "python -m experiments.sft makes one"
         )
     if not config.resume and jsonl.round_folder(out, 0).exists():
@@ -109,6 +107,17 @@ def check(config: Config, out: Path) -> None:
             f"{out} already holds a run: add --resume to go on with it, or choose "
             "another --out"
         )
+
+
+def road(config: Config, out: Path) -> dict[str, Path]:
+    """All rounds; the folders of the policies on the way, by name."""
+    policies = {"start": Path(config.model)}
+    for i in range(config.rounds):
+        latest = list(policies.values())[-1]
+        policies[f"round {i + 1}"] = imitate(
+            config, out, i, Path(config.model), latest, config.reward
+        )
+    return policies
 
 
 def imitate(

@@ -3,10 +3,12 @@
 programmed           the data set's own reward
 FOLDER               a reward model
 FOLDER,FOLDER,...    an ensemble of them; `--ensemble` says what their scores make
+judge:FOLDER         a language model, which rates answers from 1 to 10 (direct RLAIF)
 NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.named`
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import policies, rollouts, sources
+from experiments import judging, policies, rollouts, sources
+from experiments.config import Dtype, Shared
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data.records import Prompt
@@ -32,17 +35,22 @@ def folders(reward: str) -> list[Path]:
     """
     if reward == "programmed" or named.known(reward):
         return []
+    kind, _, judge_folder = reward.partition(":")
     found = [Path(folder) for folder in reward.split(",")]
+    if kind == "judge":
+        found = [Path(judge_folder)]
     for folder in found:
         if not (folder / "config.json").exists():
-            near = " or ".join(named.near(reward))
-            hint = f"did you mean {near}? " if near else ""
+            model = "language" if kind == "judge" else "reward"
+            known = ["programmed", *named.NAMED, "judge:FOLDER"]
+            near = difflib.get_close_matches(kind.lower(), known, n=2)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise ValueError(
-                f"--reward {reward}: {folder} holds no reward model (no config.json), "
-                f"and is none of programmed, {', '.join(named.NAMED)}; {hint}"
-                "python -m experiments.reward_model makes a model"
+                f"--reward {reward}: {folder} holds no {model} model (no config.json), "
+                f"and is none of {', '.join(known)}; {hint}"
+                "python -m experiments.reward_model makes a reward model"
             )
-    return found
+    return [] if kind == "judge" else found
 
 
 def combination(name: str) -> Combination:
@@ -85,14 +93,19 @@ def learned_from(
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
 
 
-def judge(reward: str, source: sources.Source) -> sources.Judge:
-    """The reward of texts: the data set's own, or one by name.
+def judge(
+    reward: str, source: sources.Source, dtype: Dtype = "float32"
+) -> sources.Judge:
+    """The reward of texts: the data set's own, a language model's, or one by name.
 
     Raises:
       ValueError: there is none, or the reference answers that it needs are lacking.
     """
     if reward == "programmed":
         return sources.judge_of(source)
+    if reward.startswith("judge:"):
+        settings = Shared(model=reward.removeprefix("judge:"), dtype=dtype)
+        return rated(policies.load(settings, source, sharding.current()))
     found = sources.by_name(reward)
     if named.needs_references(reward):
         for prompt in source.prompts()[0]:
@@ -105,9 +118,29 @@ def judge(reward: str, source: sources.Source) -> sources.Judge:
     return found
 
 
+def rated(model: policies.Policy) -> sources.Judge:
+    """What a language model expects to rate each answer by itself, from 1 to 10.
+
+    Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF).
+    """
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> sources.Judged:
+        answered = [
+            judging.Answered(prompt.messages, (text,))
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        rng = np.random.default_rng(0)  # nothing is thought, nothing drawn
+        ratings = judging.rate(model, answered, 10, rng, judging.Manner())
+        return {"reward": np.concatenate(ratings)}
+
+    return judge
+
+
 def scorer(
     reward: str,
-    dtype: str,
+    dtype: Dtype,
     policy: policies.Policy,
     source: sources.Source,
     *,
@@ -117,12 +150,17 @@ def scorer(
 
     Args:
       reward, ensemble: what the flags of that name say, see the top.
+
+    Raises:
+      ValueError: no such reward, or a reward model of another vocabulary.
     """
     models = folders(reward)
+    for folder in models:
+        policies.check_vocabulary(folder, policy)
     if models:
         score = learned_from(models, dtype, combination(ensemble))
         return lambda prompts, sequences, ended: score(sequences)
-    judged_by = judge(reward, source)
+    judged_by = judge(reward, source, dtype)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         whole = jax.tree.map(sharding.on_host, (sequences, ended))

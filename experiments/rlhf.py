@@ -19,7 +19,7 @@ stage can be run by itself, too. `--resume` goes on where a run was stopped.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import rich
@@ -37,8 +37,8 @@ from jaxalign.evaluation import plots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
-    """The whole road; each stage's own flags are --sft.steps, --ppo.beta, ..."""
+class Road(Shared):
+    """Flags of what methods start from, of two of them, and of their evaluation."""
 
     seeds: int = 1
     """How many runs, of seeds --seed, --seed + 1, ...; the table is over them all."""
@@ -48,8 +48,6 @@ class Config(Shared):
     """Held-out prompts that every model answers."""
     best_of: int = 16
     """Answers a prompt for best-of-n."""
-    ppo_reward: Literal["learned", "programmed"] = "learned"
-    """What PPO maximises: the reward model, or what the annotator goes by."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config(
         annotators=25, label_temperature=1.5
@@ -59,6 +57,31 @@ class Config(Shared):
     )
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Road):
+    """The whole road; each stage's own flags are --sft.steps, --ppo.beta, ..."""
+
+    ppo_reward: Literal["learned", "programmed"] = "learned"
+    """What PPO maximises: the reward model, or what the annotator goes by."""
+
+
+RoadType = TypeVar("RoadType", bound=Road)
+
+
+class Start(NamedTuple):
+    """What methods start from.
+
+    Attributes:
+      policy: the folder of the SFT model.
+      pairs: what DPO learns from, as `--data` reads it.
+      reward: the folder of the reward model.
+    """
+
+    policy: Path
+    pairs: str
+    reward: Path
 
 
 def main(config: Config) -> list[evaluating.Row]:
@@ -89,7 +112,7 @@ def main(config: Config) -> list[evaluating.Row]:
     return rows
 
 
-def smoked(config: Config) -> Config:
+def smoked(config: RoadType) -> RoadType:
     """The same road with next to no steps."""
     few = dataclasses.replace
     return few(
@@ -104,22 +127,28 @@ def smoked(config: Config) -> Config:
     )
 
 
+def start(config: Road, source: sources.Source, out: Path) -> Start:
+    """The SFT model, preferences, and the reward model, each stage in its folder."""
+    stage = stages(config, out)
+    stage("sft", sft_stage.main, model=config.model, data=config.data)
+    base = out / "sft" / "policy"
+    pairs = rankings = config.data
+    if source.judge is not None:
+        stage("collect", collect_stage.main, model=str(base), data=config.data)
+        pairs = str(out / "collect" / "preferences")
+        rankings = str(out / "collect" / "rankings")
+    stage("reward_model", reward_stage.main, model=str(base), data=rankings)
+    return Start(base, pairs, out / "reward_model" / "reward")
+
+
 def road(config: Config, out: Path) -> dict[str, Evaluated]:
     """One seed: every stage in a folder of its own, then the evaluation."""
     source = sources.load(config)
+    base, pairs, learned = start(config, source, out)
     stage = stages(config, out)
-    stage("sft", sft_stage.main, model=config.model, data=config.data)
-    base = str(out / "sft" / "policy")
-    pairs = rankings = config.data
-    if source.judge is not None:
-        stage("collect", collect_stage.main, model=base, data=config.data)
-        pairs = str(out / "collect" / "preferences")
-        rankings = str(out / "collect" / "rankings")
-    stage("reward_model", reward_stage.main, model=base, data=rankings)
-    stage("dpo", dpo_stage.main, model=base, data=pairs)
-    learned = config.ppo_reward == "learned"
-    scorer = str(out / "reward_model" / "reward") if learned else "programmed"
-    stage("ppo", ppo_stage.main, model=base, data=config.data, reward=scorer)
+    stage("dpo", dpo_stage.main, model=str(base), data=pairs)
+    scorer = str(learned) if config.ppo_reward == "learned" else "programmed"
+    stage("ppo", ppo_stage.main, model=str(base), data=config.data, reward=scorer)
     with jax.set_mesh(mesh_of(config)):
         return evaluate(config, source, out)
 

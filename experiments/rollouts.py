@@ -47,8 +47,14 @@ def padded_prompts(
     """The prompts as right-padded tokens [P T] and their lengths [P].
 
     Raises:
-      ValueError: a prompt leaves no `room` for its answer within the model's context.
+      ValueError: a prompt leaves no `room` for its answer within the model's context,
+        or there is none.
     """
+    if not prompts:
+        raise ValueError(
+            f"no prompt leaves room for {room} new tokens in a context of "
+            f"{policy.config.context}: lower --max-new-tokens"
+        )
     rows = [chat.encode_prompt(policy.tokenizer, p.messages) for p in prompts]
     lengths = np.array([len(row) for row in rows], np.int32)
     longest = -(-int(lengths.max()) // 16) * 16

@@ -254,8 +254,13 @@ class Run:
         return {k: v for k, v in self.settings.items() if k not in FREE}
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Writes the run's numbers to its folder and shows them."""
-        self.write("numbers.json", json.dumps(numbers, indent=2))
+        """Writes the run's numbers to its folder and shows them; null is not finite."""
+        unknown = {
+            k: None
+            for k, v in numbers.items()
+            if isinstance(v, float) and not isfinite(v)
+        }
+        self.write("numbers.json", json.dumps(numbers | unknown, indent=2))
         shown = "  ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
             for k, v in numbers.items()

@@ -13,25 +13,28 @@ PASSED = (
 )
 
 
+def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
+    """The flags of a stage, the field of that name, with the shared ones passed on."""
+    shared = {field: getattr(config, field) for field in PASSED}
+    return dataclasses.replace(getattr(config, name), out=folder, **(shared | others))
+
+
 def stages(config: Shared, out: Path) -> Callable[..., None]:
     """The function that runs a stage: `stage(name, main, model=..., data=...)`.
 
-    The stage's own flags are the field of that name of `config`; the shared ones are
-    passed on. With `--resume`, what is finished is left alone, and what was begun goes
-    on.
+    Its folder is OUT/NAME, its flags are the field of that name of `config`, or of
+    another that `flags` names. With `--resume`, what is finished is left alone, and
+    what was begun goes on.
     """
 
-    def stage(name: str, main: Callable[[Any], Any], **others: Any) -> None:
+    def stage(
+        name: str, main: Callable[[Any], Any], *, flags: str = "", **others: Any
+    ) -> None:
         folder = out / name
         if config.resume and (folder / "numbers.json").exists():
             return
-        shared = {field: getattr(config, field) for field in PASSED}
         begun = config.resume and (folder / "checkpoints").exists()
-        main(
-            dataclasses.replace(
-                getattr(config, name), out=folder, resume=begun, **(shared | others)
-            )
-        )
+        main(told(config, flags or name, folder, resume=begun, **others))
 
     return stage
 

@@ -58,7 +58,7 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
     means = [row["true reward"].mean for row in rows]
     np.testing.assert_allclose(means, true, rtol=1e-6)  # float32 sums
     assert rows[0]["true gain"] is None
-    assert rows[2]["true gain"].startswith(f"{true[2] - true[0]:.3f} ±")
+    assert str(rows[2]["true gain"]).startswith(f"{true[2] - true[0]:.3f} ±")
     series = best_of_n.points(found, REWARDS, ns)
     for name, of in (("true reward", "true reward"), ("best possible", "true reward")):
         gains = found[name].mean(axis=1) - found[name].mean(axis=1)[0]

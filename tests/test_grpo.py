@@ -11,6 +11,7 @@ from experiments import groups, grpo, policies, rewards, sft, shares, sources
 from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import heads, pretrained
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
@@ -169,6 +170,17 @@ def test_folders_with_commas_are_an_ensemble(scored, name):
     score = rewards.scorer(two, "float32", policy, source, ensemble=name)
     found = score([], rows, np.ones(3, bool))
     np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(scored):
+    """Its scores would be of other texts: every token means something else there."""
+    out, (source, policy), *_ = scored
+    text = [p.messages[-1]["content"][::-1] for p in source.prompts()[0][:200]]
+    other = replace(policy, tokenizer=tokenizers.train(text, vocab_size=300))
+    for reward in (str(out / "a"), f"{out / 'a'},{out / 'b'}"):
+        rewards.scorer(reward, "float32", policy, source)
+        with pytest.raises(ValueError, match="another vocabulary than the policy"):
+            rewards.scorer(reward, "float32", other, source)
 
 
 def test_rewards_that_are_not_are_refused(scored, tmp_path):

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import judge, judging, policies, reward_model
+from experiments import judge, judging, policies, reward_model, rewards
 from experiments.config import mesh_of
-from experiments.judging import Answered, Compared
+from experiments.judging import Answered, Compared, asks
 from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, formats
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Preference, Ranking, said
+from jaxalign.data.records import Preference, Prompt, Ranking, said
 from jaxalign.models import transformer
 from jaxalign.rewards import judge_prompts
 from jaxalign.training import scoring
@@ -71,6 +71,20 @@ def test_options_are_scored_as_the_model_would_say_them(tiny):
     logp = scoring.token_logps(tiny.model, tiny.params, rows)
     each, _ = scoring.row_sums(logp, rows.loss_mask)
     np.testing.assert_allclose(found[0] - found[1], each[0] - each[1], atol=1e-4)
+
+
+def test_a_judge_is_a_reward_of_answers(tiny):
+    """Each answer is rated by itself, whatever stands beside it in the batch."""
+    prompts = [Prompt(ASKED), Prompt([asks("Why?")]), Prompt(ASKED)]
+    texts = ["Well, thank you.", "Well, thank you.", "No!"]
+    score = rewards.rated(tiny)
+    found = score(prompts, texts, np.ones(3, bool))["reward"]
+    assert found.shape == (3,) and len(set(found.tolist())) == 3
+    assert (found >= 1).all() and (found <= 10).all()
+    question = judge_prompts.rating(ASKED, "No!", highest=10)
+    options = [str(k) for k in range(1, 11)]
+    logps = judging.ask(tiny, [[asks(question)]], options, rows=1)
+    np.testing.assert_allclose(found[2], np.exp(logps[0]) @ np.arange(1, 11), rtol=1e-4)
 
 
 def test_swapped_answers_swap_the_label(tiny):
@@ -222,3 +236,17 @@ def test_nothing_to_judge_is_said(tiny, tmp_path):
     with pytest.raises(ValueError, match="--principles .*none.txt holds none"):
         judge.main(empty)
     assert judge.principles_of(config) == (judge_prompts.QUESTION,)
+
+
+@pytest.mark.parametrize(
+    "flags, hint",
+    [
+        ({"highest": 1}, "--highest 1 should be 2 at least"),
+        ({"batch": 0}, "--batch 0 should be 1 at least"),
+        ({"ask": "ratings", "principles": "constitution"}, "ratings ask one question"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(tmp_path, flags, hint):
+    with pytest.raises(ValueError, match=hint):
+        judge.main(judge.Config(out=tmp_path / "run", **flags))
+    assert not (tmp_path / "run").exists()

@@ -132,6 +132,9 @@ def test_sampled_logps_are_compared_where_they_count():
 
 def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
+    checked = []
+    check = lambda folder, policy: checked.append(str(folder))
+    monkeypatch.setattr(policies, "check_vocabulary", check)
     monkeypatch.setattr(policies, "load_scalar", lambda folder, *_: str(folder))
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(tuning, "headed", lambda *args: "policy")
@@ -141,6 +144,7 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     assert start(reward=folder, value="policy") == (None, "policy")
     assert start(reward="programmed") == (None, "policy")
     assert start(reward="programmed", value=folder) == folder
+    assert checked == [folder] * 2
 
 
 def test_pairs_are_the_best_and_the_worst_and_ties_are_dropped():
@@ -183,6 +187,37 @@ def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_p
     assert first["weight"] == 8 * (1 - first["ties"]) > 0
 
 
+def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch):
+    """Momentum alone would move the policy; what is not known is null, not NaN."""
+    config = online_dpo.Config(
+        model=str(base / "policy"),
+        steps=1,
+        prompts=4,
+        learning_rate=1e-3,
+        schedule="constant",
+        missing_eos_penalty=0.0,
+        out=tmp_path / "one",
+        **SMALL,
+    )
+    online_dpo.main(config)
+    drawn = []
+
+    def only_once(*told):
+        drawn.append(tokens_reward(*told))
+        return drawn[0] if len(drawn) == 1 else jnp.zeros_like(drawn[0])
+
+    monkeypatch.setattr(rewards, "scorer", lambda *args, **kwargs: only_once)
+    online_dpo.main(replace(config, steps=2, out=tmp_path / "two"))
+    assert same(tmp_path / "one", tmp_path / "two")
+    assert not same(tmp_path / "one", base)
+    first, second = lines(tmp_path / "two")
+    assert first["ties"] < 1.0 and first["accuracy"] is not None
+    assert second["ties"] == 1.0 and second["weight"] == second["loss"] == 0.0
+    numbers = (tmp_path / "two" / "numbers.json").read_text()
+    known = json.loads(numbers, parse_constant=lambda name: pytest.fail(name))
+    assert second["accuracy"] is None and known["accuracy"] is None
+
+
 def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
     pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
@@ -201,6 +236,8 @@ def test_bad_settings_are_refused(tmp_path):
         online_dpo.main(online_dpo.Config(loss="aot", out=tmp_path))
     with pytest.raises(ValueError, match="32 pairs .* do not divide into 3"):
         online_dpo.main(online_dpo.Config(minibatches=3, out=tmp_path))
+    with pytest.raises(ValueError, match="--minibatches 0 and --epochs 1 should be 1"):
+        online_dpo.main(online_dpo.Config(minibatches=0, out=tmp_path))
     with pytest.raises(ValueError, match="64 answers .* do not divide into 3"):
         ppo.main(ppo.Config(minibatches=3, out=tmp_path))
     with pytest.raises(ValueError, match="--value-warmup 5 is longer than the 4"):

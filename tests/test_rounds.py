@@ -170,6 +170,11 @@ def test_rejection_sampling_resumes_in_any_round(base, tmp_path, monkeypatch):
 def test_rejection_sampling_needs_a_policy_and_a_reward(base, tmp_path):
     with pytest.raises(ValueError, match="should be the folder of a policy"):
         rejection_sampling.main(rejection_sampling.Config(out=tmp_path))
+    told = {"model": str(base), "out": tmp_path / "near"}
+    for reward, hint in (("programed", "mean programmed"), ("blue", "mean bleu")):
+        with pytest.raises(ValueError, match=hint):
+            rejection_sampling.main(rejection_sampling.Config(reward=reward, **told))
+    assert not told["out"].exists()  # or the next try would find a run there
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "a"}\n')
     config = rejection_sampling.Config(model=str(base), data=str(file), out=tmp_path)

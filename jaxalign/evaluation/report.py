@@ -1,5 +1,7 @@
 """What people look at: a table, answers before and after. The plot is in `plots`."""
 
+import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 import numpy as np
 import rich
 from rich.table import Table
+
+from jaxalign.evaluation.intervals import Interval
 
 Row = Mapping[str, Any]
 
@@ -42,6 +46,30 @@ def markdown(rows: Sequence[Row]) -> str:
     lines += [[cell(row.get(name)) for name in names] for row in rows]
     escaped = ([text.replace("|", r"\|") for text in line] for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """The rows as CSV; an interval takes three columns, what is not known stays empty.
+
+    >>> rows = [{"method": "SFT"}, {"method": "DPO", "gain": Interval(0.5, 0.4, 0.6)}]
+    >>> print(comma_separated(rows), end="")
+    method,gain,gain low,gain high
+    SFT,,,
+    DPO,0.5,0.4,0.6
+    """
+    wide = {k for row in rows for k, v in row.items() if isinstance(v, Interval)}
+    three = lambda name: [name, f"{name} low", f"{name} high"]
+    names = [three(name) if name in wide else [name] for name in columns(rows)]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, sum(names, []), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        flat = {k: v for k, v in row.items() if not isinstance(v, Interval)}
+        for name, value in row.items():
+            if isinstance(value, Interval):
+                flat |= zip(three(name), value, strict=True)
+        writer.writerow(flat)
+    return file.getvalue()
 
 
 def show(rows: Sequence[Row], title: str) -> None:

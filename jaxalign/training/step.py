@@ -126,7 +126,8 @@ def make_step(
 
     and the gradient likewise: the number of micro-batches, devices and padding tokens
     changes nothing, provided that the weight depends on the batch only. A step whose
-    loss or gradient is not finite changes nothing, and says so by `finite` = False.
+    loss or gradient is not finite changes nothing, and says so by `finite` = False; nor
+    does one that counts nothing, which momentum alone would move.
 
     Args:
       objective: (params, batch) -> (sum, (weight, metrics)), or a `TwoPass`.
@@ -163,7 +164,8 @@ def make_step(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
         )
-        kept = jax.tree.map(lambda n, old: jnp.where(finite, n, old), new, state)
+        made = finite & (weight > 0)
+        kept = jax.tree.map(lambda n, old: jnp.where(made, n, old), new, state)
         metrics = {name: divide(*part, jnp.nan) for name, part in parts.items()}
         metrics |= {"loss": loss, "weight": weight, "grad_norm": grad_norm}
         return kept, metrics | {"finite": finite}

@@ -1,0 +1,262 @@
+"""Every method of alignment from one start: a table, and reward against KL, over all.
+
+    SFT -> preferences -> reward model -> each of --methods, by itself
+
+For each seed every method starts from the same SFT policy and maximises, or learns
+from, the same: best-of-n, rejection sampling (RAFT), online DPO, PPO and the group
+methods the same reward model, DPO the same preferences. All answer the same held-out
+prompts with the same noise.
+
+    python -m experiments.methods
+    python -m experiments.methods --seeds 1 --methods ppo grpo rloo
+    python -m experiments.methods --ppo.steps 60 --grpo.learning-rate 1e-4
+
+Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds and
+requests, gains paired by request (a star: the interval excludes 0); and reward_kl.png,
+with a mark a method and a line through best-of-n for n = 1, 2, 4, .... In OUT/seed-0/,
+..., are a folder for each stage and samples.md. The answers of a method, and what they
+are worth, stay in its folder: `--resume` runs nothing twice that has ended, and more of
+--methods or --seeds add to the table.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import rich
+
+from experiments import best_of_n, evaluating, groups, rlhf, sources
+from experiments import dpo as dpo_stage
+from experiments import grpo as grpo_stage
+from experiments import online_dpo as online_dpo_stage
+from experiments import ppo as ppo_stage
+from experiments import rejection_sampling as rejection_stage
+from experiments import winners as winners_stage
+from experiments.config import folder_of, launch, mesh_of
+from experiments.evaluating import Evaluated
+from experiments.stages import seeded, stages, told
+from jaxalign.evaluation import generation, plots
+from jaxalign.evaluation.intervals import Interval, nested
+
+# What tables call each method.
+NAMES = {
+    "best_of_n": "best-of-n",
+    "rejection_sampling": "rejection sampling",
+    "dpo": "DPO",
+    "online_dpo": "online DPO",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+    "dr_grpo": "Dr. GRPO",
+    "rloo": "RLOO",
+    "reinforce_plus_plus": "REINFORCE++",
+    "dapo": "DAPO",
+    "gspo": "GSPO",
+    "cispo": "CISPO",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(rlhf.Road):
+    """All methods; each one's own flags are --ppo.beta, --grpo.steps (of all group
+    methods), ..."""
+
+    seeds: int = 5
+    methods: tuple[str, ...] = tuple(NAMES)
+    """Which, by name."""
+    rejection_sampling: rejection_stage.Config = rejection_stage.Config()
+    online_dpo: online_dpo_stage.Config = online_dpo_stage.Config(
+        minibatches=2, epochs=2
+    )
+    grpo: grpo_stage.Config = grpo_stage.Config(minibatches=2, epochs=2)
+
+
+def main(config: Config) -> list[evaluating.Row]:
+    """Runs every method of every seed; returns the rows of the table over all seeds."""
+    config = smoked(config) if config.smoke else config
+    check(config)
+    out = folder_of(config, "methods")
+    sampled, found = [], []
+    for one in seeded(config, out):
+        many, each = road(one, one.out)
+        sampled.append(many)
+        found.append(each)
+    rows = evaluating.table(found)
+    evaluating.publish(out, {f"{config.data}, {config.seeds} seed(s)": rows})
+    draw(out, found, [many for many in sampled if many], config.best_of)
+    rich.print(f"table and plot are in [bold]{out}[/bold]")
+    return rows
+
+
+def smoked(config: Config) -> Config:
+    """The same with next to no steps."""
+    few, rejection = dataclasses.replace, config.rejection_sampling
+    return few(
+        rlhf.smoked(config),
+        seeds=min(config.seeds, 2),
+        rejection_sampling=few(
+            rejection,
+            rounds=1,
+            winners=few(rejection.winners, prompts=32, held_out=16, samples=16),
+            finetune=few(rejection.finetune, steps=2, batch=8),
+        ),
+        online_dpo=few(config.online_dpo, steps=2, prompts=4),
+        grpo=few(config.grpo, steps=2, prompts=4, samples=2),
+    )
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot be, before anything is computed.
+
+    Raises:
+      ValueError: an unknown method, with the near ones, or a method's own reasons.
+    """
+    for name in config.methods:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name.lower(), NAMES, n=2)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ValueError(
+                f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
+            )
+    if config.best_of < 2 or config.seeds < 1 or not config.methods:
+        raise ValueError(
+            f"--best-of {config.best_of} should be 2 at least, --seeds {config.seeds} "
+            "1 at least, and --methods one at least"
+        )
+    rejection = config.rejection_sampling
+    winners_stage.temperatures(rejection.temperatures, rejection.rounds)
+    online_dpo_stage.check(config.online_dpo)
+    ppo_stage.check(config.ppo)
+    for name in set(config.methods) & set(groups.METHODS):
+        grpo_stage.check(config.grpo, groups.named(name))
+
+
+def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluated]]:
+    """One seed: the start, then every method.
+
+    Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
+    """
+    source = sources.load(config)
+    start = rlhf.start(config, source, out)
+    exam = evaluating.exam(
+        config,
+        source,
+        start.policy,
+        config.eval_prompts,
+        room=config.ppo.max_new_tokens,
+        reward=start.reward,
+    )
+    many = None
+    found = {"SFT": answered(config, exam, start.policy, out / "sft")}
+    for name in dict.fromkeys(config.methods):
+        folder = out / name
+        if name == "best_of_n":
+            many = answered(config, exam, start.policy, folder, config.best_of)
+            best = evaluating.best_of(many, config.best_of)
+            found[f"best-of-{config.best_of}"] = best
+        else:
+            policy = trained(config, name, start, out)
+            found[NAMES[name]] = answered(config, exam, policy, folder)
+    texts = {name: each.texts for name, each in found.items()}
+    evaluating.write_answers(out, exam.prompts, texts)
+    return many, found
+
+
+def trained(config: Config, name: str, start: rlhf.Start, out: Path) -> Path:
+    """Trains by a method, unless that has ended; the folder of its policy."""
+    stage = stages(config, out)
+    online = {
+        "model": str(start.policy),
+        "data": config.data,
+        "reward": str(start.reward),
+    }
+    if name == "rejection_sampling":
+        rounds = told(config, name, out / name, resume=config.resume, **online)
+        return list(rejection_stage.road(rounds, out / name).values())[-1]
+    if name == "dpo":
+        stage(name, dpo_stage.main, model=str(start.policy), data=start.pairs)
+    elif name in groups.METHODS:
+        stage(name, grpo_stage.main, flags="grpo", method=name, **online)
+    else:
+        main = {"online_dpo": online_dpo_stage.main, "ppo": ppo_stage.main}[name]
+        stage(name, main, **online)
+    return out / name / "policy"
+
+
+def answered(
+    config: Config,
+    exam: evaluating.Exam,
+    policy: Path,
+    folder: Path,
+    samples: int = 1,
+) -> Evaluated:
+    """What a policy's answers are worth, kept in a folder; so it is found out once."""
+    path = folder / "evaluated.json"
+    if not (config.resume and path.exists()):
+        source = sources.load(config)
+        with jax.set_mesh(mesh_of(config)):
+            given = evaluating.load(config, source, policy)
+            found = exam.answered(given, samples)
+        folder.mkdir(parents=True, exist_ok=True)
+        as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+        text = json.dumps(dataclasses.asdict(found), default=as_lists)
+        path.with_suffix(".part").write_text(text)
+        path.with_suffix(".part").replace(path)  # whole, or not at all
+    return kept(path)
+
+
+def kept(path: Path) -> Evaluated:
+    """What a file says of a method's answers."""
+    told = json.loads(path.read_text())
+    return Evaluated(
+        texts=told["texts"],
+        reward=np.array(told["reward"]),
+        score=None if told["score"] is None else np.array(told["score"]),
+        kl=np.array(told["kl"]),
+        length=np.array(told["length"]),
+        judged={name: np.array(values) for name, values in told["judged"].items()},
+    )
+
+
+def best_of_line(
+    sampled: Sequence[Evaluated], samples: int
+) -> list[tuple[float, Interval]]:
+    """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
+    ns = best_of_n.sizes(samples)
+    curves = [
+        best_of_n.unbiased(
+            many.reward.reshape(-1, samples), many.score.reshape(-1, samples), ns
+        )
+        for many in sampled
+        if many.score is not None
+    ]
+    return [
+        (generation.kl_best_of_n(n), nested([curve[i] for curve in curves]))
+        for i, n in enumerate(ns)
+    ]
+
+
+def draw(
+    out: Path,
+    found: list[dict[str, Evaluated]],
+    sampled: Sequence[Evaluated],
+    samples: int,
+) -> None:
+    """Draws reward_kl.png: a mark a method, and a line through best-of-n."""
+    points = {method: [evaluating.point(found, method)] for method in found[0]}
+    if sampled:
+        del points[f"best-of-{samples}"]
+        points["best-of-n"] = best_of_line(sampled, samples)
+    plots.plot_reward_kl(
+        out / "reward_kl.png",
+        points,
+        reward=evaluating.reward_name(found),
+        growing=f"larger n, to {samples}" if sampled else "",
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)
