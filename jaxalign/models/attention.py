@@ -43,8 +43,8 @@ def attention(segments: Array, mask: Array | None, config: ModelConfig) -> Atten
     """The attention of the training forward pass."""
     if mask is None:
         return fused(segments, config)
-    on_cpu = jax.default_backend() == "cpu" and config.attention_cap is None
-    find = lean if on_cpu else causal
+    plain = config.attention_cap is None and config.dtype == "float32"
+    find = lean if plain and jax.default_backend() == "cpu" else causal
     return functools.partial(find, mask=mask, config=config)
 
 
@@ -70,7 +70,7 @@ def causal(
 def lean(
     query: Array, key: Array, value: Array, *, mask: Array, config: ModelConfig
 ) -> Array:
-    """The same without a soft cap, as `blocks` does it for CPUs."""
+    """The same of float32 without a soft cap, as `blocks` does it for CPUs."""
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
     found = blocks.attend(
         grouped.transpose(0, 2, 3, 1, 4),
@@ -79,7 +79,7 @@ def lean(
         mask,
         scale(config),
     )
-    return found.transpose(0, 3, 1, 2, 4).reshape(query.shape).astype(value.dtype)
+    return found.transpose(0, 3, 1, 2, 4).reshape(query.shape)
 
 
 def scale(config: ModelConfig) -> float:

@@ -1,4 +1,4 @@
-"""Causal attention in blocks of queries, with a gradient of its own, for CPUs.
+"""Causal float32 attention in blocks of queries, with a gradient of its own, for CPUs.
 
 There, moving the shares [B K G T S] costs more than the products. So they are kept as
 they come out of the exponential and normalised after the product with the values; they
@@ -20,8 +20,6 @@ LOWEST = (
     -1e30
 )  # a score that no softmax can tell from -inf, and no NaN where all have it
 
-einsum = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-
 
 def blocks(length: int) -> Iterator[tuple[slice, slice]]:
     """The queries of each block, and the keys up to its end.
@@ -37,7 +35,7 @@ def blocks(length: int) -> Iterator[tuple[slice, slice]]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def attend(query: Array, key: Array, value: Array, mask: Array, scale: float) -> Array:
-    """softmax(scale query key') value, in float32.
+    """softmax(scale query key') value, of float32.
 
     Args:
       query: [B K G T E].
@@ -53,12 +51,12 @@ def forward(
     """What is found, and what the backward pass needs."""
     parts, kept = [], []
     for rows, seen in blocks(query.shape[3]):
-        scores = einsum("bkgte,bkse->bkgts", query[:, :, :, rows], key[:, :, seen])
+        scores = jnp.einsum("bkgte,bkse->bkgts", query[:, :, :, rows], key[:, :, seen])
         scores = jnp.where(mask[:, None, None, rows, seen], scale * scores, LOWEST)
         shares = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
         norm = 1.0 / jnp.sum(shares, axis=-1, keepdims=True)
-        shares = shares.astype(value.dtype)
-        parts.append(norm * einsum("bkgts,bkse->bkgte", shares, value[:, :, seen]))
+        read = jnp.einsum("bkgts,bkse->bkgte", shares, value[:, :, seen])
+        parts.append(norm * read)
         kept.append((shares, norm))
     found = jnp.concatenate(parts, axis=3)
     return found, (query, key, value, found, kept)
@@ -78,23 +76,15 @@ def backward(
     query, key, value, found, kept = saved
     slope = slope * jnp.concatenate([norm for _, norm in kept], axis=3)
     mean = jnp.sum(slope * found, axis=-1, keepdims=True)
-    slope = slope.astype(value.dtype)
     queries, keys, values = [], [], []
     for (rows, seen), (shares, _) in zip(blocks(query.shape[3]), kept, strict=True):
         by = slope[:, :, :, rows]
-        rise = einsum("bkgte,bkse->bkgts", by, value[:, :, seen])
+        rise = jnp.einsum("bkgte,bkse->bkgts", by, value[:, :, seen])
         scores = scale * shares * (rise - mean[:, :, :, rows])
-        scores = scores.astype(key.dtype)
-        queries.append(einsum("bkgts,bkse->bkgte", scores, key[:, :, seen]))
-        keys.append(einsum("bkgte,bkgts->bkes", query[:, :, :, rows], scores))
-        values.append(einsum("bkgte,bkgts->bkes", by, shares))
-    cast = lambda x: x.astype(query.dtype)
-    return (
-        cast(jnp.concatenate(queries, axis=3)),
-        cast(over_keys(keys)),
-        cast(over_keys(values)),
-        None,
-    )
+        queries.append(jnp.einsum("bkgts,bkse->bkgte", scores, key[:, :, seen]))
+        keys.append(jnp.einsum("bkgte,bkgts->bkes", query[:, :, :, rows], scores))
+        values.append(jnp.einsum("bkgte,bkgts->bkes", by, shares))
+    return jnp.concatenate(queries, axis=3), over_keys(keys), over_keys(values), None
 
 
 def over_keys(parts: list[Array]) -> Array:

@@ -87,10 +87,11 @@ def test_the_scale_is_of_scores_and_so_of_two_gradients():
     chex.assert_trees_all_equal((once[0] * 2, *once[1:]), twice)
 
 
-def test_a_cap_asks_for_the_general_way():
-    """The gradient made for CPUs knows none."""
+def test_caps_and_bfloat16_ask_for_the_general_way():
+    """The gradient made for CPUs knows neither."""
     segments = jnp.ones((1, 2), jnp.int32)
     mask = jnp.tril(jnp.ones((1, 2, 2), bool))
     way = lambda **given: attention.attention(segments, mask, config(1, 1, **given))
     assert way().func is attention.lean
     assert way(attention_cap=50.0).func is attention.causal
+    assert way(dtype="bfloat16").func is attention.causal
