@@ -227,8 +227,7 @@ def passes(
     for indices in rollouts.minibatches(
         key, rows, epochs=config.epochs, parts=config.minibatches
     ):
-        part = jax.tree.map(lambda x, at=indices: x[at], rollout)
-        current, metrics = update(current, part)
+        current, metrics = update(current, rollouts.take(rollout, indices))
         updates += 1
         finite &= metrics["finite"]
         if kl_stop is not None and float(metrics["approxkl"]) > kl_stop:

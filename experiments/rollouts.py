@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.policies import Policy
-from jaxalign import estimators, sampling
+from jaxalign import estimators, sampling, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
@@ -93,28 +94,35 @@ def answer(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> Answers:
-    """Samples answers; a prompt's answers do not depend on `rows`, the batch size."""
+    """Samples answers; a prompt's answers do not depend on `rows`, the batch size.
+
+    Of many processes each is given all prompts, and has all answers.
+    """
     tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
     index = np.repeat(np.arange(len(prompts)), samples)
     row_ids = np.arange(len(index), dtype=np.int32)
-    rows = min(rows, len(index))
+    rows = whole_shares(min(rows, len(index)))
     parts, finished = [], []
     for start in range(0, len(index), rows):
         # the last batch is filled up with its own rows, so that all have one shape
         chosen = np.resize(index[start : start + rows], rows)
+        ids = np.resize(row_ids[start : start + rows], rows)
+        asked, known, ids = sharding.spread((tokens[chosen], lengths[chosen], ids))
         sequences, ended, _ = sample(
             policy,
             policy.params,
-            tokens[chosen],
-            lengths[chosen],
+            asked,
+            known,
             key,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            row_ids=np.resize(row_ids[start : start + rows], rows),
+            row_ids=ids,
         )
         kept = min(rows, len(index) - start)
-        parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], sequences))
-        finished.append(np.asarray(ended)[:kept])
+        whole = jax.tree.map(sharding.on_host, (sequences, ended))
+        sequences, ended = jax.tree.map(lambda x, n=kept: x[:n], whole)
+        parts.append(sequences)
+        finished.append(ended)
     joined: TokenBatch = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     return Answers(
         prompts=[prompts[int(i)] for i in index],
@@ -181,6 +189,13 @@ def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[A
     return indices
 
 
+@jax.jit
+def take(rollout: Any, indices: Array) -> Any:
+    """These rows of a rollout, whose leaves are [B ...], split among the devices."""
+    rows = lambda x: sharding.constrain(x[indices], "batch", *[None] * (x.ndim - 1))
+    return jax.tree.map(rows, rollout)
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="temperature")
 def compared(
     model: LanguageModel,
@@ -229,7 +244,9 @@ def answer_logps(
 ) -> np.ndarray:
     """Log-prob of each whole answer under these parameters [R]."""
     return in_batches(
-        lambda batch: answer_logp(policy.model, params, batch), answers.sequences, rows
+        lambda batch: answer_logp(policy.model, params, sharding.spread(batch)),
+        answers.sequences,
+        rows,
     )
 
 
@@ -238,20 +255,28 @@ def learned_scores(
 ) -> np.ndarray:
     """The reward model's score of each whole answer [R]."""
     score = jax.jit(learned.score, static_argnums=0)
-    return in_batches(lambda batch: score(model, params, batch), sequences, rows)
+    return in_batches(
+        lambda batch: score(model, params, sharding.spread(batch)), sequences, rows
+    )
 
 
 def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Applies a function of a batch to many rows, in batches of one shape.
 
     Args:
-      many: arrays of R rows each.
+      many: arrays of R rows each, the same on every process.
     """
     total = len(jax.tree.leaves(many)[0])
-    rows = min(rows, total)
+    rows = whole_shares(min(rows, total))
     parts = []
     for start in range(0, total, rows):
         chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
         part = function(jax.tree.map(lambda x, i=chosen: x[i], many))
-        parts.append(np.asarray(part)[: total - start])
+        parts.append(sharding.on_host(part)[: total - start])
     return np.concatenate(parts)
+
+
+def whole_shares(rows: int) -> int:
+    """At least so many rows, which divide among the devices."""
+    shares = sharding.shards("batch")
+    return -(-rows // shares) * shares
