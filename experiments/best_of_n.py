@@ -23,7 +23,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import rich
 
 from experiments import evaluating, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
@@ -81,7 +80,7 @@ def main(config: Config) -> list[evaluating.Row]:
         evaluating.publish(run.folder, {title: rows})
         draw(run.folder, points(found, values, ns))
         write_best(run.folder, answers, values["proxy reward"])
-        rich.print(f"table, plot and answers are in [bold]{run.folder}[/bold]")
+        run.say(f"table, plot and answers are in [bold]{run.folder}[/bold]")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples} | last)
         return rows

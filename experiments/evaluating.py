@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import jsonl, policies, rollouts, sources
+from experiments import jsonl, policies, processes, rollouts, sources
 from experiments import reward_model as reward_stage
 from experiments.config import Shared, mesh_of
 from jaxalign.data import formats, loader
@@ -234,12 +234,12 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
       reward: the reward model's folder.
     """
     rows = jsonl.read(held)
-    model, params = policies.load_scalar(reward, config.dtype)
     pairs, _ = formats.read(held, Preference)
-    examples, _ = loader.tokenise(
-        pairs, tokenizers.load(reward), context=model.config.context
-    )
     with jax.set_mesh(mesh_of(config)):
+        model, params = policies.load_scalar(reward, config.dtype)
+        examples, _ = loader.tokenise(
+            pairs, tokenizers.load(reward), context=model.config.context
+        )
         chosen, rejected = reward_stage.scores(model, params, examples, batch)
     p = np.array([rows[example.row]["p_chosen"] for example in examples])
     right = preference.agreement(chosen, rejected)
@@ -253,7 +253,10 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
 
 def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
     """Shows tables by their titles, and writes table.md; table.json and table.csv have
-    the first."""
+    the first. Of many processes the first does.
+    """
+    if not processes.first():
+        return
     out.mkdir(parents=True, exist_ok=True)
     for title, rows in tables.items():
         report.show(rows, title)
@@ -271,7 +274,12 @@ def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
 def write_answers(
     out: Path, prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]]
 ) -> None:
-    """Writes the answers to a few prompts, of each method, to samples.md."""
+    """Writes the answers to a few prompts, of each method, to samples.md.
+
+    Of many processes the first does.
+    """
+    if not processes.first():
+        return
     few = prompts[:12]
     asked = ["\n".join(f"{m['role']}: {m['content']}" for m in p.messages) for p in few]
     said = {name: answers[: len(few)] for name, answers in texts.items()}

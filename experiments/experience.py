@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from experiments import online, rollouts
+from experiments import online, rewards, rollouts
 from jaxalign import estimators, masks
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.estimators import running
@@ -36,8 +36,7 @@ def reference_moments(setting: online.Setting, key: jax.Array, count: int) -> li
         temperature=setting.config.temperature,
     )
     ended = jnp.asarray(answers.finished)
-    sequences = jax.tree.map(jnp.asarray, answers.sequences)
-    score = setting.score(answers.prompts, sequences, ended)
+    score = jnp.asarray(rewards.scored(setting.score, answers))
     score = online.with_ending(setting.config, score, ended)
     moments = running.update(running.no_moments(), score, jnp.ones_like(ended))
     if not running.variance(moments) > SMALLEST_VARIANCE:

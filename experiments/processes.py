@@ -44,11 +44,23 @@ def join(told: str) -> None:
     # On CPUs programs would run at once, in an order of each process's own, and wait
     # for each other's collectives for ever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    os.environ.setdefault("PJRT_NPROC", str(threads(devices)))
     jax.distributed.initialize(
         **known,  # type: ignore[arg-type]
         heartbeat_timeout_seconds=HEARTBEAT,
         shutdown_timeout_seconds=SHUTDOWN,
     )
+
+
+def threads(devices: int) -> int:
+    """How many threads XLA should have on CPUs, for so many devices of this process.
+
+    By default there are as many as cores, or devices. Where each device has one that
+    waits in a collective, and the launch of the next program takes another, none is
+    left for a device whose part of the collective has not begun: all wait for ever.
+    """
+    return max(os.cpu_count() or 1, 2 * devices + 1)
 
 
 def first() -> bool:

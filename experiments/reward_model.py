@@ -136,9 +136,12 @@ def scores(
     )
     score = jax.jit(learned.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    mesh = sharding.current()
     for batch in batches:
+        batch = batch if mesh is None else sharding.place_batch(batch, mesh)
+        valid = sharding.on_host(batch.valid)
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
-            part.append(np.asarray(score(model, params, side))[batch.valid])
+            part.append(sharding.on_host(score(model, params, side))[valid])
     return np.concatenate(found[0]), np.concatenate(found[1])
 
 

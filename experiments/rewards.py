@@ -186,7 +186,8 @@ def scored(
 
     def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
         sequences, at = told
-        prompts = [answers.prompts[i] for i in at]
+        mine = at[sharding.share(len(at))]  # as in training, where each has its own
+        prompts = [answers.prompts[i] for i in mine]
         return score(prompts, sequences, answers.finished[at])
 
     index = np.arange(len(answers.texts))

@@ -26,7 +26,7 @@ import rich
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, sources
+from experiments import evaluating, processes, sources
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
@@ -108,7 +108,8 @@ def main(config: Config) -> list[evaluating.Row]:
     }
     name = evaluating.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
-    rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    if processes.first():
+        rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
 

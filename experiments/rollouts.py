@@ -269,7 +269,9 @@ def answer_logps(
 ) -> np.ndarray:
     """Log-prob of each whole answer under these parameters [R]."""
     return in_batches(
-        lambda batch: answer_logp(policy.model, params, batch), answers.sequences, rows
+        lambda batch: answer_logp(policy.model, params, sharding.spread(batch)),
+        answers.sequences,
+        rows,
     )
 
 
@@ -278,20 +280,28 @@ def learned_scores(
 ) -> np.ndarray:
     """The reward model's score of each whole answer [R]."""
     score = jax.jit(learned.score, static_argnums=0)
-    return in_batches(lambda batch: score(model, params, batch), sequences, rows)
+    return in_batches(
+        lambda batch: score(model, params, sharding.spread(batch)), sequences, rows
+    )
 
 
 def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Applies a function of a batch to many rows, in batches of one shape.
 
     Args:
-      many: arrays of R rows each.
+      many: arrays of R rows each, the same on every process.
     """
     total = len(jax.tree.leaves(many)[0])
-    rows = min(rows, total)
+    rows = whole_shares(min(rows, total))
     parts = []
     for start in range(0, total, rows):
         chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
         part = function(jax.tree.map(lambda x, i=chosen: x[i], many))
-        parts.append(np.asarray(part)[: total - start])
+        parts.append(sharding.on_host(part)[: total - start])
     return np.concatenate(parts)
+
+
+def whole_shares(rows: int) -> int:
+    """At least so many rows, which divide among the devices."""
+    shares = sharding.shards("batch")
+    return -(-rows // shares) * shares

@@ -125,12 +125,12 @@ def share(rows: int) -> slice | np.ndarray:
     processes, mesh = jax.process_count(), current()
     if processes == 1:
         return slice(None)
+    if mesh is not None:
+        return here(mesh, rows)
     if rows % processes:
         raise ValueError(f"batch {rows} does not divide by {processes} processes")
-    if mesh is None:
-        part, first = rows // processes, jax.process_index()
-        return slice(first * part, (first + 1) * part)
-    return here(mesh, rows)
+    part, first = rows // processes, jax.process_index()
+    return slice(first * part, (first + 1) * part)
 
 
 def here(mesh: Mesh, rows: int) -> np.ndarray:
@@ -168,6 +168,22 @@ def place_batch(tree: Any, mesh: Mesh) -> Any:
     )
 
 
+def spread(tree: Any) -> Any:
+    """Puts a batch that every process has whole on the mesh in context, rows split.
+
+    Without a mesh it stays as it is; rows that do not divide are replicated.
+    """
+    mesh = current()
+    if mesh is None:
+        return tree
+
+    def put(x: Any) -> jax.Array:
+        rows = NamedSharding(mesh, fitted(mesh, spec("batch"), x.shape))
+        return jax.make_array_from_callback(x.shape, rows, lambda part: x[part])
+
+    return jax.tree.map(put, tree)
+
+
 def on_host(x: Any) -> np.ndarray:
     """A whole array as numpy, gathered from all processes where it is spread.
 
@@ -186,6 +202,19 @@ def constrain(x: Array, *names: str | None) -> Array:
     if mesh.empty:
         return x
     return jax.lax.with_sharding_constraint(x, fitted(mesh, spec(*names), x.shape))
+
+
+def whole_along(name: str, tree: Any, specs: Any) -> Any:
+    """Tells XLA to have arrays whole along a logical axis, else cut by their specs."""
+    mesh, gathered = jax.sharding.get_abstract_mesh(), AXES[name]
+    if mesh.empty:
+        return tree
+
+    def gather(partition: PartitionSpec, x: Array) -> Array:
+        rest = PartitionSpec(*(None if a == gathered else a for a in partition))
+        return jax.lax.with_sharding_constraint(x, fitted(mesh, rest, x.shape))
+
+    return jax.tree.map(gather, specs, tree)
 
 
 def shards(name: str) -> int:

@@ -2,8 +2,8 @@
 
     python -m tests.kill FOLDER sft 20 [SEED]
 
-kills sft (or dpo, ppo) with SIGKILL 20 times, each at a random moment after a random
-checkpoint was begun, some of them in the middle of a save, and lets it end: the
+kills sft (or dpo, ppo, grpo) with SIGKILL 20 times, each at a random moment after a
+random checkpoint was begun, some of them in the middle of a save, and lets it end: the
 checkpoint (every role, optimizer, key, cursor), the written model and the log must be
 those of the uninterrupted run, to the bit. FOLDER keeps the model, the data and what
 was compiled, so that a second call is faster.

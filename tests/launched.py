@@ -2,8 +2,9 @@
 
     python tests/launched.py BASE OUT NAME [KEY=VALUE ...]
 
-runs the experiment NAME (sft, dpo, ppo, or several with commas) on the little model and
-data in BASE, which `prepare` made. JAXALIGN_DISTRIBUTED works as in any run.
+runs the experiment NAME (one of `configured`, or several with commas, NAME:FOLDER where
+it is not OUT/NAME) on the little model and data in BASE, which `prepare` made.
+JAXALIGN_DISTRIBUTED works as in any run.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -22,7 +24,7 @@ WORDS = "red blue green one two three cat dog sun moon".split()
 
 
 def prepare(base: Path) -> Path:
-    """Writes a tokenizer, a model of 1 layer, a reward model and 64 pairs."""
+    """Writes a tokenizer, a model of 1 layer, a reward model, 64 pairs and 40 sums."""
     from experiments import policies, sources
     from experiments.config import Shared
     from jaxalign.models import config, heads, transformer
@@ -34,6 +36,10 @@ def prepare(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     file = base / "pairs.jsonl"
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    sums = [
+        {"question": f"{i} {say(1, 4)}", "answer": f"so #### {i}"} for i in range(40)
+    ]
+    (base / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
     told = Shared(data=str(file), context=64)
     tokenizer, _ = policies.tokenizer_of(told, sources.load(told))
     shape = config.ModelConfig(
@@ -58,24 +64,58 @@ def prepare(base: Path) -> Path:
 
 def configured(base: Path, out: Path, name: str, told: list[str]):  # type: ignore[no-untyped-def]
     """The experiment and its configuration, with KEY=VALUE in place of the defaults."""
-    from experiments import dpo, ppo, sft
+    from experiments import collect, dpo, grpo, online_dpo, ppo, reward_model, rlhf, sft
+    from experiments.config import Shared
 
-    shared = {"model": str(base / "policy"), "data": str(base / "pairs.jsonl")}
-    shared |= {"batch": 8, "steps": 4, "save_every": 1, "out": out}
+    if name == "meetings":
+        return types.SimpleNamespace(main=meetings), Shared(out=out)
+    model = {"model": str(base / "policy"), "out": out}
+    shared = model | {"data": str(base / "pairs.jsonl")}
+    trained = shared | {"batch": 8, "steps": 4, "save_every": 1}
+    sampled = {"max_new_tokens": 4, "reward": str(base / "reward")}
+    online = shared | sampled | {"steps": 4, "save_every": 1, "minibatches": 2}
+    sums = {"data": "gsm8k", "data_path": str(base / "sums.jsonl")}
+    few = {"prompts": 8, "held_out": 4, "samples": 2, "max_new_tokens": 4}
     config = {
-        "sft": lambda: sft.Config(**shared),
-        "dpo": lambda: dpo.Config(**shared),
-        "ppo": lambda: ppo.Config(
-            **shared, max_new_tokens=4, kl_target=1.0, reward=str(base / "reward")
-        ),
+        "sft": lambda: sft.Config(**trained),
+        "dpo": lambda: dpo.Config(**trained),
+        "reward_model": lambda: reward_model.Config(**trained),
+        "ppo": lambda: ppo.Config(**online, batch=8, kl_target=1.0),
+        "grpo": lambda: grpo.Config(**online, prompts=4, samples=2),
+        "online_dpo": lambda: online_dpo.Config(**online, prompts=4),
+        "collect": lambda: collect.Config(**model, **sums, **few),
+        "rlhf": lambda: road(rlhf, **model, **sums, few=few),
     }[name]()
     given = dict(x.split("=", 1) for x in told)
-    kinds = {n: type(getattr(config, n)) for n in given}
+    kinds = {n: type(getattr(config, n)) for n in given if hasattr(config, n)}
     read = {
-        n: v == "True" if kinds[n] is bool else kinds[n](v) for n, v in given.items()
+        n: given[n] == "True" if k is bool else k(given[n]) for n, k in kinds.items()
     }
-    return {"sft": sft, "dpo": dpo, "ppo": ppo}[name], dataclasses.replace(
-        config, **read
+    if "token_cache" in read:
+        read["token_cache"] = Path(given["token_cache"])
+    module = sys.modules[type(config).__module__.replace("_config", "")]
+    return module, dataclasses.replace(config, **read)
+
+
+def meetings(config) -> None:  # type: ignore[no-untyped-def]
+    """No experiment: the processes meet for ever."""
+    from experiments import processes
+
+    while True:
+        processes.meet("again")
+        config.out.touch()
+
+
+def road(rlhf, *, few, **told):  # type: ignore[no-untyped-def]
+    """The main job with next to no steps, for a context of 64 tokens."""
+    small = dataclasses.replace
+    made = rlhf.smoked(rlhf.Config(**told))
+    return small(
+        made,
+        sft=small(made.sft, steps=1),
+        collect=small(made.collect, **few),
+        ppo=small(made.ppo, max_new_tokens=4, steps=1),
+        eval_prompts=4,
     )
 
 
@@ -121,9 +161,10 @@ if __name__ == "__main__":
     from experiments.config import Shared, launch
 
     base, out = map(Path, sys.argv[1:3])
+    folders = [name.split(":") for name in sys.argv[3].split(",")]
     runs = [
-        configured(base, out / name, name, sys.argv[4:])
-        for name in sys.argv[3].split(",")
+        configured(base, out / folder[-1], folder[0], sys.argv[4:])
+        for folder in folders
     ]
     tyro.cli = lambda config: runs[-1][1]
     launch(lambda _: [module.main(config) for module, config in runs], Shared)

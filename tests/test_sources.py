@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments import sources
+from experiments import processes, sources
 from experiments.config import Shared
 from experiments.sources.choice import NAMED, PUBLISHED
 from jaxalign.data import stored
@@ -108,6 +108,14 @@ def test_pairs_kept_on_disk_are_those_in_memory(shp, policy, tmp_path, monkeypat
                 texts = [e.sequences[0].tokens.tolist() for e in (one, other)]
                 assert texts[0] == texts[1]
         assert notes[-1].endswith("20 of 20 rows") and len(notes) == 1 + written
+
+
+def test_kept_pairs_must_be_seen_by_all_processes(shp, policy, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "first", lambda: False)
+    config = Shared(data=str(shp), token_cache=tmp_path / "cache")
+    with pytest.raises(FileNotFoundError, match="--token-cache: .* a folder that all"):
+        sources.pairs(config, sources.load(config), policy, Noted())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_mixture_by_weights(shp, policy, tmp_path):

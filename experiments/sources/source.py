@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import jax
 import numpy as np
 
+from experiments import processes
 from experiments.config import Shared
 from jaxalign.data import formats, loader, stored, views
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
@@ -131,23 +133,37 @@ def tokenised(
 def kept(
     config: Shared, source: Source, kind: type[Any], policy: Any, run: Noting
 ) -> tuple[Examples, Examples]:
-    """Records as tokens in --token-cache: training ones and held-out ones."""
+    """Records as tokens in --token-cache: training ones and held-out ones.
+
+    Of many processes the first writes them; of several runs one does, and the others
+    wait for it.
+
+    Raises:
+      FileNotFoundError: what the first process wrote is not to be seen on this one.
+    """
     settings = {"context": policy.context, "overlong": config.overlong}
     found = []
     for path in source.streams:
         key = stored.key(path, kind, policy.tokenizer, **settings)
         folder = Path(str(config.token_cache)) / key
-        if folder.exists():
-            found.append(stored.Stored(folder))
-        else:
-            records = formats.stream(path, kind, skip_bad_rows=config.skip_bad_rows)
-            workers = os.cpu_count() or 1
-            found.append(
-                stored.write(
-                    folder, records, policy.tokenizer, workers=workers, **settings
-                )
+        if processes.first():
+            with stored.alone(folder) as there:
+                if not there:
+                    records = formats.stream(
+                        path, kind, skip_bad_rows=config.skip_bad_rows
+                    )
+                    workers = os.cpu_count() or 1
+                    stored.write(
+                        folder, records, policy.tokenizer, workers=workers, **settings
+                    )
+                    run.note(f"{path}: {records.report}")
+        processes.meet("when tokens are kept")
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"--token-cache: {folder}, which the first process wrote, is not there "
+                f"for process {jax.process_index()}: name a folder that all share"
             )
-            run.note(f"{path}: {records.report}")
+        found.append(stored.Stored(folder))
         run.note(f"{folder}: {found[-1].report}")
     if len(found) == 2:
         return found[0], found[1]

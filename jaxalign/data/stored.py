@@ -8,6 +8,8 @@ that any order costs the same, and memory does not grow.
 
 import collections
 import concurrent.futures
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
@@ -80,6 +82,18 @@ def row_of(stored: np.ndarray) -> TokenRow:
     return TokenRow(np.where(mask, ~stored, stored), mask)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Waits while another run writes the folder; then, whether it is there already.
+
+    The lock is a file beside the folder; it is free again when its process ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder.exists()
+
+
 class Piece(NamedTuple):
     """Some examples as arrays.
 
@@ -107,7 +121,7 @@ def write(
 ) -> Stored:
     """Tokenises records into a folder, in memory that does not grow with them.
 
-    The folder is there whole or not at all.
+    The folder is there whole or not at all. Where several may write it, see `alone`.
 
     Args:
       workers: processes that tokenise; with 0 this one does. The result is the same.

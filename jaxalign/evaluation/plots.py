@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot: it would take a notebook's place
 
@@ -64,7 +65,8 @@ def plot_reward_kl(
         title=f"larger marker:\n{growing}" if growing else None,
         alignment="left",
     )
-    figure.savefig(path, dpi=140)
+    if jax.process_index() == 0:  # of many processes the first draws
+        figure.savefig(path, dpi=140)
     return path
 
 

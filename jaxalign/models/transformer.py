@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from jaxalign import sharding
 from jaxalign.models.attention import attention, found, within_rows
@@ -22,6 +23,8 @@ POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+GATHERED = 8 * 2**30  # bytes of whole layers that a device may hold while it decodes
 
 
 class Cache(NamedTuple):
@@ -166,15 +169,27 @@ def by_head(x: Array) -> Array:
     return jnp.swapaxes(x, 1, 2)
 
 
-def prepare(config: ModelConfig, params: Params) -> Params:
-    """Cast, and cut per layer: what a decode loop should not do at each step."""
+def prepare(graph: Graph, params: Params) -> Params:
+    """Cast, cut per layer, gathered: what a decode loop should not do at each step.
+
+    Layers that are cut along their width are gathered, unless they are larger than
+    `GATHERED`: then each is gathered at each token.
+    """
+    config, specs = graph.config, graph.specs
     kind = jnp.dtype(config.dtype)
     cast = lambda x: x.astype(kind) if x.ndim > 1 else x
     layers = tuple(
         jax.tree.map(lambda x, i=i: x[i], params["blocks"])
         for i in range(config.layers)
     )
-    return jax.tree.map(cast, {**params, "blocks": layers})
+    ready: Params = jax.tree.map(cast, {**params, "blocks": layers})
+    size = sum(x.nbytes for x in jax.tree.leaves(ready))
+    if size > GATHERED * sharding.shards("heads"):
+        return ready
+    layer = jax.tree.map(lambda spec: PartitionSpec(*spec[1:]), specs["blocks"])
+    specs = {**specs, "blocks": (layer,) * config.layers}
+    whole: Params = sharding.whole_along("width", ready, specs)
+    return whole
 
 
 def extend(
@@ -183,7 +198,7 @@ def extend(
     """Reads T more tokens of each row: their hidden states, and the longer cache."""
     config = graph.config
     if not isinstance(params["blocks"], tuple):
-        params = prepare(config, params)
+        params = prepare(graph, params)
     positions = cache.length[:, None] + jnp.arange(tokens.shape[1])[None, :]
     kinds = {
         slides: reach(config, cache, positions, slides) for slides in config.slides
@@ -252,5 +267,5 @@ def language_model(config: ModelConfig) -> LanguageModel:
         unembed=functools.partial(unembed, config),
         init_cache=functools.partial(init_cache, config),
         extend=functools.partial(extend, graph),
-        prepare=functools.partial(prepare, config),
+        prepare=functools.partial(prepare, graph),
     )

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 
@@ -93,6 +94,24 @@ def test_nothing_half_written_is_left_in_place(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="context of 4: 0 of 3 rows"):
         stored.write(folder, pairs(3), tokenizer, context=4)
     assert len(stored.write(folder, pairs(3), tokenizer, context=64)) == 3
+
+
+def test_one_writes_and_the_others_wait(tokenizer, tmp_path):
+    folder, found = tmp_path / "cache" / "x", []
+
+    def other():
+        with stored.alone(folder) as there:
+            found.append(there)
+
+    with stored.alone(folder) as there:
+        assert not there
+        waits = threading.Thread(target=other)
+        waits.start()
+        waits.join(0.2)
+        assert waits.is_alive() and not found
+        stored.write(folder, pairs(3), tokenizer, context=64)
+    waits.join(10)
+    assert found == [True]
 
 
 def test_the_key_changes_with_all_that_decides(tokenizer, templated, tmp_path, jsonl):

@@ -169,3 +169,38 @@ def test_what_fsdp_gathers_is_one_layer_at_a_time(rows):
     layer = sum(x.size // 4 for x in jax.tree.leaves(params["blocks"]))
     table = params["embed"].size
     assert max(sizes) <= max(layer, table) < min(logits, whole)
+
+
+def computations(told):
+    """The computations of compiled HLO by name, as their lines."""
+    found = re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", told, re.M | re.S)
+    return dict(found)
+
+
+def reached(found, name):
+    """What a computation does, with all that it calls."""
+    body = found.pop(name, "")
+    calls = re.findall(r"(?:body|condition|calls|to_apply)=%?([\w.\-]+)", body)
+    return body + "".join(reached(found, call) for call in calls)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_decoded_token_gathers_no_weights(rows, monkeypatch, fits):
+    """They are gathered before the loop, unless they are too large to be held whole."""
+    monkeypatch.setattr(transformer, "GATHERED", 2**30 if fits else 0)
+    large = dataclasses.replace(CONFIG, width=64, hidden=128, vocab_size=512 - fits)
+    model, mesh = transformer.language_model(large), sharding.make_mesh({"fsdp": 8})
+    batch = rows(8)
+    draw = lambda params, tokens, lengths: sampling.generate(
+        model, params, tokens, lengths, KEY, max_new_tokens=4, stop_tokens=(3,)
+    )
+    with jax.set_mesh(mesh):
+        asked = (np.asarray(batch.tokens)[:, :8], np.full(8, 3, np.int32))
+        placed = sharding.place_batch(asked, mesh)
+        program = jax.jit(draw).lower(model.init(KEY, mesh), *placed).compile()
+    told = program.as_text()
+    bodies = re.findall(r" while\(.*body=%?([\w.\-]+)", told)
+    found = computations(told)
+    assert bodies and " all-gather(" in told and set(bodies) <= set(found)
+    inside = "".join(reached(found, body) for body in bodies)
+    assert (" all-gather(" in inside) != fits
