@@ -23,7 +23,7 @@ def base(tmp_path_factory):
     return folder
 
 
-def outputs(runs, seconds=170):
+def outputs(runs, seconds=500):
     """What each process said, and how it ended."""
     try:
         return [(run.communicate(timeout=seconds)[0], run.returncode) for run in runs]
