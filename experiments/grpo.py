@@ -119,7 +119,13 @@ def iterate(
             told.append(sharding.on_host(found))
         rollout = chosen(kept, np.concatenate(told), config)
     current, metrics = online.passes(
-        config, parts.update, current, rollout, order, kl_stop=config.kl_stop
+        config,
+        parts.update,
+        current,
+        rollout,
+        order,
+        blocks=config.rows // parts.setting.together,
+        kl_stop=config.kl_stop,
     )
     return current, carried, numbers | metrics
 

@@ -7,6 +7,7 @@ the same answers again: none is lost, and none counts twice.
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ class Setting:
       policy: as the run starts; its parameters are the reference's.
       batches: of prompts.
       samples: answers to a prompt, which stand side by side.
+      together: how many of them stay together in minibatches, on any mesh.
       shared: how many of them follow one copy of it, where models read them.
       room: the longest answer, in tokens.
       score: (prompts, sequences, ended) -> the rewards of whole answers [B].
@@ -50,6 +52,7 @@ class Setting:
     prompts: list[Prompt]
     batches: loader.Batches
     samples: int
+    together: int
     shared: int
     room: int
     score: Callable[[list[Prompt], TokenBatch, Array], Array]
@@ -95,6 +98,10 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         policy, source.prompts()[0], policy.config.context - room
     )
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
+    least = functools.partial(
+        shares.answers_a_row, policy.config, asked=tokens.shape[1], room=room
+    )
+    together = least(prompts, samples, parts=config.minibatches)
     return Setting(
         config=config,
         mesh=run.mesh,
@@ -103,13 +110,11 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         prompts=fitting,
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
-        shared=shares.answers_a_row(
-            policy.config,
-            prompts,
-            samples,
+        together=together,
+        shared=least(
+            prompts * samples // together,
+            together,
             parts=config.minibatches * sharding.shards("batch"),
-            asked=tokens.shape[1],
-            room=room,
         ),
         room=room,
         score=rewards.scorer(
@@ -195,6 +200,7 @@ def passes(
     rollout: Any,
     key: jax.Array,
     *,
+    blocks: int | None = None,
     kl_stop: float | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Some epochs of minibatches; the state, and the metrics of the last update.
@@ -203,14 +209,16 @@ def passes(
 
     Args:
       rollout: its leaves are [R ...], or of several entries a row.
+      blocks: into which the rows are cut, to be shuffled; by default each by itself.
       kl_stop: ends the epochs after a minibatch whose approxkl is above.
     """
-    rows, updates = min(len(leaf) for leaf in jax.tree.leaves(rollout)), 0
+    blocks = blocks or min(len(leaf) for leaf in jax.tree.leaves(rollout))
+    updates = 0
     finite: Array = jnp.bool_(True)
     for indices in rollouts.minibatches(
-        key, rows, epochs=config.epochs, parts=config.minibatches
+        key, blocks, epochs=config.epochs, parts=config.minibatches
     ):
-        current, metrics = update(current, rollouts.taken(rollout, indices))
+        current, metrics = update(current, rollouts.taken(rollout, indices, blocks))
         updates += 1
         finite &= metrics["finite"]
         if kl_stop is not None and float(metrics["approxkl"]) > kl_stop:

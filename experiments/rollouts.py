@@ -189,7 +189,7 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
-    """Row indices of each minibatch, in a new order for each epoch."""
+    """Indices of each minibatch, in a new order for each epoch."""
     indices: list[Array] = []
     for epoch in range(epochs):
         order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
@@ -197,13 +197,12 @@ def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[A
     return indices
 
 
-@jax.jit
-def taken(rollout: Any, rows: Array) -> Any:
-    """Those rows of a batch; a leaf of several entries a row keeps them together."""
-    total = min(len(leaf) for leaf in jax.tree.leaves(rollout))
+@partial(jax.jit, static_argnums=2)
+def taken(rollout: Any, chosen: Array, blocks: int) -> Any:
+    """Those blocks of a rollout, whose leaves are cut into so many each."""
 
     def take(leaf: Array) -> Array:
-        kept = leaf.reshape(total, -1, *leaf.shape[1:])[rows]
+        kept = leaf.reshape(blocks, -1, *leaf.shape[1:])[chosen]
         kept = kept.reshape(-1, *leaf.shape[1:])
         return sharding.constrain(kept, "batch", *[None] * (leaf.ndim - 1))
 
