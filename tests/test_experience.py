@@ -182,7 +182,9 @@ def test_scores_are_normalised_by_what_they_are_told():
 
 def test_the_references_moments_are_those_of_its_scores(monkeypatch):
     finished = np.array([True, True, False])
-    answers = SimpleNamespace(prompts=[], finished=finished, sequences=())
+    answers = SimpleNamespace(
+        prompts=[None] * 3, texts=[""] * 3, finished=finished, sequences=()
+    )
     monkeypatch.setattr(rollouts, "answer", lambda *args, **kwargs: answers)
     setting = SimpleNamespace(
         policy=None,
