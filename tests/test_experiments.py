@@ -84,7 +84,7 @@ def killed(run, config, step, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["sft", "dpo", pytest.param("ppo", marks=pytest.mark.slow)]
+    "name", ["dpo", *(pytest.param(x, marks=pytest.mark.slow) for x in ("sft", "ppo"))]
 )
 def test_resumed_equals_uninterrupted(road, tmp_path, monkeypatch, name):
     out, _ = road

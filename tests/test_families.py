@@ -26,7 +26,14 @@ STAGES = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+QUICK = ("llama", "gemma3_text", "gpt2")
+TRIED = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in FAMILIES
+]
+
+
+@pytest.fixture(scope="module", params=TRIED)
 def arrived(request, tmp_path_factory):
     """What a user has: a model's folder with its tokenizer, and a file of pairs."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -160,6 +160,7 @@ def test_bytes_by_role(placed):
     assert found.peak == kept + within
 
 
+@pytest.mark.slow
 def test_depth_is_extended_from_two_and_four_layers():
     work = dataclasses.replace(TINY, algorithm="grpo", reward="programmed")
     mesh = plan.mesh_of(work)

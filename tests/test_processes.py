@@ -82,6 +82,7 @@ def without_last_step(one: Path, other: Path) -> None:
     shutil.rmtree(other / "policy")
 
 
+@pytest.mark.slow
 def test_processes_of_several_devices_equal_one(base, alone):
     """And one that goes on with what one device began, the same curve."""
     out = base / "2"
@@ -179,6 +180,7 @@ def end_one(runs) -> None:
     assert time.monotonic() - began < 2 * processes.HEARTBEAT
 
 
+@pytest.mark.slow
 def test_one_that_dies_ends_the_others(tmp_path):
     runs = together(tmp_path, tmp_path, "meetings", 2, "data=2")
     end = time.monotonic() + 100

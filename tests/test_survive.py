@@ -26,12 +26,14 @@ def config(base, out, name="dpo", **told):
     return launched.configured(base, out, name, pairs)[1]
 
 
+@pytest.mark.slow
 def test_killed_twice_is_the_same_to_the_bit(base):
     """`python -m tests.kill` does it more often, and for dpo and ppo."""
     moments = kill.survive(base, "sft", 2, seed=0)
     assert len(moments) == 2
 
 
+@pytest.mark.slow
 def test_what_killed_runs_are_compared_by_sees_a_bit(base, tmp_path):
     for seed in (0, 1):
         sft.main(config(base, tmp_path / str(seed), "sft", steps=1, seed=seed))
@@ -127,6 +129,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted_if_told(base, tmp_pat
     assert kill.steps(tmp_path) == [1]
 
 
+@pytest.mark.slow
 def test_debug_nans_names_the_operation(base, tmp_path):
     line = launched.command(base, tmp_path, "dpo", steps=2, debug_nans=True)
     broken = [*line, "learning_rate=1e30"]
@@ -137,6 +140,7 @@ def test_debug_nans_names_the_operation(base, tmp_path):
     assert "Traceback" in done.stderr and "encountered in" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_besides_the_last(base, tmp_path):
     told = {"steps": 6, "keep": 1, "keep_best": "answer_length"}
     sft.main(config(base, tmp_path, "sft", **told))

@@ -75,6 +75,7 @@ def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
     np.testing.assert_allclose(hidden(base), hidden(plain), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_the_dequantised_base(tiny, base, adapter, rows):
     objective = objectives.sft(tiny)
     noisy = jax.tree.map(lambda x: x + 0.05, adapter)

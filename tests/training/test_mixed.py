@@ -40,6 +40,7 @@ def mean_gradient(objective, params, batch):
     return jax.tree.map(lambda g: np.asarray(g / weight), jax.grad(total)(params))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_sum_of_the_two(bigram, scalar, rows, params, rollout):
     text = rows(3, seed=1)
     ppo, sft = objectives.ppo(bigram, scalar), objectives.sft(bigram)

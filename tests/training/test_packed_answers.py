@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from jaxalign import batches, losses
 from jaxalign.data import loader, packing
@@ -84,12 +85,14 @@ def test_pairs_train_policies_alike():
     )
 
 
+@pytest.mark.slow
 def test_pairs_and_their_margins_train_reward_models_alike():
     shared, apart = both_ways(examples(40, lambda i: 2), Preference)
     model = heads.scalar_model(CONFIG)
     compare(objectives.reward(model, center=0.1), model.init(KEY), shared, apart)
 
 
+@pytest.mark.slow
 def test_rankings_of_unlike_numbers_train_reward_models_alike():
     shared, apart = both_ways(examples(40, lambda i: 2 + i % 3), Ranking)
     model = heads.scalar_model(CONFIG)

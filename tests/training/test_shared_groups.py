@@ -100,7 +100,14 @@ def test_rows_by_hand():
 
 
 @pytest.mark.parametrize(
-    "name, answers", [("grpo", 2), ("grpo", 4), ("gspo", 4), ("dapo", 2)]
+    "name, answers",
+    [
+        ("grpo", 4),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("grpo", 2), ("gspo", 4), ("dapo", 2))
+        ),
+    ],
 )
 def test_loss_and_gradient_are_those_of_rows_apart(model, params, drawn, name, answers):
     method = groups.METHODS[name]
@@ -114,6 +121,7 @@ def test_loss_and_gradient_are_those_of_rows_apart(model, params, drawn, name, a
     assert min(jax.tree.leaves(moved)) > 1e-5
 
 
+@pytest.mark.slow
 def test_on_eight_devices_in_parts(model, params, drawn):
     method = groups.GRPO
     objective = objectives.group(model, method.loss, method.mean(ROOM), kl_coef=0.3)

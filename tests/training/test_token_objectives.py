@@ -164,6 +164,7 @@ def test_the_reference_gets_no_gradient(bigram, both, pairs):
     assert all((x == 0).all() for x in jax.tree.leaves(slope))
 
 
+@pytest.mark.slow
 def test_token_dpo_stops_the_chosen_kl(bigram, both, pairs):
     """TDPO2's gradient is that of TDPO1 less what flows through the chosen KL."""
     batch = pairs(5)
