@@ -20,7 +20,7 @@ from jaxalign.types import Params
 
 # Flags that do not change what a run computes, so that a resumed run may change them.
 FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows", "keep"}
-FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after"}
+FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
 
 
 class Run:

@@ -88,11 +88,10 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
     }[name]()
     given = dict(x.split("=", 1) for x in told)
     kinds = {n: type(getattr(config, n)) for n in given if hasattr(config, n)}
+    kinds |= {n: Path for n in kinds if n == "token_cache"}
     read = {
         n: given[n] == "True" if k is bool else k(given[n]) for n, k in kinds.items()
     }
-    if "token_cache" in read:
-        read["token_cache"] = Path(given["token_cache"])
     module = sys.modules[type(config).__module__.replace("_config", "")]
     return module, dataclasses.replace(config, **read)
 

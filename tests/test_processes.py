@@ -77,8 +77,8 @@ def same(one: Path, other: Path) -> None:
 def without_last_step(one: Path, other: Path) -> None:
     """Copies a run of three steps as it was after two of them."""
     shutil.copytree(one, other)
-    assert kill.steps(other)[-1] == 3
-    shutil.rmtree(other / "checkpoints" / "3")
+    *_, last = kill.steps(other)  # of ppo it counts the updates of the policy
+    shutil.rmtree(other / "checkpoints" / str(last))
     shutil.rmtree(other / "policy")
 
 
