@@ -8,6 +8,9 @@ template, masks, checks, writing, by so many processes, their start included. Th
 timed. The ratios are our tokens a second over theirs, of the clock and of CPU time
 (which other work on the machine disturbs less); both count the tokens of the pairs. The
 peak is of all processes of our part together.
+
+On two CPU cores, start of the processes included: a million pairs of 89 tokens a
+conversation 0.91 of theirs in 0.85 GiB; 150,000 made-up pairs of 218 tokens 1.08.
 """
 
 import concurrent.futures
@@ -29,7 +32,8 @@ import tyro
 
 from jaxalign.data import formats, stored, templates
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Preference, said
+from jaxalign.data.examples import conversations
+from jaxalign.data.records import Preference
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,12 +154,9 @@ def theirs(file: Path, model: Path) -> tuple[float, float]:
     tokenizer = tokenizers.load(model)
     seconds, cpu_seconds = 0.0, 0.0
     for piece in stored.pieces(formats.stream(file, Preference)):
-        texts = [
-            templates.rendered(tokenizer, [*p.prompt, said(answer)], prompt=False)[0]
-            for p in piece
-            if isinstance(p, Preference)
-            for answer in (p.chosen, p.rejected)
-        ]
+        talks = [talk for pair in piece for talk in conversations(pair)]
+        wholes = templates.rendered(tokenizer, talks, prompt=False)
+        texts = [whole.text for whole in wholes]
         start, cpu_start = time.perf_counter(), time.process_time()
         tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
         seconds += time.perf_counter() - start

@@ -5,6 +5,7 @@ the tokenizer has one, and one end token after the answer that is trained on: th
 that the chat template ends turns with, or else the tokenizer's end of sequence.
 """
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.data import templates
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.templates import Messages, Turn
+
+Tokens = list[int]
 
 
 class Encoded(NamedTuple):
@@ -43,8 +46,8 @@ def encode_prompts(
     """`encode_prompt` of each conversation, much faster than one by one."""
     if not all(conversations):
         raise ValueError("a prompt needs at least one message")
-    texts = [templates.prompt_text(tokenizer, messages) for messages in conversations]
-    return list(begun(tokenizer, texts))
+    texts = templates.prompt_texts(tokenizer, conversations)
+    return [np.array(ids, np.int32) for ids in begun(tokenizer, texts)]
 
 
 def encode(
@@ -72,11 +75,7 @@ def encode_batch(
     """`encode` of each conversation, much faster than one by one."""
     end = templates.end_of_turn(tokenizer)
     end_id = tokenizers.id_of(tokenizer, end)
-    prompts = templates.Prompts(tokenizer)
-    turns = [
-        templates.turns(prompts, messages, end=end, all_turns=all_turns)
-        for messages in conversations
-    ]
+    turns = templates.turns(tokenizer, conversations, end=end, all_turns=all_turns)
     texts = list(dict.fromkeys(itertools.chain(*itertools.chain(*turns))))
     ids = dict(zip(texts, begun(tokenizer, texts), strict=True))
     return [masked(tokenizer, found, ids, end_id) for found in turns]
@@ -91,48 +90,42 @@ def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
 def masked(
     tokenizer: PreTrainedTokenizerFast,
     turns: Sequence[Turn],
-    ids: Mapping[str, np.ndarray],
+    ids: Mapping[str, Tokens],
     end: int,
 ) -> Encoded:
     """The tokens of a conversation, True on those of these turns."""
     *before, last = turns
     start = len(ids[last.prompt])
     tokens = continued(tokenizer, last, ids)
-    ends = np.flatnonzero(tokens[start:] == end)
     # up to the first end token, which is there exactly once
-    stop = start + ends[0] if len(ends) else len(tokens)
-    tokens = np.append(tokens[:stop], np.int32(end))
-    mask = np.arange(len(tokens)) >= max(start, 1)  # nothing predicts the first token
+    with contextlib.suppress(ValueError):
+        tokens = tokens[: tokens.index(end, start)]
+    tokens = [*tokens, end]
+    mask = np.zeros(len(tokens), bool)
+    mask[max(start, 1) :] = True  # nothing predicts the first token
     for turn in before:
-        begin, stop = len(ids[turn.prompt]), len(ids[turn.until])
-        if not begins(tokens, ids[turn.prompt]):
+        asked = ids[turn.prompt]
+        if tokens[: len(asked)] != asked:
             raise ValueError(over_the_boundary(turn))
-        mask[max(begin, 1) : stop] = True
-    return Encoded(tokens, mask)
-
-
-def begins(tokens: np.ndarray, prompt: np.ndarray) -> bool:
-    """Whether tokens begin with those of a prompt."""
-    return np.array_equal(tokens[: len(prompt)], prompt)
+        mask[max(len(asked), 1) : len(ids[turn.until])] = True
+    return Encoded(np.array(tokens, np.int32), mask)
 
 
 def continued(
-    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, Tokens]
+) -> Tokens:
     """The whole text's tokens, which begin with the prompt's.
 
     Where a token reaches over the boundary, the answer is tokenised apart, as the model
     would have to say it; a tokenizer that would then say another text is refused.
     """
     prompt, whole = ids[turn.prompt], ids[turn.until]
-    if begins(whole, prompt):
+    if whole[: len(prompt)] == prompt:
         return whole
-    answer = turn.until[len(turn.prompt) :]
-    (alone,) = tokenised(tokenizer, [answer])
-    apart = np.concatenate([prompt, alone])
-    if tokenizer.decode(apart) != tokenizer.decode(whole):
+    (alone,) = tokenised(tokenizer, [turn.until[len(turn.prompt) :]])
+    if tokenizer.decode(prompt + alone) != tokenizer.decode(whole):
         raise ValueError(over_the_boundary(turn))
-    return apart
+    return prompt + alone
 
 
 def over_the_boundary(turn: Turn) -> str:
@@ -145,9 +138,7 @@ def over_the_boundary(turn: Turn) -> str:
     )
 
 
-def begun(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> Iterator[np.ndarray]:
+def begun(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Tokens]:
     """The tokens of each text, begun exactly once where the tokenizer begins texts."""
     begin = tokenizer.bos_token_id
     if begin is None:
@@ -158,14 +149,12 @@ def begun(
     always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
     for ids in tokenised(tokenizer, texts):
         first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
-        if always or first:
-            ids = np.concatenate([[np.int32(begin)], ids[first:]], dtype=np.int32)
-        yield ids
+        yield [begin, *ids[first:]] if always or first else ids
 
 
 def tokenised(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> Iterator[np.ndarray]:
+) -> Iterator[Tokens]:
     """The tokens of each text as it stands.
 
     Texts are cut before special tokens, where tokenizers cut them too, and equal parts
@@ -178,12 +167,9 @@ def tokenised(
     backend.no_truncation()
     backend.no_padding()
     found = backend.encode_batch_fast(parts, add_special_tokens=False)
-    ids = {
-        part: np.array(one.ids, np.int32)
-        for part, one in zip(parts, found, strict=True)
-    }
+    ids = {part: one.ids for part, one in zip(parts, found, strict=True)}
     for pieces in cut:
-        yield np.concatenate([ids[piece] for piece in pieces])
+        yield list(itertools.chain.from_iterable(ids[piece] for piece in pieces))
 
 
 def cuts(seam: re.Pattern[str] | None, texts: Sequence[str]) -> Iterator[list[str]]:

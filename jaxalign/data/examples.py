@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -101,12 +101,13 @@ def usable_of(
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
     marks = re.compile("|".join(map(re.escape, tokenizers.special_texts(tokenizer))))
-    for row, (record, sequences) in enumerate(
-        zip(records, encoded(records, tokenizer, all_turns=all_turns), strict=True),
-        start=first,
+    told = [conversations(record) for record in records]
+    found = encoded(records, told, tokenizer, all_turns=all_turns)
+    for row, (record, talks, sequences) in enumerate(
+        zip(records, told, found, strict=True), start=first
     ):
         try:
-            usable(record, sequences, marks)
+            usable(record, talks, sequences, marks)
             cut = fit(sequences, context, overlong)
             if isinstance(record, Preference) and alike(cut):
                 raise Dropped("identical where they are cut")
@@ -119,33 +120,36 @@ def usable_of(
 
 
 def encoded(
-    records: Sequence[Record], tokenizer: PreTrainedTokenizerFast, *, all_turns: bool
-) -> list[tuple[TokenRow, ...]]:
-    """The sequences of each record, all tokenised at once.
+    records: Sequence[Record],
+    told: Sequence[list[Messages]],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    all_turns: bool,
+) -> Iterator[tuple[TokenRow, ...]]:
+    """The sequences of each record, of its conversations, all tokenised at once.
 
     Raises:
       ValueError: names the record that cannot be encoded.
     """
+    prompts = bool(records) and isinstance(records[0], Prompt)
 
-    def together(some: Sequence[Record]) -> list[chat.Encoded]:
-        if some and isinstance(some[0], Prompt):
-            asked = [p.messages for p in some if isinstance(p, Prompt)]
-            ids = chat.encode_prompts(tokenizer, asked)
+    def together(talks: Sequence[Messages]) -> list[chat.Encoded]:
+        if prompts:
+            ids = chat.encode_prompts(tokenizer, talks)
             return [chat.Encoded(x, np.zeros(len(x), bool)) for x in ids]
-        told = [messages for record in some for messages in conversations(record)]
-        return chat.encode_batch(tokenizer, told, all_turns=all_turns)
+        return chat.encode_batch(tokenizer, talks, all_turns=all_turns)
 
     try:
-        rows = iter(together(records))
+        rows = iter(together([talk for talks in told for talk in talks]))
     except ValueError:
-        for record in records:
+        for record, talks in zip(records, told, strict=True):
             try:
-                together([record])
+                together(talks)
             except ValueError as error:
                 raise ValueError(f"{record.where}: {error}") from error
         raise
-    counts = [len(conversations(record)) for record in records]
-    return [tuple(TokenRow(*next(rows)) for _ in range(count)) for count in counts]
+    for talks in told:
+        yield tuple(TokenRow(*next(rows)) for _ in talks)
 
 
 def conversations(record: Record) -> list[Messages]:
@@ -167,16 +171,17 @@ def value_of(record: Record) -> float:
 
 
 def usable(
-    record: Record, sequences: tuple[TokenRow, ...], marks: re.Pattern[str]
+    record: Record,
+    talks: list[Messages],
+    sequences: tuple[TokenRow, ...],
+    marks: re.Pattern[str],
 ) -> None:
     """Refuses rows that teach nothing, or the wrong thing.
 
     Raises:
       Dropped: special tokens written out, an empty answer, a pair of the same tokens.
     """
-    talks = conversations(record)
-    texts = [message["content"] for talk in talks for message in talk]
-    if any(map(marks.search, texts)):
+    if any(marks.search(message["content"]) for talk in talks for message in talk):
         raise Dropped("with special tokens in their text")
     if isinstance(record, Prompt):
         return

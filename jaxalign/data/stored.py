@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import contextlib
 import fcntl
+import gc
 import hashlib
 import itertools
 import json
@@ -28,7 +29,7 @@ from jaxalign.data.examples import Example, TokenRow, usable_of
 from jaxalign.data.records import Record, Report
 from jaxalign.data.tokenizer import fingerprint
 
-PIECE = 2048  # records that are tokenised at once
+PIECE = 512  # records that are tokenised at once
 
 
 class Stored(Sequence[Example]):
@@ -204,9 +205,10 @@ def packed(
         first=first,
     )
     found = [row for example in examples for row in example.sequences]
-    tokens = [np.where(row.mask, ~row.tokens, row.tokens) for row in found]
+    tokens = np.concatenate([np.zeros(0, np.int32), *(row.tokens for row in found)])
+    mask = np.concatenate([np.zeros(0, bool), *(row.mask for row in found)])
     return Piece(
-        np.concatenate([np.zeros(0, np.int32), *tokens]),
+        np.where(mask, ~tokens, tokens),
         np.array([len(row.tokens) for row in found], np.int64),
         np.array([len(e.sequences) for e in examples], np.int64),
         np.array([e.row for e in examples], np.int64),
@@ -222,6 +224,7 @@ WORKER: dict[str, PreTrainedTokenizerFast] = {}
 def be_worker(tokenizer: PreTrainedTokenizerFast) -> None:
     """Makes this process a worker; the processes are the threads here."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    gc.freeze()  # or what was imported is searched anew all the time: a sixth slower
     WORKER["tokenizer"] = tokenizer
 
 

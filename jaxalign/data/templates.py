@@ -6,7 +6,7 @@ the prompt (prefix difference), and a template that defeats this is refused.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from transformers import PreTrainedTokenizerFast
@@ -26,43 +26,44 @@ class Turn(NamedTuple):
     until: str
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> str:
-    """A conversation up to where the assistant is to answer.
+class Whole(NamedTuple):
+    """A conversation as text, special tokens of the template included.
+
+    Attributes:
+      marked: the parts, [start, stop) in characters, that the template marks as the
+        assistant's, where it marks any.
+    """
+
+    text: str
+    marked: Sequence[tuple[int, int]]
+
+
+def prompt_texts(
+    tokenizer: PreTrainedTokenizerFast, conversations: Iterable[Messages]
+) -> list[str]:
+    """Conversations up to where the assistant is to answer.
+
+    Those of the same message objects, as the answers to one prompt share, are written
+    once.
 
     Raises:
       ValueError: a template that fails on these messages.
     """
-    return rendered(tokenizer, messages, prompt=True)[0]
-
-
-class Prompts:
-    """Prompts as text; one with several answers, one after the other, is written once.
-
-    Answers to a prompt share its message objects, by which it is known again.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
-        self.last: tuple[list[Message], str] = ([], "")
-
-    def text(self, messages: Messages) -> str:
-        """`prompt_text` of these messages."""
-        known, text = self.last
-        same = len(known) == len(messages) > 0
-        if not same or any(a is not b for a, b in zip(known, messages, strict=True)):
-            text = prompt_text(self.tokenizer, messages)
-            self.last = (list(messages), text)
-        return text
+    asked = [(tuple(map(id, messages)), messages) for messages in conversations]
+    different = dict(asked)
+    found = rendered(tokenizer, list(different.values()), prompt=True)
+    texts = {which: one.text for which, one in zip(different, found, strict=True)}
+    return [texts[which] for which, _ in asked]
 
 
 def turns(
-    prompts: Prompts,
-    messages: Messages,
+    tokenizer: PreTrainedTokenizerFast,
+    conversations: Sequence[Messages],
     *,
     end: str,
     all_turns: bool = False,
-) -> list[Turn]:
-    """The assistant's last answer, or all of its answers, each with its end token.
+) -> list[list[Turn]]:
+    """The assistant's last answer in each conversation, or all of its answers.
 
     Args:
       end: the text of the end token, see `end_of_turn`.
@@ -71,30 +72,38 @@ def turns(
       ValueError: the last message is not the assistant's, or the template defeats the
         mask: it fails, or it changes the prompt or an earlier answer afterwards.
     """
-    if not messages or messages[-1]["role"] != "assistant":
+    if not all(talk and talk[-1]["role"] == "assistant" for talk in conversations):
         raise ValueError(
             "a demonstration must end with a message of the assistant, or no token of "
             "it would be trained on"
         )
-    tokenizer = prompts.tokenizer
-    asked = prompts.text(messages[:-1])
-    whole, marked = rendered(tokenizer, messages, prompt=False)
-    if not whole.startswith(asked):
-        raise ValueError(changed(asked, whole))
-    last = Turn(asked, upto(whole, len(asked), len(whole), end))
-    if not (all_turns or marked):
-        return [last]
-    if not marked:
-        return [*earlier(tokenizer, messages, whole, end), last]
-    found = [(a, b) for a, b in marked if all_turns or b > len(asked)]
+    prompts = prompt_texts(tokenizer, [messages[:-1] for messages in conversations])
+    wholes = rendered(tokenizer, conversations, prompt=False)
+    found = []
+    for messages, asked, whole in zip(conversations, prompts, wholes, strict=True):
+        if not whole.text.startswith(asked):
+            raise ValueError(changed(asked, whole.text))
+        if whole.marked:
+            found.append(marked(asked, whole, end, all_turns))
+            continue
+        before = earlier(tokenizer, messages, whole.text, end) if all_turns else []
+        until = upto(whole.text, len(asked), len(whole.text), end)
+        found.append([*before, Turn(asked, until)])
+    return found
+
+
+def marked(asked: str, whole: Whole, end: str, all_turns: bool) -> list[Turn]:
+    """The answers that the template marks itself."""
+    text = whole.text
+    found = [(a, b) for a, b in whole.marked if all_turns or b > len(asked)]
     if not any(b > len(asked) for _, b in found):
         raise ValueError(
             "the chat template marks nothing of the last answer with {% generation %}: "
-            f"{whole[len(asked) :][:60]!r}"
+            f"{text[len(asked) :][:60]!r}"
         )
     starts = [max(a, len(asked)) if b > len(asked) else a for a, b in found]
     return [
-        Turn(whole[:a], upto(whole, a, b, end))
+        Turn(text[:a], upto(text, a, b, end))
         for a, (_, b) in zip(starts, found, strict=True)
     ]
 
@@ -103,12 +112,13 @@ def earlier(
     tokenizer: PreTrainedTokenizerFast, messages: Messages, whole: str, end: str
 ) -> list[Turn]:
     """The answers before the last, by prefix difference."""
+    places = [i for i, m in enumerate(messages[:-1]) if m["role"] == "assistant"]
+    prompts = prompt_texts(tokenizer, [messages[:i] for i in places])
+    answered = [messages[: i + 1] for i in places]
     found = []
-    for i, message in enumerate(messages[:-1]):
-        if message["role"] != "assistant":
-            continue
-        asked = prompt_text(tokenizer, messages[:i])
-        text, _ = rendered(tokenizer, messages[: i + 1], prompt=False)
+    for asked, (text, _) in zip(
+        prompts, rendered(tokenizer, answered, prompt=False), strict=True
+    ):
         until = upto(text, len(asked), len(text), end)
         if not text.startswith(asked) or not whole.startswith(asked):
             raise ValueError(changed(asked, whole))
@@ -141,7 +151,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": PROBE},
     ]
-    text, _ = rendered(tokenizer, probe, prompt=False)
+    ((text, _),) = rendered(tokenizer, [probe], prompt=False)
     after = text.rpartition(PROBE)[2].lstrip()
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
     ends = [token for token in added if after.startswith(token)]
@@ -157,19 +167,22 @@ def changed(prompt: str, whole: str) -> str:
 
 
 def rendered(
-    tokenizer: PreTrainedTokenizerFast, messages: Messages, *, prompt: bool
-) -> tuple[str, list[tuple[int, int]]]:
-    """The conversation as text, special tokens of the template included.
+    tokenizer: PreTrainedTokenizerFast,
+    conversations: Sequence[Messages],
+    *,
+    prompt: bool,
+) -> list[Whole]:
+    """Each conversation as text; with `prompt`, as the assistant is asked by it.
 
-    And the parts of it, [start, stop) in characters, that the template marks as the
-    assistant's, where it marks any.
+    Raises:
+      ValueError: a template that fails on any of them.
     """
     if tokenizer.chat_template is None:
-        return joined([message["content"] for message in messages]), []
+        return [Whole(joined([m["content"] for m in c]), ()) for c in conversations]
     try:
         template = tokenizer.get_chat_template()
         found: Any = render_jinja_template(
-            [[dict(message) for message in messages]],
+            [[dict(message) for message in messages] for messages in conversations],
             chat_template=template,
             add_generation_prompt=prompt,
             return_assistant_tokens_mask=bool(not prompt and MARKS.search(template)),
@@ -177,8 +190,9 @@ def rendered(
         )
     except Exception as error:  # jinja raises whatever the template says
         raise ValueError(f"the chat template failed: {error}") from error
-    texts, marked = found
-    return texts[0], list(marked[0]) if marked else []
+    texts, parts = found
+    parts = parts or [()] * len(texts)  # told where they were asked for
+    return [Whole(*one) for one in zip(texts, parts, strict=True)]
 
 
 def joined(contents: Sequence[str]) -> str:
