@@ -100,9 +100,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.reaching(policy, tokens.shape[1] + room)
     policy = tuning.frozen(config, policy)
-    least = functools.partial(
-        shares.answers_a_row, policy.config, asked=tokens.shape[1], room=room
-    )
+    least = functools.partial(shares.answers_a_row, policy.config)
     together = least(prompts, samples, parts=config.minibatches)
     return Setting(
         config=config,

@@ -1,16 +1,11 @@
 """How answers to one prompt share it: as they are sampled, and where models read them.
 
 Samples that share the reading of their prompt cost one prefill; answers that follow one
-copy of it in a row (`batches.AnswerBatch`) cost its tokens once, going forward and
-backward, while each token has a longer row before it to look at.
+copy of it in a row (`batches.Branches`) cost its tokens once, going forward and
+backward.
 """
 
-import numpy as np
-
 from jaxalign.models.config import ModelConfig
-
-# looking at so many keys, times the width, costs as much as all else of a token
-KEYS = 4
 
 
 def reads(prompts: int, samples: int, *, parts: int) -> int:
@@ -26,22 +21,14 @@ def reads(prompts: int, samples: int, *, parts: int) -> int:
     return min(divide, default=samples)
 
 
-def answers_a_row(
-    model: ModelConfig, prompts: int, samples: int, *, parts: int, asked: int, room: int
-) -> int:
-    """How many answers to a prompt follow one copy of it: those of the least cost.
-
-    cost of an answer = tokens of the row / answers * (4 width + tokens of the row)
+def answers_a_row(model: ModelConfig, prompts: int, samples: int, *, parts: int) -> int:
+    """How many answers to a prompt follow one copy of it: as many as divide.
 
     Args:
       prompts, samples: of an iteration; samples are to each prompt.
       parts: into which whole rows must divide: minibatches times devices.
-      asked: tokens of the longest prompt; `room`, of the longest answer.
     """
     if not model.shares_prompts:
         return 1
     fits = lambda n: samples % n == prompts * samples // n % parts == 0
-    some = [n for n in range(1, samples + 1) if fits(n)] or [1]
-    length = asked + room * np.array(some)
-    cost = length / some * (KEYS * model.width + length)
-    return some[int(np.argmin(cost))]
+    return max(filter(fits, range(1, samples + 1)), default=1)

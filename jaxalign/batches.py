@@ -7,6 +7,7 @@ False.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,18 @@ batch = jax.tree_util.register_dataclass
 # What each further answer adds to the segment of its prompt: the tokens of segment
 # s + k * BRANCH see those of their own segment and those of segment s.
 BRANCH = 1 << 16
+
+
+class Branches(NamedTuple):
+    """How rows are laid out that are a prompt and then answers to it, each a branch.
+
+    Attributes:
+      prompt: columns of the prompt.
+      answers: how many; each has as many of the columns that are left.
+    """
+
+    prompt: int
+    answers: int
 
 
 @batch
@@ -34,6 +47,8 @@ class TokenBatch:
       loss_mask: True on the tokens that count: the answers, EOS included.
       unscored: so many first columns count in no row, as is known beforehand (one at
         least, which nothing predicts): nobody needs the log-probs of what is there.
+      branches: where all rows are laid out so; models then skip what answers do not
+        see of each other.
     """
 
     tokens: Int[Array, "B T"]
@@ -41,6 +56,9 @@ class TokenBatch:
     segments: Int[Array, "B T"]
     loss_mask: Bool[Array, "B T"]
     unscored: int = dataclasses.field(default=1, metadata={"static": True})
+    branches: Branches | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
 
     @property
     def lengths(self) -> Int[Array, "B"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import beartype
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -53,6 +54,11 @@ def typed(function: Function) -> Function:
     return checked
 
 
+def repeated(cache: Cache, rows: int, length: int) -> Cache:
+    """Each row of a cache so many times, side by side."""
+    return jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), cache)
+
+
 class LanguageModelConfig(Protocol):
     """What the library reads of a language model's configuration."""
 
@@ -82,7 +88,8 @@ class LanguageModel(NamedTuple):
         function, like all but the config, so that the bundle is hashable: a static
         argument of `jax.jit`.
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
-        normalisation applied. For training and scoring.
+        normalisation applied. For training and scoring. Models whose config says
+        `shares_prompts` take `branches`, too: how rows are laid out.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
       init_cache: (batch, length) -> cache with `length` slots a row, all empty. Rows
         are the first axis of its arrays, so that they can be taken apart.
@@ -92,16 +99,20 @@ class LanguageModel(NamedTuple):
         beyond a row's length is never attended to and gets overwritten.
       prepare: (params) -> params for `extend`: cast and cut per layer once, before a
         decode loop, rather than at each step. `extend` and `unembed` take either.
+      branch: (cache, rows, length) -> cache of so many rows for each, side by side, of
+        which each goes on with the last `length` slots on its own. What was read may be
+        shared by them.
     """
 
     config: LanguageModelConfig
     init: Callable[..., Params]
     specs: Callable[[], Any]
-    hidden: Callable[[Params, Array, Array, Array], Array]
+    hidden: Callable[..., Array]
     unembed: Callable[[Params], Array]
     init_cache: Callable[[int, int], Cache]
     extend: Callable[[Params, Array, Cache], tuple[Array, Cache]]
     prepare: Callable[[Params], Params] = lambda params: params
+    branch: Callable[[Cache, int, int], Cache] = repeated
 
 
 class ScalarModel(NamedTuple):

@@ -64,9 +64,7 @@ def grpo(config: ModelConfig, size: Size) -> Work:
     prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
     lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
     policy: Any = SimpleNamespace(model=model, stop_tokens=())
-    shared = shares.answers_a_row(
-        config, len(prompts), samples, parts=1, asked=size.prompt, room=room
-    )
+    shared = shares.answers_a_row(config, len(prompts), samples, parts=1)
 
     def run() -> Any:
         params, number = carried[0].params, carried[0].step

@@ -159,8 +159,6 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
             work.batch // work.samples,
             work.samples,
             parts=work.minibatches * mesh.shape["data"] * mesh.shape["fsdp"],
-            asked=work.asked,
-            room=room,
         )
     rows = work.batch // minibatches // shared
     if shared == 1:

@@ -1,28 +1,48 @@
 """Which tokens of a row each token attends to, and what it finds there."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxalign.batches import BRANCH
+from jaxalign.batches import BRANCH, Branches
 from jaxalign.models import blocks
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
 # (query [B T H E], key [B T K E], value [B T K E]) -> [B T H E]
 Attend = Callable[[Array, Array, Array], Array]
+Tree = TypeVar("Tree")
 
 
-def within_rows(
-    segments: Array, positions: Array, config: ModelConfig, *, slides: bool
-) -> Array | None:
-    """Which tokens see which [B T T]: what came before in the same segment.
+class Mask(NamedTuple):
+    """What queries see of their own row, and of what comes before it.
+
+    Attributes:
+      own: [B T T].
+      before: [B T S], of the keys that a row shares with others.
+    """
+
+    own: Array
+    before: Array
+
+
+def visible(
+    segments: Array,
+    positions: Array,
+    config: ModelConfig,
+    *,
+    slides: bool,
+    branches: Branches | None = None,
+) -> Any:
+    """Which tokens see which: what came before in the same segment.
 
     A branch sees its prompt, too (`batches.BRANCH`). Padding is a segment of its own
-    (0), so that nothing real ever attends to it. None for cuDNN, which goes by the
-    lengths of the rows.
+    (0), so that nothing real ever attends to it. Of rows, [B T T]; of branches, that of
+    the prompts and the `Mask` of the answers. None for cuDNN, which goes by the lengths
+    of the rows.
 
     Args:
       segments, positions: [B T].
@@ -30,26 +50,70 @@ def within_rows(
     """
     if config.attention == "cudnn":
         return None
-    query, key = segments[:, :, None], segments[:, None, :]
-    same = (query == key) | (query % BRANCH == key)
-    index = jnp.arange(segments.shape[1])
-    mask = same & (index[None, :, None] >= index[None, None, :])
-    if slides and config.window is not None:
-        mask = mask & (positions[:, :, None] - positions[:, None, :] < config.window)
+    window = config.window if slides else None
+    if branches is None:
+        return within(segments, positions, window)
+    prompts, answers = apart((segments, positions), branches)
+    asked = jax.tree.map(lambda x: jnp.repeat(x, branches.answers, axis=0), prompts)
+    mask = Mask(within(*answers, window), sees(answers, asked, window))
+    return within(*prompts, window), mask
+
+
+def within(segments: Array, positions: Array, window: int | None) -> Array:
+    """What tokens see of what came before in their row [B T T]."""
+    row, index = (segments, positions), jnp.arange(segments.shape[1])
+    return sees(row, row, window) & (index[:, None] >= index[None, :])[None]
+
+
+def sees(
+    queries: tuple[Array, Array], keys: tuple[Array, Array], window: int | None
+) -> Array:
+    """Which queries see which keys, by their segments and positions [B T S]."""
+    (segments, at), (others, places) = queries, keys
+    query, key = segments[:, :, None], others[:, None, :]
+    mask = (query == key) | (query % BRANCH == key)
+    if window is not None:
+        mask = mask & (at[:, :, None] - places[:, None, :] < window)
     return mask
 
 
-def attention(segments: Array, mask: Array | None, config: ModelConfig) -> Attend:
+def apart(rows: Tree, branches: Branches) -> tuple[Tree, Tree]:
+    """The prompts [B P ...] and the answers, each in a row of its own [B*A L ...]."""
+    first, count = branches
+    answers = lambda x: x[:, first:].reshape(len(x) * count, -1, *x.shape[2:])
+    return jax.tree.map(lambda x: x[:, :first], rows), jax.tree.map(answers, rows)
+
+
+def attention(
+    segments: Array, mask: Any, config: ModelConfig, branches: Branches | None = None
+) -> Attend:
     """The attention of the training forward pass."""
     if mask is None:
         return fused(segments, config)
     plain = config.attention_cap is None and config.dtype == "float32"
     find = lean if plain and jax.default_backend() == "cpu" else causal
-    return functools.partial(find, mask=mask, config=config)
+    if branches is None:
+        return functools.partial(find, mask=mask, config=config)
+
+    def attend(query: Array, key: Array, value: Array) -> Array:
+        asked, answers = apart((query, key, value), branches)
+        of_prompt, of_answers = mask
+        first = find(*asked, mask=of_prompt, config=config)
+        rest = find(*answers, mask=of_answers, config=config, before=asked[1:])
+        rest = rest.reshape(len(first), -1, *first.shape[2:])
+        return jnp.concatenate([first, rest], axis=1)
+
+    return attend
 
 
 def causal(
-    query: Array, key: Array, value: Array, *, mask: Array, config: ModelConfig
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Array | Mask,
+    config: ModelConfig,
+    before: tuple[Array, Array] | None = None,
 ) -> Array:
     """softmax(query key' scale) value, block by block of queries.
 
@@ -57,29 +121,44 @@ def causal(
 
     Args:
       mask: which keys a query sees, at most those up to its own place [B T T].
+      before: keys and values that each B / P rows share, and see before their own
+        [P S K E].
     """
+    own = mask.own if isinstance(mask, Mask) else mask
     parts = []
     for rows, seen in blocks.blocks(query.shape[1]):
-        visible = mask[:, rows, seen]
-        parts.append(
-            found(query[:, rows], key[:, seen], value[:, seen], visible, config)
-        )
+        told, shown = [(key[:, seen], value[:, seen])], [own[:, rows, seen]]
+        if before is not None:
+            told, shown = [before, *told], [mask.before[:, rows], *shown]
+        looked_at = [tuple(map(by_head, part)) for part in told]
+        seen_there = jnp.concatenate(shown, axis=-1)
+        parts.append(found_in(query[:, rows], looked_at, seen_there, config))
     return jnp.concatenate(parts, axis=1)
 
 
 def lean(
-    query: Array, key: Array, value: Array, *, mask: Array, config: ModelConfig
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Array | Mask,
+    config: ModelConfig,
+    before: tuple[Array, Array] | None = None,
 ) -> Array:
     """The same of float32 without a soft cap, as `blocks` does it for CPUs."""
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
-    found = blocks.attend(
-        grouped.transpose(0, 2, 3, 1, 4),
-        key.swapaxes(1, 2),
-        value.swapaxes(1, 2),
-        mask,
-        scale(config),
-    )
+    own = mask.own if isinstance(mask, Mask) else mask
+    parts = [blocks.Part(by_head(key), by_head(value), own)]
+    if before is not None:
+        key, value = map(by_head, before)
+        parts = [blocks.Part(key, value, mask.before), *parts]
+    found = blocks.attend(grouped.transpose(0, 2, 3, 1, 4), parts, scale(config))
     return found.transpose(0, 3, 1, 2, 4).reshape(query.shape)
+
+
+def by_head(x: Array) -> Array:
+    """[B S K E] as [B K S E]."""
+    return jnp.swapaxes(x, 1, 2)
 
 
 def scale(config: ModelConfig) -> float:
@@ -97,17 +176,46 @@ def found(
     Args:
       mask: [B T S].
     """
-    (_, length, heads, size), groups = query.shape, key.shape[2]
-    grouped = query.reshape(*query.shape[:2], groups, heads // groups, size)
-    scores = scale(config) * jnp.einsum(
-        "btkge,bske->bkgts", grouped, key, preferred_element_type=jnp.float32
-    )
+    return found_in(query, [(by_head(key), by_head(value))], mask, config)
+
+
+def found_in(
+    query: Array, parts: Sequence[tuple[Array, Array]], mask: Array, config: ModelConfig
+) -> Array:
+    """`found` among keys and values in parts, one after the other.
+
+    Args:
+      parts: [B K S E]; or [P K S E], each for the next B / P rows, which look at it in
+        one product.
+      mask: [B T S], of the slots of all parts.
+    """
+    rows, length, heads, size = query.shape
+    groups = parts[0][0].shape[1]
+    grouped = query.reshape(rows, length, groups, heads // groups, size)
+    each = lambda x, part: x.reshape(len(part), -1, *x.shape[1:])
+    whole = lambda x: x.reshape(rows, *x.shape[2:])
+    scores = [
+        whole(
+            jnp.einsum(
+                "pntkge,pkse->pnkgts",
+                each(grouped, key),
+                key,
+                preferred_element_type=jnp.float32,
+            )
+        )
+        for key, _ in parts
+    ]
+    score = scale(config) * jnp.concatenate(scores, axis=-1)
     if config.attention_cap is not None:
-        scores = config.attention_cap * jnp.tanh(scores / config.attention_cap)
-    scores = jnp.where(~mask[:, None, None], blocks.LOWEST, scores)
-    shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    read = jnp.einsum("bkgts,bske->btkge", shares, value)
-    return read.reshape(-1, length, heads, size)
+        score = config.attention_cap * jnp.tanh(score / config.attention_cap)
+    score = jnp.where(~mask[:, None, None], blocks.LOWEST, score)
+    shares = jax.nn.softmax(score, axis=-1).astype(query.dtype)
+    read, start = jnp.zeros((), query.dtype), 0
+    for _, value in parts:
+        share = shares[..., start : start + value.shape[2]]
+        seen = jnp.einsum("pnkgts,pkse->pntkge", each(share, value), value)
+        read, start = read + whole(seen), start + value.shape[2]
+    return read.reshape(rows, length, heads, size)
 
 
 def fused(segments: Array, config: ModelConfig) -> Attend:

@@ -7,8 +7,8 @@ queries, keys and values; and no gradient needs a sum over them.
 """
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,39 +33,52 @@ def blocks(length: int) -> Iterator[tuple[slice, slice]]:
         yield slice(start, end), slice(end)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def attend(query: Array, key: Array, value: Array, mask: Array, scale: float) -> Array:
-    """softmax(scale query key') value, of float32.
+class Part(NamedTuple):
+    """Keys and values that queries look at.
+
+    Attributes:
+      key, value: of each row, or shared by the next B / P rows [P K S E].
+      mask: which of them a query sees [B T S].
+    """
+
+    key: Array
+    value: Array
+    mask: Any
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def attend(query: Array, parts: Sequence[Part], scale: float) -> Array:
+    """softmax(scale query key') value, of float32, over the keys of all parts.
 
     Args:
-      query: [B K G T E].
-      key, value: each shared by G query heads [B K T E].
-      mask: which keys a query sees: one at least, and none after its place [B T T].
+      query: [B K G T E]; each key head serves G of them.
+      parts: the last is the row's own: T keys, of which a query sees none after its
+        place. Each query sees one key at least.
     """
-    return forward(query, key, value, mask, scale)[0]
+    return forward(query, parts, scale)[0]
 
 
-def forward(
-    query: Array, key: Array, value: Array, mask: Array, scale: float
-) -> tuple[Array, Any]:
+def forward(query: Array, parts: Sequence[Part], scale: float) -> tuple[Array, Any]:
     """What is found, and what the backward pass needs."""
-    parts, kept = [], []
-    for rows, seen in blocks(query.shape[3]):
-        scores = jnp.einsum("bkgte,bkse->bkgts", query[:, :, :, rows], key[:, :, seen])
-        scores = jnp.where(mask[:, None, None, rows, seen], scale * scores, LOWEST)
-        shares = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-        norm = 1.0 / jnp.sum(shares, axis=-1, keepdims=True)
-        read = jnp.einsum("bkgts,bkse->bkgte", shares, value[:, :, seen])
-        parts.append(norm * read)
+    found, kept = [], []
+    for rows, here in seen(parts, query.shape[3]):
+        asking = query[:, :, :, rows]
+        scores = [score(asking, part, scale) for part in here]
+        highest = functools.reduce(jnp.maximum, over_all(jnp.max, scores, query))
+        shares = [jnp.exp(x - shared(highest, len(x))) for x in scores]
+        norm = 1.0 / functools.reduce(jnp.add, over_all(jnp.sum, shares, query))
+        read = [
+            alone(jnp.einsum("bkgts,bkse->bkgte", share, part.value), query)
+            for share, part in zip(shares, here, strict=True)
+        ]
+        found.append(norm * functools.reduce(jnp.add, read))
         kept.append((shares, norm))
-    found = jnp.concatenate(parts, axis=3)
-    return found, (query, key, value, found, kept)
+    whole = jnp.concatenate(found, axis=3)
+    return whole, (query, parts, whole, kept)
 
 
-def backward(
-    scale: float, saved: Any, slope: Array
-) -> tuple[Array, Array, Array, None]:
-    """The gradients of query, key and value.
+def backward(scale: float, saved: Any, slope: Array) -> tuple[Array, list[Part]]:
+    """The gradients of query, keys and values.
 
     Of what is found, f = p v with p = softmax(s), and of its gradient d, that of s is
 
@@ -73,21 +86,76 @@ def backward(
 
     Reference: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
     """
-    query, key, value, found, kept = saved
+    query, parts, found, kept = saved
     slope = slope * jnp.concatenate([norm for _, norm in kept], axis=3)
     mean = jnp.sum(slope * found, axis=-1, keepdims=True)
-    queries, keys, values = [], [], []
-    for (rows, seen), (shares, _) in zip(blocks(query.shape[3]), kept, strict=True):
-        by = slope[:, :, :, rows]
-        rise = jnp.einsum("bkgte,bkse->bkgts", by, value[:, :, seen])
-        scores = scale * shares * (rise - mean[:, :, :, rows])
-        queries.append(jnp.einsum("bkgts,bkse->bkgte", scores, key[:, :, seen]))
-        keys.append(jnp.einsum("bkgte,bkgts->bkes", query[:, :, :, rows], scores))
-        values.append(jnp.einsum("bkgte,bkgts->bkes", by, shares))
-    return jnp.concatenate(queries, axis=3), over_keys(keys), over_keys(values), None
+    queries: list[Array] = []
+    of_keys: list[list[tuple[Array, Array]]] = [[] for _ in parts]
+    for (rows, here), (shares, _) in zip(
+        seen(parts, query.shape[3]), kept, strict=True
+    ):
+        told = [x[:, :, :, rows] for x in (query, slope, mean)]
+        asking: list[Array] = []
+        for part, share, so_far in zip(here, shares, of_keys, strict=True):
+            asked, by, middle = (shared(x, len(share)) for x in told)
+            rise = jnp.einsum("bkgte,bkse->bkgts", by, part.value)
+            scores = scale * share * (rise - middle)
+            toward = jnp.einsum("bkgts,bkse->bkgte", scores, part.key)
+            asking.append(alone(toward, query))
+            key = jnp.einsum("bkgte,bkgts->bkes", asked, scores)
+            so_far.append((key, jnp.einsum("bkgte,bkgts->bkes", by, share)))
+        queries.append(functools.reduce(jnp.add, asking))
+    gradients = []
+    for found_so_far in of_keys:
+        key, value = map(over_keys, zip(*found_so_far, strict=True))
+        gradients.append(Part(key, value, None))
+    return jnp.concatenate(queries, axis=3), gradients
 
 
-def over_keys(parts: list[Array]) -> Array:
+def seen(parts: Sequence[Part], length: int) -> Iterator[tuple[slice, list[Part]]]:
+    """Each block of queries, and what it sees: of its own row the keys to its end."""
+    *before, own = parts
+    for rows, keys in blocks(length):
+        whole = [Part(key, value, mask[:, rows]) for key, value, mask in before]
+        key, value, mask = own
+        last = Part(key[:, :, keys], value[:, :, keys], mask[:, rows, keys])
+        yield rows, [*whole, last]
+
+
+def score(query: Array, part: Part, scale: float) -> Array:
+    """The scores of queries [P K G*B/P T S]; LOWEST where nothing is seen."""
+    asking = shared(query, len(part.key))
+    scores = scale * jnp.einsum("bkgte,bkse->bkgts", asking, part.key)
+    mask = jnp.broadcast_to(
+        part.mask[:, None, None], (len(query), 1, query.shape[2], *part.mask.shape[1:])
+    )
+    return jnp.where(shared(mask, len(part.key)), scores, LOWEST)
+
+
+def over_all(
+    function: Callable[..., Array], scores: Sequence[Array], query: Array
+) -> Iterator[Array]:
+    """The maximum or sum over the keys of each part [B K G T 1]."""
+    return (alone(function(x, axis=-1, keepdims=True), query) for x in scores)
+
+
+def shared(x: Array, count: int) -> Array:
+    """[B K G ...] as [P K G*B/P ...]: rows that look at the same keys side by side."""
+    if len(x) == count:
+        return x
+    split = x.reshape(count, -1, *x.shape[1:]).swapaxes(1, 2)
+    return split.reshape(*split.shape[:2], -1, *x.shape[3:])
+
+
+def alone(x: Array, query: Array) -> Array:
+    """The way back of `shared`, to the rows and heads of queries."""
+    if len(x) == len(query):
+        return x
+    split = x.reshape(*x.shape[:2], -1, query.shape[2], *x.shape[3:]).swapaxes(1, 2)
+    return split.reshape(len(query), *split.shape[2:])
+
+
+def over_keys(parts: Sequence[Array]) -> Array:
     """The sum [B K T E] of [B K E S] of blocks that saw the first S keys only."""
     length = parts[-1].shape[-1]
     after = lambda part: [(0, 0)] * 3 + [(0, length - part.shape[-1])]

@@ -14,8 +14,9 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from jaxalign import sharding
-from jaxalign.models.attention import attention, found, within_rows
-from jaxalign.models.cache import Cache, by_head, init_cache, write
+from jaxalign.batches import Branches
+from jaxalign.models.attention import attention, found, found_in, visible
+from jaxalign.models.cache import Cache, branch, init_cache, write
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.layers import (
     Block,
@@ -92,12 +93,14 @@ class Graph:
         positions: Array,
         segments: Array,
         at: Array | None = None,
+        branches: Branches | None = None,
     ) -> Array:
         """The final hidden states [B T D] of right-padded, possibly packed, rows.
 
         Args:
           at: the places of each row that are wanted, [B Q] for [B Q D]. Where layers
             are unrolled, the last one does no more for the others than they need.
+          branches: how all rows are laid out, where they are prompts with answers.
         """
         config = self.config
         x = look_up(config, params, tokens, positions)
@@ -106,7 +109,7 @@ class Graph:
         kinds = [
             (
                 rotation(positions, config, slides=slides, long=long),
-                within_rows(segments, positions, config, slides=slides),
+                visible(segments, positions, config, slides=slides, branches=branches),
             )
             for slides in sorted(set(config.slides))
         ]
@@ -121,7 +124,7 @@ class Graph:
                 either = lambda no, yes: jnp.where(slides, yes, no)
                 angles, mask = jax.tree.map(either, *kinds)
             if asking is everywhere:
-                attend = attention(segments, mask, config)
+                attend = attention(segments, mask, config, branches)
             else:
                 attend = functools.partial(found, mask=asking(mask), config=config)
             return nnx.merge(self.block, block)(x, angles, attend, asking), None
@@ -205,18 +208,21 @@ def extend(
     }
     x = look_up(config, params, tokens, positions)
     keys, values = list(cache.keys), list(cache.values)
+    asked, start = cache.asked, cache.length - cache.begun
     for i, layer in enumerate(params["blocks"]):
         angles, mask = kinds[config.slides[i]]
 
         def attend(
             query: Array, key: Array, value: Array, i: int = i, mask: Array = mask
         ) -> Array:
-            keys[i] = write(keys[i], key, cache.length)
-            values[i] = write(values[i], value, cache.length)
-            return found(query, by_head(keys[i]), by_head(values[i]), mask, config)
+            keys[i] = write(keys[i], key, start)
+            values[i] = write(values[i], value, start)
+            return found_in(query, [*asked[i], (keys[i], values[i])], mask, config)
 
         x = nnx.merge(graph.block, layer)(x, angles, attend)
-    longer = Cache(cache.length + tokens.shape[1], tuple(keys), tuple(values))
+    longer = cache._replace(
+        length=cache.length + tokens.shape[1], keys=tuple(keys), values=tuple(values)
+    )
     return nnx.merge(graph.norm, params["norm"])(x), longer
 
 
@@ -229,12 +235,12 @@ def reach(
     rows of a cache with more slots than the original context count as long. Those that
     end within it have the log-probs of `Graph.hidden` where `Scaling.always` is set.
     """
-    slots = jnp.arange(cache.keys[0].shape[2])[None, None, :]
+    slots = cache.places[:, None, :]
     mask = slots <= positions[:, :, None]
     if slides and config.window is not None:
         mask = mask & (positions[:, :, None] - slots < config.window)
     scaling = config.rope_scaling
-    wide = scaling is not None and slots.size > scaling.original
+    wide = scaling is not None and slots.shape[2] > scaling.original
     long = jnp.full(positions.shape, wide)
     return rotation(positions, config, slides=slides, long=long), mask
 
@@ -268,4 +274,5 @@ def language_model(config: ModelConfig) -> LanguageModel:
         init_cache=functools.partial(init_cache, config),
         extend=functools.partial(extend, graph),
         prepare=functools.partial(prepare, graph),
+        branch=branch,
     )

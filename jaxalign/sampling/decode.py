@@ -200,7 +200,8 @@ def run(
     cache = model.init_cache(len(prompts), width + max_new_tokens)
     hidden, cache = model.extend(params, prompts, cache)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    cache = jax.tree.map(each, cache._replace(length=lengths))
+    cache = cache._replace(length=lengths)
+    cache = model.branch(cache, rows // len(prompts), max_new_tokens)
     empty = lambda dtype: jnp.zeros((rows, max_new_tokens), dtype)
     start = Carry(
         step=jnp.int32(0),

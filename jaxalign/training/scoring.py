@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jaxalign import estimators, losses, sharding
 from jaxalign.batches import (
     BRANCH,
     AnswerBatch,
+    Branches,
     PreferenceBatch,
     TokenBatch,
     UnpairedBatch,
@@ -59,7 +61,10 @@ def head(
     model: LanguageModel, params: Params, batch: TokenBatch
 ) -> tuple[Float[Array, "B T D"], Float[Array, "D V"]]:
     """The hidden states of a batch, and the matrix that makes logits of them."""
-    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
+    told: dict[str, Any] = {}
+    if batch.branches is not None:  # models that share prompts know what it is
+        told = {"branches": batch.branches}
+    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments, **told)
     return hidden, model.unembed(params)
 
 
@@ -155,7 +160,12 @@ def together(
     segments = joined.segments * (1 + jnp.asarray(branch, jnp.int32)[None, :])
     count = len(joined.tokens)
     batch = AnswerBatch(
-        sequences=dataclasses.replace(joined, segments=segments, unscored=shared + 1),
+        sequences=dataclasses.replace(
+            joined,
+            segments=segments,
+            unscored=shared + 1,
+            branches=Branches(shared, answers) if shared else None,
+        ),
         mask=jnp.ones((count, answers), bool),
         margin=jnp.zeros(count),
         row=jnp.arange(count),
