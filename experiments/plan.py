@@ -118,12 +118,16 @@ def plan(config: Config) -> Plan:
     known = {"update": ("gradients", abstract.bytes_each(models.tuned().params))}
     read = 0.0
     if "sample" in found:
-        cache = abstract.bytes_each(models.cache())
+        held = models.cache()
+        cache, asked = map(abstract.bytes_each, (held, held.prompts))
         known["sample"] = ("KV cache", cache)
         new = config.length - config.asked
         item = 2 if config.dtype == "bfloat16" else 4
         matrices = weights(shape) * item / mesh.shape["tensor"]
-        read = new * (matrices + cache * (config.asked + new / 2) / config.length)
+        # what is read once for many answers is a part of its own; the rest fills up
+        first = 0 if asked else config.asked
+        filled = (first + new / 2) / (first + new)
+        read = new * (matrices + asked + (cache - asked) * filled)
     for name, (role, part) in known.items():
         others = max(within[name]["temporaries"] - part, 0.0)
         within[name] = {role: part, "other temporaries": others}

@@ -55,7 +55,7 @@ def padded_prompts(
             f"no prompt leaves room for {room} new tokens in a context of "
             f"{policy.config.context}: lower --max-new-tokens"
         )
-    rows = [chat.encode_prompt(policy.tokenizer, p.messages) for p in prompts]
+    rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
     lengths = np.array([len(row) for row in rows], np.int32)
     longest = -(-int(lengths.max()) // 16) * 16
     limit = policy.model.config.context - room
@@ -73,11 +73,8 @@ def padded_prompts(
 
 def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
     """The prompts of at most `limit` tokens."""
-    return [
-        p
-        for p in prompts
-        if len(chat.encode_prompt(policy.tokenizer, p.messages)) <= limit
-    ]
+    rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
+    return [p for p, row in zip(prompts, rows, strict=True) if len(row) <= limit]
 
 
 def turn(prompts: Sequence[Prompt], first: int, count: int) -> list[Prompt]:
@@ -190,11 +187,8 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
     """Indices of each minibatch, in a new order for each epoch."""
-    indices: list[Array] = []
-    for epoch in range(epochs):
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
-        indices += jnp.split(order, parts)
-    return indices
+    order = lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), rows)
+    return [part for n in range(epochs) for part in jnp.split(order(n), parts)]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -258,9 +252,8 @@ def answer_sums(batch: TokenBatch | AnswerBatch, x: Array) -> Array:
 @partial(jax.jit, static_argnums=0)
 def answer_logp(model: LanguageModel, params: Params, batch: TokenBatch) -> Array:
     """Log-prob of each whole answer [B]."""
-    return scoring.row_sums(scoring.token_logps(model, params, batch), batch.loss_mask)[
-        0
-    ]
+    logp = scoring.token_logps(model, params, batch)
+    return scoring.row_sums(logp, batch.loss_mask)[0]
 
 
 def answer_logps(

@@ -196,6 +196,17 @@ def test_plans_of_ppo_with_adapters(tmp_path):
         assert chip["fits"] and 0 < seconds["compute"] < seconds["step"]
 
 
+def test_answers_to_a_prompt_have_it_in_the_cache_once():
+    """Two prompts with four answers each, over four parts: each is read twice."""
+    work = dataclasses.replace(TINY, algorithm="grpo", samples=4)
+    shape = work.shape()
+    held = programs.Models(work, shape, plan.mesh_of(work)).cache()
+    slots = lambda cache: sum(x.size for x in (*cache.keys, *cache.values))
+    per_slot = 2 * shape.layers * shape.kv_heads * shape.head_dim
+    assert slots(held.prompts) == 4 * work.asked * per_slot
+    assert slots(held) == 8 * (work.length - work.asked) * per_slot
+
+
 def test_floors_by_hand():
     gather = counts.Collective("all-gather", 6e9, np.array([[0, 1], [2, 3]]), 2)
     one = measure.Needs(8e12, 0.0, 3e9, [gather])

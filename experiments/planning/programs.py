@@ -94,9 +94,24 @@ class Models:
                 found["value's start"] = self.start("value")
         return found
 
+    @property
+    def prompts(self) -> int:
+        """How many prompts are read to sample a batch of answers."""
+        work, mesh = self.work, self.mesh
+        if work.algorithm != "grpo":
+            return work.batch
+        asked = work.batch // work.samples
+        parts = mesh.shape["data"] * mesh.shape["fsdp"]
+        return asked * shares.reads(asked, work.samples, parts=parts)
+
     def cache(self) -> Any:
         """The keys and values of sampling."""
-        make = lambda: self.policy.init_cache(self.work.batch, self.work.length)
+        work, prompts = self.work, self.prompts
+        make = lambda: self.policy.branch(
+            self.policy.init_cache(prompts, work.length),
+            work.batch // prompts,
+            work.length - work.asked,
+        )
         names = ("batch", "kv_heads", None, None)
         spec = lambda x: sharding.spec(*names[: x.ndim])
         return jax.tree.map(
@@ -185,11 +200,6 @@ def sample(models: Models) -> Any:
     """Prefill and decoding of every answer, to its longest."""
     work, mesh = models.work, models.mesh
     params = models.now()
-    prompts = work.batch
-    if work.algorithm == "grpo":
-        asked = work.batch // work.samples
-        parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        prompts = asked * shares.reads(asked, work.samples, parts=parts)
     return decode.run.trace(
         models.policy,
         work.length - work.asked,
@@ -197,8 +207,8 @@ def sample(models: Models) -> Any:
         None,
         (0,),
         params["policy"] if work.algorithm == "ppo" else params,
-        abstract.rows(mesh, prompts, work.asked),
-        abstract.rows(mesh, prompts),
+        abstract.rows(mesh, models.prompts, work.asked),
+        abstract.rows(mesh, models.prompts),
         abstract.KEY,
         jax.ShapeDtypeStruct((), jnp.float32),
         abstract.rows(mesh, work.batch),
