@@ -75,7 +75,8 @@ def comma_separated(rows: Sequence[Row]) -> str:
 def show(rows: Sequence[Row], title: str) -> None:
     """Prints the rows as a table; as its columns where few rows are too wide."""
     names = columns(rows)
-    lines = [names, *([cell(row.get(name)) for name in names] for row in rows)]
+    head = [name.replace("_", " ") for name in names]
+    lines = [head, *([cell(row.get(name)) for name in names] for row in rows)]
     widest = [max(map(len, column)) for column in zip(*lines, strict=True)]
     too_wide = sum(widest) + 3 * len(names) + 1 > rich.get_console().width
     if too_wide and len(lines) < len(names):
