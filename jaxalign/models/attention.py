@@ -2,31 +2,20 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxalign.batches import BRANCH, Branches
 from jaxalign.models import blocks
+from jaxalign.models.cache import by_head
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
 # (query [B T H E], key [B T K E], value [B T K E]) -> [B T H E]
 Attend = Callable[[Array, Array, Array], Array]
 Tree = TypeVar("Tree")
-
-
-class Mask(NamedTuple):
-    """What queries see of their own row, and of what comes before it.
-
-    Attributes:
-      own: [B T T].
-      before: [B T S], of the keys that a row shares with others.
-    """
-
-    own: Array
-    before: Array
 
 
 def visible(
@@ -40,9 +29,9 @@ def visible(
     """Which tokens see which: what came before in the same segment.
 
     A branch sees its prompt, too (`batches.BRANCH`). Padding is a segment of its own
-    (0), so that nothing real ever attends to it. Of rows, [B T T]; of branches, that of
-    the prompts and the `Mask` of the answers. None for cuDNN, which goes by the lengths
-    of the rows.
+    (0), so that nothing real ever attends to it. Of rows, [B T T]; of branches, three:
+    of prompts among themselves, of each answer's tokens, and what these see of their
+    prompt. None for cuDNN, which goes by the lengths of the rows.
 
     Args:
       segments, positions: [B T].
@@ -55,8 +44,8 @@ def visible(
         return within(segments, positions, window)
     prompts, answers = apart((segments, positions), branches)
     asked = jax.tree.map(lambda x: jnp.repeat(x, branches.answers, axis=0), prompts)
-    mask = Mask(within(*answers, window), sees(answers, asked, window))
-    return within(*prompts, window), mask
+    shown = sees(answers, asked, window)
+    return within(*prompts, window), within(*answers, window), shown
 
 
 def within(segments: Array, positions: Array, window: int | None) -> Array:
@@ -97,9 +86,10 @@ def attention(
 
     def attend(query: Array, key: Array, value: Array) -> Array:
         asked, answers = apart((query, key, value), branches)
-        of_prompt, of_answers = mask
-        first = find(*asked, mask=of_prompt, config=config)
-        rest = find(*answers, mask=of_answers, config=config, before=asked[1:])
+        of_prompts, own, shown = mask
+        first = find(*asked, mask=of_prompts, config=config)
+        before = blocks.Part(by_head(asked[1]), by_head(asked[2]), shown)
+        rest = find(*answers, mask=own, config=config, before=before)
         rest = rest.reshape(len(first), -1, *first.shape[2:])
         return jnp.concatenate([first, rest], axis=1)
 
@@ -111,9 +101,9 @@ def causal(
     key: Array,
     value: Array,
     *,
-    mask: Array | Mask,
+    mask: Array,
     config: ModelConfig,
-    before: tuple[Array, Array] | None = None,
+    before: blocks.Part | None = None,
 ) -> Array:
     """softmax(query key' scale) value, block by block of queries.
 
@@ -121,19 +111,17 @@ def causal(
 
     Args:
       mask: which keys a query sees, at most those up to its own place [B T T].
-      before: keys and values that each B / P rows share, and see before their own
-        [P S K E].
+      before: what rows share, and see before their own keys.
     """
-    own = mask.own if isinstance(mask, Mask) else mask
-    parts = []
+    read = []
     for rows, seen in blocks.blocks(query.shape[1]):
-        told, shown = [(key[:, seen], value[:, seen])], [own[:, rows, seen]]
+        parts = [(by_head(key[:, seen]), by_head(value[:, seen]))]
+        shown = mask[:, rows, seen]
         if before is not None:
-            told, shown = [before, *told], [mask.before[:, rows], *shown]
-        looked_at = [tuple(map(by_head, part)) for part in told]
-        seen_there = jnp.concatenate(shown, axis=-1)
-        parts.append(found_in(query[:, rows], looked_at, seen_there, config))
-    return jnp.concatenate(parts, axis=1)
+            parts = [(before.key, before.value), *parts]
+            shown = jnp.concatenate([before.mask[:, rows], shown], axis=-1)
+        read.append(found_in(query[:, rows], parts, shown, config))
+    return jnp.concatenate(read, axis=1)
 
 
 def lean(
@@ -141,24 +129,17 @@ def lean(
     key: Array,
     value: Array,
     *,
-    mask: Array | Mask,
+    mask: Array,
     config: ModelConfig,
-    before: tuple[Array, Array] | None = None,
+    before: blocks.Part | None = None,
 ) -> Array:
     """The same of float32 without a soft cap, as `blocks` does it for CPUs."""
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
-    own = mask.own if isinstance(mask, Mask) else mask
-    parts = [blocks.Part(by_head(key), by_head(value), own)]
+    parts = [blocks.Part(by_head(key), by_head(value), mask)]
     if before is not None:
-        key, value = map(by_head, before)
-        parts = [blocks.Part(key, value, mask.before), *parts]
+        parts = [before, *parts]
     found = blocks.attend(grouped.transpose(0, 2, 3, 1, 4), parts, scale(config))
     return found.transpose(0, 3, 1, 2, 4).reshape(query.shape)
-
-
-def by_head(x: Array) -> Array:
-    """[B S K E] as [B K S E]."""
-    return jnp.swapaxes(x, 1, 2)
 
 
 def scale(config: ModelConfig) -> float:

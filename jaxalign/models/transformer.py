@@ -100,7 +100,8 @@ class Graph:
         Args:
           at: the places of each row that are wanted, [B Q] for [B Q D]. Where layers
             are unrolled, the last one does no more for the others than they need.
-          branches: how all rows are laid out, where they are prompts with answers.
+          branches: how all rows are laid out, where they are prompts with answers;
+            not with `at`.
         """
         config = self.config
         x = look_up(config, params, tokens, positions)

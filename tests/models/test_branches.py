@@ -11,7 +11,7 @@ import pytest
 
 from jaxalign import sharding
 from jaxalign.batches import Branches, TokenBatch, from_lengths
-from jaxalign.models import attention
+from jaxalign.models import attention, blocks
 from jaxalign.training import scoring
 from tests import quick
 
@@ -157,13 +157,12 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
     query, key, value, by = draw(4, 5, 6, 8), *draw(2, 4, 5, 3, 8), draw(4, 5, 6, 8)
     before = tuple(draw(2, 2, 3, 3, 8))
-    mask = attention.Mask(
-        np.tril(rng.random((4, 5, 5)) < 0.5) | np.eye(5, dtype=bool),
-        rng.random((4, 5, 3)) < 0.6,
-    )
+    mask = np.tril(rng.random((4, 5, 5)) < 0.5) | np.eye(5, dtype=bool)
+    shown = rng.random((4, 5, 3)) < 0.6
 
     def here(query, key, value, before):
-        found = way(query, key, value, mask=mask, config=tiny.config, before=before)
+        part = blocks.Part(*(x.swapaxes(1, 2) for x in before), shown)
+        found = way(query, key, value, mask=mask, config=tiny.config, before=part)
         return jnp.sum(found * by), found
 
     def whole(query, key, value, before):
@@ -171,7 +170,7 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
             jnp.concatenate([jnp.repeat(x, 2, axis=0), y], axis=1)
             for x, y in zip(before, (key, value), strict=True)
         )
-        seen = np.concatenate([mask.before, mask.own], axis=-1)[:, None]
+        seen = np.concatenate([shown, mask], axis=-1)[:, None]
         found = jax.nn.dot_product_attention(query, key, value, mask=seen)
         return jnp.sum(found * by), found
 
