@@ -100,8 +100,8 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.reaching(policy, tokens.shape[1] + room)
     policy = tuning.frozen(config, policy)
-    least = functools.partial(shares.answers_a_row, policy.config)
-    together = least(prompts, samples, parts=config.minibatches)
+    most = functools.partial(shares.answers_a_row, policy.config)
+    together = most(prompts, samples, parts=config.minibatches)
     return Setting(
         config=config,
         mesh=run.mesh,
@@ -111,7 +111,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
         together=together,
-        shared=least(
+        shared=most(
             prompts * samples // together,
             together,
             parts=config.minibatches * sharding.shards("batch"),

@@ -7,7 +7,7 @@ False.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,11 @@ class Branches(NamedTuple):
 
     prompt: int
     answers: int
+
+    @classmethod
+    def of(cls, prompt: int, answers: int) -> Self | None:
+        """The layout; None where prompts have no columns, and answers share nothing."""
+        return cls(prompt, answers) if prompt else None
 
 
 @batch

@@ -16,6 +16,7 @@ from experiments import plan
 from experiments.benchmarks import flops
 from experiments.planning import abstract, chips, counts, measure, programs
 from jaxalign import sharding
+from jaxalign.batches import Branches
 from jaxalign.models import transformer
 from jaxalign.training import state
 
@@ -205,6 +206,17 @@ def test_answers_to_a_prompt_have_it_in_the_cache_once():
     per_slot = 2 * shape.layers * shape.kv_heads * shape.head_dim
     assert slots(held.prompts) == 4 * work.asked * per_slot
     assert slots(held) == 8 * (work.length - work.asked) * per_slot
+
+
+@pytest.mark.parametrize("asked", [1, 16])
+def test_only_answers_of_one_prompt_a_row_are_known_to_be_laid_out(asked):
+    """Rows of pairs come from a packer, and may hold several prompts."""
+    work = dataclasses.replace(TINY, algorithm="grpo", samples=4, prompt=asked)
+    models = lambda work: programs.Models(work, work.shape(), plan.mesh_of(work))
+    of_group = programs.answers(models(work)).sequences
+    assert of_group.branches == (Branches(15, 2) if asked > 1 else None)
+    pairs = programs.pairs(models(dataclasses.replace(work, algorithm="dpo")))
+    assert pairs.sequences.branches is None
 
 
 def test_floors_by_hand():

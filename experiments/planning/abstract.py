@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments import tuning
 from jaxalign import sharding
-from jaxalign.batches import AnswerBatch, Branches, TokenBatch
+from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.models import lora, partition
 from jaxalign.training import scoring, state
 from jaxalign.types import LanguageModel, Params, ScalarModel
@@ -96,9 +96,7 @@ def answers(
     """So many rows of a prompt and `shared` answers to it."""
     sequences = tokens(mesh, count, asked - 1 + shared * (room + 1))
     return AnswerBatch(
-        sequences=dataclasses.replace(
-            sequences, unscored=asked, branches=Branches(asked - 1, shared)
-        ),
+        sequences=dataclasses.replace(sequences, unscored=asked),
         mask=rows(mesh, count, shared, kind=jnp.bool_),
         margin=rows(mesh, count, kind=jnp.float32),
         row=rows(mesh, count),

@@ -12,7 +12,13 @@ from experiments import experience, groups, rollouts, shares, tuning
 from experiments.planning import abstract
 from experiments.planning.work import Work as Work
 from jaxalign import sharding
-from jaxalign.batches import AnswerBatch, GroupBatch, RolloutBatch, TokenBatch
+from jaxalign.batches import (
+    AnswerBatch,
+    Branches,
+    GroupBatch,
+    RolloutBatch,
+    TokenBatch,
+)
 from jaxalign.models import heads, lora, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.rewards import learned
@@ -178,7 +184,11 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
     rows = work.batch // minibatches // shared
     if shared == 1:
         return abstract.tokens(mesh, rows, work.length)
-    return abstract.answers(mesh, rows, shared, asked=work.asked, room=room)
+    batch = abstract.answers(mesh, rows, shared, asked=work.asked, room=room)
+    laid_out = dataclasses.replace(
+        batch.sequences, branches=Branches.of(work.asked - 1, shared)
+    )
+    return dataclasses.replace(batch, sequences=laid_out)
 
 
 def update(models: Models) -> Any:

@@ -164,7 +164,7 @@ def together(
             joined,
             segments=segments,
             unscored=shared + 1,
-            branches=Branches(shared, answers) if shared else None,
+            branches=Branches.of(shared, answers),
         ),
         mask=jnp.ones((count, answers), bool),
         margin=jnp.zeros(count),

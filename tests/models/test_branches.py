@@ -119,6 +119,7 @@ def test_rows_of_known_layout_are_rows_behind_a_mask(variant, draw, texts, kind)
     (_, found), gradient = read(params, rows)
     (_, expected), wanted = read(params, dataclasses.replace(rows, branches=None))
     np.testing.assert_allclose(found, expected, **CLOSE)
+    # another order of float32 sums; entries reach 300, and part there by 2e-4
     chex.assert_trees_all_close(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -178,4 +179,4 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
     of = lambda f: jax.jit(jax.value_and_grad(f, (0, 1, 2, 3), has_aux=True))(*told)
     ((_, found), gradients), ((_, expected), wanted) = of(here), of(whole)
     np.testing.assert_allclose(found, expected, **CLOSE)
-    chex.assert_trees_all_close(gradients, wanted, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(gradients, wanted, **CLOSE)
