@@ -113,6 +113,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
       loss: takes the place of the loss that the configuration names, and is told what
         that one would be.
     """
+    check(config)
     chosen_loss = loss or (None if config.loss == "kto" else named(config))
     with Run(config, "dpo") as run:
         source = sources.load(config)
@@ -128,7 +129,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             train, kind = loader.unpaired(train), Unpaired
         else:
             objective = objectives.preference(policy.model, chosen_loss)
-        if kind is Preference:
+        if kind is Preference and not objectives.compares_pairs(config.loss):
             batches = batching.preferences(config, policy, train, Preference)
         else:
             batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
@@ -156,6 +157,19 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})
+
+
+def check(config: Config) -> None:
+    """Refuses a loss of a whole batch with parts of one.
+
+    Raises:
+      ValueError: the loss compares the pairs of a batch, which has micro-batches.
+    """
+    if objectives.compares_pairs(config.loss) and config.micro_batches > 1:
+        raise ValueError(
+            f"the loss {config.loss} sorts all pairs of a batch: with --micro-batches "
+            f"{config.micro_batches} it would sort each part by itself; leave it at 1"
+        )
 
 
 def named(config: Loss) -> objectives.PairLoss:

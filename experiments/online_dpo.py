@@ -146,7 +146,7 @@ def check(config: Config) -> None:
         raise ValueError(
             f"a pair needs 2 answers to a prompt: --samples {config.samples} is too few"
         )
-    if config.loss.startswith("aot"):
+    if objectives.compares_pairs(config.loss):
         raise ValueError(
             f"the loss {config.loss} sorts all pairs of a batch, so that ties cannot "
             "be dropped from it: choose another, such as dpo or ipo"

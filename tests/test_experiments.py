@@ -166,6 +166,26 @@ def test_any_loss_trains(road, tmp_path, loss):
         np.testing.assert_allclose(numbers["loss"], expected[loss], rtol=1e-2)
 
 
+@pytest.mark.parametrize("loss", quick.only(["aot"], ["aot", "aot_unpaired"]))
+def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
+    """Rows that several prompts share have places without a pair, at log-probs of 0."""
+    out, _ = road
+    config = dpo.Config(
+        loss=loss,
+        steps=3,
+        batch=4,
+        model=str(out / "sft" / "policy"),
+        data=str(out / "collect" / "preferences"),
+        out=tmp_path,
+        **FEW,
+    )
+    dpo.main(config)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["weight"] for line in lines] == [4, 4, 4]
+    with pytest.raises(ValueError, match="sorts all pairs of a batch"):
+        dpo.main(replace(config, out=tmp_path / "parts", micro_batches=2))
+
+
 @pytest.mark.slow
 def test_token_dpo_goes_on_exactly(road, tmp_path, monkeypatch):
     """The reference that runs in the step is the model that the run began with."""

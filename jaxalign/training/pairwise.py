@@ -232,6 +232,15 @@ def runs_reference(name: str) -> bool:
     return any(field in KLS for field in named(name).fields)
 
 
+def compares_pairs(name: str) -> bool:
+    """Whether that loss compares the pairs of a batch with each other.
+
+    It is then of the whole batch: its pairs may not be cut into micro-batches, and
+    none of them may be padding.
+    """
+    return name in ("aot", "aot_unpaired")
+
+
 def knobs_of(name: str) -> dict[str, bool]:
     """The knobs of the pairwise loss of that name, and whether each must be given."""
     parameters = inspect.signature(named(name).loss).parameters.values()

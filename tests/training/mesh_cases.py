@@ -125,4 +125,4 @@ def of_pairs(name, model, of_policy, pairs) -> Case:
     if objectives.needs_reference(loss):
         sums = -20 + 5 * noise(4, *batch.margin.shape)
         batch = reference.with_reference(batch, *sums)
-    return Case(objective, *of_policy, batch, parts=not loss.startswith("aot"))
+    return Case(objective, *of_policy, batch, parts=not objectives.compares_pairs(loss))
