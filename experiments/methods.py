@@ -27,9 +27,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import rich
 
-from experiments import best_of_n, evaluating, groups, rlhf, sources
+from experiments import best_of_n, evaluating, groups, processes, rlhf, sources
 from experiments import dpo as dpo_stage
 from experiments import grpo as grpo_stage
 from experiments import online_dpo as online_dpo_stage
@@ -87,7 +86,7 @@ def main(config: Config) -> list[evaluating.Row]:
     rows = evaluating.table(found)
     evaluating.publish(out, {f"{config.data}, {config.seeds} seed(s)": rows})
     draw(out, found, [many for many in sampled if many], config.best_of)
-    rich.print(f"table and plot are in [bold]{out}[/bold]")
+    processes.say(f"table and plot are in [bold]{out}[/bold]")
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import jax
 import numpy as np
+import rich
 from jax.experimental import multihost_utils
 
 # Seconds without a sign of life after which a process counts as dead, and seconds that
@@ -66,6 +67,12 @@ def threads(devices: int) -> int:
 def first() -> bool:
     """Whether this is the process that writes and speaks for all."""
     return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Shows a line; of many processes the first does."""
+    if first():
+        rich.print(text)
 
 
 def meet(where: str) -> None:

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import rich
 
-from experiments import evaluating, jsonl, rewards, sources
+from experiments import evaluating, jsonl, processes, rewards, sources
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
@@ -85,7 +84,7 @@ def main(config: Config) -> list[evaluating.Row]:
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
     evaluating.write_answers(out, exam.prompts, texts)
-    rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
 

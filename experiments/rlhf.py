@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import jax
-import rich
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
@@ -108,8 +107,7 @@ def main(config: Config) -> list[evaluating.Row]:
     }
     name = evaluating.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
-    if processes.first():
-        rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
 

@@ -35,11 +35,10 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import rich
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, jsonl, rejection_sampling, sources
+from experiments import evaluating, jsonl, processes, rejection_sampling, sources
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
@@ -97,7 +96,7 @@ def main(config: Config) -> list[evaluating.Row]:
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
     rejection_sampling.draw(out, with_start, found)
-    rich.print(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
 

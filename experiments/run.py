@@ -9,7 +9,6 @@ from math import isfinite
 from typing import Any
 
 import jax
-import rich
 from rich import progress
 
 from experiments import guards, processes
@@ -120,8 +119,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Shows a line; of many processes the first does."""
-        if processes.first():
-            rich.print(text)
+        processes.say(text)
 
     def write(self, name: str, text: str, *, mode: str = "w") -> None:
         """Writes a file of the folder; of many processes the first does."""

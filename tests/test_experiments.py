@@ -173,7 +173,7 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     config = dpo.Config(
         loss=loss,
         steps=3,
-        batch=4,
+        batch=16,
         model=str(out / "sft" / "policy"),
         data=str(out / "collect" / "preferences"),
         out=tmp_path,
@@ -181,7 +181,7 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     )
     dpo.main(config)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["weight"] for line in lines] == [4, 4, 4]
+    assert [json.loads(line)["weight"] for line in lines] == [16, 16, 16]
     with pytest.raises(ValueError, match="sorts all pairs of a batch"):
         dpo.main(replace(config, out=tmp_path / "parts", micro_batches=2))
 
