@@ -11,7 +11,7 @@ from jaxalign.data import packing
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import objectives, reference, scoring
+from jaxalign.training import objectives, reference
 
 CONFIG = ModelConfig(
     vocab_size=16,
@@ -115,20 +115,6 @@ def of_rollouts(name, model, scalar, of_policy, of_scores, rows) -> Case:
     return Case(objective, params, specs, batch)
 
 
-def near_uniform(batch) -> list[np.ndarray]:
-    """What a reference might say of pairs: near what a policy at its start says.
-
-    Far from it, losses that grow with the square or the exponential of the ratio would
-    have gradients of hundreds, and rounding to match.
-    """
-    rows, apart = scoring.answers(batch)
-    counts = np.asarray(apart(rows.loss_mask)).sum(axis=1)
-    chosen, rejected = counts[::2], counts[1::2]
-    shared = np.minimum(chosen, rejected)
-    lengths = np.stack([chosen, rejected, shared, shared])
-    return list(0.3 * noise(*lengths.shape) - np.log(16, dtype=np.float32) * lengths)
-
-
 def of_pairs(name, model, of_policy, pairs) -> Case:
     loss = name.removesuffix("_answers")
     objective = objectives.preference(model, dpo.named(dpo.Loss(loss=loss)))
@@ -137,5 +123,6 @@ def of_pairs(name, model, of_policy, pairs) -> Case:
         other = jax.jit(model.init)(jax.random.key(7))
         return Case(objective, *of_policy, batch, (other,))
     if objectives.needs_reference(loss):
-        batch = reference.with_reference(batch, *near_uniform(batch))
+        sums = -20 + 5 * noise(4, *batch.margin.shape)
+        batch = reference.with_reference(batch, *sums)
     return Case(objective, *of_policy, batch, parts=not objectives.compares_pairs(loss))

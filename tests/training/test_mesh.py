@@ -66,13 +66,15 @@ def test_eight_devices_equal_one(rows, pairs, unpaired, name, shape, micro):
             place(case.batch, mesh),
             *(sharding.place(x, case.specs, mesh) for x in case.fixed),
         )
-    # float32 sums in another order
+    # float32 sums in another order: what they lose grows with what is added up, and
+    # losses such as IPO's square and f-DPO's exponential have gradients of hundreds
+    lost = 2e-6 * max(1.0, float(here["grad_norm"]))
     chex.assert_trees_all_close(here, jax.device_get(there), rtol=2e-5, atol=1e-6)
     chex.assert_trees_all_close(
         jax.device_get(alone.params),
         jax.device_get(spread.params),
         rtol=1e-5,
-        atol=2e-6,
+        atol=lost,
     )
     # and nothing has moved: the next step finds its input where this one did
     for after, placed in zip(
