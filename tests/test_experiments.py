@@ -173,7 +173,7 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     config = dpo.Config(
         loss=loss,
         steps=3,
-        batch=16,
+        batch=8,
         model=str(out / "sft" / "policy"),
         data=str(out / "collect" / "preferences"),
         out=tmp_path,
@@ -181,7 +181,7 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     )
     dpo.main(config)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["weight"] for line in lines] == [16, 16, 16]
+    assert [json.loads(line)["weight"] for line in lines] == [8, 8, 8]
     with pytest.raises(ValueError, match="sorts all pairs of a batch"):
         dpo.main(replace(config, out=tmp_path / "parts", micro_batches=2))
 
