@@ -1,4 +1,7 @@
-"""Every objective there is, with parameters and a batch: what meshes may not change."""
+"""Every objective there is, with parameters and a batch: what meshes may not change.
+
+Groups whose answers share rows are in test_shared_groups.
+"""
 
 from typing import Any, NamedTuple
 
@@ -42,7 +45,7 @@ class Case(NamedTuple):
 
     Attributes:
       specs: of the parameters.
-      fixed: parameters that the objective takes besides, cut as a language model's.
+      fixed: parameters that the objective takes besides, cut by the same specs.
       parts: whether the batch may be cut into micro-batches.
     """
 

@@ -66,9 +66,10 @@ def test_a_step_says_what_it_must(rows, pairs, unpaired, name, shape):
     answers = (1 if name in ("sft", "ppo", "group") else 2) * mesh_cases.ROWS
     if name == "reward" and shape == {"fsdp": 8}:
         # of the last layer, the ends of answers move, forth and back, not its weights
-        moved = found.pop("all-to-all") + [x for x in gathered if x == (answers, 64)]
-        assert size(moved) <= 2 * answers * LARGE.width
-        gathered = [x for x in gathered if x != (answers, 64)]
+        ends = (answers, LARGE.width)
+        moved = found.pop("all-to-all") + [x for x in gathered if x == ends]
+        assert size(moved) <= 2 * size([ends])
+        gathered = [x for x in gathered if x != ends]
     assert not found  # no rows, heads or words change their place
     if shape == {"tensor": 8}:
         # sums over heads and over hidden units, forth and back (Shoeybi et al. 2019,
