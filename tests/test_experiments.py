@@ -170,18 +170,26 @@ def test_any_loss_trains(road, tmp_path, loss):
 def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     """Rows that several prompts share have places without a pair, at log-probs of 0."""
     out, _ = road
+    few = (out / "collect" / "preferences" / "train.jsonl").read_text()
+    (tmp_path / "pairs.jsonl").write_text(4 * few)
     config = dpo.Config(
-        loss=loss,
+        loss="dpo",
         steps=3,
-        batch=8,
+        batch=16,
         model=str(out / "sft" / "policy"),
-        data=str(out / "collect" / "preferences"),
-        out=tmp_path,
+        data=str(tmp_path / "pairs.jsonl"),
+        out=tmp_path / "shared",
         **FEW,
     )
-    dpo.main(config)
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["weight"] for line in lines] == [8, 8, 8]
+
+    def counted(config):
+        dpo.main(config)
+        lines = (config.out / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["weight"] for line in lines]
+
+    assert counted(config) != [16, 16, 16]  # what there is to go wrong
+    config = replace(config, loss=loss, out=tmp_path / "whole")
+    assert counted(config) == [16, 16, 16]
     with pytest.raises(ValueError, match="sorts all pairs of a batch"):
         dpo.main(replace(config, out=tmp_path / "parts", micro_batches=2))
 
