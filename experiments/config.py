@@ -43,6 +43,14 @@ class Shared:
     tokens, short ones."""
     context: int | None = None
     """Longest sequence in tokens; by default what the data set suggests."""
+    held_out: float = 0.1
+    """The share of the prompts that is held out, by a hash of a conversation's first
+    user message; data sets with a split of their own keep it."""
+    held_out_seed: int = 0
+    """Another seed holds out other prompts; --seed does not."""
+    held_out_data: str | None = None
+    """A file whose rows are held out instead; what shares a first user message with
+    them is not trained on."""
     overlong: Literal["drop", "truncate"] = "drop"
     """What becomes of rows longer than the context; they are counted and shown."""
     skip_bad_rows: bool = False
