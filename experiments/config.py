@@ -13,7 +13,7 @@ import jax
 import optax
 import tyro
 
-from experiments import memory, processes
+from experiments import compilation_cache, memory, processes
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -62,6 +62,9 @@ class Shared:
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass computes again, to save memory: nothing, all of a layer
     but its matrix products, or everything within it."""
+    compilation_cache: str | None = None
+    """A folder that keeps compiled programs from one start to the next, or off; by
+    default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
     resume: bool = False
     """Go on with the run in --out, exactly where its last checkpoint is."""
     save_every: int = 100
@@ -247,6 +250,7 @@ def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     if not traced:
         quiet()
     try:
+        compilation_cache.enable(arguments.compilation_cache)
         processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:

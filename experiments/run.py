@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from rich import progress
 
-from experiments import guards, processes
+from experiments import compilation_cache, guards, processes
 from experiments.config import Shared, folder_of, mesh_of
 from experiments.sources.held_out import summary
 from jaxalign.training import checkpoint, metrics
@@ -21,6 +21,7 @@ from jaxalign.types import Params
 # Flags that do not change what a run computes, so that a resumed run may change them.
 FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows", "keep"}
 FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
+FREE |= {"compilation_cache"}
 
 
 class Run:
@@ -64,6 +65,7 @@ class Run:
                 f"{self.folder} already holds a run: add --resume to go on with it, "
                 "or choose another --out"
             )
+        compilation_cache.enable(self.config.compilation_cache)
         processes.meet("before the folder is made")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from experiments.config import Shared
 PASSED = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
     *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
+    "compilation_cache",
 )
 
 
