@@ -219,23 +219,9 @@ def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
         if "due" in judged:
             row |= refusals.rates(judged["refused"], judged["due"])
             row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
-            row |= by_novelty(judged)
+            row |= refusals.by_novelty(judged)
         rows.append(row)
     return rows
-
-
-def by_novelty(judged: Mapping[str, np.ndarray]) -> Row:
-    """Reward and refusals by what training never had, where the judge says it.
-
-    Of sensitive requests alone (harmful, or sounding so), which come in every group: the
-    columns differ by what is new, not by what is asked.
-    """
-    groups = {
-        name.replace("_", " "): new & judged["sensitive"]
-        for name, new in judged.items()
-        if name.startswith("new_")
-    }
-    return refusals.by_group(judged, groups)
 
 
 def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
