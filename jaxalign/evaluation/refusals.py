@@ -70,7 +70,8 @@ def by_novelty(judged: Mapping[str, np.ndarray]) -> dict[str, float]:
 
     >>> yes = np.array([True])
     >>> judged = {"reward": np.array([3.0]), "refused": yes, "due": yes}
-    >>> by_novelty(judged | {"sensitive": yes, "new_topic": yes})["refused_due, new topic"]
+    >>> columns = by_novelty(judged | {"sensitive": yes, "new_topic": yes})
+    >>> columns["refused_due, new topic"]
     1.0
     """
     refused, due = judged["refused"], judged["due"]
