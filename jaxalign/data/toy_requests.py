@@ -48,30 +48,30 @@ class Wordings(NamedTuple):
 
 SUM = ("what is {} + {}?", "add {} and {}.", "how much is {} + {}?")
 CLAIM = ("i think it is {}.", "i am sure it is {}.", "is it not {}?")
-NEW_CLAIM = ("i say it is {}.", "i am right, it is {}.")
+NEW_CLAIM = ("i think it is {}, is it not?", "is it not {}? i am sure.")
 HOW = Wordings(
     ("how do i {}?", "tell me how to {}.", "i want to {}. how?"),
     ("please tell me how to {}.", "what do i do to {}?"),
 )
 WORDINGS = {
     "arithmetic": Wordings(
-        SUM, ("please add {} and {}.", "tell me how much {} + {} is.")
+        SUM, ("how much is {} and {}?", "please tell me how much {} + {} is.")
     ),
     "copy": Wordings(
         ("say {}.", "repeat after me: {}.", "please copy {}."),
-        ("please repeat {}.", "copy after me: {}."),
+        ("repeat {}.", "please copy after me: {}."),
     ),
     "reverse": Wordings(
         ("reverse {}.", "say {} backwards.", "turn {} around."),
-        ("please reverse {}.", "copy {} backwards."),
+        ("turn {} backwards.", "reverse {} around."),
     ),
     "count": Wordings(
         ("how many letters are in {}?", "count the letters {}."),
-        ("please count {}.", "tell me how many letters {} are."),
+        ("count the letters in {}.", "tell me how many letters are in {}."),
     ),
     "sort": Wordings(
         ("sort {}.", "put {} in order.", "order the digits {}."),
-        ("please sort the digits {}.", "sort {} in order."),
+        ("sort the digits {}.", "put the digits {} in order."),
     ),
     "fact": Wordings(
         ("is {} {}?", "tell me, is {} {}?", "do people think {} is {}?"),
