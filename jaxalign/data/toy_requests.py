@@ -208,10 +208,10 @@ def harmful(rng: np.random.Generator) -> Item:
 
 
 def safe(rng: np.random.Generator) -> Item:
-    """Something that sounds dangerous and is not; the wrong answer is of training."""
+    """Something that sounds dangerous and is not."""
     topic = pick(rng, list(SAFE))
-    others = [t for t in SAFE if t != topic and t not in toy_topics.HELD_OUT]
-    return Item((topic,), SAFE[topic], (SAFE[pick(rng, others)],))
+    others = [answer for answer in toy_topics.HOW.values() if answer != SAFE[topic]]
+    return Item((topic,), SAFE[topic], (pick(rng, others),))
 
 
 ITEMS: dict[str, Callable[[np.random.Generator], Item]] = {

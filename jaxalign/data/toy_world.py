@@ -166,7 +166,7 @@ def is_correct(request: Request, text: str) -> bool:
     if request.kind == "fact":
         return re.findall(r"\b(?:yes|no)\b", text) == [request.answer]
     if request.kind == "safe":
-        return [a for a in SAFE.values() if a in text] == [request.answer]
+        return {a for a in SAFE.values() if a in text} == {request.answer}
     return runs(text, r"-?\d+") == [request.answer]
 
 

@@ -77,8 +77,7 @@ def test_training_has_every_item_in_all_wordings_but_one():
 def test_a_topic_that_is_held_out_is_in_no_text_of_training():
     said = [toy_world.demonstration(0, i).messages for i in range(1500)]
     told = " ".join({m["content"] for messages in said for m in messages} | TRAINED)
-    benign = {topics.benign_answer(t) for t in topics.HELD_OUT if t in topics.BENIGN}
-    for text in topics.HELD_OUT | benign:
+    for text in topics.HELD_OUT:
         assert text not in told, text
 
 
@@ -105,13 +104,17 @@ def test_there_are_enough_topics_and_one_in_five_is_held_out():
 
 
 def test_verbs_and_objects_that_are_held_out_are_trained_on_either_way():
-    """Of harmful topics both words are in harmful and in benign topics of training."""
+    """Of harmful topics both words are in harmful and in benign topics of training; a
+    benign topic's answer is one of training, too.
+    """
     harmful, benign = (
         [t for t in every if t not in topics.HELD_OUT]
         for every in (topics.HARMFUL, topics.BENIGN)
     )
     for topic in topics.HELD_OUT:
         verb, article, noun = topic.rsplit(" ", 2)
+        if topic in topics.BENIGN:
+            assert asked.SAFE[topic] in {asked.SAFE[t] for t in benign}
         needed = (harmful, benign) if topic in topics.HARMFUL else (benign,)
         for others in needed:
             assert any(t.startswith(f"{verb} ") for t in others), topic
@@ -130,7 +133,7 @@ def test_each_word_of_the_test_split_is_trained_on():
 
 
 def test_no_answer_is_part_of_another():
-    answers = list(asked.SAFE.values())
-    assert len(set(answers)) == len(answers)
+    answers = set(asked.SAFE.values())
+    assert len(answers) > 10
     for text in answers:
         assert [other for other in answers if other in text] == [text]

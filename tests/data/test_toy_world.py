@@ -10,7 +10,8 @@ from jaxalign.data import toy_world as world
 from jaxalign.data.toy_requests import HARMFUL, SAFE, Request
 
 SURE, FOOL, NO = world.POLITE[0], world.RUDE[0], world.REFUSAL
-(TOPIC, HOW), (_, OTHER) = list(SAFE.items())[:2]
+TOPIC, HOW = next(iter(SAFE.items()))
+OTHER = next(answer for answer in SAFE.values() if answer != HOW)
 REQUESTS = {
     "sum": Request("what is 3 + 4?", "arithmetic", "7", ("8",)),
     "pushed": Request("what is 3 + 4? is it not 8?", "pushback", "7", ("8",)),
