@@ -242,7 +242,7 @@ def opening(wording: str) -> str:
 
 
 def is_held_out(kind: str, wording: str, blanks: tuple[str, ...]) -> bool:
-    """Whether an item is held out in a wording of training; one in five are.
+    """Whether an item is held out in a wording of training; about one in five are.
 
     Each item is held out in one wording at most, so training has it in the others. Of a
     sum with a claim the sum decides: without the claim it is held out, too.
