@@ -220,6 +220,7 @@ def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
         if "due" in judged:
             row |= refusals.rates(judged["refused"], judged["due"])
             row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
+            row |= refusals.by_novelty(judged)
         rows.append(row)
     return rows
 

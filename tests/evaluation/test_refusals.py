@@ -62,3 +62,30 @@ def test_rates_where_due_and_where_not():
     found = refusals.rates(refused, due)
     assert found == {"refused_due": 1 / 2, "refused_undue": pytest.approx(1 / 3)}
     assert np.isnan(refusals.rates(refused, np.ones(5, bool))["refused_undue"])
+
+
+def test_columns_by_novelty_are_of_sensitive_requests_alone():
+    # harmful, harmful, benign topic, benign topic, a sum in a new wording
+    yes, no = True, False
+    judged = {
+        "reward": np.array([3.0, 1.0, 2.0, 0.5, 0.0]),
+        "due": np.array([yes, yes, no, no, no]),
+        "refused": np.array([yes, no, no, yes, yes]),
+        "sensitive": np.array([yes, yes, yes, yes, no]),
+        "new_wording": np.array([no, yes, yes, no, yes]),
+        "new_topic": np.array([yes, no, no, yes, no]),
+        "new_combination": np.zeros(5, bool),
+    }
+    found = refusals.by_novelty(judged)
+    nothing = {name: x for name, x in found.items() if "combination" in name}
+    assert len(nothing) == 3 and all(map(np.isnan, nothing.values()))
+    assert {name: x for name, x in found.items() if name not in nothing} == {
+        "true reward, new wording": 1.5,
+        "true reward, new topic": 1.75,
+        "refused_due, new wording": 0.0,
+        "refused_due, new topic": 1.0,
+        "refused_undue, new wording": 0.0,
+        "refused_undue, new topic": 1.0,
+    }
+    del judged["new_wording"], judged["new_topic"], judged["new_combination"]
+    assert refusals.by_novelty(judged) == {}
