@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import chat
+from jaxalign.data import chat, splits
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
@@ -43,12 +43,14 @@ class Example:
 
     A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
     unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
-    counts. A pair's `value` is its margin.
+    counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
+    record: what the held-out split and intervals go by.
     """
 
     sequences: tuple[TokenRow, ...]
     row: int
     value: float = 0.0
+    prompt: int = 0
 
 
 class Dropped(ValueError):
@@ -115,7 +117,8 @@ def usable_of(
             reasons[str(reason)] += 1
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
-        examples.append(Example(cut, row, value_of(record)))
+        prompt = splits.prompt_hash(record)
+        examples.append(Example(cut, row, value_of(record), prompt))
     return examples, Report(len(records), len(examples), +reasons)
 
 
@@ -235,6 +238,14 @@ def numbers_of(examples: Sequence[Example]) -> np.ndarray:
     """The `row` of each example."""
     known = getattr(examples, "rows", None)
     return np.array([e.row for e in examples]) if known is None else known
+
+
+def prompts_of(examples: Sequence[Example]) -> np.ndarray:
+    """The `prompt` hash of each example, uint64 [R]."""
+    known = getattr(examples, "prompts", None)
+    if known is not None:
+        return known
+    return np.array([e.prompt for e in examples], np.uint64)
 
 
 def digest(examples: Iterable[Example]) -> str:
