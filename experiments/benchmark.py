@@ -4,7 +4,7 @@ How *fast* a step is, is another question: see the folder experiments/benchmarks
 
 Every loss, at every beta and seed, is trained from the same references on the same
 preferences. By default in exact worlds, where reward, KL and their best trade-off are
-known: 8 losses x 4 betas x 5 seeds, each loss one compiled program.
+known: 8 losses x 4 betas x 10 seeds, each loss one compiled program.
 
     python -m experiments.benchmark
     python -m experiments.benchmark --losses dpo ipo nca --betas 0.1 1 --pairs 0
@@ -20,8 +20,8 @@ A loss of your own joins by its name, here or in a notebook:
 Writes OUT/table.csv (the end of training, a row a run), courses.csv (over training),
 table.md (with intervals), frontier.png and displacement.png.
 
-The default took 16 s on two CPU cores (25 s beside other work). Seen, with 256 pairs a
-world:
+The default took 51 s on two CPU cores beside other work. Seen, with 256 pairs a world
+and 5 seeds:
 
 - All but dpo_positive lie near one line, well below the optimum's: at 1.5 nats the
   optimum has a reward of 1.2, ipo 0.8. What beta buys is mostly a place on that line.
@@ -87,7 +87,7 @@ class Config(EvalFlags):
     """The losses, by name; the others are compared with the first."""
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     """Strengths: of each loss its first knob (IPO's tau, ORPO's lam, SLiC's delta)."""
-    seeds: int = 5
+    seeds: int = 10
     """How many runs of each, of seeds --seed, --seed + 1, ..."""
     world: Literal["exact", "toy"] = "exact"
     """exact: worlds where all is known; toy: language models, see --dpo.*."""
