@@ -38,7 +38,7 @@ class Config(Shared):
     """Training prompts to sample answers to."""
     first_prompt: int = 0
     """The one to begin with; after the last comes the first again."""
-    held_out: int = 512
+    held_out_prompts: int = 512
     """Held-out prompts, for test.jsonl."""
     samples: int = 4
     """Answers to a prompt, which are ranked."""
@@ -83,11 +83,13 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         judge = sources.judge_of(source)
         train, held_out = source.prompts()
+        sources.check_held_out(held_out, "test.jsonl")
+        run.describe_data(source.accounts())
         seed = config.seed + config.first_prompt  # other prompts, other noise
         numbers: dict[str, float] = {}
         for name, prompts in (
             ("train", rollouts.turn(train, config.first_prompt, config.prompts)),
-            ("test", held_out[: config.held_out]),
+            ("test", held_out[: config.held_out_prompts]),
         ):
             key = jax.random.fold_in(jax.random.key(seed), len(numbers))
             answers = rollouts.answer(

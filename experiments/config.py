@@ -13,7 +13,7 @@ import jax
 import optax
 import tyro
 
-from experiments import memory, processes
+from experiments import compilation_cache, memory, processes
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -43,6 +43,14 @@ class Shared:
     tokens, short ones."""
     context: int | None = None
     """Longest sequence in tokens; by default what the data set suggests."""
+    held_out: float = 0.1
+    """The share of the prompts that is held out, by a hash of a conversation's first
+    user message; data sets with a split of their own keep it."""
+    held_out_seed: int = 0
+    """Another seed holds out other prompts; --seed does not."""
+    held_out_data: str | None = None
+    """A file whose rows are held out instead; what shares a first user message with
+    them is not trained on."""
     overlong: Literal["drop", "truncate"] = "drop"
     """What becomes of rows longer than the context; they are counted and shown."""
     skip_bad_rows: bool = False
@@ -54,6 +62,9 @@ class Shared:
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass computes again, to save memory: nothing, all of a layer
     but its matrix products, or everything within it."""
+    compilation_cache: str | None = None
+    """A folder that keeps compiled programs from one start to the next, or off; by
+    default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
     resume: bool = False
     """Go on with the run in --out, exactly where its last checkpoint is."""
     save_every: int = 100
@@ -270,6 +281,7 @@ def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     if not traced:
         quiet()
     try:
+        compilation_cache.enable(arguments.compilation_cache)
         processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -118,7 +118,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     with Run(config, "dpo") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        train, held_out = sources.pairs(config, source, policy, run)
+        train, _ = sources.pairs(config, source, policy, run)
+        run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.without_formatting(train, policy.tokenizer)
         kind: type[Record] = Preference

@@ -185,6 +185,7 @@ def short(
     room = room or source.max_new_tokens
     limit = policy.model.config.context - room
     held = source.prompts()[1][: 4 * count]
+    sources.check_held_out(held, "an evaluation")
     found = rollouts.fitting(policy, held, limit)[:count]
     if not found:
         raise ValueError(

@@ -87,7 +87,7 @@ def kinds(
 ) -> list[tuple[str, Callable[[], Sequence[Record]]]]:
     """The training records of each kind that a source may have."""
     found: list[tuple[str, Callable[[], Any]]] = [
-        ("demonstrations", source.demonstrations),
+        ("demonstrations", lambda: source.demonstrations()[0]),
         ("pairs", lambda: source.preferences()[0]),
     ]
     if source.rankings is not None:

@@ -76,7 +76,7 @@ class Config(Shared):
     answers in the data are judged unless told."""
     prompts: int = 3072
     """Training prompts that --policies answer."""
-    held_out: int = 512
+    held_out_prompts: int = 512
     """Held-out prompts that they answer, for test.jsonl."""
     samples: int = 1
     """Answers of each of --policies to a prompt."""
@@ -92,6 +92,7 @@ def main(config: Config) -> dict[str, float]:
     principles = principles_of(config)
     with Run(config, "judge") as run:
         source, parts = candidates(config, run.mesh)
+        run.describe_data(source.accounts())
         judge = policies.load(config, source, run.mesh)
         numbers: dict[str, float] = {}
         for k, name in enumerate(("train", "test")):
@@ -183,7 +184,7 @@ def sampled(
         return [Answered(prompt.messages, (text,)) for prompt, text in said]
 
     train, held_out = source.prompts()
-    few = train[: config.prompts], held_out[: config.held_out]
+    few = train[: config.prompts], held_out[: config.held_out_prompts]
     return answered(0, few[0]), answered(1, few[1])
 
 

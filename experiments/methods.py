@@ -101,7 +101,7 @@ def smoked(config: Config) -> Config:
         rejection_sampling=few(
             rejection,
             rounds=1,
-            winners=few(rejection.winners, prompts=32, held_out=16, samples=16),
+            winners=few(rejection.winners, prompts=32, held_out_prompts=16, samples=16),
             finetune=few(rejection.finetune, steps=2, batch=8),
         ),
         online_dpo=few(config.online_dpo, steps=2, prompts=4),

@@ -97,6 +97,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     fitting = rollouts.fitting(
         policy, source.prompts()[0], policy.config.context - room
     )
+    run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.reaching(policy, tokens.shape[1] + room)
     policy = tuning.frozen(config, policy)

@@ -221,7 +221,7 @@ def demonstrations(
         return None
     policy = setting.policy
     examples, report = loader.tokenise(
-        setting.source.demonstrations(),
+        setting.source.demonstrations()[0],
         policy.tokenizer,
         context=policy.context,
         overlong=config.overlong,

@@ -60,12 +60,14 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
+        sources.check_held_out(held_out, "the reward model's accuracy and scale")
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
             train = sources.tokenised(
                 config, source.rankings()[0], policy, run, "rankings"
             )
+        run.describe_data(source.accounts())
         model = heads.scalar_model(policy.config)
         key = jax.random.key(config.seed)
         tuned = tuning.start(config, tuning.headed(model, key, policy.params))

@@ -121,7 +121,7 @@ def smoked(config: RoadType) -> RoadType:
         eval_prompts=16,
         best_of=2,
         sft=few(config.sft, steps=4, batch=8),
-        collect=few(config.collect, prompts=16, held_out=8, samples=2),
+        collect=few(config.collect, prompts=16, held_out_prompts=8, samples=2),
         reward_model=few(config.reward_model, steps=2, batch=4),
         dpo=few(config.dpo, steps=2, batch=4),
         ppo=few(config.ppo, steps=2, batch=8, minibatches=2),

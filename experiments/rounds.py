@@ -74,7 +74,7 @@ class Config(rejection_sampling.Rounds):
     """The same for DPO."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config(
-        prompts=512, held_out=256, annotators=25, label_temperature=1.5
+        prompts=512, held_out_prompts=256, annotators=25, label_temperature=1.5
     )
     reward_model: reward_stage.Config = reward_stage.Config(batch=16, steps=100)
     winners: winners_stage.Config = winners_stage.Config(prompts=256)
@@ -118,9 +118,9 @@ def smoked(config: Config) -> Config:
         temperatures=config.temperatures[:1],
         eval_prompts=16,
         sft=few(config.sft, steps=4, batch=8),
-        collect=few(config.collect, prompts=16, held_out=8, samples=2),
+        collect=few(config.collect, prompts=16, held_out_prompts=8, samples=2),
         reward_model=few(config.reward_model, steps=2, batch=4),
-        winners=few(config.winners, prompts=32, held_out=16, samples=16),
+        winners=few(config.winners, prompts=32, held_out_prompts=16, samples=16),
         finetune=few(config.finetune, steps=2, batch=8),
         dpo=few(config.dpo, steps=2, batch=4),
         ppo=few(config.ppo, steps=2, batch=8, minibatches=2),

@@ -4,15 +4,16 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
 import jax
 from rich import progress
 
-from experiments import guards, processes
+from experiments import compilation_cache, guards, processes
 from experiments.config import Shared, folder_of, mesh_of
+from experiments.sources.held_out import summary
 from jaxalign.training import checkpoint, metrics
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
@@ -20,6 +21,7 @@ from jaxalign.types import Params
 # Flags that do not change what a run computes, so that a resumed run may change them.
 FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows", "keep"}
 FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
+FREE |= {"compilation_cache"}
 
 
 class Run:
@@ -40,6 +42,7 @@ class Run:
         self.last: dict[str, float] = {}
         self.scores: list[float] = []  # of --keep-best, since the last checkpoint
         self.skipped = 0
+        self.data: dict[str, Any] = {"data": config.data, "splits": [], "notes": []}
         self.leaving = False
         self.scopes = contextlib.ExitStack()
         self.notice = guards.Notice()
@@ -62,6 +65,7 @@ class Run:
                 f"{self.folder} already holds a run: add --resume to go on with it, "
                 "or choose another --out"
             )
+        compilation_cache.enable(self.config.compilation_cache)
         processes.meet("before the folder is made")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,9 +117,17 @@ class Run:
         return state, done, cursor
 
     def note(self, report: Any) -> None:
-        """Shows and keeps what was read, cut and skipped."""
+        """Shows a report of what was cut or skipped, and keeps it in data.json."""
         self.say(f"{self.experiment}: {report}")
-        self.write("data.txt", f"{report}\n", mode="a")
+        self.data["notes"].append(str(report))
+        self.write("data.json", json.dumps(self.data, indent=2))
+
+    def describe_data(self, accounts: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Shows how each kind of record was split, and keeps it in data.json."""
+        for kind, account in accounts:
+            self.say(f"{self.experiment}: {summary(kind, account)}")
+        self.data["splits"] = [{"kind": kind} | account for kind, account in accounts]
+        self.write("data.json", json.dumps(self.data, indent=2))
 
     def say(self, text: str) -> None:
         """Shows a line; of many processes the first does."""

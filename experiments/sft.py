@@ -38,13 +38,14 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         examples, report = loader.tokenise(
-            source.demonstrations(),
+            source.demonstrations()[0],
             policy.tokenizer,
             context=policy.context,
             overlong=config.overlong,
             all_turns=config.all_turns,
         )
         run.note(report)
+        run.describe_data(source.accounts())
         batches = packing.packed_batches(
             examples, config.batch, length=2 * policy.context, seed=config.seed
         )

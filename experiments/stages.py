@@ -9,13 +9,16 @@ from experiments.config import Shared
 
 PASSED = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
-    *("mesh", "dtype", "remat"),
+    *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
+    "compilation_cache",
 )
 
 
 def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
     """The flags of a stage, the field of that name, with the shared ones passed on."""
     shared = {field: getattr(config, field) for field in PASSED}
+    if others.get("data", config.data) == config.data:  # not what a stage made
+        shared["held_out_data"] = config.held_out_data
     return dataclasses.replace(getattr(config, name), out=folder, **(shared | others))
 
 

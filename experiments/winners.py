@@ -42,7 +42,7 @@ class Config(Shared):
     """Training prompts to sample answers to."""
     first_prompt: int = 0
     """The one to begin with; after the last comes the first again."""
-    held_out: int = 32
+    held_out_prompts: int = 32
     """Held-out prompts, for test.jsonl."""
     samples: int = 8
     """Answers to a prompt, of which one wins."""
@@ -60,9 +60,11 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         score = rewards.scorer(config.reward, config.dtype, policy, source)
         train, held_out = source.prompts()
+        sources.check_held_out(held_out, "test.jsonl")
+        run.describe_data(source.accounts())
         asked = {
             "train": rollouts.turn(train, config.first_prompt, config.prompts),
-            "test": held_out[: config.held_out],
+            "test": held_out[: config.held_out_prompts],
         }
         numbers: dict[str, float] = {}
         for i, (name, prompts) in enumerate(asked.items()):
@@ -93,7 +95,7 @@ def check(config: Config) -> None:
     Raises:
       ValueError: fewer than one prompt or sample.
     """
-    for flag in ("prompts", "held_out", "samples"):
+    for flag in ("prompts", "held_out_prompts", "samples"):
         if getattr(config, flag) < 1:
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} {getattr(config, flag)} should be 1 at least")

@@ -1,7 +1,8 @@
 """The strict session: 8 CPU devices, rank promotion raises, warnings are errors.
 
 Most of the tests' time goes to the compiler, so it is told to optimise little: the same
-operations, in four fifths of the time. (At level 0, ratios are 1 only to rounding.)
+operations, in four fifths of the time. (At level 0, ratios are 1 only to rounding.) And
+what is compiled is kept, for all workers, processes that tests start, and later runs.
 """
 
 import dataclasses
@@ -14,10 +15,27 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from experiments import policies  # noqa: E402
+from experiments import compilation_cache, policies  # noqa: E402
+from tests import rota  # noqa: E402
+
+compilation_cache.enable(None)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow-rota",
+        type=int,
+        metavar="N",
+        help="of the slow tests take N: what changed lately, and some others in turn",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow-rota") is not None:
+        rota.deselect(config, items, config.getoption("--slow-rota"))
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
     sampled = {"max_new_tokens": 4, "reward": str(base / "reward")}
     online = shared | sampled | {"steps": 4, "save_every": 1, "minibatches": 2}
     sums = {"data": "gsm8k", "data_path": str(base / "sums.jsonl")}
-    few = {"prompts": 8, "held_out": 4, "samples": 2, "max_new_tokens": 4}
+    few = {"prompts": 8, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
     config = {
         "sft": lambda: sft.Config(**trained),
         "dpo": lambda: dpo.Config(**trained),

@@ -265,7 +265,7 @@ def test_toy_world(tmp_path):
     shared = Shared(mesh="data=1")
     policy = policies.load(shared, sources.load(shared), None)
     base = str(policies.save(tmp_path / "base", policy))
-    few = {"prompts": 8, "held_out": 4, "samples": 2, "max_new_tokens": 4}
+    few = {"prompts": 8, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
     collect.main(
         collect.Config(model=base, out=tmp_path / "pairs", mesh="data=1", **few)
     )

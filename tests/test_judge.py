@@ -186,7 +186,7 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
 def test_models_answer_first_where_told(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
     prompts = [{"prompt": f"Say {n}."} for n in range(20)]
-    few = {"prompts": 2, "held_out": 2, "samples": 2, "max_new_tokens": 4}
+    few = {"prompts": 2, "held_out_prompts": 2, "samples": 2, "max_new_tokens": 4}
     config = judge.Config(
         model=folder,
         policies=f"{folder},{folder}",

@@ -68,6 +68,7 @@ def test_longer_rows_than_longrope_started_with_all_count_as_long():
     assert policies.reaching(plain, 64) is plain
 
 
+@pytest.mark.slow
 def test_reward_models_are_cut_as_policies_are(source, tmp_path):
     policy = policies.load(ppo.Config(), source, None)
     model = heads.scalar_model(policy.config)

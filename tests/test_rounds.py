@@ -53,7 +53,7 @@ def test_nothing_to_choose_is_said():
     with pytest.raises(ValueError, match="an answer to b is not a finite number"):
         winners.chosen(Answers, np.where(np.arange(12) == 4, np.nan, REWARD), 3)
     with pytest.raises(ValueError, match="--held-out 0 should be 1 at least"):
-        winners.main(winners.Config(held_out=0))
+        winners.main(winners.Config(held_out_prompts=0))
 
 
 def test_winners_are_read_as_demonstrations(tmp_path):
@@ -96,7 +96,7 @@ def test_temperatures_and_prompts_of_each_round():
 
 
 # of what an untrained policy says little ends
-MANY = winners.Config(prompts=16, held_out=8, samples=16)
+MANY = winners.Config(prompts=16, held_out_prompts=8, samples=16)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ TINY = rounds.Config(
     rounds=1,
     eval_prompts=16,
     sft=sft.Config(**FEW),
-    collect=replace(rounds.Config().collect, prompts=16, held_out=8),
+    collect=replace(rounds.Config().collect, prompts=16, held_out_prompts=8),
     reward_model=reward_model.Config(**FEW),
     winners=MANY,
     finetune=sft.Config(**FEW),

@@ -29,9 +29,8 @@ def test_a_published_set_by_its_name_and_by_its_file(shp):
     named = sources.load(Shared(data="shp", data_path=str(shp)))
     assert named.name == "shp"
     train, held_out = named.preferences()
-    assert (len(train), len(held_out)) == (18, 2)
+    assert held_out and len(train) + len(held_out) == 20
     assert not {p.where for p in train} & {p.where for p in held_out}
-    assert [p.prompt[0]["content"] for p in held_out] == ["q9", "q19"]
     assert named.preferences() == sources.load(Shared(data=str(shp))).preferences()
 
 
@@ -62,19 +61,18 @@ def test_gsm8k_rewards_the_right_number(public_data):
     texts = ["9 * 2 = 18\n#### 18", "#### $18", "18", "#### 19", "#### 1\n#### 18"]
     judged = sources.judge_of(source)([prompts[0]] * 5, texts, np.ones(5, bool))
     assert judged["reward"].tolist() == [1, 0, 0, 0, 1]
-    answers = [d.messages[-1]["content"] for d in source.demonstrations()]
+    answers = [d.messages[-1]["content"] for d in source.demonstrations()[0]]
     judged = sources.judge_of(source)(prompts, answers, np.ones(len(answers), bool))
     assert judged["reward"].all() and len(answers) == len(prompts)
 
 
 def test_a_prepared_data_set_of_tfds(tmp_path):
-    config = Shared(data="tfds:written", data_path=str(tmp_path))
+    config = Shared(data="tfds:written", data_path=str(tmp_path), held_out=0.0)
     with pytest.raises(ValueError, match="(?s)tfds:written cannot .*prepare it"):
         sources.load(config)
     Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     train, held_out = sources.load(config).preferences()
-    assert {p.chosen for p in train} == {"yes", "4"}
-    assert held_out == train[-1:]
+    assert {p.chosen for p in train} == {"yes", "4"} and held_out == []
     with pytest.raises(ValueError, match="tfds:nothing cannot be read"):
         sources.load(Shared(data="tfds:nothing"))
 
@@ -119,14 +117,19 @@ def test_kept_pairs_must_be_seen_by_all_processes(shp, policy, tmp_path, monkeyp
 
 
 def test_a_mixture_by_weights(shp, policy, tmp_path):
-    row = {"prompt": "other", "chosen": "a", "rejected": "b"}
+    row = {"chosen": "a", "rejected": "b"}
     other = tmp_path / "other.jsonl"
-    other.write_text((json.dumps(row) + "\n") * 100)
+    rows = [json.dumps(row | {"prompt": f"other {i}"}) for i in range(100)]
+    other.write_text("\n".join(rows))
     config = Shared(data=f"{shp}=3,{other}=1")
     source = sources.load(config)
     train, held_out = sources.pairs(config, source, policy, Noted())
-    assert train.weights == [3, 1] and [len(p) for p in train.parts] == [18, 90]
-    assert len(held_out) == 12 and len(source.demonstrations()) == 108
+    alone = [
+        len(sources.load(Shared(data=str(p))).preferences()[0]) for p in (shp, other)
+    ]
+    assert train.weights == [3, 1] and [len(p) for p in train.parts] == alone
+    sides = source.demonstrations()
+    assert [len(train), len(held_out)] == list(map(len, sides)) and held_out
     for bad in (f"{shp}=x,{other}=1", f"{shp}=0,{other}=1", f"{shp}=1,{other}"):
         with pytest.raises(ValueError, match="--data wants PATH=WEIGHT"):
             sources.load(Shared(data=bad))

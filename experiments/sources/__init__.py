@@ -17,12 +17,14 @@ PATH=WEIGHT,...
 """
 
 from experiments.sources.choice import load
+from experiments.sources.held_out import summary
 from experiments.sources.source import (
     Judge,
     Judged,
     Noting,
     Source,
     by_name,
+    check_held_out,
     judge_of,
     pairs,
     tokenised,
@@ -34,8 +36,10 @@ __all__ = [
     "Noting",
     "Source",
     "by_name",
+    "check_held_out",
     "judge_of",
     "load",
     "pairs",
+    "summary",
     "tokenised",
 ]

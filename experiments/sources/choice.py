@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments.config import Shared
-from experiments.sources.files import from_path, from_tfds, mixture
+from experiments.sources.files import from_path, from_tfds, mixture, with_held_out
 from experiments.sources.named import hh_dialogues, solved, stories, toy
 from experiments.sources.source import Source
 from jaxalign.data import files, published
@@ -21,6 +21,8 @@ def load(config: Shared) -> Source:
       ValueError: a named data set without its --data-path.
       FileNotFoundError: neither a known name nor a path.
     """
+    if config.held_out_data is not None:
+        return held_out_from_file(config, config.held_out_data)
     name = config.data
     if "=" in name and not there(name):
         return mixture([weighted(config, part) for part in name.split(",")], name)
@@ -41,6 +43,25 @@ def load(config: Shared) -> Source:
         known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME"))
         raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
     return from_path(config, name)
+
+
+def held_out_from_file(config: Shared, file: str) -> Source:
+    """The source that `--data` names, with the rows of a file held out.
+
+    Raises:
+      ValueError: a data set that states its own split, or a folder.
+    """
+    if config.data in ("toy", "hh-rlhf"):
+        raise ValueError(
+            f"--data {config.data} states its own held-out split: leave "
+            "--held-out-data out"
+        )
+    system, at = files.file_system(file)
+    if system.isdir(at):
+        raise ValueError(f"--held-out-data {file} is a folder: name a file")
+    every = dataclasses.replace(config, held_out_data=None, held_out=0.0)
+    test = from_path(every, file)
+    return with_held_out(load(every), test)
 
 
 def weighted(config: Shared, part: str) -> tuple[Source, float]:

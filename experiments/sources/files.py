@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.config import Shared
+from experiments.sources.held_out import Reads, by_rule, stated, without
 from experiments.sources.source import Source, both
 from jaxalign.data import files, formats
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Report
 from jaxalign.data.records import pairs as pairs_of
+from jaxalign.data.splits import HeldOut
 
 Read = Callable[[Any, str], tuple[list[Any], Report]]
 
@@ -22,37 +24,74 @@ def from_path(config: Shared, path: str) -> Source:
     folder = system.isdir(at)
 
     def read(kind: Any, split: str) -> tuple[list[Any], Report]:
-        file = one(path, split) if folder else path
+        file = split_file(path, split) if folder else path
         return formats.read(file, kind, skip_bad_rows=config.skip_bad_rows)
 
-    ranked = formats.holds_rankings(one(path, "train") if folder else path)
+    ranked = formats.holds_rankings(split_file(path, "train") if folder else path)
     splits = ("train", "test") if folder else ("",)
-    source = from_splits(path, read, splits, ranked)
-    streams = [one(path, split) for split in splits] if folder else [path]
+    source = from_splits(config, path, read, splits, ranked)
+    streams = [split_file(path, split) for split in splits] if folder else [path]
     return source if ranked else dataclasses.replace(source, streams=tuple(streams))
 
 
 def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
-    """Several sources as one; pairs are mixed by weights, all else put together."""
+    """Several sources as one; pairs are mixed by weights, all else put together.
 
-    def together(name: str) -> tuple[list[Any], list[Any]]:
-        found = [getattr(part, name)() for part, _ in parts]
-        return (
-            [record for train, _ in found for record in train],
-            [record for _, held_out in found for record in held_out],
-        )
-
+    What any part holds out, no part trains on.
+    """
     sources = [part for part, _ in parts]
+    reads: Reads = {}
+
+    def together(kind: str) -> tuple[list[Any], list[Any]]:
+        found = [getattr(part, kind)() for part in sources]
+        train = [record for records, _ in found for record in records]
+        held_out = [record for _, records in found for record in records]
+        return without(train, held_out, name, reads), held_out
+
     return Source(
         name=name,
         context=max(part.context for part in sources),
         vocab=max(part.vocab for part in sources),
         max_new_tokens=max(part.max_new_tokens for part in sources),
         sft_steps=max(part.sft_steps for part in sources),
-        demonstrations=lambda: [d for part in sources for d in part.demonstrations()],
+        demonstrations=lambda: together("demonstrations"),
         prompts=lambda: together("prompts"),
         preferences=lambda: together("preferences"),
         parts=tuple(parts),
+        reads=reads,
+    )
+
+
+def with_held_out(base: Source, test: Source) -> Source:
+    """A source whose held-out records are all those of another, --held-out-data.
+
+    Training rows whose first user message is held out are removed, and counted.
+    """
+    reads: Reads = {}
+
+    def records(kind: str) -> tuple[list[Any], list[Any]]:
+        train, held_out = getattr(base, kind)()[0], getattr(test, kind)()[0]
+        return without(train, held_out, base.name, reads), held_out
+
+    def rankings() -> tuple[list[Ranking], list[Ranking]]:
+        if test.rankings is None:
+            held_out: list[Any] = test.preferences()[0]
+        else:
+            held_out = test.rankings()[0]
+        assert base.rankings is not None
+        train = without(base.rankings()[0], held_out, base.name, reads)
+        return train, held_out if test.rankings else []
+
+    return dataclasses.replace(
+        base,
+        demonstrations=lambda: records("demonstrations"),
+        prompts=lambda: records("prompts"),
+        preferences=lambda: records("preferences"),
+        rankings=None if base.rankings is None else rankings,
+        streams=(),
+        parts=(),
+        held_out_data=(base, test),
+        reads=reads,
     )
 
 
@@ -84,23 +123,22 @@ def from_tfds(config: Shared, name: str) -> Source:
             skip_bad_rows=config.skip_bad_rows,
         )
 
-    return from_splits(f"tfds:{name}", read, ("train", *held_out[:1]), ranked=False)
+    splits = ("train", *held_out[:1])
+    return from_splits(config, f"tfds:{name}", read, splits, ranked=False)
 
 
-def from_splits(name: str, read: Read, splits: tuple[str, ...], ranked: bool) -> Source:
-    """The records of two splits; of a single one, every tenth record is held out."""
+def from_splits(
+    config: Shared, name: str, read: Read, splits: tuple[str, ...], ranked: bool
+) -> Source:
+    """The records of two stated splits; of a single one, split by prompt."""
+    rule = HeldOut(config.held_out, config.held_out_seed)
+    reads: Reads = {}
 
     def records(kind: Any) -> tuple[list[Any], list[Any]]:
-        found = []
-        for split in splits:
-            part, report = read(kind, split)
-            print(f"{name} {split}".rstrip() + f": {report}")
-            found.append(part)
+        found = [read(kind, split) for split in splits]
         if len(found) == 2:
-            return found[0], found[1]
-        (whole,) = found
-        rest = [r for i, r in enumerate(whole) if i % 10 != 9]
-        return rest, whole[9::10] or whole[-1:]
+            return stated(name, kind, found, reads)
+        return by_rule(name, kind, *found[0], rule, reads)
 
     rankings = functools.cache(lambda: records(Ranking))
 
@@ -114,14 +152,16 @@ def from_splits(name: str, read: Read, splits: tuple[str, ...], ranked: bool) ->
         vocab=4096,
         max_new_tokens=128,
         sft_steps=200,
-        demonstrations=functools.cache(lambda: records(Demonstration)[0]),
+        demonstrations=functools.cache(lambda: records(Demonstration)),
         prompts=functools.cache(lambda: records(Prompt)),
         preferences=preferences,
         rankings=rankings if ranked else None,
+        rule=rule,
+        reads=reads,
     )
 
 
-def one(folder: str, split: str) -> str:
+def split_file(folder: str, split: str) -> str:
     """The file of a split.
 
     Raises:

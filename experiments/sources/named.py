@@ -5,21 +5,26 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments.config import Shared
 from experiments.sources.files import from_path
+from experiments.sources.held_out import Reads, account_of, by_rule
 from experiments.sources.source import Judged, Source, both, by_name
 from jaxalign.data import hh_rlhf, toy_world
 from jaxalign.data.records import (
     Demonstration,
     Preference,
     Prompt,
+    Record,
+    Report,
     demonstrations,
     prompts,
     said,
 )
+from jaxalign.data.splits import HeldOut
 from jaxalign.rewards import text as text_rewards
 
 
@@ -57,7 +62,13 @@ def toy(config: Shared) -> Source:
         max_new_tokens=24,
         sft_steps=1000,
         demonstrations=functools.cache(
-            lambda: [toy_world.demonstration(config.seed, i) for i in range(24_000)]
+            lambda: (
+                [toy_world.demonstration(config.seed, i) for i in range(24_000)],
+                [
+                    toy_world.demonstration(config.seed, i, test=True)
+                    for i in range(held)
+                ],
+            )
         ),
         prompts=lambda: both(lambda split: [r.prompt for r in split], requests()),
         preferences=preferences,
@@ -67,12 +78,16 @@ def toy(config: Shared) -> Source:
 
 def hh_dialogues(config: Shared, folder: Path) -> Source:
     """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
+    reads: Reads = {}
 
     @functools.cache
     def preferences() -> tuple[list[Preference], list[Preference]]:
         found = hh_rlhf.load(folder, skip_bad_rows=config.skip_bad_rows)
-        print(f"{folder}: {found.report}")
-        return found.train, found.held_out
+        sides = found.train, found.held_out
+        reads["Preference"] = account_of(
+            "hh-rlhf", "as jaxalign.data.hh_rlhf states it", [found.report], *sides
+        )
+        return sides
 
     return Source(
         name="hh-rlhf",
@@ -80,18 +95,22 @@ def hh_dialogues(config: Shared, folder: Path) -> Source:
         vocab=2048,
         max_new_tokens=48,
         sft_steps=300,
-        demonstrations=functools.cache(lambda: demonstrations(preferences()[0])),
+        demonstrations=functools.cache(lambda: both(demonstrations, preferences())),
         prompts=lambda: both(prompts, preferences()),
         preferences=preferences,
+        reads=reads,
     )
 
 
 def stories(config: Shared, file: Path) -> Source:
     """Stories of a text file: each goes on from its first words, to a happy ending."""
 
+    rule = HeldOut(config.held_out, config.held_out_seed)
+    reads: Reads = {}
+
     @functools.cache
-    def told() -> tuple[list[Demonstration], list[Prompt], list[Prompt]]:
-        found, starts = [], []
+    def told() -> list[Demonstration]:
+        found = []
         split = re.split(r"(?<!\n)\n(?!\n)", file.read_text())
         for i, story in enumerate(split):
             words = story.replace("\n\n", "\n").strip().split(" ")
@@ -100,11 +119,18 @@ def stories(config: Shared, file: Path) -> Source:
             prompt = [{"role": "user", "content": " ".join(words[:12])}]
             rest = said(" " + " ".join(words[12:]))
             found.append(Demonstration([*prompt, rest], where=f"{file.name}:{i + 1}"))
-            starts.append(Prompt(prompt, found[-1].where, (rest["content"],)))
         if not found:
             raise ValueError(f"{file} holds no stories of 24 words or more")
-        cut = len(starts) * 3 // 4
-        return found[:cut], starts[:cut], starts[cut:]
+        return found
+
+    def starts() -> list[Prompt]:
+        return [
+            Prompt(d.messages[:1], d.where, (d.messages[1]["content"],)) for d in told()
+        ]
+
+    def divided(kind: type[Record], records: list[Any]) -> tuple[list[Any], list[Any]]:
+        report = Report(len(records), len(records))
+        return by_rule("stories", kind, records, report, rule, reads)
 
     def liked(text: str) -> float:
         if config.liked == "happy":
@@ -125,10 +151,12 @@ def stories(config: Shared, file: Path) -> Source:
         vocab=1024,
         max_new_tokens=96,
         sft_steps=0,
-        demonstrations=lambda: told()[0],
-        prompts=lambda: told()[1:],
+        demonstrations=functools.cache(lambda: divided(Demonstration, told())),
+        prompts=functools.cache(lambda: divided(Prompt, starts())),
         preferences=no_pairs,
         judge=judge,
+        rule=rule,
+        reads=reads,
     )
 
 

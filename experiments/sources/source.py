@@ -12,7 +12,9 @@ import numpy as np
 
 from experiments import processes
 from experiments.config import Shared
-from jaxalign.data import formats, loader, stored, views
+from experiments.sources.held_out import Reads, account, check_sides
+from jaxalign.data import formats, loader, splits, stored, views
+from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
 from jaxalign.rewards import named
 
@@ -30,14 +32,18 @@ class Source:
       vocab: size of a tokenizer trained on it.
       max_new_tokens: longest answer.
       sft_steps: steps of supervised finetuning, from a new small model.
-      demonstrations: () -> what to imitate.
+      demonstrations: () -> training SFT data and held-out ones.
       prompts: () -> training prompts and held-out ones.
       preferences: () -> training pairs and held-out ones.
       rankings: () -> training rankings and held-out ones, where the data are rankings.
-      streams: the paths of its splits, for data that may not fit in memory; of a single
-        one every tenth record is held out.
+      streams: the paths of its splits, for data that may not fit in memory; a single
+        one is split by the rule.
       parts: the data sets that it is a mixture of, with their weights.
+      held_out_data: the data set that is trained on, and the one that is held out,
+        where --held-out-data names one.
       judge: the programmed reward, if there is one.
+      rule: what it holds out, where it has no splits of its own.
+      reads: what was read so far and how it was split, by kind of record.
     """
 
     name: str
@@ -45,24 +51,40 @@ class Source:
     vocab: int
     max_new_tokens: int
     sft_steps: int
-    demonstrations: Callable[[], list[Demonstration]]
+    demonstrations: Callable[[], tuple[list[Demonstration], list[Demonstration]]]
     prompts: Callable[[], tuple[list[Prompt], list[Prompt]]]
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
     judge: Judge | None = None
     rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
     streams: tuple[str, ...] = ()
     parts: "tuple[tuple[Source, float], ...]" = ()
+    held_out_data: "tuple[Source, Source] | None" = None
+    rule: splits.HeldOut = splits.HeldOut()
+    reads: Reads = dataclasses.field(default_factory=dict)
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
-        kept: Iterator[Demonstration]
+        train: Iterator[Demonstration]
         if self.streams:
-            told = formats.stream(self.streams[0], Demonstration, skip_bad_rows=True)
-            kept = (d for i, d in enumerate(told) if i % 10 != 9 or self.streams[1:])
+            train = iter(
+                formats.stream(self.streams[0], Demonstration, skip_bad_rows=True)
+            )
+            if not self.streams[1:]:
+                train = (d for d in train if not self.holds_out(d))
         else:
-            kept = iter(self.demonstrations())
-        shown = itertools.islice(kept, 4000)
+            train = iter(self.demonstrations()[0])
+        shown = itertools.islice(train, 4000)
         return [message["content"] for d in shown for message in d.messages]
+
+    def holds_out(self, record: Record) -> bool:
+        """Whether the rule holds a record out."""
+        return bool(self.rule.mask(splits.prompt_hashes([record]))[0])
+
+    def accounts(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was read so far of it and its parts, by kind of record."""
+        inner = [part for part, _ in self.parts] + list(self.held_out_data or ())
+        found = [one for part in inner for one in part.accounts()]
+        return [*found, *sorted(self.reads.items())]
 
 
 class Noting(Protocol):
@@ -82,6 +104,19 @@ def judge_of(source: Source) -> Judge:
             f"the data set {source.name} has no programmed reward: name a reward model"
         )
     return source.judge
+
+
+def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
+    """Refuses to go on without held-out rows.
+
+    Raises:
+      ValueError: there are none.
+    """
+    if not len(held_out):
+        raise ValueError(
+            f"no rows are held out, and {purpose} needs some: set --held-out above 0, "
+            "or name a file with --held-out-data"
+        )
 
 
 def by_name(reward: str) -> Judge:
@@ -105,24 +140,46 @@ def pairs(
     config: Shared, source: Source, policy: Any, run: Noting
 ) -> tuple[Examples, Examples]:
     """The source's pairs, tokenised for a policy; what was dropped is shown."""
+    if source.held_out_data is not None:
+        train, held_out = (
+            pairs(config, part, policy, run)[0] for part in source.held_out_data
+        )
+        return unseen(train, held_out), held_out
     if source.parts:
         found = [pairs(config, part, policy, run) for part, _ in source.parts]
-        held_out = [example for _, part in found for example in part]
+        together = [example for _, part in found for example in part]
         weights = [weight for _, weight in source.parts]
-        return views.Mixture([part for part, _ in found], weights), held_out
+        parts = [unseen(part, together) for part, _ in found]
+        return views.Mixture(parts, weights), together
     if config.token_cache is not None and source.streams:
         return kept(config, source, Preference, policy, run)
-    train, held_out_pairs = source.preferences()
+    train_pairs, held_out_pairs = source.preferences()
     return (
-        tokenised(config, train, policy, run, "train"),
+        tokenised(config, train_pairs, policy, run, "train"),
         tokenised(config, held_out_pairs, policy, run, "held out"),
     )
+
+
+def unseen(train: Examples, held_out: Examples) -> Examples:
+    """The training examples whose prompts are not held out.
+
+    Raises:
+      ValueError: none is left.
+    """
+    leaked = np.isin(prompts_of(train), prompts_of(held_out))
+    if not leaked.any():
+        return train
+    if leaked.all():
+        raise ValueError("the prompts of all training rows are held out")
+    return views.View(train, np.flatnonzero(~leaked))
 
 
 def tokenised(
     config: Shared, records: Sequence[Record], policy: Any, run: Noting, name: str
 ) -> list[loader.Example]:
     """Records, tokenised for a policy; what was dropped is shown."""
+    if not records:  # nothing is held out
+        return []
     examples, report = loader.tokenise(
         records, policy.tokenizer, context=policy.context, overlong=config.overlong
     )
@@ -165,12 +222,27 @@ def kept(
             )
         found.append(stored.Stored(folder))
         run.note(f"{folder}: {found[-1].report}")
+    train: Examples
+    held_out: Examples
     if len(found) == 2:
-        return found[0], found[1]
-    (whole,) = found
-    held_out = whole.rows % 10 == 9
-    sides = (np.flatnonzero(~held_out), np.flatnonzero(held_out))
-    return views.View(whole, sides[0]), views.View(whole, sides[1])
+        train, held_out = found
+        rule, numbers = "as the data set states it", found[1].places
+    else:
+        (whole,) = found
+        mask = source.rule.mask(whole.prompts)
+        check_sides(source.name, source.rule, whole.prompts, mask)
+        rule, numbers = str(source.rule), whole.places[mask]
+        train = views.View(whole, np.flatnonzero(~mask))
+        held_out = views.View(whole, np.flatnonzero(mask))
+    source.reads[kind.__name__] = account(
+        source.name,
+        rule,
+        [each.report for each in found],
+        prompts_of(train),
+        prompts_of(held_out),
+        {source.streams[-1]: np.unique(numbers).tolist()},
+    )
+    return train, held_out
 
 
 Records = TypeVar("Records")

@@ -4,6 +4,7 @@ What rows may look like is in `layouts`.
 """
 
 import collections
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -167,11 +168,10 @@ class Reading(Generic[Kind]):
         return []
 
 
-def holds_rankings(path: str | os.PathLike[str]) -> bool:
-    """Whether the first row of a file compares more than two answers to a prompt."""
-    where, row = next(files.rows_of(path), ("", None))
-    try:
-        found = layouts.rankings(row, where) if isinstance(row, Mapping) else None
-        return any(len(ranking.answers) > 2 for ranking in found or ())
-    except ValueError:  # said, with its line, where the row is read
-        return False
+def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
+    """Whether one of the first rows ranks more than two answers to a prompt.
+
+    Not the first row alone, which may have a tie or be malformed.
+    """
+    first = itertools.islice(files.rows_of(path), rows)
+    return any(layouts.answers_compared(row, where) > 2 for where, row in first)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxalign.data import formats
-from jaxalign.data.records import Preference, Report
+from jaxalign.data.records import Preference, Report, row_number
 
 SUBSETS = (
     "helpful-online",
@@ -53,14 +53,9 @@ def load(folder: str | os.PathLike[str], *, skip_bad_rows: bool = False) -> Spli
             if published:
                 cut = len(found) if split == "train" else 0
             elif name == CUT:
-                cut = sum(line_of(p) <= part.read * 9 // 10 for p in found)
+                cut = sum(row_number(p) <= part.read * 9 // 10 for p in found)
             else:
                 cut = 0 if name == HELD_OUT else len(found)
             train += found[:cut]
             held_out += found[cut:]
     return Splits(train, held_out, report)
-
-
-def line_of(record: Preference) -> int:
-    """The line that a record stands on, from 1."""
-    return int(record.where.rpartition(":")[2])

@@ -82,6 +82,15 @@ def rankings(row: Row, where: str) -> Iterable[Ranking] | None:
     return None if read is None else [read(row, where)]
 
 
+def answers_compared(row: Any, where: str) -> int:
+    """The most answers to one prompt that a row ranks; 0 where it ranks none."""
+    try:
+        found = (rankings(row, where) if isinstance(row, Mapping) else None) or ()
+        return max((len(ranking.answers) for ranking in found), default=0)
+    except ValueError:  # reported, with its line, where the row is read
+        return 0
+
+
 def messages_of(value: Any, field: str) -> Messages:
     """Messages, from a text, role/content or from/value objects."""
     if isinstance(value, str):

@@ -86,6 +86,16 @@ class Report:
         )
 
 
+def row_number(record: Record) -> int:
+    """The line or row of its file that a record came from, from 1; 0 if unknown.
+
+    >>> row_number(Prompt([], where="pairs.jsonl:12")), row_number(Prompt([]))
+    (12, 0)
+    """
+    number = record.where.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def said(answer: str) -> dict[str, str]:
     """An answer, as the assistant's message."""
     return {"role": "assistant", "content": answer}

@@ -35,7 +35,9 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share < 1.0:
-            raise ValueError(f"the held-out share should be in [0, 1), not {self.share}")
+            raise ValueError(
+                f"the held-out share should be in [0, 1), not {self.share}"
+            )
 
     def __str__(self) -> str:
         return (

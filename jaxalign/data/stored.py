@@ -25,11 +25,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import files
-from jaxalign.data.examples import Example, TokenRow, usable_of
-from jaxalign.data.records import Record, Report
+from jaxalign.data.examples import Example, TokenRow, prompts_of, usable_of
+from jaxalign.data.records import Record, Report, row_number
 from jaxalign.data.tokenizer import fingerprint
 
 PIECE = 512  # records that are tokenised at once
+LAYOUT = 2  # of a folder's files; another number makes folders anew
 
 
 class Stored(Sequence[Example]):
@@ -37,6 +38,7 @@ class Stored(Sequence[Example]):
 
     Attributes:
       rows: the row of each example in the data set.
+      prompts: `splits.prompt_hash` of each example, uint64.
       longest: tokens of the longest sequence.
     """
 
@@ -46,6 +48,7 @@ class Stored(Sequence[Example]):
         self.last = np.load(folder / "example_ends.npy")
         self.rows = np.load(folder / "rows.npy")
         self.values = np.load(folder / "values.npy")
+        self.prompts = np.load(folder / "prompts.npy")
         self.longest = int(np.diff(self.ends, prepend=0).max())
         self.file = os.open(folder / "tokens", os.O_RDONLY)
 
@@ -68,7 +71,13 @@ class Stored(Sequence[Example]):
         sequences = tuple(
             row_of(found[a - begin : b - begin]) for a, b in itertools.pairwise(cuts)
         )
-        return Example(sequences, int(self.rows[i]), float(self.values[i]))
+        row, value = int(self.rows[i]), float(self.values[i])
+        return Example(sequences, row, value, int(self.prompts[i]))
+
+    @property
+    def places(self) -> np.ndarray:
+        """The row number in its file of each example, from 1."""
+        return np.load(self.folder / "places.npy")
 
     @property
     def report(self) -> Report:
@@ -102,6 +111,8 @@ class Piece(NamedTuple):
       tokens: of all sequences, one after the other, in their stored form.
       lengths: of the sequences.
       counts: sequences of each example.
+      prompts: `splits.prompt_hash` of each example.
+      places: the row number in its file of each example, from 1; 0 where unknown.
     """
 
     tokens: np.ndarray
@@ -109,6 +120,8 @@ class Piece(NamedTuple):
     counts: np.ndarray
     rows: np.ndarray
     values: np.ndarray
+    prompts: np.ndarray
+    places: np.ndarray
     report: Report
 
 
@@ -136,7 +149,7 @@ def write(
     unfinished.mkdir(parents=True)
     report = Report(0, 0)
     found: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("lengths", "counts", "rows", "values")
+        name: [] for name in Piece._fields if name not in ("tokens", "report")
     }
     with open(unfinished / "tokens", "wb") as file:
         for piece in tokenised(records, tokenizer, workers, settings):
@@ -150,8 +163,8 @@ def write(
     whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
     np.save(unfinished / "sequence_ends.npy", np.cumsum(whole["lengths"]))
     np.save(unfinished / "example_ends.npy", np.cumsum(whole["counts"]))
-    np.save(unfinished / "rows.npy", whole["rows"])
-    np.save(unfinished / "values.npy", whole["values"])
+    for name in ("rows", "values", "prompts", "places"):
+        np.save(unfinished / f"{name}.npy", whole[name])
     told = {"read": report.read, "kept": report.kept, "reasons": report.reasons}
     (unfinished / "report.json").write_text(json.dumps(told))
     unfinished.rename(folder)
@@ -213,6 +226,8 @@ def packed(
         np.array([len(e.sequences) for e in examples], np.int64),
         np.array([e.row for e in examples], np.int64),
         np.array([e.value for e in examples], np.float32),
+        prompts_of(examples),
+        np.array([row_number(records[e.row - first]) for e in examples], np.int64),
         report,
     )
 
@@ -256,5 +271,11 @@ def key(
         told = system.info(at)
         changed = [told.get(f) for f in ("mtime", "LastModified", "updated", "etag")]
         stamps.append((name, told["size"], *map(str, changed)))
-    decides = (stamps, kind.__name__, fingerprint(tokenizer), sorted(settings.items()))
+    decides = (
+        LAYOUT,
+        stamps,
+        kind.__name__,
+        fingerprint(tokenizer),
+        sorted(settings.items()),
+    )
     return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()

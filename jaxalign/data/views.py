@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
+from jaxalign.data.examples import (
+    Example,
+    TokenRow,
+    longest,
+    numbers_of,
+    prompts_of,
+)
 
 
 class View(Sequence[Example]):
@@ -19,6 +25,7 @@ class View(Sequence[Example]):
         self.indices = indices
         self.longest = longest(examples)
         self.rows = numbers_of(examples)[indices]
+        self.prompts = prompts_of(examples)[indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -55,6 +62,7 @@ class Mixture(Sequence[Example]):
         self.longest = max(map(longest, parts))
         apart = zip(parts, self.first_rows, strict=True)
         self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
+        self.prompts = np.concatenate([prompts_of(part) for part in parts])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -78,6 +86,7 @@ class Changed(Sequence[Example]):
         self.change = change
         self.longest = longest(examples)
         self.rows = numbers_of(examples)
+        self.prompts = prompts_of(examples)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -96,6 +105,7 @@ class Singles(Sequence[Example]):
         self.longest = longest(pairs)
         numbers = 2 * numbers_of(pairs)
         self.rows = np.concatenate([numbers, numbers + 1])
+        self.prompts = np.tile(prompts_of(pairs), 2)
 
     def __len__(self) -> int:
         return 2 * len(self.pairs)
@@ -105,7 +115,8 @@ class Singles(Sequence[Example]):
             return [self[k] for k in range(*i.indices(len(self)))]
         side, at = divmod(range(len(self))[i], len(self.pairs))
         pair = self.pairs[at]
-        return Example((pair.sequences[side],), 2 * pair.row + side, float(side == 0))
+        row, up = 2 * pair.row + side, float(side == 0)
+        return Example((pair.sequences[side],), row, up, pair.prompt)
 
 
 def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:

@@ -5,6 +5,7 @@ import pytest
 
 from jaxalign.data import dialogues, formats, hh_rlhf
 from jaxalign.data.formats import Preference
+from jaxalign.data.records import row_number
 
 # rows; then what the folder's README says of the odd ones
 FILES = {
@@ -76,7 +77,7 @@ def test_the_public_files_and_their_oddities(public_data):
     assert len(splits.train) + len(splits.held_out) == splits.report.kept
 
     def of(part, name):
-        lines = [hh_rlhf.line_of(r) for r in part if f"/{name}/" in r.where]
+        lines = [row_number(r) for r in part if f"/{name}/" in r.where]
         return (min(lines), max(lines)) if lines else None
 
     # 90 % of the 2312 lines of harmless-base are the first 2080
