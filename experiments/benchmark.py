@@ -150,6 +150,7 @@ def main(
     (out / "table.md").write_text("\n\n".join([*texts, tables.LEGEND]))
     draw(out, found, last, min(config.betas))
     report.show(leaders, title)
+    rich.print(tables.LEGEND)
     rich.print(f"tables and plots are in [bold]{out}[/bold]")
     return summary
 

@@ -12,7 +12,10 @@ from jaxalign.evaluation import report
 from jaxalign.evaluation.intervals import Interval
 
 Row = dict[str, Any]
-LEGEND = "▲ all of a gain's 95 % interval is above 0; ▼ all of it is below.\n"
+LEGEND = (
+    "▲ all of a gain's 95 % interval is above 0; ▼ all of it is below; "
+    "± ? one unit alone has no interval\n"
+)
 
 
 def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
@@ -24,6 +27,7 @@ def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for title, rows in tables.items():
         report.show(rows, title)
+    processes.say(LEGEND)
     texts = [f"{title}\n\n{report.markdown(rows)}" for title, rows in tables.items()]
     (out / "table.md").write_text("\n".join([*texts, LEGEND]))
     first = next(iter(tables.values()))

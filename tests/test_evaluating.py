@@ -1,13 +1,25 @@
 """What a held-out evaluation measures: at which temperature, and over which units."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import evaluating, policies, reward_model, rollouts, sources
+from experiments import (
+    evaluating,
+    policies,
+    ppo,
+    reward_model,
+    rlhf,
+    rollouts,
+    rounds,
+    sources,
+    tables,
+)
 from experiments.config import EvalFlags
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
@@ -74,6 +86,38 @@ def test_it_is_the_temperature_of_training_unless_told():
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="a temperature above 0, not"):
             EvalFlags(eval_temperature=wrong).temperature_for(0.7)
+
+
+@pytest.mark.parametrize("told", [None, 0.5])
+def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, told):
+    """PPO at its rollouts' temperature, unless told; what learns from data at 1."""
+    measured = {}
+
+    class Exam:
+        base = "SFT"
+        prompts = ()
+
+        def answered(self, policy, samples=1, *, temperature):
+            measured[policy] = temperature
+            return SimpleNamespace(texts=[])
+
+    source, out = SimpleNamespace(), Path("run")
+    monkeypatch.setattr(evaluating, "exam", lambda *args, **others: Exam())
+    monkeypatch.setattr(evaluating, "best_of", lambda many, n: many)
+    monkeypatch.setattr(evaluating, "load", lambda config, source, at: at.parent.name)
+    monkeypatch.setattr(tables, "write_answers", lambda *args: None)
+    monkeypatch.setattr(sources, "load", lambda config: source)
+    flags = {"eval_temperature": told, "mesh": "data=1"}
+    hot = ppo.Config(temperature=0.7)
+    rlhf.evaluate(rlhf.Config(ppo=hot, **flags), source, out)
+    expected = {"SFT": 1.0, "dpo": 1.0, "ppo": 0.7}
+    assert measured == {name: told or at for name, at in expected.items()}
+    measured.clear()
+    policies_ = {"SFT": "sft", "round 1, winners": "finetune", "round 1, PPO": "ppo"}
+    folders = {name: out / at / "policy" for name, at in policies_.items()}
+    rounds.evaluate(rounds.Config(method="ppo", ppo=hot, **flags), folders, out)
+    expected = {"sft": 1.0, "finetune": 1.0, "ppo": 0.7}
+    assert measured == {name: told or at for name, at in expected.items()}
 
 
 def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
