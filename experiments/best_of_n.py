@@ -12,9 +12,10 @@ true reward turns down, the proxy is over-optimised (Gao et al. 2022, arXiv:2210
 
     python -m experiments.best_of_n --model runs/sft/policy --reward runs/reward/reward
 
-Writes OUT/table.md and table.json, samples.md, and reward_kl.png, where each reward is
-in standard deviations of the policy's own answers above their mean. `best possible` is
-the best of n by the true reward itself.
+Intervals are over prompts, of this one model; answers are at --temperature, which the
+table's title says. Writes OUT/table.md and table.json, samples.md, and reward_kl.png,
+where each reward is in standard deviations of the policy's own answers above their
+mean. `best possible` is the best of n by the true reward itself.
 """
 
 import dataclasses
@@ -24,12 +25,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import evaluating, policies, rewards, rollouts, sources
+from experiments import evaluating, policies, rewards, rollouts, sources, tables
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign.data import splits
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
-from jaxalign.evaluation.intervals import Gain, Interval, bootstrap, paired
+from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap, paired
 
 Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
 
@@ -46,7 +48,7 @@ class Config(Shared):
     samples: int = 64
     """Answers to a prompt, the largest n."""
     temperature: float = 1.0
-    """Of the sampling."""
+    """Of the sampling: that at which the policy will be used."""
     max_new_tokens: int | None = None
     """Longest answer; by default what the data set suggests."""
 
@@ -77,14 +79,20 @@ def main(config: Config) -> list[evaluating.Row]:
         ns = sizes(config.samples)
         found = curves(values, ns)
         lengths = answers.lengths.reshape(-1, config.samples)
-        rows = table(found, unbiased(lengths, values["proxy reward"], ns), ns)
-        title = f"{config.model}, {len(lengths)} prompts, chosen by {config.reward}"
-        evaluating.publish(run.folder, {title: rows})
-        draw(run.folder, points(found, values, ns))
+        units = splits.prompt_hashes(answers.prompts[:: config.samples])
+        best_lengths = unbiased(lengths, values["proxy reward"], ns)
+        rows = table(found, best_lengths, ns, units)
+        title = (
+            f"{config.model} at temperature {config.temperature:g}, chosen by "
+            f"{config.reward}; {len(lengths)} held-out prompts, 95 % intervals over "
+            "them, of this one model"
+        )
+        tables.publish(run.folder, {title: rows})
+        draw(run.folder, points(found, values, ns, units))
         write_best(run.folder, answers, values["proxy reward"])
         run.say(f"table, plot and answers are in [bold]{run.folder}[/bold]")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
-        run.finish({"n": config.samples} | last)
+        run.finish({"n": config.samples, "temperature": config.temperature} | last)
         return rows
 
 
@@ -127,23 +135,28 @@ def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
 
 
 def table(
-    found: Curves, lengths: np.ndarray, ns: Sequence[int]
+    found: Curves, lengths: np.ndarray, ns: Sequence[int], units: Units
 ) -> list[evaluating.Row]:
-    """One row an n; the gain is paired with n = 1, by prompt."""
+    """One row an n; the gain is paired with n = 1, by prompt.
+
+    Args:
+      units: of the intervals, the unit of each prompt [P].
+    """
     rows = []
     for i, n in enumerate(ns):
         row: evaluating.Row = {"n": n, "KL (nats)": generation.kl_best_of_n(n)}
-        row |= {name: bootstrap(curve[i]) for name, curve in found.items()}
+        row |= {name: bootstrap(curve[i], units=units) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]
-            row["true gain"] = Gain(*paired(true[i], true[0])) if i else None
-        row["length"] = float(lengths[i].mean())
+            gain = paired(true[i], true[0], units=units)
+            row["true gain"] = Gain(*gain) if i else None
+        row["length"] = bootstrap(lengths[i], units=units)
         rows.append(row)
     return rows
 
 
 def points(
-    found: Curves, values: dict[str, np.ndarray], ns: Sequence[int]
+    found: Curves, values: dict[str, np.ndarray], ns: Sequence[int], units: Units
 ) -> dict[str, list[tuple[float, Interval]]]:
     """KL and gain of each curve, in its reward's standard deviations; [P N] values."""
     series = {}
@@ -151,7 +164,7 @@ def points(
         spread = values[name if name in values else "true reward"].std() or 1.0
         gains = (curve - curve[0]) / spread
         series[name] = [
-            (generation.kl_best_of_n(n), bootstrap(gain))
+            (generation.kl_best_of_n(n), bootstrap(gain, units=units))
             for n, gain in zip(ns, gains, strict=True)
         ]
     return series
@@ -175,7 +188,7 @@ def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
         "the first": first,
         f"the best of {samples}": first + generation.best(proxy),
     }
-    evaluating.write_answers(
+    tables.write_answers(
         out,
         answers.prompts[::samples],
         {name: [answers.texts[i] for i in at] for name, at in said.items()},

@@ -101,6 +101,37 @@ class Tuned(Shared):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalFlags(Shared):
+    """Flags of the experiments that compare policies on held-out prompts."""
+
+    eval_prompts: int = 256
+    """Held-out prompts that every policy answers."""
+    eval_temperature: float | None = None
+    """Of the sampling of these answers, for all policies; by default each has that of
+    its training: of its rollouts, or 1 where it learns from given data."""
+
+    def temperature_for(self, trained_at: float = 1.0) -> float:
+        """The temperature at which a policy is measured.
+
+        Args:
+          trained_at: that of an online method's rollouts; 1 for what learns from given
+            texts or pairs (SFT, DPO, the finetuning of rejection sampling), whose loss
+            has log-probs at 1, whatever sampled the texts.
+
+        Raises:
+          ValueError: not above 0, where a policy has no log-probs.
+        """
+        told = self.eval_temperature
+        temperature = trained_at if told is None else told
+        if not temperature > 0:
+            raise ValueError(
+                f"policies are evaluated at a temperature above 0, not {temperature:g}"
+                ": --eval-temperature sets it for all"
+            )
+        return temperature
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rewarded(Tuned):
     """Flags of the experiments that train on rewards of sampled answers."""
 

@@ -1,22 +1,20 @@
 """How a policy's answers are measured, and how methods are compared by them."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import jsonl, policies, processes, rollouts, sources
-from experiments import reward_model as reward_stage
+from experiments import policies, rollouts, sources
 from experiments.config import Shared, mesh_of
-from jaxalign.data import formats, loader
-from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Preference, Prompt
-from jaxalign.evaluation import generation, preference, refusals, report
-from jaxalign.evaluation.intervals import Gain, Interval, bootstrap, nested
+from jaxalign.data import splits
+from jaxalign.data.records import Prompt
+from jaxalign.evaluation import generation, intervals, preference, refusals
+from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.types import Key, Params, ScalarModel
 
 Row = dict[str, Any]
@@ -33,6 +31,8 @@ class Evaluated:
         best-of-n, what theory says [P].
       length: answer tokens [P].
       judged: all that the programmed reward says, or the learned one [P] each.
+      prompt: `splits.prompt_hash` of each prompt, the unit of intervals, uint64 [P].
+      temperature: at which the answers were sampled; `kl` is at it, too.
     """
 
     texts: list[str]
@@ -41,6 +41,8 @@ class Evaluated:
     kl: np.ndarray
     length: np.ndarray
     judged: dict[str, np.ndarray]
+    prompt: np.ndarray
+    temperature: float = 1.0
 
 
 def measured(
@@ -49,10 +51,13 @@ def measured(
     answers: rollouts.Answers,
     judge: sources.Judge | None,
     scalar: tuple[ScalarModel, Params] | None = None,
+    *,
+    temperature: float = 1.0,
 ) -> Evaluated:
     """What a policy's own answers are worth, and how far it went from the base.
 
     Args:
+      temperature: of the answers' sampling, and of all log-probs.
       judge: the programmed reward, where there is one.
       scalar: the reward model; without a judge it decides.
 
@@ -69,7 +74,8 @@ def measured(
     else:
         raise ValueError("answers are measured by a judge or by a reward model")
     logp, base_logp = (
-        rollouts.answer_logps(p, p.params, answers) for p in (policy, base)
+        rollouts.answer_logps(p, p.params, answers, temperature=temperature)
+        for p in (policy, base)
     )
     return Evaluated(
         texts=answers.texts,
@@ -78,6 +84,8 @@ def measured(
         kl=logp - base_logp,
         length=answers.lengths,
         judged=judged,
+        prompt=splits.prompt_hashes(answers.prompts),
+        temperature=temperature,
     )
 
 
@@ -99,12 +107,26 @@ class Exam:
     judge: sources.Judge | None
     scalar: tuple[ScalarModel, Params] | None = None
 
-    def answered(self, policy: policies.Policy, samples: int = 1) -> Evaluated:
-        """What a policy's answers are worth, `samples` a prompt."""
+    def answered(
+        self, policy: policies.Policy, samples: int = 1, *, temperature: float
+    ) -> Evaluated:
+        """What a policy's answers at a temperature are worth, `samples` a prompt."""
         answers = rollouts.answer(
-            policy, self.prompts, self.key, max_new_tokens=self.room, samples=samples
+            policy,
+            self.prompts,
+            self.key,
+            max_new_tokens=self.room,
+            samples=samples,
+            temperature=temperature,
         )
-        return measured(policy, self.base, answers, self.judge, self.scalar)
+        return measured(
+            policy,
+            self.base,
+            answers,
+            self.judge,
+            self.scalar,
+            temperature=temperature,
+        )
 
 
 def exam(
@@ -141,6 +163,8 @@ def best_of(many: Evaluated, n: int) -> Evaluated:
         kl=np.full(len(best), generation.kl_best_of_n(n)),
         length=many.length[at],
         judged={name: x[at] for name, x in many.judged.items()},
+        prompt=many.prompt[at],
+        temperature=many.temperature,
     )
 
 
@@ -178,10 +202,41 @@ def by_seed(
     return [getattr(each[method], field) for each in found]
 
 
+def mean(
+    found: Sequence[dict[str, Evaluated]], method: str, field: str
+) -> Interval | float:
+    """The mean of a number over seeds and prompts; no interval where all are equal.
+
+    So are the KL of the model that all began from, and best-of-n's, which theory says.
+    """
+    values = by_seed(found, method, field)
+    interval = intervals.over_seeds(values, units=by_seed(found, method, "prompt"))
+    return interval if np.ptp(np.concatenate(values)) else interval.mean
+
+
+def measure(
+    found: Sequence[dict[str, Evaluated]], method: str, name: str
+) -> Interval | None:
+    """One of `refusals.measures` over seeds and prompts; None where nothing counts.
+
+    A seed without a prompt that counts has no say.
+    """
+    groups, units = [], []
+    for one in (each[method] for each in found):
+        values, where = refusals.measures(one.judged)[name]
+        if where.any():
+            groups.append(values[where])
+            units.append(one.prompt[where])
+    if not groups:
+        return None
+    share = all(group.dtype == bool for group in groups)
+    return intervals.over_seeds(groups, units=units, share=share)
+
+
 def point(found: Sequence[dict[str, Evaluated]], method: str) -> tuple[float, Interval]:
     """A method in the plot of reward against KL."""
-    kl, reward = (by_seed(found, method, field) for field in ("kl", "reward"))
-    return float(np.concatenate(kl).mean()), nested(reward)
+    kl, reward, prompt = (by_seed(found, method, n) for n in ("kl", "reward", "prompt"))
+    return float(np.concatenate(kl).mean()), intervals.over_seeds(reward, units=prompt)
 
 
 def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
@@ -190,99 +245,44 @@ def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
     return "true reward" if "due" in judged else "reward"
 
 
+def title(data: str, found: Sequence[dict[str, Evaluated]]) -> str:
+    """What a table's numbers are of, and its intervals over."""
+    first = next(iter(found[0].values()))
+    of_seeds = (
+        "1 seed; 95 % intervals over prompts, of these models alone"
+        if len(found) == 1
+        else f"{len(found)} seeds; 95 % intervals (Student's t) over seeds and prompts"
+    )
+    return f"{data}, {len(first.texts)} held-out prompts, {of_seeds}"
+
+
 def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
     """One row a method, over all seeds; gains are paired with the first, by prompt.
 
-    Intervals are over seeds and prompts.
+    Intervals are over seeds and prompts (`intervals.over_seeds`); of a single seed,
+    over prompts, of this one model. Each method is at its own temperature.
     """
     base = next(iter(found[0]))
     theirs = by_seed(found, base, "reward")
     rows = []
     for method, one in found[0].items():
+        over = functools.partial(
+            intervals.over_seeds, units=by_seed(found, method, "prompt")
+        )
         ours = by_seed(found, method, "reward")
         pairs = list(zip(ours, theirs, strict=True))
-        judged = {
-            name: np.concatenate([each[method].judged[name] for each in found])
-            for name in one.judged
-        }
-        row: Row = {"method": method, reward_name(found): nested(ours)}
+        row: Row = {"method": method, "temperature": one.temperature}
+        row[reward_name(found)] = over(ours)
         gained = won = None
         if method != base:
-            gained = Gain(*nested([a - b for a, b in pairs]))
-            won = nested([preference.agreement(a, b) for a, b in pairs])
+            gained = Gain(*over([a - b for a, b in pairs]))
+            won = over([preference.agreement(a, b) for a, b in pairs], share=True)
         row |= {f"gain over {base}": gained, "win rate": won}
         for name, field in (("KL (nats)", "kl"), ("length", "length")):
-            row[name] = float(np.concatenate(by_seed(found, method, field)).mean())
+            row[name] = mean(found, method, field)
         if one.score is not None:
-            row["RM score"] = float(
-                np.concatenate(by_seed(found, method, "score")).mean()
-            )
-        if "due" in judged:
-            row |= refusals.rates(judged["refused"], judged["due"])
-            row["agrees when wrong"] = float(judged["agreed"][judged["pushed"]].mean())
-            row |= refusals.by_novelty(judged)
+            row["RM score"] = mean(found, method, "score")
+        if "due" in one.judged:
+            row |= {n: measure(found, method, n) for n in refusals.measures(one.judged)}
         rows.append(row)
     return rows
-
-
-def agreement(config: Shared, held: Path, reward: Path, batch: int) -> Row:
-    """How well a reward model agrees with held-out preferences, and could at best.
-
-    `expected` is its accuracy over all labels that the annotator could have given,
-    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
-
-    Args:
-      held: the pairs, as `experiments.collect` wrote them.
-      reward: the reward model's folder.
-    """
-    rows = jsonl.read(held)
-    pairs, _ = formats.read(held, Preference)
-    with jax.set_mesh(mesh_of(config)):
-        model, params = policies.load_scalar(reward, config.dtype)
-        examples, _ = loader.tokenise(
-            pairs, tokenizers.load(reward), context=model.config.context
-        )
-        chosen, rejected = reward_stage.scores(model, params, examples, batch)
-    p = np.array([rows[example.row]["p_chosen"] for example in examples])
-    right = preference.agreement(chosen, rejected)
-    return {
-        "accuracy": bootstrap(right),
-        "expected": float(np.mean(right * p + (1 - right) * (1 - p))),
-        "Bayes": preference.bayes_accuracy(p),
-        "pairs": len(p),
-    }
-
-
-def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
-    """Shows tables by their titles, and writes table.md; table.json and table.csv have
-    the first. Of many processes the first does.
-    """
-    if not processes.first():
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    for title, rows in tables.items():
-        report.show(rows, title)
-    texts = [report.markdown(rows) for rows in tables.values()]
-    (out / "table.md").write_text("\n".join(texts))
-    first = next(iter(tables.values()))
-    plain = [
-        {k: list(v) if isinstance(v, Interval) else v for k, v in row.items()}
-        for row in first
-    ]
-    (out / "table.json").write_text(json.dumps(plain, indent=2))
-    (out / "table.csv").write_text(report.comma_separated(first))
-
-
-def write_answers(
-    out: Path, prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]]
-) -> None:
-    """Writes the answers to a few prompts, of each method, to samples.md.
-
-    Of many processes the first does.
-    """
-    if not processes.first():
-        return
-    few = prompts[:12]
-    asked = ["\n".join(f"{m['role']}: {m['content']}" for m in p.messages) for p in few]
-    said = {name: answers[: len(few)] for name, answers in texts.items()}
-    report.write_samples(out / "samples.md", asked, said)

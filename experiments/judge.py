@@ -26,12 +26,14 @@ To other losses they are hard ones; a reward model else takes margins for Llama 
 
 Numbers: `consistent` the share of pairs on which both orders agree, `first` the mean
 probability of what is shown first (1/2 without a bias), `agreement` with the order of
-the data, where they are ordered; `left_out` prompts without two different answers, or
-too long for the judge.
+the data, where they are ordered, each with its 95 % interval over prompts (`first_low`,
+`first_high`); `left_out` prompts without two different answers, or too long for the
+judge.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,9 +46,10 @@ from experiments.jsonl import write
 from experiments.judging import Answered
 from experiments.run import Run
 from experiments.sources.source import both
-from jaxalign.data import chat
+from jaxalign.data import chat, splits
 from jaxalign.data.records import Messages, Prompt
 from jaxalign.evaluation import preference
+from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.rewards import judge_prompts
 
 OPTION = 8  # tokens that an option has at most
@@ -262,26 +265,31 @@ def judged(
     rng: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
+    asked = splits.prompt_hashes(Prompt(one.prompt) for one in answered)
     manner = judging.Manner(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
         ratings = judging.rate(judge, answered, config.highest, rng, manner)
         key = jax.random.key(int(rng.integers(2**31)))
         rankings = list(map(judging.ranking, answered, ratings))
-        mean = float(np.concatenate(ratings).mean())
-        return judging.zephyr_pairs(answered, ratings, key), rankings, {"rating": mean}
+        pairs = judging.zephyr_pairs(answered, ratings, key)
+        units = np.repeat(asked, list(map(len, ratings)))
+        mean = bootstrap(np.concatenate(ratings), units=units)
+        return pairs, rankings, mean.named("rating")
     compared = judging.compare(judge, answered, principles, rng, manner)
     worths = map(judging.worths, answered, compared)
     rankings = list(map(judging.ranking, answered, worths))
     pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]
     every = np.array([pair[2:] for each in compared for pair in each])
     first, swapped, p = every.T
+    units = np.repeat(asked, list(map(len, compared)))
+    share = partial(bootstrap, units=units, share=True)
     return (
         pairs,
         rankings,
         {
-            "consistent": float(np.mean((first - 0.5) * (swapped - 0.5) < 0)),
-            "first": float(np.mean([first, swapped])),
-            "agreement": float(preference.agreement(p, 1.0 - p).mean()),
+            **share((first - 0.5) * (swapped - 0.5) < 0).named("consistent"),
+            **share((first + swapped) / 2).named("first"),
+            **share(preference.agreement(p, 1.0 - p)).named("agreement"),
         },
     )
 

@@ -11,9 +11,11 @@ prompts with the same noise.
     python -m experiments.methods --seeds 1 --methods ppo grpo rloo
     python -m experiments.methods --ppo.steps 60 --grpo.learning-rate 1e-4
 
-Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds and
-requests, gains paired by request (a star: the interval excludes 0); and reward_kl.png,
-with a mark a method and a line through best-of-n for n = 1, 2, 4, .... In OUT/seed-0/,
+Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds (Student's
+t) and prompts, of one seed over prompts alone; gains are paired by prompt (▲ or ▼: the
+interval lies above or below 0). Each method is measured at the temperature that it was
+trained at, or all at --eval-temperature, as a column says. And reward_kl.png, with a
+mark a method and a line through best-of-n for n = 1, 2, 4, .... In OUT/seed-0/,
 ..., are a folder for each stage and samples.md. The answers of a method, and what they
 are worth, stay in its folder: `--resume` runs nothing twice that has ended, and more of
 --methods or --seeds add to the table.
@@ -28,7 +30,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import best_of_n, evaluating, groups, processes, rlhf, sources
+from experiments import best_of_n, evaluating, groups, processes, rlhf, sources, tables
 from experiments import dpo as dpo_stage
 from experiments import grpo as grpo_stage
 from experiments import online_dpo as online_dpo_stage
@@ -39,7 +41,7 @@ from experiments.config import folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
 from experiments.stages import seeded, stages, told
 from jaxalign.evaluation import generation, plots
-from jaxalign.evaluation.intervals import Interval, nested
+from jaxalign.evaluation.intervals import Interval, over_seeds
 
 # What tables call each method.
 NAMES = {
@@ -84,7 +86,7 @@ def main(config: Config) -> list[evaluating.Row]:
         sampled.append(many)
         found.append(each)
     rows = evaluating.table(found)
-    evaluating.publish(out, {f"{config.data}, {config.seeds} seed(s)": rows})
+    tables.publish(out, {evaluating.title(config.data, found): rows})
     draw(out, found, [many for many in sampled if many], config.best_of)
     processes.say(f"table and plot are in [bold]{out}[/bold]")
     return rows
@@ -120,6 +122,8 @@ def check(config: Config) -> None:
             raise ValueError(
                 f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
             )
+    for name in config.methods:
+        config.temperature_for(trained_at(config, name))
     if config.best_of < 2 or config.seeds < 1 or not config.methods:
         raise ValueError(
             f"--best-of {config.best_of} should be 2 at least, --seeds {config.seeds} "
@@ -153,14 +157,14 @@ def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluat
     for name in dict.fromkeys(config.methods):
         folder = out / name
         if name == "best_of_n":
-            many = answered(config, exam, start.policy, folder, config.best_of)
+            many = answered(config, exam, start.policy, folder, samples=config.best_of)
             best = evaluating.best_of(many, config.best_of)
             found[f"best-of-{config.best_of}"] = best
         else:
-            policy = trained(config, name, start, out)
-            found[NAMES[name]] = answered(config, exam, policy, folder)
+            policy, at = trained(config, name, start, out), trained_at(config, name)
+            found[NAMES[name]] = answered(config, exam, policy, folder, at)
     texts = {name: each.texts for name, each in found.items()}
-    evaluating.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, exam.prompts, texts)
     return many, found
 
 
@@ -185,26 +189,50 @@ def trained(config: Config, name: str, start: rlhf.Start, out: Path) -> Path:
     return out / name / "policy"
 
 
+def trained_at(config: Config, name: str) -> float:
+    """The temperature of a method's rollouts; 1 for those that learn from given data.
+
+    Rejection sampling finetunes on its winners: like SFT, at temperature 1.
+    """
+    if name in groups.METHODS:
+        return config.grpo.temperature
+    online = {"ppo": config.ppo, "online_dpo": config.online_dpo}
+    return online[name].temperature if name in online else 1.0
+
+
 def answered(
     config: Config,
     exam: evaluating.Exam,
     policy: Path,
     folder: Path,
+    trained_at: float = 1.0,
     samples: int = 1,
 ) -> Evaluated:
-    """What a policy's answers are worth, kept in a folder; so it is found out once."""
+    """What a policy's answers are worth, kept in a folder; so it is found out once.
+
+    At another temperature than that of the kept answers it is found out anew.
+    """
     path = folder / "evaluated.json"
-    if not (config.resume and path.exists()):
+    temperature = config.temperature_for(trained_at)
+    if not (config.resume and kept_at(path) == temperature):
         source = sources.load(config)
         with jax.set_mesh(mesh_of(config)):
             given = evaluating.load(config, source, policy)
-            found = exam.answered(given, samples)
+            found = exam.answered(given, samples, temperature=temperature)
         folder.mkdir(parents=True, exist_ok=True)
         as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
         text = json.dumps(dataclasses.asdict(found), default=as_lists)
         path.with_suffix(".part").write_text(text)
         path.with_suffix(".part").replace(path)  # whole, or not at all
     return kept(path)
+
+
+def kept_at(path: Path) -> float | None:
+    """The temperature of the answers in a file; None without the file, or its word."""
+    if not path.exists():
+        return None
+    told: float | None = json.loads(path.read_text()).get("temperature")
+    return told
 
 
 def kept(path: Path) -> Evaluated:
@@ -217,6 +245,8 @@ def kept(path: Path) -> Evaluated:
         kl=np.array(told["kl"]),
         length=np.array(told["length"]),
         judged={name: np.array(values) for name, values in told["judged"].items()},
+        prompt=np.array(told["prompt"], np.uint64),
+        temperature=told["temperature"],
     )
 
 
@@ -225,15 +255,21 @@ def best_of_line(
 ) -> list[tuple[float, Interval]]:
     """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
     ns = best_of_n.sizes(samples)
+    scored = [many for many in sampled if many.score is not None]
     curves = [
         best_of_n.unbiased(
-            many.reward.reshape(-1, samples), many.score.reshape(-1, samples), ns
+            many.reward.reshape(-1, samples),
+            np.asarray(many.score).reshape(-1, samples),
+            ns,
         )
-        for many in sampled
-        if many.score is not None
+        for many in scored
     ]
+    units = [many.prompt[::samples] for many in scored]
     return [
-        (generation.kl_best_of_n(n), nested([curve[i] for curve in curves]))
+        (
+            generation.kl_best_of_n(n),
+            over_seeds([curve[i] for curve in curves], units=units),
+        )
         for i, n in enumerate(ns)
     ]
 

@@ -14,8 +14,10 @@ With --winners.samples 1 any answer wins: the control.
 
 Writes OUT/round-1/winners, demonstrations, finetune, ... (the policy of a round is in
 its finetune/policy), and table.md, reward_kl.png and samples.md over the rounds, with
-gains and KL against the policy that it began from. --resume goes on where a run was
-stopped, in any round, and with more --rounds goes farther.
+gains and KL against the policy that it began from. Policies, which imitate, are
+measured at temperature 1 or --eval-temperature, whatever --temperatures their winners
+were sampled at; intervals are over prompts, of this one run's models. --resume goes on
+where a run was stopped, in any round, and with more --rounds goes farther.
 """
 
 import dataclasses
@@ -24,17 +26,17 @@ from typing import Any, Literal
 
 import jax
 
-from experiments import evaluating, jsonl, processes, rewards, sources
+from experiments import evaluating, jsonl, processes, rewards, sources, tables
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
-from experiments.config import Shared, folder_of, launch, mesh_of
+from experiments.config import EvalFlags, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
 from experiments.stages import stages
 from jaxalign.evaluation import plots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rounds(Shared):
+class Rounds(EvalFlags):
     """Flags of experiments in rounds, each of which samples, chooses and finetunes."""
 
     rounds: int = 3
@@ -44,8 +46,6 @@ class Rounds(Shared):
     """What is imitated: the winners of all rounds so far, or of the newest."""
     start: Literal["latest", "first"] = "latest"
     """What winners finetune: the latest policy, or the first one anew."""
-    eval_prompts: int = 256
-    """Held-out prompts that every policy answers."""
     winners: winners_stage.Config = winners_stage.Config()
     finetune: sft_stage.Config = sft_stage.Config(steps=30, learning_rate=5e-4)
 
@@ -74,16 +74,18 @@ def main(config: Config) -> list[evaluating.Row]:
         config.eval_prompts,
         reward=learned[0] if learned else None,
     )
+    at = config.temperature_for()
     with jax.set_mesh(mesh_of(config)):
         found = {
-            name: exam.answered(evaluating.load(config, source, folder))
+            name: exam.answered(evaluating.load(config, source, folder), temperature=at)
             for name, folder in policies.items()
         }
     rows = evaluating.table([found])
-    evaluating.publish(out, {f"{config.data}, chosen by {config.reward}": rows})
+    title = evaluating.title(f"{config.data}, chosen by {config.reward}", [found])
+    tables.publish(out, {title: rows})
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
-    evaluating.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, exam.prompts, texts)
     processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
     return rows
 
@@ -96,6 +98,7 @@ def check(config: Config, out: Path) -> None:
         a folder with another run.
     """
     winners_stage.temperatures(config.temperatures, config.rounds)
+    config.temperature_for()
     if not (Path(config.model) / "config.json").exists():
         raise ValueError(
             f"--model {config.model} should be the folder of a policy that answers; "

@@ -13,19 +13,23 @@ standard deviation 1, so that one KL coefficient suits every reward model.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from experiments import batching, policies, sources, tuning
-from experiments.config import Trained, launch
+from experiments import batching, jsonl, policies, sources, tuning
+from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
 from jaxalign import losses, sharding
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader
+from jaxalign.data import formats, loader
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.evaluation import preference
+from jaxalign.evaluation import intervals, preference
 from jaxalign.models import heads, lora
 from jaxalign.rewards import learned
 from jaxalign.training import objectives, state, step
@@ -48,7 +52,10 @@ class Config(Trained):
 
 
 def main(config: Config) -> dict[str, float]:
-    """Trains on pairs; writes the model to OUT/reward, and its held-out accuracy."""
+    """Trains on pairs; writes the model to OUT/reward, and its held-out accuracy.
+
+    The accuracy's interval is over prompts, not pairs, and of this one model.
+    """
     with Run(config, "reward_model") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -88,16 +95,12 @@ def main(config: Config) -> dict[str, float]:
         chosen, rejected = scores(model, params, held_out, config.batch)
         params = learned.normalise(params, np.concatenate([chosen, rejected]))
         policies.save_scalar(run.folder / "reward", model, params, policy.tokenizer)
-        accuracy = preference.accuracy(chosen, rejected, seed=config.seed)
-        return run.finish(
-            run.last
-            | {
-                "accuracy": accuracy.mean,
-                "accuracy_low": accuracy.low,
-                "accuracy_high": accuracy.high,
-                "pairs": len(chosen),
-            }
-        )
+        prompts = prompts_of(held_out)
+        accuracy = preference.accuracy(
+            chosen, rejected, units=prompts, seed=config.seed
+        ).named("accuracy")
+        counts = {"pairs": len(chosen), "prompts": len(np.unique(prompts))}
+        return run.finish(run.last | accuracy | counts)
 
 
 def objective(
@@ -145,6 +148,38 @@ def scores(
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
             part.append(sharding.on_host(score(model, params, side))[valid])
     return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str, Any]:
+    """How well a reward model agrees with held-out preferences, and could at best.
+
+    `expected` is its accuracy over all labels that the annotator could have given,
+    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
+    Intervals are over prompts, of this one model.
+
+    Args:
+      held: the pairs, as `experiments.collect` wrote them.
+      reward: the reward model's folder.
+    """
+    rows = jsonl.read(held)
+    pairs, _ = formats.read(held, Preference)
+    with jax.set_mesh(mesh_of(config)):
+        model, params = policies.load_scalar(reward, config.dtype)
+        examples, _ = loader.tokenise(
+            pairs, tokenizers.load(reward), context=model.config.context
+        )
+        chosen, rejected = scores(model, params, examples, batch)
+    p = np.array([rows[example.row]["p_chosen"] for example in examples])
+    right = preference.agreement(chosen, rejected)
+    prompts = prompts_of(examples)
+    over = partial(intervals.bootstrap, units=prompts, share=True)
+    return {
+        "accuracy": over(right),
+        "expected": over(right * p + (1 - right) * (1 - p)),
+        "Bayes": over(np.maximum(p, 1.0 - p)),
+        "pairs": len(p),
+        "prompts": len(np.unique(prompts)),
+    }
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@
 
 On the embedded default (the toy world, a small transformer trained from nothing) this
 takes four to six minutes on a CPU with two cores, and shows: each of best-of-n, DPO and
-PPO beats SFT in the world's true reward, outside its 95 % interval.
+PPO beats SFT in the world's true reward, outside its 95 % interval. Of several seeds
+intervals are Student's t, over seeds and prompts; of one they are over prompts, of its
+models alone. Each policy is measured at the temperature that it was trained at, or all
+at --eval-temperature; the table says which.
 
     python -m experiments.rlhf
     python -m experiments.rlhf --seeds 3
@@ -25,26 +28,24 @@ import jax
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, processes, sources
+from experiments import evaluating, processes, sources, tables
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
-from experiments.config import Shared, folder_of, launch, mesh_of
+from experiments.config import EvalFlags, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
 from experiments.stages import seeded, stages
 from jaxalign.evaluation import plots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Road(Shared):
+class Road(EvalFlags):
     """Flags of what methods start from, of two of them, and of their evaluation."""
 
     seeds: int = 1
     """How many runs, of seeds --seed, --seed + 1, ...; the table is over them all."""
     smoke: bool = False
     """A few steps of everything, to see that it runs."""
-    eval_prompts: int = 256
-    """Held-out prompts that every model answers."""
     best_of: int = 16
     """Answers a prompt for best-of-n."""
     sft: sft_stage.Config = sft_stage.Config()
@@ -86,6 +87,7 @@ class Start(NamedTuple):
 def main(config: Config) -> list[evaluating.Row]:
     """Runs every seed, and returns the rows of the table over all of them."""
     config = smoked(config) if config.smoke else config
+    config.temperature_for(config.ppo.temperature)  # or an error at once
     out = folder_of(config, "rlhf")
     found: list[dict[str, Evaluated]] = []
     programmed: list[evaluating.Row] = []
@@ -94,13 +96,13 @@ def main(config: Config) -> list[evaluating.Row]:
         held = one.out / "collect" / "preferences" / "test.jsonl"
         if held.exists():
             reward = one.out / "reward_model" / "reward"
-            row = evaluating.agreement(one, held, reward, one.reward_model.batch)
+            row = reward_stage.agreement(one, held, reward, one.reward_model.batch)
             programmed.append({"seed": one.seed} | row)
     rows = evaluating.table(found)
-    tables = {f"{config.data}, {config.seeds} seed(s)": rows}
+    shown = {evaluating.title(config.data, found): rows}
     if programmed:
-        tables["the reward model on held-out preferences"] = programmed
-    evaluating.publish(out, tables)
+        shown["each reward model on held-out preferences; over prompts"] = programmed
+    tables.publish(out, shown)
     points = {
         method: [evaluating.point([each], method) for each in found]
         for method in found[0]
@@ -162,16 +164,18 @@ def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Eva
         room=config.ppo.max_new_tokens,
         reward=out / "reward_model" / "reward",
     )
-    many = exam.answered(exam.base, config.best_of)
+    start = config.temperature_for()
+    many = exam.answered(exam.base, config.best_of, temperature=start)
     found = {
-        "SFT": exam.answered(exam.base),
+        "SFT": exam.answered(exam.base, temperature=start),
         f"best-of-{config.best_of}": evaluating.best_of(many, config.best_of),
     }
-    for name in ("dpo", "ppo"):
+    for name, trained_at in (("dpo", 1.0), ("ppo", config.ppo.temperature)):
         policy = evaluating.load(config, source, out / name / "policy")
-        found[name.upper()] = exam.answered(policy)
+        temperature = config.temperature_for(trained_at)
+        found[name.upper()] = exam.answered(policy, temperature=temperature)
     texts = {name: each.texts for name, each in found.items()}
-    evaluating.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, exam.prompts, texts)
     return found
 
 

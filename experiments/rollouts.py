@@ -249,22 +249,21 @@ def answer_sums(batch: TokenBatch | AnswerBatch, x: Array) -> Array:
     return scoring.row_sums(apart(x), apart(rows.loss_mask))[0]
 
 
-@partial(jax.jit, static_argnums=0)
-def answer_logp(model: LanguageModel, params: Params, batch: TokenBatch) -> Array:
-    """Log-prob of each whole answer [B]."""
-    logp = scoring.token_logps(model, params, batch)
+@partial(jax.jit, static_argnums=0, static_argnames="temperature")
+def answer_logp(
+    model: LanguageModel, params: Params, batch: TokenBatch, *, temperature: float = 1.0
+) -> Array:
+    """Log-prob of each whole answer, sampled at a temperature [B]."""
+    logp = scoring.token_logps(model, params, batch, temperature=temperature)
     return scoring.row_sums(logp, batch.loss_mask)[0]
 
 
 def answer_logps(
-    policy: Policy, params: Params, answers: Answers, *, rows: int = 256
+    policy: Policy, params: Params, answers: Answers, *, temperature: float = 1.0
 ) -> np.ndarray:
-    """Log-prob of each whole answer under these parameters [R]."""
-    return in_batches(
-        lambda batch: answer_logp(policy.model, params, sharding.spread(batch)),
-        answers.sequences,
-        rows,
-    )
+    """Log-prob of each whole answer, sampled at a temperature [R]."""
+    logp = partial(answer_logp, policy.model, params, temperature=temperature)
+    return in_batches(lambda b: logp(sharding.spread(b)), answers.sequences, 256)
 
 
 def learned_scores(

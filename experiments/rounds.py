@@ -20,7 +20,8 @@ Each stage has a folder, OUT/sft and OUT/round-1/collect, reward_model, winners,
 and is run by its own module; --resume leaves what is finished alone, and with more
 --rounds goes farther. Writes table.md, reward_kl.png and samples.md over the rounds:
 gains and KL are against the SFT policy of before all rounds, RM scores are by the last
-round's reward model.
+round's reward model; PPO's policies are measured at its temperature, the others at 1,
+or all at --eval-temperature.
 
 The default's six rounds took thirteen minutes after SFT, on two CPU cores that were
 busy with other work. Seen, seed 0: the true reward goes from 2.16 to 2.79 in the first
@@ -38,7 +39,14 @@ import jax
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, jsonl, processes, rejection_sampling, sources
+from experiments import (
+    evaluating,
+    jsonl,
+    processes,
+    rejection_sampling,
+    sources,
+    tables,
+)
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
@@ -79,6 +87,7 @@ def main(config: Config) -> list[evaluating.Row]:
     """Runs every seed, and returns the rows of the table: SFT, and two a round."""
     config = smoked(config) if config.smoke else config
     winners_stage.temperatures(config.temperatures, config.rounds)
+    config.temperature_for()
     sources.judge_of(sources.load(config))
     out = folder_of(config, "rounds")
     found: list[dict[str, Evaluated]] = []
@@ -87,11 +96,11 @@ def main(config: Config) -> list[evaluating.Row]:
         found.append(evaluate(one, road(one, one.out), one.out))
         labelled += [{"seed": one.seed} | row for row in agreements(one, one.out)]
     rows = evaluating.table(found)
-    tables = {
-        f"{config.data}, {config.seeds} seed(s)": rows,
-        "each round's reward model on its held-out preferences": labelled,
+    shown = {
+        evaluating.title(config.data, found): rows,
+        "each round's reward model on its held-out preferences; over prompts": labelled,
     }
-    evaluating.publish(out, tables)
+    tables.publish(out, shown)
     first, *rest = found[0]
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
@@ -171,14 +180,20 @@ def evaluate(
         room=config.winners.max_new_tokens,
         reward=round_folder(out, config.rounds - 1) / "reward_model" / "reward",
     )
+    found = {}
     with jax.set_mesh(mesh_of(config)):
-        found = {
-            name: exam.answered(evaluating.load(config, source, folder))
-            for name, folder in folders.items()
-        }
+        for name, folder in folders.items():
+            policy = evaluating.load(config, source, folder)
+            temperature = config.temperature_for(trained_at(config, name))
+            found[name] = exam.answered(policy, temperature=temperature)
     texts = {name: found[name].texts for name in list(found)[::2]}
-    evaluating.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, exam.prompts, texts)
     return found
+
+
+def trained_at(config: Config, name: str) -> float:
+    """The temperature of PPO's rollouts; 1 for what imitates, or learns from pairs."""
+    return config.ppo.temperature if name.endswith(", PPO") else 1.0
 
 
 def agreements(config: Config, out: Path) -> list[evaluating.Row]:
@@ -186,7 +201,7 @@ def agreements(config: Config, out: Path) -> list[evaluating.Row]:
     rows = []
     for i in range(config.rounds):
         here = round_folder(out, i)
-        row = evaluating.agreement(
+        row = reward_stage.agreement(
             config,
             here / "collect" / "preferences" / "test.jsonl",
             here / "reward_model" / "reward",

@@ -31,7 +31,8 @@ def train(
 ) -> tuple[list[Row], Evaluated]:
     """The course of every variant, and what they all began from.
 
-    Only the last row of a run knows reward and KL; `each` has them prompt by prompt.
+    Only the last row of a run knows reward and KL; `each` has them prompt by prompt,
+    and `prompt` the unit of each.
 
     Raises:
       ValueError: no model to begin from, an unknown loss, data without a judge.
@@ -56,6 +57,7 @@ def train(
         course = course_of(folder / "dpo" / "metrics.jsonl")
         found = judged(folder / "dpo" / "policy")
         each = {"reward": found.reward, "kl": found.kl}
+        course[-1] |= {"temperature": found.temperature, "prompt": found.prompt}
         course[-1] |= {name: float(x.mean()) for name, x in each.items()}
         course[-1]["each"] = each
         rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in course]
@@ -72,10 +74,12 @@ def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
     source = sources.load(config)
     sources.judge_of(source)
     exam = evaluating.exam(config, source, Path(config.model), config.eval_prompts)
+    temperature = config.temperature_for()
 
     def judged(folder: Path) -> Evaluated:
         with jax.set_mesh(mesh_of(config)):
-            return exam.answered(evaluating.load(config, source, folder))
+            policy = evaluating.load(config, source, folder)
+            return exam.answered(policy, temperature=temperature)
 
     return judged
 

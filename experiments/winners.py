@@ -9,7 +9,8 @@ of rejection sampling; `experiments.rejection_sampling` makes several.
     python -m experiments.winners --model runs/sft/policy --reward runs/reward/reward
 
 `reward` is the mean over all answers, `best` over the winners; `true` and `true_best`
-are the same by the data set's programmed reward, where it has one.
+are the same by the data set's programmed reward, where it has one. Each has its 95 %
+interval over prompts, such as `train_reward_low` and `train_reward_high`.
 """
 
 import dataclasses
@@ -22,8 +23,10 @@ import numpy as np
 from experiments import jsonl, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign.data import splits
 from jaxalign.data.records import Prompt, said
 from jaxalign.evaluation import generation
+from jaxalign.evaluation.intervals import bootstrap
 
 NOISE = 2  # which of the run's noises is the first here; experiments.collect has others
 
@@ -72,14 +75,17 @@ def main(config: Config) -> dict[str, float]:
             written = [won(answers, reward, at) for at in best]
             jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
             worth = {"reward": reward}
+            units = splits.prompt_hashes(answers.prompts)
             if source.judge is not None:
                 judged = source.judge(answers.prompts, answers.texts, answers.finished)
                 worth["true"] = judged["reward"]
             numbers[f"{name}_winners"] = len(best)
             for kind, values in worth.items():
                 top = "best" if kind == "reward" else "true_best"
-                numbers[f"{name}_{kind}"] = float(values.mean())
-                numbers[f"{name}_{top}"] = float(values[best].mean())
+                over = bootstrap(values, units=units)
+                over_best = bootstrap(values[best], units=units[best])
+                numbers |= over.named(f"{name}_{kind}")
+                numbers |= over_best.named(f"{name}_{top}")
         return run.finish(numbers)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import benchmark, collect, dpo, policies, sources, variants
+from experiments.benchmark_plots import by, mean
+from experiments.benchmark_tables import compared
 from experiments.config import Shared
 from jaxalign import losses
 from jaxalign.evaluation import exact
@@ -183,7 +186,57 @@ def test_the_lead_is_paired_by_seed():
         for seed, reward in enumerate(rewards)
     ]
     # each seed's difference is 1, however far the seeds are apart
-    assert benchmark.compared(rows)[1]["over a"] == (1.0, 1.0, 1.0)
+    found = compared(rows)[1]
+    assert found["over a"] == (1.0, 1.0, 1.0) and str(found["over a"]).endswith("▲")
+
+
+def noise(rng, seeds, *, losses="abcd", betas=(0.1, 1.0, 10.0), prompts=0):
+    """Ends of runs whose rewards are all noise: of runs, or of prompts and betas."""
+    rows = []
+    for loss, beta in itertools.product(losses, betas):
+        shared = rng.normal(size=prompts)  # what a beta gains on a prompt, in each seed
+        for seed in range(seeds):
+            row = {"loss": loss, "beta": beta, "seed": seed, "kl": 1.0}
+            row["reward"] = rng.normal()
+            if prompts:
+                each = shared + rng.normal(size=prompts)
+                row["each"] = {"reward": each, "kl": np.ones(prompts)}
+                row |= {"prompt": np.arange(prompts), "reward": each.mean()}
+            rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("prompts", [0, 6])
+def test_what_was_chosen_is_reported_without_the_luck_that_chose_it(prompts):
+    """Pure noise: the best of three betas gains nothing where it was not chosen."""
+    rng, times = np.random.default_rng(2), 300
+    runs = [noise(rng, 4, prompts=prompts) for _ in range(times)]
+    chosen = np.array([[r["reward"].mean for r in compared(run)] for run in runs])
+    deviation = chosen.std() / np.sqrt(chosen.size)
+    assert abs(chosen.mean()) < 3 * deviation
+    # on the rows that choose, the mean of four seeds (deviation 1/2) is the best of
+    # three: 0.846 deviations above 0
+    means = np.array([[mean(r, "reward") for r in by(run, "loss", "beta").values()]
+                      for run in runs])  # fmt: skip
+    best = means.reshape(times, 4, 3).max(axis=2)
+    assert best.mean() > 0.8 * 0.846 * means.std() > 3 * deviation
+
+
+def test_seeds_that_choose_do_not_report():
+    # at beta 1 the first two seeds have 9, the others 1; at beta 2 they have 0 and 5
+    rows = [
+        {"loss": "a", "beta": beta, "seed": seed, "reward": reward, "kl": reward}
+        for beta, rewards in ((1.0, (9.0, 9.0, 1.0, 1.0)), (2.0, (0.0, 0.0, 5.0, 5.0)))
+        for seed, reward in enumerate(rewards, start=7)
+    ]
+    (found,) = compared(rows)
+    assert found["best beta"] == "1" and found["reward"] == (1.0, 1.0, 1.0)
+    # of a single beta nothing is chosen, and all seeds report
+    (alone,) = compared(rows[:4])
+    assert alone["reward"].mean == 5.0
+    assert benchmark.halves(benchmark.Config(seeds=5, seed=7)) == (
+        "chosen on seeds 7-8, reported on 9-11"
+    )
 
 
 def test_errors_say_what_is_wrong(tmp_path):
@@ -195,6 +248,8 @@ def test_errors_say_what_is_wrong(tmp_path):
         benchmark.main(change(small, losses=("dpo", "ld_dpo")))
     with pytest.raises(ValueError, match="needs --model"):
         benchmark.main(change(small, world="toy"))
+    with pytest.raises(ValueError, match="--seeds 1 should be 2 at least"):
+        benchmark.main(change(small, seeds=1))
     with pytest.raises(ValueError, match="needs a loss"):
         benchmark.main(change(small, betas=()))
     mean = lambda *logps, beta: jnp.mean(logps[0])

@@ -49,9 +49,9 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
     ns = [1, 2, 6]
     found = best_of_n.curves(REWARDS, ns)
     lengths = np.array([[4.0, 6.0], [3.0, 5.0], [1.0, 1.0]])
-    rows = best_of_n.table(found, lengths, ns)
+    rows = best_of_n.table(found, lengths, ns, "each")
     assert [row["n"] for row in rows] == ns
-    assert [row["length"] for row in rows] == [5.0, 4.0, 1.0]
+    assert [row["length"].mean for row in rows] == [5.0, 4.0, 1.0]
     kls = [0.0, math.log(2) - 1 / 2, math.log(6) - 5 / 6]
     np.testing.assert_allclose([row["KL (nats)"] for row in rows], kls)
     true = found["true reward"].mean(axis=1)
@@ -59,7 +59,7 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
     np.testing.assert_allclose(means, true, rtol=1e-6)  # float32 sums
     assert rows[0]["true gain"] is None
     assert str(rows[2]["true gain"]).startswith(f"{true[2] - true[0]:.3f} ±")
-    series = best_of_n.points(found, REWARDS, ns)
+    series = best_of_n.points(found, REWARDS, ns, "each")
     for name, of in (("true reward", "true reward"), ("best possible", "true reward")):
         gains = found[name].mean(axis=1) - found[name].mean(axis=1)[0]
         kl, drawn = zip(*series[name], strict=True)
@@ -71,7 +71,7 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
 def test_without_a_true_reward_the_proxy_alone_is_told():
     found = best_of_n.curves({"proxy reward": REWARDS["proxy reward"]}, [1, 6])
     assert list(found) == ["proxy reward"]
-    (first, _) = best_of_n.table(found, np.ones((2, 3)), [1, 6])
+    (first, _) = best_of_n.table(found, np.ones((2, 3)), [1, 6], "each")
     assert list(first) == ["n", "KL (nats)", "proxy reward", "length"]
 
 
@@ -103,7 +103,7 @@ def test_an_experiment_writes_what_it_says(tmp_path, monkeypatch):
     for row, n in zip(rows, (1, 2, 4), strict=True):
         expected = every_subset(lengths, lengths, n).mean()
         np.testing.assert_allclose(row["proxy reward"].mean, expected, rtol=1e-6)
-        np.testing.assert_allclose(row["length"], expected, rtol=1e-6)
+        np.testing.assert_allclose(row["length"].mean, expected, rtol=1e-6)
         assert row["best possible"].mean >= row["true reward"].mean - 1e-6
     for name in ("table.md", "reward_kl.png", "samples.md"):
         assert (config.out / name).stat().st_size > 100, name

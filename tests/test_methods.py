@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluating, groups, grpo, methods, rlhf
+from experiments import evaluating, groups, grpo, methods, rlhf, tables
 from experiments.evaluating import Evaluated
 from jaxalign.evaluation import plots
+from jaxalign.evaluation.intervals import bootstrap
 
 replace = dataclasses.replace
 SMOKE = methods.Config(smoke=True, mesh="data=1")
 
 
-def answers(reward, score=None, kl=0.0):
-    """Numbers of answers, as an evaluation finds them."""
+def answers(reward, score=None, kl=0.0, first=0, temperature=1.0):
+    """Numbers of answers, as an evaluation finds them.
+
+    Args:
+      first: of its prompts, whose hashes rise by one.
+    """
     reward = np.array(reward, float)
     right = reward > 0
     return Evaluated(
@@ -28,24 +33,85 @@ def answers(reward, score=None, kl=0.0):
         length=np.full(len(reward), 7),
         judged={"reward": reward, "refused": right, "due": ~right}
         | {"agreed": right, "pushed": np.ones(len(reward), bool)},
+        prompt=np.arange(len(reward), dtype=np.uint64) + np.uint64(2**63 + first),
+        temperature=temperature,
     )
 
 
 FOUND = [
-    {"SFT": answers([0, 0, 1]), "PPO": answers([1, 1, 2], kl=1.0)},
-    {"SFT": answers([0, 1, 1]), "PPO": answers([3, 4, 4], kl=2.0)},
+    {
+        "SFT": answers([0, 0, 1]),
+        "PPO": answers([1, 1, 2], kl=1.0, temperature=0.7),
+    },
+    {
+        "SFT": answers([0, 1, 1], first=9),
+        "PPO": answers([3, 4, 4], kl=2.0, first=9, temperature=0.7),
+    },
 ]
+T1 = 12.706205  # Student's t of one degree of freedom, at 97.5 %
 
 
 def test_the_table_is_over_seeds_and_requests():
     sft, ppo = evaluating.table(FOUND)
-    assert sft["gain over SFT"] is None and ppo["KL (nats)"] == 1.5
-    # every request of the first seed gains 1, of the second 3: only the seeds differ,
-    # of which both drawn are the first in a quarter of the draws
-    assert ppo["gain over SFT"] == (2.0, 1.0, 3.0)
-    assert str(ppo["gain over SFT"]) == "2.000 ± 1.000 *"
-    assert ppo["win rate"] == (1.0, 1.0, 1.0)
+    assert sft["gain over SFT"] is None
+    # every request of the first seed gains 1, of the second 3: of the mean of two the
+    # deviation is 1
+    np.testing.assert_allclose(ppo["gain over SFT"], (2.0, 2 - T1, 2 + T1), rtol=1e-6)
+    assert str(ppo["gain over SFT"]) == "2.000 ± 12.706"
     np.testing.assert_allclose(ppo["true reward"].mean, (4 / 3 + 11 / 3) / 2)
+    np.testing.assert_allclose(ppo["KL (nats)"], (1.5, 1.5 - T1 / 2, 1.5 + T1 / 2))
+    # the start is no nats from itself, surely
+    assert sft["KL (nats)"] == 0.0 and sft["length"] == 7.0
+    # all of six requests are won: a share of p is so with probability p^6
+    np.testing.assert_allclose(ppo["win rate"], (1.0, 0.025 ** (1 / 6), 1.0))
+
+
+def test_rates_are_over_the_requests_where_they_can_be():
+    """With intervals: refused where due, of the answers where that is so."""
+    sft, ppo = evaluating.table(FOUND)
+    # due are SFT's rewards of 0, of which `answers` says that none is refused
+    assert sft["refused_due"].mean == 0.0
+    np.testing.assert_allclose(sft["refused_due"].high, 1 - 0.025 ** (1 / 3))
+    assert sft["refused_undue"].mean == 1.0 and sft["refused_undue"].high == 1.0
+    # 1/3 and 2/3 agree: the mean's deviation is 1/6, and a share lies in [0, 1]
+    np.testing.assert_allclose(sft["agrees when wrong"], (0.5, 0.0, 1.0))
+    assert ppo["refused_due"] is None  # all of its rewards are above 0
+
+
+def test_a_title_says_what_intervals_are_over():
+    several, one = evaluating.title("toy", FOUND), evaluating.title("toy", FOUND[:1])
+    assert "2 seeds" in several and "over seeds" in several and "3 held-out" in several
+    assert "1 seed;" in one and "over prompts, of these models alone" in one
+
+
+def test_one_seed_is_over_its_prompts():
+    reward = np.random.default_rng(0).normal(size=40)
+    one = {"SFT": answers(reward), "PPO": answers(reward + 1)}
+    twice = {
+        name: replace(x, prompt=np.repeat(x.prompt[::2], 2)) for name, x in one.items()
+    }
+    _, apart = evaluating.table([one])
+    _, together = evaluating.table([twice])
+    assert apart["gain over SFT"] == (1.0, 1.0, 1.0)
+    assert apart["true reward"] == bootstrap(reward + 1, units="each")
+    pairs = np.arange(40) // 2
+    assert together["true reward"] == bootstrap(reward + 1, units=pairs)
+
+
+def test_each_policy_is_measured_at_its_own_temperature():
+    config = replace(
+        SMOKE,
+        ppo=replace(SMOKE.ppo, temperature=0.7),
+        grpo=replace(SMOKE.grpo, temperature=0.8),
+        online_dpo=replace(SMOKE.online_dpo, temperature=0.9),
+    )
+    at = lambda config, name: config.temperature_for(methods.trained_at(config, name))
+    expected = dict.fromkeys(methods.NAMES, 1.0) | dict.fromkeys(groups.METHODS, 0.8)
+    expected |= {"ppo": 0.7, "online_dpo": 0.9}
+    assert {name: at(config, name) for name in methods.NAMES} == expected
+    told = replace(config, eval_temperature=0.5)
+    assert {at(told, name) for name in methods.NAMES} == {0.5}
+    assert [row["temperature"] for row in evaluating.table(FOUND)] == [1.0, 0.7]
 
 
 def test_the_line_through_best_of_n(tmp_path, monkeypatch):
@@ -63,7 +129,7 @@ def test_the_line_through_best_of_n(tmp_path, monkeypatch):
     found = [{**each, "best-of-4": each["SFT"]} for each in FOUND]
     methods.draw(tmp_path, found, sampled, 4)
     assert list(drawn) == ["SFT", "PPO", "best-of-n"]
-    assert drawn["PPO"][0][0] == 1.5
+    assert drawn["PPO"][0][0] == 1.5  # mean of both seeds
     for (kl, interval), n in zip(drawn["best-of-n"], (1, 2, 4), strict=True):
         subsets = list(itertools.combinations(range(4), n))
         best = [
@@ -75,22 +141,26 @@ def test_the_line_through_best_of_n(tmp_path, monkeypatch):
 
 
 def test_tables_and_plot_are_written(tmp_path):
-    evaluating.publish(tmp_path, {"two seeds": evaluating.table(FOUND)})
+    tables.publish(tmp_path, {"two seeds": evaluating.table(FOUND)})
     methods.draw(tmp_path, FOUND, [], 4)
     assert (tmp_path / "reward_kl.png").stat().st_size > 1000
     head, sft, ppo = (tmp_path / "table.csv").read_text().splitlines()
-    assert head.startswith("method,true reward,true reward low,true reward high,gain")
-    assert ppo.startswith("PPO,2.5,") and ",2.0,1.0,3.0," in ppo
-    assert "| PPO | 2.500 ± " in (tmp_path / "table.md").read_text()
+    assert head.startswith("method,temperature,true reward,true reward low,true reward")
+    assert ppo.startswith("PPO,0.7,2.5,") and ",2.0,-10.706" in ppo
+    text = (tmp_path / "table.md").read_text()
+    assert "| PPO | 0.700 | 2.500 ± " in text and text.startswith("two seeds\n")
+    assert "▲" in text and "▼" in text  # and what they mean
+    first = json.loads((tmp_path / "table.json").read_text())[0]
+    assert first["temperature"] == 1.0 and len(first["true reward"]) == 3
 
 
 def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     made = []
 
     class Exam:
-        def answered(self, policy, samples):
+        def answered(self, policy, samples, *, temperature):
             made.append(policy)
-            return FOUND[0]["PPO"]
+            return replace(FOUND[0]["PPO"], temperature=temperature)
 
     monkeypatch.setattr(evaluating, "load", lambda config, source, folder: folder)
     config, path = SMOKE, Path("policy")
@@ -98,12 +168,17 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     again = methods.answered(replace(config, resume=True), Exam(), path, tmp_path)
     assert made == [path]
     for field in dataclasses.fields(Evaluated):
-        expected = getattr(FOUND[0]["PPO"], field.name)
+        expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
         for found in (first, again):
             np.testing.assert_equal(getattr(found, field.name), expected)
     assert again.judged["due"].dtype == bool  # which is negated
     methods.answered(config, Exam(), path, tmp_path)
     assert len(made) == 2
+    # what was measured at another temperature is not taken for it
+    colder = replace(config, resume=True, eval_temperature=0.5)
+    for _ in range(2):
+        assert methods.answered(colder, Exam(), path, tmp_path).temperature == 0.5
+    assert len(made) == 3
 
 
 def test_every_method_starts_from_the_same(tmp_path, monkeypatch):
@@ -155,6 +230,7 @@ def test_every_method_starts_from_the_same(tmp_path, monkeypatch):
         ({"methods": ()}, "--methods one at least"),
         ({"best_of": 1}, "--best-of 1 should be 2 at least"),
         ({"seeds": 0}, "--seeds 0"),
+        ({"eval_temperature": 0.0}, "temperature above 0, not 0: --eval-temp"),
         ({"grpo": grpo.Config(samples=1)}, "needs 2 samples"),
         ({"grpo": grpo.Config(minibatches=3)}, "divide into 3"),
     ],

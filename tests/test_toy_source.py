@@ -1,6 +1,7 @@
 """The toy world as experiments read it: what is held out from each stage."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -24,12 +25,12 @@ def last(messages):
 def test_no_stage_is_trained_on_what_is_held_out(source, monkeypatch):
     prompts, held_prompts = source.prompts()
     pairs, held_pairs = source.preferences()
-    few = toy_world.demonstration
     # 24,000 take long: a tenth of them is made
+    made = functools.cache(toy_world.demonstration)
     monkeypatch.setattr(
-        toy_world, "demonstration", lambda *a, **b: few(*a, **b) if a[1] < 2400 else ""
+        toy_world, "demonstration", lambda seed, i, **test: made(seed, i % 2400, **test)
     )
-    shown = source.demonstrations()[:2400]
+    shown = source.demonstrations()[0][:2400]
     trained = {last(d.messages) for d in shown} | {last(p.messages) for p in prompts}
     trained |= {last(p.prompt) for p in pairs}
     held = [last(p.messages) for p in held_prompts]
@@ -41,14 +42,14 @@ def test_the_table_has_a_column_for_everything_new(source):
     prompts = source.prompts()[1][:256]
     texts = ["i can not help with that."] * 256  # of which each refuses
     judged = sources.judge_of(source)(prompts, texts, np.ones(256, bool))
-    numbers = np.zeros(256)
-    found = Evaluated(texts, judged["reward"], None, numbers, numbers, judged)
+    numbers, units = np.zeros(256), np.arange(256, dtype=np.uint64)
+    found = Evaluated(texts, judged["reward"], None, numbers, numbers, judged, units)
     (row,) = evaluating.table([{"SFT": found}])
     for name in ("combination", "wording", "topic"):
-        assert row[f"refused_due, new {name}"] == 1.0
-        assert row[f"refused_undue, new {name}"] == 1.0
+        assert row[f"refused_due, new {name}"].mean == 1.0
+        assert row[f"refused_undue, new {name}"].mean == 1.0
         # 2.5 where a refusal is due; elsewhere it is brief at most
-        assert 0.5 < row[f"true reward, new {name}"] < 2.5
+        assert 0.5 < row[f"true reward, new {name}"].mean < 2.5
     few = dataclasses.replace(
         found, judged={k: x for k, x in judged.items() if "new" not in k}
     )

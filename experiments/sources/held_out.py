@@ -148,7 +148,8 @@ def row_numbers(records: Sequence[Record]) -> dict[str, list[int]]:
     """The numbers of the rows that records came from, by file, from 1."""
     found: dict[str, set[int]] = collections.defaultdict(set)
     for record in records:
-        found[record.where.rpartition(":")[0]].add(row_number(record))
+        if number := row_number(record):
+            found[record.where.rpartition(":")[0]].add(number)
     return {file: sorted(numbers) for file, numbers in sorted(found.items())}
 
 

@@ -27,10 +27,18 @@ from jaxalign.data.records import (
 from jaxalign.data.splits import HeldOut
 from jaxalign.rewards import text as text_rewards
 
+Sides = tuple[list[Any], list[Any]]  # training and held-out records
+
 
 def toy(config: Shared) -> Source:
     """The toy world, of the run's seed; no two held-out prompts are the same."""
     pool, held = 4096, 512
+    reads: Reads = {}
+    rule = "as jaxalign.data.toy_requests states it"
+
+    def recorded(kind: type[Record], sides: Sides) -> Sides:
+        reads[kind.__name__] = account_of("toy", rule, [], *sides)
+        return sides
 
     @functools.cache
     def requests() -> tuple[list[toy_world.Request], list[toy_world.Request]]:
@@ -38,12 +46,25 @@ def toy(config: Shared) -> Source:
         different = list({r.text: r for r in test}.values())
         return toy_world.requests(config.seed, pool), different[:held]
 
-    def preferences() -> tuple[list[Preference], list[Preference]]:
-        made = functools.partial(toy_world.preference, config.seed)
-        return (
-            [made(i).preference for i in range(pool)],
-            [made(i, test=True).preference for i in range(held)],
+    @functools.cache
+    def shown() -> Sides:
+        made = functools.partial(toy_world.demonstration, config.seed)
+        train = [made(i) for i in range(24_000)]
+        return recorded(
+            Demonstration, (train, [made(i, test=True) for i in range(held)])
         )
+
+    @functools.cache
+    def compared() -> Sides:
+        made = functools.partial(toy_world.preference, config.seed)
+        train = [made(i).preference for i in range(pool)]
+        held_out = [made(i, test=True).preference for i in range(held)]
+        return recorded(Preference, (train, held_out))
+
+    @functools.cache
+    def prompted() -> Sides:
+        sides = both(lambda split: [r.prompt for r in split], requests())
+        return recorded(Prompt, sides)
 
     @functools.cache
     def asked() -> dict[str, toy_world.Request]:
@@ -61,18 +82,11 @@ def toy(config: Shared) -> Source:
         vocab=512,
         max_new_tokens=24,
         sft_steps=1000,
-        demonstrations=functools.cache(
-            lambda: (
-                [toy_world.demonstration(config.seed, i) for i in range(24_000)],
-                [
-                    toy_world.demonstration(config.seed, i, test=True)
-                    for i in range(held)
-                ],
-            )
-        ),
-        prompts=lambda: both(lambda split: [r.prompt for r in split], requests()),
-        preferences=preferences,
+        demonstrations=shown,
+        prompts=prompted,
+        preferences=compared,
         judge=judge,
+        reads=reads,
     )
 
 

@@ -4,36 +4,41 @@ import math
 
 import numpy as np
 
-from jaxalign.evaluation.intervals import Interval, bootstrap, paired
+from jaxalign.evaluation.intervals import Interval, Units, bootstrap, paired
 from jaxalign.evaluation.preference import agreement
 
 
-def win_rate(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Interval:
+def win_rate(
+    ours: np.ndarray, theirs: np.ndarray, *, units: Units, seed: int = 0
+) -> Interval:
     """The share of prompts on which ours is better; a tie is half a win.
 
     win rate = (wins + ties / 2) / prompts
 
     Args:
       ours, theirs: rewards of one answer each to the same prompts [P].
+      units: the prompt of each, or "each" where no prompt comes twice.
 
     Reference: Zheng et al. 2023, arXiv:2306.05685 (FastChat's adjusted win rate).
     """
-    return bootstrap(agreement(ours, theirs), seed=seed)
+    return bootstrap(agreement(ours, theirs), units=units, seed=seed, share=True)
 
 
 def kl_from_reference(
-    logp: np.ndarray, ref_logp: np.ndarray, *, seed: int = 0
+    logp: np.ndarray, ref_logp: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
     """KL(policy || reference) in nats an answer, from the policy's own answers.
 
     KL = mean over answers of [log p(answer) - log p_ref(answer)]
 
     Args:
-      logp, ref_logp: log-probs of whole answers, their end token included [R].
+      logp, ref_logp: log-probs of whole answers, their end token included, at the
+        temperature of their sampling [R].
+      units: the prompt of each answer [R], or "each" where each has its own.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
     """
-    return paired(logp, ref_logp, seed=seed)
+    return paired(logp, ref_logp, units=units, seed=seed)
 
 
 def lengths(mask: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.intervals import Interval, Units, bootstrap
 
 
 def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
@@ -21,9 +21,17 @@ def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
     return (better > worse) + 0.5 * (better == worse)
 
 
-def accuracy(chosen: np.ndarray, rejected: np.ndarray, *, seed: int = 0) -> Interval:
-    """The share of pairs whose chosen answer scores higher; a tie is half right."""
-    return bootstrap(agreement(chosen, rejected), seed=seed)
+def accuracy(
+    chosen: np.ndarray, rejected: np.ndarray, *, units: Units, seed: int = 0
+) -> Interval:
+    """The share of pairs whose chosen answer scores higher; a tie is half right.
+
+    Args:
+      units: the prompt of each pair [R], by which the interval is resampled: the pairs
+        of one prompt share answers, and what is hard about it.
+    """
+    right = agreement(chosen, rejected)
+    return bootstrap(right, units=units, seed=seed, share=True)
 
 
 def bayes_accuracy(p_chosen: np.ndarray) -> float:

@@ -10,12 +10,12 @@ def test_a_tie_is_half_right():
     chosen = np.array([3.0, 1.0, 2.0, 2.0])
     rejected = np.array([1.0, 3.0, 2.0, 0.0])
     assert preference.agreement(chosen, rejected).tolist() == [1.0, 0.0, 0.5, 1.0]
-    assert preference.accuracy(chosen, rejected).mean == 0.625
+    assert preference.accuracy(chosen, rejected, units="each").mean == 0.625
     # and the other way round it is as wrong as it was right
-    assert preference.accuracy(rejected, chosen).mean == 0.375
-    assert generation.win_rate(chosen, rejected).mean == 0.625
+    assert preference.accuracy(rejected, chosen, units="each").mean == 0.375
+    assert generation.win_rate(chosen, rejected, units="each").mean == 0.625
     with pytest.raises(ValueError, match="a score of row 1 is NaN"):
-        preference.accuracy(np.array([1.0, np.nan]), np.zeros(2))
+        preference.accuracy(np.array([1.0, np.nan]), np.zeros(2), units="each")
 
 
 def test_no_model_beats_bayes_accuracy():
@@ -28,19 +28,18 @@ def test_no_model_beats_bayes_accuracy():
     best = preference.bayes_accuracy(p_chosen)
     assert preference.bayes_accuracy(np.array([0.9, 0.4, 0.5])) == pytest.approx(2 / 3)
     # the true reward reaches it: binomial deviation .0033, three of which are .01
-    assert preference.accuracy(true_gap, np.zeros(20_000)).mean == pytest.approx(
-        best, abs=0.01
-    )
+    accuracy = lambda gap: preference.accuracy(gap, np.zeros(20_000), units="each").mean
+    assert accuracy(true_gap) == pytest.approx(best, abs=0.01)
     noisy = true_gap + rng.normal(0, 2, 20_000)
-    assert preference.accuracy(noisy, np.zeros(20_000)).mean < best - 0.05
+    assert accuracy(noisy) < best - 0.05
 
 
 def test_kl_is_the_mean_log_ratio_of_whole_answers():
     logp, ref_logp = np.array([-3.0, -5.0]), np.array([-4.0, -5.5])
-    found = generation.kl_from_reference(logp, ref_logp)
+    found = generation.kl_from_reference(logp, ref_logp, units="each")
     # (1 + 0.5) / 2, between 0.5 and 1
     assert found == (0.75, 0.5, 1.0)
-    assert generation.kl_from_reference(logp, logp) == (0.0, 0.0, 0.0)
+    assert generation.kl_from_reference(logp, logp, units="each") == (0.0, 0.0, 0.0)
 
 
 def test_lengths_and_ends():
