@@ -246,7 +246,9 @@ def train(
     """
     config = setting.config
     data = {"prompts": setting.batches, **(cursors or {})}
-    current, done, cursor = run.resume(current, roles(current.params))
+    current, done, cursor = run.resume(
+        current, roles(current.params), config.steps, config.rate
+    )
     for name, batches in data.items() if cursor else ():
         batches.set_state(cursor[name])
     beside = cursor["carried"] if cursor else carried()

@@ -13,7 +13,7 @@ standard deviation 1, so that one KL coefficient suits every reward model.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import numpy as np
@@ -36,6 +36,7 @@ from jaxalign.types import Params, ScalarModel
 class Config(Trained):
     """A Bradley-Terry reward model."""
 
+    LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
     learning_rate: float = 1e-3
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
@@ -72,7 +73,9 @@ def main(config: Config) -> dict[str, float]:
             whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, key)
-        current, done, cursor = run.resume(current, {"reward": current.params})
+        current, done, cursor = run.resume(
+            current, {"reward": current.params}, steps, config.rate
+        )
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):
