@@ -27,6 +27,7 @@ import numpy as np
 from experiments import evaluating, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
 from jaxalign.evaluation.intervals import Gain, Interval, bootstrap, paired
@@ -62,7 +63,7 @@ def main(config: Config) -> list[evaluating.Row]:
         answers = rollouts.answer(
             policy,
             evaluating.short(policy, source, config.prompts, room),
-            jax.random.key(config.seed),
+            streams.key(jax.random.key(config.seed), "best of n"),
             max_new_tokens=room,
             samples=config.samples,
             temperature=config.temperature,

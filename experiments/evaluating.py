@@ -12,6 +12,7 @@ import numpy as np
 from experiments import jsonl, policies, processes, rollouts, sources
 from experiments import reward_model as reward_stage
 from experiments.config import Shared, mesh_of
+from jaxalign import streams
 from jaxalign.data import formats, loader
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt
@@ -122,7 +123,7 @@ def exam(
     return Exam(
         base=policy,
         prompts=short(policy, source, count, room),
-        key=jax.random.fold_in(jax.random.key(config.seed), 1),
+        key=streams.key(jax.random.key(config.seed), "exam"),
         room=room,
         judge=source.judge,
         scalar=policies.load_scalar(reward, config.dtype) if reward else None,

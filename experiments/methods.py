@@ -22,8 +22,10 @@ are worth, stay in its folder: `--resume` runs nothing twice that has ended, and
 import dataclasses
 import difflib
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +39,7 @@ from experiments import rejection_sampling as rejection_stage
 from experiments import winners as winners_stage
 from experiments.config import folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import seeded, stages, told
+from experiments.stages import begin, digest, seeded, stages, told
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.intervals import Interval, nested
 
@@ -138,6 +140,7 @@ def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluat
 
     Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
     """
+    begin(config, out, grows=("methods", *rlhf.GROWS))
     source = sources.load(config)
     start = rlhf.start(config, source, out)
     exam = evaluating.exam(
@@ -192,24 +195,59 @@ def answered(
     folder: Path,
     samples: int = 1,
 ) -> Evaluated:
-    """What a policy's answers are worth, kept in a folder; so it is found out once."""
+    """What a policy's answers are worth, kept in a folder; so it is found out once.
+
+    What was found out of another policy, or with other settings, is found out anew.
+    """
     path = folder / "evaluated.json"
-    if not (config.resume and path.exists()):
-        source = sources.load(config)
-        with jax.set_mesh(mesh_of(config)):
-            given = evaluating.load(config, source, policy)
-            found = exam.answered(given, samples)
-        folder.mkdir(parents=True, exist_ok=True)
-        as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
-        text = json.dumps(dataclasses.asdict(found), default=as_lists)
-        path.with_suffix(".part").write_text(text)
-        path.with_suffix(".part").replace(path)  # whole, or not at all
-    return kept(path)
+    settings = settings_of(config, exam, policy, folder.parent, samples)
+    if config.resume and path.exists():
+        known = kept(path, settings)
+        if known is not None:
+            return known
+        processes.say(f"{path} is of another evaluation, and is made anew")
+    source = sources.load(config)
+    with jax.set_mesh(mesh_of(config)):
+        given = evaluating.load(config, source, policy)
+        found = exam.answered(given, samples)
+    folder.mkdir(parents=True, exist_ok=True)
+    as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+    told = {"settings": settings, **dataclasses.asdict(found)}
+    text = json.dumps(told, default=as_lists)
+    path.with_suffix(".part").write_text(text)
+    path.with_suffix(".part").replace(path)  # whole, or not at all
+    return evaluated(json.loads(text))  # the numbers that a resumed run has
 
 
-def kept(path: Path) -> Evaluated:
+def settings_of(
+    config: Config, exam: evaluating.Exam, policy: Path, out: Path, samples: int
+) -> dict[str, Any]:
+    """What an evaluation depends on: the policy, the exam, and the reward model."""
+    asked = json.dumps([prompt.messages for prompt in exam.prompts])
+    plain = {k: v for k, v in vars(exam).items() if isinstance(v, int | float | str)}
+    return plain | {
+        "seed": config.seed,
+        "samples": samples,
+        "prompts": zlib.crc32(asked.encode()),
+        "policy": digest(policy),
+        "base": digest(out / "sft" / "policy"),
+        "reward": digest(out / "reward_model" / "reward"),
+    }
+
+
+def kept(path: Path, settings: dict[str, Any]) -> Evaluated | None:
+    """What a file says of a method's answers; None if they are of other settings."""
+    try:
+        told = json.loads(path.read_bytes())
+        if told["settings"] != settings:
+            return None
+        return evaluated(told)
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged
+
+
+def evaluated(told: dict[str, Any]) -> Evaluated:
     """What a file says of a method's answers."""
-    told = json.loads(path.read_text())
     return Evaluated(
         texts=told["texts"],
         reward=np.array(told["reward"]),

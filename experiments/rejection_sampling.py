@@ -29,8 +29,12 @@ from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from experiments.config import Shared, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import stages
+from experiments.stages import begin, stages
 from jaxalign.evaluation import plots
+
+# Flags that a resumed run may change: more rounds, of whose temperatures each stage is
+# told its own, and what is evaluated anew each time.
+GROWS = ("rounds", "temperatures", "eval_prompts")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,7 @@ def check(config: Config, out: Path) -> None:
 
 def road(config: Config, out: Path) -> dict[str, Path]:
     """All rounds; the folders of the policies on the way, by name."""
+    begin(config, out, grows=GROWS)
     policies = {"start": Path(config.model)}
     for i in range(config.rounds):
         latest = list(policies.values())[-1]

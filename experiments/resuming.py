@@ -86,28 +86,39 @@ def same(saved: Any, now: Any, folders: tuple[Any, Any]) -> bool:
     return saved == now or (beside[0] == beside[1] and beside[0].startswith(".."))
 
 
-def check(
+def differences(
     folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
-) -> None:
-    """Refuses a folder that was made with other settings.
+) -> list[str]:
+    """What config.json of a folder says otherwise than these settings.
 
     Args:
-      settings: this run's, of `plain`; what `config.json` says is compared with them.
+      settings: this run's, of `plain`.
       free: further names that may differ.
 
     Raises:
-      ValueError: names the folder and each flag that differs, then and now.
+      ValueError: there is no config.json, or it is damaged.
     """
     there = read_settings(folder)
     saved, now = (compared(each, free=free) for each in (there, settings))
     folders = (there.get("out"), settings.get("out"))
     missing = "(absent)"
-    differing = [
+    return [
         f"--{name.replace('_', '-')} {saved.get(name, missing)!r} then, "
         f"{now.get(name, missing)!r} now"
         for name in sorted({*saved, *now})
         if not same(saved.get(name, missing), now.get(name, missing), folders)
     ]
+
+
+def check(
+    folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
+) -> None:
+    """Refuses a folder that was made with other settings; see `differences`.
+
+    Raises:
+      ValueError: names the folder and each flag that differs, then and now.
+    """
+    differing = differences(folder, settings, free=free)
     if differing:
         raise ValueError(
             f"{folder} was made with other flags ({', '.join(differing)}): resume with "

@@ -273,8 +273,9 @@ class Run:
             )
 
     def write_settings(self) -> None:
-        """Writes config.json; of many processes the first does."""
+        """Writes config.json, and deletes the numbers of an earlier end."""
         if processes.first():
+            (self.folder / "numbers.json").unlink(missing_ok=True)
             resuming.write_json(self.folder / "config.json", self.settings)
 
     def compared(self) -> dict[str, Any]:
