@@ -76,6 +76,7 @@ def main(config: Config) -> list[evaluating.Row]:
         dataclasses.replace(source, judge=source.judge or chooses),
         Path(config.model),
         config.eval_prompts,
+        room=config.winners.max_new_tokens,
         reward=learned[0] if learned else None,
     )
     with jax.set_mesh(mesh_of(config)):

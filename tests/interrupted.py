@@ -1,18 +1,12 @@
-"""Runs that are stopped within one process, and what they leave, byte for byte."""
+"""Runs that are stopped within one process."""
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments.run import Run
-from tests import kill
-
-# Files that say when, and how often, a run was started; and the caches of what a run
-# was told, which do not depend on it.
-LEFT_OUT = ("events.out.tfevents", "data.txt", "config.json")
 
 
 class Stop(Exception):
@@ -46,17 +40,30 @@ def before_the_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """All that a run left: the bytes of each file, and the last checkpoint's arrays."""
-    found: dict[str, Any] = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and "checkpoints" not in path.parts
-        and not path.name.startswith(LEFT_OUT)
-    }
-    last = folder / "checkpoints" / str(kill.steps(folder)[-1])
-    found["checkpoints"] = {n: x.tobytes() for n, x in kill.arrays(folder).items()}
-    for item in ("data", "config"):
-        found[f"checkpoints/{item}"] = (last / item / "metadata").read_bytes()
-    return found
+@contextlib.contextmanager
+def once_in_each_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Stops each stage once: in its second step, or before it ends if it has none.
+
+    Gives the folders of the stages that were stopped, in their order.
+    """
+    log, finish, stopped = Run.log, Run.finish, []
+
+    def stop(run: Run) -> None:
+        name = "/".join(run.folder.parts[-2:])
+        if name not in stopped:
+            stopped.append(name)
+            raise Stop
+
+    def until(self: Run, at: int, *args: Any, **kwargs: Any) -> None:
+        if at == 1:
+            stop(self)
+        log(self, at, *args, **kwargs)
+
+    def end(self: Run, numbers: Any) -> Any:
+        stop(self)
+        return finish(self, numbers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", until)
+        patch.setattr(Run, "finish", end)
+        yield stopped

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import sft
 from experiments.run import Run
-from tests import interrupted, launched
+from tests import interrupted, kill, launched, quick
 
 replace = dataclasses.replace
 RUNS = {
@@ -35,7 +35,7 @@ def config(base, out, name="sft", **told):
     return launched.configured(base, out, name, pairs)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", quick.only(["sft", "ppo"], RUNS))
 def test_stopped_anywhere_is_the_same_to_the_byte(base, tmp_path, monkeypatch, name):
     """In a step between checkpoints; after the last of them; and when all is done."""
     told = {"steps": 3, "save_every": 2} | RUNS[name]
@@ -43,9 +43,9 @@ def test_stopped_anywhere_is_the_same_to_the_byte(base, tmp_path, monkeypatch, n
         told["token_cache"] = tmp_path / "cache"
     module, given = config(base, tmp_path / "whole", name.split()[0], **told)
     module.main(given)
-    whole = interrupted.contents(given.out)
-    assert {"numbers.json", "metrics.jsonl", "checkpoints"} <= set(whole)
-    assert json.loads(whole["numbers.json"]), "nothing was compared"
+    kept = {"numbers.json", "metrics.jsonl", "checkpoints/data/metadata"}
+    assert kept <= set(kill.contents(given.out))
+    assert len(json.loads((given.out / "numbers.json").read_text())) > 3
     parts = replace(given, out=tmp_path / "parts")
     with interrupted.at_step(monkeypatch, 2), pytest.raises(interrupted.Stop):
         module.main(parts)
@@ -54,9 +54,33 @@ def test_stopped_anywhere_is_the_same_to_the_byte(base, tmp_path, monkeypatch, n
         module.main(parts)
     assert not (parts.out / "numbers.json").exists()
     module.main(parts)
-    assert interrupted.contents(parts.out) == whole
+    assert kill.different(given.out, parts.out) == []
     module.main(parts)  # which is done
-    assert interrupted.contents(parts.out) == whole
+    assert kill.different(given.out, parts.out) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rlhf", "rejection_sampling", "rounds"])
+def test_stopped_in_every_stage_is_the_same_to_the_byte(
+    base, tmp_path, monkeypatch, name
+):
+    """Checkpoints, models, rows and numbers of every stage, and the table of all."""
+    module, given = config(base, tmp_path / "whole", name)
+    module.main(given)
+    parts = replace(given, out=tmp_path / "parts")
+    with interrupted.once_in_each_stage(monkeypatch) as stopped:
+        while True:
+            before = len(stopped)
+            try:
+                module.main(replace(parts, resume=before > 0))
+                break
+            except interrupted.Stop:
+                assert len(stopped) == before + 1
+    stages = {path.parent for path in given.out.rglob("numbers.json")}
+    assert len(stopped) == len(stages) >= 4
+    assert kill.different(given.out, parts.out) == []
+    module.main(replace(parts, resume=True))  # which is done
+    assert kill.different(given.out, parts.out) == []
 
 
 @pytest.mark.parametrize(
