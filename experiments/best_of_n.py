@@ -28,6 +28,7 @@ import numpy as np
 from experiments import evaluating, policies, rewards, rollouts, sources, tables
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
@@ -66,7 +67,7 @@ def main(config: Config) -> list[evaluating.Row]:
         answers = rollouts.answer(
             policy,
             prompts,
-            jax.random.key(config.seed),
+            streams.key(jax.random.key(config.seed), "best of n"),
             max_new_tokens=room,
             samples=config.samples,
             temperature=config.temperature,

@@ -14,9 +14,12 @@ train.jsonl and test.jsonl each; `--data` reads either.
     python -m experiments.collect --model FOLDER --data stories
 """
 
+import collections
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +29,7 @@ from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.jsonl import write
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import preference
 
@@ -85,13 +89,14 @@ def main(config: Config) -> dict[str, float]:
         train, held_out = source.prompts()
         sources.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
-        seed = config.seed + config.first_prompt  # other prompts, other noise
         numbers: dict[str, float] = {}
         for name, prompts in (
             ("train", rollouts.turn(train, config.first_prompt, config.prompts)),
             ("test", held_out[: config.held_out_prompts]),
         ):
-            key = jax.random.fold_in(jax.random.key(seed), len(numbers))
+            # of prompts that come again, after all others, other answers
+            step, stream = config.first_prompt, f"collect {name}"
+            key = streams.key(jax.random.key(config.seed), stream, step)
             answers = rollouts.answer(
                 policy,
                 prompts,
@@ -101,10 +106,10 @@ def main(config: Config) -> dict[str, float]:
                 temperature=config.temperature,
             )
             judged = judge(answers.prompts, answers.texts, answers.finished)
-            rng = np.random.default_rng([seed, len(numbers)])
             temperature = config.label_temperature
+            noise = partial(streams.generator, config.seed, f"label {name}", step)
             rankings = ranked(
-                answers, judged["reward"], temperature, config.annotators, rng
+                answers, judged["reward"], temperature, config.annotators, noise
             )
             rows = compared(rankings, temperature)
             if not rows:
@@ -130,25 +135,32 @@ def ranked(
     reward: np.ndarray,
     temperature: float,
     annotators: int,
-    rng: np.random.Generator,
+    noise: Callable[[int, int], np.random.Generator],
 ) -> list[Ranked]:
     """The answers to each prompt, as the annotators have them.
 
     Of answers with the same text the first alone is ranked; prompts whose answers are
     all the same are left out.
+
+    Args:
+      noise: of the annotators, by the prompt's number and which time it comes.
     """
     found = []
+    times: collections.Counter[int] = collections.Counter()
     asked = [id(prompt) for prompt in answers.prompts]
     for _, group in itertools.groupby(range(len(asked)), key=asked.__getitem__):
         texts = {answers.texts[i]: i for i in reversed(list(group)) if answers.texts[i]}
         rows = np.array(sorted(texts.values()))
         if len(rows) < 2:
             continue
-        noise = rng.gumbel(size=(annotators, len(rows)))
-        worth = reward[rows][None, :] / temperature + noise
+        prompt = answers.prompts[rows[0]]
+        number = streams.prompt_id(prompt.messages)
+        gumbel = noise(number, times[number]).gumbel(size=(annotators, len(rows)))
+        times[number] += 1
+        worth = reward[rows][None, :] / temperature + gumbel
         places = np.argsort(np.argsort(-worth, axis=1), axis=1)
         texts_of = [answers.texts[i] for i in rows]
-        found.append(Ranked(answers.prompts[rows[0]], texts_of, reward[rows], places))
+        found.append(Ranked(prompt, texts_of, reward[rows], places))
     return found
 
 

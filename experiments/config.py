@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import optax
@@ -23,6 +23,9 @@ Dtype = Literal["float32", "bfloat16"]
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
     """Flags that every experiment shares."""
+
+    LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
+    """Flags that give the number of steps, which --extend may change."""
 
     out: Path | None = None
     """The run's folder; runs/EXPERIMENT/DATE-TIME unless told."""
@@ -67,6 +70,9 @@ class Shared:
     default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
     resume: bool = False
     """Go on with the run in --out, exactly where its last checkpoint is."""
+    extend: bool = False
+    """With --resume: go on to another number of steps, though the learning rate's
+    schedule is laid out over them; the jump is shown."""
     save_every: int = 100
     """Steps between checkpoints."""
     keep: int = 2
@@ -184,16 +190,23 @@ class Online(Rewarded):
         **others: Any,
     ) -> optax.GradientTransformation:
         """The optimizer that these flags describe."""
-        updates = self.epochs * self.minibatches
         rate = self.learning_rate if learning_rate is None else learning_rate
         given = {"clip_norm": self.clip_norm} | others
-        return optimizer.adamw(
-            rate,
-            steps=updates * (self.steps if iterations is None else iterations),
-            warmup=updates * self.warmup,
-            schedule=self.schedule,
-            **given,
-        )
+        layout = self.layout(self.steps if iterations is None else iterations)
+        return optimizer.adamw(rate, **layout, **given)
+
+    def layout(self, iterations: int) -> dict[str, Any]:
+        """How the learning rate is laid out over the updates of so many iterations."""
+        updates = self.epochs * self.minibatches
+        return {
+            "steps": updates * iterations,
+            "warmup": updates * self.warmup,
+            "schedule": self.schedule,
+        }
+
+    def rate(self, iterations: int) -> Callable[[Any], jax.Array]:
+        """The learning rate of a run of so many iterations, by updates done."""
+        return optimizer.schedule(self.learning_rate, **self.layout(iterations))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,12 +230,19 @@ class Trained(Tuned):
         """The optimizer that these flags describe."""
         return optimizer.adamw(
             self.learning_rate,
-            steps=steps,
-            warmup=int(self.warmup * steps),
-            schedule="cosine",
+            **self.layout(steps),
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
         )
+
+    def layout(self, steps: int) -> dict[str, Any]:
+        """How the learning rate is laid out over so many steps."""
+        warmup = int(self.warmup * steps)
+        return {"steps": steps, "warmup": warmup, "schedule": "cosine"}
+
+    def rate(self, steps: int) -> Callable[[Any], jax.Array]:
+        """The learning rate of a run of so many steps, by updates done."""
+        return optimizer.schedule(self.learning_rate, **self.layout(steps))
 
 
 def parse_mesh(text: str) -> dict[str, int] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, mesh_of
+from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import generation, intervals, preference, refusals
@@ -144,7 +145,7 @@ def exam(
     return Exam(
         base=policy,
         prompts=short(policy, source, count, room),
-        key=jax.random.fold_in(jax.random.key(config.seed), 1),
+        key=streams.key(jax.random.key(config.seed), "exam"),
         room=room,
         judge=source.judge,
         scalar=policies.load_scalar(reward, config.dtype) if reward else None,

@@ -25,7 +25,7 @@ import numpy as np
 from experiments import groups, online, rollouts, tuning
 from experiments.config import launch
 from experiments.run import Run
-from jaxalign import estimators, sharding
+from jaxalign import estimators, sharding, streams
 from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
 from jaxalign.rewards import shaping
 from jaxalign.training import objectives, scoring, state, step
@@ -106,15 +106,16 @@ def iterate(
 ) -> tuple[state.TrainState, None, dict[str, Array]]:
     """One iteration: rollouts, and a few epochs of minibatches."""
     config = parts.config
-    noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
+    order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
-    rollout, informative, numbers = draw(parts, params, jax.random.fold_in(noise, 0))
+    noise = partial(streams.key, current.key, "rollouts", iteration)
+    rollout, informative, numbers = draw(parts, params, noise(0))
     if parts.method.informative:
         kept, told = [rollout], [sharding.on_host(informative)]
         for i in range(1, config.draws):
             if np.concatenate(told).sum() >= config.prompts:
                 break
-            more, found, _ = draw(parts, params, jax.random.fold_in(noise, i))
+            more, found, _ = draw(parts, params, noise(i))
             kept.append(more)
             told.append(sharding.on_host(found))
         rollout = chosen(kept, np.concatenate(told), config)

@@ -46,6 +46,7 @@ from experiments.jsonl import write
 from experiments.judging import Answered
 from experiments.run import Run
 from experiments.sources.source import both
+from jaxalign import streams
 from jaxalign.data import chat, splits
 from jaxalign.data.records import Messages, Prompt
 from jaxalign.evaluation import preference
@@ -103,7 +104,7 @@ def main(config: Config) -> dict[str, float]:
                     f"{config.data} ({name}) has no prompt with two different answers "
                     f"that the judge could read in {judge.config.context} tokens"
                 )
-            rng = np.random.default_rng([config.seed, k])
+            rng = streams.generator(config.seed, f"judge {name}")
             pairs, rankings, told = judged(config, judge, answered, principles, rng)
             write(run.folder / "preferences" / f"{name}.jsonl", pairs)
             write(run.folder / "rankings" / f"{name}.jsonl", rankings)
@@ -168,14 +169,14 @@ def sampled(
     policy = policies.load(dataclasses.replace(config, model=folder), source, mesh)
     room = config.max_new_tokens or source.max_new_tokens
     limit = policy.config.context - room
-    key = jax.random.fold_in(jax.random.key(config.seed), n)
+    run_key = jax.random.key(config.seed)
 
-    def answered(k: int, prompts: list[Prompt]) -> list[Answered]:
+    def answered(name: str, prompts: list[Prompt]) -> list[Answered]:
         asked = rollouts.fitting(policy, prompts, limit)
         answers = rollouts.answer(
             policy,
             asked,
-            jax.random.fold_in(key, k),
+            streams.key(run_key, f"judged {name}", n),
             max_new_tokens=room,
             samples=config.samples,
             temperature=config.temperature,
@@ -185,7 +186,7 @@ def sampled(
 
     train, held_out = source.prompts()
     few = train[: config.prompts], held_out[: config.held_out_prompts]
-    return answered(0, few[0]), answered(1, few[1])
+    return answered("train", few[0]), answered("test", few[1])
 
 
 def answers_of(source: sources.Source, single: bool) -> Splits:

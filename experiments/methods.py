@@ -24,8 +24,10 @@ are worth, stay in its folder: `--resume` runs nothing twice that has ended, and
 import dataclasses
 import difflib
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,7 +41,7 @@ from experiments import rejection_sampling as rejection_stage
 from experiments import winners as winners_stage
 from experiments.config import folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import seeded, stages, told
+from experiments.stages import begin, digest, seeded, stages, told
 from jaxalign.evaluation import generation, plots
 from jaxalign.evaluation.intervals import Interval, over_seeds
 
@@ -142,6 +144,7 @@ def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluat
 
     Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
     """
+    begin(config, out, grows=("methods", *rlhf.GROWS))
     source = sources.load(config)
     start = rlhf.start(config, source, out)
     exam = evaluating.exam(
@@ -210,34 +213,60 @@ def answered(
 ) -> Evaluated:
     """What a policy's answers are worth, kept in a folder; so it is found out once.
 
-    At another temperature than that of the kept answers it is found out anew.
+    What was found out of another policy, at another temperature, or with other
+    settings is found out anew.
     """
     path = folder / "evaluated.json"
     temperature = config.temperature_for(trained_at)
-    if not (config.resume and kept_at(path) == temperature):
-        source = sources.load(config)
-        with jax.set_mesh(mesh_of(config)):
-            given = evaluating.load(config, source, policy)
-            found = exam.answered(given, samples, temperature=temperature)
-        folder.mkdir(parents=True, exist_ok=True)
-        as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
-        text = json.dumps(dataclasses.asdict(found), default=as_lists)
-        path.with_suffix(".part").write_text(text)
-        path.with_suffix(".part").replace(path)  # whole, or not at all
-    return kept(path)
+    settings = settings_of(config, exam, policy, folder.parent, samples)
+    settings["temperature"] = temperature
+    if config.resume and path.exists():
+        known = kept(path, settings)
+        if known is not None:
+            return known
+        processes.say(f"{path} is of another evaluation, and is made anew")
+    source = sources.load(config)
+    with jax.set_mesh(mesh_of(config)):
+        given = evaluating.load(config, source, policy)
+        found = exam.answered(given, samples, temperature=temperature)
+    folder.mkdir(parents=True, exist_ok=True)
+    as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+    told = {"settings": settings, **dataclasses.asdict(found)}
+    text = json.dumps(told, default=as_lists)
+    path.with_suffix(".part").write_text(text)
+    path.with_suffix(".part").replace(path)  # whole, or not at all
+    return evaluated(json.loads(text))  # the numbers that a resumed run has
 
 
-def kept_at(path: Path) -> float | None:
-    """The temperature of the answers in a file; None without the file, or its word."""
-    if not path.exists():
-        return None
-    told: float | None = json.loads(path.read_text()).get("temperature")
-    return told
+def settings_of(
+    config: Config, exam: evaluating.Exam, policy: Path, out: Path, samples: int
+) -> dict[str, Any]:
+    """What an evaluation depends on: the policy, the exam, and the reward model."""
+    asked = json.dumps([prompt.messages for prompt in exam.prompts])
+    plain = {k: v for k, v in vars(exam).items() if isinstance(v, int | float | str)}
+    return plain | {
+        "seed": config.seed,
+        "samples": samples,
+        "prompts": zlib.crc32(asked.encode()),
+        "policy": digest(policy),
+        "base": digest(out / "sft" / "policy"),
+        "reward": digest(out / "reward_model" / "reward"),
+    }
 
 
-def kept(path: Path) -> Evaluated:
+def kept(path: Path, settings: dict[str, Any]) -> Evaluated | None:
+    """What a file says of a method's answers; None if they are of other settings."""
+    try:
+        told = json.loads(path.read_bytes())
+        if told["settings"] != settings:
+            return None
+        return evaluated(told)
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged
+
+
+def evaluated(told: dict[str, Any]) -> Evaluated:
     """What a file says of a method's answers."""
-    told = json.loads(path.read_text())
     return Evaluated(
         texts=told["texts"],
         reward=np.array(told["reward"]),

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from experiments import policies, rewards, rollouts, shares, sources, tuning
 from experiments.config import Online as Online
 from experiments.run import Run
-from jaxalign import sharding
+from jaxalign import sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
@@ -36,6 +36,7 @@ class Setting:
 
     Attributes:
       policy: as the run starts; its parameters are the reference's.
+      ids: of the prompts, by which their answers' noise is told apart.
       batches: of prompts.
       samples: answers to a prompt, which stand side by side.
       together: how many of them stay together in minibatches, on any mesh.
@@ -50,6 +51,7 @@ class Setting:
     source: sources.Source
     policy: policies.Policy
     prompts: list[Prompt]
+    ids: list[int]
     batches: loader.Batches
     samples: int
     together: int
@@ -109,6 +111,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         source=source,
         policy=policy,
         prompts=fitting,
+        ids=rollouts.prompt_ids(fitting),
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
         together=together,
@@ -134,12 +137,14 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
     config, samples = setting.config, setting.samples
     batch = next(setting.batches)
     asked = np.repeat(np.arange(len(batch.row)), samples)
-    row_ids = batch.row[asked] * samples + np.arange(len(asked)) % samples
+    every = [setting.ids[row] for row in setting.batches.whole]
+    by_prompt = streams.answer_ids(every, samples).reshape(-1, samples, 2)
+    row_ids = by_prompt[setting.batches.share].reshape(-1, 2)
     shape = setting.mesh.shape
     here = sharding.here(setting.mesh, shape["data"] * shape["fsdp"])
     copies = shares.reads(len(batch.row), samples, parts=len(here))
     read = asked[:: samples // copies]
-    told = (batch.tokens[read], batch.lengths[read], row_ids.astype(np.int32))
+    told = (batch.tokens[read], batch.lengths[read], row_ids)
     tokens, lengths, ids = sharding.place_batch(told, setting.mesh)
     sequences, ended, sampled = rollouts.sample(
         setting.policy,
@@ -247,7 +252,9 @@ def train(
     """
     config = setting.config
     data = {"prompts": setting.batches, **(cursors or {})}
-    current, done, cursor = run.resume(current, roles(current.params))
+    current, done, cursor = run.resume(
+        current, roles(current.params), config.steps, config.rate
+    )
     for name, batches in data.items() if cursor else ():
         batches.set_state(cursor[name])
     beside = cursor["carried"] if cursor else carried()

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from experiments import dpo, online, tuning
 from experiments.config import launch
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Array
@@ -94,7 +95,8 @@ def iterate(
 ) -> tuple[state.TrainState, None, dict[str, Array]]:
     """One iteration: answers, their pairs, and a few epochs of minibatches."""
     config, setting = parts.config, parts.setting
-    noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
+    noise = streams.key(current.key, "rollouts", iteration)
+    order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
     drawn = online.draw(setting, params, noise)
     _, _, seen = online.compared(setting, params, drawn)

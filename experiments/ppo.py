@@ -72,7 +72,7 @@ from experiments import experience, online, policies, rewards, tuning
 from experiments.config import launch
 from experiments.ppo_config import Config as Config
 from experiments.run import Run
-from jaxalign import sharding
+from jaxalign import sharding, streams
 from jaxalign.batches import RolloutBatch
 from jaxalign.data import loader, packing
 from jaxalign.models import heads
@@ -110,7 +110,8 @@ def iterate(
       carried: `beta`, and the `moments` that scores are normalised by.
     """
     config, setting = parts.config, parts.setting
-    noise, order = jax.random.split(jax.random.fold_in(current.key, iteration))
+    noise = streams.key(current.key, "rollouts", iteration)
+    order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
     drawn = online.draw(setting, params["policy"], noise)
     logp, ref_logp, seen = online.compared(setting, params["policy"], drawn)
@@ -237,7 +238,7 @@ def moments(config: Config, setting: online.Setting) -> list[float] | None:
     """What scores are normalised by from the start."""
     if config.normalise != "reference":
         return None
-    key = jax.random.fold_in(jax.random.key(config.seed), 2**32 - 1)
+    key = streams.key(jax.random.key(config.seed), "reference moments")
     return experience.reference_moments(setting, key, config.normalise_samples)
 
 

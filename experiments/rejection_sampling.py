@@ -31,8 +31,12 @@ from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from experiments.config import EvalFlags, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import stages
+from experiments.stages import begin, stages
 from jaxalign.evaluation import plots
+
+# Flags that a resumed run may change: more rounds, of whose temperatures each stage is
+# told its own, and what is evaluated anew each time.
+GROWS = ("rounds", "temperatures", "eval_prompts")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,7 @@ def main(config: Config) -> list[evaluating.Row]:
         dataclasses.replace(source, judge=source.judge or chooses),
         Path(config.model),
         config.eval_prompts,
+        room=config.winners.max_new_tokens,
         reward=learned[0] if learned else None,
     )
     at = config.temperature_for()
@@ -113,6 +118,7 @@ def check(config: Config, out: Path) -> None:
 
 def road(config: Config, out: Path) -> dict[str, Path]:
     """All rounds; the folders of the policies on the way, by name."""
+    begin(config, out, grows=GROWS)
     policies = {"start": Path(config.model)}
     for i in range(config.rounds):
         latest = list(policies.values())[-1]

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -40,6 +40,7 @@ from jaxalign.types import Params, ScalarModel
 class Config(Trained):
     """A Bradley-Terry reward model."""
 
+    LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
     learning_rate: float = 1e-3
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
@@ -81,7 +82,9 @@ def main(config: Config) -> dict[str, float]:
             whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, key)
-        current, done, cursor = run.resume(current, {"reward": current.params})
+        current, done, cursor = run.resume(
+            current, {"reward": current.params}, steps, config.rate
+        )
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):

@@ -34,8 +34,11 @@ from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments.config import EvalFlags, folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
-from experiments.stages import seeded, stages
+from experiments.stages import begin, seeded, stages
 from jaxalign.evaluation import plots
+
+# Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
+GROWS = ("seeds", "eval_prompts", "best_of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,7 @@ def start(config: Road, source: sources.Source, out: Path) -> Start:
 
 def road(config: Config, out: Path) -> dict[str, Evaluated]:
     """One seed: every stage in a folder of its own, then the evaluation."""
+    begin(config, out, grows=GROWS)
     source = sources.load(config)
     base, pairs, learned = start(config, source, out)
     stage = stages(config, out)

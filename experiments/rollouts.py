@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.policies import Policy
-from jaxalign import sampling, sharding
+from jaxalign import sampling, sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt
@@ -71,6 +71,11 @@ def padded_prompts(
     return tokens, lengths
 
 
+def prompt_ids(prompts: Sequence[Prompt]) -> list[int]:
+    """The number of each prompt in streams of noise."""
+    return [streams.prompt_id(prompt.messages) for prompt in prompts]
+
+
 def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
     """The prompts of at most `limit` tokens."""
     rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
@@ -97,7 +102,11 @@ def answer(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> Answers:
-    """Samples answers, `rows` at a time; no answer depends on how many that are."""
+    """Samples answers, `rows` at a time; no answer depends on how many that are.
+
+    Nor on the other prompts: the noise comes of the key, the prompt's text, and which
+    of its answers it is.
+    """
     tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
     sequences, ended, _ = sample(
         policy,
@@ -107,6 +116,7 @@ def answer(
         key,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        row_ids=streams.answer_ids(prompt_ids(prompts), samples),
         samples=samples,
         slots=rows,
     )
@@ -139,7 +149,7 @@ def sample(
     Args:
       params: of the policy, as it is now.
       tokens, lengths: prompts, right-padded [P T], and their lengths [P].
-      row_ids: by which the noise of each answer is told apart [B].
+      row_ids: by which the noise of each answer is told apart [B ...].
       samples: answers to a prompt, side by side: B = P * `samples`.
       slots: answers at a time, where there are more (`sampling.serve`); 0 for all.
     """

@@ -54,7 +54,7 @@ from experiments import winners as winners_stage
 from experiments.config import folder_of, launch, mesh_of
 from experiments.evaluating import Evaluated
 from experiments.jsonl import round_folder
-from experiments.stages import seeded, stages
+from experiments.stages import begin, seeded, stages
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,7 @@ def smoked(config: Config) -> Config:
 
 def road(config: Config, out: Path) -> dict[str, Path]:
     """One seed: all rounds; the folders of the policies on the way, by name."""
+    begin(config, out, grows=("seeds", *rejection_sampling.GROWS))
     stage = stages(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     found = {"SFT": out / "sft" / "policy"}

@@ -2,26 +2,20 @@
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
 import jax
-from rich import progress
 
-from experiments import compilation_cache, guards, processes
+from experiments import compilation_cache, guards, processes, resuming
 from experiments.config import Shared, folder_of, mesh_of
+from experiments.resuming import Position
 from experiments.sources.held_out import summary
-from jaxalign.training import checkpoint, metrics
+from jaxalign.training import checkpoint, finite, metrics
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
-
-# Flags that do not change what a run computes, so that a resumed run may change them.
-FREE = {"out", "resume", "save_every", "mesh", "steps", "skip_bad_rows", "keep"}
-FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
-FREE |= {"compilation_cache"}
 
 
 class Run:
@@ -36,7 +30,8 @@ class Run:
         self.folder = folder_of(config, experiment)
         self.mesh = mesh_of(config)
         self.experiment = experiment
-        self.settings = plain(config)
+        self.settings = resuming.plain(config)
+        self.total = 0
         self.writer: metrics.Writer | None = None
         self.pending: tuple[int, dict[str, jax.Array], Any] | None = None
         self.last: dict[str, float] = {}
@@ -49,14 +44,7 @@ class Run:
         self.watchdog = guards.Watchdog(config.stall_after, self.say)
         self.tokens = 0
         self.clock = time.perf_counter()
-        self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[numbers]}"),
-            progress.TimeRemainingColumn(),
-            disable=not processes.first(),
-        )
+        self.bar = processes.progress_bar()
 
     def __enter__(self) -> "Run":
         known = self.folder / "checkpoints"
@@ -69,9 +57,6 @@ class Run:
         processes.meet("before the folder is made")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            settings = self.folder / "config.json"
-            if not (self.config.resume and settings.exists()):
-                self.write("config.json", json.dumps(self.settings, indent=2))
         except OSError as error:
             raise OSError(
                 f"cannot write the run's folder {self.folder}: {error}"
@@ -82,6 +67,14 @@ class Run:
         self.manager = checkpoint.open(
             known, keep=self.config.keep, best=self.config.keep_best
         )
+        try:
+            if self.config.resume and self.manager.latest_step() is not None:
+                checkpoint.check(self.manager, self.compared())
+            else:
+                self.write_settings()
+        except BaseException:
+            self.manager.close()
+            raise
         self.scopes.enter_context(self.notice)
         if self.config.debug_nans:
             self.scopes.enter_context(jax.debug_nans(True))
@@ -96,7 +89,11 @@ class Run:
             checkpoint.finish(self.manager)  # which waits for the other processes
 
     def resume(
-        self, state: TrainState, roles: dict[str, Params]
+        self,
+        state: TrainState,
+        roles: dict[str, Params],
+        total: int,
+        rate: resuming.Rate,
     ) -> tuple[TrainState, int, Any]:
         """The state to start from, the steps already done, and the data's cursor.
 
@@ -104,30 +101,39 @@ class Run:
 
         Args:
           roles: the state's parameters by role, as `save` is given them.
+          total: steps of the whole run.
+          rate: the learning rate of a run of so many steps, by updates done.
+
+        Raises:
+          ValueError: the checkpoint is damaged, or of another run or schedule.
         """
-        done, cursor = 0, None
-        if self.config.resume and self.manager.latest_step() is not None:
-            found = checkpoint.restore(
-                self.manager, state, roles, config=self.compared()
-            )
-            state, done, cursor = found.state, found.data["done"], found.data["cursor"]
-            self.skipped = found.data.get("skipped", 0)
+        self.total = total
+        position = Position(0, total)
+        if self.config.resume:
+            state, position = resuming.restored(self.manager, state, roles, total)
+            if position.total != total:
+                told = (position, total, int(state.step), rate)
+                self.say(resuming.extended(*told, allowed=self.config.extend))
+        self.skipped, self.last = position.skipped, dict(position.last)
+        self.write_settings()
         if processes.first():
-            self.writer = metrics.Writer(self.folder, resume_step=done - 1)
-        return state, done, cursor
+            self.writer = metrics.Writer(self.folder, resume_step=position.done - 1)
+        return state, position.done, position.cursor
 
     def note(self, report: Any) -> None:
         """Shows a report of what was cut or skipped, and keeps it in data.json."""
         self.say(f"{self.experiment}: {report}")
         self.data["notes"].append(str(report))
-        self.write("data.json", json.dumps(self.data, indent=2))
+        if processes.first():
+            resuming.write_json(self.folder / "data.json", self.data)
 
     def describe_data(self, accounts: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Shows how each kind of record was split, and keeps it in data.json."""
         for kind, account in accounts:
             self.say(f"{self.experiment}: {summary(kind, account)}")
         self.data["splits"] = [{"kind": kind} | account for kind, account in accounts]
-        self.write("data.json", json.dumps(self.data, indent=2))
+        if processes.first():
+            resuming.write_json(self.folder / "data.json", self.data)
 
     def say(self, text: str) -> None:
         """Shows a line; of many processes the first does."""
@@ -209,14 +215,18 @@ class Run:
 
     def skip(self, error: FloatingPointError) -> None:
         """Counts a step that is not finite, and stops the run if those are too many."""
-        checkpoint.finish(self.manager, close=False)
-        saved = self.manager.latest_step()
-        kept = "there is no checkpoint yet" if saved is None else f"step {saved}"
-        text = f"{error}; last good checkpoint: {kept}"
+        text = f"{error}; {self.last_good()}"
         if self.skipped >= self.config.skip_nonfinite:
             raise FloatingPointError(text) from error
         self.skipped += 1
         self.say(f"skipped ({self.skipped} of {self.config.skip_nonfinite}): {text}")
+
+    def last_good(self) -> str:
+        """Says which checkpoint is the last that is written to its end."""
+        checkpoint.finish(self.manager, close=False)
+        saved = self.manager.latest_step()
+        kept = "there is no checkpoint yet" if saved is None else f"step {saved}"
+        return f"last good checkpoint: {kept}"
 
     def score(self) -> float:
         """What --keep-best says of the step that was written last.
@@ -246,22 +256,44 @@ class Run:
           cursor: JSON-able: where the data stands, and what else the loop carries.
         """
         self.flush()
-        data = {"done": done, "cursor": cursor, "skipped": self.skipped}
-        name, finite = self.config.keep_best, [s for s in self.scores if isfinite(s)]
-        told = {name.removeprefix("-"): sum(finite) / len(finite)} if finite else None
+        self.check_saved(state, roles, done)
+        position = Position(done, self.total, cursor, self.skipped, self.last)
+        name, scores = self.config.keep_best, [s for s in self.scores if isfinite(s)]
+        told = {name.removeprefix("-"): sum(scores) / len(scores)} if scores else None
         self.scores = []
         checkpoint.save(
             self.manager,
             state,
             roles,
-            data=data,
+            data=dataclasses.asdict(position),
             config=self.compared(),
             metrics=told,
         )
 
+    def check_saved(
+        self, state: TrainState, roles: dict[str, Params], done: int
+    ) -> None:
+        """Refuses to save parameters or moments that are not finite.
+
+        Raises:
+          FloatingPointError: names the step, the array and the last good checkpoint.
+        """
+        name = finite.first_nonfinite({**roles, "optimizer": state.opt_state})
+        if name is not None:
+            raise FloatingPointError(
+                f"step {done - 1}: {name} is not finite after the update, which is "
+                f"not saved; {self.last_good()}"
+            )
+
+    def write_settings(self) -> None:
+        """Writes config.json, and deletes the numbers of an earlier end."""
+        if processes.first():
+            (self.folder / "numbers.json").unlink(missing_ok=True)
+            resuming.write_json(self.folder / "config.json", self.settings)
+
     def compared(self) -> dict[str, Any]:
         """The settings that a resumed run may not change."""
-        return {k: v for k, v in self.settings.items() if k not in FREE}
+        return resuming.compared(self.settings, free=self.config.LENGTHS)
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder and shows them; null is not finite."""
@@ -270,7 +302,8 @@ class Run:
             for k, v in numbers.items()
             if isinstance(v, float) and not isfinite(v)
         }
-        self.write("numbers.json", json.dumps(numbers | unknown, indent=2))
+        if processes.first():
+            resuming.write_json(self.folder / "numbers.json", numbers | unknown)
         shown = "  ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
             for k, v in numbers.items()
@@ -279,11 +312,3 @@ class Run:
         self.say(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
         processes.meet("when the run is done")
         return numbers
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON values."""
-    settings: dict[str, Any] = json.loads(
-        json.dumps(dataclasses.asdict(config), default=str)
-    )
-    return settings

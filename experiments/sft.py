@@ -59,7 +59,9 @@ def main(config: Config) -> dict[str, float]:
             whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        current, done, cursor = run.resume(current, {"policy": current.params})
+        current, done, cursor = run.resume(
+            current, {"policy": current.params}, steps, config.rate
+        )
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):

@@ -1,10 +1,13 @@
 """How one experiment runs others: each in a folder of its own, and only once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import json
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments import processes, resuming
 from experiments.config import Shared
 
 PASSED = (
@@ -12,6 +15,7 @@ PASSED = (
     *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
     "compilation_cache",
 )
+INPUTS = "inputs.json"  # digests of what a stage was made from
 
 
 def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
@@ -19,7 +23,75 @@ def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
     shared = {field: getattr(config, field) for field in PASSED}
     if others.get("data", config.data) == config.data:  # not what a stage made
         shared["held_out_data"] = config.held_out_data
-    return dataclasses.replace(getattr(config, name), out=folder, **(shared | others))
+    stage = getattr(config, name)
+    shared["extend"] = config.extend or stage.extend
+    return dataclasses.replace(stage, out=folder, **(shared | others))
+
+
+def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
+    """Keeps the flags of a run of many stages in OUT/config.json.
+
+    With `--resume` they must be the same; those of the stages are compared where each
+    stage is, so that flags of what has not begun may change.
+
+    Args:
+      grows: flags that may change nevertheless: what is longer goes farther, and what
+        evaluations are told is evaluated anew.
+
+    Raises:
+      ValueError: names the flag that differs, then and now.
+    """
+    settings = {
+        name: value
+        for name, value in resuming.plain(config).items()
+        if not isinstance(value, dict)
+    }
+    if config.resume and (out / "config.json").exists():
+        resuming.check(out, settings, free=grows)
+    if processes.first():
+        out.mkdir(parents=True, exist_ok=True)
+        resuming.write_json(out / "config.json", settings)
+
+
+def digest(made: Path) -> int | None:
+    """A checksum of what another stage made; None where no stage did.
+
+    It is that of the stage's numbers, or of rows that were gathered of several.
+    """
+    for file in (made.parent / "numbers.json", made / "train.jsonl"):
+        if file.is_file():
+            return zlib.crc32(file.read_bytes())
+    return None
+
+
+def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
+    """Refuses a stage that was made from what has since been made anew.
+
+    Raises:
+      ValueError: names the stage's folder and what changed.
+    """
+    path = folder / INPUTS
+    before = json.loads(path.read_text()) if path.exists() else inputs
+    for name, now in inputs.items():
+        if before.get(name) != now:
+            raise ValueError(
+                f"{folder} was made from another --{name} than what is there now: "
+                "delete that folder to make it anew, or choose another --out"
+            )
+
+
+def is_done(folder: Path, config: Any) -> bool:
+    """Whether a stage has ended, with these flags.
+
+    Raises:
+      ValueError: it has ended with others; names its folder and the flag.
+    """
+    if not (folder / "numbers.json").exists():
+        return False
+    settings = resuming.plain(config)
+    free = config.LENGTHS if config.extend else ()
+    resuming.check(folder, settings, free=free)
+    return not resuming.differences(folder, settings)
 
 
 def stages(config: Shared, out: Path) -> Callable[..., None]:
@@ -27,17 +99,26 @@ def stages(config: Shared, out: Path) -> Callable[..., None]:
 
     Its folder is OUT/NAME, its flags are the field of that name of `config`, or of
     another that `flags` names. With `--resume`, what is finished is left alone, and
-    what was begun goes on.
+    what was begun goes on: both must have been made with the same flags, and from the
+    same policies and data.
     """
 
     def stage(
         name: str, main: Callable[[Any], Any], *, flags: str = "", **others: Any
     ) -> None:
         folder = out / name
-        if config.resume and (folder / "numbers.json").exists():
-            return
+        given = told(config, flags or name, folder, **others)
+        sources = {key: digest(Path(str(value))) for key, value in others.items()}
+        inputs = {key: known for key, known in sources.items() if known is not None}
         begun = config.resume and (folder / "checkpoints").exists()
-        main(told(config, flags or name, folder, resume=begun, **others))
+        if config.resume and (begun or (folder / "numbers.json").exists()):
+            check_inputs(folder, inputs)
+        if config.resume and is_done(folder, given):
+            return
+        if processes.first():
+            folder.mkdir(parents=True, exist_ok=True)
+            resuming.write_json(folder / INPUTS, inputs)
+        main(dataclasses.replace(given, resume=begun))
 
     return stage
 

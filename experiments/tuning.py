@@ -13,6 +13,7 @@ import jax
 
 from experiments import policies
 from experiments.config import Tuned
+from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, partition, peft
 from jaxalign.training.step import Whole
 from jaxalign.types import Key, Params, ScalarModel
@@ -81,7 +82,7 @@ def start(config: Tuned, base: Params) -> Tuning:
             partition.take(base, pattern),
             jax.tree_util.Partial(lambda base, new: place(base, new), base),
         )
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    key = streams.key(jax.random.key(config.seed), "adapter")
     adapter = lora.init(key, base, rank=config.lora_rank, targets=config.lora_targets)
     outside = set(adapter) - {"blocks"}
     if outside:

@@ -23,12 +23,11 @@ import numpy as np
 from experiments import jsonl, policies, rewards, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt, said
 from jaxalign.evaluation import generation
 from jaxalign.evaluation.intervals import bootstrap
-
-NOISE = 2  # which of the run's noises is the first here; experiments.collect has others
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,8 +66,8 @@ def main(config: Config) -> dict[str, float]:
             "test": held_out[: config.held_out_prompts],
         }
         numbers: dict[str, float] = {}
-        for i, (name, prompts) in enumerate(asked.items()):
-            answers = sampled(config, policy, source, prompts, NOISE + i)
+        for name, prompts in asked.items():
+            answers = sampled(config, policy, source, prompts, f"winners {name}")
             reward = rewards.scored(score, answers)
             best = chosen(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
@@ -106,7 +105,7 @@ def sampled(
     policy: policies.Policy,
     source: sources.Source,
     prompts: Sequence[Prompt],
-    noise: int,
+    stream: str,
 ) -> rollouts.Answers:
     """Answers to the prompts that leave room for one.
 
@@ -115,12 +114,12 @@ def sampled(
     """
     room = config.max_new_tokens or source.max_new_tokens
     fitting = rollouts.fitting(policy, prompts, policy.config.context - room)
-    # other prompts, other noise
-    key = jax.random.key(config.seed + config.first_prompt)
+    # of prompts that come again, after all others, other answers
+    key = streams.key(jax.random.key(config.seed), stream, config.first_prompt)
     return rollouts.answer(
         policy,
         fitting,
-        jax.random.fold_in(key, noise),
+        key,
         max_new_tokens=room,
         samples=config.samples,
         temperature=config.temperature,

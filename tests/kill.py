@@ -2,13 +2,15 @@
 
     python -m tests.kill FOLDER sft 20 [SEED]
 
-kills sft (or dpo, ppo, grpo) with SIGKILL 20 times, each at a random moment after a
-random checkpoint was begun, some of them in the middle of a save, and lets it end: the
-checkpoint (every role, optimizer, key, cursor), the written model and the log must be
-those of the uninterrupted run, to the bit. FOLDER keeps the model, the data and what
-was compiled, so that a second call is faster.
+kills sft (or another of `launched.configured`) with SIGKILL 20 times, each at a random
+moment after a random checkpoint was begun, some of them in the middle of a save, and
+lets it end: the checkpoint (every role, optimizer, key, cursor), the written models and
+rows, the log and the numbers, of every stage, must be those of the uninterrupted run,
+to the bit. FOLDER keeps the model, the data and what was compiled, so that a second
+call is faster.
 """
 
+import collections
 import random
 import re
 import signal
@@ -36,9 +38,12 @@ def steps(folder: Path) -> list[int]:
 
 
 def begun(folder: Path) -> int:
-    """The last checkpoint that was begun; 0 if none."""
-    names = [p.name for p in folder.glob("checkpoints/[0-9]*")]
-    return max((int(re.match(r"\d+", name)[0]) for name in names), default=0)
+    """The last checkpoint that was begun, over all stages in sum; 0 if none."""
+    last = collections.Counter()
+    for path in folder.rglob("checkpoints/[0-9]*"):
+        step = int(re.match(r"\d+", path.name)[0])
+        last[path.parent] = max(last[path.parent], step)
+    return last.total()
 
 
 def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> str:
@@ -62,34 +67,51 @@ def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> st
     assert run.returncode in (0, -signal.SIGKILL), said
     if run.returncode == 0:
         return ""
-    unfinished = [p.name for p in folder.glob("checkpoints/*tmp*")]
+    unfinished = [p.name for p in folder.rglob("checkpoints/*tmp*")]
     return f"at {lines()} logged steps, saved {steps(folder)}, unfinished {unfinished}"
 
 
-def arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Everything in the last checkpoint, by name."""
-    last = folder / "checkpoints" / str(steps(folder)[-1])
+def arrays(checkpoint: Path) -> dict[str, np.ndarray]:
+    """Every array in a checkpoint, by name."""
     found = {}
     with warnings.catch_warnings(), ocp.StandardCheckpointer() as reader:
         warnings.simplefilter("ignore")  # that it is read as it was written
-        for item in sorted(p for p in last.iterdir() if (p / "_METADATA").exists()):
+        items = [p for p in checkpoint.iterdir() if (p / "_METADATA").exists()]
+        for item in sorted(items):
             for path, x in jax.tree_util.tree_leaves_with_path(reader.restore(item)):
                 found[item.name + jax.tree_util.keystr(path)] = np.asarray(x)
     return found
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a run and its stages left, by name: files, and the last checkpoints.
+
+    Without what says when, where and how often a run was started.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.name == "checkpoints" and steps(path.parent):
+            last = path / str(steps(path.parent)[-1])
+            for name, x in arrays(last).items():
+                found[f"{inside}/{name}"] = x.tobytes()
+            name = "data/metadata"
+            found[f"{inside}/{name}"] = (last / name).read_bytes()
+        elif path.is_file() and "checkpoints" not in inside.parts:
+            found[str(inside)] = path.read_bytes()
+    told = ("events.out", "data.txt", "config.json")
+    models = ("policy", "reward", "adapter")  # whose config.json is part of them
+    return {
+        name: content
+        for name, content in found.items()
+        if not Path(name).name.startswith(told) or Path(name).parent.name in models
+    }
+
+
 def different(one: Path, other: Path) -> list[str]:
     """What of two runs is not the same to the bit."""
-    ours, theirs = arrays(one), arrays(other)
-    names = [n for n in ours | theirs if n not in ours or n not in theirs]
-    names += [
-        n for n in ours.keys() & theirs if ours[n].tobytes() != theirs[n].tobytes()
-    ]
-    last = f"checkpoints/{steps(one)[-1]}/data/metadata"
-    for file in ("policy/model.safetensors", "metrics.jsonl", "numbers.json", last):
-        if (one / file).read_bytes() != (other / file).read_bytes():
-            names.append(file)
-    return names
+    ours, theirs = contents(one), contents(other)
+    return sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
 
 
 def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
@@ -108,7 +130,7 @@ def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
         moment = killed(line, base, parts / name, draw)
         assert moment, f"the run ended after {len(moments)} kills: give it more steps"
         moments.append(moment)
-    left = [p.name for p in (parts / name).glob("checkpoints/*tmp*")]
+    left = [p.name for p in (parts / name).rglob("checkpoints/*tmp*")]
     saved = steps(parts / name)
     done = run(line)
     assert done.returncode == 0, done.stderr

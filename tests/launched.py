@@ -64,7 +64,18 @@ def prepare(base: Path) -> Path:
 
 def configured(base: Path, out: Path, name: str, told: list[str]):  # type: ignore[no-untyped-def]
     """The experiment and its configuration, with KEY=VALUE in place of the defaults."""
-    from experiments import collect, dpo, grpo, online_dpo, ppo, reward_model, rlhf, sft
+    from experiments import (
+        collect,
+        dpo,
+        grpo,
+        online_dpo,
+        ppo,
+        rejection_sampling,
+        reward_model,
+        rlhf,
+        rounds,
+        sft,
+    )
     from experiments.config import Shared
 
     if name == "meetings":
@@ -79,12 +90,18 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
     config = {
         "sft": lambda: sft.Config(**trained),
         "dpo": lambda: dpo.Config(**trained),
+        "dpo_cached": lambda: dpo.Config(**trained, token_cache=base / "cache"),
+        "sft_lora": lambda: sft.Config(**trained, train="lora"),
         "reward_model": lambda: reward_model.Config(**trained),
         "ppo": lambda: ppo.Config(**online, batch=8, kl_target=1.0),
         "grpo": lambda: grpo.Config(**online, prompts=4, samples=2),
         "online_dpo": lambda: online_dpo.Config(**online, prompts=4),
         "collect": lambda: collect.Config(**model, **sums, **few),
         "rlhf": lambda: road(rlhf, **model, **sums, few=few),
+        "rejection_sampling": lambda: of_rounds(
+            rejection_sampling, **model, **sums, reward="programmed"
+        ),
+        "rounds": lambda: of_rounds(rounds, **model, **sums, few=few),
     }[name]()
     given = dict(x.split("=", 1) for x in told)
     kinds = {n: type(getattr(config, n)) for n in given if hasattr(config, n)}
@@ -116,6 +133,27 @@ def road(rlhf, *, few, **told):  # type: ignore[no-untyped-def]
         ppo=small(made.ppo, max_new_tokens=4, steps=1),
         eval_prompts=4,
     )
+
+
+def of_rounds(module, *, few=None, **told):  # type: ignore[no-untyped-def]
+    """Two rounds with next to no steps, of answers among which one ends and wins."""
+    from experiments import winners
+
+    small = dataclasses.replace
+    made = module.Config(
+        rounds=2,
+        eval_prompts=4,
+        winners=winners.Config(prompts=8, held_out=8, samples=32, max_new_tokens=32),
+        **told,
+    )
+    brief = {"steps": 2, "batch": 4, "save_every": 1}
+    made = small(made, finetune=small(made.finetune, **brief))
+    if few is None:
+        return made
+    stages = {
+        n: small(getattr(made, n), **brief) for n in ("sft", "reward_model", "dpo")
+    }
+    return small(made, collect=small(made.collect, **few), **stages)
 
 
 def command(base: Path, out: Path, name: str, **told: object) -> list[str]:

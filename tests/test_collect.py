@@ -19,9 +19,36 @@ class Answers:
 REWARD = np.array([0.0, 3.0, 1.0, 2.0, 0.0, 1.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0])
 
 
+def noise(seed):
+    """Noise that is drawn anew at each call."""
+    rng = np.random.default_rng(seed)
+    return lambda prompt, time: rng
+
+
+def test_labels_of_a_prompt_depend_on_no_other():
+    """Its noise is of its text, and of which time it comes."""
+    named = lambda *numbers: np.random.default_rng([7, *numbers])
+    ranked = lambda answers, reward: collect.ranked(answers, reward, 1.0, 9, named)
+    first, second = ranked(Answers, REWARD)
+
+    class Second:
+        prompts, texts = Answers.prompts[4:8], Answers.texts[4:8]
+
+    (alone,) = ranked(Second, REWARD[4:8])
+    np.testing.assert_array_equal(alone.places, second.places)
+
+    class Twice:
+        again = Prompt(ASKED[0].messages)  # the same text in another row
+        prompts = Answers.prompts[:4] + [again] * 4
+        texts = 2 * Answers.texts[:4]
+
+    once, again = ranked(Twice, np.tile(REWARD[:4], 2))
+    np.testing.assert_array_equal(once.places, first.places)
+    assert (again.places != once.places).any()
+
+
 def test_without_noise_rankings_are_sorted_by_reward():
-    rng = np.random.default_rng(0)
-    first, second = collect.ranked(Answers, REWARD, 1e-6, 3, rng)
+    first, second = collect.ranked(Answers, REWARD, 1e-6, 3, noise(0))
     assert first.row()["answers"] == ["x", "z", "y", "w"]
     assert first.row()["rewards"] == [3.0, 2.0, 1.0, 0.0]
     assert first.places.tolist() == [[3, 0, 2, 1]] * 3
@@ -43,18 +70,15 @@ def test_a_ranking_is_by_the_mean_place_over_annotators():
 
 def test_many_annotators_agree_on_what_is_better():
     def wrong(annotators):
-        rng = np.random.default_rng(4)
-        drawn = [
-            collect.ranked(Answers, REWARD, 2.0, annotators, rng)[0].row()["rewards"]
-            for _ in range(300)
-        ]
+        told = (Answers, REWARD, 2.0, annotators, noise(4))
+        drawn = [collect.ranked(*told)[0].row()["rewards"] for _ in range(300)]
         return np.mean([rewards != sorted(rewards)[::-1] for rewards in drawn])
 
     assert wrong(200) < 0.1 < 0.5 < wrong(1)
 
 
 def test_pairs_are_those_sampled_together_whatever_their_rank():
-    rankings = collect.ranked(Answers, REWARD, 0.5, 1, np.random.default_rng(1))
+    rankings = collect.ranked(Answers, REWARD, 0.5, 1, noise(1))
     rows = collect.compared(rankings, 0.5)
     assert [{row["chosen"], row["rejected"]} for row in rows] == [
         {"w", "x"},
@@ -68,11 +92,8 @@ def test_pairs_are_those_sampled_together_whatever_their_rank():
 
 
 def test_any_two_of_a_ranking_are_bradley_terry():
-    rng = np.random.default_rng(2)
-    draws = [
-        collect.ranked(Answers, REWARD / 2, 1.0, 1, rng)[0].row()["answers"]
-        for _ in range(4000)
-    ]
+    told = (Answers, REWARD / 2, 1.0, 1, noise(2))
+    draws = [collect.ranked(*told)[0].row()["answers"] for _ in range(4000)]
     # rewards 1.5 and 1: sigmoid(0.5); five standard errors of 4000 draws
     won = np.mean([a.index("x") < a.index("z") for a in draws])
     expected = 1 / (1 + np.exp(-0.5))
@@ -80,7 +101,7 @@ def test_any_two_of_a_ranking_are_bradley_terry():
 
 
 def test_both_files_are_read_back(tmp_path):
-    rankings = collect.ranked(Answers, REWARD, 1.0, 2, np.random.default_rng(3))
+    rankings = collect.ranked(Answers, REWARD, 1.0, 2, noise(3))
     collect.write(tmp_path / "rankings.jsonl", [r.row() for r in rankings])
     collect.write(tmp_path / "pairs.jsonl", collect.compared(rankings, 1.0))
     assert formats.holds_rankings(tmp_path / "rankings.jsonl")

@@ -12,6 +12,7 @@ LAYERS = {
     "masks": 1,
     "batches": 1,
     "sharding": 1,
+    "streams": 1,
     "data": 2,
     "models": 2,
     "estimators": 2,

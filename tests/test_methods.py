@@ -3,13 +3,13 @@
 import dataclasses
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import evaluating, groups, grpo, methods, rlhf, tables
 from experiments.evaluating import Evaluated
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import plots
 from jaxalign.evaluation.intervals import bootstrap
 
@@ -155,30 +155,54 @@ def test_tables_and_plot_are_written(tmp_path):
 
 
 def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
+    """And anew where the policy, the prompts, or what is asked of them are others."""
     made = []
 
     class Exam:
+        def __init__(self, room, prompts):
+            self.room, self.prompts = room, prompts
+
         def answered(self, policy, samples, *, temperature):
             made.append(policy)
             return replace(FOUND[0]["PPO"], temperature=temperature)
 
     monkeypatch.setattr(evaluating, "load", lambda config, source, folder: folder)
-    config, path = SMOKE, Path("policy")
-    first = methods.answered(config, Exam(), path, tmp_path)
-    again = methods.answered(replace(config, resume=True), Exam(), path, tmp_path)
-    assert made == [path]
+    prompts = [Prompt([{"role": "user", "content": x}]) for x in "abc"]
+    policy, folder = tmp_path / "ppo" / "policy", tmp_path / "ppo"
+    folder.mkdir()
+    (folder / "numbers.json").write_text("1")
+    config, exam = replace(SMOKE, resume=True), Exam(8, prompts)
+    first = methods.answered(config, exam, policy, folder)
+    again = methods.answered(config, exam, policy, folder)
+    assert made == [policy]
     for field in dataclasses.fields(Evaluated):
         expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
         for found in (first, again):
             np.testing.assert_equal(getattr(found, field.name), expected)
     assert again.judged["due"].dtype == bool  # which is negated
-    methods.answered(config, Exam(), path, tmp_path)
-    assert len(made) == 2
-    # what was measured at another temperature is not taken for it
-    colder = replace(config, resume=True, eval_temperature=0.5)
-    for _ in range(2):
-        assert methods.answered(colder, Exam(), path, tmp_path).temperature == 0.5
-    assert len(made) == 3
+    others = (
+        (replace(config, resume=False), exam, 1),
+        (config, exam, 2),
+        (config, Exam(9, prompts), 1),
+        (config, Exam(8, prompts[:2]), 1),
+        (replace(config, seed=5), exam, 1),
+        # what was measured at another temperature is not taken for it
+        (replace(config, eval_temperature=0.5), exam, 1),
+    )
+    for number, (told, asked, samples) in enumerate(others):
+        for _ in range(2 if told.resume else 1):
+            methods.answered(told, asked, policy, folder, samples)
+        assert len(made) == 2 + number
+    for file in (folder, tmp_path / "sft", tmp_path / "reward_model"):
+        file.mkdir(exist_ok=True)
+        (file / "numbers.json").write_text("2")  # made anew since
+        before = len(made)
+        methods.answered(config, exam, policy, folder)
+        methods.answered(config, exam, policy, folder)
+        assert len(made) == before + 1, file
+    (folder / "evaluated.json").write_text("{")
+    methods.answered(config, exam, policy, folder)
+    assert len(made) == before + 2
 
 
 def test_every_method_starts_from_the_same(tmp_path, monkeypatch):

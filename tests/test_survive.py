@@ -26,10 +26,15 @@ def config(base, out, name="dpo", **told):
     return launched.configured(base, out, name, pairs)[1]
 
 
+KILLED = ["sft", "sft_lora", "reward_model", "dpo", "dpo_cached", "ppo", "grpo"]
+KILLED += ["online_dpo", "rejection_sampling", "rounds", "rlhf"]
+
+
 @pytest.mark.slow
-def test_killed_twice_is_the_same_to_the_bit(base):
-    """`python -m tests.kill` does it more often, and for dpo and ppo."""
-    moments = kill.survive(base, "sft", 2, seed=0)
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_twice_is_the_same_to_the_bit(base, name):
+    """With SIGKILL; `python -m tests.kill` does it more often."""
+    moments = kill.survive(base, name, 2, seed=0)
     assert len(moments) == 2
 
 
@@ -38,7 +43,7 @@ def test_what_killed_runs_are_compared_by_sees_a_bit(base, tmp_path):
     for seed in (0, 1):
         sft.main(config(base, tmp_path / str(seed), "sft", steps=1, seed=seed))
     found = kill.different(tmp_path / "0", tmp_path / "1")
-    assert {"metrics.jsonl", "policy/model.safetensors"} <= set(found)
+    assert {"metrics.jsonl", "numbers.json", "policy/model.safetensors"} <= set(found)
     assert kill.different(tmp_path / "0", tmp_path / "0") == []
 
 

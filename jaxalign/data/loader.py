@@ -37,7 +37,8 @@ class Batches:
     each makes a batch of its own share of the rows alone.
 
     Attributes:
-      rows: the numbers of the last whole batch's rows in the data set, rising.
+      whole: the last whole batch, of all processes, before it was collated.
+      rows: the numbers of its rows in the data set, rising.
     """
 
     def __init__(
@@ -61,15 +62,16 @@ class Batches:
         self.numbers = numbers
         self.chosen = chosen
         self.share = sharding.share(order["batch"])
+        self.whole: Any = numbers[:0]
         self.rows = numbers[:0]
 
     def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> Any:
-        whole = next(self.iterator)
-        self.rows = np.unique(self.numbers[self.chosen(whole)])
-        return self.collate(jax.tree.map(lambda x: x[self.share], whole))
+        self.whole = next(self.iterator)
+        self.rows = np.unique(self.numbers[self.chosen(self.whole)])
+        return self.collate(jax.tree.map(lambda x: x[self.share], self.whole))
 
     def ahead(self, count: int) -> np.ndarray:
         """The indices of the examples in the next `count` whole batches, rising.

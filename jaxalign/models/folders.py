@@ -5,6 +5,7 @@ Never pickle, never remote code.
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.numpy import save_file
 from jaxalign.models.tensors import Weight
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+NEW = ".new-"  # how the name of a model begins that is being written
 FLOATS = ("F64", "F32", "F16", "BF16")
 # What older folders keep besides parameters: tables of angles, causal masks.
 BUFFERS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")
@@ -190,7 +192,7 @@ def write(
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as new:
             for name, file in zip(names, files, strict=True):
                 held = {x: tensor(x) for x in file}
                 save_file(held, Path(new, name), metadata={"format": "pt"})
@@ -200,6 +202,8 @@ def write(
                 os.replace(Path(new, name), folder / name)
         for stale in stale_files(folder, {*names, *texts}):
             stale.unlink()
+        for half in folder.glob(f"{NEW}*"):  # of writers that were killed
+            shutil.rmtree(half, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write the model to {folder}: {error}") from error
 

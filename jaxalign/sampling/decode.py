@@ -54,7 +54,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop_tokens: Sequence[int] = (),
-    row_ids: Int[Array, "B"] | None = None,
+    row_ids: Int[Array, "B *K"] | None = None,
 ) -> Samples:
     """Samples answers to each prompt; ends early when every row has stopped.
 
@@ -73,8 +73,8 @@ def generate(
       top_k: keep the k likeliest tokens. None keeps all.
       top_p: keep the fewest tokens whose probabilities reach p. None keeps all.
       stop_tokens: an answer ends with any of these.
-      row_ids: what identifies each row's randomness [P * samples]; by default its
-        place.
+      row_ids: what identifies each row's randomness [P * samples], or several numbers
+        of each, such as prompt and repeat [P * samples K]; by default its place.
 
     Raises:
       ValueError: an empty prompt, a limit out of range, no room in the context, or
@@ -226,11 +226,16 @@ def uniform_numbers(key: Key, row_ids: Array, count: int) -> Array:
     """Of [0, 1), for each row and step [B N], from (key, row id, step) alone."""
 
     def of_row(row: Array) -> Array:
-        row_key = jax.random.fold_in(key, row)
-        steps = jax.vmap(lambda n: jax.random.fold_in(row_key, n))(jnp.arange(count))
+        known = row_key(key, row)
+        steps = jax.vmap(lambda n: jax.random.fold_in(known, n))(jnp.arange(count))
         return jax.vmap(jax.random.uniform)(steps)
 
     return jax.vmap(of_row)(row_ids)
+
+
+def row_key(key: Key, row: Array) -> Key:
+    """The key of a row, folded from each number of its id."""
+    return functools.reduce(jax.random.fold_in, jnp.atleast_1d(row), key)
 
 
 def choose(

@@ -38,7 +38,7 @@ def serve(
     top_k: int | None = None,
     top_p: float | None = None,
     stop_tokens: Sequence[int] = (),
-    row_ids: Int[Array, "B"] | None = None,
+    row_ids: Int[Array, "B *K"] | None = None,
 ) -> Samples:
     """Samples the answers that `generate` gives, so many at a time.
 
@@ -51,8 +51,7 @@ def serve(
       lengths: tokens of each prompt, at least 1.
       rows: slots; at most as many as answers, and made to divide among devices.
       samples: answers to a prompt, which stand side by side and share its reading.
-      row_ids: what identifies each answer's randomness [P * samples]; by default its
-        place.
+      row_ids: what identifies each answer's randomness, see `generate`.
 
     The other arguments are `generate`'s.
 
@@ -192,5 +191,5 @@ def sampled(
 def uniform_numbers(key: Key, row_ids: Array, steps: Array) -> Array:
     """Those of `decode.uniform_numbers`, of one step of each row [B]."""
     fold = jax.random.fold_in
-    number = lambda row, n: jax.random.uniform(fold(fold(key, row), n))
+    number = lambda row, n: jax.random.uniform(fold(decode.row_key(key, row), n))
     return jax.vmap(number)(row_ids, steps)

@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Prompts [P T] and their lengths [P], and the ids of their answers' noise [R]."""
+    """Prompts [P T], their lengths [P], and the ids of their answers' noise [R ...]."""
 
     prompts: Array
     lengths: Array

@@ -5,23 +5,28 @@ moments, the step, the key), `data` (the iterator's state and whatever else is J
 `config`. Roles that never change are written once, beside them.
 """
 
+import contextlib
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from jaxalign.training import matching
+from jaxalign.training.finite import first_nonfinite
 from jaxalign.training.frozen import Folder, load_frozen, save_frozen, template
+from jaxalign.training.leftovers import put_aside, remove_unfinished, unfinished
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
 __all__ = [
     "Restored",
+    "check",
     "finish",
     "load_frozen",
     "open",
@@ -30,9 +35,6 @@ __all__ = [
     "save_frozen",
     "unfinished",
 ]
-
-
-TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what is being written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,29 +85,9 @@ def open(
         cleanup_tmp_directories=True,
         enable_async_checkpointing=background,
     )
-    return ocp.CheckpointManager(path, options=options)
-
-
-def unfinished(folder: Folder) -> list[Path]:
-    """The checkpoints that a killed run left half-written.
-
-    Orbax writes in a folder of another name, and renames it at the end; one without its
-    metadata it would take for whole.
-    """
-    found = [path for path in sorted(Path(folder).glob("[0-9]*")) if path.is_dir()]
-    begun = lambda path: TEMPORARY in path.name
-    bare = lambda path: not (path / "_CHECKPOINT_METADATA").is_file()
-    return [p for p in found if begun(p) or (p.name.isdigit() and bare(p))]
-
-
-def put_aside(folder: Path) -> None:
-    """Renames those which orbax would take for whole; it deletes its own remains."""
-    if jax.process_index() == 0:
-        for step in [p for p in unfinished(folder) if p.name.isdigit()]:
-            others = len(list(folder.glob(f"{step.name}.incomplete*")))
-            step.rename(f"{step}.incomplete{others or ''}")
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("jaxalign put_aside")
+    manager = ocp.CheckpointManager(path, options=options)
+    remove_unfinished(Path(manager.directory), manager.latest_step())
+    return manager
 
 
 def params_of(roles: Mapping[str, Params]) -> Params:
@@ -160,7 +142,7 @@ def save(
         return False
     items = {name: ocp.args.StandardSave(params) for name, params in roles.items()}
     items["optimizer"] = ocp.args.StandardSave(optimizer_item(state))
-    items["data"] = ocp.args.JsonSave({"data": data})
+    items["data"] = ocp.args.JsonSave({"data": data, "crc32": checksum(data)})
     items["config"] = ocp.args.JsonSave(dict(config or {}))
     try:
         saved = ocp.args.Composite(**items)
@@ -170,7 +152,7 @@ def save(
 
 
 def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
-    """Waits until everything is written.
+    """Waits until everything is written; then deletes what is half-written and older.
 
     Raises:
       OSError: it could not be.
@@ -178,6 +160,7 @@ def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
     try:
         manager.wait_until_finished()
         manager.check_for_errors()
+        remove_unfinished(Path(manager.directory), manager.latest_step())
         if close:
             manager.close()
     except (OSError, ValueError, RuntimeError) as error:
@@ -196,6 +179,71 @@ def unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
     )
 
 
+def checksum(data: Any) -> int:
+    """By which an edited or damaged data item is known."""
+    return zlib.crc32(json.dumps(data, sort_keys=True).encode())
+
+
+def check(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
+    """Refuses the latest checkpoint where it is of another config.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError: the config differs, or is damaged.
+    """
+    step = latest(manager)
+    saved = read_item(manager, step, "config")
+    matching.compare(saved, config, Path(manager.directory) / str(step))
+
+
+def latest(manager: ocp.CheckpointManager) -> int:
+    """The step of the latest checkpoint.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    step = manager.latest_step()
+    if step is None:
+        raise FileNotFoundError(f"no checkpoint to resume from in {manager.directory}")
+    return int(step)
+
+
+def read_item(manager: ocp.CheckpointManager, step: int, name: str) -> dict[str, Any]:
+    """A JSON item of a checkpoint.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    path = Path(manager.directory) / str(step) / name / "metadata"
+    try:
+        item = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(manager, step, f"{name}: {error}") from error
+    if not isinstance(item, dict):
+        raise damaged(manager, step, f"{name} is not a JSON object")
+    return item
+
+
+def damaged(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueError:
+    """One sentence about a checkpoint that cannot be used, and what to do."""
+    path = Path(manager.directory) / str(step)
+    earlier = [other for other in manager.all_steps() if other < step]
+    then = f"go on from step {max(earlier)}" if earlier else "start anew"
+    first = next(iter(reason.splitlines()), "")[:200]
+    return ValueError(
+        f"the checkpoint {path} is damaged ({first}); delete that folder to {then}"
+    )
+
+
+@contextlib.contextmanager
+def reading(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """Says of whatever the reading stack raises that the checkpoint is damaged."""
+    try:
+        yield
+    except Exception as error:
+        raise damaged(manager, step, str(error) or type(error).__name__) from error
+
+
 def restore(
     manager: ocp.CheckpointManager,
     state: TrainState,
@@ -212,28 +260,28 @@ def restore(
 
     Raises:
       FileNotFoundError: there is no checkpoint.
-      ValueError: it is of another config (the fields that differ are named), or cannot
-        be read as the templates say.
+      ValueError: it is of another config or shape (what differs is named), or damaged:
+        an item is gone, cut short, edited, or holds numbers that are not finite.
     """
     check_roles(state, roles)
-    step = manager.latest_step()
-    if step is None:
-        raise FileNotFoundError(f"no checkpoint to resume from in {manager.directory}")
+    step = latest(manager)
     if config is not None:
-        matching.compare(manager, step, config)
-    for name, params in roles.items():
-        matching.compare_shapes(Path(manager.directory) / str(step) / name, params)
+        check(manager, config)
+    item = read_item(manager, step, "data")
+    if item.get("crc32") != checksum(item.get("data")):
+        raise damaged(manager, step, "its data item is not what was saved")
+    folder = Path(manager.directory) / str(step)
     items = {name: standard(params) for name, params in roles.items()}
     items["optimizer"] = standard(optimizer_item(state))
-    items["data"] = ocp.args.JsonRestore()
-    try:
+    with reading(manager, step):
+        saved = {name: matching.saved_shapes(folder / name) for name in roles}
+    for name, params in roles.items():
+        matching.compare_shapes(folder / name, saved[name], params)
+    with reading(manager, step):
         read = manager.restore(step, args=ocp.args.Composite(**items))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(
-            f"checkpoint {step} in {manager.directory} cannot be read ({first}); move "
-            f"it away to resume from an earlier one"
-        ) from error
+    nonfinite = first_nonfinite({name: read[name] for name in items})
+    if nonfinite:
+        raise damaged(manager, step, f"{nonfinite} is not finite")
     found = {name: read[name] for name in roles}
     key = jax.random.wrap_key_data(
         read["optimizer"]["key"], impl=jax.random.key_impl(state.key)
@@ -244,7 +292,7 @@ def restore(
         opt_state=read["optimizer"]["opt_state"],
         key=key,
     )
-    return Restored(whole, found, read["data"]["data"])
+    return Restored(whole, found, item["data"])
 
 
 def standard(tree: Any) -> ocp.args.StandardRestore:

@@ -11,15 +11,13 @@ from jaxalign.types import Params
 
 
 def compare(
-    manager: ocp.CheckpointManager, step: int, config: Mapping[str, Any]
+    saved: Mapping[str, Any], config: Mapping[str, Any], checkpoint: Path
 ) -> None:
     """Refuses a checkpoint of another config.
 
     Raises:
       ValueError: with the fields that differ.
     """
-    args = ocp.args.Composite(config=ocp.args.JsonRestore())
-    saved = dict(manager.restore(step, args=args)["config"])
     absent = "(absent)"
     pairs = {
         n: (saved.get(n, absent), config.get(n, absent)) for n in {*saved, *config}
@@ -31,22 +29,34 @@ def compare(
             f"{n}: {a!r} then, {b!r} now" for n, (a, b) in differing.items()
         )
         raise ValueError(
-            f"the checkpoint of step {step} in {manager.directory} is of another "
-            f"config ({listed}); resume with the same one or choose another folder"
+            f"the checkpoint {checkpoint} is of another config ({listed}); resume with "
+            "the same one or choose another folder"
         )
 
 
-def compare_shapes(item: Path, params: Params) -> None:
+def saved_shapes(item: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of an item, by its path.
+
+    Raises:
+      FileNotFoundError: there is no such item.
+    """
+    if not item.is_dir():
+        raise FileNotFoundError(f"no role {item.name} in the checkpoint {item.parent}")
+    handler = ocp.StandardCheckpointHandler()
+    try:
+        return shapes(handler.metadata(item))
+    finally:
+        handler.close()
+
+
+def compare_shapes(
+    item: Path, saved: Mapping[str, tuple[int, ...]], params: Params
+) -> None:
     """Refuses an item whose arrays are not those of the template.
 
     Raises:
       ValueError: naming the first that differs. Orbax would say so too, at length.
     """
-    if not item.is_dir():
-        raise ValueError(f"no role {item.name} in the checkpoint {item.parent}")
-    handler = ocp.StandardCheckpointHandler()
-    saved = shapes(handler.metadata(item))
-    handler.close()
     wanted = shapes(params)
     for name in sorted({*saved, *wanted}):
         if saved.get(name) != wanted.get(name):

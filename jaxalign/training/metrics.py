@@ -63,8 +63,8 @@ class Writer:
         """Opens the log.
 
         Args:
-          resume_step: lines after this step, or cut off in the middle, are dropped, so
-            that a resumed run's log is that of an uninterrupted one. None begins anew.
+          resume_step: lines after this step, and damaged ones, are dropped, so that a
+            resumed run's log is that of an uninterrupted one. None begins anew.
 
         Raises:
           OSError: the folder cannot be written.
@@ -74,7 +74,7 @@ class Writer:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = [] if resume_step is None else lines_until(path, resume_step)
             beside = path.with_suffix(".part")
-            beside.write_text("".join(kept))
+            beside.write_bytes(b"".join(kept))
             beside.replace(path)
             self._lines = path.open("a", buffering=1)
         except OSError as error:
@@ -104,16 +104,16 @@ class Writer:
         self.close()
 
 
-def lines_until(path: Path, step: int) -> list[str]:
-    """The whole lines of a log up to a step."""
+def lines_until(path: Path, step: int) -> list[bytes]:
+    """The lines of a log up to a step, without those that are damaged."""
     if not path.is_file():
         return []
     kept = []
-    for line in path.read_text().splitlines(keepends=True):
+    for line in path.read_bytes().splitlines(keepends=True):
         try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return kept
 

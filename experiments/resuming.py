@@ -1,0 +1,214 @@
+"""What a resumed run may take over: settings that did not change, and finished work.
+
+A run's settings are those that change what it computes; FREE names the flags that do
+not. `steps` is not free, since the learning rate's schedule is laid out over them:
+`--extend` allows another number, and the run then says by how much the rate jumps.
+Checkpoints hold the number itself, whichever flags and data it came of.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxalign.training import checkpoint
+from jaxalign.training.state import TrainState
+from jaxalign.types import Params
+
+# Flags that do not change what a run computes, so that a resumed run may change them.
+FREE = {"out", "resume", "extend", "save_every", "mesh", "skip_bad_rows", "keep"}
+FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
+FREE |= {"compilation_cache"}
+
+Rate = Callable[[int], Callable[[Any], jax.Array]]  # steps -> updates done -> rate
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON values."""
+    settings: dict[str, Any] = json.loads(
+        json.dumps(dataclasses.asdict(config), default=str)
+    )
+    return settings
+
+
+def compared(
+    settings: Mapping[str, Any], *, free: Collection[str] = ()
+) -> dict[str, Any]:
+    """The settings that a resumed run may not change, but for more that are `free`."""
+    return {k: v for k, v in settings.items() if k not in FREE and k not in free}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file: all of it, or what was there stays."""
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part.write_text(json.dumps(value, indent=2))
+    part.replace(path)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+      ValueError: it is not there, or damaged.
+    """
+    path = folder / "config.json"
+    try:
+        settings = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = "is not there" if not path.exists() else f"cannot be read: {error}"
+        raise ValueError(
+            f"{path} {reason}; so it cannot be known with which flags {folder} was "
+            "made: delete that folder to make it anew, or choose another --out"
+        ) from error
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"{path} is not a JSON object: delete {folder} to make it anew, or choose "
+            "another --out"
+        )
+    return settings
+
+
+def same(saved: Any, now: Any, folders: tuple[Any, Any]) -> bool:
+    """Whether two settings are equal, or paths to one place beside either folder.
+
+    >>> same("runs/a/sft/policy", "/b/sft/policy", ("runs/a/dpo", "/b/dpo"))
+    True
+    """
+    if not (isinstance(saved, str) and isinstance(now, str) and all(folders)):
+        return bool(saved == now)
+    beside = [
+        os.path.relpath(path, folder)
+        for path, folder in zip((saved, now), folders, strict=True)
+    ]
+    return saved == now or (beside[0] == beside[1] and beside[0].startswith(".."))
+
+
+def differences(
+    folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
+) -> list[str]:
+    """What config.json of a folder says otherwise than these settings.
+
+    Args:
+      settings: this run's, of `plain`.
+      free: further names that may differ.
+
+    Raises:
+      ValueError: there is no config.json, or it is damaged.
+    """
+    there = read_settings(folder)
+    saved, now = (compared(each, free=free) for each in (there, settings))
+    folders = (there.get("out"), settings.get("out"))
+    missing = "(absent)"
+    return [
+        f"--{name.replace('_', '-')} {saved.get(name, missing)!r} then, "
+        f"{now.get(name, missing)!r} now"
+        for name in sorted({*saved, *now})
+        if not same(saved.get(name, missing), now.get(name, missing), folders)
+    ]
+
+
+def check(
+    folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
+) -> None:
+    """Refuses a folder that was made with other settings; see `differences`.
+
+    Raises:
+      ValueError: names the folder and each flag that differs, then and now.
+    """
+    differing = differences(folder, settings, free=free)
+    if differing:
+        raise ValueError(
+            f"{folder} was made with other flags ({', '.join(differing)}): resume with "
+            "the same, delete that folder and what was made from it, or choose "
+            "another --out"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where a run stands: what its checkpoints hold beside the state.
+
+    Attributes:
+      done: steps done.
+      total: steps of the whole run, over which the schedule is laid out.
+      cursor: where the data stand, and what else the loop carries.
+      skipped: steps that were not finite.
+      last: the metrics of the step before.
+    """
+
+    done: int
+    total: int
+    cursor: Any = None
+    skipped: int = 0
+    last: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Any) -> "Position":
+        """The position that a checkpoint's data item holds.
+
+        Raises:
+          ValueError: it is of another form, or stands outside the run.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(data, dict) or set(data) != names:
+            raise ValueError(f"its data item should hold {sorted(names)}")
+        position = cls(**data)
+        counts = (position.done, position.total, position.skipped)
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"done, total and skipped are {counts}")
+        if position.done > position.total:
+            raise ValueError(f"{position.done} of {position.total} steps are done")
+        return position
+
+
+def restored(
+    manager: Any, state: TrainState, roles: Mapping[str, Params], total: int
+) -> tuple[TrainState, Position]:
+    """The state and the position of the latest checkpoint; without one, the start.
+
+    Raises:
+      ValueError: the checkpoint is damaged.
+    """
+    step = manager.latest_step()
+    if step is None:
+        return state, Position(0, total)
+    found = checkpoint.restore(manager, state, roles)
+    try:
+        return found.state, Position.of(found.data)
+    except ValueError as error:
+        raise checkpoint.damaged(manager, step, str(error)) from error
+
+
+def extended(
+    saved: Position, total: int, updates: int, rate: Rate, *, allowed: bool
+) -> str:
+    """Says how the learning rate jumps where a run goes on over another schedule.
+
+    Args:
+      updates: optimizer updates done.
+      rate: the schedule of a run of so many steps.
+      allowed: whether --extend was given.
+
+    Raises:
+      ValueError: it was not, or more steps are done than the run should have.
+    """
+    if not allowed:
+        raise ValueError(
+            f"the run to resume has {saved.total} steps, and now should have {total}: "
+            "its learning rate's schedule is laid out over them; resume with as many "
+            "(--steps), or add --extend to go on over another schedule"
+        )
+    if total < saved.done:
+        raise ValueError(
+            f"{saved.done} steps are done, more than the {total} that the run should "
+            "have: give it as many at least"
+        )
+    before, after = (float(rate(steps)(updates)) for steps in (saved.total, total))
+    return (
+        f"--extend: {total} steps rather than {saved.total}; at step {saved.done} the "
+        f"learning rate jumps from {before:.4g} to {after:.4g}"
+    )
