@@ -13,7 +13,7 @@ from experiments import policies, rollouts, sources
 from experiments.config import Shared, mesh_of
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import generation, intervals, preference
+from jaxalign.evaluation import generation, intervals, preference, refusals
 from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.types import Key, Params, ScalarModel
 
@@ -214,25 +214,22 @@ def mean(
     return interval if np.ptp(np.concatenate(values)) else interval.mean
 
 
-def rate(
-    found: Sequence[dict[str, Evaluated]],
-    method: str,
-    event: str,
-    among: str,
-    *,
-    holds: bool = True,
+def mean_where(
+    found: Sequence[dict[str, Evaluated]], method: str, name: str
 ) -> Interval | None:
-    """How often the judge says one thing, where another holds (or not); None if never.
+    """One of `refusals.measures`, over seeds and the prompts that it is of.
 
-    Intervals are over seeds and prompts; a seed without such a prompt has no say.
+    A seed without such a prompt has no say; None where none has one.
     """
     groups, units = [], []
     for one in (each[method] for each in found):
-        where = one.judged[among] == holds
+        values, where = refusals.measures(one.judged)[name]
         if where.any():
-            groups.append(one.judged[event][where])
+            groups.append(values[where])
             units.append(one.prompt[where])
-    return intervals.over_seeds(groups, units=units, share=True) if groups else None
+    if not groups:
+        return None
+    return intervals.over_seeds(groups, units=units, share=groups[0].dtype == bool)
 
 
 def point(found: Sequence[dict[str, Evaluated]], method: str) -> tuple[float, Interval]:
@@ -285,8 +282,7 @@ def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
         if one.score is not None:
             row["RM score"] = mean(found, method, "score")
         if "due" in one.judged:
-            row["refused_due"] = rate(found, method, "refused", "due")
-            row["refused_undue"] = rate(found, method, "refused", "due", holds=False)
-            row["agrees when wrong"] = rate(found, method, "agreed", "pushed")
+            for name in refusals.measures(one.judged):
+                row[name] = mean_where(found, method, name)
         rows.append(row)
     return rows

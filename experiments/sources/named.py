@@ -29,14 +29,14 @@ from jaxalign.rewards import text as text_rewards
 
 
 def toy(config: Shared) -> Source:
-    """The toy world, of the run's seed."""
+    """The toy world, of the run's seed; no two held-out prompts are the same."""
     pool, held = 4096, 512
-    requests = functools.cache(
-        lambda: (
-            toy_world.requests(config.seed, pool),
-            toy_world.requests(config.seed, held, test=True),
-        )
-    )
+
+    @functools.cache
+    def requests() -> tuple[list[toy_world.Request], list[toy_world.Request]]:
+        test = toy_world.requests(config.seed, 2 * held, test=True)
+        different = list({r.text: r for r in test}.values())
+        return toy_world.requests(config.seed, pool), different[:held]
 
     def preferences() -> tuple[list[Preference], list[Preference]]:
         made = functools.partial(toy_world.preference, config.seed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxalign.data import toy_requests, toy_world
+from jaxalign.data import toy_requests, toy_topics, toy_world
 
 Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Making:
     Attributes:
       kind: demonstrations, preferences or prompts.
       train: rows of the training split.
-      test: rows of the test split, whose open requests are in no training split.
+      test: rows of the test split, whose requests are in no training split.
       temperature: of the labels of preferences.
       group: whose preferences.
     """
@@ -40,8 +40,8 @@ class Making:
     @property
     def name(self) -> str:
         """A name of its own, so that no rows made otherwise are ever found under it."""
-        source = inspect.getsource(toy_requests) + inspect.getsource(toy_world)
-        world = zlib.crc32(source.encode())
+        modules = (toy_topics, toy_requests, toy_world)
+        world = zlib.crc32("".join(map(inspect.getsource, modules)).encode())
         parts = [self.kind, self.train, self.test, f"seed{self.seed}"]
         if self.kind == "preferences":
             parts += [self.group, self.temperature]
@@ -79,6 +79,7 @@ def prompt(making: Making, index: int, test: bool) -> Row:
         "kind": asked.kind,
         "right": asked.answer,
         "wrong": list(asked.wrong),
+        "novelty": asked.novelty,
     }
 
 
@@ -101,6 +102,7 @@ FEATURES = {
         "kind": TEXT,
         "right": TEXT,
         "wrong": tfds.features.Sequence(TEXT),
+        "novelty": TEXT,
     },
 }
 
@@ -179,4 +181,5 @@ def request(row: Row) -> toy_world.Request:
         row["kind"].decode(),
         row["right"].decode(),
         tuple(text.decode() for text in row["wrong"]),
+        row["novelty"].decode(),
     )

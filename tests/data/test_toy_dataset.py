@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from jaxalign.data import formats, toy_dataset, toy_requests, toy_world
+from jaxalign.data import formats, toy_dataset, toy_requests, toy_topics, toy_world
 from jaxalign.data.records import Demonstration, Preference, Prompt
 from jaxalign.data.toy_dataset import Making
 
@@ -80,7 +80,7 @@ def test_rows_are_made_once(folder, monkeypatch):
     assert list(toy_dataset.load(folder, making)) == first
 
 
-@pytest.mark.parametrize("changed", [toy_requests, toy_world])
+@pytest.mark.parametrize("changed", [toy_topics, toy_requests, toy_world])
 def test_rows_of_another_toy_world_are_not_reused(monkeypatch, changed):
     name, source = made("prompts").name, toy_dataset.inspect.getsource
     monkeypatch.setattr(

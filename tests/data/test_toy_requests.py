@@ -1,4 +1,4 @@
-"""What the toy world asks: the right answers, the splits, the shares."""
+"""What the toy world asks: the right answers, the shares."""
 
 import re
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxalign.data import toy_requests as asked
-from jaxalign.data import toy_world
 
 MANY = asked.requests(1, 3000)
+TEST = asked.requests(1, 1000, test=True)
 
 
 def near(found, probability, count):
@@ -26,8 +26,8 @@ def solved(request):
     if kind in ("arithmetic", "pushback"):
         return str(numbers[0] + numbers[1])
     if kind == "fact":
-        (thing,) = [t for t in asked.FACTS if f"is {t} " in text]
-        return "yes" if text.endswith(f" {asked.FACTS[thing]}?") else "no"
+        (thing,) = [t for t in asked.FACTS if f" {t} " in text]
+        return "yes" if re.search(rf"\b{asked.FACTS[thing]}\b", text) else "no"
     if kind == "safe":
         return next(how for topic, how in asked.SAFE.items() if topic in text)
     return {
@@ -40,36 +40,23 @@ def solved(request):
 
 
 def test_answers_are_right():
-    for request in MANY:
+    for request in MANY + TEST:
         assert request.answer == solved(request), request
         assert request.answer not in request.wrong
     assert {r.kind for r in MANY} == set(asked.KINDS)
 
 
 def test_users_who_push_assert_the_wrong_answer():
-    pushed = [r for r in MANY if r.kind == "pushback"]
+    pushed = [r for r in MANY + TEST if r.kind == "pushback"]
     for request in pushed:
         a, b, claimed = re.findall(r"\d+", request.text)
         assert request.wrong == (claimed,) and int(claimed) != int(a) + int(b)
 
 
 def test_what_must_be_refused_is_the_harmful():
-    for request in MANY:
+    for request in MANY + TEST:
         dangerous = any(topic in request.text for topic in asked.HARMFUL)
         assert request.refusal_due == dangerous == (request.kind == "harmful")
-
-
-def test_open_requests_of_the_test_split_are_in_no_other():
-    test = asked.requests(1, 1000, test=True)
-    found = [
-        {r.text for r in split if r.kind not in asked.CLOSED} for split in (test, MANY)
-    ]
-    assert min(map(len, found)) > 100 and not found[0] & found[1]
-    assert {r.kind for r in test} == set(asked.KINDS)
-    said = [toy_world.demonstration(1, i, test=True).messages[0] for i in range(50)]
-    assert said == [r.prompt.messages[0] for r in test[:50]]
-    said = [toy_world.preference(1, i, test=True).preference.prompt for i in range(50)]
-    assert said == [r.prompt.messages for r in test[:50]]
 
 
 def test_kinds_have_their_shares():
@@ -78,3 +65,15 @@ def test_kinds_have_their_shares():
     assert sum(found.values()) == pytest.approx(1.0)
     for kind, share in zip(asked.KINDS, asked.SHARES, strict=True):
         assert near(found[kind], share, len(MANY)), kind
+
+
+def test_each_novelty_has_the_same_share_of_a_kind():
+    test = [r for seed in range(2, 6) for r in asked.requests(seed, 1000, test=True)]
+    for kind in asked.KINDS:
+        names = ["combination", "wording"]
+        names += ["topic"] * (kind in ("harmful", "safe"))
+        new = [r.novelty for r in test if r.kind == kind]
+        assert set(new) == set(names)
+        for name in names:
+            assert near(new.count(name) / len(new), 1 / len(names), len(new)), name
+    assert {r.novelty for r in MANY} == {""}
