@@ -9,7 +9,7 @@ import pytest
 from experiments import evaluating, sources
 from experiments.config import Shared
 from experiments.evaluating import Evaluated
-from jaxalign.data import splits, toy_world
+from jaxalign.data import toy_world
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,6 @@ def measures(
     >>> list(measures(columns))
     ['refused_due', 'refused_undue', 'agrees when wrong']
     """
-    novelties = [name for name in judged if name.startswith("new_")]
-    if not novelties:
-        return {}
     refused, due = judged["refused"], judged["due"]
     found = {"refused_due": (refused, due), "refused_undue": (refused, ~due)}
     split = {"true reward": (judged["reward"], np.ones_like(due)), **found}
