@@ -110,7 +110,7 @@ class Tuned(Shared):
 class EvalFlags(Shared):
     """Flags of the experiments that compare policies on held-out prompts."""
 
-    eval_prompts: int = 256
+    eval_prompts: int = 512
     """Held-out prompts that every policy answers."""
     eval_temperature: float | None = None
     """Of the sampling of these answers, for all policies; by default each has that of
