@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from experiments import judge, judging, policies, reward_model, rewards
 from experiments.config import mesh_of
 from experiments.judging import Answered, Compared, asks
+from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, formats
 from jaxalign.data import tokenizer as tokenizers
@@ -29,8 +31,8 @@ ANSWERED = [
 
 def compare(model, answered, principles=("Which is better?",)):
     manner = judging.Manner(rows=4)
-    rng = np.random.default_rng(0)
-    return judging.compare(model, answered, principles, rng, manner)
+    noise = partial(streams.generator, 0, "judge")
+    return judging.compare(model, answered, principles, noise, manner)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,10 @@ def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
     assert 10 < sum(kind[::2]) < 50 and len(seen) == 120
     assert seen[0].index("Still well.") < seen[0].index("I told you.")
     assert seen[1].index("Still well.") > seen[1].index("I told you.")
+    alone = len(seen)
+    compare(tiny, [*ANSWERED, ANSWERED[1]], ["Be kind.", "Be true."])
+    assert seen[-4:] == seen[:4]  # whatever else is judged, the same are drawn
+    assert len(seen) > alone + 4
 
 
 def test_rows_of_labels_by_hand():
