@@ -58,7 +58,8 @@ class Shared:
     """What the backward pass computes again, to save memory: nothing, all of a layer
     but its matrix products, or everything within it."""
     resume: bool = False
-    """Go on with the run in --out, exactly where its last checkpoint is."""
+    """Go on with the run in --out, exactly where its last checkpoint is; flags that
+    change what is computed must be the same."""
     extend: bool = False
     """With --resume: go on to another number of steps, though the learning rate's
     schedule is laid out over them; the jump is shown."""
