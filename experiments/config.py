@@ -69,7 +69,8 @@ class Shared:
     """A folder that keeps compiled programs from one start to the next, or off; by
     default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
     resume: bool = False
-    """Go on with the run in --out, exactly where its last checkpoint is."""
+    """Go on with the run in --out, exactly where its last checkpoint is; flags that
+    change what is computed must be the same."""
     extend: bool = False
     """With --resume: go on to another number of steps, though the learning rate's
     schedule is laid out over them; the jump is shown."""

@@ -104,8 +104,8 @@ def main(config: Config) -> dict[str, float]:
                     f"{config.data} ({name}) has no prompt with two different answers "
                     f"that the judge could read in {judge.config.context} tokens"
                 )
-            rng = streams.generator(config.seed, f"judge {name}")
-            pairs, rankings, told = judged(config, judge, answered, principles, rng)
+            noise = partial(streams.generator, config.seed, f"judge {name}")
+            pairs, rankings, told = judged(config, judge, answered, principles, noise)
             write(run.folder / "preferences" / f"{name}.jsonl", pairs)
             write(run.folder / "rankings" / f"{name}.jsonl", rankings)
             told |= {"pairs": len(pairs), "left_out": len(together) - len(answered)}
@@ -263,20 +263,20 @@ def judged(
     judge: policies.Policy,
     answered: list[Answered],
     principles: tuple[str, ...],
-    rng: np.random.Generator,
+    noise: judging.Noise,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
     asked = splits.prompt_hashes(Prompt(one.prompt) for one in answered)
     manner = judging.Manner(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
-        ratings = judging.rate(judge, answered, config.highest, rng, manner)
-        key = jax.random.key(int(rng.integers(2**31)))
+        ratings = judging.rate(judge, answered, config.highest, noise, manner)
+        key = jax.random.key(int(noise(0).integers(2**31)))
         rankings = list(map(judging.ranking, answered, ratings))
         pairs = judging.zephyr_pairs(answered, ratings, key)
         units = np.repeat(asked, list(map(len, ratings)))
         mean = bootstrap(np.concatenate(ratings), units=units)
         return pairs, rankings, mean.named("rating")
-    compared = judging.compare(judge, answered, principles, rng, manner)
+    compared = judging.compare(judge, answered, principles, noise, manner)
     worths = map(judging.worths, answered, compared)
     rankings = list(map(judging.ranking, answered, worths))
     pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]

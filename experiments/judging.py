@@ -1,7 +1,7 @@
 """How a judge is asked about answers, and what its labels become."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,16 @@ import numpy as np
 
 from experiments import rollouts
 from experiments.policies import Policy
+from jaxalign import streams
 from jaxalign.data import chat
 from jaxalign.data.records import Messages, Prompt, said
 from jaxalign.rewards import judge_prompts, judges
 
 SURE = 1e-4  # labels stay this far from 0 and 1, so that their log-odds are finite
+
+
+# a generator for each prompt, repeat, ..., of a named stream
+Noise = Callable[..., np.random.Generator]
 
 
 class Answered(NamedTuple):
@@ -95,7 +100,7 @@ def thought(
     judge: Policy,
     questions: Sequence[str],
     request: str,
-    rng: np.random.Generator,
+    noise: Noise,
     manner: Manner,
 ) -> list[Messages]:
     """Questions to which the judge may think first; then it is asked for the answer."""
@@ -105,7 +110,7 @@ def thought(
     answers = rollouts.answer(
         judge,
         asked,
-        jax.random.key(int(rng.integers(2**31))),
+        jax.random.key(int(noise().integers(2**31))),
         max_new_tokens=manner.thoughts,
         temperature=manner.temperature,
         rows=manner.rows,
@@ -120,7 +125,7 @@ def compare(
     judge: Policy,
     answered: Sequence[Answered],
     principles: Sequence[str],
-    rng: np.random.Generator,
+    noise: Noise,
     manner: Manner,
 ) -> list[list[Compared]]:
     """Every two answers to each prompt, compared in both orders by one principle."""
@@ -129,9 +134,12 @@ def compare(
         for n, (_, answers) in enumerate(answered)
         for i, j in itertools.combinations(range(len(answers)), 2)
     ]
+    ids = [streams.prompt_id(prompt) for prompt, _ in answered]
+    times = streams.answer_ids(ids, 1).view(np.uint32)
     questions = []
     for n, i, j in pairs:
-        principle = principles[int(rng.integers(len(principles)))]
+        drawn = noise(*times[n].tolist(), i, j).integers(len(principles))
+        principle = principles[int(drawn)]
         prompt, answers = answered[n]
         request = judge_prompts.THINK if manner.thoughts else judge_prompts.LETTER
         for a, b in ((i, j), (j, i)):
@@ -139,7 +147,7 @@ def compare(
                 prompt, answers[a], answers[b], principle=principle, request=request
             )
             questions.append(text)
-    asked = thought(judge, questions, judge_prompts.LETTER, rng, manner)
+    asked = thought(judge, questions, judge_prompts.LETTER, noise, manner)
     logps = ask(judge, asked, judge_prompts.OPTIONS, rows=manner.rows)
     first, swapped = np.exp(logps[0::2, 0]), np.exp(logps[1::2, 0])
     p = judges.both_orders(first, swapped)
@@ -154,7 +162,7 @@ def rate(
     judge: Policy,
     answered: Sequence[Answered],
     highest: int,
-    rng: np.random.Generator,
+    noise: Noise,
     manner: Manner,
 ) -> list[np.ndarray]:
     """The expected rating of each answer, from 1 to the highest."""
@@ -164,7 +172,7 @@ def rate(
         for prompt, answers in answered
         for answer in answers
     ]
-    asked = thought(judge, questions, judge_prompts.NUMBER, rng, manner)
+    asked = thought(judge, questions, judge_prompts.NUMBER, noise, manner)
     ratings = np.arange(1, highest + 1)
     logps = ask(judge, asked, list(map(str, ratings)), rows=manner.rows)
     found = judges.expected_rating(logps, ratings.astype(np.float32))

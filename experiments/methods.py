@@ -18,7 +18,8 @@ trained at, or all at --eval-temperature, as a column says. And reward_kl.png, w
 mark a method and a line through best-of-n for n = 1, 2, 4, .... In OUT/seed-0/,
 ..., are a folder for each stage and samples.md. The answers of a method, and what they
 are worth, stay in its folder: `--resume` runs nothing twice that has ended, and more of
---methods or --seeds add to the table.
+--methods or --seeds add to the table. What ended with other flags is refused, what was
+evaluated in another way is evaluated anew.
 """
 
 import dataclasses

@@ -111,7 +111,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         source=source,
         policy=policy,
         prompts=fitting,
-        ids=rollouts.prompt_ids(fitting),
+        ids=[streams.prompt_id(prompt.messages) for prompt in fitting],
         batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
         samples=samples,
         together=together,

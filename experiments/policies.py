@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.config import Shared
 from experiments.sources import Source
-from jaxalign import sharding
+from jaxalign import sharding, streams
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import heads, pretrained, transformer
@@ -94,7 +94,8 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     if config.model == "toy":
         shape = toy_config(len(tokenizer), context, config.dtype)
         model = transformer.language_model(remade(shape, config.remat))
-        params = model.init(jax.random.key(config.seed), mesh)
+        key = streams.key(jax.random.key(config.seed), "model")
+        params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
     model, params = pretrained.load(
         Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh

@@ -266,7 +266,8 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
         policies.check_vocabulary(Path(start), policy)
         return found
     model = heads.scalar_model(policy.config, zero_head=True)
-    return model, tuning.headed(model, jax.random.key(config.seed), policy.params)
+    key = streams.key(jax.random.key(config.seed), "head")
+    return model, tuning.headed(model, key, policy.params)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from jaxalign.training import checkpoint
+from jaxalign.training import checkpoint, integrity
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
@@ -180,7 +180,7 @@ def restored(
     try:
         return found.state, Position.of(found.data)
     except ValueError as error:
-        raise checkpoint.damaged(manager, step, str(error)) from error
+        raise integrity.damaged(manager, step, str(error)) from error
 
 
 def extended(

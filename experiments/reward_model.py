@@ -23,7 +23,7 @@ import numpy as np
 from experiments import batching, jsonl, policies, sources, tuning
 from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
-from jaxalign import losses, sharding
+from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import formats, loader
 from jaxalign.data import tokenizer as tokenizers
@@ -71,7 +71,8 @@ def main(config: Config) -> dict[str, float]:
         run.describe_data(source.accounts())
         model = heads.scalar_model(policy.config)
         key = jax.random.key(config.seed)
-        tuned = tuning.start(config, tuning.headed(model, key, policy.params))
+        head = streams.key(key, "head")
+        tuned = tuning.start(config, tuning.headed(model, head, policy.params))
         batches = batching.preferences(config, policy, train, kind)
         steps = config.steps or max(config.epochs * len(train) // config.batch, 1)
         adam = config.adamw(steps)
@@ -82,9 +83,9 @@ def main(config: Config) -> dict[str, float]:
             whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, key)
-        current, done, cursor = run.resume(
-            current, {"reward": current.params}, steps, config.rate
-        )
+        roles = lambda now: {"reward": now.params}
+        told = (roles(current), steps, config.rate)
+        current, done, cursor = run.resume(current, *told)
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):
@@ -92,8 +93,7 @@ def main(config: Config) -> dict[str, float]:
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
             run.log(i, metrics, tokens=tokens_of(batch), rows=batches.rows)
             if run.due(i, steps):
-                roles = {"reward": current.params}
-                run.save(current, roles, i + 1, batches.get_state())
+                run.save(current, roles(current), i + 1, batches.get_state())
         params = lora.merge(tuned.parameters(current.params))
         chosen, rejected = scores(model, params, held_out, config.batch)
         params = learned.normalise(params, np.concatenate([chosen, rejected]))

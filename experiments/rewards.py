@@ -131,8 +131,8 @@ def rated(model: policies.Policy) -> sources.Judge:
             judging.Answered(prompt.messages, (text,))
             for prompt, text in zip(prompts, texts, strict=True)
         ]
-        rng = np.random.default_rng(0)  # nothing is thought, nothing drawn
-        ratings = judging.rate(model, answered, 10, rng, judging.Manner())
+        noise = np.random.default_rng  # nothing is thought, nothing drawn
+        ratings = judging.rate(model, answered, 10, noise, judging.Manner())
         return {"reward": np.concatenate(ratings)}
 
     return judge

@@ -17,7 +17,8 @@ at --eval-temperature; the table says which.
 Where preferences come with the data (hh-rlhf, files) they are used; where the data has
 a programmed reward instead, the SFT model's own answers are sampled and labelled by it.
 Writes OUT/table.md, reward_kl.png and samples.md beside a folder for each stage; each
-stage can be run by itself, too. `--resume` goes on where a run was stopped.
+stage can be run by itself, too. `--resume` goes on where a run was stopped, with the
+flags that it had: those of a stage that has begun are compared with its folder's.
 """
 
 import dataclasses

@@ -71,11 +71,6 @@ def padded_prompts(
     return tokens, lengths
 
 
-def prompt_ids(prompts: Sequence[Prompt]) -> list[int]:
-    """The number of each prompt in streams of noise."""
-    return [streams.prompt_id(prompt.messages) for prompt in prompts]
-
-
 def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
     """The prompts of at most `limit` tokens."""
     rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
@@ -102,12 +97,9 @@ def answer(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> Answers:
-    """Samples answers, `rows` at a time; no answer depends on how many that are.
-
-    Nor on the other prompts: the noise comes of the key, the prompt's text, and which
-    of its answers it is.
-    """
+    """Samples answers, `rows` at a time; none depends on that, nor on other prompts."""
     tokens, lengths = padded_prompts(policy, prompts, max_new_tokens)
+    ids = [streams.prompt_id(prompt.messages) for prompt in prompts]
     sequences, ended, _ = sample(
         policy,
         policy.params,
@@ -116,7 +108,7 @@ def answer(
         key,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        row_ids=streams.answer_ids(prompt_ids(prompts), samples),
+        row_ids=streams.answer_ids(ids, samples),
         samples=samples,
         slots=rows,
     )
@@ -287,11 +279,7 @@ def learned_scores(
 
 
 def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Applies a function of a batch to many rows, in batches of one shape.
-
-    Args:
-      many: arrays of R rows each, the same on every process.
-    """
+    """Applies a function to batches of one shape, of rows that every process has."""
     total = len(jax.tree.leaves(many)[0])
     rows = whole_shares(min(rows, total))
     parts = []

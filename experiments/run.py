@@ -31,7 +31,6 @@ class Run:
         self.mesh = mesh_of(config)
         self.experiment = experiment
         self.settings = resuming.plain(config)
-        self.total = 0
         self.writer: metrics.Writer | None = None
         self.pending: tuple[int, dict[str, jax.Array], Any] | None = None
         self.last: dict[str, float] = {}

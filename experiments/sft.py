@@ -59,9 +59,9 @@ def main(config: Config) -> dict[str, float]:
             whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        current, done, cursor = run.resume(
-            current, {"policy": current.params}, steps, config.rate
-        )
+        roles = lambda now: {"policy": now.params}
+        told = (roles(current), steps, config.rate)
+        current, done, cursor = run.resume(current, *told)
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):
@@ -69,8 +69,7 @@ def main(config: Config) -> dict[str, float]:
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
             run.log(i, metrics, tokens=batch.tokens.size, rows=batches.rows)
             if run.due(i, steps):
-                roles = {"policy": current.params}
-                run.save(current, roles, i + 1, batches.get_state())
+                run.save(current, roles(current), i + 1, batches.get_state())
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)

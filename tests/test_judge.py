@@ -31,8 +31,8 @@ ANSWERED = [
 
 def compare(model, answered, principles=("Which is better?",)):
     manner = judging.Manner(rows=4)
-    rng = np.random.default_rng(0)
-    return judging.compare(model, answered, principles, rng, manner)
+    noise = partial(streams.generator, 0, "judge")
+    return judging.compare(model, answered, principles, noise, manner)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import jsonl, rejection_sampling, rollouts, rounds, sft, winners
+from experiments import (
+    jsonl,
+    rejection_sampling,
+    resuming,
+    rollouts,
+    rounds,
+    sft,
+    winners,
+)
 from experiments.run import Run
+from experiments.stages import told as told_stage
 from jaxalign.data import formats
 from jaxalign.data.records import Demonstration, Prompt
 from tests import untrained
@@ -191,6 +200,8 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     shutil.copytree(base, tmp_path / "sft" / "policy")
     (tmp_path / "sft" / "numbers.json").write_text("{}")
     config = replace(TINY, rounds=1, out=tmp_path, resume=True)
+    stage = told_stage(config, "sft", tmp_path / "sft", model="toy", data="toy")
+    (tmp_path / "sft" / "config.json").write_text(json.dumps(resuming.plain(stage)))
     rows = rounds.main(config)
     names = ["SFT", "round 1, winners", "round 1, DPO"]
     assert [row["method"] for row in rows] == names

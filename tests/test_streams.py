@@ -82,8 +82,8 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
     data = tmp_path / "pairs.jsonl"
     rows = (base / "pairs.jsonl").read_text().splitlines()[:6]
     data.write_text("\n".join(rows) + "\n")
-    told = [f"data={data}", "mesh=data=1", f"out={tmp_path / 'run'}"]
-    _, config = launched.configured(base, tmp_path / "run", "grpo", told[:2])
+    told = [f"data={data}", "mesh=data=1"]
+    _, config = launched.configured(base, tmp_path / "run", "grpo", told)
     seen = []
 
     class Sampled(Exception):
@@ -102,10 +102,10 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
                 online.draw(setting, None, streams.key(KEY, "rollouts", iteration))
             whole = setting.batches.whole
             doubled += len(set(whole)) < len(whole)
-            asked = [setting.ids[row] for row in whole for _ in range(2)]
-            assert seen[-1][:, 0].view(np.uint32).tolist() == asked
             assert len(np.unique(seen[-1], axis=0)) == 8
+        asked = [setting.ids[row] for row in whole for _ in range(2)]
     assert doubled, "no batch held a prompt twice: nothing was tested"
+    assert seen[-1][:, 0].view(np.uint32).tolist() == asked
 
 
 @pytest.mark.parametrize("module", [collect, winners])

@@ -5,12 +5,9 @@ moments, the step, the key), `data` (the iterator's state and whatever else is J
 `config`. Roles that never change are written once, beside them.
 """
 
-import contextlib
 import dataclasses
-import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import orbax.checkpoint as ocp
 from jaxalign.training import matching
 from jaxalign.training.finite import first_nonfinite
 from jaxalign.training.frozen import Folder, load_frozen, save_frozen, template
+from jaxalign.training.integrity import checksum, damaged, read_item, reading
 from jaxalign.training.leftovers import put_aside, remove_unfinished, unfinished
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
@@ -179,11 +177,6 @@ def unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
     )
 
 
-def checksum(data: Any) -> int:
-    """By which an edited or damaged data item is known."""
-    return zlib.crc32(json.dumps(data, sort_keys=True).encode())
-
-
 def check(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
     """Refuses the latest checkpoint where it is of another config.
 
@@ -206,42 +199,6 @@ def latest(manager: ocp.CheckpointManager) -> int:
     if step is None:
         raise FileNotFoundError(f"no checkpoint to resume from in {manager.directory}")
     return int(step)
-
-
-def read_item(manager: ocp.CheckpointManager, step: int, name: str) -> dict[str, Any]:
-    """A JSON item of a checkpoint.
-
-    Raises:
-      ValueError: it is damaged.
-    """
-    path = Path(manager.directory) / str(step) / name / "metadata"
-    try:
-        item = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(manager, step, f"{name}: {error}") from error
-    if not isinstance(item, dict):
-        raise damaged(manager, step, f"{name} is not a JSON object")
-    return item
-
-
-def damaged(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueError:
-    """One sentence about a checkpoint that cannot be used, and what to do."""
-    path = Path(manager.directory) / str(step)
-    earlier = [other for other in manager.all_steps() if other < step]
-    then = f"go on from step {max(earlier)}" if earlier else "start anew"
-    first = next(iter(reason.splitlines()), "")[:200]
-    return ValueError(
-        f"the checkpoint {path} is damaged ({first}); delete that folder to {then}"
-    )
-
-
-@contextlib.contextmanager
-def reading(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
-    """Says of whatever the reading stack raises that the checkpoint is damaged."""
-    try:
-        yield
-    except Exception as error:
-        raise damaged(manager, step, str(error) or type(error).__name__) from error
 
 
 def restore(
@@ -282,17 +239,23 @@ def restore(
     nonfinite = first_nonfinite({name: read[name] for name in items})
     if nonfinite:
         raise damaged(manager, step, f"{nonfinite} is not finite")
-    found = {name: read[name] for name in roles}
-    key = jax.random.wrap_key_data(
-        read["optimizer"]["key"], impl=jax.random.key_impl(state.key)
+    return Restored(
+        state_of(read, state, roles), {n: read[n] for n in roles}, item["data"]
     )
-    whole = TrainState(
-        step=read["optimizer"]["step"],
-        params=params_of(found),
-        opt_state=read["optimizer"]["opt_state"],
+
+
+def state_of(
+    read: Mapping[str, Any], state: TrainState, roles: Mapping[str, Params]
+) -> TrainState:
+    """The state that the items of a checkpoint hold, its key of the template's kind."""
+    rest = read["optimizer"]
+    key = jax.random.wrap_key_data(rest["key"], impl=jax.random.key_impl(state.key))
+    return TrainState(
+        step=rest["step"],
+        params=params_of({name: read[name] for name in roles}),
+        opt_state=rest["opt_state"],
         key=key,
     )
-    return Restored(whole, found, item["data"])
 
 
 def standard(tree: Any) -> ocp.args.StandardRestore:

@@ -68,6 +68,18 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
     assert read["model.norm.weight"] == 264
 
 
+def test_what_a_killed_save_left_goes_with_the_next(tiny, params, tmp_path):
+    """A folder beside the model; the model that was there until then stays whole."""
+    pretrained.save(tmp_path, tiny, params)
+    before = sorted(tmp_path.iterdir())
+    half = tmp_path / ".new-killed"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    chex.assert_trees_all_equal(pretrained.load(tmp_path)[1], params)
+    pretrained.save(tmp_path, tiny, params)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_shards_of_an_earlier_save_do_not_linger(tiny, params, tmp_path):
     names = lambda: sorted(path.name for path in tmp_path.glob("model*"))
     (tmp_path / "model.py").write_text("")
