@@ -233,7 +233,8 @@ def test_labels_of_a_judge_may_be_hard_or_soft():
 
 
 def test_nothing_to_judge_is_said(tiny, tmp_path):
-    data = write(tmp_path / "a.jsonl", *[{"prompt": "q", "answers": ["x", "x"]}] * 2)
+    rows = [{"prompt": f"q{i}", "answers": ["x", "x"]} for i in range(40)]
+    data = write(tmp_path / "a.jsonl", *rows)
     config = judge.Config(data=data, out=tmp_path / "out", mesh="data=1")
     with pytest.raises(ValueError, match="no prompt with two different answers"):
         judge.main(config)
