@@ -168,7 +168,7 @@ class Online(Rewarded):
     warmup: int = 0
     """Iterations over which the learning rate rises."""
     clip_norm: float = 1.0
-    """Largest global norm of the gradient."""
+    """Largest global norm of the gradient; of PPO's two models each has its own."""
     missing_eos: Literal["subtract", "assign"] = "subtract"
     """An answer that did not end has its score lowered by the penalty, or set to
     minus the penalty."""
@@ -183,31 +183,40 @@ class Online(Rewarded):
     logp_gap: float = 0.1
     """Warns where the sampler and the trainer differ by more in any log-prob (nats)."""
 
+    @property
+    def updates(self) -> int:
+        """Optimizer updates in an iteration, where none is left out."""
+        return self.epochs * self.minibatches
+
     def adamw(
         self,
         *,
         learning_rate: float | None = None,
-        iterations: int | None = None,
+        waits: int = 0,
         **others: Any,
     ) -> optax.GradientTransformation:
-        """The optimizer that these flags describe."""
+        """The optimizer that these flags describe.
+
+        Args:
+          waits: first iterations, in which it moves nothing.
+        """
         rate = self.learning_rate if learning_rate is None else learning_rate
         given = {"clip_norm": self.clip_norm} | others
-        layout = self.layout(self.steps if iterations is None else iterations)
+        layout = self.layout(self.steps - waits) | {"start": self.updates * waits}
         return optimizer.adamw(rate, **layout, **given)
 
     def layout(self, iterations: int) -> dict[str, Any]:
         """How the learning rate is laid out over the updates of so many iterations."""
-        updates = self.epochs * self.minibatches
         return {
-            "steps": updates * iterations,
-            "warmup": updates * self.warmup,
+            "steps": self.updates * iterations,
+            "warmup": self.updates * self.warmup,
             "schedule": self.schedule,
         }
 
     def rate(self, iterations: int) -> Callable[[Any], jax.Array]:
-        """The learning rate of a run of so many iterations, by updates done."""
-        return optimizer.schedule(self.learning_rate, **self.layout(iterations))
+        """The learning rate of a run of so many iterations, by iterations done."""
+        by_update = optimizer.schedule(self.learning_rate, **self.layout(iterations))
+        return lambda done: by_update(done * self.updates)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,7 +251,7 @@ class Trained(Tuned):
         return {"steps": steps, "warmup": warmup, "schedule": "cosine"}
 
     def rate(self, steps: int) -> Callable[[Any], jax.Array]:
-        """The learning rate of a run of so many steps, by updates done."""
+        """The learning rate of a run of so many steps, by steps done."""
         return optimizer.schedule(self.learning_rate, **self.layout(steps))
 
 

@@ -17,6 +17,7 @@ and `updates`, how many there were in the iteration.
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,9 @@ class Config(online.Online):
     """Most batches drawn in an iteration, where prompts must be informative (dapo)."""
     kl_stop: float | None = None
     """Ends an iteration's epochs once approxkl is above (nats a token)."""
-    beta: float = 0.05
-    """Coefficient of the KL to the reference."""
+    beta: float | None = None
+    """Coefficient of the KL to the reference; by default the method's own, which
+    `experiments.groups` lists."""
 
     @property
     def rows(self) -> int:
@@ -83,22 +85,71 @@ def draw(
         logp, ref_logp = drawn.sampled, online.reference_logps(setting, drawn)
     else:
         logp, ref_logp, seen = online.compared(setting, params, drawn)
-    score, mask = drawn.score, drawn.sequences.loss_mask
-    if method.overlong:
-        margin = method.overlong * setting.room
-        score = shaping.overlong(
-            score, mask.sum(axis=1), longest=setting.room, margin=margin
-        )
-    of_prompts = score.reshape(-1, config.samples)
+    of_prompts = drawn.reward.reshape(-1, config.samples)
     informative = jnp.any(of_prompts != of_prompts[:, :1], axis=1)
-    reward = score
-    if method.kl_in_reward:
-        kl = rollouts.answer_sums(drawn.answers, estimators.kl_k1(logp, ref_logp))
-        reward = score - config.beta * kl
-    advantage = method.advantage(reward.reshape(-1, config.samples)).reshape(-1)
+    score = shaped(method, drawn, setting.room)
+    advantage = advantages(config, method, drawn.answers, score, logp, ref_logp)
     rollout = GroupBatch(drawn.answers, logp, ref_logp, advantage)
     numbers = drawn.numbers | seen | {"informative": informative.mean()}
     return rollout, informative, numbers
+
+
+def shaped(method: groups.Method, drawn: online.Drawn, room: int) -> Array:
+    """The reward of each answer once length, or else a missing end, has its price [A].
+
+    Args:
+      room: the longest answer, in tokens.
+    """
+    if not method.overlong:
+        return drawn.score
+    lengths = drawn.sequences.loss_mask.sum(axis=1)
+    return shaping.overlong(
+        drawn.reward, lengths, longest=room, margin=method.overlong * room
+    )
+
+
+def advantages(
+    config: Config,
+    method: groups.Method,
+    answers: TokenBatch | AnswerBatch,
+    score: Array,
+    logp: Array,
+    ref_logp: Array,
+) -> Array:
+    """The advantage of each answer [A], or of each of its tokens [A T].
+
+    Args:
+      score: of each answer, its prompt's side by side [A].
+      logp, ref_logp: of the tokens of `answers` [R T].
+    """
+    beta = beta_of(config, method)
+    if method.kl == "reward":
+        kl = rollouts.answer_sums(answers, estimators.kl_k1(logp, ref_logp))
+        score = score - beta * kl
+    advantage = method.advantage(score.reshape(-1, config.samples)).reshape(-1)
+    if method.kl == "reward_to_go":
+        advantage = to_go(answers, advantage, logp, ref_logp, beta=beta)
+    return advantage
+
+
+@jax.jit
+def to_go(
+    batch: TokenBatch | AnswerBatch,
+    advantage: Array,
+    logp: Array,
+    ref_logp: Array,
+    *,
+    beta: float,
+) -> Array:
+    """Advantages of answers [A] less the KL to go, whitened over all tokens [A T]."""
+    rows, apart = scoring.answers(batch)
+    told = map(apart, (logp, ref_logp, rows.loss_mask))
+    return estimators.reinforce_plus_plus(advantage, *told, beta=beta)
+
+
+def beta_of(config: Config, method: groups.Method) -> float:
+    """The coefficient of the KL: the flag, or else the method's own."""
+    return method.beta if config.beta is None else config.beta
 
 
 def iterate(
@@ -153,10 +204,10 @@ def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> Grou
 def on_policy(config: Config, method: groups.Method) -> bool:
     """Whether an iteration has one update, before which nobody needs log-probs."""
     alone = config.epochs == config.minibatches == 1
-    return alone and not (method.kl_in_reward or method.informative)
+    return alone and method.kl == "loss" and not method.informative
 
 
-def main(config: Config, method: groups.Method | None = None) -> dict[str, float]:
+def main(config: Config, method: groups.Method | None = None) -> dict[str, Any]:
     """Trains by groups; writes the model to OUT/policy.
 
     Args:
@@ -175,7 +226,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
             policy.model,
             method.loss,
             method.mean(setting.room),
-            kl_coef=0.0 if method.kl_in_reward else config.beta,
+            kl_coef=beta_of(config, method) if method.kl == "loss" else 0.0,
             on_policy=first,
             temperature=config.temperature,
         )
@@ -190,7 +241,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, float
         )
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
-        return run.finish(run.last)
+        return run.finish(run.last | method.hyperparameters(config.beta))
 
 
 def check(config: Config, method: groups.Method) -> None:

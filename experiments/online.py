@@ -25,7 +25,7 @@ from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import loader
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import shaping
-from jaxalign.training import scoring
+from jaxalign.training import optimizer, scoring
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
 
@@ -259,6 +259,9 @@ def train(
         batches.set_state(cursor[name])
     beside = cursor["carried"] if cursor else carried()
     for i in run.steps(done, config.steps):
+        # the rate follows iterations, even where --kl-stop left updates out
+        opt_state = optimizer.at_update(current.opt_state, i * config.updates)
+        current = dataclasses.replace(current, opt_state=opt_state)
         current, beside, numbers = iterate(current, i, beside)
         run.log(i, numbers, tokens=setting.tokens, rows=setting.batches.rows)
         watch(run.last, config.logp_gap)

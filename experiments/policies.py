@@ -1,6 +1,7 @@
 """Models and tokenizers as experiments find and leave them, in folders."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,10 @@ from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import heads, pretrained, transformer
 from jaxalign.models.config import ModelConfig
+from jaxalign.rewards import learned
 from jaxalign.types import LanguageModel, LanguageModelConfig, Params, ScalarModel
+
+SCALE = "normalisation.json"  # of a reward model's scores, beside it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +148,32 @@ def save_scalar(
     model: ScalarModel,
     params: Params,
     tokenizer: PreTrainedTokenizerFast,
-) -> Path:
-    """Writes a reward model, which transformers loads as a sequence classifier."""
+    *,
+    scale: learned.Scale | None = None,
+) -> None:
+    """Writes a reward model, which transformers loads as a sequence classifier.
+
+    Args:
+      scale: by which its head was normalised; kept beside, for `load_scale`.
+    """
     ids = special_tokens(tokenizer)
     pretrained.save_reward(folder, model, params, tokens=ids)
     save_tokenizer(folder, tokenizer)
-    return folder
+    if jax.process_index() == 0:
+        (folder / SCALE).unlink(missing_ok=True)
+        if scale is not None:
+            (folder / SCALE).write_text(json.dumps(scale._asdict()))
+
+
+def load_scale(folder: Path) -> learned.Scale:
+    """The scale of a reward model's scores: raw score = (score - bias) / gain.
+
+    Gain 1 and bias 0 for models that were not normalised here.
+    """
+    path = folder / SCALE
+    if not path.exists():
+        return learned.Scale(1.0, 0.0)
+    return learned.Scale(**json.loads(path.read_text()))
 
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -43,8 +43,6 @@ class Config(online.Online):
     """How far from 1 the ratio counts."""
     value_clip: float = 0.2
     """How far a value may move from its rollout's; inf for any."""
-    value_weight: float = 0.1
-    """Weight of the value loss."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus."""
     ptx_weight: float = 0.0
@@ -76,23 +74,24 @@ class Config(online.Online):
     def both_adams(self, *, warming: bool = False) -> optax.GradientTransformation:
         """The optimizers of policy and value; while warming, the policy's waits."""
         adam = ADAMS[self.adam]
-        one = functools.partial(self.adamw, clip_norm=None, eps=self.eps, adam=adam)
-        policy = one(iterations=self.steps - self.value_warmup)
+        one = functools.partial(self.adamw, eps=self.eps, adam=adam)
+        policy = one(waits=self.value_warmup)
         value = one(learning_rate=self.value_learning_rate)
         moves = optimizer.still(policy) if warming else policy
-        return optimizer.by_role(
-            {"policy": moves, "value": value}, clip_norm=self.clip_norm
-        )
+        return optimizer.by_role({"policy": moves, "value": value})
 
     def objective(self, policy: LanguageModel, value: ScalarModel) -> Objective:
-        """The loss that these flags describe, text aside."""
+        """The loss that these flags describe, text aside.
+
+        The value loss weighs 1: its model and optimizer are its own.
+        """
         return objectives.ppo(
             policy,
             value,
             clip_low=self.clip,
             clip_high=self.clip,
             value_clip=self.value_clip,
-            vf_coef=self.value_weight,
+            vf_coef=1.0,
             entropy_coef=self.entropy_weight,
             temperature=self.temperature,
         )

@@ -24,7 +24,7 @@ FREE = {"out", "resume", "extend", "save_every", "mesh", "skip_bad_rows", "keep"
 FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
 FREE |= {"compilation_cache"}
 
-Rate = Callable[[int], Callable[[Any], jax.Array]]  # steps -> updates done -> rate
+Rate = Callable[[int], Callable[[Any], jax.Array]]  # steps -> steps done -> rate
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -183,13 +183,10 @@ def restored(
         raise integrity.damaged(manager, step, str(error)) from error
 
 
-def extended(
-    saved: Position, total: int, updates: int, rate: Rate, *, allowed: bool
-) -> str:
+def extended(saved: Position, total: int, rate: Rate, *, allowed: bool) -> str:
     """Says how the learning rate jumps where a run goes on over another schedule.
 
     Args:
-      updates: optimizer updates done.
       rate: the schedule of a run of so many steps.
       allowed: whether --extend was given.
 
@@ -207,7 +204,7 @@ def extended(
             f"{saved.done} steps are done, more than the {total} that the run should "
             "have: give it as many at least"
         )
-    before, after = (float(rate(steps)(updates)) for steps in (saved.total, total))
+    before, after = (float(rate(steps)(saved.done)) for steps in (saved.total, total))
     return (
         f"--extend: {total} steps rather than {saved.total}; at step {saved.done} the "
         f"learning rate jumps from {before:.4g} to {after:.4g}"

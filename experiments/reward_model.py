@@ -5,13 +5,17 @@ batch, with one forward pass an answer (InstructGPT). The answers to a prompt sh
 and rows hold several prompts, so that --batch is their number on average.
 
 Starts from the policy's trunk with a new scalar head; the score is read at the answer's
-last token. Afterwards the head is scaled so that held-out answers have mean 0 and
-standard deviation 1, so that one KL coefficient suits every reward model.
+last token. Afterwards the head is scaled so that the initial policy's own answers to
+training prompts, --normalise-samples of them, have mean 0 and standard deviation 1
+(Ziegler et al. 2019, arXiv:1909.08593, section 2.1, with 256): so one KL coefficient
+suits every reward model. The scale stays beside it in normalisation.json, since the
+sigmoid of a score before it is a probability (--ensemble llama2).
 
     python -m experiments.reward_model --model runs/sft/policy --data preferences.jsonl
 """
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import numpy as np
 
-from experiments import batching, jsonl, policies, sources, tuning
+from experiments import batching, jsonl, policies, rollouts, sources, tuning
 from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
 from jaxalign import losses, sharding, streams
@@ -48,6 +52,9 @@ class Config(Trained):
     """Margins are the log-odds of soft labels, as experiments.judge writes them."""
     epochs: int = 1
     """Passes over the data, unless --steps says how long."""
+    normalise_samples: int = 256
+    """Answers of --model to training prompts, whose scores come to have mean 0 and
+    standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """What rankings train with."""
 
@@ -61,7 +68,7 @@ def main(config: Config) -> dict[str, float]:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
-        sources.check_held_out(held_out, "the reward model's accuracy and scale")
+        sources.check_held_out(held_out, "the reward model's accuracy")
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
@@ -96,8 +103,15 @@ def main(config: Config) -> dict[str, float]:
                 run.save(current, roles(current), i + 1, batches.get_state())
         params = lora.merge(tuned.parameters(current.params))
         chosen, rejected = scores(model, params, held_out, config.batch)
-        params = learned.normalise(params, np.concatenate([chosen, rejected]))
-        policies.save_scalar(run.folder / "reward", model, params, policy.tokenizer)
+        initial = initial_scores(config, source, policy, train, (model, params))
+        params = learned.normalise(params, initial)
+        policies.save_scalar(
+            run.folder / "reward",
+            model,
+            params,
+            policy.tokenizer,
+            scale=learned.scale(initial),
+        )
         prompts = prompts_of(held_out)
         accuracy = preference.accuracy(
             chosen, rejected, units=prompts, seed=config.seed
@@ -151,6 +165,65 @@ def scores(
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
             part.append(sharding.on_host(score(model, params, side))[valid])
     return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+def initial_scores(
+    config: Config,
+    source: sources.Source,
+    policy: policies.Policy,
+    train: Sequence[loader.Example],
+    reward: tuple[ScalarModel, Params],
+) -> np.ndarray:
+    """Scores of the initial policy's answers to training prompts [normalise_samples].
+
+    Prompts are drawn without repetition, as far as they go, and answered at temperature
+    1. Those that leave no room for the data's longest answer are left out.
+
+    Args:
+      train: tokenised pairs or rankings, whose prompts are answered.
+      reward: the trained model, not yet normalised.
+    """
+    context, count = policy.config.context, config.normalise_samples
+    order = streams.generator(config.seed, "initial prompts").permutation(len(train))
+    found = some_prompts(train, order, count, context - source.max_new_tokens)
+    asked = found or some_prompts(train, order, count, context - 1)
+    tokens, lengths = rollouts.padded(asked, context - 1)
+    room = min(source.max_new_tokens, context - tokens.shape[1])
+    policy = policies.reaching(policy, tokens.shape[1] + room)
+    sequences, _, _ = rollouts.sample(
+        policy,
+        policy.params,
+        tokens,
+        lengths,
+        streams.key(jax.random.key(config.seed), "initial answers"),
+        max_new_tokens=room,
+        temperature=1.0,
+        row_ids=streams.answer_ids([zlib.crc32(row) for row in asked], 1),
+        slots=256,
+    )
+    sequences = jax.tree.map(sharding.on_host, sequences)
+    return rollouts.learned_scores(*reward, sequences)
+
+
+def some_prompts(
+    train: Sequence[loader.Example], order: np.ndarray, count: int, limit: int
+) -> list[np.ndarray]:
+    """So many prompts of examples, as tokens; again where there are fewer.
+
+    Args:
+      order: in which the examples are looked at.
+      limit: the longest prompt, in tokens.
+    """
+    found: dict[bytes, np.ndarray] = {}
+    for at in order:
+        row = train[int(at)].sequences[0]
+        prompt = row.tokens[: row.prompt].astype(np.int32)
+        if len(prompt) <= limit:
+            found.setdefault(prompt.tobytes(), prompt)
+        if len(found) == count:
+            break
+    distinct = list(found.values())
+    return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
 
 
 def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str, Any]:

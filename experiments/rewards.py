@@ -71,7 +71,11 @@ def combination(name: str) -> Combination:
 
 
 def llama2(scores: Array) -> Array:
-    """Llama 2's reward of two models' scores; no prompt is tagged."""
+    """Llama 2's reward of two models' raw scores [2 B]; no prompt is tagged.
+
+    The sigmoid of a raw score, before normalisation, is the probability that the model
+    was trained to give: it is what the threshold on safety means.
+    """
     if len(scores) != 2:
         raise ValueError(
             "--ensemble llama2 is of two models, helpfulness first and then safety; "
@@ -84,12 +88,19 @@ def llama2(scores: Array) -> Array:
 def learned_from(
     folders: list[Path], dtype: str, combine: Combination
 ) -> Callable[[TokenBatch], Array]:
-    """The reward of one model, or of several together: sequences -> [B]."""
+    """The reward of one model, or of several together: sequences -> [B].
+
+    `llama2` combines raw scores, all others normalised ones.
+    """
     models = [policies.load_scalar(folder, dtype) for folder in folders]
     score = jax.jit(learned.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
-    together = jax.jit(combine)
+    scales = [learned.Scale(1.0, 0.0) for _ in folders]
+    if combine is llama2:
+        scales = [policies.load_scale(folder) for folder in folders]
+    gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
+    together = jax.jit(lambda scores: combine((scores - bias) / gain))
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
 
 

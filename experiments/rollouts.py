@@ -57,7 +57,6 @@ def padded_prompts(
         )
     rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
     lengths = np.array([len(row) for row in rows], np.int32)
-    longest = -(-int(lengths.max()) // 16) * 16
     limit = policy.model.config.context - room
     if lengths.max() > limit:
         where = prompts[int(lengths.argmax())].where
@@ -65,6 +64,17 @@ def padded_prompts(
             f"the prompt of {lengths.max()} tokens at {where} leaves no room for "
             f"{room} new tokens in a context of {policy.model.config.context}"
         )
+    return padded(rows, limit)
+
+
+def padded(rows: Sequence[Any], limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids as right-padded rows [P T] and their lengths [P].
+
+    Args:
+      limit: the most columns, which hold the longest; fewer, by 16, where that fits.
+    """
+    lengths = np.array([len(row) for row in rows], np.int32)
+    longest = -(-int(lengths.max()) // 16) * 16
     tokens = np.zeros((len(rows), min(longest, limit)), np.int32)
     for row, ids in zip(tokens, rows, strict=True):
         row[: len(ids)] = ids

@@ -101,7 +101,7 @@ class Run:
         Args:
           roles: the state's parameters by role, as `save` is given them.
           total: steps of the whole run.
-          rate: the learning rate of a run of so many steps, by updates done.
+          rate: the learning rate of a run of so many steps, by steps done.
 
         Raises:
           ValueError: the checkpoint is damaged, or of another run or schedule.
@@ -111,7 +111,7 @@ class Run:
         if self.config.resume:
             state, position = resuming.restored(self.manager, state, roles, total)
             if position.total != total:
-                told = (position, total, int(state.step), rate)
+                told = (position, total, rate)
                 self.say(resuming.extended(*told, allowed=self.config.extend))
         self.skipped, self.last = position.skipped, dict(position.last)
         self.write_settings()

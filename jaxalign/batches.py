@@ -199,13 +199,14 @@ class GroupBatch:
         not count.
       old_logp: log-prob of each token under the policy that sampled it.
       ref_logp: the same under the reference.
-      advantage: of each whole answer, A of them.
+      advantage: of each whole answer, A of them; or of its tokens, too, where they
+        are in a row of their own (`scoring.answers`).
     """
 
     sequences: TokenBatch | AnswerBatch
     old_logp: Float[Array, "R T"]
     ref_logp: Float[Array, "R T"]
-    advantage: Float[Array, "A"]
+    advantage: Float[Array, "A *T"]
 
 
 def from_lengths(tokens: Array, lengths: Array, prompt_lengths: Array) -> TokenBatch:

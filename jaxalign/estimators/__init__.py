@@ -9,12 +9,12 @@ from jaxalign.estimators.advantages import (
     length_adaptive_lambda,
     monte_carlo_returns,
     n_step_returns,
+    reinforce_plus_plus,
 )
 from jaxalign.estimators.baselines import (
     group_centred,
     group_scaled,
     leave_one_out,
-    reinforce_plus_plus,
     reinforce_plus_plus_baseline,
 )
 from jaxalign.estimators.distributions import next_token_kl, next_token_log_sum_square

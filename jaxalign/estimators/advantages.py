@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxalign.masks import whiten
 from jaxalign.types import Array, Bool, Float, Int, Scalar, typed
 
 
@@ -187,6 +188,36 @@ def kl_penalised_rewards(
     """
     penalty = jnp.where(mask, -beta * (logp - ref_logp), 0.0)
     return penalty + at_last(score, mask)
+
+
+@typed
+def reinforce_plus_plus(
+    reward: Float[Array, "B"],
+    logp: Float[Array, "B T"],
+    ref_logp: Float[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "B T"]:
+    """The reward less the KL to go, whitened over all tokens; 0 where masked.
+
+    G_t = reward - beta * sum over u >= t of (logp_u - ref_logp_u)
+    A_t = (G_t - mean) / std,   of the answer tokens of the whole batch
+
+    What a token does to the KL before it is nothing, so no token pays for that. No
+    groups are needed: the whole batch is the baseline. The deviation is the
+    population's, as of `whiten`.
+
+    Reference: Hu 2025, arXiv:2501.03262 (REINFORCE++), as the specification of this
+    project has it; the paper's text was not at hand.
+
+    >>> logp, mask = jnp.array([[-1.0, -1.0]]), jnp.array([[True, True]])
+    >>> found = reinforce_plus_plus(jnp.ones(1), logp, logp - 1.0, mask, beta=0.5)
+    >>> found.round(3).tolist()
+    [[-1.0, 1.0]]
+    """
+    rewards = kl_penalised_rewards(reward, logp, ref_logp, mask, beta=beta)
+    return whiten(monte_carlo_returns(rewards, mask, gamma=1.0), mask)
 
 
 @typed

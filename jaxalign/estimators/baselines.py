@@ -80,29 +80,13 @@ def leave_one_out(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
 
 
 @typed
-def reinforce_plus_plus(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
-    """Rewards whitened over the whole batch: the other prompts are the baseline.
-
-    A = (r - mean of the batch) / std of the batch
-
-    One sample a prompt is enough. The paper takes the KL penalty off the rewards first.
-    The deviation is the population's, as of `whiten`.
-
-    Reference: Hu 2025, arXiv:2501.03262 (REINFORCE++).
-
-    >>> reinforce_plus_plus(jnp.array([[1.0], [3.0]])).tolist()
-    [[-1.0], [1.0]]
-    """
-    return whiten(rewards, jnp.ones(rewards.shape, bool))
-
-
-@typed
 def reinforce_plus_plus_baseline(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
     """Rewards less the mean of their prompt's, then whitened over the batch.
 
     A = (r - mean of the group) / std over the batch of (r - mean of the group)
 
     One scale for all, so that a prompt's advantages keep their size next to others'.
+    The KL is a loss here, not a reward; without groups, `reinforce_plus_plus`.
 
     Raises:
       ValueError: a group is one sample.
@@ -112,4 +96,4 @@ def reinforce_plus_plus_baseline(rewards: Float[Array, "P N"]) -> Float[Array, "
     >>> reinforce_plus_plus_baseline(jnp.array([[1.0, 3.0], [8.0, 6.0]])).tolist()
     [[-1.0, 1.0], [1.0, -1.0]]
     """
-    return reinforce_plus_plus(group_centred(rewards))
+    return whiten(group_centred(rewards), jnp.ones(rewards.shape, bool))

@@ -41,6 +41,7 @@ from jaxalign.losses.pairwise import (
     slic,
 )
 from jaxalign.losses.policy import (
+    answer_ratio_surrogate,
     cispo,
     clipped_surrogate,
     dual_clip,
@@ -72,6 +73,7 @@ __all__ = [
     "MARGINS_LARGE",
     "MARGINS_SMALL",
     "all_pairs",
+    "answer_ratio_surrogate",
     "aot",
     "aot_unpaired",
     "apo_down",

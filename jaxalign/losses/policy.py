@@ -163,6 +163,43 @@ def sequence_ratio_surrogate(
 
 
 @typed
+def answer_ratio_surrogate(
+    logp: Float[Array, "B T"],
+    old_logp: Float[Array, "B T"],
+    advantage: Float[Array, "B"],
+    mask: Bool[Array, "B T"],
+    *,
+    clip_low: Scalar,
+    clip_high: Scalar,
+) -> Float[Array, "B"]:
+    """The clipped objective with the whole answer's ratio, negated, one term an answer.
+
+    ratio = exp(sum over t of (logp - old_logp))
+    loss = -min(ratio * advantage, clip(ratio, 1 - clip_low, 1 + clip_high) * advantage)
+
+    At ratio 1 its gradient is REINFORCE's; in later updates on the same answers, where
+    nothing is clipped, it is that of the expected advantage, without bias. A row
+    without tokens gives 0.
+
+    Reference: TRL's RLOOTrainer, for several updates on a batch; the paper has one,
+    without a ratio: Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
+
+    >>> import numpy as np
+    >>> x, mask = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
+    >>> wide = dict(clip_low=1.0, clip_high=9.0)
+    >>> loss = answer_ratio_surrogate(x, 0 * x, np.ones(1, np.float32), mask, **wide)
+    >>> bool(np.isclose(loss, -np.exp(2.0))[0])
+    True
+    """
+    old_logp = jax.lax.stop_gradient(old_logp)
+    total = jnp.sum(jnp.where(mask, logp - old_logp, 0.0), axis=1)
+    loss = clipped_surrogate(
+        total, jnp.zeros_like(total), advantage, clip_low=clip_low, clip_high=clip_high
+    )
+    return jnp.where(jnp.any(mask, axis=1), loss, 0.0)
+
+
+@typed
 def entropy_bonus(
     entropy: Float[Array, "*S"], *, coefficient: Scalar
 ) -> Float[Array, "*S"]:
@@ -182,27 +219,38 @@ def entropy_bonus(
 
 @typed
 def kl_loss(
-    logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]
+    logp: Float[Array, "*S"], old_logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]
 ) -> Float[Array, "*S"]:
-    """The KL from the reference as a loss: k3's value, k2's gradient, per token.
+    """The KL from the reference as a loss, per token, on samples of an old policy.
 
-    loss = stop_gradient(k3) + (k2 - stop_gradient(k2))
+    ratio = exp(logp - old_logp)
+    loss = stop_gradient(ratio * k3) + stop_gradient(ratio) * (k2 - stop_gradient(k2))
 
-    k3 is unbiased as a value, but its gradient is that of KL(reference || policy);
-    k2's, on samples of the policy, is that of KL(policy || reference). Derived: with
-    d = logp - ref_logp, the gradient of k2 is d * grad logp.
+    Its expectation is KL(policy || reference), its gradient that of this KL, in any
+    update: with d = logp - ref_logp, the gradient is ratio * d * grad logp. Derived: it
+    is the gradient of ratio * k3 by both factors, too. k3 by itself is unbiased as a
+    value, but its gradient is that of KL(reference || policy), and without the ratio
+    either is right for samples of the present policy only. In a later update the ratio
+    is that of one token: which prefixes were sampled is left as it was.
 
-    Reference: Schulman 2020, "Approximating KL divergence", k2 and k3.
+    Args:
+      old_logp: under the policy that sampled.
+
+    Reference: Schulman 2020, "Approximating KL divergence", k2 and k3; Shao et al.
+    2024, arXiv:2402.03300, eq. 4, has k3 and its own gradient. TRL multiplies k3 by the
+    ratio (`use_bias_correction_kl`), which is the same gradient.
 
     >>> import numpy as np
     >>> one = np.ones(1, np.float32)
-    >>> jax.grad(lambda x: kl_loss(x, -one).sum())(one).tolist()
+    >>> jax.grad(lambda x: kl_loss(x, one, -one).sum())(one).tolist()
     [2.0]
     """
-    ref_logp = jax.lax.stop_gradient(ref_logp)
-    value = jax.lax.stop_gradient(kl_k3(logp, ref_logp))
-    slope = kl_k2(logp, ref_logp)
-    return value + (slope - jax.lax.stop_gradient(slope))
+    old_logp, ref_logp = jax.lax.stop_gradient((old_logp, ref_logp))
+    log_ratio = jnp.clip(logp - old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
+    value = ratio * jax.lax.stop_gradient(kl_k3(logp, ref_logp))
+    surrogate = kl_k2(logp, ref_logp)
+    return value + ratio * (surrogate - jax.lax.stop_gradient(surrogate))
 
 
 @typed

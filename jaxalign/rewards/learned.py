@@ -1,5 +1,7 @@
 """Rewards that a model learned: the score at the answer's last token."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -28,12 +30,36 @@ def answer_scores(
     return model.scores(params, *told, at=batch.ends).reshape(batch.mask.shape)
 
 
-def normalise(params: Params, scores: Float[Array, "R"]) -> Params:
-    """The reward model whose scores of these answers have mean 0 and deviation 1.
+class Scale(NamedTuple):
+    """normalised score = gain * raw score + bias."""
+
+    gain: float
+    bias: float
+
+
+def scale(scores: Float[Array, "R"]) -> Scale:
+    """What gives these scores mean 0 and standard deviation 1.
 
     gain = 1 / std(scores),   bias = -gain * mean(scores)
 
-    folded into the head. Preferences fix scores up to a constant only.
+    Raises:
+      ValueError: all scores are the same.
+
+    >>> scale(jnp.array([1.0, 3.0]))
+    Scale(gain=1.0, bias=-2.0)
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    spread = float(jnp.std(scores))
+    if not spread > 0:
+        raise ValueError("all scores are the same: there is nothing to normalise")
+    return Scale(1.0 / spread, -float(jnp.mean(scores)) / spread)
+
+
+def normalise(params: Params, scores: Float[Array, "R"]) -> Params:
+    """The reward model whose scores of these answers have mean 0 and deviation 1.
+
+    `scale`, folded into the head. Preferences fix scores up to a constant only. What
+    probability a raw score stood for is lost, unless the scale is kept.
 
     Args:
       scores: of answers of the initial policy, under `params`.
@@ -43,13 +69,6 @@ def normalise(params: Params, scores: Float[Array, "R"]) -> Params:
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.1.
     """
-    scores = jnp.asarray(scores, jnp.float32)
-    spread = float(jnp.std(scores))
-    if not spread > 0:
-        raise ValueError("all scores are the same: there is nothing to normalise")
-    gain = 1.0 / spread
+    gain, bias = scale(scores)
     head = jax.tree.map(lambda x: x * gain, params["head"])
-    return {
-        **params,
-        "head": {**head, "bias": head["bias"] - gain * jnp.mean(scores)},
-    }
+    return {**params, "head": {**head, "bias": head["bias"] + bias}}

@@ -32,14 +32,18 @@ def group(
 ) -> Objective:
     """Policy gradients with advantages from groups of answers to one prompt.
 
-    terms = loss(logp, old_logp, advantage) + kl_coef * kl_loss(logp, ref_logp)
+    kl = kl_loss(logp, old_logp, ref_logp)
+    terms = loss(logp, old_logp, advantage) + kl_coef * kl
 
     added up by `mean`. Takes a `GroupBatch`; the policy's log-probs are those at
-    `temperature`, which must be that of `old_logp`. Metrics, over answer tokens:
-    policy_loss, kl_ref (k3), entropy, ratio, approxkl (k3).
+    `temperature`, which must be that of `old_logp`. In a later update on the same
+    answers the expectation over them needs importance ratios: the KL has its own, of
+    each token; `loss` must have one. Metrics, over answer tokens: policy_loss, kl_ref
+    (k3, weighed by the ratio), entropy, ratio, approxkl (k3).
 
     Args:
-      loss: terms per token; an answer's advantage stands at each of its tokens.
+      loss: terms per token; an answer's advantage stands at each of its tokens, unless
+        the batch has one for each token.
       on_policy: the first and only update on these answers: the policy that sampled
         them is the one at hand, so that its log-probs need no forward pass of their
         own. `old_logp` is then the sampler's, of which nothing but `compared` is made;
@@ -54,9 +58,11 @@ def group(
         told = (*found, batch.old_logp, batch.ref_logp, rows.loss_mask)
         logp, entropy, sampled, ref_logp, mask = map(apart, told)
         old_logp = jax.lax.stop_gradient(logp) if on_policy else sampled
-        advantage = jnp.broadcast_to(batch.advantage[:, None], logp.shape)
+        advantage = batch.advantage
+        if advantage.ndim == 1:
+            advantage = jnp.broadcast_to(advantage[:, None], logp.shape)
         surrogate = loss(logp, old_logp, advantage, mask)
-        kl = losses.kl_loss(logp, ref_logp)
+        kl = losses.kl_loss(logp, old_logp, ref_logp)
         terms = surrogate + kl_coef * kl if kl_coef else surrogate
         bound = LARGEST_LOG_RATIO
         watched = {

@@ -19,6 +19,7 @@ def schedule(
     warmup: int = 0,
     schedule: str = "constant",
     final_fraction: float = 0.0,
+    start: int = 0,
 ) -> Callable[[Any], Array]:
     """The learning rate as a function of the number of updates done before.
 
@@ -33,6 +34,7 @@ def schedule(
     Args:
       steps: updates of the whole run, warmup included.
       final_fraction: what remains of the rate after `steps`.
+      start: updates before the schedule begins; n counts from there.
 
     Raises:
       ValueError: an unknown schedule, or a warmup that is not within the run.
@@ -43,6 +45,7 @@ def schedule(
         raise ValueError(f"warmup of {warmup} steps in a run of {steps}")
 
     def rate(count: Any) -> Array:
+        count = jnp.maximum(count - start, 0)
         ramp = jnp.minimum(1.0, (count + 1) / max(warmup, 1))
         progress = jnp.clip((count - warmup) / max(steps - warmup, 1), 0.0, 1.0)
         left = {
@@ -79,6 +82,7 @@ def adamw(
     warmup: int = 0,
     schedule: str = "constant",
     final_fraction: float = 0.0,
+    start: int = 0,
     weight_decay: float = 0.0,
     clip_norm: float | None = 1.0,
     b1: float = 0.9,
@@ -89,7 +93,7 @@ def adamw(
     """AdamW after clipping by the global norm.
 
     Args:
-      learning_rate, steps, warmup, schedule, final_fraction: see `schedule`.
+      learning_rate, steps, warmup, schedule, final_fraction, start: see `schedule`.
       weight_decay: of matrices only, see `decayed`.
       clip_norm: None clips nothing.
       eps: outside the root; PPO's replications use 1e-5.
@@ -104,6 +108,7 @@ def adamw(
         warmup=warmup,
         schedule=schedule,
         final_fraction=final_fraction,
+        start=start,
     )
     update = optax.chain(
         adam(b1=b1, b2=b2, eps=eps),
@@ -147,15 +152,27 @@ def scale_by_tensorflow_adam(
 
 
 def by_role(
-    optimizers: Mapping[str, optax.GradientTransformation], *, clip_norm: float | None
+    optimizers: Mapping[str, optax.GradientTransformation],
 ) -> optax.GradientTransformation:
     """An optimizer for each role of `{"policy": ..., "value": ...}`.
 
-    Args:
-      clip_norm: of the gradient of all roles together.
+    Each clips the gradient of its own role, so that none scales another's.
     """
-    apart = optax.partition(optimizers, {role: role for role in optimizers})
-    return clipped(apart, clip_norm)
+    return optax.partition(optimizers, {role: role for role in optimizers})
+
+
+def at_update(opt_state: Any, count: int) -> Any:
+    """An optimizer's state, whose schedules stand where so many updates are done.
+
+    For loops that leave updates out: the rate then follows the loop, and falls to its
+    end however few there were. Moments and their own counts stay as they are.
+    """
+    is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
+
+    def place(x: Any) -> Any:
+        return x._replace(count=jnp.full_like(x.count, count)) if is_schedule(x) else x
+
+    return jax.tree.map(place, opt_state, is_leaf=is_schedule)
 
 
 def still(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -81,20 +81,34 @@ def test_tensorflows_adam_has_its_epsilon_beside_the_bare_moment():
 
 
 def test_each_role_has_its_optimizer_and_one_that_waits_keeps_its_state():
-    grads = {"policy": jnp.array([3.0]), "value": jnp.array([4.0])}
-    knobs = {"steps": 9, "clip_norm": None, "eps": 1.0}
-    fast, slow = optimizer.adamw(1.0, **knobs), optimizer.adamw(0.1, **knobs)
+    grads = {"policy": jnp.array([3.0]), "value": jnp.array([0.5])}
+    of = {"steps": 9, "clip_norm": 1.0, "eps": 1.0}
+    fast, slow = optimizer.adamw(1.0, **of), optimizer.adamw(0.1, **of)
     roles = {"policy": fast, "value": slow}
-    both = optimizer.by_role(roles, clip_norm=1.0)
-    waiting = optimizer.by_role(
-        roles | {"policy": optimizer.still(fast)}, clip_norm=1.0
-    )
+    both = optimizer.by_role(roles)
+    waiting = optimizer.by_role(roles | {"policy": optimizer.still(fast)})
     state = both.init(grads)
     updates, after = waiting.update(grads, state, grads)
-    # clipped together: 3 and 4 become 0.6 and 0.8
-    np.testing.assert_allclose(updates["value"], [-0.1 * 0.8 / 1.8], rtol=1e-5)
+    # clipped each by itself: 3 becomes 1, and 0.5 stays, whatever the other's size
+    np.testing.assert_allclose(updates["value"], [-0.1 * 0.5 / 1.5], rtol=1e-5)
     assert updates["policy"] == 0.0
     # the states are of one form, and the policy's is as it was: its first update is
     # still to come, where the value's is the second
     updates, _ = both.update(grads, after, grads)
-    np.testing.assert_allclose(updates["policy"], [-0.6 / 1.6], rtol=1e-5)
+    np.testing.assert_allclose(updates["policy"], [-1.0 / 2.0], rtol=1e-5)
+
+
+def test_schedules_stand_where_they_are_told():
+    """Linear over 16 updates from the 4th on: after 12 a quarter of the rate is left.
+
+    Moments and their counts stay: the update's size is that of constant gradients.
+    """
+    adam = optimizer.adamw(1.0, steps=16, schedule="linear", start=4)
+    both = optimizer.by_role({"policy": adam})
+    grads = {"policy": jnp.array([0.1])}
+    state = both.init(grads)
+    _, state = both.update(grads, state, grads)
+    updates, _ = both.update(grads, optimizer.at_update(state, 4 + 12), grads)
+    np.testing.assert_allclose(updates["policy"], [-0.25], rtol=1e-4)
+    updates, _ = both.update(grads, optimizer.at_update(state, 3), grads)
+    np.testing.assert_allclose(updates["policy"], [-1.0], rtol=1e-4)
