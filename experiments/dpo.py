@@ -12,17 +12,26 @@ A loss of your own is a function of `objectives.PairLogps`, one term per pair:
 
     dpo.main(dpo.Config(...), loss=lambda p: losses.dpo(*p[:4], beta=0.1))
 
+which may say what it needs, and what it does not:
+
+    dpo.main(config, loss=PreferenceLoss(my_loss, reference="none",
+                                         couples_pairs=False))
+
 Metrics: `accuracy` the share of pairs whose log-ratio is higher for the chosen answer,
-`margin` the mean difference of the log-ratios, `chosen` and `rejected` the mean
-log-ratios to the reference (nats): both may fall while the margin grows.
+`logratio/chosen` and `logratio/rejected` the mean log-ratios to the reference (nats),
+`logratio/margin` their difference: both may fall while it grows. `rewards/chosen`,
+`rewards/rejected` and `rewards/margins` are beta times these, where the loss has beta.
+A loss without a reference has them with `--reference-metrics` only (and no rewards),
+and `mean_logp/margin` else.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+import tyro
 
 from experiments import batching, policies, sources, tuning
 from experiments.config import Trained, launch
@@ -31,41 +40,32 @@ from jaxalign import sharding
 from jaxalign.data import loader
 from jaxalign.data.examples import digest
 from jaxalign.data.records import Preference, Record, Unpaired
-from jaxalign.training import objectives, reference, state, step
+from jaxalign.training import (
+    loss_names,
+    objectives,
+    reference,
+    reward_shift,
+    state,
+    step,
+)
+from jaxalign.training.preference_loss import PreferenceLoss
 from jaxalign.training.step import Objective
 from jaxalign.types import Params
 
-# Knobs that the command line leaves open: for every loss, and where one differs.
-KNOBS = {
-    "beta": 0.1,
-    "tau": 0.1,
-    "gamma": 1.0,
-    "lam": 0.1,
-    "delta": 1.0,
-    "label_smoothing": 0.1,
-    "flip_rate": 0.1,
-    "alpha": 0.2,
-}
-DIFFERENT = {
-    "simpo": {"beta": 2.0},
-    "length_normalised_dpo": {"beta": 5.0},
-    "dpo_positive": {"lam": 5.0},
-    "exo": {"label_smoothing": 1e-3},
-    "cpo": {"alpha": 1.0},
-    "slic": {"alpha": 0.1},
-    "length_regularised_dpo": {"alpha": 0.01},
-    "alpha_dpo": {"alpha": 0.5},
-    "ld_dpo": {"alpha": 0.5},
-    "token_dpo": {"alpha": 0.5},
-}
+# The flags that are hyperparameters of losses, and those of experiments.dpo alone.
+HYPERPARAMETERS = (
+    *("beta", "tau", "gamma", "lam", "delta"),
+    *("label_smoothing", "flip_rate", "alpha"),
+)
+OFFLINE = ("temperature", "desirable_weight", "undesirable_weight")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Flags of a pairwise loss."""
+    """Flags of a preference loss; one that the loss does not take is refused."""
 
-    loss: str = "dpo"
-    """The pairwise loss, by name."""
+    loss: Annotated[str, tyro.conf.arg(help=loss_names.summary())] = "dpo"
+    """The preference loss, by name; docs/losses.md has their sources."""
     beta: float | None = None
     """Strength of the hold on the reference, or scale of the margin."""
     tau: float | None = None
@@ -75,19 +75,23 @@ class Loss:
     lam: float | None = None
     """Weight of ORPO's odds-ratio term, or of what DPO-Positive penalises."""
     delta: float | None = None
-    """SLiC's target margin, or BCO's shift."""
+    """SLiC's target margin, or bco_pair's constant shift."""
     label_smoothing: float | None = None
     """Share of labels taken to be flipped (dpo, cdpo, exo, aot)."""
     flip_rate: float | None = None
     """Share of labels that are flipped (robust_dpo)."""
     alpha: float | None = None
     """Weight of the chosen answers' NLL per token (dpo_nll, cpo, slic), of the KL
-    (token_dpo), or of the longer answer's tail (ld_dpo); price of a token
-    (length_regularised_dpo); or the divergence (alpha_dpo)."""
+    (token_dpo), of the rejected answers' unlikelihood (unlikelihood), or of the longer
+    answer's tail (ld_dpo); price of a token (length_regularised_dpo); or the divergence
+    (alpha_dpo)."""
+    reference_metrics: bool = False
+    """Compare with the reference for the metrics alone, where the loss needs none."""
 
-    def told(self) -> dict[str, float | None]:
-        """The knobs that the command line leaves open, as told."""
-        return {knob: getattr(self, knob) for knob in KNOBS}
+    def hyperparameters(self) -> dict[str, float]:
+        """The losses' hyperparameters that are set, by name."""
+        values = {name: getattr(self, name) for name in HYPERPARAMETERS}
+        return {name: x for name, x in values.items() if x is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,25 +100,32 @@ class Config(Loss, Trained):
 
     temperature: float | None = None
     """DiscoPOP's."""
+    desirable_weight: float | None = None
+    """KTO's weight of the terms of desirable answers."""
+    undesirable_weight: float | None = None
+    """KTO's weight of the terms of undesirable answers."""
     mask_formatting: bool = False
     """Count no special tokens of answers, such as the end of the turn, in any loss."""
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
-    def told(self) -> dict[str, float | None]:
-        """The knobs that the command line leaves open, as told."""
-        return super().told() | {"temperature": self.temperature}
+    def hyperparameters(self) -> dict[str, float]:
+        """The losses' hyperparameters that are set, by name."""
+        values = {name: getattr(self, name) for name in OFFLINE}
+        mine = {name: x for name, x in values.items() if x is not None}
+        return super().hyperparameters() | mine
 
 
 def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
-    """Trains on pairs; writes the model to OUT/policy.
+    """Trains on preferences; writes the model to OUT/policy.
 
     Args:
-      loss: takes the place of the loss that the configuration names, and is told what
-        that one would be.
+      loss: takes the place of the loss that the configuration names. A function of
+        `PairLogps` gets whole batches without padding, and the reference's summed
+        log-probs; a `PreferenceLoss` says itself what it needs.
     """
-    check(config)
-    chosen_loss = loss or (None if config.loss == "kto" else named(config))
+    chosen = selected(config, loss)
+    check(config, chosen)
     with Run(config, "dpo") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -122,22 +133,21 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.without_formatting(train, policy.tokenizer)
-        kind: type[Record] = Preference
-        if chosen_loss is None:
-            objective: Objective = objectives.kto(
-                policy.model, beta=KNOBS["beta"] if config.beta is None else config.beta
-            )
-            train, kind = loader.unpaired(train), Unpaired
-        else:
-            objective = objectives.preference(policy.model, chosen_loss)
-        if kind is Preference and not objectives.compares_pairs(config.loss):
-            batches = batching.preferences(config, policy, train, Preference)
-        else:
-            batches = loader.batches(train, config.batch, kind=kind, seed=config.seed)
+        train, kind = (
+            (loader.unpaired(train), Unpaired)
+            if chosen.unpaired
+            else (train, Preference)
+        )
+        objective: Objective = (
+            objectives.kto(policy.model, **chosen.hyperparameters)
+            if chosen.unpaired
+            else objectives.preference(policy.model, chosen)
+        )
+        batches = batches_of(config, policy, train, chosen)
         steps = config.steps or max(len(train) // config.batch, 1)
         few = 2 * steps * config.batch < len(train)
         read = batches.ahead(steps) if few else np.arange(len(train))
-        attach, fixed = reference_of(config, policy, train, kind, run, read)
+        attach, reference = reference_of(config, policy, train, chosen, run, read)
         adam = config.adamw(steps)
         tuned = tuning.start(config, policy.params)
         update = step.make_step(
@@ -147,66 +157,97 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         roles = lambda now: {"policy": now.params}
         told = (roles(current), steps, config.rate)
         current, done, cursor = run.resume(current, *told)
+        shift = reward_shift.restore(run.mesh) if chosen.running_shift else None
         if cursor:
-            batches.set_state(cursor)
+            batches.set_state(cursor["data"])
+            shift = shift and reward_shift.restore(run.mesh, cursor["shift"])
         for i in run.steps(done, steps):
             batch = sharding.place_batch(attach(next(batches)), run.mesh)
-            current, metrics = update(current, batch, *fixed)
+            if shift is None:
+                current, metrics = update(current, batch, *reference)
+            else:
+                beside = reference or (None,)
+                current, metrics = update(current, batch, *beside, shift.mean)
+                metrics["reward_shift"] = shift.mean
+                shift = reward_shift.update(shift, metrics)
             size = jax.tree.leaves(batch)[0].size
             run.log(i, metrics, tokens=size, rows=batches.rows)
             if run.due(i, steps):
-                run.save(current, roles(current), i + 1, batches.get_state())
+                cursor = {"data": batches.get_state()}
+                cursor["shift"] = shift and reward_shift.to_json(shift)
+                run.save(current, roles(current), i + 1, cursor)
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})
 
 
-def check(config: Config) -> None:
-    """Refuses a loss of a whole batch with parts of one.
+def selected(config: Loss, loss: objectives.PairLoss | None = None) -> PreferenceLoss:
+    """The loss given, or that of the configuration's name, with its hyperparameters.
 
     Raises:
-      ValueError: the loss compares the pairs of a batch, which has micro-batches.
+      ValueError: no loss of that name, with the near ones; or a hyperparameter that it
+        does not take.
     """
-    if objectives.compares_pairs(config.loss) and config.micro_batches > 1:
+    found = objectives.named(config.loss) if loss is None else objectives.as_loss(loss)
+    return found.bind(**config.hyperparameters())
+
+
+def check(config: Trained, loss: PreferenceLoss) -> None:
+    """Refuses parts of a batch for a loss that may be of a whole one.
+
+    Raises:
+      ValueError: the loss compares the pairs of a batch, which has micro-batches, or
+        does not say that it does not.
+    """
+    if config.micro_batches == 1 or loss.couples_pairs is False:
+        return
+    at_one = f"with --micro-batches {config.micro_batches} it would sort each part by"
+    if loss.couples_pairs:
         raise ValueError(
-            f"the loss {config.loss} sorts all pairs of a batch: with --micro-batches "
-            f"{config.micro_batches} it would sort each part by itself; leave it at 1"
+            f"the loss {loss.name} sorts all pairs of a batch: {at_one} itself; "
+            "leave it at 1"
         )
+    raise ValueError(
+        f"a loss of your own may compare the pairs of a batch, which --micro-batches "
+        f"{config.micro_batches} would cut: leave it at 1, or pass "
+        "PreferenceLoss(function, couples_pairs=False)"
+    )
 
 
-def named(config: Loss) -> objectives.PairLoss:
-    """The loss of that name, with the knobs of the configuration that it takes.
-
-    Raises:
-      ValueError: there is none; the near ones are suggested.
-    """
-    defaults = KNOBS | DIFFERENT.get(config.loss, {})
-    knobs = {}
-    for knob, needed in objectives.knobs_of(config.loss).items():
-        told = config.told().get(knob)
-        if told is not None or needed:
-            knobs[knob] = defaults[knob] if told is None else told
-    return objectives.pairwise(config.loss, **knobs)
+def batches_of(
+    config: Config,
+    policy: policies.Policy,
+    examples: Sequence[loader.Example],
+    loss: PreferenceLoss,
+) -> loader.Batches:
+    """Batches for a loss: packed, with padding, only where that cannot matter."""
+    if not loss.unpaired and loss.couples_pairs is False:
+        return batching.preferences(config, policy, examples, Preference)
+    kind = Unpaired if loss.unpaired else Preference
+    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 
 
 def reference_of(
     config: Config,
     policy: policies.Policy,
     examples: Sequence[loader.Example],
-    kind: type[Record],
+    loss: PreferenceLoss,
     run: Run,
     read: np.ndarray,
 ) -> tuple[Callable[[Any], Any], tuple[Params, ...]]:
     """What each batch is given of the reference, and what each step is besides.
 
     Either the kept log-probs of its rows, or, where a loss needs the reference's whole
-    distributions, nothing and the reference itself.
+    distributions, nothing and the reference itself; or nothing at all.
 
     Args:
       read: indices of the examples that the run reads.
     """
-    if config.loss != "kto" and objectives.runs_reference(config.loss):
+    if loss.reference == "distributions":
         return lambda batch: batch, (policy.params,)
+    if loss.reference == "none" and not config.reference_metrics:
+        return lambda batch: batch, ()
+    kind = Unpaired if loss.unpaired else Preference
     scores = reference_scores(policy, examples, kind, config.batch, run, read)
     return scores.attach, ()
 

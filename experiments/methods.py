@@ -134,7 +134,8 @@ def check(config: Config) -> None:
         )
     rejection = config.rejection_sampling
     winners_stage.temperatures(rejection.temperatures, rejection.rounds)
-    online_dpo_stage.check(config.online_dpo)
+    loss = dpo_stage.selected(config.online_dpo)
+    online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
     for name in set(config.methods) & set(groups.METHODS):
         grpo_stage.check(config.grpo, groups.named(name))

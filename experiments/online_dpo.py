@@ -18,9 +18,10 @@ much better the best of a prompt is than its worst, `ties` the share of prompts 
 a pair, `eos` the share of answers that ended, `kl` and `kl_k3` the mean over answers of
 k1 and k3 to the reference (nats), `length`, `logp_gap` the largest difference of the
 sampler's log-probs from the trainer's (nats). Of the last update: `accuracy` the share
-of pairs whose log-ratio is higher for the better answer, `margin` by how much,
-`rewards/chosen` and `rewards/rejected` the log-ratios to the reference (nats), and
-`updates`, how many there were in the iteration.
+of pairs whose log-ratio is higher for the better answer, `logratio/margin`
+by how much, `logratio/chosen` and `logratio/rejected` the log-ratios to the reference
+(nats), `rewards/...` beta times these where the loss has beta, and `updates`, how many
+there were in the iteration.
 
 Reference: Guo et al. 2024, arXiv:2402.04792 (OAIF: online DPO, IPO and SLiC);
 Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
@@ -37,8 +38,9 @@ from experiments.config import launch
 from experiments.run import Run
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
-from jaxalign.training import objectives, state, step
-from jaxalign.types import Array
+from jaxalign.training import objectives, reward_shift, state, step
+from jaxalign.training.preference_loss import PreferenceLoss
+from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,12 +59,14 @@ class Parts:
 
     Attributes:
       update: the compiled step on a minibatch of pairs, given the reference.
+      reference: its parameters, or None where the loss has none.
     """
 
     config: Config
     setting: online.Setting
     tuned: tuning.Tuning
     update: step.Step
+    reference: Params | None
 
 
 @partial(jax.jit, static_argnames="samples")
@@ -91,9 +95,16 @@ def best_and_worst(
 
 
 def iterate(
-    parts: Parts, current: state.TrainState, iteration: int, carried: None
-) -> tuple[state.TrainState, None, dict[str, Array]]:
-    """One iteration: answers, their pairs, and a few epochs of minibatches."""
+    parts: Parts,
+    current: state.TrainState,
+    iteration: int,
+    carried: list[float] | None,
+) -> tuple[state.TrainState, list[float] | None, dict[str, Array]]:
+    """One iteration: answers, their pairs, and a few epochs of minibatches.
+
+    Args:
+      carried: the running mean of rewards, where the loss needs it.
+    """
     config, setting = parts.config, parts.setting
     noise = streams.key(current.key, "rollouts", iteration)
     order = streams.key(current.key, "minibatches", iteration)
@@ -101,9 +112,22 @@ def iterate(
     drawn = online.draw(setting, params, noise)
     _, _, seen = online.compared(setting, params, drawn)
     pairs = best_and_worst(drawn.sequences, drawn.score, samples=config.samples)
-    update = lambda now, part: parts.update(now, part, setting.policy.params)
+    shift = reward_shift.restore(setting.mesh, carried) if carried else None
+
+    def update(
+        now: state.TrainState, part: PreferenceBatch
+    ) -> tuple[state.TrainState, dict[str, Array]]:
+        nonlocal shift
+        if shift is None:
+            return parts.update(now, part, parts.reference)
+        now, metrics = parts.update(now, part, parts.reference, shift.mean)
+        metrics["reward_shift"] = shift.mean
+        shift = reward_shift.update(shift, metrics)
+        return now, metrics
+
     current, metrics = online.passes(config, update, current, pairs, order)
     found = {"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()}
+    carried = None if shift is None else reward_shift.to_json(shift)
     return current, carried, drawn.numbers | seen | found | metrics
 
 
@@ -111,10 +135,11 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     """Trains on pairs of its own answers; writes the model to OUT/policy.
 
     Args:
-      loss: takes the place of the loss that the configuration names.
+      loss: takes the place of the loss that the configuration names; see
+        `experiments.dpo`. Pairs that tie are given too, and not counted.
     """
-    check(config)
-    loss = loss or dpo.named(config)
+    chosen = dpo.selected(config, loss)
+    check(config, chosen)
     with Run(config, "online_dpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
@@ -122,35 +147,44 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy, adam = setting.policy, config.adamw()
         tuned = tuning.start(config, policy.params)
         update = step.make_step(
-            objectives.preference(policy.model, loss), adam, whole=tuned.whole
+            objectives.preference(policy.model, chosen), adam, whole=tuned.whole
         )
+        compares = chosen.reference != "none" or config.reference_metrics
+        reference = policy.params if compares else None
+        parts = Parts(config, setting, tuned, update, reference)
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current = online.train(
             run,
             setting,
             current,
-            partial(iterate, Parts(config, setting, tuned, update)),
+            partial(iterate, parts),
             roles=lambda params: {"policy": params},
+            carried=lambda: [0.0, 0.0] if chosen.running_shift else None,
         )
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)
 
 
-def check(config: Config) -> None:
+def check(config: Config, loss: PreferenceLoss) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
       ValueError: one answer a prompt, prompts that do not divide into minibatches, or a
-        loss that cannot drop ties.
+        loss that is not of pairs or cannot drop ties.
     """
     if config.samples < 2:
         raise ValueError(
             f"a pair needs 2 answers to a prompt: --samples {config.samples} is too few"
         )
-    if objectives.compares_pairs(config.loss):
+    if loss.unpaired:
         raise ValueError(
-            f"the loss {config.loss} sorts all pairs of a batch, so that ties cannot "
+            f"the loss {loss.name} is of single answers, not of pairs: choose another, "
+            "such as dpo or ipo"
+        )
+    if loss.couples_pairs:
+        raise ValueError(
+            f"the loss {loss.name} sorts all pairs of a batch, so that ties cannot "
             "be dropped from it: choose another, such as dpo or ipo"
         )
     online.check_minibatches(config, config.prompts, "pairs (--prompts)")

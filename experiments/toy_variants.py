@@ -20,7 +20,9 @@ from experiments.benchmark_plots import Row, mean
 from experiments.config import mesh_of
 from experiments.evaluating import Evaluated
 from experiments.stages import stages
-from jaxalign.training import objectives, pairwise
+from jaxalign.training import objectives
+from jaxalign.training.pairwise import SUMS
+from jaxalign.training.preference_loss import PreferenceLoss
 
 POINTS = 20  # of a course
 Benchmark = Any  # the Config of experiments.benchmark, which imports this module
@@ -43,8 +45,8 @@ def train(
             "preferences on its answers: experiments.sft and experiments.collect "
             "make them"
         )
-    for name in names:
-        pairwise.check(name, [*objectives.PAIRWISE, "kto", *own])
+    for name in set(names) - set(own):
+        objectives.named(name)  # or it is refused
     judged = judging(config)
     seeds = range(config.seed, config.seed + config.seeds)
     rows = []
@@ -89,8 +91,10 @@ def chosen_loss(
 ) -> tuple[dict[str, Any], objectives.PairLoss | None]:
     """The flags of experiments.dpo for a variant, and the loss where it has no name."""
     if name in own:
-        return {}, lambda pairs: own[name](*pairs[:4], beta=beta)
-    return {"loss": name} | variants.knobs(name, beta), None
+        hyperparameters = {"beta": beta}
+        return {}, PreferenceLoss(own[name], SUMS, hyperparameters, name=name)
+    flags = {"loss": name, "reference_metrics": True}  # the plots show log-ratios
+    return flags | variants.knobs(name, beta), None
 
 
 def course_of(metrics: Path) -> list[Row]:
@@ -101,7 +105,7 @@ def course_of(metrics: Path) -> list[Row]:
         few = [lines[i] for i in part]
         row: Row = {"step": few[-1]["step"] + 1, "reward": None, "kl": None}
         for role in ("chosen", "rejected"):
-            for field, name in ((role, "logp"), (f"{role}_ratio", "rewards")):
+            for field, name in ((role, "logp"), (f"{role}_ratio", "logratio")):
                 known = f"{name}/{role}" in few[0]
                 row[field] = mean(few, f"{name}/{role}") if known else None
         rows.append(row)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import dpo
+from jaxalign import losses
 from jaxalign.evaluation import exact, exact_batches
 from jaxalign.evaluation.exact_losses import pair_logps
-from jaxalign.training import objectives, pairwise
+from jaxalign.training import objectives
 from jaxalign.types import Array
 
 Loss = Callable[..., Array]  # your own, of four log-probs and beta
@@ -47,11 +47,8 @@ def knobs(name: str, beta: Any) -> dict[str, Any]:
     The strength is the loss's first knob, which its paper tunes; SimPO's authors tune
     gamma / beta, which is 0.5 here.
     """
-    if name == "kto":
-        return {"beta": beta}
-    defaults = dpo.KNOBS | dpo.DIFFERENT.get(name, {})
-    needed = [knob for knob, must in objectives.knobs_of(name).items() if must]
-    found = {knob: defaults[knob] for knob in needed} | {needed[0]: beta}
+    found = dict(objectives.named(name).hyperparameters)
+    found[next(iter(found))] = beta
     return found | {"gamma": 0.5 * beta} if name == "simpo" else found
 
 
@@ -61,7 +58,7 @@ def expected(name: str) -> Expected:
     Raises:
       ValueError: there is none, with the near ones; or it is another's, with the why.
     """
-    pairwise.check(name, [*objectives.PAIRWISE, "kto"])
+    name = objectives.named(name).name
     if name in SAME:
         raise ValueError(
             f"answers of an exact world are one token long, where {name} is "
@@ -121,6 +118,7 @@ def numbers(world: exact.World, logits: Array) -> objectives.PairLogps:
         rejected_weight=weight(rejected),
         chosen_kl=kl,
         rejected_kl=kl,
+        rejected_unlikelihood=losses.unlikelihood(rejected),
     )
 
 

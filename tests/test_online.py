@@ -180,7 +180,7 @@ def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_p
     first, second, _ = lines(tmp_path / "whole")
     # at the reference, ipo is 1 / (2 tau)^2, and no answer is likelier than there
     np.testing.assert_allclose(first["loss"], 2 * 6.25, rtol=1e-4)
-    np.testing.assert_allclose([first["kl"], first["margin"]], 0.0, atol=1e-5)
+    np.testing.assert_allclose([first["kl"], first["logratio/margin"]], 0.0, atol=1e-5)
     # fresh pairs, of a policy that has moved
     assert second["kl_k3"] > 0 and second["loss"] != first["loss"]
     assert 0 < first["logp_gap"] < 1e-4
@@ -223,9 +223,9 @@ def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
     pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
     offline = dpo.Config(loss="discopop", beta=0.3)
-    np.testing.assert_allclose(dpo.named(told)(pairs), dpo.named(offline)(pairs))
+    np.testing.assert_allclose(dpo.selected(told)(pairs), dpo.selected(offline)(pairs))
     hot = replace(offline, temperature=0.5)
-    assert dpo.named(hot)(pairs) != dpo.named(offline)(pairs)
+    assert dpo.selected(hot)(pairs) != dpo.selected(offline)(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -28,6 +28,7 @@ from jaxalign.estimators.kl import (
 )
 from jaxalign.estimators.logprobs import (
     TokenStatistics,
+    log1mexp,
     next_token_logprobs,
     token_logprobs,
     token_statistics,
@@ -47,6 +48,7 @@ __all__ = [
     "kl_k3",
     "kl_penalised_rewards",
     "leave_one_out",
+    "log1mexp",
     "length_adaptive_lambda",
     "monte_carlo_returns",
     "n_step_returns",

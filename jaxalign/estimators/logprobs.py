@@ -12,6 +12,8 @@ from jaxalign.types import Array, Float, Int, typed
 
 # The most logits of one chunk on each device: 256 MiB in float32.
 CHUNK_LOGITS = 2**26
+# What log-probs are kept below, where the probability of all else must not be 0.
+LARGEST_LOGP = -1e-6
 
 
 class TokenStatistics(NamedTuple):
@@ -274,3 +276,20 @@ def next_token_logprobs(
         temperature=temperature,
     )
     return jnp.pad(logp, ((0, 0), (1, 0)))
+
+
+@typed
+def log1mexp(logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """The log-prob of anything else, log(1 - exp(logp)), to all digits.
+
+    Log-probs are kept below -1e-6: of what is certain, all else is impossible.
+
+    >>> bool(abs(log1mexp(jnp.log(jnp.array([0.75])))[0] - jnp.log(0.25)) < 1e-6)
+    True
+    """
+    logp = jnp.minimum(logp, LARGEST_LOGP)
+    # expm1 keeps the digits near 0, log1p those far from it, where it would meet
+    # exp(x) = 1 in half precision
+    near = logp > -jnp.log(2.0)
+    far = jnp.where(near, -1.0, logp)
+    return jnp.where(near, jnp.log(-jnp.expm1(logp)), jnp.log1p(-jnp.exp(far)))

@@ -62,7 +62,7 @@ from jaxalign.losses.reward import (
     regression,
     soft_bradley_terry,
 )
-from jaxalign.losses.supervised import nll, z_loss
+from jaxalign.losses.supervised import nll, unlikelihood, z_loss
 from jaxalign.losses.ties import davidson, rao_kupper
 from jaxalign.losses.tokens import dpo_nll, ld_logp, token_dpo, token_dpo1, wpo_weight
 from jaxalign.losses.transport import aot, aot_unpaired
@@ -133,6 +133,7 @@ __all__ = [
     "token_mean",
     "top_k_distillation",
     "truncated_importance",
+    "unlikelihood",
     "wpo_weight",
     "z_loss",
 ]

@@ -7,10 +7,8 @@ get no gradient.
 import jax
 import jax.numpy as jnp
 
+from jaxalign.estimators.logprobs import LARGEST_LOGP, log1mexp
 from jaxalign.types import Array, Bool, Float, Scalar, typed
-
-# Mean log-probs are kept below this, so that the odds of a certain answer stay finite.
-LARGEST_LOGP = -1e-6
 
 
 @typed
@@ -152,12 +150,7 @@ def log_odds(mean_logp: Float[Array, "B"]) -> Float[Array, "B"]:
     True
     """
     mean_logp = jnp.minimum(mean_logp, LARGEST_LOGP)
-    # log(1 - exp(x)): expm1 keeps the digits near 0, log1p those far from it, where
-    # it would meet exp(x) = 1 in half precision
-    near = mean_logp > -jnp.log(2.0)
-    far = jnp.where(near, -1.0, mean_logp)
-    log1mexp = jnp.where(near, jnp.log(-jnp.expm1(mean_logp)), jnp.log1p(-jnp.exp(far)))
-    return mean_logp - log1mexp
+    return mean_logp - log1mexp(mean_logp)
 
 
 @typed

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jaxalign.estimators.logprobs import log1mexp
 from jaxalign.types import Array, Float, Scalar, typed
 
 
@@ -20,6 +21,26 @@ def nll(logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
     [0.5]
     """
     return -logp
+
+
+@typed
+def unlikelihood(logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Unlikelihood of a token that should not be generated, one term per token.
+
+    loss = -log(1 - exp(logp))
+
+    Args:
+      logp: of the negative token; kept below -1e-6, where the loss is 13.8 nats and
+        has no gradient, so that a certain token costs a finite amount.
+
+    Reference: Welleck et al. 2019, arXiv:1908.04319 (unlikelihood training; its
+    token-level loss adds alpha times this over negative tokens to the NLL).
+
+    >>> import numpy as np
+    >>> bool(np.isclose(unlikelihood(np.log([0.75]))[0], np.log(4.0)))
+    True
+    """
+    return -log1mexp(logp)
 
 
 @typed

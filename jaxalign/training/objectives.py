@@ -15,19 +15,17 @@ from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
 from jaxalign.training import scoring
 from jaxalign.training.group_objectives import group
+from jaxalign.training.loss_names import named, pairwise
 from jaxalign.training.mixed_objectives import MixedBatch, mix, with_text
-from jaxalign.training.pairwise import (
-    PAIRWISE,
+from jaxalign.training.pairwise import PAIRWISE
+from jaxalign.training.pairwise_terms import label_of
+from jaxalign.training.policy_objectives import explained_variance, ppo
+from jaxalign.training.preference_loss import (
     PairLogps,
     PairLoss,
-    compares_pairs,
-    knobs_of,
-    label_of,
-    needs_reference,
-    pairwise,
-    runs_reference,
+    PreferenceLoss,
+    as_loss,
 )
-from jaxalign.training.policy_objectives import explained_variance, ppo
 from jaxalign.training.preference_objectives import (
     PairsWithReference,
     UnpairedWithReference,
@@ -38,27 +36,26 @@ from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 __all__ = [
+    "as_loss",
+    "named",
     "MixedBatch",
     "PAIRWISE",
     "PairLogps",
     "PairLoss",
     "PairsWithReference",
+    "PreferenceLoss",
     "UnpairedWithReference",
-    "compares_pairs",
     "explained_variance",
     "group",
     "hard_labels",
-    "knobs_of",
     "kto",
     "label_of",
     "mix",
-    "needs_reference",
     "pairwise",
     "ppo",
     "preference",
     "ranking",
     "reward",
-    "runs_reference",
     "sft",
     "soft_labels",
     "with_text",

@@ -1,289 +1,285 @@
-"""Pairwise losses by name: which numbers of a pair each takes, and its knobs."""
+"""Preference losses by name: each one object, a `PreferenceLoss`.
 
-import difflib
-import functools
-import inspect
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+This table is the only one: the command line, the benchmark and docs/losses.md read
+names, hyperparameters, defaults and needs from it.
+"""
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Iterable
 
 from jaxalign import losses
-from jaxalign.losses import divergence
-from jaxalign.types import Array, Scalar
-
-
-class PairLogps(NamedTuple):
-    """What pairwise losses are made of, a number a pair; None where it is not known.
-
-    The plain names are sums over answer tokens, `_mean` is per answer token, `_shared`
-    over as many first tokens as the shorter answer has. All of the reference's are
-    known where the batch carries it (`PairsWithReference`), or where it runs.
-
-    Attributes:
-      chosen_nll: negative log-likelihood of the chosen answer, per token.
-      margin: how much better the chosen answer is, as the data says.
-      chosen_length: answer tokens, as a float; likewise rejected_length.
-      chosen_weight: `losses.wpo_weight`; likewise rejected_weight.
-      chosen_kl: KL(reference || policy) of the next token, summed over the answer's
-        positions; likewise rejected_kl. Known only where the reference runs.
-    """
-
-    chosen: Any
-    rejected: Any
-    ref_chosen: Any = None
-    ref_rejected: Any = None
-    chosen_mean: Any = None
-    rejected_mean: Any = None
-    ref_chosen_mean: Any = None
-    ref_rejected_mean: Any = None
-    chosen_nll: Any = None
-    margin: Any = None
-    chosen_length: Any = None
-    rejected_length: Any = None
-    chosen_shared: Any = None
-    rejected_shared: Any = None
-    ref_chosen_shared: Any = None
-    ref_rejected_shared: Any = None
-    chosen_weight: Any = None
-    rejected_weight: Any = None
-    chosen_kl: Any = None
-    rejected_kl: Any = None
-
-
-PairLoss = Callable[[PairLogps], Array]
-
-
-def cdpo(*sums: Array, beta: Scalar, label_smoothing: Scalar) -> Array:
-    """Conservative DPO: `label_smoothing` is the share of wrong labels."""
-    return losses.dpo(*sums, beta=beta, label_smoothing=label_smoothing)
-
-
-def label_of(margin: Array) -> Array:
-    """The probability that a label is right, where a judge gave its log-odds.
-
-    p = sigmoid(margin), or 1 where the margin is 0: nobody said
-
-    >>> (4 * label_of(jnp.array([0.0, jnp.log(3.0)]))).round().tolist()
-    [4.0, 3.0]
-    """
-    return jnp.where(margin == 0.0, 1.0, jax.nn.sigmoid(margin))
-
-
-def soft_dpo(*sums_and_margin: Array, beta: Scalar) -> Array:
-    """Conservative DPO with a probability of its own for each label, see `label_of`."""
-    *sums, margin = sums_and_margin
-    return losses.dpo(*sums, beta=beta, label_smoothing=1.0 - label_of(margin))
-
-
-def orpo(chosen: Array, rejected: Array, nll: Array, *, lam: Scalar) -> Array:
-    """NLL per token + the odds-ratio term; Hong et al. 2024, arXiv:2403.07691."""
-    return nll + losses.orpo(chosen, rejected, lam=lam)
-
-
-def cpo(
-    chosen: Array, rejected: Array, nll: Array, *, beta: Scalar, alpha: Scalar
-) -> Array:
-    """The preference term + alpha * NLL per token; Xu et al. 2024, arXiv:2401.08417."""
-    return losses.cpo(chosen, rejected, beta=beta) + alpha * nll
-
-
-def slic(
-    chosen: Array, rejected: Array, nll: Array, *, delta: Scalar, alpha: Scalar
-) -> Array:
-    """The hinge + alpha * NLL per token; Zhao et al. 2023, arXiv:2305.10425."""
-    return losses.slic(chosen, rejected, delta=delta) + alpha * nll
-
-
-def alpha_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """f-DPO with an alpha divergence; Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.alpha(alpha))
-
-
-def forward_kl_dpo(*sums: Array, beta: Scalar) -> Array:
-    """f-DPO with KL(reference || policy); Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.forward_kl)
-
-
-def jensen_shannon_dpo(*sums: Array, beta: Scalar) -> Array:
-    """f-DPO with the Jensen-Shannon divergence; Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.jensen_shannon)
-
-
-def wpo(*sums_and_weights: Array, beta: Scalar) -> Array:
-    """DPO, each pair by how much both answers look like the policy's own.
-
-    Reference: Zhou et al. 2024, arXiv:2406.11827.
-    """
-    *sums, chosen_weight, rejected_weight = sums_and_weights
-    return chosen_weight * rejected_weight * losses.dpo(*sums, beta=beta)
-
-
-def ld_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """DPO whose longer answer counts alpha past the shorter one's length.
-
-    Of the sums, four are over whole answers, four over their shared length:
-    `losses.ld_logp` is shared + alpha * (whole - shared).
-
-    Reference: Liu et al. 2024, arXiv:2409.06411.
-    """
-    both = zip(sums[:4], sums[4:], strict=True)
-    tempered = [shared + alpha * (whole - shared) for whole, shared in both]
-    return losses.dpo(*tempered, beta=beta)
-
-
-def token_dpo(*sums_and_kls: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """TDPO2 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.token_dpo(*ratios(*sums_and_kls), beta=beta, alpha=alpha)
-
-
-def token_dpo1(*sums_and_kls: Array, beta: Scalar) -> Array:
-    """TDPO1 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.token_dpo1(*ratios(*sums_and_kls), beta=beta)
-
-
-def ratios(
-    chosen: Array, rejected: Array, ref_chosen: Array, ref_rejected: Array, *kls: Array
-) -> tuple[Array, ...]:
-    """Log-ratios to the reference, and what else there is."""
-    return (chosen - ref_chosen, rejected - ref_rejected, *kls)
-
-
-class Named(NamedTuple):
-    """A loss, and the fields of `PairLogps` that it takes, in their order."""
-
-    loss: Callable[..., Array]
-    fields: tuple[str, ...]
-
+from jaxalign.training import pairwise_terms as terms
+from jaxalign.training.preference_loss import KLS, PreferenceLoss, entry
 
 SUMS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
 MEANS = ("chosen_mean", "rejected_mean", "ref_chosen_mean", "ref_rejected_mean")
 LENGTHS = ("chosen_length", "rejected_length")
 SHARED = tuple(f"{name}_shared" for name in SUMS)
 WEIGHTS = ("chosen_weight", "rejected_weight")
-KLS = ("chosen_kl", "rejected_kl")
 
-PAIRWISE = {
-    "dpo": Named(losses.dpo, SUMS),
-    "cdpo": Named(cdpo, SUMS),
-    "soft_dpo": Named(soft_dpo, (*SUMS, "margin")),
-    "robust_dpo": Named(losses.robust_dpo, SUMS),
-    "dpo_nll": Named(losses.dpo_nll, (*SUMS, "chosen_length")),
-    "dpo_positive": Named(losses.dpo_positive, SUMS),
-    "length_normalised_dpo": Named(losses.length_normalised_dpo, MEANS),
-    "length_regularised_dpo": Named(losses.length_regularised_dpo, (*SUMS, *LENGTHS)),
-    "reference_free_dpo": Named(losses.reference_free_dpo, SUMS[:2]),
-    "forward_kl_dpo": Named(forward_kl_dpo, SUMS),
-    "jensen_shannon_dpo": Named(jensen_shannon_dpo, SUMS),
-    "alpha_dpo": Named(alpha_dpo, SUMS),
-    "ipo": Named(losses.ipo, MEANS),  # of means, as its authors confirmed
-    "ipo_sum": Named(losses.ipo, SUMS),
-    "hinge": Named(losses.hinge, SUMS),
-    "slic": Named(slic, (*SUMS[:2], "chosen_nll")),
-    "simpo": Named(losses.simpo, MEANS[:2]),
-    "orpo": Named(orpo, (*MEANS[:2], "chosen_nll")),
-    "cpo": Named(cpo, (*SUMS[:2], "chosen_nll")),
-    "exo": Named(losses.exo, SUMS),
-    "discopop": Named(losses.discopop, SUMS),
-    "bco": Named(losses.bco, SUMS),
-    "apo_zero": Named(losses.apo_zero, SUMS),
-    "apo_down": Named(losses.apo_down, SUMS),
-    "sppo": Named(losses.sppo, SUMS),
-    "nca": Named(losses.nca, SUMS),
-    "aot": Named(losses.aot, SUMS),
-    "aot_unpaired": Named(losses.aot_unpaired, SUMS),
-    "wpo": Named(wpo, (*SUMS, *WEIGHTS)),
-    "ld_dpo": Named(ld_dpo, (*SUMS, *SHARED)),
-    "token_dpo": Named(token_dpo, (*SUMS, *KLS)),
-    "token_dpo1": Named(token_dpo1, (*SUMS, *KLS)),
+# What TRL 1.16 calls the same losses; hinge, ipo, aot, aot_unpaired, apo_zero,
+# apo_down, discopop and bco_pair are named alike.
+ALIASES = {
+    "sigmoid": "dpo",
+    "robust": "robust_dpo",
+    "exo_pair": "exo",
+    "nca_pair": "nca",
+    "sppo_hard": "sppo",
+    "sigmoid_norm": "length_normalised_dpo",
 }
 
 
-def check(name: str, known: Collection[str]) -> None:
-    """Stops at an unknown loss.
-
-    Raises:
-      ValueError: suggests the near ones.
-    """
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"unknown loss {name!r}: {hint}there are {', '.join(known)}")
+def by_name(entries: Iterable[PreferenceLoss]) -> dict[str, PreferenceLoss]:
+    """The losses by name."""
+    return {loss.name: loss for loss in entries}
 
 
-def named(name: str) -> Named:
-    """The pairwise loss of that name.
+RAFAILOV = "Rafailov et al. 2023, arXiv:2305.18290, eq. 7"
+MITCHELL = "Mitchell 2023, conservative DPO, eq. 3"
+WANG = "Wang et al. 2023, arXiv:2309.16240"
+JUNG = "Jung et al. 2024, arXiv:2404.04656, section 4"
+APO = "D'Oosterlinck et al. 2024, arXiv:2408.06266"
+AOT = "Melnyk et al. 2024, arXiv:2406.05882, section 3"
+TDPO = "Zeng et al. 2024, arXiv:2404.11999"
+TRL = "TRL 1.16"
+UNVERIFIED = "not verified against the paper"
 
-    Raises:
-      ValueError: there is none; the near ones are suggested.
-    """
-    check(name, PAIRWISE)
-    return PAIRWISE[name]
-
-
-def needs_reference(name: str) -> bool:
-    """Whether the pairwise loss of that name compares with a reference."""
-    return any(field.startswith("ref_") for field in named(name).fields)
-
-
-def runs_reference(name: str) -> bool:
-    """Whether that loss needs the reference's whole distributions: it must run."""
-    return any(field in KLS for field in named(name).fields)
-
-
-def compares_pairs(name: str) -> bool:
-    """Whether that loss compares the pairs of a batch with each other.
-
-    It is then of the whole batch: its pairs may not be cut into micro-batches, and
-    none of them may be padding.
-    """
-    return name in ("aot", "aot_unpaired")
-
-
-def knobs_of(name: str) -> dict[str, bool]:
-    """The knobs of the pairwise loss of that name, and whether each must be given."""
-    parameters = inspect.signature(named(name).loss).parameters.values()
-    return {
-        p.name: p.default is inspect.Parameter.empty
-        for p in parameters
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-
-
-def pairwise(name: str, **knobs: Any) -> PairLoss:
-    """The pairwise loss of that name, its knobs set.
-
-    Raises:
-      ValueError: an unknown name (with the near ones), or knobs that are missing or not
-        the loss's.
-    """
-    function, fields = named(name)
-    known = knobs_of(name)
-    required = {knob for knob, needed in known.items() if needed}
-    if not required <= set(knobs) <= set(known):
-        takes = ", ".join(n if n in required else f"[{n}]" for n in known)
-        given = ", ".join(sorted(knobs)) or "none"
-        raise ValueError(f"the loss {name} takes the knobs {takes}; given: {given}")
-    loss = functools.partial(function, **knobs)
-
-    def of_pairs(pairs: PairLogps) -> Array:
-        numbers = [getattr(pairs, field) for field in fields]
-        if any(x is None for x in numbers):
-            raise ValueError(lacking(name))
-        return loss(*numbers)
-
-    return of_pairs
-
-
-def lacking(name: str) -> str:
-    """What to give a loss that lacks its reference."""
-    if runs_reference(name):
-        return (
-            f"the loss {name} compares whole distributions with a reference: give the "
-            "objective (or the step) the reference's parameters after the batch"
+PAIRWISE = by_name(
+    [
+        entry(
+            *("dpo", losses.dpo, SUMS, RAFAILOV),
+            "TRL and Llama 3 (arXiv:2407.21783, section 4.1.4)",
+            beta=0.1,
+            label_smoothing=0.0,
+        ),
+        entry(
+            *("cdpo", terms.cdpo, SUMS, MITCHELL),
+            f"beta: {TRL}'s DPO; label_smoothing: usual, no single source",
+            beta=0.1,
+            label_smoothing=0.1,
+        ),
+        entry(
+            *("soft_dpo", terms.soft_dpo, (*SUMS, "margin"), f"{MITCHELL}, per label"),
+            f"beta: {TRL}'s DPO",
+            beta=0.1,
+        ),
+        entry(
+            *("robust_dpo", losses.robust_dpo, SUMS),
+            "Chowdhury et al. 2024, arXiv:2403.00409, section 3.1",
+            f"beta: {TRL}'s DPO; flip_rate: {UNVERIFIED}",
+            trl_names={"label_smoothing": "flip_rate"},
+            beta=0.1,
+            flip_rate=0.1,
+        ),
+        entry(
+            *("dpo_nll", losses.dpo_nll, (*SUMS, "chosen_length")),
+            "Pang et al. 2024, arXiv:2404.19733 (RPO)",
+            "Llama 3 (arXiv:2407.21783, section 4.1.4); Pang et al. have alpha 1",
+            beta=0.1,
+            alpha=0.2,
+        ),
+        entry(
+            *("dpo_positive", losses.dpo_positive, SUMS),
+            "Pal et al. 2024, arXiv:2402.13228, section 4, eq. 3",
+            UNVERIFIED,
+            beta=0.1,
+            lam=5.0,
+        ),
+        entry(
+            *("length_normalised_dpo", losses.length_normalised_dpo, MEANS),
+            "Lambert et al. 2024, arXiv:2411.15124 (Tulu 3)",
+            "Tulu 3",
+            beta=5.0,
+        ),
+        entry(
+            *("length_regularised_dpo", losses.length_regularised_dpo),
+            (*SUMS, *LENGTHS),
+            "Park et al. 2024, arXiv:2403.19159",
+            f"beta: {TRL}'s DPO; alpha: {UNVERIFIED}",
+            beta=0.1,
+            alpha=0.01,
+        ),
+        entry(
+            *("reference_free_dpo", losses.reference_free_dpo, SUMS[:2]),
+            f"{RAFAILOV}, uniform reference",
+            f"{TRL}'s DPO",
+            beta=0.1,
+        ),
+        entry(
+            *("forward_kl_dpo", terms.forward_kl_dpo, SUMS, WANG),
+            TRL,
+            beta=0.1,
+        ),
+        entry(
+            *("jensen_shannon_dpo", terms.jensen_shannon_dpo, SUMS, WANG),
+            TRL,
+            beta=0.1,
+        ),
+        entry(
+            *("alpha_dpo", terms.alpha_dpo, SUMS, WANG),
+            f"{TRL} (f_alpha_divergence_coef)",
+            trl_names={"f_alpha_divergence_coef": "alpha"},
+            beta=0.1,
+            alpha=0.5,
+        ),
+        entry(
+            # of means, as its authors confirmed
+            *("ipo", losses.ipo, MEANS),
+            "Azar et al. 2023, arXiv:2310.12036, eq. 17, of log-probs per token",
+            "HALOs",
+            trl_names={"beta": "tau"},
+            tau=0.1,
+        ),
+        entry(
+            *("ipo_sum", losses.ipo, SUMS),
+            "Azar et al. 2023, arXiv:2310.12036, eq. 17",
+            "HALOs, which average log-probs",
+            trl_names={"beta": "tau"},
+            tau=0.1,
+        ),
+        entry(
+            *("hinge", losses.hinge, SUMS),
+            "Liu et al. 2023, arXiv:2309.06657 (RSO, hinge-norm)",
+            TRL,
+            beta=0.1,
+        ),
+        entry(
+            *("slic", terms.slic, (*SUMS[:2], "chosen_nll")),
+            "Zhao et al. 2023, arXiv:2305.10425",
+            "HALOs (its beta is delta here, its lambda alpha)",
+            trl_names={"beta": "delta"},
+            delta=1.0,
+            alpha=0.1,
+        ),
+        entry(
+            *("simpo", losses.simpo, MEANS[:2]),
+            "Meng et al. 2024, arXiv:2405.14734, eq. 6",
+            "its authors' README: beta 2, gamma / beta 0.5 to begin with",
+            trl_names={"simpo_gamma": "gamma"},
+            beta=2.0,
+            gamma=1.0,
+        ),
+        entry(
+            *("orpo", terms.orpo, (*MEANS[:2], "chosen_nll")),
+            "Hong et al. 2024, arXiv:2403.07691",
+            f"{TRL}; its authors' code has 1",
+            trl_names={"beta": "lam"},
+            lam=0.1,
+        ),
+        entry(
+            *("cpo", terms.cpo, (*SUMS[:2], "chosen_nll")),
+            "Xu et al. 2024, arXiv:2401.08417, eq. 3",
+            TRL,
+            trl_names={"cpo_alpha": "alpha"},
+            beta=0.1,
+            alpha=1.0,
+        ),
+        entry(
+            *("unlikelihood", terms.unlikelihood),
+            ("chosen_nll", "rejected_unlikelihood"),
+            "Welleck et al. 2019, arXiv:1908.04319, on rejected answers",
+            UNVERIFIED,
+            alpha=1.0,
+        ),
+        entry(
+            *("exo", losses.exo, SUMS),
+            "Ji et al. 2024, arXiv:2402.00856, eq. 16",
+            TRL,
+            beta=0.1,
+            label_smoothing=1e-3,
+        ),
+        entry(
+            *("discopop", losses.discopop, SUMS),
+            "Lu et al. 2024, arXiv:2406.08414, eq. 5",
+            TRL,
+            trl_names={"discopop_tau": "temperature"},
+            beta=0.1,
+            temperature=0.05,
+        ),
+        entry(
+            *("bco", terms.shifted_bco, (*SUMS, "shift")),
+            f"{JUNG}, with the running mean of rewards",
+            f"{TRL}'s DPO; {UNVERIFIED}",
+            beta=0.1,
+        ),
+        entry(
+            *("bco_pair", losses.bco, SUMS),
+            f"{JUNG}, with a constant shift",
+            f"{TRL}, which has no shift",
+            beta=0.1,
+            delta=0.0,
+        ),
+        entry(
+            *("apo_zero", losses.apo_zero, SUMS, f"{APO}, eq. 7"),
+            TRL,
+            beta=0.1,
+        ),
+        entry(
+            *("apo_down", losses.apo_down, SUMS, f"{APO}, eq. 8"),
+            TRL,
+            beta=0.1,
+        ),
+        entry(
+            *("sppo", losses.sppo, SUMS),
+            "Wu et al. 2024, arXiv:2405.00675, eq. 4.7",
+            f"{TRL}; {UNVERIFIED}",
+            beta=0.1,
+        ),
+        entry(
+            *("nca", losses.nca, SUMS),
+            "Chen et al. 2024, arXiv:2402.05369, section 4.1",
+            f"{TRL}; {UNVERIFIED}",
+            beta=0.1,
+        ),
+        entry(
+            *("aot", losses.aot, SUMS, f"{AOT}, paired"),
+            TRL,
+            couples_pairs=True,
+            beta=0.1,
+            label_smoothing=0.0,
+        ),
+        entry(
+            *("aot_unpaired", losses.aot_unpaired, SUMS, f"{AOT}, unpaired"),
+            TRL,
+            couples_pairs=True,
+            beta=0.1,
+            label_smoothing=0.0,
+        ),
+        entry(
+            *("wpo", terms.wpo, (*SUMS, *WEIGHTS)),
+            "Zhou et al. 2024, arXiv:2406.11827, eq. 2",
+            f"{TRL}'s DPO; {UNVERIFIED}",
+            beta=0.1,
+        ),
+        entry(
+            *("ld_dpo", terms.ld_dpo, (*SUMS, *SHARED)),
+            "Liu et al. 2024, arXiv:2409.06411",
+            f"beta: {TRL}'s DPO; alpha: {UNVERIFIED}",
+            trl_names={"ld_alpha": "alpha"},
+            beta=0.1,
+            alpha=0.5,
+        ),
+        entry(
+            *("token_dpo", terms.token_dpo, (*SUMS, *KLS), f"{TDPO}, TDPO2"),
+            UNVERIFIED,
+            beta=0.1,
+            alpha=0.5,
+        ),
+        entry(
+            *("token_dpo1", terms.token_dpo1, (*SUMS, *KLS), f"{TDPO}, TDPO1"),
+            UNVERIFIED,
+            beta=0.1,
+        ),
+    ]
+)
+UNPAIRED = by_name(
+    [
+        entry(
+            *("kto", losses.kto, ("logp", "ref_logp", "desirable", "kl")),
+            "Ethayarajh et al. 2024, arXiv:2402.01306, eq. 7 and 8",
+            f"{TRL} and HALOs",
+            beta=0.1,
+            desirable_weight=1.0,
+            undesirable_weight=1.0,
         )
-    return (
-        f"the loss {name} compares with a reference: its batches must be "
-        "PairsWithReference, as reference.score_rows(...).attach makes them"
-    )
+    ]
+)

@@ -15,7 +15,7 @@ from jaxalign.estimators import (
 )
 from jaxalign.masks import masked_sum
 from jaxalign.training import scoring
-from jaxalign.training.pairwise import PairLogps, PairLoss
+from jaxalign.training.preference_loss import PairLogps, PairLoss, as_loss
 from jaxalign.training.step import Objective, Total, TwoPass
 from jaxalign.types import Array, Float, LanguageModel, Params
 
@@ -56,25 +56,31 @@ def preference(
     Takes `PairsWithReference`, or a `PreferenceBatch` or `AnswerBatch` for losses
     without a reference; both answers go through the model in one forward. Given the
     reference's parameters too, it runs the reference on the batch itself: losses of
-    whole distributions, such as token-level DPO, need that. Metrics: logp/chosen and
-    /rejected and, with a reference, rewards/chosen, rewards/rejected (log-ratios, free
-    of beta), margin and accuracy (a tie is half right) of those; without one, of the
-    means.
+    whole distributions, such as token-level DPO, need that; and given `shift`, the
+    running mean of rewards, it hands that to BCO. Metrics (nats): logp/chosen and
+    /rejected; with a reference logratio/chosen, /rejected and /margin, and accuracy (a
+    tie is half right) of the margin; of a loss with beta, rewards/chosen, /rejected and
+    /margins, which are beta times those. Without a reference mean_logp/margin, per
+    token, and its accuracy.
 
     Args:
       loss: `PairLogps` -> one term a pair, such as `pairwise("dpo", beta=0.1)`.
     """
+    loss = as_loss(loss)
+    beta = None if loss.reference == "none" else loss.hyperparameters.get("beta")
 
     def objective(
         params: Params,
         batch: PairsWithReference | PreferenceBatch | AnswerBatch,
         reference: Params | None = None,
+        shift: Array | None = None,
     ) -> Total:
         logps = pair_logps(model, params, batch, reference, chunk=chunk)
+        logps = logps._replace(shift=shift)
         pairs = batch.pairs if isinstance(batch, PairsWithReference) else batch
         valid = pairs.valid
         weight = jnp.sum(valid)
-        metrics = pair_metrics(logps)
+        metrics = pair_metrics(logps, beta)
         sums = {n: (masked_sum(x, valid), weight) for n, x in metrics.items()}
         return masked_sum(loss(logps), valid), (weight, sums)
 
@@ -121,6 +127,8 @@ def pair_logps(
         whole = kept.ref_chosen, kept.ref_rejected
         shared = kept.ref_chosen_shared, kept.ref_rejected_shared
         found |= summed("ref_{}", whole, shared, lengths)
+    unlikely = scoring.row_sums(losses.unlikelihood(logp), mask)[0]
+    found["rejected_unlikelihood"] = scoring.halves(unlikely)[1] / lengths[1]
     return PairLogps(chosen_nll=-found["chosen_mean"], **found)
 
 
@@ -141,17 +149,22 @@ def summed(
     }
 
 
-def pair_metrics(p: PairLogps) -> dict[str, Array]:
-    """What is watched of pairs, a number a pair."""
+def pair_metrics(p: PairLogps, beta: float | None) -> dict[str, Array]:
+    """What is watched of pairs, a number a pair; rewards where beta is given."""
     metrics = {"logp/chosen": p.chosen, "logp/rejected": p.rejected}
     if p.ref_chosen is None:
         margin = p.chosen_mean - p.rejected_mean
+        metrics["mean_logp/margin"] = margin
     else:
-        metrics["rewards/chosen"] = p.chosen - p.ref_chosen
-        metrics["rewards/rejected"] = p.rejected - p.ref_rejected
-        margin = metrics["rewards/chosen"] - metrics["rewards/rejected"]
-    accuracy = (margin > 0) + 0.5 * (margin == 0)
-    return metrics | {"margin": margin, "accuracy": accuracy}
+        chosen, rejected = p.chosen - p.ref_chosen, p.rejected - p.ref_rejected
+        margin = chosen - rejected
+        ratios = {"chosen": chosen, "rejected": rejected}
+        metrics |= {f"logratio/{side}": x for side, x in ratios.items()}
+        metrics["logratio/margin"] = margin
+        if beta is not None:
+            metrics |= {f"rewards/{side}": beta * x for side, x in ratios.items()}
+            metrics["rewards/margins"] = beta * margin
+    return metrics | {"accuracy": (margin > 0) + 0.5 * (margin == 0)}
 
 
 def kto(
@@ -168,7 +181,7 @@ def kto(
 
     and the terms of `losses.kto`, a mean over answers. Takes `UnpairedWithReference`.
     z0 is over all micro-batches and carries no gradient. Metrics: kl (z0),
-    rewards/desirable, rewards/undesirable (log-ratios).
+    logratio/desirable and /undesirable, and rewards/ of both: beta times those.
 
     Reference: Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1.
     """
@@ -201,7 +214,9 @@ def kto(
             "desirable": valid & up,
             "undesirable": valid & ~up,
         }.items():
-            metrics[f"rewards/{name}"] = (masked_sum(ratio, which), jnp.sum(which))
+            total, count = masked_sum(ratio, which), jnp.sum(which)
+            metrics[f"logratio/{name}"] = (total, count)
+            metrics[f"rewards/{name}"] = (beta * total, count)
         return masked_sum(loss, valid), (weight, metrics)
 
     return TwoPass(statistic, terms)

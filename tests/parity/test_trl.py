@@ -125,7 +125,7 @@ PAIRWISE = [
     ("exo_pair", SMOOTH, "exo", {"beta": 0.3} | SMOOTH),
     ("nca_pair", {}, "nca", {"beta": 0.3}),
     ("robust", SMOOTH, "robust_dpo", {"beta": 0.3, "flip_rate": 0.1}),
-    ("bco_pair", {}, "bco", {"beta": 0.3}),
+    ("bco_pair", {}, "bco_pair", {"beta": 0.3}),
     ("sppo_hard", {}, "sppo", {"beta": 0.3}),
     ("aot", SMOOTH, "aot", {"beta": 0.3} | SMOOTH),
     ("aot_unpaired", SMOOTH, "aot_unpaired", {"beta": 0.3} | SMOOTH),

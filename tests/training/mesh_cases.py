@@ -6,9 +6,10 @@ Groups whose answers share rows are in test_shared_groups.
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments import dpo, groups
+from experiments import groups
 from jaxalign import batches
 from jaxalign.data import packing
 from jaxalign.data.examples import Example, TokenRow
@@ -119,13 +120,14 @@ def of_rollouts(name, model, scalar, of_policy, of_scores, rows) -> Case:
 
 
 def of_pairs(name, model, of_policy, pairs) -> Case:
-    loss = name.removesuffix("_answers")
-    objective = objectives.preference(model, dpo.named(dpo.Loss(loss=loss)))
-    batch = pairs(ROWS) if loss == name else shared(2)
-    if objectives.runs_reference(loss):
+    loss = objectives.named(name.removesuffix("_answers"))
+    objective = objectives.preference(model, loss)
+    batch = pairs(ROWS) if loss.name == name else shared(2)
+    if loss.reference == "distributions":
         other = jax.jit(model.init)(jax.random.key(7))
         return Case(objective, *of_policy, batch, (other,))
-    if objectives.needs_reference(loss):
+    if loss.reference == "sums":
         sums = -20 + 5 * noise(4, *batch.margin.shape)
         batch = reference.with_reference(batch, *sums)
-    return Case(objective, *of_policy, batch, parts=not objectives.compares_pairs(loss))
+    fixed = (None, jnp.float32(0.5)) if loss.running_shift else ()
+    return Case(objective, *of_policy, batch, fixed, parts=not loss.couples_pairs)

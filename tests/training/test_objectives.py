@@ -120,7 +120,8 @@ def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
     loss, metrics = means(objective(params, batch))
     # log-probs of up to 50 nats in float32, twice, in two batch layouts
     np.testing.assert_allclose(loss, at_reference, rtol=1e-5)
-    assert abs(metrics["rewards/chosen"]) < 1e-5 and abs(metrics["margin"]) < 1e-5
+    assert abs(metrics["logratio/chosen"]) < 1e-5
+    assert abs(metrics["logratio/margin"]) < 1e-5
 
 
 @pytest.fixture
@@ -232,12 +233,13 @@ def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
 def test_other_losses_are_given_their_numbers(bigram, measured, name):
     """Formulas of their own are in tests/losses; here, that the fields fit."""
     params, batch, numbers = measured
-    knobs = {n: 0.3 for n, needed in objectives.knobs_of(name).items() if needed}
-    kls = {"chosen_kl": numbers[0], "rejected_kl": numbers[1]}  # any numbers will do
-    pairs = preference_objectives.pair_logps(bigram, params, batch)._replace(**kls)
+    knobs = dict.fromkeys(objectives.named(name).hyperparameters, 0.3)
+    # any numbers will do
+    others = {"chosen_kl": numbers[0], "rejected_kl": numbers[1], "shift": 0.2}
+    pairs = preference_objectives.pair_logps(bigram, params, batch)._replace(**others)
     np.testing.assert_allclose(pairs.chosen_length, numbers[4])
     found = objectives.pairwise(name, **knobs)(pairs)
-    function, fields = objectives.PAIRWISE[name]
+    function, fields = objectives.named(name).function, objectives.named(name).inputs
     named = dict(zip(inspect.signature(function).parameters, fields, strict=False))
     several = [name for name in named if name.startswith("sums")]
     assert several or all(a == b for a, b in named.items()), named
@@ -256,7 +258,7 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
     np.testing.assert_allclose(got, formula(*numbers)[:4].mean(), rtol=2e-5)
     c, r, rc, rr = numbers[:4]
     np.testing.assert_allclose(metrics["logp/chosen"], c[:4].mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["rewards/rejected"], (r - rr)[:4].mean(), 1e-5)
+    np.testing.assert_allclose(metrics["logratio/rejected"], (r - rr)[:4].mean(), 1e-5)
     right = (c - rc > r - rr)[:4].mean()
     np.testing.assert_allclose(metrics["accuracy"], right)
 
@@ -264,23 +266,24 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
 def test_unknown_losses_and_knobs_are_refused_with_the_near_ones():
     with pytest.raises(ValueError, match="unknown loss 'dpoo': did you mean .*dpo"):
         objectives.pairwise("dpoo", beta=0.1)
-    with pytest.raises(
-        ValueError, match="loss simpo takes the knobs beta, gamma; given"
-    ):
+    with pytest.raises(ValueError, match="simpo takes beta 2, gamma 1, not tau"):
         objectives.pairwise("simpo", beta=0.1, tau=1.0)
-    with pytest.raises(ValueError, match=r"beta, \[label_smoothing\]; given: none"):
-        objectives.pairwise("dpo")
+    with pytest.raises(ValueError, match="what TRL calls beta is its tau"):
+        objectives.pairwise("ipo", beta=0.1)
+    with pytest.raises(ValueError, match="unknown loss 'kto'"):
+        objectives.pairwise("kto")
 
 
 def test_losses_without_reference_take_plain_pairs_and_others_refuse(bigram, pairs):
     params, batch = bigram.init(KEY), pairs(5)
     simpo = objectives.pairwise("simpo", beta=2.0, gamma=0.5)
     _, metrics = means(objectives.preference(bigram, simpo)(params, batch))
-    assert "margin" in metrics and "rewards/chosen" not in metrics
+    assert "mean_logp/margin" in metrics and "logratio/chosen" not in metrics
     dpo = objectives.pairwise("dpo", beta=0.1)
     with pytest.raises(ValueError, match="the loss dpo compares with a reference"):
         objectives.preference(bigram, dpo)(params, batch)
-    assert objectives.needs_reference("dpo") and not objectives.needs_reference("orpo")
+    needs = {n: objectives.named(n).reference for n in ("dpo", "orpo", "token_dpo")}
+    assert needs == {"dpo": "sums", "orpo": "none", "token_dpo": "distributions"}
 
 
 def test_any_function_of_pair_logps_is_a_loss(bigram, measured):
