@@ -11,6 +11,7 @@ call is faster.
 """
 
 import collections
+import itertools
 import random
 import re
 import signal
@@ -40,7 +41,9 @@ def steps(folder: Path) -> list[int]:
 def begun(folder: Path) -> int:
     """The last checkpoint that was begun, over all stages in sum; 0 if none."""
     last = collections.Counter()
-    for path in folder.rglob("checkpoints/[0-9]*"):
+    depths = ("", "*/", "*/*/")  # no deeper: what is within is renamed meanwhile
+    found = (folder.glob(f"{depth}checkpoints/[0-9]*") for depth in depths)
+    for path in itertools.chain.from_iterable(found):
         step = int(re.match(r"\d+", path.name)[0])
         last[path.parent] = max(last[path.parent], step)
     return last.total()
@@ -67,7 +70,7 @@ def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> st
     assert run.returncode in (0, -signal.SIGKILL), said
     if run.returncode == 0:
         return ""
-    unfinished = [p.name for p in folder.rglob("checkpoints/*tmp*")]
+    unfinished = [p.name for p in folder.glob("**/checkpoints/*tmp*")]
     return f"at {lines()} logged steps, saved {steps(folder)}, unfinished {unfinished}"
 
 
