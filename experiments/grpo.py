@@ -2,7 +2,16 @@
 
 For each prompt, `--samples` answers are drawn and scored; what each is better than the
 others is its advantage. `--method` names how (see `experiments.groups`): grpo, dr_grpo,
-rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed.
+rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed. Each has
+the KL, beta and clip range of its paper; numbers.json says which they were.
+
+In later updates on the same answers (--epochs, --minibatches) every term is weighed by
+an importance ratio: of the token, which leaves the prefixes as they were sampled, of
+the whole answer (rloo), which is exact, or of their mean (gspo). Clipping is a bias on
+top, and meant. A KL in the reward stays that of the policy that sampled.
+
+A missing end token costs --missing-eos-penalty, which no paper of these methods has;
+not where the method charges length itself (dapo, cispo).
 
     python -m experiments.grpo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.grpo --model FOLDER --data gsm8k --data-path FOLDER
@@ -10,9 +19,9 @@ rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed.
 Metrics: `reward` the score before penalties, `kl` and `kl_k3` the mean over answers of
 k1 and k3 to the reference (nats), `length`, `eos` the share of answers that ended,
 `logp_gap` the largest difference of the sampler's log-probs from the trainer's (nats),
-`informative` the share of prompts whose answers differ in score; and of the last
-update: `policy_loss`, `kl_ref` (k3, nats a token), `entropy`, `ratio`, `approxkl`,
-and `updates`, how many there were in the iteration.
+`informative` the share of prompts whose answers differ in reward; and of the last
+update: `policy_loss`, `kl_ref` (k3 weighed by the ratio, nats a token), `entropy`,
+`ratio`, `approxkl`, and `updates`, how many there were in the iteration.
 """
 
 import dataclasses

@@ -11,6 +11,9 @@ prompts with the same noise.
     python -m experiments.methods --seeds 1 --methods ppo grpo rloo
     python -m experiments.methods --ppo.steps 60 --grpo.learning-rate 1e-4
 
+Each group method has its paper's KL and clip range (`experiments.groups`), unless
+--grpo.beta gives all of them one beta; a second table says which they were.
+
 Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds (Student's
 t) and prompts, of one seed over prompts alone; gains are paired by prompt (▲ or ▼: the
 interval lies above or below 0). Each method is measured at the temperature that it was
@@ -89,9 +92,25 @@ def main(config: Config) -> list[evaluating.Row]:
         sampled.append(many)
         found.append(each)
     rows = evaluating.table(found)
-    tables.publish(out, {evaluating.title(config.data, found): rows})
+    shown = {evaluating.title(config.data, found): rows}
+    if used := hyperparameters(config):
+        shown["what each group method was run with, by default its paper's"] = used
+    tables.publish(out, shown)
     draw(out, found, [many for many in sampled if many], config.best_of)
     processes.say(f"table and plot are in [bold]{out}[/bold]")
+    return rows
+
+
+def hyperparameters(config: Config) -> list[evaluating.Row]:
+    """KL, beta and clip range of each group method, and where they come from."""
+    rows = []
+    for name in dict.fromkeys(config.methods):
+        if name in groups.METHODS:
+            method = groups.named(name)
+            used = method.hyperparameters(config.grpo.beta)
+            plain = {k: f"{v:g}" for k, v in used.items() if k != "kl_term"}
+            row = {"method": NAMES[name], "KL": used["kl_term"], **plain}
+            rows.append(row | {"source of the defaults": method.source})
     return rows
 
 

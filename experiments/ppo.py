@@ -14,9 +14,16 @@ sampling filters nothing (no top-k, no top-p); log-probs are at its temperature 
 sides, and those that the ratio is taken of come of the trainer's own forward pass, so
 that the first minibatch has ratio 1; returns come before whitening; advantages are
 whitened over the global batch; minibatches are reshuffled each epoch, by keys of (seed,
-iteration, epoch); values are clipped; the gradient is clipped by its global norm;
-Adam's epsilon is 1e-5, its rate falls to 0; nothing is dropped out, and neither the
-prompt nor what is after an answer's end counts.
+iteration, epoch); values are clipped; Adam's epsilon is 1e-5, its rate falls to 0 over
+the iterations, however many updates --kl-stop leaves out; nothing is dropped out, and
+neither the prompt nor what is after an answer's end counts. Policy and value are two
+models, each with its optimizer: the value loss has no weight beside the policy's
+(vf_coef scales a shared trunk's gradient, and there is none), but a learning rate, and
+the gradient of each is clipped by its own norm.
+
+In later updates on the same answers the ratio of each token makes the gradient that of
+the moved policy, except for the clipped tokens, and for the prefixes, which stay as
+they were sampled; k1 in the reward stays that of the policy that sampled.
 
 Options: InstructGPT's pretraining gradients (--ptx-weight), its warm-up and its rate of
 the value model; first iterations that train the value model alone (--value-warmup); the

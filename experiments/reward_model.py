@@ -198,7 +198,7 @@ def initial_scores(
         streams.key(jax.random.key(config.seed), "initial answers"),
         max_new_tokens=room,
         temperature=1.0,
-        row_ids=streams.answer_ids([zlib.crc32(row) for row in asked], 1),
+        row_ids=streams.answer_ids([zlib.crc32(row.tobytes()) for row in asked], 1),
         slots=256,
     )
     sequences = jax.tree.map(sharding.on_host, sequences)

@@ -24,6 +24,7 @@ from experiments.config import EvalFlags
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation.intervals import bootstrap
+from jaxalign.rewards import learned
 from tests import untrained
 
 
@@ -136,15 +137,33 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
     monkeypatch.setattr(reward_model, "scores", told)
+    sampled = []
+    sample = rollouts.sample
+
+    def watched(*args, **told):
+        sampled.append(sample(*args, **told)[0])
+        return sample(*args, **told)
+
+    monkeypatch.setattr(rollouts, "sample", watched)
     config = reward_model.Config(
         steps=1,
         batch=2,
+        normalise_samples=24,
         model=str(base),
         data=str(tmp_path / "pairs"),
         mesh="data=1",
         out=tmp_path / "run",
     )
     numbers = reward_model.main(config)
+    # of the initial policy's own answers, four of them to prompts that come again
+    model, params = policies.load_scalar(tmp_path / "run" / "reward", "float32")
+    (own,) = sampled
+    score = np.asarray(learned.score(model, params, own))
+    assert len(score) == 24 and len(np.unique(own.tokens, axis=0)) > 20
+    np.testing.assert_allclose([score.mean(), score.std()], [0.0, 1.0], atol=1e-3)
+    scale = policies.load_scale(tmp_path / "run" / "reward")
+    np.testing.assert_allclose(scale.bias, params["head"]["bias"], rtol=1e-5)
+    assert scale.gain > 0
     # 20 prompts, of which 15 are right, whatever order their numbers have
     deviation = np.sqrt(0.75 * 0.25 / 20)
     width = numbers["accuracy_high"] - numbers["accuracy_low"]

@@ -242,3 +242,14 @@ def test_both_models_have_their_flags():
     # sqrt(0.001) * 0.1 / (sqrt(0.001) * 0.1 + 0.1)
     share = np.sqrt(0.001) / (np.sqrt(0.001) + 1.0)
     np.testing.assert_allclose(first(adam="tensorflow"), [-0.4 * share] * 2, rtol=1e-5)
+
+
+def test_each_model_is_clipped_by_itself():
+    """A value gradient of norm 100 becomes 1; the policy's stays 0.1."""
+    params = {"policy": jnp.ones(1), "value": jnp.ones(1)}
+    grads = {"policy": jnp.full(1, 0.1), "value": jnp.full(1, 100.0)}
+    adam = ppo.Config(learning_rate=0.4, eps=0.1).both_adams()
+    updates, _ = adam.update(grads, adam.init(params), params)
+    # g / (|g| + eps) of the rate
+    np.testing.assert_allclose(updates["policy"], [-0.4 * 0.5], rtol=1e-5)
+    np.testing.assert_allclose(updates["value"], [-0.4 / 1.1], rtol=1e-5)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from experiments import groups, grpo, policies, rewards, sft, shares, sources
+from experiments import groups, grpo, online, policies, rewards, sft, shares, sources
 from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
@@ -114,6 +117,103 @@ def test_a_method_of_ones_own_is_passed(base, tmp_path):
     assert set(seen) == {(4, 4)}
 
 
+def test_the_rate_follows_iterations_where_updates_are_left_out(
+    base, tmp_path, monkeypatch
+):
+    """Of four updates an iteration one is made; the schedule stands at 0, 4, 8, 12.
+
+    So 4/16 of the rate are left in the last iteration, and not 13/16.
+    """
+    counts = []
+    passes = online.passes
+
+    def watched(config, update, current, *others, **told):
+        is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
+        states = jax.tree.leaves(current.opt_state, is_leaf=is_schedule)
+        counts.append([int(x.count) for x in states if is_schedule(x)])
+        current, metrics = passes(config, update, current, *others, **told)
+        assert metrics["updates"] == 1
+        return current, metrics
+
+    monkeypatch.setattr(online, "passes", watched)
+    config = grpo.Config(
+        model=base, steps=4, epochs=2, minibatches=2, out=tmp_path, **SMALL
+    )
+    grpo.main(replace(config, kl_stop=-1.0))
+    assert counts == [[0], [4], [8], [12]]
+    assert config.rate(4)(3) == 0.25 * config.learning_rate
+
+
+# (place of the KL, beta, clip) of alignment.md, section 18; RLOO's beta is TRL's
+DEFAULTS = {
+    "grpo": ("loss", 0.04, 0.2, 0.2),
+    "dr_grpo": (None, 0.0, 0.2, 0.2),
+    "rloo": ("reward", 0.05, 0.2, 0.2),
+    "reinforce_plus_plus": ("reward_to_go", 0.01, 0.2, 0.2),
+    "dapo": (None, 0.0, 0.2, 0.28),
+    "gspo": (None, 0.0, 3e-4, 4e-4),
+    "cispo": (None, 0.0, 1.0, 4.0),
+}
+
+
+@pytest.mark.parametrize("name", groups.METHODS)
+def test_defaults_are_the_papers_and_beta_is_a_flag(name):
+    method = groups.METHODS[name]
+    kl, beta, low, high = DEFAULTS[name]
+    assert (method.beta, method.clip_low, method.clip_high) == (beta, low, high)
+    assert kl in (None, method.kl) and "arXiv:" in method.source
+    assert method.informative == bool(method.overlong) == (name in ("dapo", "cispo"))
+    assert grpo.beta_of(grpo.Config(), method) == beta
+    assert grpo.beta_of(grpo.Config(beta=0.3), method) == 0.3
+    assert method.hyperparameters()["kl_term"] == groups.PLACES.get(kl, "none")
+    assert method.hyperparameters(0.3)["beta"] == 0.3
+
+
+def scored_rollout(monkeypatch, method, reward, lengths, *, room):
+    """What `grpo.draw` makes of answers with these rewards and lengths, two a prompt.
+
+    Returns what the advantage was computed of, and which prompts inform.
+    """
+    reward, lengths = np.float32(reward), np.array(lengths)
+    ended = jnp.asarray(lengths < room)
+    config = grpo.Config(prompts=len(reward) // 2, samples=2)
+    tokens = np.ones((len(reward), 1 + room), np.int32)
+    sequences = from_lengths(tokens, 1 + lengths, np.ones(len(reward), np.int32))
+    zero = jnp.zeros(tokens.shape)
+    score = online.with_ending(config, jnp.asarray(reward), ended)
+    drawn = online.Drawn(sequences, sequences, zero, ended, jnp.asarray(reward), score)
+    monkeypatch.setattr(online, "draw", lambda *told: drawn)
+    monkeypatch.setattr(online, "compared", lambda *told: (zero, zero, {}))
+    seen = []
+    mine = replace(method, advantage=lambda rewards: seen.append(rewards) or rewards)
+    setting = SimpleNamespace(room=room)
+    parts = grpo.Parts(config, mine, setting, None, False, None)
+    _, informative, _ = grpo.draw(parts, None, None)
+    return np.ravel(seen[0]), informative
+
+
+def test_dapo_charges_length_once(monkeypatch):
+    """Equation 13, added to the rule's reward: a right answer that was cut is worth 0.
+
+    L = 10 and C = 2: nothing up to 8 tokens, half at 9, 1 at 10, where answers are cut.
+    """
+    reward = [1, 1, 1, -1, -1, -1]
+    dapo = groups.METHODS["dapo"]
+    told = (reward, [8, 9, 10, 3, 9, 10])
+    found, _ = scored_rollout(monkeypatch, dapo, *told, room=10)
+    np.testing.assert_allclose(found, [1, 0.5, 0, -1, -1.5, -2], atol=1e-6)
+    # other methods have the penalty of a missing end instead
+    found, _ = scored_rollout(monkeypatch, groups.GRPO, *told, room=10)
+    np.testing.assert_allclose(found, [1, 1, 0, -1, -1, -2], atol=1e-6)
+
+
+def test_prompts_inform_by_their_rewards_not_by_lengths(monkeypatch):
+    """Both right, both wrong and cut, one of each: the last alone is drawn for."""
+    told = ([1, 1, -1, -1, 1, -1], [3, 9, 10, 3, 10, 10])
+    _, informs = scored_rollout(monkeypatch, groups.METHODS["dapo"], *told, room=10)
+    assert informs.tolist() == [False, False, True]
+
+
 @pytest.mark.slow
 def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
     problems = (public_data / "gsm8k" / "test.jsonl").read_text().splitlines()
@@ -166,6 +266,32 @@ def test_folders_with_commas_are_an_ensemble(scored, name):
     score = rewards.scorer(two, "float32", policy, source, ensemble=name)
     found = score([], rows, np.ones(3, bool))
     np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
+
+
+def test_llama2_gates_on_the_probability_not_on_the_normalised_score(scored):
+    """All are unsafe, at raw scores below -3; normalised ones are never that low."""
+    out, (source, policy), rows, (a, _) = scored
+    model = heads.scalar_model(policy.config)
+    params = model.from_trunk(jax.random.key(1), policy.params)
+    head = {**params["head"], "bias": jnp.float32(-5.0)}
+    params = {**params, "head": head}
+    raw = np.asarray(learned.score(model, params, rows))
+    assert raw.max() < -3.0
+    policies.save_scalar(
+        out / "normal",
+        model,
+        learned.normalise(params, raw),
+        policy.tokenizer,
+        scale=learned.scale(raw),
+    )
+    two = f"{out / 'a'},{out / 'normal'}"
+    score = rewards.scorer(two, "float32", policy, source, ensemble="llama2")
+    found = score([], rows, np.ones(3, bool))
+    np.testing.assert_allclose(found, white(raw), rtol=1e-3, atol=1e-4)
+    # every other ensemble is of normalised scores
+    score = rewards.scorer(two, "float32", policy, source, ensemble="mean")
+    mean = score([], rows, np.ones(3, bool))
+    np.testing.assert_allclose(mean, (a + white(raw)) / 2, rtol=1e-3, atol=1e-4)
 
 
 def test_a_reward_model_of_another_vocabulary_is_refused(scored):

@@ -270,3 +270,18 @@ def test_public_form(name):
     """An equation, a source and a doctest, for each."""
     text = inspect.getdoc(getattr(advantages, name))
     assert "Reference: " in text and ">>> " in text and " = " in text
+
+
+def test_reinforce_plus_plus_by_hand():
+    """Each token pays for its own log-ratio and for those after it, and no other."""
+    score = np.array([1.0, -2.0, 0.5, 9.0], np.float32)
+    logp, ref_logp = REWARDS, VALUES
+    expected = np.zeros(MASK.shape)
+    for b, row in enumerate(MASK):
+        for t in np.flatnonzero(row):
+            k1 = sum((logp - ref_logp)[b, u] for u in np.flatnonzero(row) if u >= t)
+            expected[b, t] = score[b] - 0.3 * k1
+    kept = expected[MASK]  # of all answers together, token by token
+    expected = np.where(MASK, (expected - kept.mean()) / kept.std(), 0.0)
+    found = advantages.reinforce_plus_plus(score, logp, ref_logp, MASK, beta=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -85,9 +85,15 @@ CASES = {
         ),
         (ROWS[0],),
     ),
+    "answer_ratio_surrogate": (
+        lambda x: policy.answer_ratio_surrogate(
+            x, ROWS[0] + 0.05, TWO, MASK, clip_low=0.3, clip_high=0.3
+        ),
+        (ROWS[0],),
+    ),
     "entropy_bonus": (lambda x: policy.entropy_bonus(x, coefficient=0.1), (LOGP,)),
-    # The gradient is not that of the value: finite differences agree at the reference.
-    "kl_loss": (lambda x: policy.kl_loss(x, LOGP), (LOGP,)),
+    # The ratio's share makes the gradient that of the value.
+    "kl_loss": (lambda x: policy.kl_loss(x, OLD, OTHER), (LOGP,)),
     # No gradient at all: finite differences agree where the weight is capped.
     "truncated_importance": (
         lambda x: policy.truncated_importance(x, LOGP - 2.0, cap=3.0),
@@ -132,6 +138,9 @@ KNOBS = {
     ),
     "cispo": lambda k: policy.cispo(LOGP, OLD, ADVANTAGE, clip_low=k, clip_high=2 * k),
     "sequence_ratio_surrogate": lambda k: policy.sequence_ratio_surrogate(
+        *ROWS, TWO, MASK, clip_low=k / 5, clip_high=k / 4
+    ),
+    "answer_ratio_surrogate": lambda k: policy.answer_ratio_surrogate(
         *ROWS, TWO, MASK, clip_low=k / 5, clip_high=k / 4
     ),
     "entropy_bonus": lambda k: policy.entropy_bonus(LOGP, coefficient=k),

@@ -4,6 +4,7 @@ Written out again from `trl_formulas.md`; a comment says where ours follows the 
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -93,13 +94,21 @@ class TestGrpo:
         agrees(found, -np.minimum(first, second))
 
     def test_kl(self):
-        # The value is TRL's k3. Its gradient there is k3's, of KL(reference || policy),
-        # or k3 times the ratio; ours is k2's, as the KL that is meant needs
-        # (alignment.md, 2.7).
-        r = REF - LOGP
-        agrees(policy.kl_loss(LOGP, REF), np.exp(r) - r - 1)
-        gradient = jax.grad(lambda x: policy.kl_loss(x, REF).sum())(LOGP)
-        agrees(gradient, LOGP - REF)
+        # use_bias_correction_kl, its default: k3 times the ratio, and the gradient of
+        # both, which is ratio * d * grad logp (alignment.md, 2.7 and 18).
+        k3 = lambda x: jnp.expm1(REF - x) - (REF - x)
+        theirs = lambda x: jnp.sum(jnp.exp(x - OLD) * k3(x))
+        ours = lambda x: policy.kl_loss(x, OLD, REF).sum()
+        agrees(ours(LOGP), theirs(LOGP))
+        agrees(jax.grad(ours)(LOGP), jax.grad(theirs)(LOGP))
+
+    def test_rloo(self):
+        # rho = exp(sum logp - sum old)
+        ratio = np.exp(((LOGP - OLD) * MASK).sum(1))
+        clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
+        expected = -np.minimum(ratio * ADVANTAGE, clipped * ADVANTAGE)
+        found = policy.answer_ratio_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        agrees(found, expected)
 
     def test_entropy(self):
         # entropy_coef: subtracted from the loss

@@ -24,6 +24,9 @@ SURROGATES = {
     "sequence_ratio_surrogate": lambda x, old, a: policy.sequence_ratio_surrogate(
         x, old, a, FULL, **CLIP
     ).sum(),
+    "answer_ratio_surrogate": lambda x, old, a: policy.answer_ratio_surrogate(
+        x, old, a, FULL, **CLIP
+    ).sum(),
 }
 
 
@@ -138,32 +141,57 @@ def test_entropy_bonus_by_hand():
     np.testing.assert_allclose(loss, [-0.01 * np.log(2.0), 0.0], rtol=1e-6)
 
 
+class TestAnswerRatio:
+    def test_by_hand(self):
+        # log-ratios (log 4, log 1/2) make 2, clipped to 1.3 where that is less;
+        # (log 1/4, log 2) make 1/2
+        x = np.log(np.array([[4.0, 0.5], [4.0, 0.5], [0.25, 2.0]], np.float32))
+        advantage, mask = np.array([1, -1, 1], np.float32), np.ones((3, 2), bool)
+        loss = policy.answer_ratio_surrogate(x, 0 * x, advantage, mask, **CLIP)
+        np.testing.assert_allclose(loss, [-1.3, 2.0, -0.5], rtol=1e-6)
+
+    def test_masked_is_removed(self):
+        x = np.log(np.array([[1.2, 1.05, np.nan], [np.nan] * 3], np.float32))
+        mask = np.array([[True, True, False], [False] * 3])
+        a = np.ones(2, np.float32)
+        found, back = jax.vjp(
+            lambda x: policy.answer_ratio_surrogate(x, 0 * x, a, mask, **CLIP), x
+        )
+        # 1.2 * 1.05 = 1.26, and each log-prob moves the ratio by as much
+        np.testing.assert_allclose(found, [-1.26, 0.0], rtol=1e-6)
+        np.testing.assert_allclose(
+            back(a)[0], [[-1.26, -1.26, 0.0], [0.0] * 3], rtol=1e-6
+        )
+
+
 class TestKlLoss:
     def test_by_hand(self):
-        # d = log 2: exp(-d) - 1 + d = log 2 - 1/2 is the value, d the gradient
+        # d = log 2, ratio 3: 3 (exp(-d) - 1 + d) = 3 log 2 - 3/2; 3 d the gradient
         x = np.log(np.array([0.5], np.float32))
-        ref = np.log(np.array([0.25], np.float32))
-        loss, back = jax.vjp(lambda x: policy.kl_loss(x, ref), x)
-        np.testing.assert_allclose(loss, [np.log(2.0) - 0.5], rtol=1e-6)
+        old, ref = np.log(np.array([[0.5 / 3], [0.25]], np.float32))
+        loss, back = jax.vjp(lambda x: policy.kl_loss(x, old, ref), x)
+        np.testing.assert_allclose(loss, [3 * np.log(2.0) - 1.5], rtol=1e-5)
         gradient = back(np.ones(1, np.float32))[0]
-        np.testing.assert_allclose(gradient, [np.log(2.0)], rtol=1e-6)
+        np.testing.assert_allclose(gradient, [3 * np.log(2.0)], rtol=1e-5)
 
-    def test_the_value_is_k3(self):
-        loss = policy.kl_loss(LOGP, OTHER)
+    def test_the_value_is_k3_on_policy(self):
+        loss = policy.kl_loss(LOGP, LOGP, OTHER)
         chex.assert_trees_all_equal(loss, kl_k3(LOGP, OTHER))
 
-    def test_the_reference_gets_no_gradient(self):
-        total = lambda ref: policy.kl_loss(LOGP, ref).sum()
-        chex.assert_trees_all_equal(jax.grad(total)(OTHER), ZERO)
+    def test_the_fixed_get_no_gradient(self):
+        total = lambda old, ref: policy.kl_loss(LOGP, old, ref).sum()
+        chex.assert_trees_all_equal(jax.grad(total, (0, 1))(OLD, OTHER), (ZERO, ZERO))
 
-    def test_in_expectation_the_gradient_is_that_of_the_kl(self):
-        # all 6 outcomes, weighed by their probability, which is held fixed; k3's own
-        # gradient would be that of the KL the other way round
+    @pytest.mark.parametrize("sampled_by", ["policy", "old"])
+    def test_in_expectation_the_gradient_is_that_of_the_kl(self, sampled_by):
+        # all 6 outcomes, weighed by the probability that they were sampled with, which
+        # is held fixed; k3's own gradient would be that of the KL the other way round
         log_probs = jax.nn.log_softmax
         ref = log_probs(OTHER)
-        p = np.exp(log_probs(LOGP))
+        old = log_probs(LOGP if sampled_by == "policy" else OLD)
+        p = np.exp(old)
         exact = lambda x: jnp.sum(jnp.exp(log_probs(x)) * (log_probs(x) - ref))
-        sampled = lambda x: jnp.sum(p * policy.kl_loss(log_probs(x), ref))
+        sampled = lambda x: jnp.sum(p * policy.kl_loss(log_probs(x), old, ref))
         expected = jax.grad(exact)(LOGP)
         np.testing.assert_allclose(jax.grad(sampled)(LOGP), expected, atol=1e-6)
         backwards = jax.grad(lambda x: jnp.sum(p * kl_k3(log_probs(x), ref)))(LOGP)
