@@ -141,7 +141,8 @@ def test_a_strength_is_the_first_knob_and_the_rest_are_the_experiments():
     assert variants.knobs("ipo", 0.3) == {"tau": 0.3}
     assert variants.knobs("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}
     assert variants.knobs("dpo_positive", 0.3) == {"beta": 0.3, "lam": 5.0}
-    assert variants.knobs("kto", 0.3) == {"beta": 0.3}
+    weights = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
+    assert variants.knobs("kto", 0.3) == {"beta": 0.3} | weights
 
 
 def test_no_policy_beats_the_frontier():

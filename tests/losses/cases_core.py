@@ -13,6 +13,7 @@ UP = np.array([True, False, True, False, True, False])
 # and where they are: check_grads wants smooth points.
 CASES = {
     "nll": (losses.nll, (CHOSEN,)),
+    "unlikelihood": (losses.unlikelihood, (-np.abs(CHOSEN),)),
     "dpo": (
         lambda c, r: losses.dpo(c, r, REF_CHOSEN, REF_REJECTED, beta=0.3),
         (CHOSEN, REJECTED),

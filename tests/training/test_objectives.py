@@ -259,6 +259,17 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
     c, r, rc, rr = numbers[:4]
     np.testing.assert_allclose(metrics["logp/chosen"], c[:4].mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["logratio/rejected"], (r - rr)[:4].mean(), 1e-5)
+    np.testing.assert_allclose(
+        metrics["logratio/margin"], (c - rc - r + rr)[:4].mean(), 1e-5
+    )
+    # TRL's are beta times the log-ratios; a loss without either has none
+    if "beta" in knobs and loss.reference != "none":
+        expected = knobs["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
+        names = ("rewards/chosen", "rewards/rejected", "rewards/margins")
+        found = [metrics[name] for name in names]
+        np.testing.assert_allclose(found, expected[:, :4].mean(1), rtol=1e-5)
+    else:
+        assert not [name for name in metrics if name.startswith("rewards/")]
     right = (c - rc > r - rr)[:4].mean()
     np.testing.assert_allclose(metrics["accuracy"], right)
 
@@ -284,6 +295,18 @@ def test_losses_without_reference_take_plain_pairs_and_others_refuse(bigram, pai
         objectives.preference(bigram, dpo)(params, batch)
     needs = {n: objectives.named(n).reference for n in ("dpo", "orpo", "token_dpo")}
     assert needs == {"dpo": "sums", "orpo": "none", "token_dpo": "distributions"}
+
+
+def test_unlikelihood_of_rejected_answers(bigram, measured, bigram_logps):
+    params, batch, (c, _, _, _, n_c, n_r) = measured
+    rejected = batch.pairs.rejected
+    logp = bigram_logps(params, rejected.tokens)
+    logp = np.where(rejected.loss_mask, logp, -1.0)
+    unlikely = sums(-np.log1p(-np.exp(logp)), rejected.loss_mask) / n_r
+    loss = objectives.pairwise("unlikelihood", alpha=0.7)
+    found, _ = means(objectives.preference(bigram, loss)(params, batch.pairs))
+    expected = (-c / n_c + 0.7 * unlikely)[:4].mean()
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
 def test_any_function_of_pair_logps_is_a_loss(bigram, measured):
