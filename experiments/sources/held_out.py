@@ -155,8 +155,9 @@ def row_numbers(records: Sequence[Record]) -> dict[str, list[int]]:
 
 def summary(kind: str, read: dict[str, Any]) -> str:
     """One line of an account, for the console."""
+    reports = "".join(f"{report}; " for report in read["read"])
     text = (
-        f"{read['data']}: {kind}: {'; '.join(read['read']) or 'parts put together'}; "
+        f"{read['data']}: {kind}: {reports}"
         f"{read['training_rows']} rows of {read['training_prompts']} prompts in "
         f"training, {read['held_out_rows']} rows of {read['held_out_prompts']} prompts "
         "held out"
