@@ -133,25 +133,19 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.without_formatting(train, policy.tokenizer)
-        train, kind = (
-            (loader.unpaired(train), Unpaired)
-            if chosen.unpaired
-            else (train, Preference)
-        )
-        objective: Objective = (
-            objectives.kto(policy.model, **chosen.hyperparameters)
-            if chosen.unpaired
-            else objectives.preference(policy.model, chosen)
-        )
+        train = loader.unpaired(train) if chosen.unpaired else train
         batches = batches_of(config, policy, train, chosen)
         steps = config.steps or max(len(train) // config.batch, 1)
         few = 2 * steps * config.batch < len(train)
         read = batches.ahead(steps) if few else np.arange(len(train))
-        attach, reference = reference_of(config, policy, train, chosen, run, read)
+        attach, fixed = reference_of(config, policy, train, chosen, run, read)
         adam = config.adamw(steps)
         tuned = tuning.start(config, policy.params)
         update = step.make_step(
-            objective, adam, micro_batches=config.micro_batches, whole=tuned.whole
+            objective_of(policy, chosen),
+            adam,
+            micro_batches=config.micro_batches,
+            whole=tuned.whole,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
@@ -163,22 +157,27 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             shift = shift and reward_shift.restore(run.mesh, cursor["shift"])
         for i in run.steps(done, steps):
             batch = sharding.place_batch(attach(next(batches)), run.mesh)
-            if shift is None:
-                current, metrics = update(current, batch, *reference)
-            else:
-                beside = reference or (None,)
-                current, metrics = update(current, batch, *beside, shift.mean)
+            beside = fixed if shift is None else (*(fixed or (None,)), shift.mean)
+            current, metrics = update(current, batch, *beside)
+            if shift is not None:
                 metrics["reward_shift"] = shift.mean
                 shift = reward_shift.update(shift, metrics)
             size = jax.tree.leaves(batch)[0].size
             run.log(i, metrics, tokens=size, rows=batches.rows)
             if run.due(i, steps):
-                cursor = {"data": batches.get_state()}
-                cursor["shift"] = shift and reward_shift.to_json(shift)
+                carried = shift and reward_shift.to_json(shift)
+                cursor = {"data": batches.get_state(), "shift": carried}
                 run.save(current, roles(current), i + 1, cursor)
         params = tuned.parameters(current.params)
         tuning.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})
+
+
+def objective_of(policy: policies.Policy, loss: PreferenceLoss) -> Objective:
+    """The objective of the policy with that loss."""
+    if loss.unpaired:
+        return objectives.kto(policy.model, **loss.hyperparameters)
+    return objectives.preference(policy.model, loss)
 
 
 def selected(config: Loss, loss: objectives.PairLoss | None = None) -> PreferenceLoss:

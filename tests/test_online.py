@@ -188,6 +188,31 @@ def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_p
 
 
 @pytest.mark.slow
+def test_online_bco_carries_its_running_mean(base, tmp_path):
+    config = online_dpo.Config(
+        model=str(base / "policy"),
+        loss="bco",
+        steps=3,
+        prompts=8,
+        epochs=1,
+        minibatches=1,
+        learning_rate=1e-2,
+        out=tmp_path / "whole",
+        **SMALL,
+    )
+    whole = online_dpo.main(config)
+    assert gone_on(online_dpo.main, config, tmp_path / "parts") == whole
+    rows = lines(tmp_path / "whole")
+    assert lines(tmp_path / "parts") == rows
+    totals = [r["weight"] * (r["rewards/chosen"] + r["rewards/rejected"]) for r in rows]
+    counts = np.cumsum([2 * r["weight"] for r in rows])
+    expected = [0.0, *(np.cumsum(totals) / counts)[:-1]]
+    found = [r["reward_shift"] for r in rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assert found[2] != 0.0
+
+
+@pytest.mark.slow
 def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch):
     """Momentum alone would move the policy; what is not known is null, not NaN."""
     config = online_dpo.Config(

@@ -3,7 +3,8 @@
 Rewards are beta * log-ratio, of chosen and rejected answers alike. A step is given the
 mean over the steps before it, so that no pair's term depends on its own batch, and
 neither micro-batches nor the mesh change it; the first is given 0, which the rewards of
-a policy that begins at its reference are.
+a policy that begins at its reference are. (TRL's trainer counts the micro-batch at hand
+too: its shift is one micro-batch ahead, and depends on how a batch is cut.)
 
 Reference: Jung et al. 2024, arXiv:2404.04656, section 4 (the shift is the mean of both
 kinds' rewards, estimated while training).
