@@ -10,7 +10,8 @@ import pytest
 
 from experiments import sources
 from experiments.config import Shared
-from jaxalign.data import stored
+from experiments.sources import held_out as held_out_account
+from jaxalign.data import stored, views
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking
 from jaxalign.data.records import pairs as pairs_of
@@ -239,6 +240,78 @@ def test_a_file_of_its_own_is_held_out_whole_and_not_trained_on(tmp_path):
         load("toy", held_out_data=str(exam))
     with pytest.raises(ValueError, match="is a folder: name a file"):
         load(data, held_out_data=str(tmp_path))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
+    cached, tmp_path, monkeypatch
+):
+    """Of --held-out-data and of mixtures, whose parts are put together as tokens."""
+    monkeypatch.setattr("os.cpu_count", lambda: 0)
+    data = write(tmp_path / "data.jsonl", "pair")
+    exam = tmp_path / "exam.jsonl"
+    rows = [rows_of("pair", i, 2) for i in (3, 4, 100)]
+    exam.write_text("\n".join(map(json.dumps, rows)))
+    folder = tmp_path / "two"
+    folder.mkdir()
+    rule = sides(load(data), "pair")[1]
+    few = [rows_of("pair", i, 0) for i in range(PROMPTS) if i not in rule]
+    for name, part in (("train", few[:40]), ("test", few[40:])):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, part)))
+    cache = {"token_cache": tmp_path / "cache"} if cached else {}
+    told = Shared(data=str(data), held_out_data=str(exam), **cache)
+    mixed = Shared(data=f"{data}=1,{folder}=3", **cache)
+    # the folder has nothing that the rule holds out of the file; its test rows are in
+    # the file's training, which loses them
+    removed = {told: 2 * COPIES, mixed: (len(few) - 40) * COPIES}
+    for config in (told,) if cached else (told, mixed):
+        source = sources.load(config)
+        train, held_out = sources.pairs(config, source, policy(), Noted())
+        kind, account = source.accounts()[-1]
+        assert kind == "Preference"
+        assert account["training_rows"] == len(train)
+        assert account["held_out_rows"] == len(held_out)
+        assert account["held_out_prompts_in_training"] == 0
+        assert account["removed_from_training"] == removed[config]
+        rows_told = {str(exam): [1, 2, 3]} if config is told else {}
+        assert account["held_out_row_numbers"] == rows_told
+
+
+def test_a_mixture_keeps_its_weights_where_a_file_is_held_out(tmp_path):
+    one, two = (write(tmp_path / f"{k}.jsonl", "pair") for k in "ab")
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(json.dumps(rows_of("pair", 3, 0)))
+    config = Shared(data=f"{one}=1,{two}=3", held_out_data=str(exam))
+    train, held_out = sources.pairs(config, sources.load(config), policy(), Noted())
+    assert isinstance(train, views.Mixture) and train.weights == [1.0, 3.0]
+    assert list(map(len, train.parts)) == [(PROMPTS - 1) * COPIES] * 2
+    assert not set(train.prompts) & {e.prompt for e in held_out}
+
+
+def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
+    words = lambda k: " ".join(f"{k}w{i}" for i in range(30))
+    for name, few in (("data", "abc"), ("exam", "bd")):
+        (tmp_path / f"{name}.txt").write_text("\n".join(map(words, few)))
+    source = load(
+        "stories",
+        data_path=str(tmp_path / "data.txt"),
+        held_out_data=str(tmp_path / "exam.txt"),
+    )
+    for kind in (source.prompts, source.demonstrations):
+        begin = [[r.messages[0]["content"][0] for r in side] for side in kind()]
+        assert begin == [["a", "c"], ["b", "d"]]
+
+
+def test_a_file_of_no_known_kind_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("once\n")
+    with pytest.raises(ValueError, match=r"notes.txt should end in .jsonl, "):
+        load(path)
+
+
+def test_the_first_row_of_a_prepared_data_set_has_a_number():
+    rows = [Prompt(said("q"), where=f"name/train:{i}") for i in (0, 2)]
+    assert held_out_account.row_numbers(rows) == {"name/train": [0, 2]}
 
 
 @pytest.mark.parametrize("held_out, side", [(0.1, "held-out"), (0.999, "training")])

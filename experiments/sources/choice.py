@@ -48,6 +48,8 @@ def load(config: Shared) -> Source:
 def held_out_from_file(config: Shared, file: str) -> Source:
     """The source that `--data` names, with the rows of a file held out.
 
+    Of stories it is a text file, too.
+
     Raises:
       ValueError: a data set that states its own split, or a folder.
     """
@@ -60,7 +62,10 @@ def held_out_from_file(config: Shared, file: str) -> Source:
     if system.isdir(at):
         raise ValueError(f"--held-out-data {file} is a folder: name a file")
     every = dataclasses.replace(config, held_out_data=None, held_out=0.0)
-    test = from_path(every, file)
+    if config.data == "stories":
+        test = stories(every, Path(file))
+    else:
+        test = from_path(every, file)
     return with_held_out(load(every), test)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxalign.data import splits
-from jaxalign.data.records import Prompt, Record, Report, row_number
+from jaxalign.data.examples import Example, prompts_of
+from jaxalign.data.records import Prompt, Record, Report
 
 Reads = dict[str, dict[str, Any]]  # by kind of record, as `data.json` has them
 Records = list[Any]
@@ -103,6 +104,25 @@ def without(
     return kept
 
 
+def account_of_parts(
+    name: str,
+    train: Sequence[Example],
+    kept: Sequence[Example],
+    held_out: Sequence[Example],
+    rows: dict[str, list[int]],
+) -> dict[str, Any]:
+    """`account`, of tokenised parts, and how many rows were removed from training.
+
+    Args:
+      train: all training examples of the parts.
+      kept: those of them whose prompts are not held out.
+      rows: the numbers of the held-out rows, by file, where no part's account has them.
+    """
+    rule = "held-out prompts are removed from training"
+    found = account(name, rule, [], prompts_of(kept), prompts_of(held_out), rows)
+    return found | {"removed_from_training": len(train) - len(kept)}
+
+
 def account_of(
     name: str,
     rule: str,
@@ -145,11 +165,15 @@ def account(
 
 
 def row_numbers(records: Sequence[Record]) -> dict[str, list[int]]:
-    """The numbers of the rows that records came from, by file, from 1."""
+    """The numbers of the rows that records came from, by file.
+
+    As `where` has them: of files from 1, of data sets of tensorflow_datasets from 0.
+    """
     found: dict[str, set[int]] = collections.defaultdict(set)
     for record in records:
-        if number := row_number(record):
-            found[record.where.rpartition(":")[0]].add(number)
+        file, _, number = record.where.rpartition(":")
+        if number.isdecimal():
+            found[file].add(int(number))
     return {file: sorted(numbers) for file, numbers in sorted(found.items())}
 
 

@@ -12,7 +12,13 @@ import numpy as np
 
 from experiments import processes
 from experiments.config import Shared
-from experiments.sources.held_out import Reads, account, check_sides
+from experiments.sources.held_out import (
+    Reads,
+    account,
+    account_of_parts,
+    check_sides,
+    row_numbers,
+)
 from jaxalign.data import formats, loader, splits, stored, views
 from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
@@ -141,16 +147,26 @@ def pairs(
 ) -> tuple[Examples, Examples]:
     """The source's pairs, tokenised for a policy; what was dropped is shown."""
     if source.held_out_data is not None:
+        every, test = source.held_out_data
         train, held_out = (
-            pairs(config, part, policy, run)[0] for part in source.held_out_data
+            pairs(config, part, policy, run)[0] for part in (every, test)
         )
-        return unseen(train, held_out), held_out
+        remaining = unseen(train, held_out)
+        rows = rows_of(test, held_out)
+        source.reads["Preference"] = account_of_parts(
+            source.name, train, remaining, held_out, rows
+        )
+        return remaining, held_out
     if source.parts:
         found = [pairs(config, part, policy, run) for part, _ in source.parts]
         together = [example for _, part in found for example in part]
         weights = [weight for _, weight in source.parts]
-        parts = [unseen(part, together) for part, _ in found]
-        return views.Mixture(parts, weights), together
+        whole = views.Mixture([part for part, _ in found], weights)
+        mixture = unseen(whole, together)
+        source.reads["Preference"] = account_of_parts(
+            source.name, whole, mixture, together, {}
+        )
+        return mixture, together
     if config.token_cache is not None and source.streams:
         return kept(config, source, Preference, policy, run)
     train_pairs, held_out_pairs = source.preferences()
@@ -161,17 +177,30 @@ def pairs(
 
 
 def unseen(train: Examples, held_out: Examples) -> Examples:
-    """The training examples whose prompts are not held out.
+    """The training examples whose prompts are not held out; a mixture stays one.
 
     Raises:
-      ValueError: none is left.
+      ValueError: none is left, of a mixture in one of its parts.
     """
+    if isinstance(train, views.Mixture):
+        parts = [unseen(part, held_out) for part in train.parts]
+        return views.Mixture(parts, train.weights)
     leaked = np.isin(prompts_of(train), prompts_of(held_out))
     if not leaked.any():
         return train
     if leaked.all():
         raise ValueError("the prompts of all training rows are held out")
     return views.View(train, np.flatnonzero(~leaked))
+
+
+def rows_of(test: Source, held_out: Examples) -> dict[str, list[int]]:
+    """The numbers of the rows of --held-out-data, by file; of pairs as `pairs` has."""
+    if isinstance(held_out, views.View) and isinstance(
+        held_out.examples, stored.Stored
+    ):
+        numbers = held_out.examples.places[held_out.indices]
+        return {test.streams[-1]: np.unique(numbers).tolist()}
+    return row_numbers(test.preferences()[0])
 
 
 def tokenised(

@@ -43,9 +43,19 @@ def files(path: str | os.PathLike[str]) -> list[str]:
         return [f"{name.rstrip('/')}/{each}" for each in found]
     if not is_there:
         raise FileNotFoundError(f"no such file: {name}")
+    ending(name)
+    return [name]
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name, which says what its rows are.
+
+    Raises:
+      ValueError: it is none that can be read.
+    """
     if not name.endswith(ENDINGS):
         raise ValueError(f"{name} should end in {', '.join(ENDINGS)}")
-    return [name]
+    return next(each for each in ENDINGS if name.endswith(each))
 
 
 def file_system(path: str) -> tuple[Any, str]:
@@ -64,9 +74,12 @@ def rows_of(path: str | os.PathLike[str]) -> Rows:
     """Rows with where they stand, `path:line` or `path:row`, counted from 1.
 
     A line that is not JSON comes as its error.
+
+    Raises:
+      ValueError: a file whose name says nothing that can be read.
     """
     name = str(path)
-    return READERS[next(e for e in ENDINGS if name.endswith(e))](name)
+    return READERS[ending(name)](name)
 
 
 def lines(path: str) -> Rows:

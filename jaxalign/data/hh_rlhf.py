@@ -21,7 +21,10 @@ CUT = "harmless-base"  # of which the last tenth is then held out too
 
 
 class Splits(NamedTuple):
-    """Pairs to train on and pairs to test on; no prompt is in both."""
+    """Pairs to train on and pairs to test on, as the data set states them.
+
+    No whole prompt is in both; conversations of both may begin with the same message.
+    """
 
     train: list[Preference]
     held_out: list[Preference]
