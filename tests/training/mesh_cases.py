@@ -46,7 +46,8 @@ class Case(NamedTuple):
 
     Attributes:
       specs: of the parameters.
-      fixed: parameters that the objective takes besides, cut by the same specs.
+      fixed: what the objective takes besides: parameters, cut by the same specs, and
+        numbers.
       parts: whether the batch may be cut into micro-batches.
     """
 
