@@ -137,6 +137,8 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
     monkeypatch.setattr(reward_model, "scores", told)
+    with pytest.raises(ValueError, match="--normalise-samples 1 has no"):
+        reward_model.main(reward_model.Config(normalise_samples=1))
     sampled = []
     sample = rollouts.sample
 

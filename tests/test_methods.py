@@ -247,6 +247,17 @@ def test_every_method_starts_from_the_same(tmp_path, monkeypatch):
     assert folders["rejection_sampling"] == raft / rounds / "finetune" / "policy"
 
 
+def test_the_table_says_which_hyperparameters_each_group_method_had():
+    config = methods.Config(methods=("ppo", "gspo", "rloo"))
+    gspo, rloo = methods.hyperparameters(config)
+    assert (gspo["method"], gspo["KL"], gspo["beta"]) == ("GSPO", "none", "0")
+    assert (gspo["clip_low"], gspo["clip_high"]) == ("0.0003", "0.0004")
+    assert rloo["KL"].startswith("in the reward") and rloo["beta"] == "0.05"
+    told = replace(config, grpo=grpo.Config(beta=0.3))
+    assert [row["beta"] for row in methods.hyperparameters(told)] == ["0.3"] * 2
+    assert methods.hyperparameters(replace(config, methods=("dpo",))) == []
+
+
 @pytest.mark.parametrize(
     "flags, hint",
     [
