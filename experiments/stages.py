@@ -39,7 +39,8 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
         evaluations are told is evaluated anew.
 
     Raises:
-      ValueError: names the flag that differs, then and now.
+      ValueError: names the flag that differs, then and now; or, without `--resume`, the
+        folder holds a run.
     """
     settings = {
         name: value
@@ -48,6 +49,11 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
     }
     if config.resume and (out / "config.json").exists():
         resuming.check(out, settings, free=grows)
+    if not config.resume and any(out.glob("*/checkpoints/*")):
+        raise ValueError(
+            f"{out} already holds a run: add --resume to go on with it, or choose "
+            "another --out"
+        )
     if processes.first():
         out.mkdir(parents=True, exist_ok=True)
         resuming.write_json(out / "config.json", settings)

@@ -182,3 +182,13 @@ def test_a_run_of_many_stages_keeps_its_flags(tmp_path):
     begin(rlhf.Config(seed=2), tmp_path / "out")
     kept = json.loads((tmp_path / "out" / "config.json").read_text())
     assert kept["seed"] == 2 and "sft" not in kept
+
+
+@pytest.mark.parametrize("config", [rlhf.Config(), methods.Config(), rounds.Config()])
+def test_a_start_in_a_folder_that_holds_a_run_leaves_its_flags(tmp_path, config):
+    """Or --resume with the flags that it was made with would be refused."""
+    begin(replace(config, eval_temperature=0.5), tmp_path)
+    (tmp_path / "sft" / "checkpoints" / "7").mkdir(parents=True)
+    with pytest.raises(ValueError, match="already holds a run: add --resume"):
+        begin(config, tmp_path)
+    begin(replace(config, eval_temperature=0.5, resume=True), tmp_path)
