@@ -138,8 +138,9 @@ class TestFinishedStages:
     "config, flag, grows",
     [
         (rlhf.Config(), {"ppo_reward": "programmed"}, {"seeds": 3, "best_of": 4}),
+        (rlhf.Config(), {"dtype": "bfloat16"}, {"eval_temperature": 0.5}),
         (methods.Config(), {"seed": 1}, {"methods": ("ppo",), "eval_prompts": 8}),
-        (rounds.Config(), {"dpo_data": "all"}, {"rounds": 7, "seeds": 2}),
+        (rounds.Config(), {"dpo_data": "all"}, {"rounds": 7, "eval_temperature": 1.2}),
         (
             rejection_sampling.Config(rounds=1, temperatures=(1.0,)),
             {"sft_data": "newest"},
@@ -187,8 +188,8 @@ def test_a_run_of_many_stages_keeps_its_flags(tmp_path):
 @pytest.mark.parametrize("config", [rlhf.Config(), methods.Config(), rounds.Config()])
 def test_a_start_in_a_folder_that_holds_a_run_leaves_its_flags(tmp_path, config):
     """Or --resume with the flags that it was made with would be refused."""
-    begin(replace(config, eval_temperature=0.5), tmp_path)
+    begin(replace(config, dtype="bfloat16"), tmp_path)
     (tmp_path / "sft" / "checkpoints" / "7").mkdir(parents=True)
     with pytest.raises(ValueError, match="already holds a run: add --resume"):
         begin(config, tmp_path)
-    begin(replace(config, eval_temperature=0.5, resume=True), tmp_path)
+    begin(replace(config, dtype="bfloat16", resume=True), tmp_path)
