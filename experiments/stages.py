@@ -1,7 +1,6 @@
 """How one experiment runs others: each in a folder of its own, and only once."""
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -74,10 +73,12 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     """Refuses a stage that was made from what has since been made anew.
 
     Raises:
-      ValueError: names the stage's folder and what changed.
+      ValueError: names the stage's folder and what changed, or a damaged file.
     """
     path = folder / INPUTS
-    before = json.loads(path.read_text()) if path.exists() else inputs
+    before = inputs
+    if path.exists():
+        before = resuming.read_object(path, f"from what {folder} was made")
     for name, now in inputs.items():
         if before.get(name) != now:
             raise ValueError(

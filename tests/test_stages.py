@@ -127,6 +127,13 @@ class TestFinishedStages:
         with pytest.raises(ValueError, match="config.json .*anew"):
             self.resumed(out)
 
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+    def test_a_damaged_list_of_what_it_was_made_from(self, out, text):
+        (out / "sft" / "inputs.json").write_text(text)
+        with pytest.raises(ValueError, match="inputs.json .*anew") as caught:
+            self.resumed(out)
+        assert "\n" not in str(caught.value)
+
     def test_what_it_was_made_from(self, out):
         """The policy that it began from was trained anew, to other numbers."""
         (out / "base" / "numbers.json").write_text("2")
