@@ -30,15 +30,16 @@ def enable(place: str | None) -> Path | None:
       OSError: a folder that was named cannot be written.
     """
     known = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = None if place == OFF else Path(place or known or default_folder())
-    if folder is not None:
-        try:
+    folder = None
+    try:
+        if place != OFF:
+            folder = Path(place or known or default_folder())
             folder.mkdir(parents=True, exist_ok=True)
             remove_empty(folder)
-        except OSError:
-            if place is not None:
-                raise
-            folder = None
+    except (OSError, RuntimeError):  # a user without a home is a RuntimeError
+        if place is not None:
+            raise
+        folder = None
     if str(folder or "") != (jax.config.jax_compilation_cache_dir or ""):  # type: ignore[attr-defined]
         compilation_cache.reset_cache()
         jax.config.update("jax_compilation_cache_dir", folder and str(folder))

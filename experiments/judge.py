@@ -11,7 +11,8 @@ ratings; the best answer stands against a random other (Zephyr).
 
 What is judged are the answers in `--data`, as `experiments.collect` writes them; of
 several files or folders with commas between them, all answers to a prompt together (of
-a ranking all, else what a row has for an answer); or `--policies` answer first.
+a ranking all, else what a row has for an answer); or `--policies` answer first. What
+one of several files holds out is in the training rows of none.
 
     python -m experiments.judge --model JUDGE --data runs/collect/rankings --out runs/ai
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
@@ -92,12 +93,17 @@ def main(config: Config) -> dict[str, float]:
     check(config)
     principles = principles_of(config)
     with Run(config, "judge") as run:
-        source, parts = candidates(config, run.mesh)
-        run.describe_data(source.accounts())
-        judge = policies.load(config, source, run.mesh)
+        every, parts = candidates(config, run.mesh)
+        run.describe_data([one for source in every for one in source.accounts()])
+        judge = policies.load(config, every[0], run.mesh)
+        train, held_out = (merged([part[k] for part in parts]) for k in range(2))
+        sources.check_held_out(held_out, "test.jsonl")
+        if len(every) > 1:
+            whole, train = train, unseen(train, held_out)
+            if removed := len(whole) - len(train):
+                run.note(f"{removed} prompts of one file are held out in another")
         numbers: dict[str, float] = {}
-        for k, name in enumerate(("train", "test")):
-            together = merged([part[k] for part in parts])
+        for name, together in (("train", train), ("test", held_out)):
             answered = fitting(config, judge, together)
             if not answered:
                 raise ValueError(
@@ -147,15 +153,15 @@ def principles_of(config: Config) -> tuple[str, ...]:
     return found
 
 
-def candidates(config: Config, mesh: Any) -> tuple[sources.Source, list[Splits]]:
-    """The data set, and the answers that are to be judged, of each file or model."""
+def candidates(config: Config, mesh: Any) -> tuple[list[sources.Source], list[Splits]]:
+    """The data sets, and the answers that are to be judged, of each file or model."""
     if config.policies is not None:
         source = sources.load(config)
         folders = enumerate(config.policies.split(","))
-        return source, [sampled(config, source, mesh, n, x) for n, x in folders]
+        return [source], [sampled(config, source, mesh, n, x) for n, x in folders]
     paths = config.data.split(",")
     found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
-    return found[0], [answers_of(source, len(found) > 1) for source in found]
+    return found, [answers_of(source, len(found) > 1) for source in found]
 
 
 def sampled(
@@ -226,6 +232,17 @@ def merged(parts: list[list[Answered]]) -> list[Answered]:
     return [Answered(prompts[key], texts) for key, texts in different.items()]
 
 
+def hashes_of(answered: Sequence[Answered]) -> np.ndarray:
+    """`splits.prompt_hash` of each prompt, uint64 [P]."""
+    return splits.prompt_hashes(Prompt(one.prompt) for one in answered)
+
+
+def unseen(train: list[Answered], held_out: list[Answered]) -> list[Answered]:
+    """The training prompts whose first user message is not held out."""
+    leaked = np.isin(hashes_of(train), hashes_of(held_out))
+    return [one for one, left_out in zip(train, leaked, strict=True) if not left_out]
+
+
 def fitting(
     config: Config, judge: policies.Policy, answered: list[Answered]
 ) -> list[Answered]:
@@ -266,7 +283,7 @@ def judged(
     noise: judging.Noise,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
-    asked = splits.prompt_hashes(Prompt(one.prompt) for one in answered)
+    asked = hashes_of(answered)
     manner = judging.Manner(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
         ratings = judging.rate(judge, answered, config.highest, noise, manner)

@@ -16,8 +16,10 @@ Writes OUT/round-1/winners, demonstrations, finetune, ... (the policy of a round
 its finetune/policy), and table.md, reward_kl.png and samples.md over the rounds, with
 gains and KL against the policy that it began from. Policies, which imitate, are
 measured at temperature 1 or --eval-temperature, whatever --temperatures their winners
-were sampled at; intervals are over prompts, of this one run's models. --resume goes on
-where a run was stopped, in any round, and with more --rounds goes farther.
+were sampled at; intervals are over prompts, of this one run's models. RM scores, and
+the reward where the data have no programmed one, are by the first of several reward
+models. --resume goes on where a run was stopped, in any round, and with more --rounds
+goes farther.
 """
 
 import dataclasses
@@ -36,7 +38,7 @@ from jaxalign.evaluation import plots
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is
 # told its own, and what is evaluated anew each time.
-GROWS = ("rounds", "temperatures", "eval_prompts")
+GROWS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

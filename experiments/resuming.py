@@ -55,21 +55,31 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
       ValueError: it is not there, or damaged.
     """
-    path = folder / "config.json"
+    purpose = f"with which flags {folder} was made"
+    return read_object(folder / "config.json", purpose)
+
+
+def read_object(path: Path, purpose: str) -> dict[str, Any]:
+    """The JSON object in a file of a run's folder.
+
+    Args:
+      purpose: what cannot be known without the file, for the message.
+
+    Raises:
+      ValueError: it is not there, or damaged; one sentence, and what to do.
+    """
+    then = (
+        f"so it cannot be known {purpose}: delete that folder to make it anew, or "
+        "choose another --out"
+    )
     try:
-        settings = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         reason = "is not there" if not path.exists() else f"cannot be read: {error}"
-        raise ValueError(
-            f"{path} {reason}; so it cannot be known with which flags {folder} was "
-            "made: delete that folder to make it anew, or choose another --out"
-        ) from error
-    if not isinstance(settings, dict):
-        raise ValueError(
-            f"{path} is not a JSON object: delete {folder} to make it anew, or choose "
-            "another --out"
-        )
-    return settings
+        raise ValueError(f"{path} {reason}; {then}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is not a JSON object; {then}")
+    return found
 
 
 def same(saved: Any, now: Any, folders: tuple[Any, Any]) -> bool:

@@ -39,7 +39,7 @@ from experiments.stages import begin, seeded, stages
 from jaxalign.evaluation import plots
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
-GROWS = ("seeds", "eval_prompts", "best_of")
+GROWS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """How one experiment runs others: each in a folder of its own, and only once."""
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -39,7 +38,8 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
         evaluations are told is evaluated anew.
 
     Raises:
-      ValueError: names the flag that differs, then and now.
+      ValueError: names the flag that differs, then and now; or, without `--resume`, the
+        folder holds a run.
     """
     settings = {
         name: value
@@ -48,6 +48,11 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
     }
     if config.resume and (out / "config.json").exists():
         resuming.check(out, settings, free=grows)
+    if not config.resume and any(out.glob("*/checkpoints/*")):
+        raise ValueError(
+            f"{out} already holds a run: add --resume to go on with it, or choose "
+            "another --out"
+        )
     if processes.first():
         out.mkdir(parents=True, exist_ok=True)
         resuming.write_json(out / "config.json", settings)
@@ -68,10 +73,12 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     """Refuses a stage that was made from what has since been made anew.
 
     Raises:
-      ValueError: names the stage's folder and what changed.
+      ValueError: names the stage's folder and what changed, or a damaged file.
     """
     path = folder / INPUTS
-    before = json.loads(path.read_text()) if path.exists() else inputs
+    before = inputs
+    if path.exists():
+        before = resuming.read_object(path, f"from what {folder} was made")
     for name, now in inputs.items():
         if before.get(name) != now:
             raise ValueError(

@@ -91,3 +91,15 @@ def test_empty_entries_of_killed_processes_go(restored, tmp_path):
     os.utime(old, (time.time() - 120,) * 2)
     compilation_cache.enable(str(tmp_path))
     assert not old.exists() and new.exists() and whole.exists()
+
+
+def test_a_user_without_a_home_has_no_cache(restored, monkeypatch):
+    """As in a container that runs as a user whom it does not know."""
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(compilation_cache.Path, "home", homeless)
+    assert compilation_cache.enable(None) is None

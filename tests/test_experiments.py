@@ -310,7 +310,8 @@ class TestBadInput:
         file.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "a"}) + "\n")
         with pytest.raises(ValueError, match=r"rows.jsonl:2.*chosen.*--skip-bad-rows"):
             sources.load(Shared(data=str(file))).preferences()
-        kept = sources.load(Shared(data=str(file), skip_bad_rows=True)).preferences()
+        flags = Shared(data=str(file), skip_bad_rows=True, held_out=0.0)
+        kept = sources.load(flags).preferences()
         assert len(kept[0]) == 1
 
     def test_an_unknown_architecture_before_anything_else(self, tmp_path):

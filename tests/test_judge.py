@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import judge, judging, policies, reward_model, rewards
+from experiments import jsonl, judge, judging, policies, reward_model, rewards
 from experiments.config import mesh_of
 from experiments.judging import Answered, Compared, asks
 from jaxalign import streams
@@ -247,6 +247,41 @@ def test_nothing_to_judge_is_said(tiny, tmp_path):
     with pytest.raises(ValueError, match="--principles .*none.txt holds none"):
         judge.main(empty)
     assert judge.principles_of(config) == (judge_prompts.QUESTION,)
+
+
+def test_what_one_of_several_files_holds_out_is_in_the_training_rows_of_none(
+    tiny, tmp_path, monkeypatch
+):
+    """Of a file, split by the rule, and of a folder with splits of its own."""
+    rows = [{"prompt": f"q{i}", "answers": ["x", "y", "z"]} for i in range(40)]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "train.jsonl", *rows[:20])
+    write(folder / "test.jsonl", *rows[20:30])
+    file = write(tmp_path / "file.jsonl", *rows)
+    shown = lambda config, model, answered, *_: (
+        [],
+        [{"p": a.prompt} for a in answered],
+        {},
+    )
+    monkeypatch.setattr(judge, "judged", shown)
+    monkeypatch.setattr(judge.policies, "load", lambda *_: tiny)
+    config = judge.Config(data=f"{file},{folder}", out=tmp_path / "out", mesh="data=1")
+    judge.main(config)
+    train, test = (
+        {
+            row["p"][0]["content"]
+            for row in jsonl.read(tmp_path / f"out/rankings/{n}.jsonl")
+        }
+        for n in ("train", "test")
+    )
+    assert not train & test and len(train | test) == 40
+    assert test > {f"q{i}" for i in range(20, 30)}
+    told = json.loads((tmp_path / "out/data.json").read_text())["splits"]
+    assert {account["data"] for account in told} == {file, str(folder)}
+    nothing = dataclasses.replace(config, data=file, held_out=0.0, out=tmp_path / "no")
+    with pytest.raises(ValueError, match="no rows are held out, and test.jsonl needs"):
+        judge.main(nothing)
 
 
 @pytest.mark.parametrize(

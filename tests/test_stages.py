@@ -127,6 +127,13 @@ class TestFinishedStages:
         with pytest.raises(ValueError, match="config.json .*anew"):
             self.resumed(out)
 
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+    def test_a_damaged_list_of_what_it_was_made_from(self, out, text):
+        (out / "sft" / "inputs.json").write_text(text)
+        with pytest.raises(ValueError, match="inputs.json .*anew") as caught:
+            self.resumed(out)
+        assert "\n" not in str(caught.value)
+
     def test_what_it_was_made_from(self, out):
         """The policy that it began from was trained anew, to other numbers."""
         (out / "base" / "numbers.json").write_text("2")
@@ -138,8 +145,9 @@ class TestFinishedStages:
     "config, flag, grows",
     [
         (rlhf.Config(), {"ppo_reward": "programmed"}, {"seeds": 3, "best_of": 4}),
+        (rlhf.Config(), {"dtype": "bfloat16"}, {"eval_temperature": 0.5}),
         (methods.Config(), {"seed": 1}, {"methods": ("ppo",), "eval_prompts": 8}),
-        (rounds.Config(), {"dpo_data": "all"}, {"rounds": 7, "seeds": 2}),
+        (rounds.Config(), {"dpo_data": "all"}, {"rounds": 7, "eval_temperature": 1.2}),
         (
             rejection_sampling.Config(rounds=1, temperatures=(1.0,)),
             {"sft_data": "newest"},
@@ -182,3 +190,13 @@ def test_a_run_of_many_stages_keeps_its_flags(tmp_path):
     begin(rlhf.Config(seed=2), tmp_path / "out")
     kept = json.loads((tmp_path / "out" / "config.json").read_text())
     assert kept["seed"] == 2 and "sft" not in kept
+
+
+@pytest.mark.parametrize("config", [rlhf.Config(), methods.Config(), rounds.Config()])
+def test_a_start_in_a_folder_that_holds_a_run_leaves_its_flags(tmp_path, config):
+    """Or --resume with the flags that it was made with would be refused."""
+    begin(replace(config, dtype="bfloat16"), tmp_path)
+    (tmp_path / "sft" / "checkpoints" / "7").mkdir(parents=True)
+    with pytest.raises(ValueError, match="already holds a run: add --resume"):
+        begin(config, tmp_path)
+    begin(replace(config, dtype="bfloat16", resume=True), tmp_path)
