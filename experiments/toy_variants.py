@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from experiments.benchmark_plots import Row, mean
 from experiments.config import mesh_of
 from experiments.evaluating import Evaluated
 from experiments.stages import stages
-from jaxalign.training import objectives
+from jaxalign.training import metrics, objectives
 from jaxalign.training.pairwise import SUMS
 from jaxalign.training.preference_loss import PreferenceLoss
 
@@ -56,7 +57,7 @@ def train(
         stage = stages(dataclasses.replace(config, seed=seed), folder)
         run = functools.partial(dpo.main, loss=loss)
         stage("dpo", run, model=config.model, data=config.data, **flags)
-        course = course_of(folder / "dpo" / "metrics.jsonl")
+        course = course_of(folder / "dpo")
         found = judged(folder / "dpo" / "policy")
         each = {"reward": found.reward, "kl": found.kl}
         course[-1] |= {"temperature": found.temperature, "prompt": found.prompt}
@@ -97,9 +98,20 @@ def chosen_loss(
     return flags | variants.knobs(name, beta), None
 
 
-def course_of(metrics: Path) -> list[Row]:
-    """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+def course_of(folder: Path) -> list[Row]:
+    """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps.
+
+    Damaged lines of its log are left out, as a resumed run leaves them out.
+
+    Raises:
+      ValueError: no line is left.
+    """
+    whole = metrics.lines_until(folder / "metrics.jsonl", sys.maxsize)
+    lines = [json.loads(line) for line in whole]
+    if not lines:
+        raise ValueError(
+            f"{folder}/metrics.jsonl holds no step: delete {folder} to make it anew"
+        )
     rows = []
     for part in np.array_split(np.arange(len(lines)), min(POINTS, len(lines))):
         few = [lines[i] for i in part]

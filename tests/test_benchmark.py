@@ -3,13 +3,22 @@
 import csv
 import dataclasses
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark, collect, dpo, policies, sources, variants
+from experiments import (
+    benchmark,
+    collect,
+    dpo,
+    policies,
+    sources,
+    toy_variants,
+    variants,
+)
 from experiments.benchmark_plots import by, mean
 from experiments.benchmark_tables import compared
 from experiments.config import Shared
@@ -295,3 +304,18 @@ def test_toy_world(tmp_path):
     settings = (tmp_path / "run" / "ipo-0.5-0" / "dpo" / "config.json").read_text()
     assert '"tau": 0.5' in settings
     assert (tmp_path / "run" / "displacement.png").exists()
+
+
+def test_a_damaged_log_does_not_stop_the_table(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": i, "logp/chosen": -1.0 * i}) for i in range(3)]
+    log.write_text("\n".join([lines[0], "{", *lines[1:]]) + '\n{"step": 3')
+    course = toy_variants.course_of(tmp_path)
+    assert [(row["step"], row["chosen"]) for row in course] == [
+        (1, 0),
+        (2, -1),
+        (3, -2),
+    ]
+    log.write_text("")
+    with pytest.raises(ValueError, match="metrics.jsonl holds no step: delete"):
+        toy_variants.course_of(tmp_path)
