@@ -133,7 +133,12 @@ def smoked(config: RoadType) -> RoadType:
 
 
 def start(config: Road, source: sources.Source, out: Path) -> Start:
-    """The SFT model, preferences, and the reward model, each stage in its folder."""
+    """The SFT model, preferences, and the reward model, each stage in its folder.
+
+    Raises:
+      ValueError: nothing is held out, which is said before anything is trained.
+    """
+    sources.check_held_out(source.prompts()[1], "the evaluation")
     stage = stages(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"

@@ -170,7 +170,8 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluating, "load", lambda config, source, folder: folder)
     prompts = [Prompt([{"role": "user", "content": x}]) for x in "abc"]
     policy, folder = tmp_path / "ppo" / "policy", tmp_path / "ppo"
-    folder.mkdir()
+    policy.mkdir(parents=True)
+
     (folder / "numbers.json").write_text("1")
     config, exam = replace(SMOKE, resume=True), Exam(8, prompts)
     first = methods.answered(config, exam, policy, folder)
@@ -196,6 +197,8 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
         assert len(made) == 2 + number
     for file in (folder, tmp_path / "sft", tmp_path / "reward_model"):
         file.mkdir(exist_ok=True)
+        for role in ("policy", "reward"):
+            (file / role).mkdir(exist_ok=True)
         (file / "numbers.json").write_text("2")  # made anew since
         before = len(made)
         methods.answered(config, exam, policy, folder)

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from experiments import methods, rejection_sampling, resuming, rlhf, rounds, sft
-from experiments.stages import begin, stages
+from experiments.stages import begin, digest, stages
 
 replace = dataclasses.replace
 
@@ -200,3 +201,24 @@ def test_a_start_in_a_folder_that_holds_a_run_leaves_its_flags(tmp_path, config)
     with pytest.raises(ValueError, match="already holds a run: add --resume"):
         begin(config, tmp_path)
     begin(replace(config, dtype="bfloat16", resume=True), tmp_path)
+
+
+def test_only_what_a_stage_made_has_a_digest(tmp_path, monkeypatch):
+    """`--data toy` is a name, whatever numbers lie in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers.json").write_text("{}")
+    assert digest(Path("toy")) is None
+    (tmp_path / "policy").mkdir()
+    assert digest(Path("policy")) is not None
+
+
+@pytest.mark.parametrize("main", [rlhf.main, methods.main])
+def test_nothing_held_out_is_said_before_anything_is_trained(tmp_path, main):
+    rows = [{"prompt": f"q{i}", "chosen": "a", "rejected": "b"} for i in range(40)]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    config = {rlhf.main: rlhf.Config, methods.main: methods.Config}[main]
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="no rows are held out"):
+        main(config(data=str(data), held_out=0.0, out=out, mesh="data=1"))
+    assert not (out / "sft").exists()
