@@ -48,11 +48,6 @@ Intervals are over seeds, which are worlds in exact ones, by Student's t; in the
 world over prompts as well, and of a single seed over prompts alone, of this one model.
 
 In the toy world each variant is a whole run of experiments.dpo: keep the list short.
-Seen there (dpo, ipo, cdpo, hinge, simpo and apo_zero at beta 0.1 and 0.3, one seed, 256
-prompts; 8 minutes beside other work): from 2.16 all get to between 2.30 and 2.48 of a
-true reward of 3, at 1.1 to 2.5 nats. At its better beta, which an earlier version chose
-on these same prompts, none differs from dpo (2.44 +- 0.10 at 1.2 nats) by more than its
-interval; the smaller beta spends more KL for less, but for ipo and simpo.
 """
 
 import csv
