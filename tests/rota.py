@@ -1,8 +1,9 @@
 """Which of the slow tests a run of CI takes: `pytest -m '' --slow-rota N`.
 
 First those that recent commits touched: tests/.../test_NAME.py where it or a file
-NAME.py changed. Then others, in an order that the commit decides, so that every slow
-test comes up sooner or later. One test of each file in turn, until there are N.
+NAME.py changed. Then others, in an order that the day of the last commit decides, so
+that every slow test comes up sooner or later. One test of each file in turn, until
+there are N.
 """
 
 import subprocess
@@ -64,12 +65,12 @@ def git(*arguments: str) -> list[str]:
 
 
 def recent() -> tuple[set[str], int]:
-    """The names of the modules that recent commits changed, and the commit's turn."""
-    commit, date = (git("log", "-1", "--format=%H %ct") or ["0 0"])[0].split()
-    since = f"--since={int(date) - 3600 * RECENT}"
+    """The names of the modules that recent commits changed, and the day's turn."""
+    date = int((git("log", "-1", "--format=%ct") or ["0"])[0])
+    since = f"--since={date - 3600 * RECENT}"
     changed = git("log", since, "--name-only", "--format=")
     stems = {Path(x).stem.removeprefix("test_") for x in changed if x.endswith(".py")}
-    return stems, int(commit[:8], 16)
+    return stems, date // 86_400
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], number: int) -> None:

@@ -170,8 +170,12 @@ def test_any_loss_trains(road, tmp_path, loss):
 def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
     """Rows that several prompts share have places without a pair, at log-probs of 0."""
     out, _ = road
-    few = (out / "collect" / "preferences" / "train.jsonl").read_text()
-    (tmp_path / "pairs.jsonl").write_text(4 * few)
+    text = (out / "collect" / "preferences" / "train.jsonl").read_text()
+    rows = [json.loads(line) for line in 4 * text.splitlines()]
+    for i, row in enumerate(rows):  # of lengths that pack into rows unevenly
+        if i % 3:
+            row |= {"chosen": "yes." * (i % 5 + 1), "rejected": "no."}
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = dpo.Config(
         loss="dpo",
         steps=3,

@@ -29,7 +29,7 @@ def config(tmp_path):
     )
     (tmp_path / "model" / "config.json").write_text(shape.to_json_string())
     return inspect_data.Config(
-        data=str(file), model=str(tmp_path / "model"), context=32
+        data=str(file), model=str(tmp_path / "model"), context=32, held_out=0.0
     )
 
 
@@ -73,7 +73,7 @@ def test_counts_by_hand(config):
 def test_what_a_source_has_not_is_said(config, tmp_path):
     file = tmp_path / "answers.jsonl"
     file.write_text('{"prompt": "a", "completion": "b"}\n' * 4)
-    other = inspect_data.Config(data=str(file), model=config.model)
+    other = inspect_data.Config(data=str(file), model=config.model, held_out=0.0)
     counts, text = printed(other)
     assert list(counts) == ["demonstrations"]
     assert f"no pairs: {file}:1: field 'chosen'" in text.replace("\n", "")

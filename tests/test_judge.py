@@ -14,7 +14,7 @@ from experiments.config import mesh_of
 from experiments.judging import Answered, Compared, asks
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, from_lengths
-from jaxalign.data import chat, formats
+from jaxalign.data import chat, formats, splits
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt, Ranking, said
 from jaxalign.models import transformer
@@ -162,9 +162,11 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     folder = str(policies.save(tmp_path / "judge", tiny))
     asked = [f"Say {n}." for n in range(4)]
     told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
-    config = judge.Config(
-        model=folder, data=write(tmp_path / "k.jsonl", *told), mesh="data=1", batch=4
-    )
+    data = tmp_path / "data"
+    data.mkdir()
+    write(data / "train.jsonl", *told)
+    write(data / "test.jsonl", told[3] | {"prompt": "Say so."})
+    config = judge.Config(model=folder, data=str(data), mesh="data=1", batch=4)
     thinking = dataclasses.replace(
         config, thoughts=3, principles="constitution", out=tmp_path / "pairs"
     )
@@ -180,13 +182,23 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
         write(tmp_path / f"{a}.jsonl", *[{"prompt": x, "output": a + x} for x in asked])
         for a in "ab"
     ]
+    asks = [Prompt([{"role": "user", "content": x}]) for x in asked]
+    hashes = splits.prompt_hashes(asks)
+    one = lambda seed: splits.HeldOut(0.3, seed).mask(hashes)  # which are held out
+    seed = next(seed for seed in range(99) if one(seed).sum() == 1)
+    (held,) = np.array(asked)[one(seed)]
     rating = dataclasses.replace(
-        config, data=",".join(files), ask="ratings", out=tmp_path / "ratings"
+        config,
+        data=",".join(files),
+        ask="ratings",
+        out=tmp_path / "ratings",
+        held_out=0.3,
+        held_out_seed=seed,
     )
     numbers = judge.main(rating)
     assert 1 < numbers["train_rating"] < 10 and numbers["test_pairs"] == 1
     (pair,), _ = formats.read(tmp_path / "ratings/preferences/test.jsonl", Preference)
-    assert {pair.chosen, pair.rejected} == {"aSay 3.", "bSay 3."}
+    assert {pair.chosen, pair.rejected} == {f"a{held}", f"b{held}"}
 
 
 def test_models_answer_first_where_told(tiny, tmp_path):

@@ -270,6 +270,7 @@ def test_bad_settings_are_refused(tmp_path):
         ppo.main(ppo.Config(steps=4, value_warmup=5, out=tmp_path))
 
 
+@pytest.mark.slow
 def test_slots_change_no_answer():
     """Some answers at a time, as `--slots` asks for, or all at once."""
     model = transformer.language_model(policies.toy_config(16, 24, "float32"))

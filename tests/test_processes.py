@@ -163,7 +163,7 @@ def test_preempted_on_two_goes_on_alone(base, tmp_path):
     assert "--resume goes on" in found[0][0]
     last = kill.steps(tmp_path / "sft")[-1]
     assert last < 200
-    told |= {"steps": last + 2, "resume": True}
+    told |= {"steps": last + 2, "resume": True, "extend": True}
     ((said, code),) = outputs(together(base, tmp_path, "sft", 1, "data=1", **told))
     assert code == 0, said
     lines = (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()

@@ -16,7 +16,7 @@ import pytest
 from jaxalign import losses
 from jaxalign.masks import masked_mean
 from jaxalign.training import objectives, scoring
-from jaxalign.training.pairwise import PairLogps
+from jaxalign.training.objectives import PairLogps
 
 REASON = "the extra [parity] is not installed"
 torch = pytest.importorskip("torch", reason=REASON)

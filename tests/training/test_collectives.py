@@ -102,6 +102,7 @@ def reached(found, name):
     return body + "".join(reached(found, call) for call in calls)
 
 
+@pytest.mark.slow
 def test_a_decoded_token_gathers_no_weights(rows):
     """They are gathered before the loop, in which devices have nothing to say."""
     model, mesh = transformer.language_model(LARGE), sharding.make_mesh({"fsdp": 8})

@@ -67,6 +67,7 @@ def compare(objective, params, shared, apart):
         np.testing.assert_allclose(part, others[name], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pairs_train_policies_alike():
     shared, apart = both_ways(examples(40, lambda i: 2), Preference)
     assert shared.sequences.tokens.size < 2 * apart.chosen.tokens.size

@@ -134,6 +134,7 @@ def test_on_eight_devices_in_parts(model, params, drawn):
     chex.assert_trees_all_close(alone, jax.device_get(spread), rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_on_policy_is_what_old_log_probs_of_its_own_give(model, params, drawn):
     method, batch = groups.GRPO, batch_of(drawn, 4)
     make = lambda **knobs: objectives.group(
