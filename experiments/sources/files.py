@@ -6,7 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.config import Shared
-from experiments.sources.held_out import Reads, by_rule, stated, without
+from experiments.sources.held_out import (
+    Reads,
+    drop_held_out,
+    split_by_rule,
+    stated_split,
+)
 from experiments.sources.source import Source, both
 from jaxalign.data import files, formats
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Report
@@ -46,7 +51,7 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
         found = [getattr(part, kind)() for part in sources]
         train = [record for records, _ in found for record in records]
         held_out = [record for _, records in found for record in records]
-        return without(train, held_out, name, reads), held_out
+        return drop_held_out(train, held_out, name, reads), held_out
 
     return Source(
         name=name,
@@ -71,7 +76,7 @@ def with_held_out(base: Source, test: Source) -> Source:
 
     def records(kind: str) -> tuple[list[Any], list[Any]]:
         train, held_out = getattr(base, kind)()[0], getattr(test, kind)()[0]
-        return without(train, held_out, base.name, reads), held_out
+        return drop_held_out(train, held_out, base.name, reads), held_out
 
     def rankings() -> tuple[list[Ranking], list[Ranking]]:
         if test.rankings is None:
@@ -79,7 +84,7 @@ def with_held_out(base: Source, test: Source) -> Source:
         else:
             held_out = test.rankings()[0]
         assert base.rankings is not None
-        train = without(base.rankings()[0], held_out, base.name, reads)
+        train = drop_held_out(base.rankings()[0], held_out, base.name, reads)
         return train, held_out if test.rankings else []
 
     return dataclasses.replace(
@@ -137,8 +142,8 @@ def from_splits(
     def records(kind: Any) -> tuple[list[Any], list[Any]]:
         found = [read(kind, split) for split in splits]
         if len(found) == 2:
-            return stated(name, kind, found, reads)
-        return by_rule(name, kind, *found[0], rule, reads)
+            return stated_split(name, kind, found, reads)
+        return split_by_rule(name, kind, *found[0], rule, reads)
 
     rankings = functools.cache(lambda: records(Ranking))
 

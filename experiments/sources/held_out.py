@@ -14,7 +14,7 @@ Reads = dict[str, dict[str, Any]]  # by kind of record, as `data.json` has them
 Records = list[Any]
 
 
-def by_rule(
+def split_by_rule(
     name: str,
     kind: type[Record],
     records: Records,
@@ -62,7 +62,7 @@ def check_sides(
         )
 
 
-def stated(
+def stated_split(
     name: str,
     kind: type[Record],
     found: Sequence[tuple[Records, Report]],
@@ -80,7 +80,7 @@ def stated(
     return train, held_out
 
 
-def without(
+def drop_held_out(
     train: Records, held_out: Sequence[Record], name: str, reads: Reads
 ) -> Records:
     """The training records whose first user message is not held out.

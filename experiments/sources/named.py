@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.config import Shared
 from experiments.sources.files import from_path
-from experiments.sources.held_out import Reads, account_of, by_rule
+from experiments.sources.held_out import Reads, account_of, split_by_rule
 from experiments.sources.source import Judged, Source, both, by_name
 from jaxalign.data import hh_rlhf, toy_world
 from jaxalign.data.records import (
@@ -144,7 +144,7 @@ def stories(config: Shared, file: Path) -> Source:
 
     def divided(kind: type[Record], records: list[Any]) -> tuple[list[Any], list[Any]]:
         report = Report(len(records), len(records))
-        return by_rule("stories", kind, records, report, rule, reads)
+        return split_by_rule("stories", kind, records, report, rule, reads)
 
     def liked(text: str) -> float:
         if config.liked == "happy":
