@@ -89,7 +89,8 @@ def arrays(checkpoint: Path) -> dict[str, np.ndarray]:
 def contents(folder: Path) -> dict[str, bytes]:
     """All that a run and its stages left, by name: files, and the last checkpoints.
 
-    Without what says when, where and how often a run was started.
+    Without what says when, where and how often a run was started, and without the
+    folder's own path in data.json.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -102,7 +103,10 @@ def contents(folder: Path) -> dict[str, bytes]:
             found[f"{inside}/{name}"] = (last / name).read_bytes()
         elif path.is_file() and "checkpoints" not in inside.parts:
             found[str(inside)] = path.read_bytes()
-    told = ("events.out", "data.txt", "config.json")
+        if path.name == "data.json":  # names files of the run's own stages
+            here = str(folder).encode()
+            found[str(inside)] = path.read_bytes().replace(here, b"OUT")
+    told = ("events.out", "config.json")
     models = ("policy", "reward", "adapter")  # whose config.json is part of them
     return {
         name: content

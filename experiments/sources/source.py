@@ -230,7 +230,8 @@ def kept(
     settings = {"context": policy.context, "overlong": config.overlong}
     found = []
     for path in source.streams:
-        key = stored.key(path, kind, policy.tokenizer, **settings)
+        strict = {"skip_bad_rows": config.skip_bad_rows}
+        key = stored.key(path, kind, policy.tokenizer, **settings, **strict)
         folder = Path(str(config.token_cache)) / key
         if processes.first():
             with stored.alone(folder) as there:
@@ -242,7 +243,6 @@ def kept(
                     stored.write(
                         folder, records, policy.tokenizer, workers=workers, **settings
                     )
-                    run.note(f"{path}: {records.report}")
         processes.meet("when tokens are kept")
         if not folder.exists():
             raise FileNotFoundError(
@@ -250,6 +250,7 @@ def kept(
                 f"for process {jax.process_index()}: name a folder that all share"
             )
         found.append(stored.Stored(folder))
+        run.note(f"{path}: {found[-1].rows_report}")
         run.note(f"{folder}: {found[-1].report}")
     train: Examples
     held_out: Examples

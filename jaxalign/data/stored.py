@@ -30,7 +30,7 @@ from jaxalign.data.records import Record, Report, row_number
 from jaxalign.data.tokenizer import fingerprint
 
 PIECE = 512  # records that are tokenised at once
-LAYOUT = 2  # of a folder's files; another number makes folders anew
+LAYOUT = 3  # of a folder's files; another number makes folders anew
 
 
 class Stored(Sequence[Example]):
@@ -78,6 +78,12 @@ class Stored(Sequence[Example]):
     def places(self) -> np.ndarray:
         """The row number in its file of each example, from 1."""
         return np.load(self.folder / "places.npy")
+
+    @property
+    def rows_report(self) -> str:
+        """What became of the rows of the files, where `write` was told."""
+        told = json.loads((self.folder / "report.json").read_text())
+        return str(told["rows"])
 
     @property
     def report(self) -> Report:
@@ -166,6 +172,7 @@ def write(
     for name in ("rows", "values", "prompts", "places"):
         np.save(unfinished / f"{name}.npy", whole[name])
     told = {"read": report.read, "kept": report.kept, "reasons": report.reasons}
+    told["rows"] = str(getattr(records, "report", ""))
     (unfinished / "report.json").write_text(json.dumps(told))
     unfinished.rename(folder)
     return Stored(folder)
