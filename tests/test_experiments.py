@@ -228,7 +228,14 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
     shared = Shared(mesh="data=1", data=str(data), model=base)
     policy = policies.load(shared, sources.load(shared), None)
     config = dpo.Config(
-        steps=1, batch=4, loss="dpo_nll", alpha=1.0, model=base, data=str(data), **FEW
+        steps=1,
+        batch=4,
+        loss="dpo_nll",
+        alpha=1.0,
+        model=base,
+        data=str(data),
+        held_out=0.0,
+        **FEW,
     )
     for masked in (False, True):
         found = dpo.main(
