@@ -33,7 +33,7 @@ import tyro
 from jaxalign.data import formats, stored, templates
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import conversations
-from jaxalign.data.records import Preference
+from jaxalign.data.records import Preference, answer_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,8 @@ def main(config: Config) -> dict[str, float]:
             lines.writelines(json.dumps(row) + "\n" for row in rows(config))
         if config.model is None:
             some = itertools.islice(formats.stream(file, Preference), 2000)
-            texts = [text for p in some for text in (p.chosen, p.rejected)]
+            pairs = [(p.chosen, p.rejected) for p in some]
+            texts = [answer_text(answer) for pair in pairs for answer in pair]
             trained = tokenizers.train(texts, vocab_size=8192)
             trained.save_pretrained(folder / "tokenizer")
         model = Path(config.model or folder / "tokenizer")

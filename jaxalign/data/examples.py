@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.data import chat, splits
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
+    Answer,
     Demonstration,
     Messages,
     Preference,
@@ -160,7 +161,7 @@ def conversations(record: Record) -> list[Messages]:
     if isinstance(record, Prompt | Demonstration):
         return [record.messages]
     if isinstance(record, Preference):
-        answers: tuple[str, ...] = (record.chosen, record.rejected)
+        answers: tuple[Answer, ...] = (record.chosen, record.rejected)
     else:
         answers = record.answers if isinstance(record, Ranking) else (record.answer,)
     return [[*record.prompt, said(answer)] for answer in answers]

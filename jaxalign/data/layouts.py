@@ -38,6 +38,7 @@ from jaxalign.data.records import (
     Ranking,
     Record,
     Unpaired,
+    answer_text,
     said,
 )
 
@@ -231,7 +232,7 @@ def prompt(row: Row, where: str) -> Prompt:
     """A prompt; an assistant's message at its end is the answer, and left out."""
     if "prompt" not in row and ("chosen" in row or "chosen_messages" in row):
         pair = preference(row, where)
-        return Prompt(pair.prompt, where, (pair.chosen,))
+        return Prompt(pair.prompt, where, (answer_text(pair.chosen),))
     messages = prompt_of(row)
     answered = messages[-1]["role"] == "assistant"
     if answered and len(messages) == 1:

@@ -30,6 +30,7 @@ from jaxalign.data.records import (
     Ranking,
     Record,
     Unpaired,
+    answer_text,
     pairs,
     said,
 )
@@ -152,7 +153,8 @@ def derived(ranking: Ranking, kind: type[Record]) -> Iterator[Record]:
         best = said(ranking.answers[0])
         yield Demonstration([*ranking.prompt, best], ranking.where)
     else:
-        yield Prompt(ranking.prompt, ranking.where, ranking.answers[:1])
+        reference = answer_text(ranking.answers[0])
+        yield Prompt(ranking.prompt, ranking.where, (reference,))
 
 
 def paired(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -1,15 +1,29 @@
-"""What people write down: demonstrations, preferences, rankings, thumbs, prompts.
+"""Records: SFT examples, preference pairs, rankings, unpaired answers, prompts.
 
-Messages are dicts of `role` (system, user, assistant) and `content`. Each record says
-where it came from, so that an error can name the line.
+A message is a dict of `role` (system, user, assistant, tool) and `content` (text, empty
+beside a tool call), and where a row has them of
+  reasoning_content  the thought before an assistant's answer, text
+  tool_calls         the assistant's calls, [{"type": "function", "function": ...}]
+  tool_call_id, name which call a tool's result answers
+  train              False for an assistant's message that is not trained on
+These are the names that chat templates know; readers rename what other data sets call
+them. Each record says where it came from, so that an error can name the line, has the
+`tools` that its chat template declares, and keeps the row's other `fields` (category,
+source, id, annotator), by which numbers can be split later.
 """
 
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-Messages = list[dict[str, str]]
+Message = dict[str, Any]
+Messages = list[Message]
+Answer = str | Message
+"""An answer: its text, or the assistant's message where it has more than a text."""
+Tools = tuple[Mapping[str, Any], ...]
+Fields = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +33,24 @@ class Prompt:
     messages: Messages
     where: str = ""
     references: tuple[str, ...] = ()
+    tools: Tools = ()
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """A conversation whose last message, the assistant's, is to be imitated."""
+    """An SFT example: a conversation whose last message, the assistant's, is trained.
+
+    Attributes:
+      plain: its one message is a text without roles, which is trained as a whole, as in
+        language modelling; no chat template is applied.
+    """
 
     messages: Messages
     where: str = ""
+    plain: bool = False
+    tools: Tools = ()
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +58,12 @@ class Preference:
     """Two answers to one prompt; `margin` says how much better the chosen one is."""
 
     prompt: Messages
-    chosen: str
-    rejected: str
+    chosen: Answer
+    rejected: Answer
     margin: float = 0.0
     where: str = ""
+    tools: Tools = ()
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +71,10 @@ class Ranking:
     """Answers to one prompt, best first."""
 
     prompt: Messages
-    answers: tuple[str, ...]
+    answers: tuple[Answer, ...]
     where: str = ""
+    tools: Tools = ()
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +82,11 @@ class Unpaired:
     """One answer with a thumb up (`desirable`) or down."""
 
     prompt: Messages
-    answer: str
+    answer: Answer
     desirable: bool
     where: str = ""
+    tools: Tools = ()
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 Record = Prompt | Demonstration | Preference | Ranking | Unpaired
@@ -96,9 +126,20 @@ def row_number(record: Record) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def said(answer: str) -> dict[str, str]:
+def said(answer: Answer) -> Message:
     """An answer, as the assistant's message."""
-    return {"role": "assistant", "content": answer}
+    if isinstance(answer, str):
+        return {"role": "assistant", "content": answer}
+    return answer
+
+
+def answer_text(answer: Answer) -> str:
+    """The text of an answer, without its thought and its tool calls.
+
+    >>> answer_text({"role": "assistant", "content": "4", "reasoning_content": "2+2"})
+    '4'
+    """
+    return answer if isinstance(answer, str) else answer["content"]
 
 
 def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
@@ -113,7 +154,7 @@ def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
     found: dict[tuple[tuple[str, str], ...], Prompt] = {}
     for record in records:
         if isinstance(record, Preference):
-            messages, answer = record.prompt, record.chosen
+            messages, answer = record.prompt, answer_text(record.chosen)
         else:
             messages, answer = record.messages[:-1], record.messages[-1]["content"]
         key = tuple((m["role"], m["content"]) for m in messages)
