@@ -1,0 +1,131 @@
+"""What a whole row says beside its answers: a system prompt, tools, other fields.
+
+system, system_prompt, system_message, system_instruction   begin the conversation
+tools, functions                                            are declared by the template
+whatever no reader used                                     is kept in `record.fields`
+
+Refused by name are media, a row's weight that is not 1, masks of tokens, settings of
+the chat template that differ by row, and scores or ratings that are no finite numbers.
+"""
+
+import math
+import re
+from typing import Any
+
+from jaxalign.data import tools
+from jaxalign.data.conversations import with_system
+from jaxalign.data.fields import (
+    FLOAT32_MAX,
+    Malformed,
+    Refused,
+    Row,
+    flag,
+    present,
+    refuse,
+    shown,
+    text_of,
+)
+from jaxalign.data.messages import MEDIA, message_of
+from jaxalign.data.records import Demonstration, Prompt, Tools
+
+SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
+TOOLS = ("tools", "functions")
+WEIGHTS = ("weight", "loss_weight", "sample_weight", "train", "mask")
+TOKEN_MASKS = ("loss_mask", "completion_mask", "assistant_masks", "input_ids")
+TEMPLATE = ("chat_template", "chat_template_kwargs", "documents", "suffix")
+# whole answers, which are no row's other fields though one kind does not read them
+PAIR = {"chosen", "rejected", "chosen_messages", "rejected_messages"}
+SCORED = re.compile("score|rating|label|margin|reward|rank|helpfulness")
+
+
+def check(row: Row) -> None:
+    """Refuses fields that would change what is trained and cannot be honoured.
+
+    Raises:
+      Refused: names the field.
+    """
+    at = "field "
+    refuse(row, MEDIA, at, "holds media, and only texts can be read")
+    refuse(row, TOKEN_MASKS, at, "holds tokens or their masks; rows are texts here")
+    refuse(row, TEMPLATE, at, "changes the text of this row alone, which cannot be")
+    if row.peek("enable_thinking") is not None:
+        refuse({"enable_thinking": 1}, ["enable_thinking"], at, "cannot differ by row")
+    for name in WEIGHTS:
+        weight = row.peek(name)
+        if weight is not None and flag(weight) is not True:
+            raise Refused(
+                name,
+                f"field {name!r} should be 1, not {shown(weight)}: rows have no "
+                "weights; leave rows out, or repeat them",
+            )
+    for name, value in row.items():
+        values = value if isinstance(value, list) else (value,)
+        if any(is_absurd(v) for v in values) and SCORED.search(name):
+            (bad, *_) = filter(is_absurd, values)
+            raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
+
+
+def is_absurd(value: Any) -> bool:
+    """Whether a value is NaN, infinite, or out of float32's range."""
+    kind = type(value)
+    if kind is float:
+        return not math.isfinite(value) or abs(value) > FLOAT32_MAX
+    return kind is int and abs(value) > FLOAT32_MAX
+
+
+def system_of(row: Row) -> tuple[str, str]:
+    """The system prompt of a row's own field, and the field's name.
+
+    Raises:
+      Refused: two fields that differ.
+    """
+    found = {name: system_text(row[name], name) for name in present(row, SYSTEM)}
+    if len({text.strip() for text in found.values()}) > 1:
+        names = " and ".join(map(repr, found))
+        raise Refused(next(iter(found)), f"fields {names} differ: keep one")
+    return next(
+        ((text, name) for name, text in found.items() if text.strip()), ("", "")
+    )
+
+
+def system_text(value: Any, field: str) -> str:
+    """The text of a system field, which may be a message, or a list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        value = message_of(value, f"field {field!r}:", "system")["content"]
+    return text_of(value, field)
+
+
+def tools_of(row: Row) -> Tools:
+    """The tools that a row declares.
+
+    Raises:
+      Refused: two fields that differ.
+    """
+    found = {name: tools.declared(row[name], name) for name in present(row, TOOLS)}
+    if len(found) > 1 and found["tools"] != found["functions"]:
+        raise Refused("functions", "fields 'tools' and 'functions' differ: keep one")
+    return next(iter(found.values()), ())
+
+
+def completed(record: Any, row: Row, system: tuple[str, str], declared: Tools) -> Any:
+    """A record with what its whole row says.
+
+    Raises:
+      Refused: a system prompt or tools beside a plain text.
+    """
+    others = {k: v for k, v in row.others().items() if k not in PAIR}
+    told: dict[str, Any] = {"tools": declared, "fields": {**record.fields, **others}}
+    text, field = system
+    if isinstance(record, Demonstration) and record.plain:
+        if text or declared:
+            raise Refused(
+                field or "tools",
+                f"field {field or 'tools'!r} cannot be honoured beside a plain 'text'",
+            )
+    elif text:
+        where = "messages" if isinstance(record, Prompt | Demonstration) else "prompt"
+        told[where] = with_system(getattr(record, where), text, field)
+    # as `dataclasses.replace`, which would take longer than to read the row
+    return type(record)(**(vars(record) | told))
