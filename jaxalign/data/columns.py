@@ -19,8 +19,8 @@ from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
+    absent,
     flag,
-    present,
     refuse,
     shown,
     text_of,
@@ -33,6 +33,8 @@ TOOLS = ("tools", "functions")
 WEIGHTS = ("weight", "loss_weight", "sample_weight", "train", "mask")
 TOKEN_MASKS = ("loss_mask", "completion_mask", "assistant_masks", "input_ids")
 TEMPLATE = ("chat_template", "chat_template_kwargs", "documents", "suffix")
+THINKING = ("enable_thinking",)
+CHECKED = {*MEDIA, *WEIGHTS, *TOKEN_MASKS, *TEMPLATE, *THINKING}
 # whole answers, which are no row's other fields though one kind does not read them
 PAIR = {"chosen", "rejected", "chosen_messages", "rejected_messages"}
 SCORED = re.compile("score|rating|label|margin|reward|rank|helpfulness")
@@ -43,13 +45,26 @@ def check(row: Row) -> None:
 
     Raises:
       Refused: names the field.
+      Malformed: a score or a rating that is no finite number.
     """
+    if not CHECKED.isdisjoint(row):
+        check_named(row)
+    for name, value in row.items():
+        if type(value) in (float, int, list) and SCORED.search(name):
+            values = value if isinstance(value, list) else [value]
+            for bad in filter(is_absurd, values):
+                raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
+
+
+def check_named(row: Row) -> None:
+    """Refuses the fields whose names say that they cannot be honoured."""
     at = "field "
     refuse(row, MEDIA, at, "holds media, and only texts can be read")
     refuse(row, TOKEN_MASKS, at, "holds tokens or their masks; rows are texts here")
     refuse(row, TEMPLATE, at, "changes the text of this row alone, which cannot be")
-    if row.peek("enable_thinking") is not None:
-        refuse({"enable_thinking": 1}, ["enable_thinking"], at, "cannot differ by row")
+    for name in THINKING:
+        if row.peek(name) is not None:
+            raise Refused(name, f"field {name!r} cannot differ by row")
     for name in WEIGHTS:
         weight = row.peek(name)
         if weight is not None and flag(weight) is not True:
@@ -58,11 +73,6 @@ def check(row: Row) -> None:
                 f"field {name!r} should be 1, not {shown(weight)}: rows have no "
                 "weights; leave rows out, or repeat them",
             )
-    for name, value in row.items():
-        values = value if isinstance(value, list) else (value,)
-        if any(is_absurd(v) for v in values) and SCORED.search(name):
-            (bad, *_) = filter(is_absurd, values)
-            raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
 
 
 def is_absurd(value: Any) -> bool:
@@ -79,7 +89,8 @@ def system_of(row: Row) -> tuple[str, str]:
     Raises:
       Refused: two fields that differ.
     """
-    found = {name: system_text(row[name], name) for name in present(row, SYSTEM)}
+    told = {name: row[name] for name in SYSTEM if name in row}
+    found = {k: system_text(v, k) for k, v in told.items() if not absent(v)}
     if len({text.strip() for text in found.values()}) > 1:
         names = " and ".join(map(repr, found))
         raise Refused(next(iter(found)), f"fields {names} differ: keep one")
@@ -103,7 +114,8 @@ def tools_of(row: Row) -> Tools:
     Raises:
       Refused: two fields that differ.
     """
-    found = {name: tools.declared(row[name], name) for name in present(row, TOOLS)}
+    told = {name: row[name] for name in TOOLS if name in row}
+    found = {k: tools.declared(v, k) for k, v in told.items() if not absent(v)}
     if len(found) > 1 and found["tools"] != found["functions"]:
         raise Refused("functions", "fields 'tools' and 'functions' differ: keep one")
     return next(iter(found.values()), ())

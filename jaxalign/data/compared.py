@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data import published
+from jaxalign.data.conversations import same
 from jaxalign.data.dialogues import Odd
 from jaxalign.data.fields import Malformed, Refused, Row, needed, number, present
 from jaxalign.data.messages import answer_of, message_of
 from jaxalign.data.questions import asked, side
-from jaxalign.data.records import Answer, Messages, Ranking
+from jaxalign.data.records import Answer, Messages, Ranking, said
 
 SCORES = ("scores", "ratings", "rewards")  # better answers have higher ones
 RANKS = ("ranks", "rank")  # and lower ones
@@ -46,8 +47,9 @@ def ranking(row: Row, where: str) -> Ranking:
         raise Malformed(f"field {field!r} should be a list of two or more, best first")
     told = [answer(a, f"{field}[{k}]") for k, a in enumerate(answers)]
     ordered = present(row, (*SCORES, *RANKS))
+    prompt = before_answers(row, told, field)
     if not ordered:
-        return Ranking(asked(row), tuple(told), where)
+        return Ranking(prompt, tuple(told), where)
     if len(ordered) > 1:
         names = " and ".join(map(repr, ordered))
         raise Refused(ordered[1], f"fields {names} both rank: keep one")
@@ -59,7 +61,21 @@ def ranking(row: Row, where: str) -> Ranking:
         (sign * number(value, f"{ordered[0]}[{k}]"), one)
         for k, (value, one) in enumerate(zip(values, told, strict=True))
     ]
-    return published.ranked(asked(row), scored, where)
+    return published.ranked(prompt, scored, where)
+
+
+def before_answers(row: Row, answers: list[Answer], field: str) -> Messages:
+    """The conversation before the answers, without the one of them that ends it.
+
+    Raises:
+      Malformed: it ends with another answer.
+    """
+    *before, last = asked(row)
+    if last["role"] != "assistant":
+        return [*before, last]
+    if not any(same([last], [said(one)]) for one in answers):
+        raise Malformed(f"ends with an answer that is none of field {field!r}")
+    return before
 
 
 def answer(value: Any, field: str) -> Answer:
@@ -67,7 +83,7 @@ def answer(value: Any, field: str) -> Answer:
     found = side(value, field)
     if len(found) != 1 or found[0]["role"] != "assistant":
         raise Malformed(f"field {field!r} should be text, or an assistant's message")
-    return answer_of(found[0])
+    return answer_of(found[0], field)
 
 
 def tree(root: Mapping[str, Any], where: str) -> Iterator[Ranking]:

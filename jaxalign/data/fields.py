@@ -133,7 +133,7 @@ def needed(row: Mapping[str, Any], *fields: str) -> str:
 
 def present(row: Row, fields: Iterable[str]) -> list[str]:
     """Those of the fields that the row has a value in; none counts as read."""
-    return [field for field in fields if not absent(row.peek(field))]
+    return [f for f in fields if f in row and not absent(row.peek(f))]
 
 
 def refuse(row: Mapping[str, Any], fields: Iterable[str], at: str, why: str) -> None:

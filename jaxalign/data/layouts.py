@@ -34,7 +34,8 @@ from typing import Any
 
 from jaxalign.data import columns, compared, dialogues, published
 from jaxalign.data.fields import Malformed, Refused, Row, needed, present, text_of
-from jaxalign.data.pairs import compared_answer, is_pair, preference, refuse_thoughts
+from jaxalign.data.messages import answer_of
+from jaxalign.data.pairs import is_pair, preference, refuse_thoughts
 from jaxalign.data.questions import (
     ANSWERS,
     ASKED,
@@ -132,7 +133,7 @@ def unpaired(row: Row, where: str) -> Unpaired:
     desirable = thumb(row)
     *prompt, answer = answered(row)
     name = next(field for field in THUMBS if field in row)
-    return Unpaired(prompt, compared_answer(answer, name), bool(desirable), where)
+    return Unpaired(prompt, answer_of(answer, name), bool(desirable), where)
 
 
 def prompt(row: Row, where: str) -> Prompt:

@@ -241,10 +241,16 @@ def is_trained(value: Mapping[str, Any], at: str, role: str) -> bool:
     return bool(trained)
 
 
-def answer_of(message: Message) -> Answer:
-    """An assistant's message as an answer: its text, where it has no more.
+def answer_of(message: Message, field: str) -> Answer:
+    """An assistant's message as an answer to compare: its text, if it has no more.
 
     Raises:
-      Malformed: a message of another role, or one that is not to be trained on.
+      Refused: one that is not to be trained on, which nothing could be compared with.
     """
+    if message.get("train") is False:
+        raise Refused(
+            "train",
+            f"field {field!r} compares an answer that is not to be trained on (weight, "
+            "loss_weight, train, mask or loss is 0)",
+        )
     return message["content"] if len(message) == 2 else message

@@ -1,7 +1,5 @@
 """Rows that prefer one of two answers, as texts, messages or whole conversations."""
 
-from typing import Any
-
 from jaxalign.data import dialogues
 from jaxalign.data.conversations import joined, same, split_system
 from jaxalign.data.fields import (
@@ -15,7 +13,7 @@ from jaxalign.data.fields import (
 )
 from jaxalign.data.messages import THOUGHTS, answer_of
 from jaxalign.data.questions import ASKED, CONVERSATIONS, asked, side
-from jaxalign.data.records import Message, Messages, Preference, identity
+from jaxalign.data.records import Messages, Preference, identity
 
 
 def is_pair(row: Row) -> bool:
@@ -50,7 +48,7 @@ def preference(row: Row, where: str) -> Preference:
         raise Malformed(f"fields {good!r} and {bad!r} differ before their last message")
     if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
         raise Malformed(f"fields {good!r} and {bad!r} should end with an answer")
-    answers = compared_answer(chosen[-1], good), compared_answer(rejected[-1], bad)
+    answers = answer_of(chosen[-1], good), answer_of(rejected[-1], bad)
     return Preference(chosen[:-1], *answers, margin, where)
 
 
@@ -74,21 +72,6 @@ def before_pair(row: Row, sides: tuple[Messages, Messages]) -> Messages:
     for field in present(row, CONVERSATIONS):
         raise Refused(field, f"field {field!r} ends with an answer that is neither one")
     return before
-
-
-def compared_answer(message: Message, field: str) -> Any:
-    """An answer of a pair, or with a thumb.
-
-    Raises:
-      Refused: one that is not to be trained on, which nothing could be compared with.
-    """
-    if message.get("train") is False:
-        raise Refused(
-            "train",
-            f"field {field!r} compares an answer that is not to be trained on "
-            "(weight, loss_weight, train or mask is 0)",
-        )
-    return answer_of(message)
 
 
 def refuse_thoughts(row: Row, what: str) -> None:
