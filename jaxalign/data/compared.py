@@ -12,7 +12,7 @@ from jaxalign.data.messages import answer_of, message_of
 from jaxalign.data.questions import asked, side
 from jaxalign.data.records import Answer, Messages, Ranking, said
 
-SCORES = ("scores", "ratings", "rewards")  # better answers have higher ones
+SCORES = ("scores", "ratings")  # better answers have higher ones
 RANKS = ("ranks", "rank")  # and lower ones
 
 
