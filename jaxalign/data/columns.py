@@ -8,19 +8,18 @@ Refused by name are media, a row's weight that is not 1, masks of tokens, settin
 the chat template that differ by row, and scores or ratings that are no finite numbers.
 """
 
-import math
 import re
 from typing import Any
 
 from jaxalign.data import tools
 from jaxalign.data.conversations import with_system
 from jaxalign.data.fields import (
-    FLOAT32_MAX,
     Malformed,
     Refused,
     Row,
     absent,
     flag,
+    is_number,
     refuse,
     shown,
     text_of,
@@ -77,10 +76,7 @@ def check_named(row: Row) -> None:
 
 def is_absurd(value: Any) -> bool:
     """Whether a value is NaN, infinite, or out of float32's range."""
-    kind = type(value)
-    if kind is float:
-        return not math.isfinite(value) or abs(value) > FLOAT32_MAX
-    return kind is int and abs(value) > FLOAT32_MAX
+    return type(value) in (int, float) and not is_number(value)
 
 
 def system_of(row: Row) -> tuple[str, str]:

@@ -66,7 +66,8 @@ def messages_of(value: Any, field: str) -> Messages:
             raise Malformed(f"field {field!r} is empty")
         return [{"role": "user", "content": value}]
     if isinstance(value, Mapping):
-        value = objects(value, field)
+        one = isinstance(value.get("role", value.get("from")), str)
+        value = [value] if one else objects(value, field)
     if not isinstance(value, list) or not value:
         raise Malformed(f"field {field!r} should be text or a list of messages")
     messages = []

@@ -6,20 +6,22 @@ from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
+    flag,
     needed,
     number,
     present,
     refuse,
 )
 from jaxalign.data.messages import THOUGHTS, answer_of
-from jaxalign.data.questions import ASKED, CONVERSATIONS, asked, side
+from jaxalign.data.questions import ASKED, CONVERSATIONS, THUMBS, asked, side
 from jaxalign.data.records import Messages, Preference, identity
 
 
 def is_pair(row: Row) -> bool:
     """Whether a row holds two answers, of which one is preferred."""
-    return ("chosen" in row and "rejected" in row) or (
-        "chosen_messages" in row and "rejected_messages" in row
+    return any(
+        name in row and row.peek(name.replace("rejected", "chosen")) is not None
+        for name in ("rejected", "rejected_messages")
     )
 
 
@@ -35,9 +37,13 @@ def preference(row: Row, where: str) -> Preference:
     margin = row.get("margin")
     margin = 0.0 if margin is None else number(margin, "margin")
     refuse_thoughts(row, "a pair")
+    for name in THUMBS:
+        if flag(row.peek(name)) is False:
+            raise Refused(
+                name, f"field {name!r} is false beside a pair: swap its sides"
+            )
     if dialogues.is_dialogue(row):
-        pair = dialogues.preference(row, where)
-        return Preference(pair.prompt, pair.chosen, pair.rejected, margin, where)
+        return dialogue_pair(row, where, margin)
     sides = side(row[good], good), side(row[bad], bad)
     before = before_pair(row, sides)
     chosen, rejected = (
@@ -50,6 +56,20 @@ def preference(row: Row, where: str) -> Preference:
         raise Malformed(f"fields {good!r} and {bad!r} should end with an answer")
     answers = answer_of(chosen[-1], good), answer_of(rejected[-1], bad)
     return Preference(chosen[:-1], *answers, margin, where)
+
+
+def dialogue_pair(row: Row, where: str, margin: float) -> Preference:
+    """A pair of dialogues; a prompt beside them may be a dialogue too."""
+    pair = dialogues.preference(row, where)
+    prompt = pair.prompt
+    if present(row, ASKED):
+        before = asked(row)
+        text = before[0]["content"]
+        if len(before) == 1 and dialogues.TURN.match(text):
+            before = dialogues.dialogue(text)
+            before = before[: len(before) - (not before[-1]["content"])]
+        prompt = joined(before, prompt, ("prompt", "chosen"))
+    return Preference(prompt, pair.chosen, pair.rejected, margin, where)
 
 
 def before_pair(row: Row, sides: tuple[Messages, Messages]) -> Messages:

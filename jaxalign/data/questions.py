@@ -182,12 +182,14 @@ def answer_field(row: Row) -> str | None:
 def thumb(row: Row) -> bool | None:
     """Whether an answer is labelled as wanted; None where there is no label.
 
+    Labels that are null, lists or objects (of topics, say) are none of an answer.
+
     Raises:
       Malformed: a label that is neither true nor false, or two that differ.
     """
     found = {}
     for field in THUMBS:
-        if field in row:
+        if isinstance(row.peek(field), str | int | float):
             found[field] = flag(row[field])
             if found[field] is None:
                 raise Malformed(

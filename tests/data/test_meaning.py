@@ -673,6 +673,70 @@ ROWS = [
     (UP | {"label": False}, Prompt, asks([u()])),
     ({"messages": [u(), a()], "label": False}, Prompt, asks([u()])),
     ({"prompt": "q", "label": "safe"}, Prompt, asks([u()], fields={"label": "safe"})),
+    (
+        {"messages": [u(), a()], "label": None},
+        Demonstration,
+        sft(u(), a(), fields={"label": None}),
+    ),
+    (
+        {"messages": [u(), a()], "label": {"topic": ["x"]}},
+        Demonstration,
+        sft(u(), a(), fields={"label": {"topic": ["x"]}}),
+    ),
+    ({"messages": [u(), a()], "label": ["x"]}, Unpaired, "'label' should be true or f"),
+    (PAIR | {"label": False}, Preference, "'label' is false beside a pair"),
+    (
+        {"prompt": "q", "completion": "a", "chosen": None, "rejected": None},
+        Demonstration,
+        sft(u(), a()),
+    ),
+    # dialogues with a prompt beside them
+    (
+        {
+            "prompt": "\n\nHuman: q\n\nAssistant:",
+            "chosen": "\n\nHuman: q\n\nAssistant: a",
+            "rejected": "\n\nHuman: q\n\nAssistant: b",
+        },
+        Preference,
+        pair([u()]),
+    ),
+    (
+        {
+            "prompt": [s()],
+            "chosen": "\n\nHuman: q\n\nAssistant: a",
+            "rejected": "\n\nHuman: q\n\nAssistant: b",
+        },
+        Preference,
+        pair([s(), u()]),
+    ),
+    (
+        {
+            "prompt": "other",
+            "chosen": "\n\nHuman: q\n\nAssistant: a",
+            "rejected": "\n\nHuman: q\n\nAssistant: b",
+        },
+        Preference,
+        "'prompt' and 'chosen' do not fit",
+    ),
+    # prompts that are objects
+    ({"prompt": u(), "completion": "a"}, Demonstration, sft(u(), a())),
+    (
+        {"prompt": {"role": ["user"], "content": ["q"]}, "completion": "a"},
+        Demonstration,
+        sft(u(), a()),
+    ),
+    # answers of which another field may say which is best
+    ({"question": "q", "answers": ["a", "b"], "label": 1}, Ranking, "'label' may say"),
+    (
+        {"question": "q", "answers": ["a", "b"], "answer": "b"},
+        Prompt,
+        "'answer' may sa",
+    ),
+    (
+        {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
+        Ranking,
+        "'labels' may say",
+    ),
     # plain text
     ({"text": "t", "id": 1}, Demonstration, sft(a("t"), plain=True, fields={"id": 1})),
     ({"text": "t", "label": False}, Demonstration, Odd),
