@@ -86,6 +86,8 @@ def before_answers(row: Row, answers: list[Answer], field: str) -> Messages:
         return [*before, last]
     if not any(same([last], [said(one)]) for one in answers):
         raise Malformed(f"ends with an answer that is none of field {field!r}")
+    if not before:
+        raise Malformed("has answers, and no prompt")
     return before
 
 

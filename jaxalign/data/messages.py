@@ -204,8 +204,9 @@ def parts_of(content: list[Any], at: str) -> tuple[Any, str, list[dict[str, Any]
         elif kind in TEXTS:
             texts.append(inner)
         else:
+            name = kind if isinstance(kind, str) else "type"
             raise Refused(
-                str(kind), f"{at} has content of type {kind!r}, which cannot be read"
+                name, f"{at} has content of type {shown(kind)}, which cannot be read"
             )
     said = [text for text in texts if isinstance(text, str)]
     thought = [text for text in thoughts if isinstance(text, str)]

@@ -50,6 +50,8 @@ def preference(row: Row, where: str) -> Preference:
         joined(before, one, ("prompt", name))
         for one, name in zip(sides, (good, bad), strict=True)
     )
+    if len(chosen) < 2:
+        raise Malformed("has answers, and no prompt")
     if identity(chosen[:-1]) != identity(rejected[:-1]):
         raise Malformed(f"fields {good!r} and {bad!r} differ before their last message")
     if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:

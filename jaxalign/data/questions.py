@@ -116,6 +116,8 @@ def with_thought(row: Row, messages: Messages) -> Messages:
 
     A switch ("on", true) or a number under such a name is no thought.
     """
+    if not present(row, THOUGHTS):
+        return messages
     names = [
         name
         for name in present(row, THOUGHTS)
@@ -148,8 +150,8 @@ def answered(row: Row) -> Messages:
         field = answer_field(row)
     if field is not None:
         messages = joined(messages, side(row[field], field), ("prompt", field))
-        if messages[-1]["role"] != "assistant":
-            raise Malformed(f"field {field!r} should end with an answer")
+        if messages[-1]["role"] != "assistant" or len(messages) < 2:
+            raise Malformed(f"field {field!r} should end with an answer to a prompt")
     elif not has_answer:
         raise Malformed(
             "field 'completion' (or output, answer, response, or a last message of the "
@@ -189,7 +191,7 @@ def thumb(row: Row) -> bool | None:
     """
     found = {}
     for field in THUMBS:
-        if isinstance(row.peek(field), str | int | float):
+        if field in row and isinstance(row.peek(field), str | int | float):
             found[field] = flag(row[field])
             if found[field] is None:
                 raise Malformed(

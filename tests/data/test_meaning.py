@@ -656,6 +656,9 @@ ROWS = [
         Prompt,
         asks([s(), u()], "a"),
     ),
+    ({"prompt": [a()], "chosen": "a", "rejected": "b"}, Prompt, "has answers, and no"),
+    ({"prompt": [a()], "completion": "a"}, Demonstration, "an answer to a prompt"),
+    ({"prompt": [a()], "answers": ["a", "b"]}, Ranking, "has answers, and no prompt"),
     # labels
     (UP | {"label": False}, Demonstration, Odd),
     (UP | {"label": 0}, Demonstration, Odd),
