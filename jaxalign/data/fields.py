@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 FLOAT32_MAX = 3.4028234663852886e38
-TRUE, FALSE = (1, "true", "1"), (0, "false", "0")
+TRUE, FALSE = (1, "true", "1", "1.0"), (0, "false", "0", "0.0")
 
 
 class Malformed(ValueError):

@@ -6,14 +6,13 @@ from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    flag,
     needed,
     number,
     present,
     refuse,
 )
 from jaxalign.data.messages import THOUGHTS, answer_of
-from jaxalign.data.questions import ASKED, CONVERSATIONS, THUMBS, asked, side
+from jaxalign.data.questions import ASKED, CONVERSATIONS, asked, side
 from jaxalign.data.records import Messages, Preference, identity
 
 
@@ -37,11 +36,6 @@ def preference(row: Row, where: str) -> Preference:
     margin = row.get("margin")
     margin = 0.0 if margin is None else number(margin, "margin")
     refuse_thoughts(row, "a pair")
-    for name in THUMBS:
-        if flag(row.peek(name)) is False:
-            raise Refused(
-                name, f"field {name!r} is false beside a pair: swap its sides"
-            )
     if dialogues.is_dialogue(row):
         return dialogue_pair(row, where, margin)
     sides = side(row[good], good), side(row[bad], bad)

@@ -687,7 +687,7 @@ ROWS = [
         sft(u(), a(), fields={"label": {"topic": ["x"]}}),
     ),
     ({"messages": [u(), a()], "label": ["x"]}, Unpaired, "'label' should be true or f"),
-    (PAIR | {"label": False}, Preference, "'label' is false beside a pair"),
+    (PAIR | {"label": False}, Preference, pair([u()], fields={"label": False})),
     (
         {"prompt": "q", "completion": "a", "chosen": None, "rejected": None},
         Demonstration,
@@ -755,6 +755,33 @@ ROWS = [
         {"instruction": "q", "output": "a", "text": "q a"},
         Demonstration,
         sft(u(), a(), fields={"text": "q a"}),
+    ),
+    # an input is the instruction's, though its words are there already
+    (
+        {"instruction": "Add 1 to 12", "input": "1", "output": "a"},
+        Demonstration,
+        sft(u("Add 1 to 12\n1"), a()),
+    ),
+    (
+        {"prompt": "Read: c. q", "context": "c.", "completion": "a"},
+        Demonstration,
+        sft(u("Read: c. q"), a(), fields={"context": "c."}),
+    ),
+    (
+        {"question": "q", "answer": "It is 4", "reasoning": "4"},
+        Demonstration,
+        sft(u(), a("It is 4", reasoning_content="4")),
+    ),
+    # tools as Parquet and other makers have them
+    (
+        TALK | {"tools": [TOOL | {"x": None, "strict": True}]},
+        Demonstration,
+        sft(u(), a(), tools=(TOOL | {"strict": True},)),
+    ),
+    (
+        TALK | {"tools": [{"type": "web_search"}]},
+        Demonstration,
+        "'tools\\[0\\]' is of type",
     ),
     # numbers
     (PAIR | {"margin": NAN}, Preference, "'margin' should be a number"),
