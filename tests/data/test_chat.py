@@ -174,7 +174,8 @@ def test_many_at_once_are_as_one_by_one(tokenizer, stories):
     talks = [talk("hello", "sure"), talk("hello", "no"), talk("2", "3", "4", "5")]
     for which in (tokenizer, stories):
         for all_turns in (False, True):
-            together = chat.encode_batch(which, talks, all_turns=all_turns)
+            counts = [chat.answers(t, all_turns=all_turns) for t in talks]
+            together = chat.encode_batch(which, list(map(chat.Talk, talks)), counts)
             for messages, got in zip(talks, together, strict=True):
                 alone = chat.encode(which, messages, all_turns=all_turns)
                 assert got.tokens.tolist() == alone.tokens.tolist()
