@@ -90,11 +90,10 @@ def chain(value: nodes.Expr) -> Iterator[nodes.Add]:
         value = value.left
 
 
-def counting(name: str, value: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+def counting(name: str, value: Any, *others: nodes.Expr) -> nodes.Filter:
     """The value, through a filter of that name of `sandbox.Environment`."""
     found = nodes.Filter(value, name + " ", list(others), [], None, None)
     found.set_lineno(value.lineno)
-    assert value.environment is not None
     found.set_environment(value.environment)
     return found
 
