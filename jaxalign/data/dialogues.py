@@ -46,7 +46,8 @@ def is_dialogue(row: Mapping[str, Any]) -> bool:
     """Whether a row is of this layout."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     return (
-        isinstance(chosen, str)
+        "prompt" not in row
+        and isinstance(chosen, str)
         and isinstance(rejected, str)
         and TURN.match(chosen) is not None
     )

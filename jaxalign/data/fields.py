@@ -1,45 +1,128 @@
-"""Fields of rows, and what is said where they are not as they should be."""
+"""Fields of rows: their values, and what is said where they are not as they should."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-Row = Mapping[str, Any]
+FLOAT32_MAX = 3.4028234663852886e38
+TRUE, FALSE = (1, "true", "1"), (0, "false", "0")
 
 
 class Malformed(ValueError):
     """A row that lacks something; says which field."""
 
 
+class Refused(Malformed):
+    """A row with a field that would change its meaning and cannot be honoured.
+
+    Attributes:
+      field: its name, under which such rows are counted.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Row(dict[str, Any]):
+    """A row that knows which of its fields were read, by `[]` or `get`.
+
+    >>> row = Row(prompt="2 + 2?", id=7)
+    >>> row["prompt"], row.others()
+    ('2 + 2?', {'id': 7})
+    """
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field, or the default."""
+        return self[name] if name in self else default
+
+    def peek(self, name: str) -> Any:
+        """The value of a field, or None; the field does not count as read."""
+        return super().get(name)
+
+    def others(self) -> dict[str, Any]:
+        """The fields that were not read."""
+        return {name: v for name, v in self.items() if name not in self.names}
+
+
 def text_of(value: Any, field: str) -> str:
-    """A text, or the content of the one message there is."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, Mapping):
-        value = content_of(value)
+    """A text.
+
+    Raises:
+      Malformed: it is none.
+    """
     if not isinstance(value, str):
         raise Malformed(f"field {field!r} should be text, not {name_of(value)}")
     return value
 
 
-def content_of(message: Row) -> Any:
-    """The content of a message; of one in parts, the texts of all."""
-    content = message.get("content", message.get("value"))
-    if not isinstance(content, list):
-        return content
-    parts = [p.get("text", p.get("value")) for p in content if isinstance(p, Mapping)]
-    whole = len(parts) == len(content) and all(isinstance(p, str) for p in parts)
-    return "".join(parts) if whole else content
+def number(value: Any, field: str) -> float:
+    """A finite number of float32's range; true and false are none.
+
+    Raises:
+      Malformed: it is none.
+    """
+    if type(value) not in (int, float) or not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise Malformed(f"field {field!r} should be a number, not {shown(value)}")
+    return float(value)
+
+
+def flag(value: Any) -> bool | None:
+    """A yes or no, as JSON, Parquet and CSV files write it; None if it is neither.
+
+    >>> flag(0.0), flag("True"), flag(2)
+    (False, True, None)
+    """
+    value = value.lower() if isinstance(value, str) else value
+    if not isinstance(value, str | int | float):
+        return None
+    return True if value in TRUE else False if value in FALSE else None
+
+
+def absent(value: Any) -> bool:
+    """Whether a value says no more than a field that is missing: null or empty."""
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def name_of(value: Any) -> str:
     """A JSON value's type, as people who write JSON call it."""
     if value is None:
         return "null"
-    names = {bool: "true or false", dict: "an object", list: "a list", str: "text"}
+    names = {bool: "true or false", list: "a list", str: "text"}
+    if isinstance(value, Mapping):
+        return "an object"
     return names.get(type(value), "a number")
 
 
-def needed(row: Row, *fields: str) -> str:
+def shown(value: Any) -> str:
+    """A value for a message: its beginning.
+
+    >>> shown(10**5000), shown("yes")
+    ('1000000000000000000... (a number)', "'yes'")
+    """
+    if type(value) is int and abs(value) >= 10**40:
+        while abs(value) >= 10**40:
+            value //= 10**20
+        return f"{str(value)[:19]}... (a number)"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}... ({name_of(value)})"
+
+
+def needed(row: Mapping[str, Any], *fields: str) -> str:
     """The first of these fields that the row has."""
     for field in fields:
         if field in row:
@@ -48,11 +131,47 @@ def needed(row: Row, *fields: str) -> str:
     raise Malformed(f"field {fields[0]!r}{others} is missing")
 
 
-def objects(value: Any, field: str) -> list[Row]:
+def present(row: Row, fields: Iterable[str]) -> list[str]:
+    """Those of the fields that the row has a value in; none counts as read."""
+    return [f for f in fields if f in row and not absent(row.peek(f))]
+
+
+def refuse(row: Mapping[str, Any], fields: Iterable[str], at: str, why: str) -> None:
+    """Refuses a row or message in which one of the fields is not empty or false.
+
+    Raises:
+      Refused: names the field.
+    """
+    for field in fields:
+        if field in row:
+            value = row.peek(field) if isinstance(row, Row) else row[field]
+            if value is not False and not absent(value):
+                raise Refused(field, f"{at}{field!r} {why}")
+
+
+def parsed(value: Any, at: str) -> Any:
+    """A value that may be written as JSON in a text.
+
+    Raises:
+      Malformed: a text that is no JSON.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{at} should be JSON, not {shown(value)}") from error
+
+
+def objects(value: Any, field: str) -> list[Mapping[str, Any]]:
     """A list of objects; TFDS gives them as an object of lists."""
     if isinstance(value, Mapping) and all(isinstance(v, list) for v in value.values()):
-        columns = zip(*value.values(), strict=False)
-        value = [dict(zip(value, column, strict=True)) for column in columns]
+        if len({len(column) for column in value.values()}) > 1:
+            raise Malformed(f"field {field!r} has lists of different lengths")
+        value = [
+            dict(zip(value, column, strict=True))
+            for column in zip(*value.values(), strict=True)
+        ]
     if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
         raise Malformed(f"field {field!r} should be a list of objects")
     return value

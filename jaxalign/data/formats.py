@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from jaxalign.data import dialogues, fields, files, layouts, published
+from jaxalign.data import compared, dialogues, fields, files, layouts, published
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -147,7 +147,7 @@ class Reading(Generic[Kind]):
     def records(self, row: Any, where: str) -> list[Any]:
         """The records of a row; none where it is left out, and counted."""
         try:
-            if isinstance(row, fields.Malformed):
+            if isinstance(row, fields.Malformed | dialogues.Odd):
                 raise row
             if isinstance(row, Exception):
                 raise fields.Malformed(f"is not JSON ({row})")
@@ -164,7 +164,8 @@ class Reading(Generic[Kind]):
                     f"{where}: {error}; mend the row, or pass --skip-bad-rows to "
                     "leave such rows out and count them"
                 ) from error
-            self.reasons["malformed"] += 1
+            field = getattr(error, "field", None)
+            self.reasons[f"refused for {field!r}" if field else "malformed"] += 1
         return []
 
 
@@ -174,4 +175,4 @@ def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
     Not the first row alone, which may have a tie or be malformed.
     """
     first = itertools.islice(files.rows_of(path), rows)
-    return any(layouts.answers_compared(row, where) > 2 for where, row in first)
+    return any(compared.answers_compared(row, where) > 2 for where, row in first)

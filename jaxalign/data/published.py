@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import Malformed, Row, objects, text_of
+from jaxalign.data.fields import Malformed, Row, number, objects, shown, text_of
 from jaxalign.data.records import (
+    Answer,
     Demonstration,
+    Fields,
     Messages,
     Preference,
     Prompt,
@@ -33,29 +35,41 @@ from jaxalign.data.records import (
     answer_text,
     pairs,
     said,
+    unpaired,
 )
 
 TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def ranked(
-    prompt: Messages, scored: Iterable[tuple[float, str]], where: str
+    prompt: Messages,
+    scored: Iterable[tuple[float, Answer]],
+    where: str,
+    fields: Fields | None = None,
 ) -> Ranking:
     """Answers by their scores, best first; of equal scores the first answer alone.
+
+    Args:
+      fields: what a part of the row says beside its texts.
 
     Raises:
       Odd: all scores are equal.
     """
-    first: dict[float, str] = {}
+    first: dict[float, Answer] = {}
     for score, answer in scored:
         first.setdefault(score, answer)
     if len(first) < 2:
         raise Odd("that prefer no answer")
-    return Ranking(prompt, tuple(first[s] for s in sorted(first, reverse=True)), where)
+    answers = tuple(first[score] for score in sorted(first, reverse=True))
+    return Ranking(prompt, answers, where, fields=fields or {})
 
 
 def ultrafeedback(row: Row, where: str) -> Ranking:
-    """Four answers by `overall_score`."""
+    """Four answers by `overall_score`.
+
+    Kept of each are its model and scores. The `custom_system_prompt` differs by answer,
+    and is no part of the prompt, as in the binarized sets.
+    """
     answers = objects(row["completions"], "completions")
     scored = [
         (
@@ -64,12 +78,19 @@ def ultrafeedback(row: Row, where: str) -> Ranking:
         )
         for k, answer in enumerate(answers)
     ]
-    return ranked(user(text_of(row["instruction"], "instruction")), scored, where)
+    rest = [
+        {k: v for k, v in answer.items() if k == "model" or isinstance(v, int | float)}
+        for answer in answers
+    ]
+    asked = user(text_of(row["instruction"], "instruction"))
+    return ranked(asked, scored, where, {"completions": rest})
 
 
 def shp(row: Row, where: str) -> Ranking:
     """Two comments; `labels` is 1 where A is preferred."""
     first = number(row["labels"], "labels")
+    if first not in (0, 1):
+        raise Malformed(f"field 'labels' should be 0 or 1, not {shown(first)}")
     scored = [
         (first, text_of(row["human_ref_A"], "human_ref_A")),
         (1 - first, text_of(row["human_ref_B"], "human_ref_B")),
@@ -104,8 +125,8 @@ def tldr(row: Row, where: str) -> Ranking:
         text_of(summary.get("text"), f"summaries[{k}].text")
         for k, summary in enumerate(objects(row["summaries"], "summaries"))
     ]
-    if choice not in range(len(texts)):
-        raise Malformed(f"field 'choice' should be an index, not {choice!r}")
+    if isinstance(choice, bool) or choice not in range(len(texts)):
+        raise Malformed(f"field 'choice' should be an index, not {shown(choice)}")
     if info.get("post") is None:
         asked = f"{text_of(info.get('article'), 'info.article')}\n\nTL;DR:"
     else:
@@ -115,7 +136,8 @@ def tldr(row: Row, where: str) -> Ranking:
             f"TITLE: {title}\n\nPOST: {text_of(info['post'], 'info.post')}\n\nTL;DR:"
         )
     scored = [(float(k == choice), text) for k, text in enumerate(texts)]
-    return ranked(user(asked), scored, where)
+    rest = {k: v for k, v in info.items() if k not in ("post", "title", "article")}
+    return ranked(user(asked), scored, where, {"info": rest})
 
 
 Reader = Callable[[Row, str], Ranking]
@@ -142,31 +164,43 @@ def reader(row: Row) -> Reader | None:
 def derived(ranking: Ranking, kind: type[Record]) -> Iterator[Record]:
     """What follows from a ranking: itself, pairs, the best answer, the prompt,
     thumbs for the best and the last."""
+    told: dict[str, Any] = {
+        "where": ranking.where,
+        "tools": ranking.tools,
+        "fields": ranking.fields,
+    }
     if kind is Ranking:
         yield ranking
     elif kind is Preference:
         yield from pairs([ranking])
     elif kind is Unpaired:
-        yield Unpaired(ranking.prompt, ranking.answers[0], True, ranking.where)
-        yield Unpaired(ranking.prompt, ranking.answers[-1], False, ranking.where)
+        best_and_worst = Preference(
+            ranking.prompt, ranking.answers[0], ranking.answers[-1], **told
+        )
+        yield from unpaired([best_and_worst])
     elif kind is Demonstration:
         best = said(ranking.answers[0])
-        yield Demonstration([*ranking.prompt, best], ranking.where)
+        yield Demonstration([*ranking.prompt, best], **told)
     else:
-        reference = answer_text(ranking.answers[0])
-        yield Prompt(ranking.prompt, ranking.where, (reference,))
+        text = answer_text(ranking.answers[0])
+        yield Prompt(ranking.prompt, references=(text,) if text else (), **told)
 
 
 def paired(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Rows, HelpSteer2's ratings as its preferences: neighbours with one prompt.
 
-    The more helpful answer is preferred.
+    The more helpful answer is preferred. Of the other ratings both are kept; an answer
+    without a second one is left out, and counted.
     """
     for prompt, group in itertools.groupby(rows, key=rated_prompt):
         if prompt is None:
             yield from group
             continue
-        for (where, first), (_, second) in zip(group, group, strict=False):
+        for (where, first), other in itertools.zip_longest(group, group):
+            if other is None:
+                yield where, Odd("rated without a second answer")
+                continue
+            second = other[1]
             try:
                 better, worse = (
                     number(row["helpfulness"], "helpfulness") for row in (second, first)
@@ -174,9 +208,12 @@ def paired(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
             except Malformed as error:
                 yield where, error
                 continue
+            rest = first.keys() - {"prompt", "response"}
+            told = {k: (first[k], second.get(k)) for k in first if k in rest}
             yield (
                 where,
-                {
+                {k: a if a == b else [a, b] for k, (a, b) in told.items()}
+                | {
                     "prompt": prompt,
                     "response_1": first["response"],
                     "response_2": second["response"],
@@ -191,17 +228,6 @@ def rated_prompt(where_and_row: tuple[str, Any]) -> Any:
     if isinstance(row, Mapping) and {"prompt", "response", "helpfulness"} <= set(row):
         return row["prompt"]
     return None
-
-
-def number(value: Any, field: str) -> float:
-    """A number.
-
-    Raises:
-      Malformed: it is none.
-    """
-    if type(value) not in (int, float):
-        raise Malformed(f"field {field!r} should be a number, not {value!r}")
-    return float(value)
 
 
 def user(text: str) -> Messages:

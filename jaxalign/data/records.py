@@ -15,7 +15,8 @@ source, id, annotator), by which numbers can be split later.
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 Message = dict[str, Any]
@@ -142,24 +143,51 @@ def answer_text(answer: Answer) -> str:
     return answer if isinstance(answer, str) else answer["content"]
 
 
+def identity(messages: Messages, tools: Tools = ()) -> Hashable:
+    """What tells a conversation, with its tools, from others; not what is trained."""
+    told = [(message["role"], message["content"]) for message in messages]
+    more = [
+        json.dumps({**message, "train": None}, sort_keys=True)
+        for message in messages
+        if len(message) > 2 + ("train" in message)
+    ]
+    return (
+        (*told, *more, json.dumps(tools, sort_keys=True)) if tools or more else (*told,)
+    )
+
+
 def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
     """The chosen answers, to be imitated."""
     return [
-        Demonstration([*p.prompt, said(p.chosen)], where=p.where) for p in preferences
+        Demonstration(
+            [*p.prompt, said(p.chosen)], p.where, tools=p.tools, fields=p.fields
+        )
+        for p in preferences
     ]
 
 
 def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
-    """The prompts, each once; its references are the answers shown, or chosen."""
-    found: dict[tuple[tuple[str, str], ...], Prompt] = {}
+    """The prompts, each once; its references are the answers shown, or chosen.
+
+    Prompts with other tools are others. Fields are those of the first record.
+
+    Raises:
+      ValueError: a plain text, which has no prompt.
+    """
+    found: dict[Hashable, Prompt] = {}
     for record in records:
         if isinstance(record, Preference):
             messages, answer = record.prompt, answer_text(record.chosen)
+        elif record.plain:
+            raise ValueError(f"{record.where}: a plain text has no prompt")
         else:
             messages, answer = record.messages[:-1], record.messages[-1]["content"]
-        key = tuple((m["role"], m["content"]) for m in messages)
-        known = found.get(key, Prompt(messages, where=record.where))
-        references = (*known.references, answer)
+        key = identity(messages, record.tools)
+        known = found.get(key) or Prompt(
+            messages, record.where, tools=record.tools, fields=record.fields
+        )
+        # an answer that is a call alone has no text to compare with
+        references = (*known.references, answer) if answer else known.references
         found[key] = dataclasses.replace(known, references=references)
     return list(found.values())
 
@@ -167,7 +195,7 @@ def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
 def unpaired(preferences: Iterable[Preference]) -> list[Unpaired]:
     """Each pair as two single answers, a thumb up and a thumb down."""
     return [
-        Unpaired(p.prompt, answer, up, where=p.where)
+        Unpaired(p.prompt, answer, up, p.where, p.tools, p.fields)
         for p in preferences
         for answer, up in ((p.chosen, True), (p.rejected, False))
     ]
@@ -176,7 +204,9 @@ def unpaired(preferences: Iterable[Preference]) -> list[Unpaired]:
 def pairs(rankings: Iterable[Ranking]) -> list[Preference]:
     """All pairs of each ranking, the better one chosen."""
     return [
-        Preference(r.prompt, better, worse, where=r.where)
+        Preference(
+            r.prompt, better, worse, where=r.where, tools=r.tools, fields=r.fields
+        )
         for r in rankings
         for better, worse in itertools.combinations(r.answers, 2)
     ]

@@ -8,12 +8,12 @@ of the rows that are skipped. Conversations that share a beginning are on one si
 import dataclasses
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from jaxalign.data.records import Demonstration, Messages, Prompt, Record
+from jaxalign.data.records import Demonstration, Messages, Prompt, Record, identity
 
 RecordType = TypeVar("RecordType", bound=Record)
 
@@ -75,16 +75,16 @@ def normalize(text: str) -> str:
 
 
 def prompt_of(record: Record) -> Messages:
-    """The messages that a record's answers answer."""
+    """The messages that a record's answers answer; a plain text is its own."""
     if isinstance(record, Demonstration):
-        return record.messages[:-1]
+        return record.messages if record.plain else record.messages[:-1]
     return record.messages if isinstance(record, Prompt) else record.prompt
 
 
 def prompt_hash(record: Record) -> int:
     """64 bits of the first user message of a record's conversation, normalized.
 
-    A conversation without a user message goes by its first message.
+    A conversation without a user message, and a plain text, go by their first message.
     """
     messages = prompt_of(record)
     asked = (m["content"] for m in messages if m["role"] == "user")
@@ -104,10 +104,13 @@ def select(records: Sequence[RecordType], mask: np.ndarray) -> list[RecordType]:
 
 
 def unique_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Each prompt once, in the order of its first row, with all its references."""
-    found: dict[tuple[tuple[str, str], ...], Prompt] = {}
+    """Each prompt once, in the order of its first row, with all its references.
+
+    Prompts with other tools are others.
+    """
+    found: dict[Hashable, Prompt] = {}
     for prompt in prompts:
-        key = tuple((m["role"], m["content"]) for m in prompt.messages)
+        key = identity(prompt.messages, prompt.tools)
         known = found.get(key)
         references = prompt.references
         if known is not None:

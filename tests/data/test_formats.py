@@ -65,11 +65,14 @@ def test_layouts_of_demonstrations(row, tmp_path, jsonl):
 def test_layouts_of_preferences(row, tmp_path, jsonl):
     path = jsonl(tmp_path / "rows.jsonl", row, row | {"margin": 2})
     records, _ = formats.read(path, Preference)
+    others = {"output": "c"} if "output" in row else {}
     assert records == [
-        Preference(ASKED, "a", "b", 0.0, f"{path}:1"),
-        Preference(ASKED, "a", "b", 2.0, f"{path}:2"),
+        Preference(ASKED, "a", "b", 0.0, f"{path}:1", fields=others),
+        Preference(ASKED, "a", "b", 2.0, f"{path}:2", fields=others),
     ]
-    assert formats.read(path, Prompt)[0][0] == Prompt(ASKED, f"{path}:1", ("a",))
+    assert formats.read(path, Prompt)[0][0] == Prompt(
+        ASKED, f"{path}:1", ("a",), fields=others
+    )
 
 
 def test_references_of_prompts(tmp_path, jsonl):
@@ -355,7 +358,22 @@ def test_trees_without_a_ranking_are_counted(tmp_path, jsonl):
 
 def test_calls_of_tools_are_not_read_as_speech(public_data):
     path = public_data / "llama-factory-demo" / "glaive_toolcall_en_demo.json"
-    with pytest.raises(ValueError, match="has role 'function_call'"):
-        formats.read(path, Demonstration)
-    _, report = formats.read(path, Demonstration, skip_bad_rows=True)
-    assert report.read == 300 and report.kept + report.reasons["malformed"] == 300
+    records, report = formats.read(path, Demonstration)
+    assert report == Report(300, 300)
+    rows = json.loads(path.read_text("utf-8"))
+    for record, row in zip(records, rows, strict=True):
+        assert [tool["function"] for tool in record.tools] == json.loads(row["tools"])
+        for message, told in zip(record.messages, row["conversations"], strict=True):
+            if told["from"] == "function_call":
+                (call,) = message["tool_calls"]
+                assert call == {
+                    "type": "function",
+                    "function": json.loads(told["value"]),
+                }
+                assert message["role"] == "assistant" and message["content"] == ""
+            else:
+                roles = {"human": "user", "gpt": "assistant", "observation": "tool"}
+                assert message == {
+                    "role": roles[told["from"]],
+                    "content": told["value"],
+                }

@@ -119,17 +119,39 @@ PAIRS = {
 }
 
 
+# what is read as the prompt, the answers or which is better; of `info` only texts are
+READ = {
+    *("prompt", "chosen", "rejected", "messages", "history", "labels", "summaries"),
+    *("human_ref_A", "human_ref_B", "response_1", "response_2", "choice", "info"),
+    "preference_strength",
+}
+
+
+def others_of(row):
+    """The fields of a row that are kept with its record."""
+    others = {k: v for k, v in row.items() if k not in READ}
+    if "info" in row:
+        others["info"] = {k: row["info"][k] for k in ("id", "subreddit", "site")}
+    return others
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_published_sets(name, tmp_path, jsonl):
     row, asked, (chosen, rejected) = PAIRS[name]
     path = jsonl(tmp_path / "rows.jsonl", row)
     where = f"{path}:1"
     pairs, report = formats.read(path, Preference)
-    assert pairs == [Preference(user(asked), chosen, rejected, 0.0, where)]
+    others = others_of(row)
+    assert pairs == [
+        Preference(user(asked), chosen, rejected, 0.0, where, fields=others)
+    ]
     assert str(report) == "1 of 1 rows"
     (told,), _ = formats.read(path, Demonstration)
     assert told.messages[-1]["content"] == chosen
-    assert formats.read(path, Prompt)[0] == [Prompt(user(asked), where, (chosen,))]
+    assert told.fields == others
+    assert formats.read(path, Prompt)[0] == [
+        Prompt(user(asked), where, (chosen,), fields=others)
+    ]
     assert not formats.holds_rankings(path)
 
 
@@ -137,7 +159,14 @@ def test_ultrafeedback_ranks_four_answers_by_their_scores(tmp_path, jsonl):
     path = jsonl(tmp_path / "rows.jsonl", ULTRAFEEDBACK)
     (ranking,), _ = formats.read(path, Ranking)
     # of the two with a score of 2 the first is ranked
-    assert ranking == Ranking(user("q"), ("best", "good", "poor"), f"{path}:1")
+    answers = ("best", "good", "poor")
+    scores = [
+        {"model": "alpaca-7b", "overall_score": score, "fine-grained_score": 3.5}
+        for score in (2.0, 9.0, 7.5, 2.0)
+    ]
+    kept = ("source", "models", "correct_answers", "incorrect_answers")
+    others = {"completions": scores} | {k: ULTRAFEEDBACK[k] for k in kept}
+    assert ranking == Ranking(user("q"), answers, f"{path}:1", fields=others)
     assert formats.holds_rankings(path)
     pairs, report = formats.read(path, Preference)
     found = [(p.chosen, p.rejected) for p in pairs]

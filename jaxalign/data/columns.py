@@ -1,0 +1,143 @@
+"""What a whole row says beside its answers: a system prompt, tools, other fields.
+
+system, system_prompt, system_message, system_instruction   begin the conversation
+tools, functions                                            are declared by the template
+whatever no reader used                                     is kept in `record.fields`
+
+Refused by name are media, a row's weight that is not 1, masks of tokens, settings of
+the chat template that differ by row, and scores or ratings that are no finite numbers.
+"""
+
+import math
+import re
+from typing import Any
+
+from jaxalign.data import tools
+from jaxalign.data.conversations import with_system
+from jaxalign.data.fields import (
+    FLOAT32_MAX,
+    Malformed,
+    Refused,
+    Row,
+    absent,
+    flag,
+    refuse,
+    shown,
+    text_of,
+)
+from jaxalign.data.messages import MEDIA, message_of
+from jaxalign.data.records import Demonstration, Prompt, Tools
+
+SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
+TOOLS = ("tools", "functions")
+WEIGHTS = ("weight", "loss_weight", "sample_weight", "train", "mask")
+TOKEN_MASKS = ("loss_mask", "completion_mask", "assistant_masks", "input_ids")
+TEMPLATE = ("chat_template", "chat_template_kwargs", "documents", "suffix")
+THINKING = ("enable_thinking",)
+CHECKED = {*MEDIA, *WEIGHTS, *TOKEN_MASKS, *TEMPLATE, *THINKING}
+# whole answers, which are no row's other fields though one kind does not read them
+PAIR = {"chosen", "rejected", "chosen_messages", "rejected_messages"}
+SCORED = re.compile("score|rating|label|margin|reward|rank|helpfulness")
+
+
+def check(row: Row) -> None:
+    """Refuses fields that would change what is trained and cannot be honoured.
+
+    Raises:
+      Refused: names the field.
+      Malformed: a score or a rating that is no finite number.
+    """
+    if not CHECKED.isdisjoint(row):
+        check_named(row)
+    for name, value in row.items():
+        if type(value) in (float, int, list) and SCORED.search(name):
+            values = value if isinstance(value, list) else [value]
+            for bad in filter(is_absurd, values):
+                raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
+
+
+def check_named(row: Row) -> None:
+    """Refuses the fields whose names say that they cannot be honoured."""
+    at = "field "
+    refuse(row, MEDIA, at, "holds media, and only texts can be read")
+    refuse(row, TOKEN_MASKS, at, "holds tokens or their masks; rows are texts here")
+    refuse(row, TEMPLATE, at, "changes the text of this row alone, which cannot be")
+    for name in THINKING:
+        if row.peek(name) is not None:
+            raise Refused(name, f"field {name!r} cannot differ by row")
+    for name in WEIGHTS:
+        weight = row.peek(name)
+        if weight is not None and flag(weight) is not True:
+            raise Refused(
+                name,
+                f"field {name!r} should be 1, not {shown(weight)}: rows have no "
+                "weights; leave rows out, or repeat them",
+            )
+
+
+def is_absurd(value: Any) -> bool:
+    """Whether a value is NaN, infinite, or out of float32's range."""
+    kind = type(value)
+    if kind is float:
+        return not math.isfinite(value) or abs(value) > FLOAT32_MAX
+    return kind is int and abs(value) > FLOAT32_MAX
+
+
+def system_of(row: Row) -> tuple[str, str]:
+    """The system prompt of a row's own field, and the field's name.
+
+    Raises:
+      Refused: two fields that differ.
+    """
+    told = {name: row[name] for name in SYSTEM if name in row}
+    found = {k: system_text(v, k) for k, v in told.items() if not absent(v)}
+    if len({text.strip() for text in found.values()}) > 1:
+        names = " and ".join(map(repr, found))
+        raise Refused(next(iter(found)), f"fields {names} differ: keep one")
+    return next(
+        ((text, name) for name, text in found.items() if text.strip()), ("", "")
+    )
+
+
+def system_text(value: Any, field: str) -> str:
+    """The text of a system field, which may be a message, or a list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        value = message_of(value, f"field {field!r}:", "system")["content"]
+    return text_of(value, field)
+
+
+def tools_of(row: Row) -> Tools:
+    """The tools that a row declares.
+
+    Raises:
+      Refused: two fields that differ.
+    """
+    told = {name: row[name] for name in TOOLS if name in row}
+    found = {k: tools.declared(v, k) for k, v in told.items() if not absent(v)}
+    if len(found) > 1 and found["tools"] != found["functions"]:
+        raise Refused("functions", "fields 'tools' and 'functions' differ: keep one")
+    return next(iter(found.values()), ())
+
+
+def completed(record: Any, row: Row, system: tuple[str, str], declared: Tools) -> Any:
+    """A record with what its whole row says.
+
+    Raises:
+      Refused: a system prompt or tools beside a plain text.
+    """
+    others = {k: v for k, v in row.others().items() if k not in PAIR}
+    told: dict[str, Any] = {"tools": declared, "fields": {**record.fields, **others}}
+    text, field = system
+    if isinstance(record, Demonstration) and record.plain:
+        if text or declared:
+            raise Refused(
+                field or "tools",
+                f"field {field or 'tools'!r} cannot be honoured beside a plain 'text'",
+            )
+    elif text:
+        where = "messages" if isinstance(record, Prompt | Demonstration) else "prompt"
+        told[where] = with_system(getattr(record, where), text, field)
+    # as `dataclasses.replace`, which would take longer than to read the row
+    return type(record)(**(vars(record) | told))

@@ -1,0 +1,256 @@
+"""Messages of rows, under whichever names data sets give them, as `records` has them.
+
+role       human, user, prompter | gpt, assistant, model, bot, chatgpt, ... | system |
+           developer | tool, function, observation, ipython; of any case
+content    text, or parts of it: text, thinking or reasoning, tool_call
+thoughts   reasoning_content, reasoning, thinking, thought of an assistant's message
+calls      tool_calls, function_call; a message of role function_call or tool_call
+trained    weight, loss_weight, train, mask, loss: 0 is not trained, 1 is
+
+Refused by name are two thoughts that differ, weights between 0 and 1 and masks that are
+lists, a user's message that is to be trained, images and other media, null content
+(right beside a call alone), and a tool's result that follows no call.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jaxalign.data import tools
+from jaxalign.data.fields import (
+    Malformed,
+    Refused,
+    absent,
+    flag,
+    name_of,
+    objects,
+    parsed,
+    refuse,
+    shown,
+)
+from jaxalign.data.records import Answer, Message, Messages
+
+ROLES = {
+    **dict.fromkeys(("human", "user", "prompter"), "user"),
+    **dict.fromkeys(
+        ("gpt", "assistant", "model", "bot", "chatgpt", "chatbot", "ai", "bing"),
+        "assistant",
+    ),
+    **dict.fromkeys(("bard", "gpt4", "gpt-4", "claude", "llm"), "assistant"),
+    "system": "system",
+    "developer": "developer",
+    **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
+    **dict.fromkeys(("tool_response", "function_response"), "tool"),
+    **dict.fromkeys(("tool_result", "function_result"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call", "tool_calls"), "call"),
+}
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
+TRAINED = ("weight", "loss_weight", "train", "mask", "loss")
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+UNREADABLE = (
+    *("train_detail", "train_details", "training_detail", "loss_mask", "masked"),
+    *("refusal", "reasoning_details", "tools", "functions", "function_calls"),
+)
+PLAIN = {"role", "from", "content", "value"}
+TEXTS = ("text", "input_text", "output_text")
+
+
+def messages_of(value: Any, field: str) -> Messages:
+    """Messages, from a text, role/content or from/value objects.
+
+    Raises:
+      Malformed: names the message and what is wrong with it.
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise Malformed(f"field {field!r} is empty")
+        return [{"role": "user", "content": value}]
+    if isinstance(value, Mapping):
+        value = objects(value, field)
+    if not isinstance(value, list) or not value:
+        raise Malformed(f"field {field!r} should be text or a list of messages")
+    messages = []
+    for i, message in enumerate(value):
+        messages.append(message_of(message, f"field {field!r}, message {i}:"))
+        before = messages[i - 1]["role"] if i else None
+        if messages[i]["role"] == "tool" and before not in ("assistant", "tool"):
+            raise Malformed(
+                f"field {field!r}, message {i}: is of role 'tool', a result that "
+                "follows no message of the assistant"
+            )
+    return messages
+
+
+def conversation_of(value: Any, field: str) -> Messages:
+    """The messages of a field that has no texts; they may be written as JSON."""
+    return messages_of(
+        parsed(value, f"field {field!r}") if isinstance(value, str) else value, field
+    )
+
+
+def message_of(value: Any, at: str, role: str | None = None) -> Message:
+    """One message.
+
+    Args:
+      at: where it is, for what is said of it.
+      role: of a message that names none.
+    """
+    if not isinstance(value, Mapping):
+        raise Malformed(f"{at} is {name_of(value)}, should be an object")
+    told = value.get("role", value.get("from", role))
+    told = value.get("from", role) if told is None else told
+    role = ROLES.get(told.strip().lower()) if isinstance(told, str) else None
+    if role is None:
+        names = ", ".join(dict.fromkeys(ROLES.values())).replace("call", "tool_call")
+        raise Malformed(f"{at} has role {shown(told)}, should be one of {names}")
+    content = value.get("content")
+    content = value.get("value") if content is None else content
+    if isinstance(content, str) and role != "call" and value.keys() <= PLAIN:
+        return {"role": role, "content": content}
+    refuse(value, MEDIA, f"{at} ", "cannot be read, only texts")
+    refuse(value, UNREADABLE, f"{at} ", "of a message is not understood")
+    return full(value, at, role, content)
+
+
+def full(value: Mapping[str, Any], at: str, role: str, content: Any) -> Message:
+    """A message with more than a text."""
+    calls = calls_beside(value, at)
+    thoughts = thoughts_of(value, at)
+    if role == "call":
+        role, content, calls = "assistant", "", tools.calls_of(content, f"{at} content")
+        if not calls:
+            raise Malformed(
+                f"{at} is of role {value.get('role', 'function_call')!r}, "
+                "and calls nothing"
+            )
+    if isinstance(content, list):
+        content, inner, called = parts_of(content, at)
+        if thoughts and inner and thoughts != inner:
+            raise Refused("content", f"{at} has two thoughts that differ: keep one")
+        thoughts, calls = thoughts or inner, calls + called
+    if role == "tool" and isinstance(content, Mapping | list):
+        content = json.dumps(content, ensure_ascii=False)
+    if content is None and calls:
+        content = ""
+    if not isinstance(content, str):
+        raise Malformed(f"{at} content should be text, not {name_of(content)}")
+    message: Message = {"role": role, "content": content}
+    if (thoughts or calls) and role != "assistant":
+        name = "tool_calls" if calls else "reasoning_content"
+        raise Refused(name, f"{at} {name!r} of a message that is not the assistant's")
+    if thoughts:
+        message["reasoning_content"] = thoughts
+    if calls:
+        message["tool_calls"] = calls
+    for name in ("tool_call_id", "name"):
+        if isinstance(value.get(name), str) and value[name]:
+            message[name] = value[name]
+    if not is_trained(value, at, role):
+        message["train"] = False
+    return message
+
+
+def calls_beside(value: Mapping[str, Any], at: str) -> list[dict[str, Any]]:
+    """The calls in the fields of a message; the same told twice are told once."""
+    found = [
+        tools.calls_of(value[name], f"{at} {name!r}")
+        for name in ("tool_calls", "function_call")
+        if not absent(value.get(name))
+    ]
+    if len(found) > 1 and bare(found[0]) != bare(found[1]):
+        raise Refused("function_call", f"{at} 'tool_calls' and 'function_call' differ")
+    return found[0] if found else []
+
+
+def bare(calls: list[dict[str, Any]]) -> list[Any]:
+    """Calls without their ids."""
+    return [call["function"] for call in calls]
+
+
+def thoughts_of(value: Mapping[str, Any], at: str) -> str:
+    """The thought of an answer, under any of its names; '' where there is none.
+
+    Raises:
+      Refused: two that differ, or one that is no text.
+    """
+    found = {name: value[name] for name in THOUGHTS if not absent(value.get(name))}
+    for name, thought in found.items():
+        if not isinstance(thought, str):
+            raise Refused(name, f"{at} {name!r} should be text, not {name_of(thought)}")
+    if len(set(found.values())) > 1:
+        names = " and ".join(map(repr, found))
+        raise Refused(next(iter(found)), f"{at} {names} differ: keep one thought")
+    return next(iter(found.values()), "")
+
+
+def parts_of(content: list[Any], at: str) -> tuple[Any, str, list[dict[str, Any]]]:
+    """The text, the thought and the calls in a content of parts.
+
+    Raises:
+      Refused: a part that is none of these, as an image.
+    """
+    texts, thoughts, calls = [], [], []
+    for part in content:
+        if not isinstance(part, Mapping):
+            return content, "", []
+        kind = part.get("type") or "text"
+        inner = part.get("text")
+        inner = part.get("value") if inner is None else inner
+        if kind in THOUGHTS:
+            thoughts.append(part.get(kind, inner))
+        elif kind in ("tool_call", "function_call"):
+            calls += tools.calls_of(part.get(kind, inner), f"{at} content")
+        elif kind in TEXTS:
+            texts.append(inner)
+        else:
+            raise Refused(
+                str(kind), f"{at} has content of type {kind!r}, which cannot be read"
+            )
+    said = [text for text in texts if isinstance(text, str)]
+    thought = [text for text in thoughts if isinstance(text, str)]
+    if len(said) < len(texts) or len(thought) < len(thoughts):
+        return content, "", []
+    return "".join(said), "".join(thought), calls
+
+
+def is_trained(value: Mapping[str, Any], at: str, role: str) -> bool:
+    """Whether a message of the assistant may be trained on; True of all others.
+
+    Raises:
+      Refused: a weight that is neither 0 nor 1, two that differ, or a message of
+        another role that is to be trained.
+    """
+    found = {}
+    for name in TRAINED:
+        if value.get(name) is not None:
+            found[name] = flag(value[name])
+            if found[name] is None:
+                told = shown(value[name])
+                raise Refused(name, f"{at} {name!r} should be 0 or 1, not {told}")
+    if not found:
+        return True
+    name, trained = next(iter(found.items()))
+    if len(set(found.values())) > 1:
+        raise Refused(name, f"{at} {' and '.join(map(repr, found))} differ")
+    if role != "assistant":
+        if trained:
+            raise Refused(
+                name, f"{at} {name!r} is 1, but only the assistant's are trained on"
+            )
+        return True
+    return bool(trained)
+
+
+def answer_of(message: Message, field: str) -> Answer:
+    """An assistant's message as an answer to compare: its text, if it has no more.
+
+    Raises:
+      Refused: one that is not to be trained on, which nothing could be compared with.
+    """
+    if message.get("train") is False:
+        raise Refused(
+            "train",
+            f"field {field!r} compares an answer that is not to be trained on (weight, "
+            "loss_weight, train, mask or loss is 0)",
+        )
+    return message["content"] if len(message) == 2 else message

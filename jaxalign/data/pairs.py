@@ -1,0 +1,80 @@
+"""Rows that prefer one of two answers, as texts, messages or whole conversations."""
+
+from jaxalign.data import dialogues
+from jaxalign.data.conversations import joined, same, split_system
+from jaxalign.data.fields import (
+    Malformed,
+    Refused,
+    Row,
+    needed,
+    number,
+    present,
+    refuse,
+)
+from jaxalign.data.messages import THOUGHTS, answer_of
+from jaxalign.data.questions import ASKED, CONVERSATIONS, asked, side
+from jaxalign.data.records import Messages, Preference, identity
+
+
+def is_pair(row: Row) -> bool:
+    """Whether a row holds two answers, of which one is preferred."""
+    return ("chosen" in row and "rejected" in row) or (
+        "chosen_messages" in row and "rejected_messages" in row
+    )
+
+
+def preference(row: Row, where: str) -> Preference:
+    """A pair, in any of its layouts.
+
+    Raises:
+      Malformed: answers to different conversations, or none to any.
+      dialogues.Odd: a dialogue that cannot be used.
+    """
+    good = needed(row, "chosen", "chosen_messages")
+    bad = needed(row, good.replace("chosen", "rejected"))
+    margin = row.get("margin")
+    margin = 0.0 if margin is None else number(margin, "margin")
+    refuse_thoughts(row, "a pair")
+    if dialogues.is_dialogue(row):
+        pair = dialogues.preference(row, where)
+        return Preference(pair.prompt, pair.chosen, pair.rejected, margin, where)
+    sides = side(row[good], good), side(row[bad], bad)
+    before = before_pair(row, sides)
+    chosen, rejected = (
+        joined(before, one, ("prompt", name))
+        for one, name in zip(sides, (good, bad), strict=True)
+    )
+    if identity(chosen[:-1]) != identity(rejected[:-1]):
+        raise Malformed(f"fields {good!r} and {bad!r} differ before their last message")
+    if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
+        raise Malformed(f"fields {good!r} and {bad!r} should end with an answer")
+    answers = answer_of(chosen[-1], good), answer_of(rejected[-1], bad)
+    return Preference(chosen[:-1], *answers, margin, where)
+
+
+def before_pair(row: Row, sides: tuple[Messages, Messages]) -> Messages:
+    """What stands before the answers of a pair, where any field has it.
+
+    A conversation that one of the answers ends is that without its last message.
+    """
+    if not present(row, ASKED):
+        if min(map(len, sides)) < 2:
+            asked(row)  # says what is missing
+        return []
+    before = asked(row)
+    if before[-1]["role"] != "assistant":
+        return before
+    system, talk = split_system(before)
+    for answers in sides:
+        _, other = split_system(answers)
+        if same(talk, other) or len(other) == 1 and same(talk[-1:], other):
+            return [*system, *talk[:-1]]
+    for field in present(row, CONVERSATIONS):
+        raise Refused(field, f"field {field!r} ends with an answer that is neither one")
+    return before
+
+
+def refuse_thoughts(row: Row, what: str) -> None:
+    """Refuses a row's thought where it could be that of several answers."""
+    why = f"beside {what} could be the thought of any answer: write it into a message"
+    refuse(row, THOUGHTS, "field ", why)

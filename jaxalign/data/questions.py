@@ -1,0 +1,198 @@
+"""What a row asks, its answer, and the answer's label, in whichever fields they are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxalign.data.conversations import contains, joined, split_system
+from jaxalign.data.fields import (
+    Malformed,
+    Refused,
+    Row,
+    absent,
+    flag,
+    is_number,
+    name_of,
+    needed,
+    present,
+    refuse,
+    shown,
+    text_of,
+)
+from jaxalign.data.messages import (
+    THOUGHTS,
+    conversation_of,
+    message_of,
+    messages_of,
+    thoughts_of,
+)
+from jaxalign.data.records import Messages, said
+
+CONVERSATIONS = ("messages", "conversations")
+QUESTIONS = ("prompt", "instruction", "question")
+ASKED = ("prompt", "messages", "conversations", "instruction", "question")
+ANSWERS = ("completion", "output", "answer", "response")
+THUMBS = ("label", "kto_tag", "desirable")
+SWITCHES = ("on", "off", "true", "false", "yes", "no")
+
+
+def asked(row: Row) -> Messages:
+    """The conversation of a row: its messages, or its prompt.
+
+    Raises:
+      Malformed: there is none, or there are several that do not fit.
+    """
+    talks, questions = present(row, CONVERSATIONS), present(row, QUESTIONS)
+    if not talks:
+        return question(row, questions)
+    messages = conversation_of(row[talks[0]], talks[0])
+    for field in talks[1:]:
+        if conversation_of(row[field], field) != messages:
+            raise Refused(field, f"fields {talks[0]!r} and {field!r} differ: keep one")
+    for field in questions:
+        told = messages_of(row[field], field)
+        system, rest = split_system(told)
+        if rest and contains(messages, rest):
+            told = system
+        messages = joined(told, messages, (field, talks[0]))
+    refuse(row, ["history"], "field ", f"beside {talks[0]!r} has no place of its own")
+    return messages
+
+
+def question(row: Row, questions: list[str]) -> Messages:
+    """The prompt of a row without messages."""
+    field = questions[0] if questions else needed(row, *ASKED)
+    messages = messages_of(row[field], field)
+    for other in questions[1:]:
+        if not contains(messages, messages_of(row[other], other)):
+            raise Refused(other, f"fields {field!r} and {other!r} both ask: keep one")
+    for name in ("input", "context"):
+        extra = "" if absent(row.get(name)) else text_of(row[name], name)
+        if not extra or contains(messages, [{"role": "user", "content": extra}]):
+            continue
+        if field == "prompt" and name == "context" or len(messages) > 1:
+            raise Refused(name, f"field {name!r} beside {field!r}: put it into that")
+        messages = [{"role": "user", "content": f"{messages[0]['content']}\n{extra}"}]
+    return [*history(row), *messages]
+
+
+def history(row: Row) -> Messages:
+    """The questions and answers before an instruction."""
+    found = [] if absent(row.get("history")) else row["history"]
+    if not isinstance(found, list) or not all(
+        isinstance(turn, list)
+        and len(turn) == 2
+        and all(isinstance(text, str) for text in turn)
+        for turn in found
+    ):
+        raise Malformed("field 'history' should be a list of [question, answer]")
+    return [
+        message
+        for question, answer in found
+        for message in ({"role": "user", "content": question}, said(answer))
+    ]
+
+
+def side(value: Any, field: str) -> Messages:
+    """What stands after a prompt: an answer's text, its message, or several messages.
+
+    A message that names no role is the assistant's.
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return [said(value)]
+    columns = isinstance(value, Mapping) and any(
+        isinstance(value.get(name), list) for name in ("role", "from")
+    )
+    if isinstance(value, Mapping) and not columns:
+        return [message_of(value, f"field {field!r}:", "assistant")]
+    if not columns and not isinstance(value, list):
+        raise Malformed(f"field {field!r} should be text, not {name_of(value)}")
+    return messages_of(value, field)
+
+
+def with_thought(row: Row, messages: Messages) -> Messages:
+    """The conversation, its answer with the thought that stands beside it.
+
+    A switch ("on", true) or a number under such a name is no thought.
+    """
+    names = [
+        name
+        for name in present(row, THOUGHTS)
+        if not isinstance(row.peek(name), bool)
+        and not is_number(row.peek(name))
+        and str(row.peek(name)).lower() not in SWITCHES
+    ]
+    thought = thoughts_of({name: row[name] for name in names}, "field")
+    *before, answer = messages
+    if not thought or thought.strip() in answer["content"]:
+        return messages
+    own = answer.get("reasoning_content", thought)
+    if own != thought:
+        raise Refused(
+            names[0], f"field {names[0]!r} and the answer's own thought differ"
+        )
+    return [*before, {**answer, "reasoning_content": thought}]
+
+
+def answered(row: Row) -> Messages:
+    """The conversation of a row, up to its answer.
+
+    Raises:
+      Malformed: there is no answer, or there are two that differ.
+    """
+    messages = asked(row)
+    has_answer = messages[-1]["role"] == "assistant" and len(messages) > 1
+    field = None
+    if not has_answer or not present(row, CONVERSATIONS):
+        field = answer_field(row)
+    if field is not None:
+        messages = joined(messages, side(row[field], field), ("prompt", field))
+        if messages[-1]["role"] != "assistant":
+            raise Malformed(f"field {field!r} should end with an answer")
+    elif not has_answer:
+        raise Malformed(
+            "field 'completion' (or output, answer, response, or a last message of the "
+            "assistant) is missing"
+        )
+    return with_thought(row, messages)
+
+
+def talks(row: Row) -> bool:
+    """Whether `messages` or `conversations` end with the assistant's answer."""
+    found = present(row, CONVERSATIONS)
+    return bool(found) and asked(row)[-1]["role"] == "assistant"
+
+
+def answer_field(row: Row) -> str | None:
+    """The field that answers, where one does.
+
+    Raises:
+      Malformed: two that differ.
+    """
+    found = [field for field in ANSWERS if row.peek(field) is not None]
+    if any(row.peek(field) != row.peek(found[0]) for field in found[1:]):
+        names = " and ".join(map(repr, found))
+        raise Refused(found[1], f"fields {names} answer and differ: keep one")
+    if not found:  # null, where there is one
+        found = [field for field in ANSWERS if field in row]
+    return found[0] if found else None
+
+
+def thumb(row: Row) -> bool | None:
+    """Whether an answer is labelled as wanted; None where there is no label.
+
+    Raises:
+      Malformed: a label that is neither true nor false, or two that differ.
+    """
+    found = {}
+    for field in THUMBS:
+        if field in row:
+            found[field] = flag(row[field])
+            if found[field] is None:
+                raise Malformed(
+                    f"field {field!r} should be true or false, not {shown(row[field])}"
+                )
+    if len(set(found.values())) > 1:
+        raise Malformed(f"fields {' and '.join(map(repr, found))} differ")
+    return next(iter(found.values()), None)
