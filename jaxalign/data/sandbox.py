@@ -34,6 +34,8 @@ from jaxalign.data.sandbox_syntax import Bounded, Generation, Generator, TooMuch
 
 WORK = 20_000_000  # in characters that are made; some two seconds at most
 ELEMENT, ROUND = 16, 32  # an element that is looked at, a loop's round
+OF_DICT = frozenset(dir(dict))
+ATOMS = frozenset((int, bool, float, type(None)))
 PER_CHARACTER = 32  # more work for each character of what is rendered
 
 
@@ -161,25 +163,38 @@ class Environment(sandbox.ImmutableSandboxedEnvironment):
 
     def weighed(self, value: Any) -> Any:
         """The value, once all that is in it is counted."""
-        if type(value) is str or type(value) is int:
-            self.spend(ELEMENT + (len(value) if type(value) is str else 0))
-            return value
+        kind = type(value)
+        if kind is str:
+            self.left -= ELEMENT + len(value)
+        elif kind in ATOMS:
+            self.left -= ELEMENT
+        else:
+            self.weigh(value)
+        if self.left < 0:
+            self.spend(0)
+        return value
+
+    def weigh(self, value: Any) -> None:
+        """Counts all that is in a container, as often as it is in there."""
         waiting = [value]
         while waiting:
             each = waiting.pop()
-            if isinstance(each, utils.Namespace):
-                each = each._Namespace__attrs
+            kind = type(each)
+            work = ELEMENT
             if isinstance(each, str | bytes):
-                self.spend(ELEMENT + len(each))
-                continue
-            inside: Any = ()
-            if isinstance(each, Mapping):
-                inside = (*each, *each.values())
-            elif isinstance(each, list | tuple | set | frozenset):
-                inside = each
-            self.spend(ELEMENT * (1 + len(inside)))
-            waiting.extend(inside)
-        return value
+                work += len(each)
+            elif kind is dict:
+                waiting += each.keys()
+                waiting += each.values()
+                work += ELEMENT * len(each)
+            elif kind is list or kind is tuple or kind is set:
+                waiting += each
+                work += ELEMENT * len(each)
+            elif kind is utils.Namespace:
+                waiting.append(each._Namespace__attrs)
+            self.left -= work
+            if self.left < 0:
+                self.spend(0)
 
     def scanned(self, value: Any) -> Any:
         """The value, that is read from its start to its end."""
@@ -242,24 +257,26 @@ class Environment(sandbox.ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         self, function = __self, __obj
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, str):
-            self.spend(CALL + len(owner) // 16)
-            for name in ("_loop_vars", "_block_vars"):  # jinja's own
-                kwargs.pop(name, None)
-            given = list(args)
-            method(self, owner, function.__name__, given)
-            found = function(*given, **kwargs)
+        kind = type(owner)
+        self.spend(CALL * (1 + len(args)))
+        if kind in METHODS:
+            if kwargs:
+                for name in ("_loop_vars", "_block_vars"):  # jinja's own
+                    kwargs.pop(name, None)
+            if isinstance(owner, str):
+                args = method(self, owner, function.__name__, args)
+            else:
+                allowed(kind, function.__name__)
+            found = function(*args, **kwargs)
+        elif self.safe(function, owner):
+            found = __context.call(function, *args, **kwargs)
         else:
-            self.spend(CALL * (1 + len(args)))
-            if type(owner) in METHODS:
-                allowed(type(owner), function.__name__)
-            elif not self.safe(function, owner):
-                raise sandbox.SecurityError(f"{str(function)[:60]} may not be called")
-            found = super().call(__context, function, *args, **kwargs)
-        if isinstance(found, str | list):
+            raise sandbox.SecurityError(f"{str(function)[:60]} may not be called")
+        kind = type(found)
+        if kind is str or kind is list:
             self.spend(len(found))
-        elif isinstance(found, dict | utils.Namespace):
-            self.weighed(found)
+        elif kind is dict or kind is utils.Namespace:
+            self.weigh(found)
         return found
 
     def safe(self, function: Any, owner: Any) -> bool:
@@ -277,6 +294,12 @@ class Environment(sandbox.ImmutableSandboxedEnvironment):
             or id(function) in self.known
             or getattr(function, "__name__", "") == "format"
         )
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`; of a message, quickly, what jinja has in the end."""
+        if type(obj) is dict and attribute not in OF_DICT and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def wrap_str_format(self, value: Any) -> Any:
         """`str.format`, safe as jinja has it, and counted."""

@@ -24,18 +24,13 @@ FILTERS = (
 )
 FREE = ("count", "d", "default", "length")  # filters that take no time
 # filters that read all that is in a value
-WHOLE: tuple[str, ...] = (
-    "capitalize",
-    "e",
-    "escape",
-    "groupby",
-    "sort",
-    "string",
-    "title",
-    "tojson",
-)
-WHOLE += ("unique", "urlencode")
-METHODS: dict[Any, tuple[str, ...]] = {
+WHOLE = frozenset(
+    ("capitalize", "e", "escape", "groupby", "sort", "string", "title", "tojson")
+) | {"unique", "urlencode"}
+# and those whose work depends on what else they are given
+COUNTED = WHOLE | {"join", "sum", "replace", "format", "indent", "batch", "slice"}
+COUNTED |= {"round", "truncate"}
+ALLOWED: Any = {
     str: (
         *("capitalize", "casefold", "count", "endswith", "find", "format", "index"),
         *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier"),
@@ -47,7 +42,8 @@ METHODS: dict[Any, tuple[str, ...]] = {
     dict: ("copy", "get", "items", "keys", "values"),
     list: ("copy", "count", "index"),
     tuple: ("count", "index"),
-}
+}.items()
+METHODS = {kind: frozenset(names) for kind, names in ALLOWED}
 
 
 class Counts(Protocol):
@@ -65,14 +61,17 @@ def allowed(kind: type, name: str) -> None:
         raise sandbox.SecurityError(f"{kind.__name__}.{name} may not be called")
 
 
-def method(budget: Counts, owner: str, name: str, args: list[Any]) -> None:
-    """Counts what a method of a text makes; a generator in `args` becomes a list."""
+def method(budget: Counts, owner: str, name: str, args: Any) -> Any:
+    """Counts what a method of a text makes; the arguments, lists for generators."""
     allowed(str, name)
+    made = len(owner) // 16
     if name == "replace":
-        budget.spend((1 + owner.count(args[0])) * len(args[1]))
+        made += (1 + owner.count(args[0])) * len(args[1])
     elif name == "join":
-        args[0] = budget.weighed(list(args[0]))
-        budget.spend(len(owner) * len(args[0]))
+        args = (budget.weighed(list(args[0])),)
+        made += len(owner) * len(args[0])
+    budget.spend(made)
+    return args
 
 
 def formatted(budget: Counts, form: str, given: tuple[Any, ...]) -> None:
@@ -90,19 +89,25 @@ def filtered(budget: Counts, name: str, function: Callable[..., Any]) -> Any:
     """A filter whose work is counted, before and after."""
     at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
+    counts = name in COUNTED
+
     @functools.wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
-        value, others = args[at], (*args[at + 1 :], *kwargs.values())
-        budget.spend(CALL)
+        value = args[at]
+        spent = CALL
         if isinstance(value, str):
-            budget.spend(len(value) // 16)
-        elif hasattr(value, "__len__"):
-            told = sum(len(o) // 16 for o in others if hasattr(o, "__len__"))
-            budget.spend(len(value) * (CALL // 2 + told))
-        if name == "join":
-            value = list(value)
-            args = (*args[:at], value, *args[at + 1 :])
-        work(budget, name, value, others)
+            spent += len(value) // 16
+        elif isinstance(value, list | tuple | dict | range):
+            told = sum(
+                len(o) // 16 for o in args[at + 1 :] if isinstance(o, str | list)
+            )
+            spent += len(value) * (CALL // 2 + told)
+        budget.spend(spent)
+        if counts:
+            if name == "join":
+                value = list(value)
+                args = (*args[:at], value, *args[at + 1 :])
+            work(budget, name, value, (*args[at + 1 :], *kwargs.values()))
         found = function(*args, **kwargs)
         if isinstance(found, str | list):
             budget.spend(len(found))
