@@ -21,6 +21,10 @@ from jaxalign.training import optimizer
 Dtype = Literal["float32", "bfloat16"]
 
 
+class ByDefault(str):
+    """The day of a run's start, where no flag gives one."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
     """Flags that every experiment shares."""
@@ -98,8 +102,8 @@ class Shared:
 
     def __post_init__(self) -> None:
         """Pins the day, so that all that is made of this configuration has the same."""
-        if not self.template_date:
-            object.__setattr__(self, "template_date", day_of(self))
+        if not self.template_date or isinstance(self.template_date, ByDefault):
+            object.__setattr__(self, "template_date", ByDefault(day_of(self)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -303,7 +307,7 @@ def folder_of(config: Shared, experiment: str) -> Path:
 
 def day_of(config: Shared) -> str:
     """The day of the run's start: of a run that goes on, what its folder says."""
-    today = datetime.date.today().isoformat()
+    today = config.template_date or datetime.date.today().isoformat()
     if not config.resume or config.out is None:
         return today
     try:
