@@ -27,6 +27,7 @@ import numpy as np
 
 from experiments import policies, rollouts, sources
 from experiments.config import Shared, launch
+from experiments.jsonl import asked as asked_of
 from experiments.jsonl import write
 from experiments.run import Run
 from jaxalign import streams
@@ -74,7 +75,7 @@ class Ranked(NamedTuple):
         # of answers in the same mean place, the first annotator's order
         order = np.lexsort((self.places[0], self.places.mean(axis=0)))
         return {
-            "prompt": self.prompt.messages,
+            **asked_of(self.prompt),
             "answers": [self.answers[i] for i in order],
             "rewards": self.rewards[order].tolist(),
         }
@@ -174,7 +175,7 @@ def compared(rankings: list[Ranked], temperature: float) -> list[dict[str, Any]]
             gap = ranking.rewards[best] - ranking.rewards[worst]
             rows.append(
                 {
-                    "prompt": ranking.prompt.messages,
+                    **asked_of(ranking.prompt),
                     "chosen": ranking.answers[best],
                     "rejected": ranking.answers[worst],
                     "p_chosen": 1.0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import json
 import logging
 import os
 import sys
@@ -18,6 +19,10 @@ from jaxalign import sharding
 from jaxalign.training import optimizer
 
 Dtype = Literal["float32", "bfloat16"]
+
+
+class ByDefault(str):
+    """The day of a run's start, where no flag gives one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,12 @@ class Shared:
     held_out_data: str | None = None
     """A file whose rows are held out instead; what shares a first user message with
     them is not trained on."""
+    keep_special_tokens: bool = False
+    """Keep rows whose texts hold special tokens that neither begin nor end turns (such
+    as a special <think>), and show these to rewards of texts."""
+    template_date: str = ""
+    """The day, YYYY-MM-DD, that a chat template shows which asks for it; by default
+    that of the run's start, to which --resume keeps."""
     overlong: Literal["drop", "truncate"] = "drop"
     """What becomes of rows longer than the context; they are counted and shown."""
     skip_bad_rows: bool = False
@@ -88,6 +99,11 @@ class Shared:
     """Run each operation by itself where a NaN appears, and show which it is; slow."""
     stall_after: float = 600.0
     """Seconds after which a step that is not done is reported; 0 for never."""
+
+    def __post_init__(self) -> None:
+        """Pins the day, so that all that is made of this configuration has the same."""
+        if not self.template_date or isinstance(self.template_date, ByDefault):
+            object.__setattr__(self, "template_date", ByDefault(day_of(self)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -287,6 +303,18 @@ def folder_of(config: Shared, experiment: str) -> Path:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
     stamp = processes.agreed(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     return Path("runs") / experiment / stamp
+
+
+def day_of(config: Shared) -> str:
+    """The day of the run's start: of a run that goes on, what its folder says."""
+    today = config.template_date or datetime.date.today().isoformat()
+    if not config.resume or config.out is None:
+        return today
+    try:
+        settings = json.loads((Path(config.out) / "config.json").read_bytes())
+        return str(settings["template_date"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return today  # whatever is wrong with the folder is said where it is read
 
 
 ConfigType = TypeVar("ConfigType", bound=Shared)

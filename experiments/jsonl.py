@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments import processes
+from jaxalign.data.records import Prompt
 
 Kept = Literal[
     "all", "newest"
@@ -51,3 +52,9 @@ def of_rounds(out: Path, i: int, what: str, kept: Kept) -> list[Path]:
 def round_folder(out: Path, i: int) -> Path:
     """The folder of a round; people count from 1."""
     return out / f"round-{i + 1}"
+
+
+def asked(prompt: Prompt) -> dict[str, Any]:
+    """The fields of a row that say what an answer is wanted to."""
+    tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+    return {"prompt": prompt.messages, **tools}

@@ -1,6 +1,7 @@
 """Models and tokenizers as experiments find and leave them, in folders."""
 
 import dataclasses
+import datetime
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
+from experiments import processes
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign import sharding, streams
@@ -76,9 +78,10 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
     """
     context = config.context or source.context
     if config.model == "toy":
-        return tokenizers.train(source.texts(), vocab_size=source.vocab), context
+        made = tokenizers.train(source.texts(), vocab_size=source.vocab)
+        return used(config, made), context
     shape = pretrained.configured(Path(config.model), config.dtype, "float32")
-    tokenizer = tokenizers.load(config.model)
+    tokenizer = used(config, tokenizers.load(config.model))
     tokenizers.check_embedding(tokenizer, shape.vocab_size)
     if (config.context or 0) > shape.context:
         raise ValueError(
@@ -86,6 +89,24 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
             f"{shape.context} positions of {config.model}"
         )
     return tokenizer, min(context, shape.context)
+
+
+def used(config: Shared, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A tokenizer, as the flags have it used.
+
+    Raises:
+      ValueError: --template-date is no day.
+    """
+    day = config.template_date
+    if tokenizers.is_dated(tokenizer):
+        day = processes.agreed(day)
+    try:
+        today = datetime.date.fromisoformat(day)
+    except ValueError as error:
+        raise ValueError(f"--template-date wants YYYY-MM-DD, not {day!r}") from error
+    manner = tokenizers.Manner(today, config.keep_special_tokens)
+    tokenizers.set_manner(tokenizer, manner)
+    return tokenizer
 
 
 def load(config: Shared, source: Source, mesh: Any) -> Policy:

@@ -251,7 +251,9 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str,
     with jax.set_mesh(mesh_of(config)):
         model, params = policies.load_scalar(reward, config.dtype)
         examples, _ = loader.tokenise(
-            pairs, tokenizers.load(reward), context=model.config.context
+            pairs,
+            policies.used(config, tokenizers.load(reward)),
+            context=model.config.context,
         )
         chosen, rejected = scores(model, params, examples, batch)
     p = np.array([rows[example.row]["p_chosen"] for example in examples])

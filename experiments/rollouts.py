@@ -55,7 +55,8 @@ def padded_prompts(
             f"no prompt leaves room for {room} new tokens in a context of "
             f"{policy.config.context}: lower --max-new-tokens"
         )
-    rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
+    talks = [chat.Talk(p.messages, p.tools) for p in prompts]
+    rows = chat.encode_prompts(policy.tokenizer, talks)
     lengths = np.array([len(row) for row in rows], np.int32)
     limit = policy.model.config.context - room
     if lengths.max() > limit:
@@ -190,11 +191,10 @@ def finished(
 
 
 def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
-    """The answers as text, without special tokens."""
+    """The answers as text, without special tokens but those that texts may hold."""
     masks = np.asarray(sequences.loss_mask)
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
-    decoded: list[str] = policy.tokenizer.batch_decode(rows, skip_special_tokens=True)
-    return [text.strip() for text in decoded]
+    return [text.strip() for text in chat.text_of(policy.tokenizer, rows)]
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:

@@ -12,6 +12,7 @@ from experiments.config import Shared
 PASSED = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
     *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
+    *("keep_special_tokens", "template_date"),
     "compilation_cache",
 )
 INPUTS = "inputs.json"  # digests of what a stage was made from

@@ -148,8 +148,10 @@ def chosen(answers: rollouts.Answers, reward: np.ndarray, samples: int) -> np.nd
 
 def won(answers: rollouts.Answers, reward: np.ndarray, at: int) -> dict[str, Any]:
     """A winner as a demonstration."""
-    messages = [*answers.prompts[at].messages, said(answers.texts[at])]
-    return {"messages": messages, "reward": float(reward[at])}
+    prompt = answers.prompts[at]
+    messages = [*prompt.messages, said(answers.texts[at])]
+    tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+    return {"messages": messages, **tools, "reward": float(reward[at])}
 
 
 def temperatures(told: Sequence[float], rounds: int) -> list[float]:

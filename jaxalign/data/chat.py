@@ -14,71 +14,238 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import templates
+from jaxalign.data import shown, templates
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.templates import Messages, Turn
+from jaxalign.data.records import Tools
+from jaxalign.data.templates import Messages, Talk, Told, Turn
 
 Tokens = list[int]
 
 
 class Encoded(NamedTuple):
-    """A conversation: its tokens [T], and True on those of the assistant's answer."""
+    """A conversation: its tokens [T], and True on those of the assistant's answer.
+
+    Attributes:
+      refused: why it must not be used, since its text lacks what it says; it then has
+        no tokens.
+      note: what is to be counted, of one that may.
+    """
 
     tokens: np.ndarray
     mask: np.ndarray
+    refused: str = ""
+    note: str = ""
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> np.ndarray:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerFast, messages: Messages, tools: Tools = ()
+) -> np.ndarray:
     """The tokens [T] of a conversation up to where the assistant is to answer.
 
     By the chat template, or, for a base model that has none, the contents one after
     the other (see `templates.joined`).
 
     Raises:
-      ValueError: no messages, or a template that fails on them.
+      ValueError: no messages, a template that fails on them or leaves them out.
     """
-    return encode_prompts(tokenizer, [messages])[0]
+    return encode_prompts(tokenizer, [Talk(messages, tools)])[0]
 
 
 def encode_prompts(
-    tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Messages]
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk | Messages]
 ) -> list[np.ndarray]:
     """`encode_prompt` of each conversation, much faster than one by one."""
-    if not all(conversations):
+    found = encode_asked(tokenizer, list(map(talk_of, talks)))
+    for one in found:
+        if one.refused:
+            raise ValueError(one.refused)
+    return [one.tokens for one in found]
+
+
+def talk_of(talk: Talk | Messages) -> Talk:
+    """A conversation, of its messages or with its tools."""
+    return talk if isinstance(talk, Talk) else Talk(talk)
+
+
+def encode_asked(
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk]
+) -> list[Encoded]:
+    """Prompts, in which nothing counts; some may be refused.
+
+    Raises:
+      ValueError: no messages, or a template that fails on them.
+    """
+    if not all(talk.messages for talk in talks):
         raise ValueError("a prompt needs at least one message")
-    texts = templates.prompt_texts(tokenizer, conversations)
-    return [np.array(ids, np.int32) for ids in begun(tokenizer, texts)]
+    talks = [shown.roles_taken(tokenizer, talk) for talk in talks]
+    wholes = templates.prompt_texts(tokenizer, talks)
+    refused = [
+        whole.failed or shown.lost(tokenizer, talk, (), whole.text)
+        for talk, whole in zip(talks, wholes, strict=True)
+    ]
+    notes = [shown.note(tokenizer, talk) for talk in talks]
+    ids = begun(tokenizer, [whole.text for whole in wholes])
+    return [
+        Encoded(np.array(row, np.int32), np.zeros(len(row), bool), why, note)
+        for row, why, note in zip(ids, refused, notes, strict=True)
+    ]
+
+
+def answers(messages: Messages, *, all_turns: bool) -> list[int]:
+    """The places of the messages that are trained: of the last turn, or of all turns.
+
+    The last turn is the last answer and the calls whose results led to it. A message
+    with `train` False is not trained.
+    """
+    said = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
+    if not all_turns:
+        asked = [i for i, m in enumerate(messages) if m["role"] != "assistant"]
+        results = {i for i in asked if messages[i]["role"] == "tool"}
+        since = max((i for i in asked if i not in results), default=-1)
+        last = len(messages) - 1
+        said = [
+            i
+            for i in said
+            if i == last or (i > since and messages[i].get("tool_calls"))
+        ]
+    return [i for i in said if messages[i].get("train", True)]
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, messages: Messages, *, all_turns: bool = False
+    tokenizer: PreTrainedTokenizerFast,
+    messages: Messages,
+    tools: Tools = (),
+    *,
+    all_turns: bool = False,
 ) -> Encoded:
     """The tokens of a conversation that ends with the assistant's answer.
 
-    The mask is True on that answer and its end token; with `all_turns`, on every answer
-    of the assistant. The tokens before the answer are exactly those of `encode_prompt`,
-    since they are what the model will see when it answers.
+    The mask is True on that answer, the calls that led to it and their end tokens; with
+    `all_turns`, on every answer of the assistant. The tokens before the answer are
+    exactly those of `encode_prompt`, since they are what the model will see when it
+    answers.
 
     Raises:
-      ValueError: the last message is not the assistant's, or the template or the
-        tokenizer changes the prompt when an answer follows it.
+      ValueError: the last message is not the assistant's, the template or the tokenizer
+        changes the prompt when an answer follows it, or the template leaves out what
+        the conversation says.
     """
-    return encode_batch(tokenizer, [messages], all_turns=all_turns)[0]
+    trained = answers(messages, all_turns=all_turns)
+    (found,) = encode_batch(tokenizer, [Talk(messages, tools)], [trained])
+    if found.refused:
+        raise ValueError(found.refused)
+    return found
 
 
 def encode_batch(
     tokenizer: PreTrainedTokenizerFast,
-    conversations: Sequence[Messages],
-    *,
-    all_turns: bool = False,
+    talks: Sequence[Talk],
+    trained: Sequence[Sequence[int]],
 ) -> list[Encoded]:
-    """`encode` of each conversation, much faster than one by one."""
+    """`encode` of each conversation, much faster than one by one; some are refused.
+
+    Args:
+      trained: the places of the messages that count in each conversation.
+    """
     end = templates.end_of_turn(tokenizer)
     end_id = tokenizers.id_of(tokenizer, end)
-    turns = templates.turns(tokenizer, conversations, end=end, all_turns=all_turns)
-    texts = list(dict.fromkeys(itertools.chain(*itertools.chain(*turns))))
+    talks = [shown.roles_taken(tokenizer, talk) for talk in talks]
+    turns = templates.turns(tokenizer, talks, trained, end=end)
+    refused = [
+        told.whole.failed or shown.lost(tokenizer, talk, counts, told.whole.text)
+        for talk, counts, told in zip(talks, trained, turns, strict=True)
+    ]
+    kept = [told for told, why in zip(turns, refused, strict=True) if not why]
+    parts = itertools.chain(*([told.last, *told.earlier] for told in kept))
+    texts = list(dict.fromkeys(itertools.chain(*parts)))
     ids = dict(zip(texts, begun(tokenizer, texts), strict=True))
-    return [masked(tokenizer, found, ids, end_id) for found in turns]
+    nothing = (np.zeros(0, np.int32), np.zeros(0, bool))
+    return [
+        Encoded(*nothing, why)
+        if why
+        else masked(
+            tokenizer, told, ids, end_id, len(talk.messages) - 1 in counts
+        )._replace(note=shown.note(tokenizer, talk))
+        for talk, counts, told, why in zip(talks, trained, turns, refused, strict=True)
+    ]
+
+
+def encode_plain(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> list[Encoded]:
+    """Texts without roles: the beginning token, the text, the end of sequence.
+
+    All but the first token count, which nothing predicts; no chat template is applied.
+    """
+    begin = [tokenizer.bos_token_id] * (tokenizer.bos_token_id is not None)
+    found = []
+    for ids in tokenised(tokenizer, texts):
+        tokens = np.array([*begin, *ids, tokenizer.eos_token_id], np.int32)
+        found.append(Encoded(tokens, np.arange(len(tokens)) > 0))
+    return found
+
+
+def describe(tokenizer: PreTrainedTokenizerFast, *, all_turns: bool) -> str:
+    """One line for the log: which turns are trained, and how turns are joined."""
+    which = "every answer" if all_turns else "the last answer alone"
+    end = templates.end_of_turn(tokenizer)
+    if tokenizer.chat_template is not None:
+        how = f"the tokenizer's chat template joins turns, and {end!r} ends an answer"
+    else:
+        begin = f" after {tokenizer.bos_token!r}" * (tokenizer.bos_token is not None)
+        how = (
+            "the tokenizer has no chat template, so the texts of all turns stand one "
+            f"after the other{begin}, without roles, a space between words that would "
+            f"touch, and {end!r} ends an answer"
+        )
+    return f"trained: {which} of a conversation; {how}"
+
+
+# what begins or ends turns in some model, whichever this is
+BOUNDARIES = frozenset(
+    ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
+) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
+
+
+def refused_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """What a text must not hold, or a turn would begin or end in its middle.
+
+    All special tokens; with `keep_special` of its `tokenizers.Manner` those that begin
+    or end turns, or that its template writes elsewhere than in the assistant's words.
+    """
+    special = tokenizers.special_texts(tokenizer)
+    if not tokenizers.manner(tokenizer).keep_special:
+        return special
+    named = {*BOUNDARIES, *tokenizer.all_special_tokens} - {
+        *tokenizer.extra_special_tokens
+    }
+    named |= {templates.end_of_turn(tokenizer)}
+    around, own = templates.frame(tokenizer)
+    return [
+        token
+        for token in special
+        if token in named
+        or token in around
+        or (token in own and not tag(token, special))
+    ]
+
+
+def tag(token: str, special: Sequence[str]) -> bool:
+    """Whether a token opens or closes what another closes or opens: <a>, </a>."""
+    other = token.replace("</", "<") if "</" in token else token.replace("<", "</", 1)
+    return other != token and other in special
+
+
+def text_of(
+    tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
+) -> list[str]:
+    """Answers as text; of special tokens it shows those that texts may hold."""
+    if not tokenizers.manner(tokenizer).keep_special:
+        return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
+    hidden = [tokenizers.id_of(tokenizer, t) for t in refused_tokens(tokenizer)]
+    hidden += [tokenizer.unk_token_id] * (tokenizer.unk_token_id is not None)
+    shown = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
+    return list(tokenizer.batch_decode(shown, skip_special_tokens=False))
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
@@ -89,21 +256,21 @@ def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
 
 def masked(
     tokenizer: PreTrainedTokenizerFast,
-    turns: Sequence[Turn],
+    told: Told,
     ids: Mapping[str, Tokens],
     end: int,
+    last_counts: bool,
 ) -> Encoded:
-    """The tokens of a conversation, True on those of these turns."""
-    *before, last = turns
-    start = len(ids[last.prompt])
-    tokens = continued(tokenizer, last, ids)
+    """The tokens of a conversation, True on those of its turns that are trained."""
+    start = len(ids[told.last.prompt])
+    tokens = continued(tokenizer, told.last, ids)
     # up to the first end token, which is there exactly once
     with contextlib.suppress(ValueError):
         tokens = tokens[: tokens.index(end, start)]
     tokens = [*tokens, end]
     mask = np.zeros(len(tokens), bool)
-    mask[max(start, 1) :] = True  # nothing predicts the first token
-    for turn in before:
+    mask[max(start, 1) :] = last_counts  # nothing predicts the first token
+    for turn in told.earlier:
         asked = ids[turn.prompt]
         if tokens[: len(asked)] != asked:
             raise ValueError(over_the_boundary(turn))

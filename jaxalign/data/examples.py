@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,11 +11,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat, splits
-from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Answer,
     Demonstration,
-    Messages,
     Preference,
     Prompt,
     Ranking,
@@ -23,6 +22,7 @@ from jaxalign.data.records import (
     Unpaired,
     said,
 )
+from jaxalign.data.templates import Message, Talk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +103,15 @@ def usable_of(
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = re.compile("|".join(map(re.escape, tokenizers.special_texts(tokenizer))))
+    marks = re.compile("|".join(map(re.escape, chat.refused_tokens(tokenizer))))
     told = [conversations(record) for record in records]
     found = encoded(records, told, tokenizer, all_turns=all_turns)
-    for row, (record, talks, sequences) in enumerate(
+    for row, (record, talks, rows) in enumerate(
         zip(records, told, found, strict=True), start=first
     ):
         try:
-            usable(record, talks, sequences, marks)
+            usable(record, talks, rows, marks)
+            sequences = tuple(TokenRow(each.tokens, each.mask) for each in rows)
             cut = fit(sequences, context, overlong)
             if isinstance(record, Preference) and alike(cut):
                 raise Dropped("identical where they are cut")
@@ -118,6 +119,7 @@ def usable_of(
             reasons[str(reason)] += 1
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
+        reasons.update({each.note for each in rows if each.note})
         prompt = splits.prompt_hash(record)
         examples.append(Example(cut, row, value_of(record), prompt))
     return examples, Report(len(records), len(examples), +reasons)
@@ -125,46 +127,68 @@ def usable_of(
 
 def encoded(
     records: Sequence[Record],
-    told: Sequence[list[Messages]],
+    told: Sequence[list[Talk]],
     tokenizer: PreTrainedTokenizerFast,
     *,
     all_turns: bool,
-) -> Iterator[tuple[TokenRow, ...]]:
+) -> Iterator[tuple[chat.Encoded, ...]]:
     """The sequences of each record, of its conversations, all tokenised at once.
 
     Raises:
       ValueError: names the record that cannot be encoded.
     """
-    prompts = bool(records) and isinstance(records[0], Prompt)
 
-    def together(talks: Sequence[Messages]) -> list[chat.Encoded]:
-        if prompts:
-            ids = chat.encode_prompts(tokenizer, talks)
-            return [chat.Encoded(x, np.zeros(len(x), bool)) for x in ids]
-        return chat.encode_batch(tokenizer, talks, all_turns=all_turns)
+    def together(some: Sequence[tuple[Record, Talk]]) -> list[chat.Encoded]:
+        if not some or isinstance(some[0][0], Prompt):
+            return chat.encode_asked(tokenizer, [talk for _, talk in some])
+        plain = [(r, t) for r, t in some if is_plain(r)]
+        others = [(r, t) for r, t in some if not is_plain(r)]
+        texts = [talk.messages[0]["content"] for _, talk in plain]
+        whole = iter(chat.encode_plain(tokenizer, texts))
+        counts = [trained(record, talk, all_turns) for record, talk in others]
+        talks = [talk for _, talk in others]
+        turns = iter(chat.encode_batch(tokenizer, talks, counts))
+        return [next(whole if is_plain(record) else turns) for record, _ in some]
 
+    pairs = [
+        (record, talk)
+        for record, talks in zip(records, told, strict=True)
+        for talk in talks
+    ]
     try:
-        rows = iter(together([talk for talks in told for talk in talks]))
+        rows = iter(together(pairs))
     except ValueError:
-        for record, talks in zip(records, told, strict=True):
+        for record, talk in pairs:
             try:
-                together(talks)
+                together([(record, talk)])
             except ValueError as error:
                 raise ValueError(f"{record.where}: {error}") from error
         raise
     for talks in told:
-        yield tuple(TokenRow(*next(rows)) for _ in talks)
+        yield tuple(next(rows) for _ in talks)
 
 
-def conversations(record: Record) -> list[Messages]:
+def is_plain(record: Record) -> bool:
+    """Whether a record is a text without roles."""
+    return isinstance(record, Demonstration) and record.plain
+
+
+def trained(record: Record, talk: Talk, all_turns: bool) -> list[int]:
+    """The places of the messages that count: of a pair's conversations the answer."""
+    if isinstance(record, Demonstration):
+        return chat.answers(talk.messages, all_turns=all_turns)
+    return [len(talk.messages) - 1] * talk.messages[-1].get("train", True)
+
+
+def conversations(record: Record) -> list[Talk]:
     """The prompt with each of its answers."""
     if isinstance(record, Prompt | Demonstration):
-        return [record.messages]
+        return [Talk(record.messages, record.tools)]
     if isinstance(record, Preference):
         answers: tuple[Answer, ...] = (record.chosen, record.rejected)
     else:
         answers = record.answers if isinstance(record, Ranking) else (record.answer,)
-    return [[*record.prompt, said(answer)] for answer in answers]
+    return [Talk([*record.prompt, said(each)], record.tools) for each in answers]
 
 
 def value_of(record: Record) -> float:
@@ -176,26 +200,49 @@ def value_of(record: Record) -> float:
 
 def usable(
     record: Record,
-    talks: list[Messages],
-    sequences: tuple[TokenRow, ...],
+    talks: list[Talk],
+    rows: tuple[chat.Encoded, ...],
     marks: re.Pattern[str],
 ) -> None:
     """Refuses rows that teach nothing, or the wrong thing.
 
     Raises:
-      Dropped: special tokens written out, an empty answer, a pair of the same tokens.
+      Dropped: special tokens written out, what the chat template does not show, an
+        empty answer, nothing that is trained, a pair of the same tokens.
     """
-    if any(marks.search(message["content"]) for talk in talks for message in talk):
+    texts = {text for talk in talks for text in texts_of(talk)}
+    if any(map(marks.search, texts)):
         raise Dropped("with special tokens in their text")
+    for row in rows:
+        if row.refused:
+            raise Dropped(row.refused)
     if isinstance(record, Prompt):
         return
-    if not all(talk[-1]["content"].strip() for talk in talks):
+    if any(empty(talk.messages[-1]) for talk in talks):
         raise Dropped("with an empty answer")
-    if isinstance(record, Preference) and alike(sequences):
+    if not all(row.mask.any() for row in rows):
+        raise Dropped("with nothing that is trained (field 'train')")
+    if isinstance(record, Preference) and alike(rows):
         raise Dropped("identical as tokens")
 
 
-def alike(sequences: tuple[TokenRow, ...]) -> bool:
+def texts_of(talk: Talk) -> Iterator[str]:
+    """All that a conversation says, as text."""
+    for message in talk.messages:
+        yield message["content"]
+        if len(message) > 2:
+            yield message.get("reasoning_content") or ""
+            yield json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
+    if talk.tools:
+        yield json.dumps(talk.tools, ensure_ascii=False)
+
+
+def empty(message: Message) -> bool:
+    """Whether an answer says nothing, and calls nothing."""
+    return not (message["content"].strip() or message.get("tool_calls"))
+
+
+def alike(sequences: tuple[TokenRow | chat.Encoded, ...]) -> bool:
     """Whether the two sequences of a pair have the same tokens."""
     return np.array_equal(sequences[0].tokens, sequences[1].tokens)
 

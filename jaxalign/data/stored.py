@@ -30,7 +30,7 @@ from jaxalign.data.records import Record, Report, row_number
 from jaxalign.data.tokenizer import fingerprint
 
 PIECE = 512  # records that are tokenised at once
-LAYOUT = 3  # of a folder's files; another number makes folders anew
+LAYOUT = 4  # of a folder's files; another number makes folders anew
 
 
 class Stored(Sequence[Example]):

@@ -5,18 +5,36 @@ A template of any kind will do. Where it marks the assistant's words itself, wit
 the prompt (prefix difference), and a template that defeats this is refused.
 """
 
+import contextlib
+import datetime
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
-from transformers.utils.chat_template_utils import render_jinja_template
 
-Message = Mapping[str, str]
+from jaxalign.data import sandbox
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Tools
+
+Message = Mapping[str, Any]
 Messages = Sequence[Message]
 
 MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+SILENT = "field 'content': the chat template leaves out what the assistant says"
 PROBE = "zyxwvuts"  # an answer that no template holds
+
+
+class Talk(NamedTuple):
+    """A conversation, and the tools that it declares."""
+
+    messages: Messages
+    tools: Tools = ()
+
+    def until(self, stop: int) -> "Talk":
+        """Its first messages."""
+        return Talk(self.messages[:stop], self.tools)
 
 
 class Turn(NamedTuple):
@@ -32,15 +50,31 @@ class Whole(NamedTuple):
     Attributes:
       marked: the parts, [start, stop) in characters, that the template marks as the
         assistant's, where it marks any.
+      failed: what the template says of tools or calls which it does not take.
     """
 
     text: str
     marked: Sequence[tuple[int, int]]
+    failed: str = ""
+
+
+class Told(NamedTuple):
+    """A conversation that ends with the assistant's answer, as text.
+
+    Attributes:
+      last: the last answer.
+      earlier: the answers before it that are trained.
+      whole: all of it.
+    """
+
+    last: Turn
+    earlier: Sequence[Turn]
+    whole: Whole
 
 
 def prompt_texts(
-    tokenizer: PreTrainedTokenizerFast, conversations: Iterable[Messages]
-) -> list[str]:
+    tokenizer: PreTrainedTokenizerFast, talks: Iterable[Talk]
+) -> list[Whole]:
     """Conversations up to where the assistant is to answer.
 
     Those of the same message objects, as the answers to one prompt share, are written
@@ -49,86 +83,131 @@ def prompt_texts(
     Raises:
       ValueError: a template that fails on these messages.
     """
-    asked = [(tuple(map(id, messages)), messages) for messages in conversations]
+    asked = [
+        ((*map(id, messages), id(tools)), Talk(messages, tools))
+        for messages, tools in talks
+    ]
     different = dict(asked)
     found = rendered(tokenizer, list(different.values()), prompt=True)
-    texts = {which: one.text for which, one in zip(different, found, strict=True)}
+    texts = dict(zip(different, found, strict=True))
     return [texts[which] for which, _ in asked]
 
 
 def turns(
     tokenizer: PreTrainedTokenizerFast,
-    conversations: Sequence[Messages],
+    talks: Sequence[Talk],
+    trained: Sequence[Sequence[int]],
     *,
     end: str,
-    all_turns: bool = False,
-) -> list[list[Turn]]:
-    """The assistant's last answer in each conversation, or all of its answers.
+) -> list[Told]:
+    """The assistant's last answer in each conversation, and others that are trained.
 
     Args:
+      trained: the messages of each conversation that are trained, rising.
       end: the text of the end token, see `end_of_turn`.
 
     Raises:
       ValueError: the last message is not the assistant's, or the template defeats the
         mask: it fails, or it changes the prompt or an earlier answer afterwards.
     """
-    if not all(talk and talk[-1]["role"] == "assistant" for talk in conversations):
+    if not all(t.messages and t.messages[-1]["role"] == "assistant" for t in talks):
         raise ValueError(
             "a demonstration must end with a message of the assistant, or no token of "
             "it would be trained on"
         )
-    prompts = prompt_texts(tokenizer, [messages[:-1] for messages in conversations])
-    wholes = rendered(tokenizer, conversations, prompt=False)
+    prompts = prompt_texts(tokenizer, [talk.until(-1) for talk in talks])
+    wholes = rendered(tokenizer, talks, prompt=False)
     found = []
-    for messages, asked, whole in zip(conversations, prompts, wholes, strict=True):
-        if not whole.text.startswith(asked):
-            raise ValueError(changed(asked, whole.text))
-        if whole.marked:
-            found.append(marked(asked, whole, end, all_turns))
+    for talk, counts, asked, whole in zip(talks, trained, prompts, wholes, strict=True):
+        if whole.failed or asked.failed:
+            failed = whole._replace(failed=whole.failed or asked.failed)
+            found.append(Told(Turn("", ""), (), failed))
             continue
-        before = earlier(tokenizer, messages, whole.text, end) if all_turns else []
-        until = upto(whole.text, len(asked), len(whole.text), end)
-        found.append([*before, Turn(asked, until)])
+        if not whole.text.startswith(asked.text):
+            if talk.messages[-1]["content"].strip() not in whole.text:
+                silent = whole._replace(failed=SILENT)
+                found.append(Told(Turn("", ""), (), silent))
+                continue
+            raise ValueError(changed(asked.text, whole.text))
+        before = [i for i in counts if i < len(talk.messages) - 1]
+        start = len(asked.text)
+        if whole.marked:
+            *parts, last = marked(asked.text, whole, end)
+            others = marked_earlier(talk, before, whole, start, end)
+            others += parts if len(talk.messages) - 1 in counts else []
+        else:
+            until = upto(whole.text, start, len(whole.text), end)
+            last = Turn(asked.text, until)
+            others = earlier(tokenizer, talk, before, whole.text, end)
+        found.append(Told(last, others, whole))
     return found
 
 
-def marked(asked: str, whole: Whole, end: str, all_turns: bool) -> list[Turn]:
-    """The answers that the template marks itself."""
+def marked(asked: str, whole: Whole, end: str) -> list[Turn]:
+    """The last answer, as the template marks it itself; in parts, where it does."""
     text = whole.text
-    found = [(a, b) for a, b in whole.marked if all_turns or b > len(asked)]
-    if not any(b > len(asked) for _, b in found):
+    found = [(a, b) for a, b in whole.marked if b > len(asked)]
+    if not found:
         raise ValueError(
             "the chat template marks nothing of the last answer with {% generation %}: "
             f"{text[len(asked) :][:60]!r}"
         )
-    starts = [max(a, len(asked)) if b > len(asked) else a for a, b in found]
+    starts = [max(a, len(asked)) for a, _ in found]
     return [
         Turn(text[:a], upto(text, a, b, end))
         for a, (_, b) in zip(starts, found, strict=True)
     ]
 
 
-def earlier(
-    tokenizer: PreTrainedTokenizerFast, messages: Messages, whole: str, end: str
+def marked_earlier(
+    talk: Talk, places: Sequence[int], whole: Whole, asked: int, end: str
 ) -> list[Turn]:
-    """The answers before the last, by prefix difference."""
-    places = [i for i, m in enumerate(messages[:-1]) if m["role"] == "assistant"]
-    prompts = prompt_texts(tokenizer, [messages[:i] for i in places])
-    answered = [messages[: i + 1] for i in places]
+    """The answers before the last that are trained, as the template marks them."""
+    if not places:
+        return []
+    said = [i for i, m in enumerate(talk.messages[:-1]) if m["role"] == "assistant"]
+    marks = [(a, b) for a, b in whole.marked if b <= asked]
+    if len(marks) == len(said):
+        marks = [mark for i, mark in zip(said, marks, strict=True) if i in places]
+    elif len(places) < len(said):
+        raise ValueError(
+            f"the chat template marks {len(marks)} parts of {len(said)} earlier "
+            "answers, so it is not known which are not to be trained"
+        )
+    return [Turn(whole.text[:a], upto(whole.text, a, b, end)) for a, b in marks]
+
+
+def earlier(
+    tokenizer: PreTrainedTokenizerFast,
+    talk: Talk,
+    places: Sequence[int],
+    whole: str,
+    end: str,
+) -> list[Turn]:
+    """The answers before the last that are trained, by prefix difference.
+
+    A call after the last user message may be written anew once its result follows, as
+    Qwen3 does that then leaves an empty thought out: it is trained as it stands there.
+    """
+    if not places:
+        return []
+    prompts = prompt_texts(tokenizer, [talk.until(i) for i in places])
+    answered = rendered(tokenizer, [talk.until(i + 1) for i in places], prompt=False)
+    asks = [i for i, m in enumerate(talk.messages) if m["role"] == "user"]
     found = []
-    for asked, (text, _) in zip(
-        prompts, rendered(tokenizer, answered, prompt=False), strict=True
-    ):
+    for i, (asked, *_), (text, *_) in zip(places, prompts, answered, strict=True):
         until = upto(text, len(asked), len(text), end)
         if not text.startswith(asked) or not whole.startswith(asked):
             raise ValueError(changed(asked, whole))
         if not whole.startswith(until):
-            raise ValueError(
-                "the chat template writes an earlier answer of the assistant anew once "
-                "others follow (as those do that leave thoughts out), so only the last "
-                f"answer can be trained on: {until[len(asked) :][:60]!r} became "
-                f"{whole[len(asked) :][:60]!r}"
-            )
+            if i < max(asks, default=0):
+                raise ValueError(
+                    "the chat template writes an earlier answer of the assistant anew "
+                    "once others follow (as those do that leave thoughts out), so only "
+                    "the last answer can be trained on: "
+                    f"{until[len(asked) :][:60]!r} became {whole[len(asked) :][:60]!r}"
+                )
+            until = upto(whole, len(asked), len(whole), end)
         found.append(Turn(asked, until))
     return found
 
@@ -151,11 +230,26 @@ def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": PROBE},
     ]
-    ((text, _),) = rendered(tokenizer, [probe], prompt=False)
+    ((text, *_),) = rendered(tokenizer, [Talk(probe)], prompt=False)
     after = text.rpartition(PROBE)[2].lstrip()
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
     ends = [token for token in added if after.startswith(token)]
     return max(ends, key=len, default=str(tokenizer.eos_token))
+
+
+def frame(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
+    """What a template writes around messages, and in the assistant's own words.
+
+    The second is what else stands in its source: a literal may be of either.
+    """
+    asked = Talk([{"role": "user", "content": "?"}])
+    ruled = Talk([{"role": "system", "content": "?"}, *asked.messages])
+    around = ""
+    for talk in (asked, ruled):
+        with contextlib.suppress(ValueError):  # there may be no system
+            around += rendered(tokenizer, [talk], prompt=False)[0].text
+    (opened,) = rendered(tokenizer, [asked], prompt=True)
+    return around, opened.text + str(tokenizer.chat_template)
 
 
 def changed(prompt: str, whole: str) -> str:
@@ -167,32 +261,72 @@ def changed(prompt: str, whole: str) -> str:
 
 
 def rendered(
-    tokenizer: PreTrainedTokenizerFast,
-    conversations: Sequence[Messages],
-    *,
-    prompt: bool,
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk], *, prompt: bool
 ) -> list[Whole]:
     """Each conversation as text; with `prompt`, as the assistant is asked by it.
 
     Raises:
-      ValueError: a template that fails on any of them.
+      ValueError: a template that fails on any of them. Where it fails on one with tools
+        or calls, this is in its `failed`.
     """
     if tokenizer.chat_template is None:
-        return [Whole(joined([m["content"] for m in c]), ()) for c in conversations]
+        return [Whole(joined([m["content"] for m in t.messages]), ()) for t in talks]
+    today = tokenizers.manner(tokenizer).today or datetime.date.today()
+    special: Any = tokenizer.special_tokens_map
+    found = []
+    for messages, tools in talks:
+        template = tokenizer.get_chat_template(tools=list(tools) or None)  # type: ignore[arg-type]
+        try:
+            one = sandbox.render(
+                template,
+                [written(message) for message in messages],
+                today=today,
+                marks=bool(not prompt and MARKS.search(template)),
+                tools=list(tools) or None,
+                documents=None,
+                add_generation_prompt=prompt,
+                **special,
+            )
+            found.append(Whole(*one))
+        except Exception as error:  # jinja raises whatever the template says
+            told = f"the chat template failed: {str(error)[:300]}"
+            takes = tools or any("tool_calls" in m for m in messages)
+            if not takes or isinstance(error, sandbox.TooMuch):
+                raise ValueError(told) from error
+            found.append(Whole("", (), told))
+    return found
+
+
+def written(message: Message) -> Message:
+    """A message as templates know it: they see neither `train` nor JSON as text.
+
+    gpt-oss reads a thought under another name, and transformers gives it both.
+    """
+    if message.keys() <= {"role", "content"}:
+        return message
+    found = {k: v for k, v in message.items() if k != "train"}
+    if "reasoning_content" in found:
+        found.setdefault("thinking", found["reasoning_content"])
+    if "tool_calls" in found:
+        found["tool_calls"] = list(map(parsed, found["tool_calls"]))
+    return found
+
+
+def parsed(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A call whose arguments are an object, where they were one in JSON."""
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return call
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        return call
     try:
-        template = tokenizer.get_chat_template()
-        found: Any = render_jinja_template(
-            [[dict(message) for message in messages] for messages in conversations],
-            chat_template=template,
-            add_generation_prompt=prompt,
-            return_assistant_tokens_mask=bool(not prompt and MARKS.search(template)),
-            **cast(Any, tokenizer.special_tokens_map),
-        )
-    except Exception as error:  # jinja raises whatever the template says
-        raise ValueError(f"the chat template failed: {error}") from error
-    texts, parts = found
-    parts = parts or [()] * len(texts)  # told where they were asked for
-    return [Whole(*one) for one in zip(texts, parts, strict=True)]
+        read = json.loads(arguments)
+    except ValueError:
+        return call
+    if not isinstance(read, dict):
+        return call
+    return {**call, "function": {**function, "arguments": read}}
 
 
 def joined(contents: Sequence[str]) -> str:

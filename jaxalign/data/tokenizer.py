@@ -1,5 +1,7 @@
 """Tokenizers: trained here or loaded from a folder, used through transformers."""
 
+import dataclasses
+import datetime
 import hashlib
 import json
 import os
@@ -26,6 +28,35 @@ TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How a run makes tokens of texts, beyond what a tokenizer's files say.
+
+    Attributes:
+      today: the day that a chat template shows which asks for it (`strftime_now`); the
+        current one, unless it is pinned.
+      keep_special: texts may hold special tokens that neither begin nor end turns.
+    """
+
+    today: datetime.date | None = None
+    keep_special: bool = False
+
+
+def manner(tokenizer: PreTrainedTokenizerFast) -> Manner:
+    """The manner that was set, or the usual one."""
+    return cast(Manner, vars(tokenizer).get("manner", Manner()))
+
+
+def set_manner(tokenizer: PreTrainedTokenizerFast, manner: Manner) -> None:
+    """Sets how this tokenizer is used; what is saved of it does not change."""
+    vars(tokenizer)["manner"] = manner
+
+
+def is_dated(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether its chat template shows the day."""
+    return "strftime_now" in json.dumps(tokenizer.chat_template)
 
 
 def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizerFast:
@@ -127,14 +158,21 @@ def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """A hash of what decides how a conversation becomes tokens, and nothing else."""
+    """A hash of what decides how a conversation becomes tokens, and nothing else.
+
+    The day is in it where the chat template shows it.
+    """
     pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
     # Set by whoever last padded a batch, so no part of what the tokenizer is.
     pipeline |= {"padding": None, "truncation": None}
+    told = manner(tokenizer)
+    today = str(told.today or datetime.date.today()) if is_dated(tokenizer) else ""
     decides = (
         pipeline,
         tokenizer.chat_template,
         tokenizer.bos_token_id,
         tokenizer.eos_token_id,
+        today,
+        told.keep_special,
     )
     return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()

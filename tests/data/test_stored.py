@@ -1,6 +1,7 @@
 """Tokenised data on disk, views and mixtures: the same rows, read when asked for."""
 
 import dataclasses
+import datetime
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from chex import assert_trees_all_equal
 
 from jaxalign.data import examples, formats, loader, packing, stored, views
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, Preference, Ranking, Unpaired, said
 from jaxalign.data.views import Mixture, View
 
@@ -36,7 +38,15 @@ def pairs(count, name=""):
     return [Preference(ASKED, f"{name}{i}", "no", margin=i / 2) for i in range(count)]
 
 
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {}}}
 RECORDS = {
+    "tools and plain texts": [
+        Demonstration([*ASKED, said("bad") | {"train": False}, *ASKED, said("good")]),
+        Demonstration(ASKED, plain=True),
+        Demonstration([*ASKED, said("") | {"tool_calls": [CALL]}], tools=(WEATHER,)),
+        Demonstration([*ASKED, said("a") | {"reasoning_content": "b"}]),
+    ],
     "demonstrations": demonstrations(20),
     "pairs": [Preference(ASKED, "same", "same"), *pairs(20)],
     "rankings": [Ranking(ASKED, tuple(map(str, range(2 + i % 3)))) for i in range(9)],
@@ -128,6 +138,14 @@ def test_the_key_changes_with_all_that_decides(tokenizer, templated, tmp_path, j
 
     before = keys()
     assert len(set(before)) == 4 and keys() == before
+    dated = templated("{{ strftime_now('%d') }}{{ messages }}")
+    days = [datetime.date(2026, 1, day) for day in (1, 2)]
+    manners = [*map(tokenizers.Manner, days), tokenizers.Manner(days[0], True)]
+    found = set()
+    for manner in manners:  # the day and kept special tokens decide, too
+        tokenizers.set_manner(dated, manner)
+        found.add(stored.key(str(path), Preference, dated, context=64))
+    assert len(found) == 3
     jsonl(path, {"prompt": "qq"})
     assert not set(keys()) & set(before)
 

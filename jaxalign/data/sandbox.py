@@ -1,0 +1,328 @@
+"""Chat templates of strangers, rendered within a budget of work.
+
+As transformers renders them: jinja's immutable sandbox with trimmed blocks, loop
+controls, `{% generation %}`, `tojson`, `raise_exception`, `strftime_now`. Beyond that,
+all that a template does counts against a budget for each text: rounds of loops, calls,
+and the characters and elements that it makes, before they are made. So nested loops,
+`'a' * 2000000000`, `9 ** 9 ** 9` and their like end in one sentence at once, while the
+templates that models come with are far below.
+"""
+
+import datetime
+import functools
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import jinja2
+import jinja2.ext
+from jinja2 import nodes, runtime, sandbox, utils
+
+from jaxalign.data.sandbox_filters import (
+    CALL,
+    FILTERS,
+    FREE,
+    METHODS,
+    allowed,
+    filtered,
+    formatted,
+    method,
+    tojson,
+)
+from jaxalign.data.sandbox_syntax import Bounded, Generation, Generator, TooMuch
+
+WORK = 20_000_000  # in characters that are made; some two seconds at most
+ELEMENT, ROUND = 16, 32  # an element that is looked at, a loop's round
+OF_DICT = frozenset(dir(dict))
+ATOMS = frozenset((int, bool, float, type(None)))
+PER_CHARACTER = 32  # more work for each character of what is rendered
+
+
+class Rendered(NamedTuple):
+    """A text, and the parts of it that stand in `{% generation %}`."""
+
+    text: str
+    marked: Sequence[tuple[int, int]]
+
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    today: datetime.date,
+    marks: bool = False,
+    **variables: Any,
+) -> Rendered:
+    """One conversation as text.
+
+    Args:
+      messages: plain JSON values.
+      today: the day that `strftime_now` shows, at midnight.
+      marks: find what stands in `{% generation %}`.
+      variables: tools, add_generation_prompt, the texts of special tokens.
+
+    Raises:
+      jinja2.TemplateError and others: whatever the template raises; TooMuch.
+    """
+    content = sum([len(message["content"]) for message in messages])
+    with LOCK:
+        ENVIRONMENT.left = WORK + PER_CHARACTER * content
+        return ENVIRONMENT.written(
+            compiled(template),
+            marks=marks,
+            messages=messages,
+            strftime_now=functools.partial(clock, today),
+            **variables,
+        )
+
+
+@functools.lru_cache
+def compiled(template: str) -> jinja2.Template:
+    """A template, compiled; constants in it are computed within the budget too."""
+    return ENVIRONMENT.from_string(template)
+
+
+def clock(today: datetime.date, form: str) -> str:
+    """The day, as `strftime` writes it."""
+    if len(form) > 256 or re.search(r"%[^a-zA-Z%]*\d{3}", form):
+        raise TooMuch("strftime_now with a form that is too long")
+    return datetime.datetime(today.year, today.month, today.day).strftime(form)
+
+
+def complain(message: str) -> None:
+    """What templates call `raise_exception`."""
+    raise jinja2.TemplateError(str(message)[:1000])
+
+
+class Dictionary:
+    """`dict` in templates: callable, and no class."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+
+class Environment(sandbox.ImmutableSandboxedEnvironment):
+    """The sandbox, with a budget.
+
+    Attributes:
+      left: work that may still be done.
+      at: characters of the text so far.
+      marked: what stood in `{% generation %}`.
+    """
+
+    intercepted_binops = frozenset(("+", "*", "**", "%"))  # no constants, either
+    code_generator_class = Generator
+    left = WORK
+    at = 0
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[Generation, jinja2.ext.loopcontrols],
+            finalize=self.output,
+        )
+        self.marked: list[tuple[int, int]] = []
+        given = self.filters | {"tojson": tojson}
+        self.filters = {name: filtered(self, name, given[name]) for name in FILTERS}
+        self.filters |= {name: given[name] for name in FREE}
+        self.filters |= {"trim": self.trimmed}
+        self.filters |= {"counted ": self.counted, "weighed ": self.weighed}
+        self.filters |= {"scanned ": self.scanned}
+        self.globals |= {"raise_exception": complain, "dict": Dictionary()}
+        self.globals |= {"namespace": utils.Namespace, "strftime_now": clock}
+        del self.globals["lipsum"]
+        del self.tests["upper"], self.tests["lower"]
+        self.known = {id(each) for each in self.globals.values()}
+
+    def _parse(self, source: str, name: Any, filename: Any) -> nodes.Template:
+        return cast(
+            nodes.Template, Bounded().visit(super()._parse(source, name, filename))
+        )
+
+    def written(
+        self, template: jinja2.Template, *, marks: bool, **variables: Any
+    ) -> Rendered:
+        """What a template makes of its variables, counted as it comes."""
+        found = template.root_render_func(template.new_context(variables))
+        if not marks:
+            return Rendered("".join(found), ())
+        self.at, self.marked = 0, []
+        parts = []
+        for part in found:
+            self.at += len(part)
+            parts.append(part)
+        return Rendered("".join(parts), self.marked)
+
+    def spend(self, work: int) -> None:
+        """Counts work, before it is done."""
+        self.left -= work
+        if self.left < 0:
+            raise TooMuch("it does more work than any template needs")
+
+    def weighed(self, value: Any) -> Any:
+        """The value, once all that is in it is counted."""
+        kind = type(value)
+        if kind is str:
+            self.left -= ELEMENT + len(value)
+        elif kind in ATOMS:
+            self.left -= ELEMENT
+        else:
+            self.weigh(value)
+        if self.left < 0:
+            self.spend(0)
+        return value
+
+    def weigh(self, value: Any) -> None:
+        """Counts all that is in a container, as often as it is in there."""
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            kind = type(each)
+            work = ELEMENT
+            if isinstance(each, str | bytes):
+                work += len(each)
+            elif kind is dict:
+                waiting += each.keys()
+                waiting += each.values()
+                work += ELEMENT * len(each)
+            elif kind is list or kind is tuple or kind is set:
+                waiting += each
+                work += ELEMENT * len(each)
+            elif kind is utils.Namespace:
+                waiting.append(each._Namespace__attrs)
+            self.left -= work
+            if self.left < 0:
+                self.spend(0)
+
+    def scanned(self, value: Any) -> Any:
+        """The value, that is read from its start to its end."""
+        if hasattr(value, "__len__"):
+            self.spend(1 + len(value) // 16)
+        return value
+
+    def trimmed(self, value: Any, characters: str | None = None) -> str:
+        """jinja's `trim`."""
+        text = str(value)
+        self.spend(ELEMENT + len(text) // 16)
+        return text.strip(characters)
+
+    def counted(self, iterable: Any, texts: int) -> Any:
+        """What a loop goes through, each round counted; `texts`: written in each."""
+        if not hasattr(iterable, "__len__"):
+            iterable = list(iterable)  # what makes it is counted
+        self.spend(len(iterable) * (ROUND + texts))
+        return iterable
+
+    def output(self, value: Any) -> Any:
+        """A value that is written."""
+        if type(value) is not str:
+            return self.weighed(value)
+        self.left -= len(value)
+        if self.left < 0:
+            self.spend(0)
+        return value
+
+    def added(self, left: Any, right: Any) -> Any:
+        """`left + right`."""
+        if isinstance(left, str | list | tuple):
+            self.spend(ELEMENT + len(left) + len(right))
+        elif isinstance(left, int):
+            self.spend(ELEMENT + (left.bit_length() >> 3))
+        return left + right
+
+    def concatenated(self, parts: tuple[Any, ...]) -> str:
+        """`a ~ b`."""
+        return "".join([str(self.weighed(part)) for part in parts])
+
+    def multiplied(self, left: Any, right: Any) -> Any:
+        """`left * right`."""
+        self.spend(ELEMENT + product(left, right))
+        return left * right
+
+    def raised(self, left: Any, right: Any) -> Any:
+        """`left ** right`."""
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * max(right, 1)
+            self.spend(ELEMENT + (bits * bits >> 10))
+        return left**right
+
+    def modulo(self, left: Any, right: Any) -> Any:
+        """`left % right`."""
+        if isinstance(left, str):
+            formatted(self, left, right if isinstance(right, tuple) else (right,))
+        return left % right
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        self, function = __self, __obj
+        owner = getattr(function, "__self__", None)
+        kind = type(owner)
+        self.spend(CALL * (1 + len(args)))
+        if kind in METHODS:
+            if kwargs:
+                for name in ("_loop_vars", "_block_vars"):  # jinja's own
+                    kwargs.pop(name, None)
+            if isinstance(owner, str):
+                args = method(self, owner, function.__name__, args)
+            else:
+                allowed(kind, function.__name__)
+            found = function(*args, **kwargs)
+        elif self.safe(function, owner):
+            found = __context.call(function, *args, **kwargs)
+        else:
+            raise sandbox.SecurityError(f"{str(function)[:60]} may not be called")
+        kind = type(found)
+        if kind is str or kind is list:
+            self.spend(len(found))
+        elif kind is dict or kind is utils.Namespace:
+            self.weigh(found)
+        return found
+
+    def safe(self, function: Any, owner: Any) -> bool:
+        """Whether a function that is no method of a value may be called."""
+        ours = (runtime.Macro, runtime.BlockReference, runtime.Undefined)
+        helpers = (
+            runtime.LoopContext,
+            utils.Cycler,
+            utils.Joiner,
+            jinja2.ext.Extension,
+        )
+        return (
+            isinstance(function, (*ours, utils.Joiner, functools.partial))
+            or isinstance(owner, helpers)
+            or id(function) in self.known
+            or getattr(function, "__name__", "") == "format"
+        )
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`; of a message, quickly, what jinja has in the end."""
+        if type(obj) is dict and attribute not in OF_DICT and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        """`str.format`, safe as jinja has it, and counted."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        if value.__name__ != "format":
+            raise TooMuch("format_map")
+
+        def format(*args: Any, **kwargs: Any) -> str:
+            formatted(self, value.__self__, (*args, *kwargs.values()))
+            return str(wrapped(*args, **kwargs))
+
+        return format
+
+
+def product(left: Any, right: Any) -> int:
+    """The work of `left * right`."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left.bit_length() * right.bit_length() >> 10
+    sized, times = (left, right) if hasattr(left, "__len__") else (right, left)
+    return len(sized) * max(int(times), 0) if hasattr(sized, "__len__") else 0
+
+
+ENVIRONMENT = Environment()
+LOCK = threading.Lock()

@@ -1,0 +1,72 @@
+"""Flags that decide how texts become tokens: the day of a template, special tokens."""
+
+import dataclasses
+import datetime
+import json
+import types
+
+import numpy as np
+import pytest
+from tokenizers import AddedToken
+
+from experiments import policies, rollouts, sft
+from jaxalign.batches import from_lengths
+from jaxalign.data import chat
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.rewards import named
+
+TODAY = datetime.date.today().isoformat()
+
+
+@pytest.fixture
+def tokenizer():
+    made = tokenizers.train(["abc"] * 3, vocab_size=261)
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    made.add_tokens([AddedToken(tag, special=True) for tag in tags])
+    return made
+
+
+def test_a_run_that_goes_on_keeps_the_day_of_its_start(tmp_path):
+    first = sft.Config(out=tmp_path)
+    assert first.template_date == TODAY
+    settings = dataclasses.asdict(first) | {"template_date": "2025-01-02"}
+    (tmp_path / "config.json").write_text(json.dumps(settings, default=str))
+    # from the command line, and from Python the day after
+    assert sft.Config(out=tmp_path, resume=True).template_date == "2025-01-02"
+    assert dataclasses.replace(first, resume=True).template_date == "2025-01-02"
+    # a new run has its own; one that was told the day is compared with what was
+    assert sft.Config(out=tmp_path).template_date == TODAY
+    told = sft.Config(out=tmp_path, resume=True, template_date="2024-03-04")
+    assert told.template_date == "2024-03-04"
+    (tmp_path / "config.json").write_text("[]")
+    assert sft.Config(out=tmp_path, resume=True).template_date == TODAY
+
+
+def test_the_day_reaches_the_template_and_no_file(tokenizer, tmp_path):
+    dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}"
+    tokenizer.chat_template = dated + "{% endfor %}"
+    told = sft.Config(template_date="2024-07-26")
+    used = policies.used(told, tokenizer)
+    asked = [{"role": "user", "content": "abc"}]
+    text = used.decode(chat.encode_prompt(used, asked))
+    assert text == "26 Jul 2024abc"
+    policies.save_tokenizer(tmp_path, used)
+    saved = tokenizers.load(tmp_path)
+    assert saved.chat_template == tokenizer.chat_template
+    assert "2024" not in "".join(f.read_text() for f in tmp_path.iterdir())
+    wrong = sft.Config(template_date="26 Jul")
+    with pytest.raises(ValueError, match="--template-date wants YYYY-MM-DD, not '26"):
+        policies.used(wrong, tokenizer)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_reward_sees_special_tokens_that_are_kept(tokenizer, keep):
+    used = policies.used(sft.Config(keep_special_tokens=keep), tokenizer)
+    said = "<think>a</think><answer>b</answer>"
+    prompt, answer = ([*used(text).input_ids] for text in ("abc", said + "<|end|>"))
+    tokens = np.array([prompt + answer], np.int32)
+    batch = from_lengths(tokens, np.array([tokens.shape[1]]), np.array([len(prompt)]))
+    texts = rollouts.texts(types.SimpleNamespace(tokenizer=used), batch)
+    assert texts == ([said] if keep else ["ab"])
+    reward = named.reward("format")([[]], texts, [()])
+    assert reward.tolist() == [float(keep)]
