@@ -373,5 +373,5 @@ def test_a_stored_row_knows_its_prompt(tmp_path):
     pair = Preference(said("q1 why?"), "good", "bad", where="a.jsonl:7")
     tokenizer = policy().tokenizer
     there = stored.write(tmp_path / "kept", [pair], tokenizer, context=64)
-    assert there.places.tolist() == [7]
+    assert there.row_numbers(np.arange(1)) == {"a.jsonl": [7]}
     assert there[0].prompt == there.prompts[0] != 0
