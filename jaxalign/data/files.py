@@ -90,13 +90,10 @@ def ending(name: str) -> str:
             return each
     last = os.path.splitext(lower.rpartition("/")[2])[1]
     hints = (hint for ends, hint in ELSEWHERE.items() if last in ends.split())
-    has = f"ends in {last[:20]!r}" if last else "has no ending"
-    hint = (
-        next(hints, "name it by what is in it") if last else "name it by what is in it"
-    )
     raise ValueError(
-        f"{name} {has}, and what is read should end in {', '.join(READERS)} (text also "
-        f"{', '.join(opening.COMPRESSIONS)}): {hint}"
+        f"{name} should end in {', '.join(READERS)} (texts also in "
+        f"{', '.join(opening.COMPRESSIONS)}), not in {last[:20]!r}: "
+        f"{next(hints, 'name it by what is in it') if last else 'it has no ending'}"
     )
 
 

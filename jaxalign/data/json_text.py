@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxalign.data.fields import Malformed
-from jaxalign.data.row_limits import DIGITS, too_long
+from jaxalign.data.row_limits import DIGITS, MAX_DEPTH, too_long
 
 CHUNK = 1 << 20
 # a text of n characters takes at most 12 n in JSON: all of them escaped pairs
@@ -68,7 +68,7 @@ def parse(data: bytes) -> Any:
 def malformed(error: Exception) -> Malformed:
     """What an error of the decoder says of a row."""
     if isinstance(error, RecursionError):
-        return Malformed("is nested too deeply")
+        return Malformed(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(error, Fault):
         return Malformed(str(error))
     if isinstance(error, UnicodeDecodeError):
