@@ -30,6 +30,31 @@ GOOD = [
     {"instruction": "q", "input": "", "output": "a", "system": "s"},
     {"prompt": "q", "answers": ["a", "b", "c"]},
     {"prompt": TALK[:1], "chosen": TALK[1:], "rejected": TALK[1:]},
+    {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
+    {"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": -1},
+    {"prompt": "q", "response": "a", "helpfulness": 3},
+    {
+        "instruction": "q",
+        "completions": [
+            {"response": r, "overall_score": i} for i, r in enumerate("ab")
+        ],
+    },
+    {
+        "info": {"id": "i", "post": "p", "title": "t", "subreddit": "r"},
+        "summaries": [{"text": "a"}, {"text": "b"}],
+        "choice": 1,
+    },
+    {
+        "prompt": {
+            "text": "q",
+            "role": "prompter",
+            "replies": [{"text": t, "role": "assistant", "rank": 0} for t in "ab"],
+        }
+    },
+    {
+        "chosen": "\n\nHuman: q\n\nAssistant: a",
+        "rejected": "\n\nHuman: q\n\nAssistant: b",
+    },
     {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
 ]
 SCALARS = [
