@@ -35,7 +35,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in row if names.count(name) > 1)
         raise Fault(f"field {twice[:80]!r} is there twice")
     for name, value in pairs:
-        if not finite(value):
+        if type(value) in (float, list) and not finite(value):
             raise Fault(
                 f"field {name[:80]!r} holds NaN or infinity, which JSON has not"
             )

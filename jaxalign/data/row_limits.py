@@ -75,7 +75,7 @@ def measure(value: Any, depth: int = 0) -> int:
       Unfit: a value that no row may hold.
     """
     if isinstance(value, str):
-        if bad := UNUSABLE.search(value):
+        if (not value.isascii() or "\0" in value) and (bad := UNUSABLE.search(value)):
             code = ord(bad[0])
             kind = "a lone surrogate" if code else "the NUL character"
             raise Unfit(f"holds {kind}, U+{code:04X}, at character {bad.start() + 1}")
@@ -83,11 +83,7 @@ def measure(value: Any, depth: int = 0) -> int:
     if isinstance(value, Mapping | list | tuple):
         if depth >= MAX_DEPTH:
             raise Unfit(f"is nested more than {MAX_DEPTH} levels deep")
-        if not isinstance(value, Mapping):
-            each = (within(i, measure, v, depth + 1) for i, v in enumerate(value))
-            return sum(each)
-        keys = sum(within(str(key), measure, key) for key in value)
-        return keys + sum(within(k, measure, v, depth + 1) for k, v in value.items())
+        return measure_items(value, depth + 1)
     if isinstance(value, int) and abs(value) >= LARGEST_INT:
         raise Unfit(f"is an integer of more than {DIGITS} digits")
     if value is None or isinstance(value, int | float):
@@ -95,12 +91,30 @@ def measure(value: Any, depth: int = 0) -> int:
     raise Unfit(f"is of type {type(value).__name__}, which JSON does not have")
 
 
+def measure_items(values: Any, depth: int) -> int:
+    """`measure` of what is in an object, with its keys, or in a list."""
+    named = isinstance(values, Mapping)
+    length, key = 0, None
+    try:
+        for key, value in values.items() if named else enumerate(values):
+            length += measure(value, depth) + (measure(key) if named else 0)
+    except Unfit as unfit:
+        unfit.path.append(short(key))
+        raise
+    return length
+
+
+def short(key: Any) -> str | int:
+    """A field's name, as far as it is shown, or an index."""
+    return key if isinstance(key, int) else str(key)[:40]
+
+
 def within(key: Any, function: Callable[..., Any], *args: Any) -> Any:
     """The function's value; what is unfit is said to lie under the key."""
     try:
         return function(*args)
     except Unfit as unfit:
-        unfit.path.append(key[:40] if isinstance(key, str) else key)
+        unfit.path.append(short(key))
         raise
 
 

@@ -140,6 +140,7 @@ def rows_of(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
     trusts them.
     """
     simple = not any(map(is_dictionary, batch.schema.types))
+    given = without_nulls if all(map(is_json, batch.schema.types)) else as_json
     batch.validate()  # that its buffers are as large as they should be
     if simple and batch.nbytes < 16 << 20:
         try:
@@ -182,6 +183,20 @@ def is_dictionary(kind: pa.DataType) -> bool:
     return pa.types.is_dictionary(kind) or any(map(is_dictionary, inner))
 
 
-def given(row: dict[str, Any]) -> Any:
+def is_json(kind: pa.DataType) -> bool:
+    """Whether JSON has all values of a type."""
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    if inner:
+        return not pa.types.is_map(kind) and all(map(is_json, inner))
+    scalar = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return scalar or pa.types.is_string(kind) or pa.types.is_boolean(kind)
+
+
+def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
     """A row without the columns that are null, which other rows have."""
-    return plain_row({name: v for name, v in row.items() if v is not None})
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def as_json(row: dict[str, Any]) -> Any:
+    """`without_nulls`, of a row whose values JSON has not."""
+    return plain_row(without_nulls(row))
