@@ -17,6 +17,7 @@ from jaxalign.data import delimited, json_rows, json_text, opening, row_limits, 
 from jaxalign.data.opening import file_system
 from jaxalign.data.row_limits import MAX_ROW_CHARS, Rows, too_long
 
+LONGEST_ROW = 10**8  # characters: such a row takes some 10 GB
 # what data sets and runs leave beside their rows
 NOT_ROWS = frozenset(
     "dataset_info.json dataset_infos.json dataset_dict.json state.json metadata.json "
@@ -185,11 +186,13 @@ def rows_of(
 
     Raises:
       ValueError: a file whose name says nothing that can be read, or in which no
-        further row can be found; a limit below 1.
+        further row can be found; a limit out of bounds.
     """
     name = str(path)
-    if max_row_chars < 1:
-        raise ValueError(f"--max-row-chars should be 1 or more, not {max_row_chars}")
+    if not 1 <= max_row_chars <= LONGEST_ROW:
+        raise ValueError(
+            f"--max-row-chars should be from 1 to {LONGEST_ROW:,}, not {max_row_chars}"
+        )
     rows = READERS[base_ending(name)](name, max_row_chars)
     return row_limits.checked(rows, max_row_chars)
 

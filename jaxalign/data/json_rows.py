@@ -27,6 +27,7 @@ from jaxalign.data.json_text import (
 )
 from jaxalign.data.row_limits import Rows, too_long
 
+EMPTY_LINES = 1_000_000  # on end: what a small file expands to, and no data
 HEAD = 1 << 16  # bytes that tell what is in a file
 LISTS = ("data", "rows", "examples", "instances", "records")
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "eval")
@@ -103,10 +104,13 @@ def is_json(text: str) -> bool:
 def lines(path: str, file: Any, max_row_chars: int) -> Rows:
     """The objects on the lines of a file; empty lines are counted, and left out."""
     limit = ESCAPED * max_row_chars
-    number = 0
+    number = empty = 0
     try:
         while line := file.readline(limit):
             number += 1
+            empty = 0 if line.strip() else empty + 1
+            if empty > EMPTY_LINES:
+                raise ValueError(f"{path}:{number}: {empty:,} lines are empty on end")
             where = f"{path}:{number}"
             if len(line) == limit and not line.endswith(b"\n"):
                 while (more := file.readline(limit)) and not more.endswith(b"\n"):

@@ -66,9 +66,9 @@ ROWS = [
     (GOOD.replace("prompt", "\\ud83d"), "holds a lone surrogate"),
     (GOOD.replace('"q"', '"q\\u0000"'), r"field 'prompt' holds the NUL .* character 2"),
     (extra('{"\\u0000": 1}'), "holds the NUL character"),
-    (extra("NaN"), "field 'x' holds NaN or infinity"),
-    (extra("[1, [-Infinity]]"), "field 'x' holds NaN or infinity"),
-    (extra('{"y": 1e999}'), "field 'y' holds NaN or infinity"),
+    (extra("NaN"), "field 'x' should be a number or null, not NaN"),
+    (extra("[1, [-Infinity]]"), "field 'x' should be a number or null, not NaN"),
+    (extra('{"y": 1e999}'), "field 'y' should be a number or null, not NaN"),
     (GOOD[:-1] + ', "chosen": "c"}', "field 'chosen' is there twice"),
     (extra('[{"a": 1, "a": 2}]'), "field 'a' is there twice"),
     (
@@ -459,10 +459,17 @@ def test_a_value_that_a_table_repeats_takes_no_memory(tmp_path):
     assert (kept, read) == (1, 101) and megabytes < 1300
 
 
-def test_a_limit_below_one_is_refused(tmp_path):
+@pytest.mark.parametrize("limit", [0, -1, 10**20])
+def test_a_limit_out_of_bounds_is_refused(limit, tmp_path):
     path = write(tmp_path / "rows.jsonl", [PAIR])
-    with pytest.raises(ValueError, match="--max-row-chars should be 1 or more, not 0"):
-        formats.read(path, Preference, max_row_chars=0)
+    with pytest.raises(ValueError, match=f"--max-row-chars should .*, not {limit}"):
+        formats.read(path, Preference, max_row_chars=limit)
+
+
+def test_empty_lines_without_end_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n" * 3_000_000))
+    assert sentence(path) == ":1000001: 1,000,001 lines are empty on end"
 
 
 def test_rows_of_tensorflow_datasets_are_checked_too():
@@ -497,8 +504,14 @@ CASES = {
     "lone-surrogate-chosen.jsonl": (":6: field 'chosen' holds a lone", (20, 21)),
     "lone-surrogate.jsonl": (":6: field 'prompt' holds a lone", (20, 21)),
     "margin-1e400-int.jsonl": (":6: field 'margin' is an integer of", (20, 21)),
-    "margin-inf.jsonl": (":6: field 'margin' holds NaN or infinity", (20, 21)),
-    "margin-nan.jsonl": (":6: field 'margin' holds NaN or infinity", (20, 21)),
+    "margin-inf.jsonl": (
+        ":6: field 'margin' should be a number or null, not NaN",
+        (20, 21),
+    ),
+    "margin-nan.jsonl": (
+        ":6: field 'margin' should be a number or null, not NaN",
+        (20, 21),
+    ),
     "nul-bytes.jsonl": (":6: is not JSON", (20, 21)),
     "nul-in-text.jsonl": (":6: field 'prompt' holds the NUL", (20, 21)),
     "only-newlines.jsonl": (" holds no usable Preference rows", None),
