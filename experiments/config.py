@@ -69,6 +69,9 @@ class Shared:
     """What becomes of rows longer than the context; they are counted and shown."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows, rather than stop at the first."""
+    max_row_chars: int = 1_000_000
+    """Characters of the longest row; longer ones are malformed, and not held in
+    memory."""
     mesh: str = ""
     """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
     dtype: Dtype = "float32"

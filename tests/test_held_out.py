@@ -277,6 +277,30 @@ def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
         assert account["held_out_row_numbers"] == rows_told
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_account_names_held_out_rows_by_shard(stated, tmp_path, monkeypatch):
+    """Whether tokens are cached or not: the number is that of the row in its shard."""
+    monkeypatch.setattr("os.cpu_count", lambda: 0)
+    shards = [[rows_of("pair", i, 0) for i in part] for part in ((1, 2), (3, 4, 5))]
+    for k, rows in enumerate(shards):
+        for split in ("train", "test") if stated else ("train",):
+            file = tmp_path / f"{split}-{k}-of-2.jsonl"
+            file.write_text("\n".join(map(json.dumps, rows)))
+    config = Shared(data=str(tmp_path), held_out=0.5, held_out_seed=1)
+    accounts = []
+    for each in (config, dataclasses.replace(config, token_cache=tmp_path / "cache")):
+        source = sources.load(each)
+        train, held_out = sources.pairs(each, source, policy(), Noted())
+        accounts.append(source.accounts()[-1][1]["held_out_row_numbers"])
+        assert len(train) == 5 if stated else len(train) + len(held_out) == 5
+    assert accounts[0] == accounts[1]
+    names = {"test-0-of-2.jsonl": [1, 2], "test-1-of-2.jsonl": [1, 2, 3]}
+    if stated:
+        assert accounts[0] == {f"{tmp_path}/{k}": v for k, v in names.items()}
+    else:
+        assert len(accounts[0]) == 2  # seed 1 holds out rows of both shards
+
+
 def test_a_mixture_keeps_its_weights_where_a_file_is_held_out(tmp_path):
     one, two = (write(tmp_path / f"{k}.jsonl", "pair") for k in "ab")
     exam = tmp_path / "exam.jsonl"
@@ -373,5 +397,5 @@ def test_a_stored_row_knows_its_prompt(tmp_path):
     pair = Preference(said("q1 why?"), "good", "bad", where="a.jsonl:7")
     tokenizer = policy().tokenizer
     there = stored.write(tmp_path / "kept", [pair], tokenizer, context=64)
-    assert there.places.tolist() == [7]
+    assert there.row_numbers(np.arange(1)) == {"a.jsonl": [7]}
     assert there[0].prompt == there.prompts[0] != 0

@@ -7,7 +7,7 @@ from experiments.config import Shared
 from experiments.sources.files import from_path, from_tfds, mixture, with_held_out
 from experiments.sources.named import hh_dialogues, solved, stories, toy
 from experiments.sources.source import Source
-from jaxalign.data import files, published
+from jaxalign.data import files, published, shards
 
 NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": solved}
 # read as any file is, by their fields
@@ -85,6 +85,8 @@ def weighted(config: Shared, part: str) -> tuple[Source, float]:
 
 
 def there(path: str) -> bool:
-    """Whether a path, of this machine or of a bucket, exists."""
+    """Whether a path, of this machine or of a bucket, exists, or matches a file."""
     system, at = files.file_system(path)
-    return bool(system.exists(at))
+    return bool(system.exists(at)) or (
+        shards.is_pattern(path) and bool(system.glob(at))
+    )

@@ -13,30 +13,29 @@ from experiments.sources.held_out import (
     stated_split,
 )
 from experiments.sources.source import Source, both
-from jaxalign.data import files, formats
+from jaxalign.data import formats, shards
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Report
 from jaxalign.data.records import pairs as pairs_of
 from jaxalign.data.splits import HeldOut
 
-Read = Callable[[Any, str], tuple[list[Any], Report]]
+Read = Callable[[Any, Any], tuple[list[Any], Report]]
 
 
 def from_path(config: Shared, path: str) -> Source:
-    """Records of a file, or of a folder with train.* and test.* files."""
-    system, at = files.file_system(path)
-    if not system.exists(at):
-        raise FileNotFoundError(f"no such file: {path}")
-    folder = system.isdir(at)
+    """Records of a file, of a folder's splits, or of the files that a pattern names.
 
-    def read(kind: Any, split: str) -> tuple[list[Any], Report]:
-        file = split_file(path, split) if folder else path
-        return formats.read(file, kind, skip_bad_rows=config.skip_bad_rows)
+    What is in a folder and of no split that is used is said.
+    """
+    stated = shards.splits(path)
+    streams = tuple(filter(None, (stated.train, stated.held_out)))
+    limits: dict[str, Any] = {"max_row_chars": config.max_row_chars}
 
-    ranked = formats.holds_rankings(split_file(path, "train") if folder else path)
-    splits = ("train", "test") if folder else ("",)
-    source = from_splits(config, path, read, splits, ranked)
-    streams = [split_file(path, split) for split in splits] if folder else [path]
-    return source if ranked else dataclasses.replace(source, streams=tuple(streams))
+    def read(kind: Any, split: tuple[str, ...]) -> tuple[list[Any], Report]:
+        return formats.read(split, kind, skip_bad_rows=config.skip_bad_rows, **limits)
+
+    ranked = formats.holds_rankings(stated.train, **limits)
+    source = from_splits(config, path, read, streams, ranked, stated.left_aside)
+    return dataclasses.replace(source, streams=() if ranked else streams, **limits)
 
 
 def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
@@ -126,14 +125,21 @@ def from_tfds(config: Shared, name: str) -> Source:
             kind,
             name=f"{name}/{split}",
             skip_bad_rows=config.skip_bad_rows,
+            max_row_chars=config.max_row_chars,
         )
 
     splits = ("train", *held_out[:1])
-    return from_splits(config, f"tfds:{name}", read, splits, ranked=False)
+    aside = tuple(sorted(set(sources) - set(splits)))
+    return from_splits(config, f"tfds:{name}", read, splits, False, aside)
 
 
 def from_splits(
-    config: Shared, name: str, read: Read, splits: tuple[str, ...], ranked: bool
+    config: Shared,
+    name: str,
+    read: Read,
+    splits: Sequence[Any],
+    ranked: bool,
+    left_aside: tuple[str, ...],
 ) -> Source:
     """The records of two stated splits; of a single one, split by prompt."""
     rule = HeldOut(config.held_out, config.held_out_seed)
@@ -163,18 +169,5 @@ def from_splits(
         rankings=rankings if ranked else None,
         rule=rule,
         reads=reads,
-    )
-
-
-def split_file(folder: str, split: str) -> str:
-    """The file of a split.
-
-    Raises:
-      FileNotFoundError: there is none.
-    """
-    for found in files.files(folder):
-        if found.rpartition("/")[2].partition(".")[0] == split:
-            return found
-    raise FileNotFoundError(
-        f"{folder} holds no {split}.jsonl (or {', '.join(files.ENDINGS[1:])})"
+        left_aside=left_aside,
     )

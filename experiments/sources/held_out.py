@@ -186,6 +186,8 @@ def summary(kind: str, read: dict[str, Any]) -> str:
         f"training, {read['held_out_rows']} rows of {read['held_out_prompts']} prompts "
         "held out"
     )
+    if aside := read.get("left_aside"):
+        text += f"; left aside: {', '.join(aside)}"
     if removed := read.get("removed_from_training"):
         text += f"; {removed} rows with held-out prompts removed from training"
     if both := read["held_out_prompts_in_training"]:

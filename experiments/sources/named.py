@@ -96,7 +96,11 @@ def hh_dialogues(config: Shared, folder: Path) -> Source:
 
     @functools.cache
     def preferences() -> tuple[list[Preference], list[Preference]]:
-        found = hh_rlhf.load(folder, skip_bad_rows=config.skip_bad_rows)
+        found = hh_rlhf.load(
+            folder,
+            skip_bad_rows=config.skip_bad_rows,
+            max_row_chars=config.max_row_chars,
+        )
         sides = found.train, found.held_out
         reads["Preference"] = account_of(
             "hh-rlhf", "as jaxalign.data.hh_rlhf states it", [found.report], *sides

@@ -19,7 +19,7 @@ from experiments.sources.held_out import (
     check_sides,
     row_numbers,
 )
-from jaxalign.data import formats, loader, splits, stored, views
+from jaxalign.data import files, formats, loader, row_limits, splits, stored, views
 from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
 from jaxalign.rewards import named
@@ -42,14 +42,16 @@ class Source:
       prompts: () -> training prompts and held-out ones.
       preferences: () -> training pairs and held-out ones.
       rankings: () -> training rankings and held-out ones, where the data are rankings.
-      streams: the paths of its splits, for data that may not fit in memory; a single
-        one is split by the rule.
+      streams: the files of each of its splits, for data that may not fit in memory; a
+        single split is split by the rule.
+      max_row_chars: characters of the longest row of those files.
       parts: the data sets that it is a mixture of, with their weights.
       held_out_data: the data set that is trained on, and the one that is held out,
         where --held-out-data names one.
       judge: the programmed reward, if there is one.
       rule: what it holds out, where it has no splits of its own.
       reads: what was read so far and how it was split, by kind of record.
+      left_aside: the names of files or splits that it has, and that are not read.
     """
 
     name: str
@@ -62,18 +64,25 @@ class Source:
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
     judge: Judge | None = None
     rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
-    streams: tuple[str, ...] = ()
+    streams: tuple[tuple[str, ...], ...] = ()
+    max_row_chars: int = row_limits.MAX_ROW_CHARS
     parts: "tuple[tuple[Source, float], ...]" = ()
     held_out_data: "tuple[Source, Source] | None" = None
     rule: splits.HeldOut = splits.HeldOut()
     reads: Reads = dataclasses.field(default_factory=dict)
+    left_aside: tuple[str, ...] = ()
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
         train: Iterator[Demonstration]
         if self.streams:
             train = iter(
-                formats.stream(self.streams[0], Demonstration, skip_bad_rows=True)
+                formats.stream(
+                    self.streams[0],
+                    Demonstration,
+                    skip_bad_rows=True,
+                    max_row_chars=self.max_row_chars,
+                )
             )
             if not self.streams[1:]:
                 train = (d for d in train if not self.holds_out(d))
@@ -90,7 +99,9 @@ class Source:
         """What was read so far of it and its parts, by kind of record."""
         inner = [part for part, _ in self.parts] + list(self.held_out_data or ())
         found = [one for part in inner for one in part.accounts()]
-        return [*found, *sorted(self.reads.items())]
+        aside = {"left_aside": list(self.left_aside)} if self.left_aside else {}
+        own = [(kind, read | aside) for kind, read in sorted(self.reads.items())]
+        return [*found, *own]
 
 
 class Noting(Protocol):
@@ -198,8 +209,7 @@ def rows_of(test: Source, held_out: Examples) -> dict[str, list[int]]:
     if isinstance(held_out, views.View) and isinstance(
         held_out.examples, stored.Stored
     ):
-        numbers = held_out.examples.places[held_out.indices]
-        return {test.streams[-1]: np.unique(numbers).tolist()}
+        return held_out.examples.row_numbers(held_out.indices)
     return row_numbers(test.preferences()[0])
 
 
@@ -229,16 +239,15 @@ def kept(
     """
     settings = {"context": policy.context, "overlong": config.overlong}
     found = []
-    for path in source.streams:
-        strict = {"skip_bad_rows": config.skip_bad_rows}
-        key = stored.key(path, kind, policy.tokenizer, **settings, **strict)
+    strict: dict[str, Any] = {"skip_bad_rows": config.skip_bad_rows}
+    strict["max_row_chars"] = config.max_row_chars
+    for paths in source.streams:
+        key = stored.key(paths, kind, policy.tokenizer, **settings, **strict)
         folder = Path(str(config.token_cache)) / key
         if processes.first():
             with stored.alone(folder) as there:
                 if not there:
-                    records = formats.stream(
-                        path, kind, skip_bad_rows=config.skip_bad_rows
-                    )
+                    records = formats.stream(paths, kind, **strict)
                     workers = os.cpu_count() or 1
                     stored.write(
                         folder, records, policy.tokenizer, workers=workers, **settings
@@ -250,18 +259,19 @@ def kept(
                 f"for process {jax.process_index()}: name a folder that all share"
             )
         found.append(stored.Stored(folder))
-        run.note(f"{path}: {found[-1].rows_report}")
+        run.note(f"{files.name_of(paths)}: {found[-1].rows_report}")
         run.note(f"{folder}: {found[-1].report}")
     train: Examples
     held_out: Examples
     if len(found) == 2:
         train, held_out = found
-        rule, numbers = "as the data set states it", found[1].places
+        rule = "as the data set states it"
+        numbers = found[1].row_numbers(np.arange(len(found[1])))
     else:
         (whole,) = found
         mask = source.rule.mask(whole.prompts)
         check_sides(source.name, source.rule, whole.prompts, mask)
-        rule, numbers = str(source.rule), whole.places[mask]
+        rule, numbers = str(source.rule), whole.row_numbers(np.flatnonzero(mask))
         train = views.View(whole, np.flatnonzero(~mask))
         held_out = views.View(whole, np.flatnonzero(mask))
     source.reads[kind.__name__] = account(
@@ -270,7 +280,7 @@ def kept(
         [each.report for each in found],
         prompts_of(train),
         prompts_of(held_out),
-        {source.streams[-1]: np.unique(numbers).tolist()},
+        numbers,
     )
     return train, held_out
 

@@ -1,126 +1,42 @@
-"""Rows of files: JSON lines, plain or gzipped, JSON arrays, Parquet and ArrayRecord.
+"""Rows of files: JSON, CSV, Parquet, Arrow and ArrayRecord, by the endings of names.
 
 Files lie on this machine, or wherever fsspec has a file system for: gs://, s3://,
-hf://datasets/... Rows are read one after the other; no file is held as a whole, but
-JSON arrays and one row group of Parquet.
+hf://datasets/... Rows are read one after the other; no file is held as a whole.
 """
 
-import gzip
-import json
+import functools
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet
 from array_record.python import array_record_module
 
-Rows = Iterator[tuple[str, Any]]
+from jaxalign.data import delimited, json_rows, json_text, opening, row_limits, tables
+from jaxalign.data.opening import file_system
+from jaxalign.data.row_limits import MAX_ROW_CHARS, Rows, too_long
+
+LONGEST_ROW = 10**8  # characters: such a row takes some 10 GB
+# what data sets and runs leave beside their rows
+NOT_ROWS = frozenset(
+    "dataset_info.json dataset_infos.json dataset_dict.json state.json metadata.json "
+    "features.json config.json data.json numbers.json metrics.jsonl samples.jsonl "
+    "package.json".split()
+)
+ELSEWHERE = {
+    ".zip .tar .tgz .7z .rar": "unpack it",
+    ".gz .bz2 .xz .zst": "name what is inside, such as .jsonl.gz, or decompress it",
+    ".pkl .pickle .pt .pth .joblib": "it may run code when it is read",
+    ".xls .xlsx .ods": "save it as .csv",
+    ".txt .md": 'write lines of {"text": ...} as .jsonl',
+    ".tfrecord .riegeli .npy .npz .h5 .orc .avro .db .sqlite .yaml .yml .xml": (
+        "convert it to .parquet or .jsonl"
+    ),
+}
 
 
-def files(path: str | os.PathLike[str]) -> list[str]:
-    """The file, or the files of the folder, in the order of their names.
-
-    Raises:
-      FileNotFoundError: no such file, or nothing in the folder that can be read.
-      ValueError: a file whose name says nothing that can be read, or a place that
-        cannot be reached.
-    """
-    name = str(path)
-    system, at = file_system(name)
-    try:
-        is_folder, is_there = system.isdir(at), system.exists(at)
-    except OSError:
-        raise
-    except Exception as error:  # each file system has its own
-        raise ValueError(f"{name} cannot be reached: {error}") from error
-    if is_folder:
-        inside = [entry.rpartition("/")[2] for entry in system.ls(at, detail=False)]
-        found = sorted(each for each in inside if each.endswith(ENDINGS))
-        if not found:
-            raise FileNotFoundError(f"the folder {name} holds no {', '.join(ENDINGS)}")
-        return [f"{name.rstrip('/')}/{each}" for each in found]
-    if not is_there:
-        raise FileNotFoundError(f"no such file: {name}")
-    ending(name)
-    return [name]
-
-
-def ending(name: str) -> str:
-    """The ending of a file's name, which says what its rows are.
-
-    Raises:
-      ValueError: it is none that can be read.
-    """
-    if not name.endswith(ENDINGS):
-        raise ValueError(f"{name} should end in {', '.join(ENDINGS)}")
-    return next(each for each in ENDINGS if name.endswith(each))
-
-
-def file_system(path: str) -> tuple[Any, str]:
-    """Where a path lies, and its name there.
-
-    Raises:
-      ValueError: a scheme for which there is no file system, or not its package.
-    """
-    try:
-        return fsspec.core.url_to_fs(path)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"{path} cannot be reached: {error}") from error
-
-
-def rows_of(path: str | os.PathLike[str]) -> Rows:
-    """Rows with where they stand, `path:line` or `path:row`, counted from 1.
-
-    A line that is not JSON comes as its error.
-
-    Raises:
-      ValueError: a file whose name says nothing that can be read.
-    """
-    name = str(path)
-    return READERS[ending(name)](name)
-
-
-def lines(path: str) -> Rows:
-    """The lines of a file of JSON lines; empty ones are counted, and left out."""
-    with fsspec.open(path, "rb") as raw:
-        opened = gzip.open(raw) if path.endswith(".gz") else raw
-        try:
-            for number, line in enumerate(opened, 1):
-                if line.strip():
-                    yield f"{path}:{number}", parsed(line)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is not a whole gzip file: {error}") from error
-
-
-def parsed(line: bytes) -> Any:
-    """The JSON of a line, or what is wrong with it."""
-    try:
-        return json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:  # of JSON or of UTF-8
-        return error
-
-
-def parquet(path: str) -> Rows:
-    """The rows of a Parquet file; fields that are null are left out."""
-    try:
-        with fsspec.open(path, "rb") as raw, pyarrow.parquet.ParquetFile(raw) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:{number}", given(row)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
-
-
-def given(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without the columns that are null, which other rows have."""
-    return {field: value for field, value in row.items() if value is not None}
-
-
-def array_record(path: str) -> Rows:
+def array_record(path: str, max_row_chars: int) -> Rows:
     """The records of an ArrayRecord file, each the JSON of a row."""
     system, at = file_system(path)
     # its reader knows this machine's files alone
@@ -130,51 +46,160 @@ def array_record(path: str) -> Rows:
     try:
         reader = array_record_module.ArrayRecordReader(local)
         for number in range(reader.num_records()):
-            yield f"{path}:{number + 1}", parsed(reader.read([number])[0])
+            (record,) = reader.read([number])
+            fits = len(record) <= json_text.ESCAPED * max_row_chars
+            row = json_text.parse(record) if fits else too_long(max_row_chars)
+            yield f"{path}:{number + 1}", row
         reader.close()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} is not an ArrayRecord file: {error}") from error
 
 
-def entries(path: str) -> Iterator[tuple[str, Any]]:
-    """The entries of a JSON array, each with the line that it begins on."""
-    decoder = json.JSONDecoder()
-    try:
-        with fsspec.open(path, "rb") as file:
-            text = file.read().decode("utf-8-sig")
-        at, line = skip(text, 0, 1)
-        if text[at : at + 1] != "[":
-            yield f"{path}:{line}", json.loads(text)
-            return
-        at, line = skip(text, at + 1, line)
-        more = text[at : at + 1] != "]"
-        while more:
-            entry, end = decoder.raw_decode(text, at)
-            yield f"{path}:{line}", entry
-            at, line = skip(text, end, line + text.count("\n", at, end))
-            more = text[at : at + 1] == ","
-            if more:
-                at, line = skip(text, at + 1, line)
-        end, _ = skip(text, at + 1, line)
-        if text[at : at + 1] != "]" or end < len(text):
-            raise json.JSONDecodeError("Expecting ',' or a last ']'", text, at)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def skip(text: str, at: int, line: int) -> tuple[int, int]:
-    """The next place that is not white space, and its line."""
-    start = at
-    while text[at : at + 1].isspace():
-        at += 1
-    return at, line + text.count("\n", start, at)
-
-
-READERS: dict[str, Callable[[str], Rows]] = {
-    ".jsonl": lines,
-    ".jsonl.gz": lines,
-    ".json": entries,
-    ".parquet": parquet,
+Paths = str | os.PathLike[str] | Sequence[str]
+Reader = Callable[[str, int], Rows]
+TEXTS: dict[str, Reader] = {
+    ".jsonl": json_rows.rows,
+    ".ndjson": json_rows.rows,
+    ".json": functools.partial(json_rows.rows, document=True),
+    ".csv": delimited.rows,
+    ".tsv": functools.partial(delimited.rows, delimiter="\t"),
+}
+READERS: dict[str, Reader] = TEXTS | {
+    ".parquet": tables.parquet,
+    ".arrow": tables.arrow,
+    ".feather": tables.arrow,
     ".array_record": array_record,
 }
-ENDINGS = tuple(READERS)
+ENDINGS = (*READERS, *(t + c for t in TEXTS for c in opening.COMPRESSIONS))
+LONGEST_FIRST = sorted(ENDINGS, key=len, reverse=True)
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name, which says what its rows are, in small letters.
+
+    TensorFlow's shards have their number after it.
+
+    Raises:
+      ValueError: it is none that can be read.
+
+    >>> ending("PAIRS.JSONL"), ending("train.array_record-00000-of-00002")
+    ('.jsonl', '.array_record')
+    """
+    lower = re.sub(r"-\d+-of-\d+$", "", name.lower())
+    for each in LONGEST_FIRST:
+        if lower.endswith(each):
+            return each
+    last = os.path.splitext(lower.rpartition("/")[2])[1]
+    hints = (hint for ends, hint in ELSEWHERE.items() if last in ends.split())
+    raise ValueError(
+        f"{name} should end in {', '.join(READERS)} (texts also in "
+        f"{', '.join(opening.COMPRESSIONS)}), not in {last[:20]!r}: "
+        f"{next(hints, 'name it by what is in it') if last else 'it has no ending'}"
+    )
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file of a folder holds rows, by its name."""
+    base = name.rpartition("/")[2].lower()
+    if base in NOT_ROWS or base.startswith("."):
+        return False
+    try:
+        return bool(ending(base))
+    except ValueError:
+        return False
+
+
+def files_of(path: Paths) -> list[str]:
+    """`files`, of a path or of each of several."""
+    if isinstance(path, str | os.PathLike):
+        return files(path)
+    return [file for each in path for file in files(each)]
+
+
+def name_of(path: Paths) -> str:
+    """A path, or the first of several and their number."""
+    if isinstance(path, str | os.PathLike):
+        return str(path)
+    more = f" and {len(path) - 1} more" if len(path) > 1 else ""
+    return f"{path[0]}{more}"
+
+
+def files(path: str | os.PathLike[str]) -> list[str]:
+    """The file, or the files of the folder, in the order of names and numbers.
+
+    Raises:
+      FileNotFoundError: no such file, or nothing in the folder that can be read.
+      ValueError: a file whose name says nothing that can be read, or a place that
+        cannot be reached.
+    """
+    name = str(path)
+    if not is_folder(name):
+        ending(name)
+        return [name]
+    found = sorted(filter(is_readable, listing(name)), key=by_number)
+    if not found:
+        raise FileNotFoundError(f"the folder {name} holds no {', '.join(READERS)}")
+    return [f"{name.rstrip('/')}/{each}" for each in found]
+
+
+def by_number(name: str) -> list[str | int]:
+    """A sorting key: names, and the numbers in them by value.
+
+    >>> sorted(["b-10", "b-9", "a-11"], key=by_number)
+    ['a-11', 'b-9', 'b-10']
+    """
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path, which must be there, is a folder.
+
+    Raises:
+      FileNotFoundError: there is nothing.
+      ValueError: a place that cannot be reached.
+    """
+    system, at = file_system(path)
+    try:
+        folder, there = system.isdir(at), system.exists(at)
+    except OSError:
+        raise
+    except Exception as error:  # each file system has its own
+        raise ValueError(f"{path} cannot be reached: {error}") from error
+    if not there:
+        raise FileNotFoundError(f"no such file: {path}")
+    return bool(folder)
+
+
+def listing(folder: str) -> list[str]:
+    """The names of what is in a folder."""
+    system, at = file_system(folder)
+    return [each.rstrip("/").rpartition("/")[2] for each in system.ls(at, detail=False)]
+
+
+def rows_of(
+    path: str | os.PathLike[str], *, max_row_chars: int = MAX_ROW_CHARS
+) -> Rows:
+    """Rows with where they stand, `path:line` or `path:row`, counted from 1.
+
+    A row that cannot be used comes as a `Malformed`.
+
+    Raises:
+      ValueError: a file whose name says nothing that can be read, or in which no
+        further row can be found; a limit out of bounds.
+    """
+    name = str(path)
+    if not 1 <= max_row_chars <= LONGEST_ROW:
+        raise ValueError(
+            f"--max-row-chars should be from 1 to {LONGEST_ROW:,}, not {max_row_chars}"
+        )
+    rows = READERS[base_ending(name)](name, max_row_chars)
+    return row_limits.checked(rows, max_row_chars)
+
+
+def base_ending(name: str) -> str:
+    """The ending of what a file holds when it is decompressed."""
+    found: Any = ending(name)
+    for each in opening.COMPRESSIONS:
+        found = found.removesuffix(each)
+    return str(found)

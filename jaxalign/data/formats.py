@@ -5,11 +5,19 @@ What rows may look like is in `layouts`.
 
 import collections
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from jaxalign.data import compared, dialogues, fields, files, layouts, published
+from jaxalign.data import (
+    compared,
+    dialogues,
+    fields,
+    files,
+    layouts,
+    published,
+    row_limits,
+)
+from jaxalign.data.files import Paths
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -22,6 +30,7 @@ from jaxalign.data.records import (
     prompts,
     unpaired,
 )
+from jaxalign.data.row_limits import MAX_ROW_CHARS
 
 __all__ = [
     "Demonstration",
@@ -44,28 +53,44 @@ Kind = TypeVar("Kind", Demonstration, Preference, Prompt, Ranking, Unpaired)
 
 
 def read(
-    path: str | os.PathLike[str], kind: type[Kind], *, skip_bad_rows: bool = False
+    path: Paths,
+    kind: type[Kind],
+    *,
+    skip_bad_rows: bool = False,
+    max_row_chars: int = MAX_ROW_CHARS,
 ) -> tuple[list[Kind], Report]:
-    """The records of a file, or of all files of a folder, in the order of their names.
+    """The records of a file, of several, or of all files of a folder in their order.
 
     Args:
       kind: the record wanted: Demonstration, Preference, Ranking, Unpaired or Prompt.
       skip_bad_rows: count malformed rows rather than stop at the first.
+      max_row_chars: characters of the longest row; longer ones are malformed.
 
     Raises:
       FileNotFoundError: no such file.
       ValueError: a malformed row (file, line and field are named), or no rows at all.
     """
-    reading = stream(path, kind, skip_bad_rows=skip_bad_rows)
+    reading = stream(
+        path, kind, skip_bad_rows=skip_bad_rows, max_row_chars=max_row_chars
+    )
     return list(reading), reading.report
 
 
 def stream(
-    path: str | os.PathLike[str], kind: type[Kind], *, skip_bad_rows: bool = False
+    path: Paths,
+    kind: type[Kind],
+    *,
+    skip_bad_rows: bool = False,
+    max_row_chars: int = MAX_ROW_CHARS,
 ) -> "Reading[Kind]":
     """`read`, one record after the other, for files larger than memory."""
-    rows = (row for file in files.files(path) for row in files.rows_of(file))
-    return Reading(rows, kind, name=str(path), skip_bad_rows=skip_bad_rows)
+    rows = (
+        row
+        for file in files.files_of(path)
+        for row in files.rows_of(file, max_row_chars=max_row_chars)
+    )
+    name = files.name_of(path)
+    return Reading(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
 
 
 def from_tfds(
@@ -74,6 +99,7 @@ def from_tfds(
     *,
     name: str = "row",
     skip_bad_rows: bool = False,
+    max_row_chars: int = MAX_ROW_CHARS,
 ) -> tuple[list[Kind], Report]:
     """The records of a `tensorflow_datasets` source, whose texts are bytes.
 
@@ -84,26 +110,9 @@ def from_tfds(
     Raises:
       ValueError: as `read`.
     """
-    rows = ((f"{name}:{i}", texts(row)) for i, row in enumerate(source))
-    return parse(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
-
-
-def texts(value: Any) -> Any:
-    """The same with bytes as text and arrays as lists, wherever they are."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, Mapping):
-        return {k: texts(v) for k, v in value.items()}
-    return [texts(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def parse(
-    rows: Iterable[tuple[str, Any]], kind: type[Kind], *, name: str, skip_bad_rows: bool
-) -> tuple[list[Kind], Report]:
-    """All rows as records."""
-    reading = Reading(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    rows = ((f"{name}:{i}", row_limits.plain_row(row)) for i, row in enumerate(source))
+    checked = row_limits.checked(rows, max_row_chars)
+    reading = Reading(checked, kind, name=name, skip_bad_rows=skip_bad_rows)
     return list(reading), reading.report
 
 
@@ -149,8 +158,6 @@ class Reading(Generic[Kind]):
         try:
             if isinstance(row, fields.Malformed | dialogues.Odd):
                 raise row
-            if isinstance(row, Exception):
-                raise fields.Malformed(f"is not JSON ({row})")
             found = list(layouts.records(row, self.kind, where))
             self.reasons["without a ranking"] += not found
             if dialogues.is_dialogue(row) and (remark := dialogues.remark(row)):
@@ -161,18 +168,27 @@ class Reading(Generic[Kind]):
         except (fields.Malformed, RecursionError) as error:
             if not self.skip_bad_rows:
                 raise ValueError(
-                    f"{where}: {error}; mend the row, or pass --skip-bad-rows to "
-                    "leave such rows out and count them"
+                    f"{where}: {brief(error)}; mend the row, or pass --skip-bad-rows "
+                    "to leave such rows out and count them"
                 ) from error
             field = getattr(error, "field", None)
             self.reasons[f"refused for {field!r}" if field else "malformed"] += 1
         return []
 
 
-def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
+def brief(error: Exception, *, length: int = 240) -> str:
+    """An error's message on one line, without the middle of a long one."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= length else f"{said[: length - 63]} ... {said[-58:]}"
+
+
+def holds_rankings(
+    path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
+) -> bool:
     """Whether one of the first rows ranks more than two answers to a prompt.
 
     Not the first row alone, which may have a tie or be malformed.
     """
-    first = itertools.islice(files.rows_of(path), rows)
+    file = files.files_of(path)[0]
+    first = itertools.islice(files.rows_of(file, max_row_chars=max_row_chars), rows)
     return any(compared.answers_compared(row, where) > 2 for where, row in first)

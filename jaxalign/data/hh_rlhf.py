@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jaxalign.data import formats
 from jaxalign.data.records import Preference, Report, row_number
+from jaxalign.data.row_limits import MAX_ROW_CHARS
 
 SUBSETS = (
     "helpful-online",
@@ -31,7 +32,12 @@ class Splits(NamedTuple):
     report: Report
 
 
-def load(folder: str | os.PathLike[str], *, skip_bad_rows: bool = False) -> Splits:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    skip_bad_rows: bool = False,
+    max_row_chars: int = MAX_ROW_CHARS,
+) -> Splits:
     """The splits of the four subsets below a folder.
 
     As published, train.jsonl.gz of each subset is for training and test.jsonl.gz is
@@ -51,7 +57,12 @@ def load(folder: str | os.PathLike[str], *, skip_bad_rows: bool = False) -> Spli
     for name in SUBSETS:
         for split in ("train", "test") if published else ("test",):
             path = root / name / f"{split}.jsonl.gz"
-            found, part = formats.read(path, Preference, skip_bad_rows=skip_bad_rows)
+            found, part = formats.read(
+                path,
+                Preference,
+                skip_bad_rows=skip_bad_rows,
+                max_row_chars=max_row_chars,
+            )
             report += part
             if published:
                 cut = len(found) if split == "train" else 0

@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import files
 from jaxalign.data.examples import Example, TokenRow, prompts_of, usable_of
+from jaxalign.data.files import Paths
 from jaxalign.data.records import Record, Report, row_number
 from jaxalign.data.tokenizer import fingerprint
 
@@ -74,10 +75,13 @@ class Stored(Sequence[Example]):
         row, value = int(self.rows[i]), float(self.values[i])
         return Example(sequences, row, value, int(self.prompts[i]))
 
-    @property
-    def places(self) -> np.ndarray:
-        """The row number in its file of each example, from 1."""
-        return np.load(self.folder / "places.npy")
+    def row_numbers(self, indices: np.ndarray) -> dict[str, list[int]]:
+        """The row numbers of examples, by file; from 1, where they are known."""
+        places = np.load(self.folder / "places.npy")[indices]
+        shards = np.load(self.folder / "shards.npy")[indices]
+        names = json.loads((self.folder / "files.json").read_text())
+        of = {names[i]: places[shards == i] for i in np.unique(shards)}
+        return {name: np.unique(each).tolist() for name, each in of.items()}
 
     @property
     def rows_report(self) -> str:
@@ -119,6 +123,7 @@ class Piece(NamedTuple):
       counts: sequences of each example.
       prompts: `splits.prompt_hash` of each example.
       places: the row number in its file of each example, from 1; 0 where unknown.
+      files: the name of that file, text.
     """
 
     tokens: np.ndarray
@@ -128,6 +133,7 @@ class Piece(NamedTuple):
     values: np.ndarray
     prompts: np.ndarray
     places: np.ndarray
+    files: np.ndarray
     report: Report
 
 
@@ -154,23 +160,27 @@ def write(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     report = Report(0, 0)
-    found: dict[str, list[np.ndarray]] = {
-        name: [] for name in Piece._fields if name not in ("tokens", "report")
-    }
+    fields = set(Piece._fields) - {"tokens", "files", "report"}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*fields, "shards")}
+    index: dict[str, int] = {}  # of files
     with open(unfinished / "tokens", "wb") as file:
         for piece in tokenised(records, tokenizer, workers, settings):
             file.write(piece.tokens.data)
             report += piece.report
-            for name, arrays in found.items():
-                arrays.append(getattr(piece, name))
+            names, inverse = np.unique(piece.files, return_inverse=True)
+            ids = [index.setdefault(str(name), len(index)) for name in names]
+            found["shards"].append(np.array(ids, np.int32)[inverse])
+            for name in fields:
+                found[name].append(getattr(piece, name))
     if not report.kept:
         context = settings["context"]
         raise ValueError(f"no row can be used with a context of {context}: {report}")
     whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
     np.save(unfinished / "sequence_ends.npy", np.cumsum(whole["lengths"]))
     np.save(unfinished / "example_ends.npy", np.cumsum(whole["counts"]))
-    for name in ("rows", "values", "prompts", "places"):
+    for name in ("rows", "values", "prompts", "places", "shards"):
         np.save(unfinished / f"{name}.npy", whole[name])
+    (unfinished / "files.json").write_text(json.dumps(list(index)))
     told = {"read": report.read, "kept": report.kept, "reasons": report.reasons}
     told["rows"] = str(getattr(records, "report", ""))
     (unfinished / "report.json").write_text(json.dumps(told))
@@ -227,6 +237,7 @@ def packed(
     found = [row for example in examples for row in example.sequences]
     tokens = np.concatenate([np.zeros(0, np.int32), *(row.tokens for row in found)])
     mask = np.concatenate([np.zeros(0, bool), *(row.mask for row in found)])
+    kept = [records[e.row - first] for e in examples]
     return Piece(
         np.where(mask, ~tokens, tokens),
         np.array([len(row.tokens) for row in found], np.int64),
@@ -234,7 +245,8 @@ def packed(
         np.array([e.row for e in examples], np.int64),
         np.array([e.value for e in examples], np.float32),
         prompts_of(examples),
-        np.array([row_number(records[e.row - first]) for e in examples], np.int64),
+        np.array([row_number(record) for record in kept], np.int64),
+        np.array([record.where.rpartition(":")[0] for record in kept]),
         report,
     )
 
@@ -263,7 +275,7 @@ def pieces(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def key(
-    path: str,
+    path: Paths,
     kind: type[Record],
     tokenizer: PreTrainedTokenizerFast,
     **settings: Any,
@@ -273,7 +285,7 @@ def key(
     Files are told apart by their names, sizes and times of change.
     """
     stamps = []
-    for name in files.files(path):
+    for name in files.files_of(path):
         system, at = files.file_system(name)
         told = system.info(at)
         changed = [told.get(f) for f in ("mtime", "LastModified", "updated", "etag")]

@@ -1,16 +1,12 @@
 """The same rows from every kind of file, here and in a bucket; bad files are named."""
 
-import gzip
-import json
-
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from array_record.python import array_record_module
 
 from jaxalign.data import files, formats
 from jaxalign.data.formats import Demonstration, Preference, Prompt
+from tests.data.row_files import write
 
 ROWS = [
     {"prompt": "é?", "chosen": "yes", "rejected": "no", "margin": 1.5},
@@ -19,21 +15,11 @@ ROWS = [
 ]
 
 
-def write(path, rows):
-    """Rows in the file format that a path's ending names."""
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    if path.name.endswith(".parquet"):
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
-    elif path.name.endswith(".array_record"):
-        writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-        for row in rows:
-            writer.write(json.dumps(row).encode())
-        writer.close()
-    elif path.name.endswith(".gz"):
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(json.dumps(rows) if path.suffix == ".json" else text)
-    return path
+def numbers_of(path, count):
+    """What rows are counted by: lines, of CSV after the names; of one list none."""
+    ending = files.base_ending(path.name)
+    first = 2 if ending in (".csv", ".tsv") else 1
+    return [1 if ending == ".json" else first + i for i in range(count)]
 
 
 @pytest.fixture(params=files.ENDINGS)
@@ -48,13 +34,12 @@ def test_every_format_gives_the_same_records(path):
     found = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
     expected = [tuple(row.values()) for row in ROWS]
     assert found == [row if len(row) == 4 else (*row, 0.0) for row in expected]
-    numbers = [1, 1, 1] if path.suffix == ".json" else [1, 2, 3]
-    assert [p.where for p in pairs] == [f"{path}:{n}" for n in numbers]
+    assert [p.where for p in pairs] == [f"{path}:{n}" for n in numbers_of(path, 3)]
 
 
 def test_every_format_names_the_bad_row(path):
     write(path, [*ROWS, {"prompt": "q", "chosen": "a"}])
-    number = 1 if path.suffix == ".json" else 4
+    number = numbers_of(path, 4)[-1]
     with pytest.raises(
         ValueError, match=f"{path}:{number}: field 'rejected' is missing"
     ):
@@ -71,7 +56,7 @@ def test_the_same_from_a_bucket(path):
     here, _ = formats.read(path, Preference)
     pairs, _ = formats.read(there, Preference)
     assert [p.chosen for p in pairs] == [p.chosen for p in here]
-    assert pairs[0].where == f"{there}:1"
+    assert pairs[0].where == f"{there}:{numbers_of(path, 1)[0]}"
     of_folder, _ = formats.read("memory://bucket", Preference)
     assert [p.where for p in of_folder] == [p.where for p in pairs]
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
