@@ -12,7 +12,7 @@ import numpy as np
 from experiments.policies import Policy
 from jaxalign import sampling, sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import chat
+from jaxalign.data import chat, special
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import learned
 from jaxalign.training import group_objectives, scoring
@@ -194,7 +194,7 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     """The answers as text, without special tokens but those that texts may hold."""
     masks = np.asarray(sequences.loss_mask)
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
-    return [text.strip() for text in chat.text_of(policy.tokenizer, rows)]
+    return [text.strip() for text in special.text_of(policy.tokenizer, rows)]
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:

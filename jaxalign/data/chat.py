@@ -201,53 +201,6 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, all_turns: bool) -> str:
     return f"trained: {which} of a conversation; {how}"
 
 
-# what begins or ends turns in some model, whichever this is
-BOUNDARIES = frozenset(
-    ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
-) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
-
-
-def refused_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle.
-
-    All special tokens; with `keep_special` of its `tokenizers.Manner` those that begin
-    or end turns, or that its template writes elsewhere than in the assistant's words.
-    """
-    special = tokenizers.special_texts(tokenizer)
-    if not tokenizers.manner(tokenizer).keep_special:
-        return special
-    named = {*BOUNDARIES, *tokenizer.all_special_tokens} - {
-        *tokenizer.extra_special_tokens
-    }
-    named |= {templates.end_of_turn(tokenizer)}
-    around, own = templates.frame(tokenizer)
-    return [
-        token
-        for token in special
-        if token in named
-        or token in around
-        or (token in own and not tag(token, special))
-    ]
-
-
-def tag(token: str, special: Sequence[str]) -> bool:
-    """Whether a token opens or closes what another closes or opens: <a>, </a>."""
-    other = token.replace("</", "<") if "</" in token else token.replace("<", "</", 1)
-    return other != token and other in special
-
-
-def text_of(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
-) -> list[str]:
-    """Answers as text; of special tokens it shows those that texts may hold."""
-    if not tokenizers.manner(tokenizer).keep_special:
-        return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
-    hidden = [tokenizers.id_of(tokenizer, t) for t in refused_tokens(tokenizer)]
-    hidden += [tokenizer.unk_token_id] * (tokenizer.unk_token_id is not None)
-    shown = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
-    return list(tokenizer.batch_decode(shown, skip_special_tokens=False))
-
-
 def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
     """The tokens that end an answer: the template's end of a turn, and of sequence."""
     ends = (templates.end_of_turn(tokenizer), str(tokenizer.eos_token))

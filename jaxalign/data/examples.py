@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import chat, splits
+from jaxalign.data import chat, special, splits
 from jaxalign.data.records import (
     Answer,
     Demonstration,
@@ -103,7 +103,7 @@ def usable_of(
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = re.compile("|".join(map(re.escape, chat.refused_tokens(tokenizer))))
+    marks = re.compile("|".join(map(re.escape, special.refused_tokens(tokenizer))))
     told = [conversations(record) for record in records]
     found = encoded(records, told, tokenizer, all_turns=all_turns)
     for row, (record, talks, rows) in enumerate(

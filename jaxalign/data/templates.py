@@ -5,9 +5,7 @@ A template of any kind will do. Where it marks the assistant's words itself, wit
 the prompt (prefix difference), and a template that defeats this is refused.
 """
 
-import contextlib
 import datetime
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -237,21 +235,6 @@ def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
     return max(ends, key=len, default=str(tokenizer.eos_token))
 
 
-def frame(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    """What a template writes around messages, and in the assistant's own words.
-
-    The second is what else stands in its source: a literal may be of either.
-    """
-    asked = Talk([{"role": "user", "content": "?"}])
-    ruled = Talk([{"role": "system", "content": "?"}, *asked.messages])
-    around = ""
-    for talk in (asked, ruled):
-        with contextlib.suppress(ValueError):  # there may be no system
-            around += rendered(tokenizer, [talk], prompt=False)[0].text
-    (opened,) = rendered(tokenizer, [asked], prompt=True)
-    return around, opened.text + str(tokenizer.chat_template)
-
-
 def changed(prompt: str, whole: str) -> str:
     """What is wrong with a template that rewrites prompts."""
     return (
@@ -298,7 +281,7 @@ def rendered(
 
 
 def written(message: Message) -> Message:
-    """A message as templates know it: they see neither `train` nor JSON as text.
+    """A message as templates know it, which see no `train`.
 
     gpt-oss reads a thought under another name, and transformers gives it both.
     """
@@ -307,26 +290,7 @@ def written(message: Message) -> Message:
     found = {k: v for k, v in message.items() if k != "train"}
     if "reasoning_content" in found:
         found.setdefault("thinking", found["reasoning_content"])
-    if "tool_calls" in found:
-        found["tool_calls"] = list(map(parsed, found["tool_calls"]))
     return found
-
-
-def parsed(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A call whose arguments are an object, where they were one in JSON."""
-    function = call.get("function")
-    if not isinstance(function, Mapping):
-        return call
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
-        return call
-    try:
-        read = json.loads(arguments)
-    except ValueError:
-        return call
-    if not isinstance(read, dict):
-        return call
-    return {**call, "function": {**function, "arguments": read}}
 
 
 def joined(contents: Sequence[str]) -> str:
