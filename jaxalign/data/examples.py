@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -210,7 +209,7 @@ def usable(
       Dropped: special tokens written out, what the chat template does not show, an
         empty answer, nothing that is trained, a pair of the same tokens.
     """
-    texts = {text for talk in talks for text in texts_of(talk)}
+    texts = {text for talk in talks for text in talk.texts()}
     if any(map(marks.search, texts)):
         raise Dropped("with special tokens in their text")
     for row in rows:
@@ -224,17 +223,6 @@ def usable(
         raise Dropped("with nothing that is trained (field 'train')")
     if isinstance(record, Preference) and alike(rows):
         raise Dropped("identical as tokens")
-
-
-def texts_of(talk: Talk) -> Iterator[str]:
-    """All that a conversation says, as text."""
-    for message in talk.messages:
-        yield message["content"]
-        if len(message) > 2:
-            yield message.get("reasoning_content") or ""
-            yield json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
-    if talk.tools:
-        yield json.dumps(talk.tools, ensure_ascii=False)
 
 
 def empty(message: Message) -> bool:
