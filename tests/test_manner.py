@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken
 
-from experiments import policies, rollouts, sft
+from experiments import policies, rewards, rollouts, sft
 from jaxalign.batches import from_lengths
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
@@ -70,3 +70,10 @@ def test_a_reward_sees_special_tokens_that_are_kept(tokenizer, keep):
     assert texts == ([said] if keep else ["ab"])
     reward = named.reward("format")([[]], texts, [()])
     assert reward.tolist() == [float(keep)]
+    for told in ("format", "regex:<answer>b"):  # what would be 0 always is refused
+        if keep:
+            rewards.check_shown(told, used)
+            continue
+        with pytest.raises(ValueError, match="add --keep-special-tokens"):
+            rewards.check_shown(told, used)
+    rewards.check_shown("gsm8k", used)
