@@ -8,19 +8,19 @@ Refused by name are media, a row's weight that is not 1, masks of tokens, settin
 the chat template that differ by row, and scores or ratings that are no finite numbers.
 """
 
-import math
+import functools
 import re
 from typing import Any
 
 from jaxalign.data import tools
 from jaxalign.data.conversations import with_system
 from jaxalign.data.fields import (
-    FLOAT32_MAX,
     Malformed,
     Refused,
     Row,
     absent,
     flag,
+    is_number,
     refuse,
     shown,
     text_of,
@@ -50,7 +50,7 @@ def check(row: Row) -> None:
     if not CHECKED.isdisjoint(row):
         check_named(row)
     for name, value in row.items():
-        if type(value) in (float, int, list) and SCORED.search(name):
+        if type(value) in (float, int, list) and is_scored(name):
             values = value if isinstance(value, list) else [value]
             for bad in filter(is_absurd, values):
                 raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
@@ -75,12 +75,15 @@ def check_named(row: Row) -> None:
             )
 
 
+@functools.cache
+def is_scored(name: str) -> bool:
+    """Whether a field of this name holds scores, ratings or labels."""
+    return SCORED.search(name) is not None
+
+
 def is_absurd(value: Any) -> bool:
     """Whether a value is NaN, infinite, or out of float32's range."""
-    kind = type(value)
-    if kind is float:
-        return not math.isfinite(value) or abs(value) > FLOAT32_MAX
-    return kind is int and abs(value) > FLOAT32_MAX
+    return type(value) in (int, float) and not is_number(value)
 
 
 def system_of(row: Row) -> tuple[str, str]:
@@ -90,6 +93,8 @@ def system_of(row: Row) -> tuple[str, str]:
       Refused: two fields that differ.
     """
     told = {name: row[name] for name in SYSTEM if name in row}
+    if not told:
+        return "", ""
     found = {k: system_text(v, k) for k, v in told.items() if not absent(v)}
     if len({text.strip() for text in found.values()}) > 1:
         names = " and ".join(map(repr, found))
@@ -115,6 +120,8 @@ def tools_of(row: Row) -> Tools:
       Refused: two fields that differ.
     """
     told = {name: row[name] for name in TOOLS if name in row}
+    if not told:
+        return ()
     found = {k: tools.declared(v, k) for k, v in told.items() if not absent(v)}
     if len(found) > 1 and found["tools"] != found["functions"]:
         raise Refused("functions", "fields 'tools' and 'functions' differ: keep one")

@@ -7,18 +7,28 @@ from typing import Any
 from jaxalign.data import published
 from jaxalign.data.conversations import same
 from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import Malformed, Refused, Row, needed, number, present
+from jaxalign.data.fields import (
+    Malformed,
+    Refused,
+    Row,
+    needed,
+    number,
+    present,
+    refuse,
+)
 from jaxalign.data.messages import answer_of, message_of
 from jaxalign.data.questions import asked, side
 from jaxalign.data.records import Answer, Messages, Ranking, said
 
-SCORES = ("scores", "ratings", "rewards")  # better answers have higher ones
+SCORES = ("scores", "ratings")  # better answers have higher ones
+LABELS = ("label", "labels", "choice", "winner", "best", "correct", "answer")
 RANKS = ("ranks", "rank")  # and lower ones
 
 
 def rankings(row: Row, where: str) -> Iterable[Ranking] | None:
     """The answers that a row compares, where it is of a layout for that alone."""
-    if isinstance(row.peek("prompt"), Mapping):
+    root = row.peek("prompt")
+    if isinstance(root, Mapping) and "text" in root:
         return tree(row["prompt"], where)
     if isinstance(row.peek("answers"), list):
         return [ranking(row, where)]
@@ -45,6 +55,7 @@ def ranking(row: Row, where: str) -> Ranking:
     answers = row[field]
     if not isinstance(answers, list) or len(answers) < 2:
         raise Malformed(f"field {field!r} should be a list of two or more, best first")
+    refuse(row, LABELS, "field ", f"may say which of {field!r} is best: order them")
     told = [answer(a, f"{field}[{k}]") for k, a in enumerate(answers)]
     ordered = present(row, (*SCORES, *RANKS))
     prompt = before_answers(row, told, field)
@@ -75,6 +86,8 @@ def before_answers(row: Row, answers: list[Answer], field: str) -> Messages:
         return [*before, last]
     if not any(same([last], [said(one)]) for one in answers):
         raise Malformed(f"ends with an answer that is none of field {field!r}")
+    if not before:
+        raise Malformed("has answers, and no prompt")
     return before
 
 

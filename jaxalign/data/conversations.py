@@ -55,6 +55,10 @@ def joined(
     Raises:
       Malformed: they do not fit, as two questions or two answers in a row.
     """
+    if after[: len(before)] == before:
+        return after
+    if len(after) == 1 and before[-1]["role"] == "user" != after[0]["role"]:
+        return [*before, *after]
     (own_before, begun), (own_after, ended) = map(split_system, (before, after))
     system = agreed_system(own_after, own_before, fields[0])
     most = min(len(begun), len(ended))

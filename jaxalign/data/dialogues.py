@@ -46,8 +46,7 @@ def is_dialogue(row: Mapping[str, Any]) -> bool:
     """Whether a row is of this layout."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     return (
-        "prompt" not in row
-        and isinstance(chosen, str)
+        isinstance(chosen, str)
         and isinstance(rejected, str)
         and TURN.match(chosen) is not None
     )

@@ -1,12 +1,11 @@
 """Fields of rows: their values, and what is said where they are not as they should."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 FLOAT32_MAX = 3.4028234663852886e38
-TRUE, FALSE = (1, "true", "1"), (0, "false", "0")
+TRUE, FALSE = (1, "true", "1", "1.0"), (0, "false", "0", "0.0")
 
 
 class Malformed(ValueError):
@@ -71,7 +70,7 @@ def number(value: Any, field: str) -> float:
     Raises:
       Malformed: it is none.
     """
-    if type(value) not in (int, float) or not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+    if not is_number(value):
         raise Malformed(f"field {field!r} should be a number, not {shown(value)}")
     return float(value)
 
@@ -94,8 +93,8 @@ def absent(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return type(value) in (int, float) and math.isfinite(value)
+    """Whether a value is a number of float32's range."""
+    return type(value) in (int, float) and -FLOAT32_MAX <= value <= FLOAT32_MAX
 
 
 def name_of(value: Any) -> str:

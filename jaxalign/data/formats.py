@@ -158,7 +158,7 @@ class Reading(Generic[Kind]):
             return found
         except dialogues.Odd as odd:
             self.reasons[str(odd)] += 1
-        except fields.Malformed as error:
+        except (fields.Malformed, RecursionError) as error:
             if not self.skip_bad_rows:
                 raise ValueError(
                     f"{where}: {error}; mend the row, or pass --skip-bad-rows to "

@@ -33,7 +33,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data import columns, compared, dialogues, published
-from jaxalign.data.fields import Malformed, Refused, Row, needed, present, text_of
+from jaxalign.data.fields import (
+    Malformed,
+    Refused,
+    Row,
+    needed,
+    present,
+    shown,
+    text_of,
+)
 from jaxalign.data.messages import answer_of
 from jaxalign.data.pairs import is_pair, preference, refuse_thoughts
 from jaxalign.data.questions import (
@@ -129,11 +137,13 @@ def plain(row: Row, where: str) -> Demonstration:
 
 def unpaired(row: Row, where: str) -> Unpaired:
     """An answer with a thumb up or down."""
-    needed(row, *THUMBS)
+    name = needed(row, *THUMBS)
     desirable = thumb(row)
+    if desirable is None:
+        told = shown(row[name])
+        raise Malformed(f"field {name!r} should be true or false, not {told}")
     *prompt, answer = answered(row)
-    name = next(field for field in THUMBS if field in row)
-    return Unpaired(prompt, answer_of(answer, name), bool(desirable), where)
+    return Unpaired(prompt, answer_of(answer, name), desirable, where)
 
 
 def prompt(row: Row, where: str) -> Prompt:

@@ -66,7 +66,8 @@ def messages_of(value: Any, field: str) -> Messages:
             raise Malformed(f"field {field!r} is empty")
         return [{"role": "user", "content": value}]
     if isinstance(value, Mapping):
-        value = objects(value, field)
+        one = isinstance(value.get("role", value.get("from")), str)
+        value = [value] if one else objects(value, field)
     if not isinstance(value, list) or not value:
         raise Malformed(f"field {field!r} should be text or a list of messages")
     messages = []
@@ -203,8 +204,9 @@ def parts_of(content: list[Any], at: str) -> tuple[Any, str, list[dict[str, Any]
         elif kind in TEXTS:
             texts.append(inner)
         else:
+            name = kind if isinstance(kind, str) else "type"
             raise Refused(
-                str(kind), f"{at} has content of type {kind!r}, which cannot be read"
+                name, f"{at} has content of type {shown(kind)}, which cannot be read"
             )
     said = [text for text in texts if isinstance(text, str)]
     thought = [text for text in thoughts if isinstance(text, str)]

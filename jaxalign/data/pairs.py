@@ -18,8 +18,9 @@ from jaxalign.data.records import Messages, Preference, identity
 
 def is_pair(row: Row) -> bool:
     """Whether a row holds two answers, of which one is preferred."""
-    return ("chosen" in row and "rejected" in row) or (
-        "chosen_messages" in row and "rejected_messages" in row
+    return any(
+        name in row and row.peek(name.replace("rejected", "chosen")) is not None
+        for name in ("rejected", "rejected_messages")
     )
 
 
@@ -36,20 +37,35 @@ def preference(row: Row, where: str) -> Preference:
     margin = 0.0 if margin is None else number(margin, "margin")
     refuse_thoughts(row, "a pair")
     if dialogues.is_dialogue(row):
-        pair = dialogues.preference(row, where)
-        return Preference(pair.prompt, pair.chosen, pair.rejected, margin, where)
+        return dialogue_pair(row, where, margin)
     sides = side(row[good], good), side(row[bad], bad)
     before = before_pair(row, sides)
     chosen, rejected = (
         joined(before, one, ("prompt", name))
         for one, name in zip(sides, (good, bad), strict=True)
     )
+    if len(chosen) < 2:
+        raise Malformed("has answers, and no prompt")
     if identity(chosen[:-1]) != identity(rejected[:-1]):
         raise Malformed(f"fields {good!r} and {bad!r} differ before their last message")
     if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
         raise Malformed(f"fields {good!r} and {bad!r} should end with an answer")
     answers = answer_of(chosen[-1], good), answer_of(rejected[-1], bad)
     return Preference(chosen[:-1], *answers, margin, where)
+
+
+def dialogue_pair(row: Row, where: str, margin: float) -> Preference:
+    """A pair of dialogues; a prompt beside them may be a dialogue too."""
+    pair = dialogues.preference(row, where)
+    prompt = pair.prompt
+    if present(row, ASKED):
+        before = asked(row)
+        text = before[0]["content"]
+        if len(before) == 1 and dialogues.TURN.match(text):
+            before = dialogues.dialogue(text)
+            before = before[: len(before) - (not before[-1]["content"])]
+        prompt = joined(before, prompt, ("prompt", "chosen"))
+    return Preference(prompt, pair.chosen, pair.rejected, margin, where)
 
 
 def before_pair(row: Row, sides: tuple[Messages, Messages]) -> Messages:

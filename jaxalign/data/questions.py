@@ -10,7 +10,6 @@ from jaxalign.data.fields import (
     Row,
     absent,
     flag,
-    is_number,
     name_of,
     needed,
     present,
@@ -66,8 +65,12 @@ def question(row: Row, questions: list[str]) -> Messages:
         if not contains(messages, messages_of(row[other], other)):
             raise Refused(other, f"fields {field!r} and {other!r} both ask: keep one")
     for name in ("input", "context"):
-        extra = "" if absent(row.get(name)) else text_of(row[name], name)
-        if not extra or contains(messages, [{"role": "user", "content": extra}]):
+        extra = "" if absent(row.peek(name)) else text_of(row.peek(name), name)
+        told = [{"role": "user", "content": extra}]
+        if extra and field == "prompt" and contains(messages, told):
+            continue
+        row.names.add(name)
+        if not extra:
             continue
         if field == "prompt" and name == "context" or len(messages) > 1:
             raise Refused(name, f"field {name!r} beside {field!r}: put it into that")
@@ -114,18 +117,21 @@ def side(value: Any, field: str) -> Messages:
 def with_thought(row: Row, messages: Messages) -> Messages:
     """The conversation, its answer with the thought that stands beside it.
 
-    A switch ("on", true) or a number under such a name is no thought.
+    A switch ("on", true) or a number under such a name is no thought; one that stands
+    in the answer already, as <think>, is not told twice.
     """
+    if not present(row, THOUGHTS):
+        return messages
     names = [
         name
         for name in present(row, THOUGHTS)
-        if not isinstance(row.peek(name), bool)
-        and not is_number(row.peek(name))
-        and str(row.peek(name)).lower() not in SWITCHES
+        if not isinstance(row.peek(name), bool | int | float)
+        and not is_switch(row.peek(name))
     ]
     thought = thoughts_of({name: row[name] for name in names}, "field")
     *before, answer = messages
-    if not thought or thought.strip() in answer["content"]:
+    text = answer["content"].lstrip()
+    if not thought or text.startswith("<") and thought.strip() in text:
         return messages
     own = answer.get("reasoning_content", thought)
     if own != thought:
@@ -133,6 +139,11 @@ def with_thought(row: Row, messages: Messages) -> Messages:
             names[0], f"field {names[0]!r} and the answer's own thought differ"
         )
     return [*before, {**answer, "reasoning_content": thought}]
+
+
+def is_switch(value: Any) -> bool:
+    """Whether a value is a setting, not a thought."""
+    return isinstance(value, str) and value.strip().lower() in SWITCHES
 
 
 def answered(row: Row) -> Messages:
@@ -148,8 +159,8 @@ def answered(row: Row) -> Messages:
         field = answer_field(row)
     if field is not None:
         messages = joined(messages, side(row[field], field), ("prompt", field))
-        if messages[-1]["role"] != "assistant":
-            raise Malformed(f"field {field!r} should end with an answer")
+        if messages[-1]["role"] != "assistant" or len(messages) < 2:
+            raise Malformed(f"field {field!r} should end with an answer to a prompt")
     elif not has_answer:
         raise Malformed(
             "field 'completion' (or output, answer, response, or a last message of the "
@@ -182,12 +193,14 @@ def answer_field(row: Row) -> str | None:
 def thumb(row: Row) -> bool | None:
     """Whether an answer is labelled as wanted; None where there is no label.
 
+    Labels that are null, lists or objects (of topics, say) are none of an answer.
+
     Raises:
       Malformed: a label that is neither true nor false, or two that differ.
     """
     found = {}
     for field in THUMBS:
-        if field in row:
+        if field in row and isinstance(row.peek(field), str | int | float):
             found[field] = flag(row[field])
             if found[field] is None:
                 raise Malformed(

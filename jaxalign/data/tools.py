@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.fields import Malformed, absent, parsed
+from jaxalign.data.fields import Malformed, absent, parsed, shown
 from jaxalign.data.records import Tools
 
 
@@ -25,7 +25,7 @@ def declared(value: Any, field: str) -> Tools:
     ({'type': 'function', 'function': {'name': 'time', 'parameters': {}}},)
     """
     return tuple(
-        wrapped(tool, f"field '{field}[{k}]'")
+        without_nulls(wrapped(tool, f"field '{field}[{k}]'"))
         for k, tool in enumerate(listed(value, f"field {field!r}"))
     )
 
@@ -38,11 +38,12 @@ def calls_of(value: Any, at: str) -> list[dict[str, Any]]:
     """
     calls = []
     for call in listed(value, at):
-        call = wrapped(call, at)
-        function = dict(call["function"])
+        found = wrapped(call, at)
+        function = dict(found["function"])
         given = function.pop("parameters", {})
         function["arguments"] = arguments_of(function.get("arguments", given))
-        calls.append({**call, "function": function})
+        told = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+        calls.append({**told, "type": "function", "function": function})
     return calls
 
 
@@ -56,16 +57,36 @@ def listed(value: Any, at: str) -> list[Any]:
 
 
 def wrapped(value: Any, at: str) -> dict[str, Any]:
-    """A function in an object with its type; an `id` stays where it was."""
+    """A function in an object with its type."""
     if not isinstance(value, Mapping):
         raise Malformed(f"{at} should be an object with a 'name'")
-    outer = {"id": value.get("id")} if isinstance(value.get("id"), str) else {}
-    function = value.get("function")
-    if not isinstance(function, Mapping):
-        function = {k: v for k, v in value.items() if k not in ("id", "type")}
-    if not isinstance(function.get("name"), str) or not function["name"]:
+    if value.get("type") not in (None, "function"):
+        raise Malformed(f"{at} is of type {shown(value['type'])}, not a function")
+    inner = value.get("function")
+    if isinstance(inner, Mapping):
+        tool = {**value, "type": "function"}
+    else:
+        inner = {k: v for k, v in value.items() if k not in ("id", "type")}
+        tool = {"type": "function", "function": inner}
+    if not isinstance(inner.get("name"), str) or not inner["name"]:
         raise Malformed(f"{at} should be an object with a 'name'")
-    return {**outer, "type": "function", "function": function}
+    return tool
+
+
+def without_nulls(value: Any) -> Any:
+    """A schema without the nulls that Parquet puts where other rows have fields.
+
+    >>> without_nulls({"a": None, "b": [{"c": None, "default": None}]})
+    {'b': [{'default': None}]}
+    """
+    if isinstance(value, list):
+        return [without_nulls(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    meant = ("default", "const", "example")
+    return {
+        k: without_nulls(v) for k, v in value.items() if v is not None or k in meant
+    }
 
 
 def arguments_of(value: Any) -> Any:

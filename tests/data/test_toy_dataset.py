@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 
 def without_place(records):
-    return [dataclasses.replace(r, where="") for r in records]
+    return [dataclasses.replace(r, where="", fields={}) for r in records]
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 30), ("test", 7)])
@@ -36,11 +36,12 @@ def test_rows_are_the_toy_worlds(folder, split, count):
     labelled = told(toy_world.preference)
     found, _ = formats.from_tfds(source("preferences"), Preference)
     assert without_place(found) == without_place(x.preference for x in labelled)
-    p_chosen = [row["p_chosen"] for row in source("preferences")]
+    p_chosen = [pair.fields["p_chosen"] for pair in found]
     assert p_chosen == pytest.approx([x.p_chosen for x in labelled], abs=1e-6)
     asked = told(toy_world.request)
     found, _ = formats.from_tfds(source("prompts"), Prompt)
     assert without_place(found) == without_place(r.prompt for r in asked)
+    assert [p.fields["kind"] for p in found] == [r.kind for r in asked]
     assert list(map(toy_dataset.request, source("prompts"))) == asked
 
 

@@ -1,0 +1,97 @@
+"""Short names for rows, messages and records, for the tables of what a row means."""
+
+import json
+
+import pytest
+
+from jaxalign.data import layouts
+from jaxalign.data.dialogues import Odd
+from jaxalign.data.fields import Malformed
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    Unpaired,
+)
+
+
+def u(text="q"):
+    return {"role": "user", "content": text}
+
+
+def a(text="a", **more):
+    return {"role": "assistant", "content": text, **more}
+
+
+def s(text="S"):
+    return {"role": "system", "content": text}
+
+
+def tool(text="4 degrees", **more):
+    return {"role": "tool", "content": text, **more}
+
+
+def call(name="weather", arguments=None, **more):
+    function = {"name": name, "arguments": arguments or {"town": "Oslo"}}
+    return {**more, "type": "function", "function": function}
+
+
+def sft(*messages, **more):
+    return Demonstration(list(messages), "f:1", **more)
+
+
+def pair(prompt, chosen="a", rejected="b", **more):
+    return Preference(prompt, chosen, rejected, where="f:1", **more)
+
+
+def asks(prompt, *references, **more):
+    return Prompt(prompt, "f:1", references, **more)
+
+
+def thumb(up, prompt=None, answer="a", **more):
+    return Unpaired(prompt or [u()], answer, up, "f:1", **more)
+
+
+def ranks(*answers, **more):
+    return Ranking([u()], answers, "f:1", **more)
+
+
+FUNCTION = {"name": "weather", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": FUNCTION}
+TOOLS = {"tools": [TOOL]}
+TALK = {"messages": [u(), a()]}
+PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
+TREE = {
+    "text": "q",
+    "role": "prompter",
+    "replies": [
+        {"text": "b", "role": "assistant", "rank": 1},
+        {"text": "a", "role": "assistant", "rank": 0},
+    ],
+}
+UP = {"prompt": "q", "completion": "a", "label": True}
+SHP = {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}
+ULTRA = {
+    "instruction": "q",
+    "completions": [
+        {"response": "a", "overall_score": 2.0},
+        {"response": "b", "overall_score": 1.0},
+    ],
+}
+SCORES = {"completions": [{"overall_score": 2.0}, {"overall_score": 1.0}]}
+NAN, INF = float("nan"), float("inf")
+
+
+def read(row, kind):
+    return list(layouts.records(json.loads(json.dumps(row)), kind, "f:1"))
+
+
+def check(row, kind, wanted):
+    """Reads a row as the record it should be, or as the sentence that refuses it."""
+    if isinstance(wanted, kind):
+        assert read(row, kind) == [wanted]
+        return
+    odd = wanted is Odd
+    with pytest.raises(Odd if odd else Malformed, match=None if odd else wanted):
+        read(row, kind)
