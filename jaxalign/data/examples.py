@@ -249,6 +249,14 @@ def prompts_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.prompt for e in examples], np.uint64)
 
 
+def values_of(examples: Sequence[Example]) -> np.ndarray:
+    """The `value` of each example, float32 [R]."""
+    known = getattr(examples, "values", None)
+    if known is not None:
+        return known
+    return np.array([e.value for e in examples], np.float32)
+
+
 def digest(examples: Iterable[Example]) -> str:
     """A hash of the tokens, masks, lengths and numbers of examples, one at a time."""
     hashed = hashlib.blake2b(digest_size=16)
