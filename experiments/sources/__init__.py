@@ -27,8 +27,9 @@ from experiments.sources.source import (
     by_name,
     check_held_out,
     judge_of,
+    tokenised,
 )
-from experiments.sources.tokens import pairs, tokenised, unpaired
+from experiments.sources.tokens import pairs, unpaired
 
 __all__ = [
     "Judge",

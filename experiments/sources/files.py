@@ -41,7 +41,8 @@ def from_path(config: Shared, path: str) -> Source:
         return formats.read(file, kind, skip_bad_rows=config.skip_bad_rows)
 
     first = split_file(path, "train") if folder else path
-    ranked, single = formats.holds_rankings(first), formats.holds_unpaired(first)
+    ranked = formats.holds_rankings(first)
+    single = not ranked and formats.holds_unpaired(first)
     splits = ("train", "test") if folder else ("",)
     source = from_splits(config, path, read, splits, ranked, single)
     streams = [split_file(path, split) for split in splits] if folder else [path]

@@ -1,14 +1,25 @@
-"""What a data set is to an experiment."""
+"""What a data set is to an experiment, and its records as tokens."""
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import jax
 import numpy as np
 
-from experiments.sources.held_out import Reads
-from jaxalign.data import formats, splits
+from experiments import processes
+from experiments.config import Shared
+from experiments.sources.held_out import (
+    Reads,
+    account,
+    check_sides,
+    row_numbers,
+)
+from jaxalign.data import formats, loader, mixing, splits, stored, views
+from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -19,6 +30,7 @@ from jaxalign.data.records import (
 )
 from jaxalign.rewards import named
 
+Examples = Sequence[loader.Example]
 Judged = dict[str, np.ndarray]
 Judge = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], Judged]
 
@@ -137,6 +149,128 @@ def by_name(reward: str) -> Judge:
         return {"reward": measure(asked, texts, told)}
 
     return judge
+
+
+def unseen(train: Examples, held_out: Examples) -> Examples:
+    """The training examples whose prompts are not held out; a mixture stays one.
+
+    Raises:
+      ValueError: none is left, of a mixture in one of its parts.
+    """
+    if isinstance(train, views.Mixture):
+        parts = [unseen(part, held_out) for part in train.parts]
+        return views.Mixture(parts, train.weights)
+    leaked = np.isin(prompts_of(train), prompts_of(held_out))
+    if not leaked.any():
+        return train
+    if leaked.all():
+        raise ValueError("the prompts of all training rows are held out")
+    return views.View(train, np.flatnonzero(~leaked))
+
+
+def rows_of(test: Source, held_out: Examples) -> dict[str, list[int]]:
+    """The numbers of the rows of --held-out-data, by file, as `examples` has them."""
+    if isinstance(held_out, views.View) and isinstance(
+        held_out.examples, stored.Stored
+    ):
+        numbers = held_out.examples.places[held_out.indices]
+        return {test.streams[-1]: np.unique(numbers).tolist()}
+    return row_numbers((test.unpaired or test.preferences)()[0])
+
+
+def tokenised(
+    config: Shared,
+    records: Sequence[Record],
+    policy: Any,
+    run: Noting,
+    name: str,
+    *,
+    all_turns: bool = False,
+) -> Examples:
+    """Records, tokenised for a policy; what was dropped is shown. A mixture stays one.
+
+    Args:
+      all_turns: of SFT data count every answer, not the last alone.
+    """
+    if isinstance(records, mixing.MixedRecords):
+        parts = [
+            tokenised(
+                *(config, part, policy, run, f"{name}, part {number}"),
+                all_turns=all_turns,
+            )
+            for number, part in enumerate(records.parts, start=1)
+        ]
+        return views.Mixture(parts, records.weights)
+    if not records:  # nothing is held out
+        return []
+    examples, report = loader.tokenise(
+        records,
+        policy.tokenizer,
+        context=policy.context,
+        overlong=config.overlong,
+        all_turns=all_turns,
+    )
+    run.note(f"{name}: {report}")
+    return examples
+
+
+def kept(
+    config: Shared, source: Source, kind: type[Any], policy: Any, run: Noting
+) -> tuple[Examples, Examples]:
+    """Records as tokens in --token-cache: training ones and held-out ones.
+
+    Of many processes the first writes them; of several runs one does, and the others
+    wait for it.
+
+    Raises:
+      FileNotFoundError: what the first process wrote is not to be seen on this one.
+    """
+    settings = {"context": policy.context, "overlong": config.overlong}
+    found = []
+    for path in source.streams:
+        strict = {"skip_bad_rows": config.skip_bad_rows}
+        key = stored.key(path, kind, policy.tokenizer, **settings, **strict)
+        folder = Path(str(config.token_cache)) / key
+        if processes.first():
+            with stored.alone(folder) as there:
+                if not there:
+                    records = formats.stream(
+                        path, kind, skip_bad_rows=config.skip_bad_rows
+                    )
+                    workers = os.cpu_count() or 1
+                    stored.write(
+                        folder, records, policy.tokenizer, workers=workers, **settings
+                    )
+        processes.meet("when tokens are kept")
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"--token-cache: {folder}, which the first process wrote, is not there "
+                f"for process {jax.process_index()}: name a folder that all share"
+            )
+        found.append(stored.Stored(folder))
+        run.note(f"{path}: {found[-1].rows_report}")
+        run.note(f"{folder}: {found[-1].report}")
+    train: Examples
+    held_out: Examples
+    if len(found) == 2:
+        train, held_out = found
+        rule, numbers = "as the data set states it", found[1].places
+    else:
+        (whole,) = found
+        mask = source.rule.mask(whole.prompts)
+        check_sides(source.name, source.rule, whole.prompts, mask)
+        rule, numbers = str(source.rule), whole.places[mask]
+        train = views.View(whole, np.flatnonzero(~mask))
+        held_out = views.View(whole, np.flatnonzero(mask))
+    source.reads[kind.__name__] = account(
+        source.name,
+        rule,
+        [each.report for each in found],
+        prompts_of(train),
+        prompts_of(held_out),
+        {source.streams[-1]: np.unique(numbers).tolist()},
+    )
+    return train, held_out
 
 
 Records = TypeVar("Records")

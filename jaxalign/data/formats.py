@@ -175,17 +175,16 @@ def holds_unpaired(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
 
 
 def is_unpaired(row: Any) -> bool:
-    """Whether a row is a single answer with its label, neither a pair nor a ranking.
+    """Whether a row is a single answer with its label, not a pair.
 
     >>> is_unpaired({"prompt": "2 + 2?", "completion": "4", "label": True})
     True
     >>> is_unpaired({"chosen": "4", "rejected": "5", "label": 1})
     False
     """
-    if not isinstance(row, Mapping) or layouts.answers_compared(row, ""):
+    if not isinstance(row, Mapping) or {"chosen", "chosen_messages"} & set(row):
         return False
-    compares = {"chosen", "rejected", "chosen_messages"} & set(row)
-    return not compares and any(field in row for field in layouts.THUMBS)
+    return any(field in row for field in layouts.THUMBS)
 
 
 def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
