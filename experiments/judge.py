@@ -156,13 +156,22 @@ def principles_of(config: Config) -> tuple[str, ...]:
 def candidates(
     config: Config, mesh: Any, note: Callable[[str], None] = processes.say
 ) -> tuple[list[sources.Source], list[Splits]]:
-    """The data sets, and the answers that are to be judged, of each file or model."""
+    """The data sets, and the answers that are to be judged, of each file or model.
+
+    Raises:
+      ValueError: files with weights.
+    """
     if config.policies is not None:
         source = sources.load(config)
         folders = enumerate(config.policies.split(","))
         return [source], [sampled(config, source, mesh, n, x, note) for n, x in folders]
     paths = config.data.split(",")
     found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
+    if any(source.parts for source in found):
+        raise ValueError(
+            f"--data {config.data}: every answer of these files is judged once, so "
+            "weights mean nothing: leave them out"
+        )
     return found, [answers_of(source, len(found) > 1) for source in found]
 
 

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from experiments import dpo, policies, sources, tuning
+from experiments import by_field, dpo, policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -56,6 +56,8 @@ class Config(Trained):
     """Weight of the terms of desirable answers; balances the two kinds by default."""
     undesirable_weight: float | None = None
     """Weight of the terms of undesirable answers; the same."""
+    split_by: str | None = None
+    """A field of the rows, such as category: the held-out accuracy of each value."""
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
@@ -68,6 +70,7 @@ def main(config: Config) -> dict[str, float]:
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.unpaired(config, source, policy, run)
         run.describe_data(source.accounts())
+        by_field.check(config, config.split_by, held_out)
         desirable, undesirable = balanced(config, *shares(train))
         run.note(weights_line(train, desirable, undesirable))
         batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
@@ -201,11 +204,24 @@ def held_out_numbers(
         dpo.scored_batches(examples, Unpaired, config.batch, every),
         run.mesh,
     )
-    order = np.argsort(numbers_of(examples))  # as the scores stand
-    up, prompts = values_of(examples)[order] > 0, prompts_of(examples)[order]
-    return numbers_from(
-        after.sums - before.sums, up, prompts, beta=config.beta, seed=config.seed
-    )
+    ratios = np.empty_like(before.sums)
+    ratios[np.argsort(numbers_of(examples))] = after.sums - before.sums
+    up, prompts = values_of(examples) > 0, prompts_of(examples)
+    told = (config.split_by, examples, "held_out/accuracy", right_side(ratios, up))
+    parts = by_field.split(*told, seed=config.seed, share=True)
+    return parts | numbers_from(ratios, up, prompts, beta=config.beta, seed=config.seed)
+
+
+def reference_point(ratios: np.ndarray) -> float:
+    """z0, of log-ratios of answers and of mismatched ones [R 2]."""
+    return max(float(ratios[:, 1].mean()), 0.0)
+
+
+def right_side(ratios: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Whether answers are above z0 where desirable, below where not; a tie is half."""
+    z0 = np.full(len(up), reference_point(ratios))
+    above, below = np.where(up, ratios[:, 0], z0), np.where(up, z0, ratios[:, 0])
+    return preference.agreement(above, below)
 
 
 def numbers_from(
@@ -218,11 +234,10 @@ def numbers_from(
       up: whether each answer is desirable [R].
       prompts: the unit of intervals [R].
     """
-    kl = max(float(ratios[:, 1].mean()), 0.0)
-    ratio, z0 = ratios[:, 0], np.full(len(up), kl)
-    right = preference.agreement(np.where(up, ratio, z0), np.where(up, z0, ratio))
+    ratio, right = ratios[:, 0], right_side(ratios, up)
     over = intervals.bootstrap(right, units=prompts, seed=seed, share=True)
-    numbers = {"held_out/kl": kl} | over.named("held_out/accuracy")
+    numbers = {"held_out/kl": reference_point(ratios)}
+    numbers |= over.named("held_out/accuracy")
     for kind, which in {"desirable": up, "undesirable": ~up}.items():
         numbers[f"held_out/{kind}"] = int(which.sum())
         if which.any():

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import numpy as np
 
-from experiments import batching, jsonl, policies, rollouts, sources, tuning
+from experiments import batching, by_field, jsonl, policies, rollouts, sources, tuning
 from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
 from jaxalign import losses, sharding, streams
@@ -57,6 +57,8 @@ class Config(Trained):
     standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """What rankings train with."""
+    split_by: str | None = None
+    """A field of the rows, such as category: the held-out accuracy of each value."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -78,6 +80,7 @@ def main(config: Config) -> dict[str, float]:
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
         sources.check_held_out(held_out, "the reward model's accuracy")
+        by_field.check(config, config.split_by, held_out)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
@@ -128,7 +131,10 @@ def main(config: Config) -> dict[str, float]:
             chosen, rejected, units=prompts, seed=config.seed
         ).named("accuracy")
         counts = {"pairs": len(chosen), "prompts": len(np.unique(prompts))}
-        return run.finish(run.last | accuracy | counts)
+        right = preference.agreement(chosen, rejected)
+        of_pairs = (config.split_by, held_out, "accuracy", right)
+        parts = by_field.split(*of_pairs, seed=config.seed, share=True)
+        return run.finish(run.last | accuracy | counts | parts)
 
 
 def objective(

@@ -10,6 +10,7 @@ from experiments import (
     collect,
     dpo,
     grpo,
+    judge,
     kto,
     ppo,
     reward_model,
@@ -197,6 +198,12 @@ def test_held_out_prompts_come_of_all_parts(base):
     assert small > 1
     half = len(starts) // 2
     assert abs(starts[:half].count("sun") - small / 2) <= 1
+
+
+def test_weights_of_answers_that_are_all_judged_are_refused(base):
+    config = judge.Config(data=mixture(base, "pairs"))
+    with pytest.raises(ValueError, match="weights mean nothing: leave them out"):
+        judge.candidates(config, None)
 
 
 def test_collect_asks_prompts_by_their_weights(base, tmp_path):

@@ -14,6 +14,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Answer,
     Demonstration,
+    Fields,
     Messages,
     Preference,
     Prompt,
@@ -45,13 +46,15 @@ class Example:
     A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
     unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
     counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
-    record: what the held-out split and intervals go by.
+    record: what the held-out split and intervals go by. `fields` are the row's others,
+    which examples that are kept on disk have not.
     """
 
     sequences: tuple[TokenRow, ...]
     row: int
     value: float = 0.0
     prompt: int = 0
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 class Dropped(ValueError):
@@ -119,7 +122,7 @@ def usable_of(
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
         prompt = splits.prompt_hash(record)
-        examples.append(Example(cut, row, value_of(record), prompt))
+        examples.append(Example(cut, row, value_of(record), prompt, record.fields))
     return examples, Report(len(records), len(examples), +reasons)
 
 

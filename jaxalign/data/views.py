@@ -119,7 +119,7 @@ class Singles(Sequence[Example]):
         side, at = divmod(range(len(self))[i], len(self.pairs))
         pair = self.pairs[at]
         row, up = 2 * pair.row + side, float(side == 0)
-        return Example((pair.sequences[side],), row, up, pair.prompt)
+        return Example((pair.sequences[side],), row, up, pair.prompt, pair.fields)
 
 
 def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
