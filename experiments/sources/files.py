@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from experiments.config import Shared
@@ -13,8 +14,15 @@ from experiments.sources.held_out import (
     stated_split,
 )
 from experiments.sources.source import Source, both
-from jaxalign.data import files, formats
-from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Report
+from jaxalign.data import files, formats, mixing
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    Report,
+    Unpaired,
+)
 from jaxalign.data.records import pairs as pairs_of
 from jaxalign.data.splits import HeldOut
 
@@ -32,15 +40,17 @@ def from_path(config: Shared, path: str) -> Source:
         file = split_file(path, split) if folder else path
         return formats.read(file, kind, skip_bad_rows=config.skip_bad_rows)
 
-    ranked = formats.holds_rankings(split_file(path, "train") if folder else path)
+    first = split_file(path, "train") if folder else path
+    ranked = formats.holds_rankings(first)
+    single = not ranked and formats.holds_unpaired(first)
     splits = ("train", "test") if folder else ("",)
-    source = from_splits(config, path, read, splits, ranked)
+    source = from_splits(config, path, read, splits, ranked, single)
     streams = [split_file(path, split) for split in splits] if folder else [path]
     return source if ranked else dataclasses.replace(source, streams=tuple(streams))
 
 
 def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
-    """Several sources as one; pairs are mixed by weights, all else put together.
+    """Several sources as one, whose training records know the weights of their parts.
 
     What any part holds out, no part trains on.
     """
@@ -49,10 +59,12 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
 
     def together(kind: str) -> tuple[list[Any], list[Any]]:
         found = [getattr(part, kind)() for part in sources]
-        train = [record for records, _ in found for record in records]
-        held_out = [record for _, records in found for record in records]
+        weights = [weight for _, weight in parts]
+        train = mixing.MixedRecords([records for records, _ in found], weights)
+        held_out = mixing.interleave([records for _, records in found])
         return drop_held_out(train, held_out, name, reads), held_out
 
+    ranked = all(part.rankings is not None for part in sources)
     return Source(
         name=name,
         context=max(part.context for part in sources),
@@ -62,6 +74,7 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
         demonstrations=lambda: together("demonstrations"),
         prompts=lambda: together("prompts"),
         preferences=lambda: together("preferences"),
+        rankings=(lambda: together("rankings")) if ranked else None,
         parts=tuple(parts),
         reads=reads,
     )
@@ -95,6 +108,7 @@ def with_held_out(base: Source, test: Source) -> Source:
         rankings=None if base.rankings is None else rankings,
         streams=(),
         parts=(),
+        unpaired=None,
         held_out_data=(base, test),
         reads=reads,
     )
@@ -129,13 +143,24 @@ def from_tfds(config: Shared, name: str) -> Source:
         )
 
     splits = ("train", *held_out[:1])
-    return from_splits(config, f"tfds:{name}", read, splits, ranked=False)
+    single = any(formats.is_unpaired(row) for row in islice(sources["train"], 1))
+    return from_splits(config, f"tfds:{name}", read, splits, False, single)
 
 
 def from_splits(
-    config: Shared, name: str, read: Read, splits: tuple[str, ...], ranked: bool
+    config: Shared,
+    name: str,
+    read: Read,
+    splits: tuple[str, ...],
+    ranked: bool,
+    single: bool,
 ) -> Source:
-    """The records of two stated splits; of a single one, split by prompt."""
+    """The records of two stated splits; of a single one, split by prompt.
+
+    Args:
+      ranked: they are rankings.
+      single: they are unpaired answers.
+    """
     rule = HeldOut(config.held_out, config.held_out_seed)
     reads: Reads = {}
 
@@ -161,6 +186,7 @@ def from_splits(
         prompts=functools.cache(lambda: records(Prompt)),
         preferences=preferences,
         rankings=rankings if ranked else None,
+        unpaired=functools.cache(lambda: records(Unpaired)) if single else None,
         rule=rule,
         reads=reads,
     )

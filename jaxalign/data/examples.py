@@ -13,6 +13,7 @@ from jaxalign.data import chat, special, splits
 from jaxalign.data.records import (
     Answer,
     Demonstration,
+    Fields,
     Preference,
     Prompt,
     Ranking,
@@ -44,13 +45,15 @@ class Example:
     A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
     unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
     counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
-    record: what the held-out split and intervals go by.
+    record: what the held-out split and intervals go by. `fields` are the row's others,
+    which examples that are kept on disk have not.
     """
 
     sequences: tuple[TokenRow, ...]
     row: int
     value: float = 0.0
     prompt: int = 0
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 class Dropped(ValueError):
@@ -120,7 +123,7 @@ def usable_of(
         reasons["cut to the context (kept)"] += cut is not sequences
         reasons.update({each.note for each in rows if each.note})
         prompt = splits.prompt_hash(record)
-        examples.append(Example(cut, row, value_of(record), prompt))
+        examples.append(Example(cut, row, value_of(record), prompt, record.fields))
     return examples, Report(len(records), len(examples), +reasons)
 
 
@@ -282,6 +285,14 @@ def prompts_of(examples: Sequence[Example]) -> np.ndarray:
     if known is not None:
         return known
     return np.array([e.prompt for e in examples], np.uint64)
+
+
+def values_of(examples: Sequence[Example]) -> np.ndarray:
+    """The `value` of each example, float32 [R]."""
+    known = getattr(examples, "values", None)
+    if known is not None:
+        return known
+    return np.array([e.value for e in examples], np.float32)
 
 
 def digest(examples: Iterable[Example]) -> str:

@@ -169,6 +169,25 @@ class Reading(Generic[Kind]):
         return []
 
 
+def holds_unpaired(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
+    """Whether one of the first rows is a single answer with its label."""
+    first = itertools.islice(files.rows_of(path), rows)
+    return any(is_unpaired(row) for _, row in first)
+
+
+def is_unpaired(row: Any) -> bool:
+    """Whether a row is a single answer with its label, not a pair.
+
+    >>> is_unpaired({"prompt": "2 + 2?", "completion": "4", "label": True})
+    True
+    >>> is_unpaired({"chosen": "4", "rejected": "5", "label": 1})
+    False
+    """
+    if not isinstance(row, Mapping) or {"chosen", "chosen_messages"} & set(row):
+        return False
+    return any(field in row for field in layouts.THUMBS)
+
+
 def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
     """Whether one of the first rows ranks more than two answers to a prompt.
 
