@@ -62,7 +62,7 @@ def main(config: Config) -> list[evaluating.Row]:
         policy = policies.load(config, source, run.mesh)
         score = rewards.scorer(config.reward, config.dtype, policy, source)
         room = config.max_new_tokens or source.max_new_tokens
-        prompts = evaluating.short(policy, source, config.prompts, room)
+        prompts = evaluating.short(policy, source, config.prompts, room, run.note)
         run.describe_data(source.accounts())
         answers = rollouts.answer(
             policy,

@@ -97,12 +97,14 @@ def main(config: Config) -> dict[str, float]:
         ):
             # of prompts that come again, after all others, other answers
             step, stream = config.first_prompt, f"collect {name}"
+            room = config.max_new_tokens or source.max_new_tokens
+            fitting = rollouts.fitting(policy, prompts, room, run.note, name)
             key = streams.key(jax.random.key(config.seed), stream, step)
             answers = rollouts.answer(
                 policy,
-                prompts,
+                fitting,
                 key,
-                max_new_tokens=config.max_new_tokens or source.max_new_tokens,
+                max_new_tokens=room,
                 samples=config.samples,
                 temperature=config.temperature,
             )

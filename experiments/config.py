@@ -44,8 +44,8 @@ class Shared:
     data_path: str | None = None
     """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
     token_cache: Path | None = None
-    """A folder where the pairs of files are kept tokenised, for data that do not fit in
-    memory; made once for each file, tokenizer and context."""
+    """A folder where pairs and unpaired answers of files are kept tokenised, for data
+    that do not fit in memory; made once for each file, tokenizer and context."""
     liked: Literal["happy", "length"] = "happy"
     """What the programmed reward of stories likes: happy endings, or 60 words: in 96
     tokens, short ones."""

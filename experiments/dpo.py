@@ -2,7 +2,8 @@
 
 The reference's log-probs depend on nothing that trains: they are computed once per row
 and kept. Token-level DPO compares whole distributions, so there the reference runs in
-every step. KTO takes the pairs apart into single answers.
+every step. KTO takes the pairs apart into single answers (`experiments.kto`, which
+reads unpaired ones too, balances the two kinds, and has held-out numbers).
 
     python -m experiments.dpo --model runs/sft/policy --data preferences.jsonl
     python -m experiments.dpo --loss ipo --tau 0.1 ...
@@ -260,7 +261,24 @@ def reference_scores(
     read: np.ndarray,
 ) -> reference.RowScores:
     """The reference's log-probs of the rows read, computed once, kept in the folder."""
-    batches = loader.batches(
+    return reference.score_rows(
+        policy.model,
+        policy.params,
+        scored_batches(examples, kind, batch_size, read),
+        data=[digest(examples), read],
+        folder=run.folder / "reference",
+        mesh=run.mesh,
+    )
+
+
+def scored_batches(
+    examples: Sequence[loader.Example],
+    kind: type[Record],
+    batch_size: int,
+    read: np.ndarray,
+) -> loader.Batches:
+    """The rows read, each once, in the order of the data set."""
+    return loader.batches(
         examples,
         batch_size,
         kind=kind,
@@ -269,14 +287,6 @@ def reference_scores(
         epochs=1,
         drop_remainder=False,
         indices=read,
-    )
-    return reference.score_rows(
-        policy.model,
-        policy.params,
-        batches,
-        data=[digest(examples), read],
-        folder=run.folder / "reference",
-        mesh=run.mesh,
     )
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import policies, rollouts, sources
+from experiments import policies, processes, rollouts, sources
 from experiments.config import Shared, mesh_of
 from jaxalign import streams
 from jaxalign.data import splits
@@ -176,22 +176,25 @@ def load(config: Shared, source: sources.Source, folder: Path) -> policies.Polic
 
 
 def short(
-    policy: policies.Policy, source: sources.Source, count: int, room: int | None = None
+    policy: policies.Policy,
+    source: sources.Source,
+    count: int,
+    room: int | None = None,
+    note: Callable[[str], None] = processes.say,
 ) -> list[Prompt]:
-    """Held-out prompts that leave room for an answer.
+    """Held-out prompts that leave room for an answer; those left out are shown.
 
     Raises:
       ValueError: none does.
     """
     room = room or source.max_new_tokens
-    limit = policy.model.config.context - room
     held = source.prompts()[1][: 4 * count]
     sources.check_held_out(held, "an evaluation")
-    found = rollouts.fitting(policy, held, limit)[:count]
+    found = rollouts.fitting(policy, held, room, note, "held-out prompts")[:count]
     if not found:
         raise ValueError(
             f"none of {len(held)} held-out prompts leaves room for {room} new tokens "
-            f"in a context of {limit + room}"
+            f"in a context of {policy.config.context}"
         )
     return found
 

@@ -29,7 +29,7 @@ from jaxalign.data.records import Record
 from jaxalign.data.tokenizer import id_of, special_texts
 
 TRAINED, SPECIAL = "green", "reverse"
-SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"]}
+SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"], "unpaired": [""]}
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 
@@ -93,6 +93,9 @@ def kinds(
     if source.rankings is not None:
         rankings = source.rankings
         found.append(("rankings", lambda: rankings()[0]))
+    if source.unpaired is not None:
+        unpaired = source.unpaired
+        found.append(("unpaired", lambda: unpaired()[0]))
     return found
 
 

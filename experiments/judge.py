@@ -33,7 +33,7 @@ judge.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import judging, policies, rollouts, sources
+from experiments import judging, policies, processes, rollouts, sources
 from experiments.config import Shared, launch
 from experiments.jsonl import write
 from experiments.judging import Answered
@@ -93,7 +93,7 @@ def main(config: Config) -> dict[str, float]:
     check(config)
     principles = principles_of(config)
     with Run(config, "judge") as run:
-        every, parts = candidates(config, run.mesh)
+        every, parts = candidates(config, run.mesh, run.note)
         run.describe_data([one for source in every for one in source.accounts()])
         judge = policies.load(config, every[0], run.mesh)
         train, held_out = (merged([part[k] for part in parts]) for k in range(2))
@@ -153,19 +153,35 @@ def principles_of(config: Config) -> tuple[str, ...]:
     return found
 
 
-def candidates(config: Config, mesh: Any) -> tuple[list[sources.Source], list[Splits]]:
-    """The data sets, and the answers that are to be judged, of each file or model."""
+def candidates(
+    config: Config, mesh: Any, note: Callable[[str], None] = processes.say
+) -> tuple[list[sources.Source], list[Splits]]:
+    """The data sets, and the answers that are to be judged, of each file or model.
+
+    Raises:
+      ValueError: files with weights.
+    """
     if config.policies is not None:
         source = sources.load(config)
         folders = enumerate(config.policies.split(","))
-        return [source], [sampled(config, source, mesh, n, x) for n, x in folders]
+        return [source], [sampled(config, source, mesh, n, x, note) for n, x in folders]
     paths = config.data.split(",")
     found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
+    if any(source.parts for source in found):
+        raise ValueError(
+            f"--data {config.data}: every answer of these files is judged once, so "
+            "weights mean nothing: leave them out"
+        )
     return found, [answers_of(source, len(found) > 1) for source in found]
 
 
 def sampled(
-    config: Config, source: sources.Source, mesh: Any, n: int, folder: str
+    config: Config,
+    source: sources.Source,
+    mesh: Any,
+    n: int,
+    folder: str,
+    note: Callable[[str], None],
 ) -> Splits:
     """What the n-th of the models answers to the prompts of the data.
 
@@ -174,11 +190,10 @@ def sampled(
     """
     policy = policies.load(dataclasses.replace(config, model=folder), source, mesh)
     room = config.max_new_tokens or source.max_new_tokens
-    limit = policy.config.context - room
     run_key = jax.random.key(config.seed)
 
     def answered(name: str, prompts: list[Prompt]) -> list[Answered]:
-        asked = rollouts.fitting(policy, prompts, limit)
+        asked = rollouts.fitting(policy, prompts, room, note, f"{folder}, {name}")
         answers = rollouts.answer(
             policy,
             asked,
@@ -191,8 +206,9 @@ def sampled(
         return [Answered(prompt.messages, (text,)) for prompt, text in said]
 
     train, held_out = source.prompts()
-    few = train[: config.prompts], held_out[: config.held_out_prompts]
-    return answered("train", few[0]), answered("test", few[1])
+    few = held_out[: config.held_out_prompts]
+    asked = rollouts.turn(train, 0, config.prompts)
+    return answered("train", asked), answered("test", few)
 
 
 def answers_of(source: sources.Source, single: bool) -> Splits:

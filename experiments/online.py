@@ -22,7 +22,7 @@ from experiments.config import Online as Online
 from experiments.run import Run
 from jaxalign import sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import loader
+from jaxalign.data import loader, mixing
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import shaping
 from jaxalign.training import optimizer, scoring
@@ -96,9 +96,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     source = sources.load(config)
     policy = policies.load(config, source, run.mesh)
     room = config.max_new_tokens or source.max_new_tokens
-    fitting = rollouts.fitting(
-        policy, source.prompts()[0], policy.config.context - room
-    )
+    fitting = rollouts.fitting(policy, source.prompts()[0], room, run.note, "prompts")
     run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.reaching(policy, tokens.shape[1] + room)
@@ -112,7 +110,11 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         policy=policy,
         prompts=fitting,
         ids=[streams.prompt_id(prompt.messages) for prompt in fitting],
-        batches=loader.prompt_batches(tokens, lengths, prompts, seed=config.seed),
+        batches=loader.prompt_batches(
+            *(tokens, lengths, prompts),
+            seed=config.seed,
+            mixture=mixing.shares_of(fitting),
+        ),
         samples=samples,
         together=together,
         shared=most(

@@ -75,7 +75,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import experience, online, policies, rewards, tuning
+from experiments import experience, online, policies, rewards, sources, tuning
 from experiments.config import launch
 from experiments.ppo_config import Config as Config
 from experiments.run import Run
@@ -228,13 +228,8 @@ def demonstrations(
     if not config.ptx_weight:
         return None
     policy = setting.policy
-    examples, report = loader.tokenise(
-        setting.source.demonstrations()[0],
-        policy.tokenizer,
-        context=policy.context,
-        overlong=config.overlong,
-    )
-    run.note(f"demonstrations: {report}")
+    records = setting.source.demonstrations()[0]
+    examples = sources.tokenised(config, records, policy, run, "demonstrations")
     length = 2 * policy.context
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed

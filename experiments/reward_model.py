@@ -16,7 +16,7 @@ sigmoid of a score before it is a probability (--ensemble llama2).
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import numpy as np
 
-from experiments import batching, jsonl, policies, rollouts, sources, tuning
+from experiments import batching, by_field, jsonl, policies, rollouts, sources, tuning
 from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
 from jaxalign import losses, sharding, streams
@@ -57,6 +57,8 @@ class Config(Trained):
     standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """What rankings train with."""
+    split_by: str | None = None
+    """A field of the rows, such as category: the held-out accuracy of each value."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -78,6 +80,7 @@ def main(config: Config) -> dict[str, float]:
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.pairs(config, source, policy, run)
         sources.check_held_out(held_out, "the reward model's accuracy")
+        by_field.check(config, config.split_by, held_out)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
@@ -112,7 +115,9 @@ def main(config: Config) -> dict[str, float]:
                 run.save(current, roles(current), i + 1, batches.get_state())
         params = lora.merge(tuned.parameters(current.params))
         chosen, rejected = scores(model, params, held_out, config.batch)
-        initial = initial_scores(config, source, policy, train, (model, params))
+        initial = initial_scores(
+            config, source, policy, train, (model, params), run.note
+        )
         params = learned.normalise(params, initial)
         policies.save_scalar(
             run.folder / "reward",
@@ -126,7 +131,10 @@ def main(config: Config) -> dict[str, float]:
             chosen, rejected, units=prompts, seed=config.seed
         ).named("accuracy")
         counts = {"pairs": len(chosen), "prompts": len(np.unique(prompts))}
-        return run.finish(run.last | accuracy | counts)
+        right = preference.agreement(chosen, rejected)
+        of_pairs = (config.split_by, held_out, "accuracy", right)
+        parts = by_field.split(*of_pairs, seed=config.seed, share=True)
+        return run.finish(run.last | accuracy | counts | parts)
 
 
 def objective(
@@ -182,11 +190,12 @@ def initial_scores(
     policy: policies.Policy,
     train: Sequence[loader.Example],
     reward: tuple[ScalarModel, Params],
+    note: Callable[[str], None],
 ) -> np.ndarray:
     """Scores of the initial policy's answers to training prompts [normalise_samples].
 
     Prompts are drawn without repetition, as far as they go, and answered at temperature
-    1. Those that leave no room for the data's longest answer are left out.
+    1. Those that leave no room for the data's longest answer are left out, and shown.
 
     Args:
       train: tokenised pairs or rankings, whose prompts are answered.
@@ -194,8 +203,8 @@ def initial_scores(
     """
     context, count = policy.config.context, config.normalise_samples
     order = streams.generator(config.seed, "initial prompts").permutation(len(train))
-    found = some_prompts(train, order, count, context - source.max_new_tokens)
-    asked = found or some_prompts(train, order, count, context - 1)
+    found = some_prompts(train, order, count, context - source.max_new_tokens, note)
+    asked = found or some_prompts(train, order, count, context - 1, note)
     tokens, lengths = rollouts.padded(asked, context - 1)
     room = min(source.max_new_tokens, context - tokens.shape[1])
     policy = policies.reaching(policy, tokens.shape[1] + room)
@@ -215,7 +224,11 @@ def initial_scores(
 
 
 def some_prompts(
-    train: Sequence[loader.Example], order: np.ndarray, count: int, limit: int
+    train: Sequence[loader.Example],
+    order: np.ndarray,
+    count: int,
+    limit: int,
+    note: Callable[[str], None],
 ) -> list[np.ndarray]:
     """So many prompts of examples, as tokens; again where there are fewer.
 
@@ -224,13 +237,21 @@ def some_prompts(
       limit: the longest prompt, in tokens.
     """
     found: dict[bytes, np.ndarray] = {}
+    long: set[bytes] = set()
     for at in order:
         row = train[int(at)].sequences[0]
         prompt = row.tokens[: row.prompt].astype(np.int32)
-        if len(prompt) <= limit:
+        if len(prompt) > limit:
+            long.add(prompt.tobytes())
+        else:
             found.setdefault(prompt.tobytes(), prompt)
         if len(found) == count:
             break
+    if long:
+        note(
+            f"normalisation: {len(found)} prompts answered ({len(long)} longer than "
+            f"{limit} tokens left out: they leave no room for an answer)"
+        )
     distinct = list(found.values())
     return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
 

@@ -15,13 +15,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from experiments import judging, policies, rollouts, sources
 from experiments.config import Dtype, Shared
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch
+from jaxalign.data import special
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
-from jaxalign.rewards import learned, mixtures, named
+from jaxalign.rewards import learned, mixtures, named, verify
 from jaxalign.types import Array
 
 Combination = Callable[[Array], Array]
@@ -105,9 +108,15 @@ def learned_from(
 
 
 def judge(
-    reward: str, source: sources.Source, dtype: Dtype = "float32"
+    reward: str,
+    source: sources.Source,
+    dtype: Dtype = "float32",
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> sources.Judge:
     """The reward of texts: the data set's own, a language model's, or one by name.
+
+    Args:
+      tokenizer: of the policy whose answers it is of.
 
     Raises:
       ValueError: there is none, or the reference answers that it needs are lacking.
@@ -115,9 +124,16 @@ def judge(
     if reward == "programmed":
         return sources.judge_of(source)
     if reward.startswith("judge:"):
-        settings = Shared(model=reward.removeprefix("judge:"), dtype=dtype)
+        day = tokenizers.manner(tokenizer).today if tokenizer else None
+        settings = Shared(
+            model=reward.removeprefix("judge:"),
+            dtype=dtype,
+            template_date=str(day or ""),
+        )
         return rated(policies.load(settings, source, sharding.current()))
     found = sources.by_name(reward)
+    if tokenizer is not None:
+        check_shown(reward, tokenizer)
     if named.needs_references(reward):
         for prompt in source.prompts()[0]:
             if not prompt.references:
@@ -127,6 +143,22 @@ def judge(
                     "'reference', or an answer"
                 )
     return found
+
+
+def check_shown(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuses a reward of words that are special tokens, which texts do not show.
+
+    Raises:
+      ValueError: names the first of them.
+    """
+    read = verify.TAGS if reward == "format" else (reward.partition(":")[2],)
+    for token in special.refused_tokens(tokenizer):
+        if any(token in text for text in read):
+            raise ValueError(
+                f"--reward {reward} looks for {token}, a special token of the "
+                "tokenizer, which the texts of answers do not show: add "
+                "--keep-special-tokens, if it neither begins nor ends a turn"
+            )
 
 
 def rated(model: policies.Policy) -> sources.Judge:
@@ -171,7 +203,7 @@ def scorer(
     if models:
         score = learned_from(models, dtype, combination(ensemble))
         return lambda prompts, sequences, ended: score(sequences)
-    judged_by = judge(reward, source, dtype)
+    judged_by = judge(reward, source, dtype, policy.tokenizer)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         whole = jax.tree.map(sharding.on_host, (sequences, ended))

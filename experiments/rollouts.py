@@ -1,5 +1,6 @@
 """Answers sampled from a policy, in batches of one shape, with their scores."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,8 +13,8 @@ import numpy as np
 from experiments.policies import Policy
 from jaxalign import sampling, sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import chat
-from jaxalign.data.records import Prompt
+from jaxalign.data import chat, mixing, special
+from jaxalign.data.records import Prompt, Report
 from jaxalign.rewards import learned
 from jaxalign.training import group_objectives, scoring
 from jaxalign.types import Array, Key, LanguageModel, Params, ScalarModel
@@ -82,19 +83,57 @@ def padded(rows: Sequence[Any], limit: int) -> tuple[np.ndarray, np.ndarray]:
     return tokens, lengths
 
 
-def fitting(policy: Policy, prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
-    """The prompts of at most `limit` tokens."""
-    rows = chat.encode_prompts(policy.tokenizer, [p.messages for p in prompts])
-    return [p for p, row in zip(prompts, rows, strict=True) if len(row) <= limit]
+def fitting(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    room: int,
+    note: Callable[[str], None],
+    name: str,
+) -> list[Prompt]:
+    """The prompts that leave `room` for an answer; a mixture stays one.
+
+    Those left out are counted and shown, as are those which the chat template does not
+    show whole.
+
+    Args:
+      note: shows a line, such as `Run.note`.
+      name: what the line calls the prompts.
+
+    Raises:
+      ValueError: none does, of a mixture of one of its parts.
+    """
+    context = policy.config.context
+    talks = [chat.Talk(p.messages, p.tools) for p in prompts]
+    rows = chat.encode_asked(policy.tokenizer, talks)
+    reasons = collections.Counter(row.refused for row in rows if row.refused)
+    shown = np.array([not row.refused for row in rows], bool)
+    if reasons:
+        told = Report(len(rows), int(shown.sum()), reasons)
+        note(f"{name}: {told}")
+        prompts = mixing.select(prompts, shown)
+    lengths = np.array([len(row.tokens) for row in rows], np.int64)[shown]
+    fit = lengths <= context - room
+    if not fit.all():
+        note(
+            f"{name}: {fit.sum()} of {len(prompts)} prompts ({(~fit).sum()} longer than"
+            f" {context - room} tokens, {lengths.max()} at most, left out: they leave "
+            f"no room for {room} new tokens in a context of {context})"
+        )
+    return mixing.select(prompts, fit)
 
 
 def turn(prompts: Sequence[Prompt], first: int, count: int) -> list[Prompt]:
     """At most so many prompts, beginning with one; after the last comes the first.
 
+    Of a mixture each part has its share of them, and begins again by itself.
+
     >>> turn("abcde", 4, 3), turn("ab", 3, 5)
     (['e', 'a', 'b'], ['b', 'a'])
     """
     few = min(count, len(prompts))
+    if isinstance(prompts, mixing.MixedRecords):
+        order = mixing.order(prompts.sizes, prompts.weights)
+        return [prompts[order[first + i]] for i in range(few)]
     return [prompts[(first + i) % len(prompts)] for i in range(few)]
 
 
@@ -194,7 +233,7 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     """The answers as text, without special tokens but those that texts may hold."""
     masks = np.asarray(sequences.loss_mask)
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
-    return [text.strip() for text in chat.text_of(policy.tokenizer, rows)]
+    return [text.strip() for text in special.text_of(policy.tokenizer, rows)]
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:

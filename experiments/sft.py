@@ -16,7 +16,7 @@ from experiments import policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
-from jaxalign.data import loader, packing
+from jaxalign.data import chat, packing
 from jaxalign.training import objectives, state, step
 
 
@@ -37,14 +37,11 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "sft") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        examples, report = loader.tokenise(
-            source.demonstrations()[0],
-            policy.tokenizer,
-            context=policy.context,
-            overlong=config.overlong,
+        run.note(chat.describe(policy.tokenizer, all_turns=config.all_turns))
+        examples = sources.tokenised(
+            *(config, source.demonstrations()[0], policy, run, "train"),
             all_turns=config.all_turns,
         )
-        run.note(report)
         run.describe_data(source.accounts())
         batches = packing.packed_batches(
             examples, config.batch, length=2 * policy.context, seed=config.seed

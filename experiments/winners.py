@@ -67,7 +67,9 @@ def main(config: Config) -> dict[str, float]:
         }
         numbers: dict[str, float] = {}
         for name, prompts in asked.items():
-            answers = sampled(config, policy, source, prompts, f"winners {name}")
+            room = config.max_new_tokens or source.max_new_tokens
+            fitting = rollouts.fitting(policy, prompts, room, run.note, name)
+            answers = sampled(config, policy, fitting, room, f"winners {name}")
             reward = rewards.scored(score, answers)
             best = chosen(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
@@ -103,22 +105,20 @@ def check(config: Config) -> None:
 def sampled(
     config: Config,
     policy: policies.Policy,
-    source: sources.Source,
     prompts: Sequence[Prompt],
+    room: int,
     stream: str,
 ) -> rollouts.Answers:
-    """Answers to the prompts that leave room for one.
+    """Answers to the prompts, of `room` tokens at most.
 
     Raises:
-      ValueError: none does.
+      ValueError: there is no prompt.
     """
-    room = config.max_new_tokens or source.max_new_tokens
-    fitting = rollouts.fitting(policy, prompts, policy.config.context - room)
     # of prompts that come again, after all others, other answers
     key = streams.key(jax.random.key(config.seed), stream, config.first_prompt)
     return rollouts.answer(
         policy,
-        fitting,
+        prompts,
         key,
         max_new_tokens=room,
         samples=config.samples,

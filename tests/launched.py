@@ -24,7 +24,11 @@ WORDS = "red blue green one two three cat dog sun moon".split()
 
 
 def prepare(base: Path) -> Path:
-    """Writes a tokenizer, a model of 1 layer, a reward model, 64 pairs and 40 sums."""
+    """Writes a tokenizer, a model of 1 layer, a reward model, and data.
+
+    The data are 64 pairs, their answers as unpaired ones in the same order as KTO has
+    them (first all that are chosen), and 40 sums.
+    """
     from experiments import policies, sources
     from experiments.config import Shared
     from jaxalign.models import config, heads, transformer
@@ -36,6 +40,12 @@ def prepare(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     file = base / "pairs.jsonl"
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    single = [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for side in ("chosen", "rejected")
+        for pair in pairs
+    ]
+    (base / "unpaired.jsonl").write_text("\n".join(map(json.dumps, single)) + "\n")
     sums = [
         {"question": f"{i} {say(1, 4)}", "answer": f"so #### {i}"} for i in range(40)
     ]
@@ -68,6 +78,7 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
         collect,
         dpo,
         grpo,
+        kto,
         online_dpo,
         ppo,
         rejection_sampling,
@@ -91,6 +102,9 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
         "sft": lambda: sft.Config(**trained),
         "dpo": lambda: dpo.Config(**trained),
         "dpo_cached": lambda: dpo.Config(**trained, token_cache=base / "cache"),
+        "kto": lambda: kto.Config(
+            **trained | {"data": str(base / "unpaired.jsonl"), "batch": 7}
+        ),
         "sft_lora": lambda: sft.Config(**trained, train="lora"),
         "reward_model": lambda: reward_model.Config(**trained),
         "ppo": lambda: ppo.Config(**online, batch=8, kl_target=1.0),

@@ -84,3 +84,13 @@ def test_a_vocabulary_beyond_the_embedding_is_refused(config, tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_size": 260}))
     with pytest.raises(ValueError, match="embedding only 260 rows"):
         printed(config)
+
+
+def test_unpaired_answers_are_a_kind_of_their_own(config, tmp_path):
+    rows = [{"prompt": "a", "completion": "bc", "label": label} for label in (1, 0)]
+    (tmp_path / "single.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    told = {**vars(config), "data": str(tmp_path / "single.jsonl")}
+    counts, text = printed(inspect_data.Config(**told))
+    # 2 bytes and the end of the turn each
+    assert counts["unpaired"]["kept"] == 2 and counts["unpaired"]["trained"] == 6
+    assert "no pairs: " in text and "⟦bc" in text

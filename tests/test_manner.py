@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken
 
-from experiments import policies, rollouts, sft
+from experiments import policies, rewards, rollouts, sft
 from jaxalign.batches import from_lengths
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Prompt
 from jaxalign.rewards import named
 
 TODAY = datetime.date.today().isoformat()
@@ -70,3 +71,25 @@ def test_a_reward_sees_special_tokens_that_are_kept(tokenizer, keep):
     assert texts == ([said] if keep else ["ab"])
     reward = named.reward("format")([[]], texts, [()])
     assert reward.tolist() == [float(keep)]
+    for told in ("format", "regex:<answer>b"):  # what would be 0 always is refused
+        if keep:
+            rewards.check_shown(told, used)
+            continue
+        with pytest.raises(ValueError, match="add --keep-special-tokens"):
+            rewards.check_shown(told, used)
+    rewards.check_shown("gsm8k", used)
+
+
+def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenizer):
+    policy = types.SimpleNamespace(
+        tokenizer=tokenizer, config=types.SimpleNamespace(context=64)
+    )
+    asked = [{"role": "user", "content": "abc"}]
+    tool = {"type": "function", "function": {"name": "time", "parameters": {}}}
+    prompts = [Prompt(asked), Prompt(asked, tools=(tool,)), Prompt(asked * 30)]
+    notes = []
+    left = rollouts.fitting(policy, prompts, 8, notes.append, "prompts")
+    assert left == prompts[:1]
+    why = "1 field 'tools': the chat template shows no tools"
+    assert notes[0] == f"prompts: 2 of 3 rows ({why})"
+    assert notes[1].startswith("prompts: 1 of 2 prompts (1 longer than 56 tokens")

@@ -18,6 +18,8 @@ RUNS = {
     "reward_model": {},
     "dpo": {},
     "dpo token_cache": {"token_cache": True},
+    "kto": {"data": "pairs", "batch": 8},
+    "kto unpaired": {"token_cache": True, "train": "lora"},
     "ppo": {"normalise": "running", "minibatches": 2},
     "grpo": {},
     "online_dpo": {},
@@ -41,6 +43,8 @@ def test_stopped_anywhere_is_the_same_to_the_byte(base, tmp_path, monkeypatch, n
     told = {"steps": 3, "save_every": 2} | RUNS[name]
     if "token_cache" in told:
         told["token_cache"] = tmp_path / "cache"
+    if told.get("data") == "pairs":
+        told["data"] = base / "pairs.jsonl"
     module, given = config(base, tmp_path / "whole", name.split()[0], **told)
     module.main(given)
     kept = {"numbers.json", "metrics.jsonl", "checkpoints/data/metadata"}

@@ -13,7 +13,8 @@ PATH       a file of records, or a folder with train and test files: JSON lines 
            or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
            (gs://, s3://, hf://datasets/...)
 PATH=WEIGHT,...
-           a mixture: each batch of pairs has its share of each
+           a mixture: whatever is read (SFT data, pairs, rankings, unpaired answers,
+           prompts of RL) has its share of each
 """
 
 from experiments.sources.choice import load
@@ -26,9 +27,9 @@ from experiments.sources.source import (
     by_name,
     check_held_out,
     judge_of,
-    pairs,
     tokenised,
 )
+from experiments.sources.tokens import pairs, unpaired
 
 __all__ = [
     "Judge",
@@ -42,4 +43,5 @@ __all__ = [
     "pairs",
     "summary",
     "tokenised",
+    "unpaired",
 ]

@@ -1,6 +1,7 @@
 """Which data set `--data` names."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 from experiments.config import Shared
@@ -75,11 +76,11 @@ def weighted(config: Shared, part: str) -> tuple[Source, float]:
     try:
         share = float(weight)
     except ValueError:
-        share = 0.0
-    if not path or share <= 0:
+        share = math.nan
+    if not path or not (math.isfinite(share) and share > 0):
         raise ValueError(
-            "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3; got "
-            f"{part!r}"
+            "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3, each "
+            f"weight a finite number above 0; got {part!r}"
         )
     return load(dataclasses.replace(config, data=path)), share
 

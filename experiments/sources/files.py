@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from experiments.config import Shared
@@ -13,8 +14,15 @@ from experiments.sources.held_out import (
     stated_split,
 )
 from experiments.sources.source import Source, both
-from jaxalign.data import formats, shards
-from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Report
+from jaxalign.data import formats, mixing, shards
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    Report,
+    Unpaired,
+)
 from jaxalign.data.records import pairs as pairs_of
 from jaxalign.data.splits import HeldOut
 
@@ -34,12 +42,13 @@ def from_path(config: Shared, path: str) -> Source:
         return formats.read(split, kind, skip_bad_rows=config.skip_bad_rows, **limits)
 
     ranked = formats.holds_rankings(stated.train, **limits)
-    source = from_splits(config, path, read, streams, ranked, stated.left_aside)
+    single = not ranked and formats.holds_unpaired(stated.train, **limits)
+    source = from_splits(config, path, read, streams, ranked, single, stated.left_aside)
     return dataclasses.replace(source, streams=() if ranked else streams, **limits)
 
 
 def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
-    """Several sources as one; pairs are mixed by weights, all else put together.
+    """Several sources as one, whose training records know the weights of their parts.
 
     What any part holds out, no part trains on.
     """
@@ -48,10 +57,12 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
 
     def together(kind: str) -> tuple[list[Any], list[Any]]:
         found = [getattr(part, kind)() for part in sources]
-        train = [record for records, _ in found for record in records]
-        held_out = [record for _, records in found for record in records]
+        weights = [weight for _, weight in parts]
+        train = mixing.MixedRecords([records for records, _ in found], weights)
+        held_out = mixing.interleave([records for _, records in found])
         return drop_held_out(train, held_out, name, reads), held_out
 
+    ranked = all(part.rankings is not None for part in sources)
     return Source(
         name=name,
         context=max(part.context for part in sources),
@@ -61,6 +72,7 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
         demonstrations=lambda: together("demonstrations"),
         prompts=lambda: together("prompts"),
         preferences=lambda: together("preferences"),
+        rankings=(lambda: together("rankings")) if ranked else None,
         parts=tuple(parts),
         reads=reads,
     )
@@ -94,6 +106,7 @@ def with_held_out(base: Source, test: Source) -> Source:
         rankings=None if base.rankings is None else rankings,
         streams=(),
         parts=(),
+        unpaired=None,
         held_out_data=(base, test),
         reads=reads,
     )
@@ -130,7 +143,8 @@ def from_tfds(config: Shared, name: str) -> Source:
 
     splits = ("train", *held_out[:1])
     aside = tuple(sorted(set(sources) - set(splits)))
-    return from_splits(config, f"tfds:{name}", read, splits, False, aside)
+    single = any(formats.is_unpaired(row) for row in islice(sources["train"], 1))
+    return from_splits(config, f"tfds:{name}", read, splits, False, single, aside)
 
 
 def from_splits(
@@ -139,9 +153,15 @@ def from_splits(
     read: Read,
     splits: Sequence[Any],
     ranked: bool,
+    single: bool,
     left_aside: tuple[str, ...],
 ) -> Source:
-    """The records of two stated splits; of a single one, split by prompt."""
+    """The records of two stated splits; of a single one, split by prompt.
+
+    Args:
+      ranked: they are rankings.
+      single: they are unpaired answers.
+    """
     rule = HeldOut(config.held_out, config.held_out_seed)
     reads: Reads = {}
 
@@ -167,6 +187,7 @@ def from_splits(
         prompts=functools.cache(lambda: records(Prompt)),
         preferences=preferences,
         rankings=rankings if ranked else None,
+        unpaired=functools.cache(lambda: records(Unpaired)) if single else None,
         rule=rule,
         reads=reads,
         left_aside=left_aside,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxalign.data import splits
+from jaxalign.data import mixing, splits
 from jaxalign.data.examples import Example, prompts_of
 from jaxalign.data.records import Prompt, Record, Report
 
@@ -86,18 +86,18 @@ def drop_held_out(
     """The training records whose first user message is not held out.
 
     Raises:
-      ValueError: none is left.
+      ValueError: none is left, of a mixture in one of its parts.
     """
     if not train:
         return train
     leaked = np.isin(splits.prompt_hashes(train), splits.prompt_hashes(held_out))
-    kept = splits.select(train, ~leaked)
     kind = type(train[0]).__name__
-    if not kept:
+    if leaked.all():
         raise ValueError(
             f"all {len(train)} training rows of {name} have a first user message that "
             "is held out: nothing is left to train on"
         )
+    kept = mixing.select(train, ~leaked)
     rule = "held-out prompts are removed from training"
     reads[kind] = account_of(name, rule, [], kept, held_out)
     reads[kind]["removed_from_training"] = int(leaked.sum())

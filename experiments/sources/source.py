@@ -15,13 +15,28 @@ from experiments.config import Shared
 from experiments.sources.held_out import (
     Reads,
     account,
-    account_of_parts,
     check_sides,
     row_numbers,
 )
-from jaxalign.data import files, formats, loader, row_limits, splits, stored, views
+from jaxalign.data import (
+    files,
+    formats,
+    loader,
+    mixing,
+    row_limits,
+    splits,
+    stored,
+    views,
+)
 from jaxalign.data.examples import prompts_of
-from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    Record,
+    Unpaired,
+)
 from jaxalign.rewards import named
 
 Examples = Sequence[loader.Example]
@@ -42,6 +57,8 @@ class Source:
       prompts: () -> training prompts and held-out ones.
       preferences: () -> training pairs and held-out ones.
       rankings: () -> training rankings and held-out ones, where the data are rankings.
+      unpaired: () -> training unpaired answers and held-out ones, where the data are
+        such; `unpaired` makes them of pairs, too.
       streams: the files of each of its splits, for data that may not fit in memory; a
         single split is split by the rule.
       max_row_chars: characters of the longest row of those files.
@@ -64,6 +81,7 @@ class Source:
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
     judge: Judge | None = None
     rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
+    unpaired: Callable[[], tuple[list[Unpaired], list[Unpaired]]] | None = None
     streams: tuple[tuple[str, ...], ...] = ()
     max_row_chars: int = row_limits.MAX_ROW_CHARS
     parts: "tuple[tuple[Source, float], ...]" = ()
@@ -153,40 +171,6 @@ def by_name(reward: str) -> Judge:
     return judge
 
 
-def pairs(
-    config: Shared, source: Source, policy: Any, run: Noting
-) -> tuple[Examples, Examples]:
-    """The source's pairs, tokenised for a policy; what was dropped is shown."""
-    if source.held_out_data is not None:
-        every, test = source.held_out_data
-        train, held_out = (
-            pairs(config, part, policy, run)[0] for part in (every, test)
-        )
-        remaining = unseen(train, held_out)
-        rows = rows_of(test, held_out)
-        source.reads["Preference"] = account_of_parts(
-            source.name, train, remaining, held_out, rows
-        )
-        return remaining, held_out
-    if source.parts:
-        found = [pairs(config, part, policy, run) for part, _ in source.parts]
-        together = [example for _, part in found for example in part]
-        weights = [weight for _, weight in source.parts]
-        whole = views.Mixture([part for part, _ in found], weights)
-        mixture = unseen(whole, together)
-        source.reads["Preference"] = account_of_parts(
-            source.name, whole, mixture, together, {}
-        )
-        return mixture, together
-    if config.token_cache is not None and source.streams:
-        return kept(config, source, Preference, policy, run)
-    train_pairs, held_out_pairs = source.preferences()
-    return (
-        tokenised(config, train_pairs, policy, run, "train"),
-        tokenised(config, held_out_pairs, policy, run, "held out"),
-    )
-
-
 def unseen(train: Examples, held_out: Examples) -> Examples:
     """The training examples whose prompts are not held out; a mixture stays one.
 
@@ -205,22 +189,45 @@ def unseen(train: Examples, held_out: Examples) -> Examples:
 
 
 def rows_of(test: Source, held_out: Examples) -> dict[str, list[int]]:
-    """The numbers of the rows of --held-out-data, by file; of pairs as `pairs` has."""
+    """The numbers of the rows of --held-out-data, by file, as `examples` has them."""
     if isinstance(held_out, views.View) and isinstance(
         held_out.examples, stored.Stored
     ):
         return held_out.examples.row_numbers(held_out.indices)
-    return row_numbers(test.preferences()[0])
+    return row_numbers((test.unpaired or test.preferences)()[0])
 
 
 def tokenised(
-    config: Shared, records: Sequence[Record], policy: Any, run: Noting, name: str
-) -> list[loader.Example]:
-    """Records, tokenised for a policy; what was dropped is shown."""
+    config: Shared,
+    records: Sequence[Record],
+    policy: Any,
+    run: Noting,
+    name: str,
+    *,
+    all_turns: bool = False,
+) -> Examples:
+    """Records, tokenised for a policy; what was dropped is shown. A mixture stays one.
+
+    Args:
+      all_turns: of SFT data count every answer, not the last alone.
+    """
+    if isinstance(records, mixing.MixedRecords):
+        parts = [
+            tokenised(
+                *(config, part, policy, run, f"{name}, part {number}"),
+                all_turns=all_turns,
+            )
+            for number, part in enumerate(records.parts, start=1)
+        ]
+        return views.Mixture(parts, records.weights)
     if not records:  # nothing is held out
         return []
     examples, report = loader.tokenise(
-        records, policy.tokenizer, context=policy.context, overlong=config.overlong
+        records,
+        policy.tokenizer,
+        context=policy.context,
+        overlong=config.overlong,
+        all_turns=all_turns,
     )
     run.note(f"{name}: {report}")
     return examples

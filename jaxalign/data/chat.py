@@ -7,8 +7,7 @@ that the chat template ends turns with, or else the tokenizer's end of sequence.
 
 import contextlib
 import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +15,11 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import shown, templates
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.pieces import Tokens, begun, tokenised
 from jaxalign.data.records import Tools
-from jaxalign.data.templates import Messages, Talk, Told, Turn
-
-Tokens = list[int]
+from jaxalign.data.templates import Messages, Talk
+from jaxalign.data.turns import Told, Turn
+from jaxalign.data.turns import turns as turns_of
 
 
 class Encoded(NamedTuple):
@@ -150,7 +150,7 @@ def encode_batch(
     end = templates.end_of_turn(tokenizer)
     end_id = tokenizers.id_of(tokenizer, end)
     talks = [shown.roles_taken(tokenizer, talk) for talk in talks]
-    turns = templates.turns(tokenizer, talks, trained, end=end)
+    turns = turns_of(tokenizer, talks, trained, end=end)
     refused = [
         told.whole.failed or shown.lost(tokenizer, talk, counts, told.whole.text)
         for talk, counts, told in zip(talks, trained, turns, strict=True)
@@ -199,53 +199,6 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, all_turns: bool) -> str:
             f"touch, and {end!r} ends an answer"
         )
     return f"trained: {which} of a conversation; {how}"
-
-
-# what begins or ends turns in some model, whichever this is
-BOUNDARIES = frozenset(
-    ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
-) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
-
-
-def refused_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle.
-
-    All special tokens; with `keep_special` of its `tokenizers.Manner` those that begin
-    or end turns, or that its template writes elsewhere than in the assistant's words.
-    """
-    special = tokenizers.special_texts(tokenizer)
-    if not tokenizers.manner(tokenizer).keep_special:
-        return special
-    named = {*BOUNDARIES, *tokenizer.all_special_tokens} - {
-        *tokenizer.extra_special_tokens
-    }
-    named |= {templates.end_of_turn(tokenizer)}
-    around, own = templates.frame(tokenizer)
-    return [
-        token
-        for token in special
-        if token in named
-        or token in around
-        or (token in own and not tag(token, special))
-    ]
-
-
-def tag(token: str, special: Sequence[str]) -> bool:
-    """Whether a token opens or closes what another closes or opens: <a>, </a>."""
-    other = token.replace("</", "<") if "</" in token else token.replace("<", "</", 1)
-    return other != token and other in special
-
-
-def text_of(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
-) -> list[str]:
-    """Answers as text; of special tokens it shows those that texts may hold."""
-    if not tokenizers.manner(tokenizer).keep_special:
-        return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
-    hidden = [tokenizers.id_of(tokenizer, t) for t in refused_tokens(tokenizer)]
-    hidden += [tokenizer.unk_token_id] * (tokenizer.unk_token_id is not None)
-    shown = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
-    return list(tokenizer.batch_decode(shown, skip_special_tokens=False))
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
@@ -303,71 +256,3 @@ def over_the_boundary(turn: Turn) -> str:
         f"{turn.prompt[-40:]!r} and the start of its answer {answer[:40]!r}: move "
         "white space from the prompt's end to the answer's start"
     )
-
-
-def begun(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Tokens]:
-    """The tokens of each text, begun exactly once where the tokenizer begins texts."""
-    begin = tokenizer.bos_token_id
-    if begin is None:
-        yield from tokenised(tokenizer, texts)
-        return
-    # A base model's text begins with the token there is; a template that writes none
-    # gets it only where the tokenizer would add it by itself.
-    always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
-    for ids in tokenised(tokenizer, texts):
-        first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
-        yield [begin, *ids[first:]] if always or first else ids
-
-
-def tokenised(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> Iterator[Tokens]:
-    """The tokens of each text as it stands.
-
-    Texts are cut before special tokens, where tokenizers cut them too, and equal parts
-    are tokenised once: a prompt with several answers costs hardly more than one.
-    """
-    cut = list(cuts(seams(tokenizer), texts))
-    parts = list(dict.fromkeys(itertools.chain(*cut)))
-    backend = tokenizer.backend_tokenizer
-    # what is too long is dropped or cut later, and counted
-    backend.no_truncation()
-    backend.no_padding()
-    found = backend.encode_batch_fast(parts, add_special_tokens=False)
-    ids = {part: one.ids for part, one in zip(parts, found, strict=True)}
-    for pieces in cut:
-        yield list(itertools.chain.from_iterable(ids[piece] for piece in pieces))
-
-
-def cuts(seam: re.Pattern[str] | None, texts: Sequence[str]) -> Iterator[list[str]]:
-    """Each text in parts; what follows a prompt is cut from its last part on.
-
-    >>> list(cuts(re.compile("(?=<)"), ["<a><b", "<a><b>c<d>", "e"]))
-    [['', '<a>', '<b'], ['', '<a>', '', '<b>c', '<d>'], ['e']]
-    """
-    stem, parts = None, [""]
-    for text in texts:
-        if seam is None:
-            yield [text]
-        elif stem is not None and text.startswith(stem):
-            yield parts[:-1] + seam.split(parts[-1] + text[len(stem) :])
-        else:
-            stem, parts = text, seam.split(text)
-            yield parts
-
-
-def seams(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | None:
-    """Places before special tokens: a text cut there has the same tokens.
-
-    Left out are tokens that take white space before them, or words around them, into
-    account, and those that another token could reach into.
-    """
-    added = list(tokenizer.added_tokens_decoder.values())
-    inside = {letter for token in added for letter in token.content[1:]}
-    firm = [
-        re.escape(token.content)
-        for token in added
-        if not (token.lstrip or token.single_word or token.normalized)
-        and token.content[0] not in inside
-    ]
-    return re.compile(f"(?={'|'.join(firm)})") if firm else None

@@ -59,17 +59,33 @@ def padded(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
 def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
     """The prompt of one example with the answer to the next prompt that differs.
 
-    That answer is cut where the row would be longer than any of the examples.
+    Next in the data set, so that it is the same whatever the batch, and the reference's
+    log-prob of it is computed once; as TRL, which turns answers by one within batches
+    of a fixed order. It is cut where the row would be longer than any of the examples.
     """
     own = examples[i].sequences[0]
     asked = own.tokens[: own.prompt]
     for step in range(1, len(examples)):
-        other = examples[(i + step) % len(examples)].sequences[0]
-        if not np.array_equal(asked, other.tokens[: other.prompt]):
+        neighbour = examples[(i + step) % len(examples)]
+        other = neighbour.sequences[0]
+        same = neighbour.prompt == examples[i].prompt
+        if not (same and cut_alike(asked, other.tokens[: other.prompt])):
             tokens = np.concatenate([asked, other.tokens[other.prompt :]])
             counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
             return TokenRow(tokens[:longest], counts[:longest])
     raise ValueError("KTO needs two different prompts, to exchange their answers")
+
+
+def cut_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two prompts may be one, cut to different lengths after its first token.
+
+    >>> a, b, c = np.array([1, 2, 3, 4]), np.array([1, 4]), np.array([1, 3])
+    >>> cut_alike(a, a), cut_alike(a, b), cut_alike(a, c)
+    (True, True, False)
+    """
+    shorter, longer = sorted((one, other), key=len)
+    end = longer[len(longer) - max(len(shorter) - 1, 0) :]
+    return np.array_equal(shorter[:1], longer[:1]) and np.array_equal(shorter[1:], end)
 
 
 def collator(

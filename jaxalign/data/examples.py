@@ -3,17 +3,17 @@
 import collections
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import chat, splits
+from jaxalign.data import chat, special, splits
 from jaxalign.data.records import (
     Answer,
     Demonstration,
+    Fields,
     Preference,
     Prompt,
     Ranking,
@@ -45,13 +45,15 @@ class Example:
     A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
     unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
     counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
-    record: what the held-out split and intervals go by.
+    record: what the held-out split and intervals go by. `fields` are the row's others,
+    which examples that are kept on disk have not.
     """
 
     sequences: tuple[TokenRow, ...]
     row: int
     value: float = 0.0
     prompt: int = 0
+    fields: Fields = dataclasses.field(default_factory=dict)
 
 
 class Dropped(ValueError):
@@ -103,7 +105,7 @@ def usable_of(
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = re.compile("|".join(map(re.escape, chat.refused_tokens(tokenizer))))
+    marks = re.compile("|".join(map(re.escape, special.refused_tokens(tokenizer))))
     told = [conversations(record) for record in records]
     found = encoded(records, told, tokenizer, all_turns=all_turns)
     for row, (record, talks, rows) in enumerate(
@@ -121,7 +123,7 @@ def usable_of(
         reasons["cut to the context (kept)"] += cut is not sequences
         reasons.update({each.note for each in rows if each.note})
         prompt = splits.prompt_hash(record)
-        examples.append(Example(cut, row, value_of(record), prompt))
+        examples.append(Example(cut, row, value_of(record), prompt, record.fields))
     return examples, Report(len(records), len(examples), +reasons)
 
 
@@ -210,7 +212,7 @@ def usable(
       Dropped: special tokens written out, what the chat template does not show, an
         empty answer, nothing that is trained, a pair of the same tokens.
     """
-    texts = {text for talk in talks for text in texts_of(talk)}
+    texts = {text for talk in talks for text in talk.texts()}
     if any(map(marks.search, texts)):
         raise Dropped("with special tokens in their text")
     for row in rows:
@@ -224,17 +226,6 @@ def usable(
         raise Dropped("with nothing that is trained (field 'train')")
     if isinstance(record, Preference) and alike(rows):
         raise Dropped("identical as tokens")
-
-
-def texts_of(talk: Talk) -> Iterator[str]:
-    """All that a conversation says, as text."""
-    for message in talk.messages:
-        yield message["content"]
-        if len(message) > 2:
-            yield message.get("reasoning_content") or ""
-            yield json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
-    if talk.tools:
-        yield json.dumps(talk.tools, ensure_ascii=False)
 
 
 def empty(message: Message) -> bool:
@@ -294,6 +285,14 @@ def prompts_of(examples: Sequence[Example]) -> np.ndarray:
     if known is not None:
         return known
     return np.array([e.prompt for e in examples], np.uint64)
+
+
+def values_of(examples: Sequence[Example]) -> np.ndarray:
+    """The `value` of each example, float32 [R]."""
+    known = getattr(examples, "values", None)
+    if known is not None:
+        return known
+    return np.array([e.value for e in examples], np.float32)
 
 
 def digest(examples: Iterable[Example]) -> str:

@@ -182,6 +182,32 @@ def brief(error: Exception, *, length: int = 240) -> str:
     return said if len(said) <= length else f"{said[: length - 63]} ... {said[-58:]}"
 
 
+def holds_unpaired(
+    path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
+) -> bool:
+    """Whether one of the first rows is a single answer with its label."""
+    return any(is_unpaired(row) for _, row in first_rows(path, rows, max_row_chars))
+
+
+def is_unpaired(row: Any) -> bool:
+    """Whether a row is a single answer with its label, not a pair.
+
+    >>> is_unpaired({"prompt": "2 + 2?", "completion": "4", "label": True})
+    True
+    >>> is_unpaired({"chosen": "4", "rejected": "5", "label": 1})
+    False
+    """
+    if not isinstance(row, Mapping) or {"chosen", "chosen_messages"} & set(row):
+        return False
+    return any(field in row for field in layouts.THUMBS)
+
+
+def first_rows(path: Paths, rows: int, max_row_chars: int) -> files.Rows:
+    """The first rows of the first of some files."""
+    file = files.files_of(path)[0]
+    return itertools.islice(files.rows_of(file, max_row_chars=max_row_chars), rows)
+
+
 def holds_rankings(
     path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
 ) -> bool:
@@ -189,6 +215,5 @@ def holds_rankings(
 
     Not the first row alone, which may have a tie or be malformed.
     """
-    file = files.files_of(path)[0]
-    first = itertools.islice(files.rows_of(file, max_row_chars=max_row_chars), rows)
+    first = first_rows(path, rows, max_row_chars)
     return any(compared.answers_compared(row, where) > 2 for where, row in first)

@@ -14,6 +14,7 @@ from jaxalign import sharding
 from jaxalign.data.collate import PromptBatch, collator
 from jaxalign.data.examples import Example, TokenRow, numbers_of, tokenise
 from jaxalign.data.examples import longest as longest_of
+from jaxalign.data.mixing import order as mixed_order
 from jaxalign.data.records import Record
 from jaxalign.data.views import Mixture, unpaired, without_formatting
 
@@ -140,7 +141,11 @@ def batches(
         raise ValueError(f"length {length} is shorter than an example of {longest}")
     collate = collator(examples, kind, length, longest)
     if isinstance(examples, Mixture) and shuffle and epochs is None:
-        return mixed(examples, batch_size, collate, seed=seed)
+        sizes = list(map(len, examples.parts))
+        return mixed(
+            *(sizes, examples.weights, batch_size, collate, numbers_of(examples)),
+            seed=seed,
+        )
     return start(
         numbers_of(examples),
         batch_size,
@@ -154,33 +159,45 @@ def batches(
 
 
 def mixed(
-    mixture: Mixture, batch_size: int, collate: Callable[[Any], Any], *, seed: int
+    sizes: Sequence[int],
+    weights: Sequence[float],
+    batch_size: int,
+    collate: Callable[[Any], Any],
+    numbers: np.ndarray,
+    *,
+    seed: int,
 ) -> Batches:
     """Endless batches to which each part gives its share, shuffled by itself."""
-    parts = [
-        grain.MapDataset.source(np.arange(begin, begin + len(part)))
-        .seed(seed + k)
-        .shuffle()
-        .repeat(None)
-        for k, (begin, part) in enumerate(
-            zip(mixture.begins, mixture.parts, strict=True)
-        )
-    ]
-    whole = grain.MapDataset.mix(parts, mixture.weights).batch(batch_size)
-    said = {"rows": len(mixture), "batch": batch_size, "seed": seed, "shuffle": True}
-    shares = {f"weight {k}": weight for k, weight in enumerate(mixture.weights)}
-    return Batches(read(whole), collate, said | shares, numbers_of(mixture))
+    whole = mixed_order(sizes, weights, seed=seed).batch(batch_size)
+    said = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
+    return Batches(read(whole), collate, said | shares(weights), numbers)
+
+
+def shares(weights: Sequence[float]) -> dict[str, float]:
+    """The weights of a mixture's parts, as the state of batches has them."""
+    return {f"weight {k}": weight for k, weight in enumerate(weights)}
 
 
 def prompt_batches(
-    tokens: np.ndarray, lengths: np.ndarray, batch_size: int, *, seed: int
+    tokens: np.ndarray,
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    seed: int,
+    mixture: tuple[Sequence[int], Sequence[float]] | None = None,
 ) -> Batches:
-    """Batches of padded prompts [P T] with their lengths [P], shuffled, without end."""
+    """Batches of padded prompts [P T] with their lengths [P], shuffled, without end.
+
+    Args:
+      mixture: sizes of the parts, one after the other, and their weights.
+    """
 
     def collate(at: np.ndarray) -> PromptBatch:
         row = at.astype(np.int32)
         return PromptBatch(tokens[at], lengths[at], row, at >= 0)
 
+    if mixture is not None:
+        return mixed(*mixture, batch_size, collate, np.arange(len(tokens)), seed=seed)
     return start(
         np.arange(len(tokens)),
         batch_size,

@@ -13,8 +13,10 @@ import grain
 import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
+from jaxalign.data import mixing
 from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
-from jaxalign.data.loader import Batches
+from jaxalign.data.loader import Batches, shares
+from jaxalign.data.views import Mixture
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 ROW = 192  # tokens that a row of short prompts with their answers should have, about
@@ -144,8 +146,15 @@ def packed(
         raise ValueError(f"a batch needs rows, not {rows}")
     if not examples:
         raise ValueError("0 examples cannot be packed")
-    order = grain.MapDataset.source(np.arange(len(examples))).seed(seed).shuffle()
-    places = order.repeat(None).map(lambda i: {"at": np.full(sizes[i], i, np.int32)})
+    weights: dict[str, float] = {}
+    if isinstance(examples, Mixture):  # rows, not tokens, have the shares
+        counts = list(map(len, examples.parts))
+        order = mixing.order(counts, examples.weights, seed=seed)
+        weights = shares(examples.weights)
+    else:
+        source = grain.MapDataset.source(np.arange(len(examples)))
+        order = source.seed(seed).shuffle().repeat(None)
+    places = order.map(lambda i: {"at": np.full(sizes[i], i, np.int32)})
     filled = grain.experimental.FirstFitPackIterDataset(
         places.to_iter_dataset(NO_THREADS),
         length_struct={"at": length},
@@ -166,7 +175,7 @@ def packed(
 
     iterator = iter(filled.batch(rows, drop_remainder=True))
     said = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
-    return Batches(iterator, collated, said, numbers_of(examples), chosen)
+    return Batches(iterator, collated, said | weights, numbers_of(examples), chosen)
 
 
 def alone(sequence: TokenRow) -> Columns:

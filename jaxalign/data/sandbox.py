@@ -19,6 +19,7 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes, runtime, sandbox, utils
 
+from jaxalign.data.sandbox_budget import WORK, Budget
 from jaxalign.data.sandbox_filters import (
     CALL,
     FILTERS,
@@ -32,10 +33,7 @@ from jaxalign.data.sandbox_filters import (
 )
 from jaxalign.data.sandbox_syntax import Bounded, Generation, Generator, TooMuch
 
-WORK = 20_000_000  # in characters that are made; some two seconds at most
-ELEMENT, ROUND = 16, 32  # an element that is looked at, a loop's round
 OF_DICT = frozenset(dir(dict))
-ATOMS = frozenset((int, bool, float, type(None)))
 PER_CHARACTER = 32  # more work for each character of what is rendered
 
 
@@ -102,18 +100,16 @@ class Dictionary:
         return dict(*args, **kwargs)
 
 
-class Environment(sandbox.ImmutableSandboxedEnvironment):
+class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
     """The sandbox, with a budget.
 
     Attributes:
-      left: work that may still be done.
       at: characters of the text so far.
       marked: what stood in `{% generation %}`.
     """
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))  # no constants, either
     code_generator_class = Generator
-    left = WORK
     at = 0
 
     def __init__(self) -> None:
@@ -154,105 +150,6 @@ class Environment(sandbox.ImmutableSandboxedEnvironment):
             self.at += len(part)
             parts.append(part)
         return Rendered("".join(parts), self.marked)
-
-    def spend(self, work: int) -> None:
-        """Counts work, before it is done."""
-        self.left -= work
-        if self.left < 0:
-            raise TooMuch("it does more work than any template needs")
-
-    def weighed(self, value: Any) -> Any:
-        """The value, once all that is in it is counted."""
-        kind = type(value)
-        if kind is str:
-            self.left -= ELEMENT + len(value)
-        elif kind in ATOMS:
-            self.left -= ELEMENT
-        else:
-            self.weigh(value)
-        if self.left < 0:
-            self.spend(0)
-        return value
-
-    def weigh(self, value: Any) -> None:
-        """Counts all that is in a container, as often as it is in there."""
-        waiting = [value]
-        while waiting:
-            each = waiting.pop()
-            kind = type(each)
-            work = ELEMENT
-            if isinstance(each, str | bytes):
-                work += len(each)
-            elif kind is dict:
-                waiting += each.keys()
-                waiting += each.values()
-                work += ELEMENT * len(each)
-            elif kind is list or kind is tuple or kind is set:
-                waiting += each
-                work += ELEMENT * len(each)
-            elif kind is utils.Namespace:
-                waiting.append(each._Namespace__attrs)
-            self.left -= work
-            if self.left < 0:
-                self.spend(0)
-
-    def scanned(self, value: Any) -> Any:
-        """The value, that is read from its start to its end."""
-        if hasattr(value, "__len__"):
-            self.spend(1 + len(value) // 16)
-        return value
-
-    def trimmed(self, value: Any, characters: str | None = None) -> str:
-        """jinja's `trim`."""
-        text = str(value)
-        self.spend(ELEMENT + len(text) // 16)
-        return text.strip(characters)
-
-    def counted(self, iterable: Any, texts: int) -> Any:
-        """What a loop goes through, each round counted; `texts`: written in each."""
-        if not hasattr(iterable, "__len__"):
-            iterable = list(iterable)  # what makes it is counted
-        self.spend(len(iterable) * (ROUND + texts))
-        return iterable
-
-    def output(self, value: Any) -> Any:
-        """A value that is written."""
-        if type(value) is not str:
-            return self.weighed(value)
-        self.left -= len(value)
-        if self.left < 0:
-            self.spend(0)
-        return value
-
-    def added(self, left: Any, right: Any) -> Any:
-        """`left + right`."""
-        if isinstance(left, str | list | tuple):
-            self.spend(ELEMENT + len(left) + len(right))
-        elif isinstance(left, int):
-            self.spend(ELEMENT + (left.bit_length() >> 3))
-        return left + right
-
-    def concatenated(self, parts: tuple[Any, ...]) -> str:
-        """`a ~ b`."""
-        return "".join([str(self.weighed(part)) for part in parts])
-
-    def multiplied(self, left: Any, right: Any) -> Any:
-        """`left * right`."""
-        self.spend(ELEMENT + product(left, right))
-        return left * right
-
-    def raised(self, left: Any, right: Any) -> Any:
-        """`left ** right`."""
-        if isinstance(left, int) and isinstance(right, int):
-            bits = left.bit_length() * max(right, 1)
-            self.spend(ELEMENT + (bits * bits >> 10))
-        return left**right
-
-    def modulo(self, left: Any, right: Any) -> Any:
-        """`left % right`."""
-        if isinstance(left, str):
-            formatted(self, left, right if isinstance(right, tuple) else (right,))
-        return left % right
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         self, function = __self, __obj
@@ -314,14 +211,6 @@ class Environment(sandbox.ImmutableSandboxedEnvironment):
             return str(wrapped(*args, **kwargs))
 
         return format
-
-
-def product(left: Any, right: Any) -> int:
-    """The work of `left * right`."""
-    if isinstance(left, int) and isinstance(right, int):
-        return left.bit_length() * right.bit_length() >> 10
-    sized, times = (left, right) if hasattr(left, "__len__") else (right, left)
-    return len(sized) * max(int(times), 0) if hasattr(sized, "__len__") else 0
 
 
 ENVIRONMENT = Environment()

@@ -14,7 +14,9 @@ from jaxalign.data.examples import (
     longest,
     numbers_of,
     prompts_of,
+    values_of,
 )
+from jaxalign.data.mixing import check_weights
 
 
 class View(Sequence[Example]):
@@ -26,6 +28,7 @@ class View(Sequence[Example]):
         self.longest = longest(examples)
         self.rows = numbers_of(examples)[indices]
         self.prompts = prompts_of(examples)[indices]
+        self.values = values_of(examples)[indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -43,16 +46,13 @@ class Mixture(Sequence[Example]):
       weights: of the parts; only their ratios matter.
 
     Raises:
-      ValueError: an empty part, or a weight that is not positive.
+      ValueError: an empty part, or a weight that is not a finite number above 0.
     """
 
     def __init__(
         self, parts: Sequence[Sequence[Example]], weights: Sequence[float]
     ) -> None:
-        if not parts or len(parts) != len(weights) or not all(map(len, parts)):
-            raise ValueError("a mixture needs parts that hold rows, each with a weight")
-        if min(weights) <= 0:
-            raise ValueError(f"weights of a mixture are above 0, not {list(weights)}")
+        check_weights(parts, weights)
         self.parts = parts
         self.weights = list(weights)
         self.begins = [0, *itertools.accumulate(map(len, parts))][:-1]
@@ -63,6 +63,7 @@ class Mixture(Sequence[Example]):
         apart = zip(parts, self.first_rows, strict=True)
         self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
         self.prompts = np.concatenate([prompts_of(part) for part in parts])
+        self.values = np.concatenate([values_of(part) for part in parts])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -87,6 +88,7 @@ class Changed(Sequence[Example]):
         self.longest = longest(examples)
         self.rows = numbers_of(examples)
         self.prompts = prompts_of(examples)
+        self.values = values_of(examples)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -106,6 +108,7 @@ class Singles(Sequence[Example]):
         numbers = 2 * numbers_of(pairs)
         self.rows = np.concatenate([numbers, numbers + 1])
         self.prompts = np.tile(prompts_of(pairs), 2)
+        self.values = np.repeat(np.array([1, 0], np.float32), len(pairs))
 
     def __len__(self) -> int:
         return 2 * len(self.pairs)
@@ -116,7 +119,7 @@ class Singles(Sequence[Example]):
         side, at = divmod(range(len(self))[i], len(self.pairs))
         pair = self.pairs[at]
         row, up = 2 * pair.row + side, float(side == 0)
-        return Example((pair.sequences[side],), row, up, pair.prompt)
+        return Example((pair.sequences[side],), row, up, pair.prompt, pair.fields)
 
 
 def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
@@ -126,6 +129,8 @@ def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
     answers are exchanged for KTO's mismatched ones, have different prompts. A mixture
     stays one.
     """
+    if not len(pairs):  # nothing is held out
+        return pairs
     if isinstance(pairs, Mixture):
         return Mixture([Singles(part) for part in pairs.parts], pairs.weights)
     return Singles(pairs)

@@ -10,6 +10,7 @@ NUMBER = re.compile(rf"(?:(?<![\w.)])([-+\u2212]))?\$?(?<![0-9])({DIGITS})")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 MARKED = re.compile(rf"####\s*\$?\s*([-+\u2212]?)\$?({DIGITS})")
 AT_THE_END = re.compile(rf"####\s*([-+\u2212]?)({DIGITS})\s*$")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 THOUGHT = re.compile(
     r"\s*<think>((?:(?!</?(?:think|answer)>).)*)</think>\s*"
     r"<answer>((?:(?!</?(?:think|answer)>).)*)</answer>\s*",

@@ -3,7 +3,7 @@
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from jaxalign.data import chat, templates
+from jaxalign.data import chat, pieces, templates
 from jaxalign.data import tokenizer as tokenizers
 from tests.data import chat_templates as known
 
@@ -242,8 +242,8 @@ def test_a_text_cut_before_special_tokens_has_the_same_tokens(made, rstrip):
     tokenizer = made(known.PHI3, PHI, None, "<|endoftext|>", rstrip=rstrip)
     for messages in (talk("a\n", " b \n", "\n\n c", "d"), talk("", "", "", "")):
         text = tokenizer.apply_chat_template(messages, tokenize=False)
-        assert len(chat.seams(tokenizer).split(text)) > 8
-        (found,) = chat.tokenised(tokenizer, [text])
+        assert len(pieces.seams(tokenizer).split(text)) > 8
+        (found,) = pieces.tokenised(tokenizer, [text])
         assert found == tokenizer(text, add_special_tokens=False).input_ids
 
 
@@ -252,13 +252,13 @@ def test_tokens_that_take_white_space_before_them_are_no_seams(tokenizer):
     backend.add_special_tokens([AddedToken("<|greedy|>", lstrip=True)])
     copy = type(tokenizer)(tokenizer_object=backend, eos_token="<|end|>")
     text = "hello \n<|greedy|>world<|end|>"
-    assert chat.seams(copy).split(text) == ["hello \n<|greedy|>world", "<|end|>"]
-    (found,) = chat.tokenised(copy, [text])
+    assert pieces.seams(copy).split(text) == ["hello \n<|greedy|>world", "<|end|>"]
+    (found,) = pieces.tokenised(copy, [text])
     assert found == copy(text, add_special_tokens=False).input_ids
 
 
 def test_a_tokenizer_of_a_base_model_is_cut_alike(stories):
     text = "<s> Once upon<s>a time</s> there"
-    assert len(chat.seams(stories).split(text)) == 4
-    (found,) = chat.tokenised(stories, [text])
+    assert len(pieces.seams(stories).split(text)) == 4
+    (found,) = pieces.tokenised(stories, [text])
     assert found == stories(text, add_special_tokens=False).input_ids

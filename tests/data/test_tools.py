@@ -5,7 +5,7 @@ import datetime
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from jaxalign.data import chat, examples, formats, shown
+from jaxalign.data import chat, examples, formats, shown, special
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
@@ -325,10 +325,10 @@ def test_special_tokens_in_texts_are_kept_on_request(made):
     ids = tokenizer.convert_tokens_to_ids(list(extra))
     assert all((row.tokens[row.mask] == one).sum() == 1 for one in ids)
     # rewards of sampled answers see them, and no ends of turns
-    (text,) = chat.text_of(tokenizer, [row.tokens[row.mask]])
+    (text,) = special.text_of(tokenizer, [row.tokens[row.mask]])
     assert text == "<think>cold</think>4"
     tokenizers.set_manner(tokenizer, tokenizers.Manner())
-    assert chat.text_of(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
+    assert special.text_of(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
 
 
 def test_special_tokens_in_thoughts_and_calls_are_refused_too(made):

@@ -1,0 +1,253 @@
+"""Kahneman-Tversky optimisation: learns from single answers with a thumb up or down.
+
+Data are unpaired answers, {"prompt": ..., "completion": ..., "label": true}, or pairs,
+each of which is two of them.
+
+    python -m experiments.kto --model runs/sft/policy --data unpaired.jsonl
+    python -m experiments.kto --model runs/sft/policy --data preferences.jsonl
+
+The reference point z0 is the mean log-ratio of a batch's prompts with answers to other
+prompts, 0 at least, without a gradient (`objectives.kto`): which answer each prompt is
+given is fixed by the data set, as in TRL, so all that the reference says is computed
+once and kept. Where one kind of answer is rarer, its terms weigh more, unless
+--desirable-weight and --undesirable-weight say otherwise:
+
+    desirable_weight * n_desirable / (undesirable_weight * n_undesirable) in [1, 4/3]
+
+(Ethayarajh et al. 2024, arXiv:2402.01306, eq. 9). `experiments.dpo --loss kto` is the
+same on pairs, at weights of 1.
+
+Metrics: `kl` is z0, `logratio/desirable` and `logratio/undesirable` the mean log-ratios
+to the reference (nats), `rewards/...` beta times these. Of held-out answers after the
+last step: `held_out/kl`, `held_out/rewards/...`, their difference `/margin`, and
+`held_out/accuracy`, the share of answers on the right side of z0 (above it where
+desirable, below where not), of all with its 95 % interval over prompts, and of each
+kind.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from experiments import by_field, dpo, policies, sources, tuning
+from experiments.config import Trained, launch
+from experiments.run import Run
+from jaxalign import sharding
+from jaxalign.data import loader, views
+from jaxalign.data.examples import numbers_of, prompts_of, values_of
+from jaxalign.data.records import Unpaired
+from jaxalign.evaluation import intervals, preference
+from jaxalign.training import objectives, reference, state, step
+from jaxalign.types import Params
+
+LARGEST_RATIO = 4 / 3  # of all desirable terms' weight to all undesirable ones'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Trained):
+    """Kahneman-Tversky optimisation."""
+
+    beta: float = 0.1
+    """Strength of the hold on the reference."""
+    desirable_weight: float | None = None
+    """Weight of the terms of desirable answers; balances the two kinds by default."""
+    undesirable_weight: float | None = None
+    """Weight of the terms of undesirable answers; the same."""
+    split_by: str | None = None
+    """A field of the rows, such as category: the held-out accuracy of each value."""
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.0
+
+
+def main(config: Config) -> dict[str, float]:
+    """Trains on unpaired answers or pairs; writes the model to OUT/policy."""
+    check(config)
+    with Run(config, "kto") as run:
+        source = sources.load(config)
+        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
+        train, held_out = sources.unpaired(config, source, policy, run)
+        run.describe_data(source.accounts())
+        by_field.check(config, config.split_by, held_out)
+        desirable, undesirable = balanced(config, *shares(train))
+        run.note(weights_line(train, desirable, undesirable))
+        batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
+        steps = config.steps or max(len(train) // config.batch, 1)
+        few = 2 * steps * config.batch < len(train)
+        read = batches.ahead(steps) if few else np.arange(len(train))
+        before = dpo.reference_scores(policy, train, Unpaired, config.batch, run, read)
+        adam = config.adamw(steps)
+        tuned = tuning.start(config, policy.params)
+        objective = objectives.kto(
+            policy.model,
+            beta=config.beta,
+            desirable_weight=desirable,
+            undesirable_weight=undesirable,
+        )
+        update = step.make_step(
+            objective, adam, micro_batches=config.micro_batches, whole=tuned.whole
+        )
+        current = state.create(tuned.params, adam, jax.random.key(config.seed))
+        roles = lambda now: {"policy": now.params}
+        told = (roles(current), steps, config.rate)
+        current, done, cursor = run.resume(current, *told)
+        if cursor:
+            batches.set_state(cursor)
+        for i in run.steps(done, steps):
+            batch = sharding.place_batch(before.attach(next(batches)), run.mesh)
+            current, metrics = update(current, batch)
+            size = 2 * batch.unpaired.answers.tokens.size  # with the mismatched ones
+            run.log(i, metrics, tokens=size, rows=batches.rows)
+            if run.due(i, steps):
+                run.save(current, roles(current), i + 1, batches.get_state())
+        params = tuned.parameters(current.params)
+        tuning.save(config, run.folder, policy, params, current.params)
+        numbers = held_out_numbers(config, policy, params, held_out, run)
+        return run.finish(numbers | run.last | {"answers": len(train)})
+
+
+def check(config: Config) -> None:
+    """Refuses hyperparameters that mean nothing, before anything is computed.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    if not (math.isfinite(config.beta) and config.beta > 0):
+        raise ValueError(
+            f"--beta should be a finite number above 0, not {config.beta:g}"
+        )
+    told = (config.desirable_weight, config.undesirable_weight)
+    for kind, weight in zip(("desirable", "undesirable"), told, strict=True):
+        if weight is not None and not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                f"--{kind}-weight should be a finite number, 0 at least, not {weight:g}"
+            )
+    if told == (0.0, 0.0):
+        raise ValueError(
+            "--desirable-weight and --undesirable-weight are both 0: nothing trains"
+        )
+
+
+def shares(examples: Sequence[loader.Example]) -> tuple[float, float]:
+    """Which share of the rows of batches is desirable, and which is not."""
+    if isinstance(examples, views.Mixture):
+        up = [shares(part)[0] for part in examples.parts]
+        desirable = float(np.average(up, weights=examples.weights))
+    else:
+        desirable = float((values_of(examples) > 0).mean())
+    return desirable, 1.0 - desirable
+
+
+def balanced(config: Config, n_d: float, n_u: float) -> tuple[float, float]:
+    """The weights of desirable and of undesirable terms.
+
+    What a flag does not give is 1, or what brings desirable * n_d / (undesirable * n_u)
+    to the nearer end of [1, 4/3]: above 1 for the rarer kind if both are free. Where
+    one kind is not there, or has no weight, there is nothing to balance.
+
+    Args:
+      n_d, n_u: how many desirable and undesirable answers there are, or their shares.
+
+    >>> balanced(Config(), 1, 3), balanced(Config(), 4, 1), balanced(Config(), 6, 5)
+    ((3.0, 1.0), (1.0, 3.0), (1.0, 1.0))
+    >>> balanced(Config(undesirable_weight=1.0), 4, 2)
+    (0.6666666666666666, 1.0)
+    """
+    d, u = config.desirable_weight, config.undesirable_weight
+    desirable, undesirable = (1.0 if x is None else x for x in (d, u))
+    heavy, light = desirable * n_d, undesirable * n_u
+    if not (heavy and light):
+        return desirable, undesirable
+    ratio = heavy / light
+    change = min(max(ratio, 1.0), LARGEST_RATIO) / ratio
+    if d is None and (change > 1 or u is not None):
+        return desirable * change, undesirable
+    if u is None:
+        return desirable, undesirable / change
+    return desirable, undesirable
+
+
+def weights_line(
+    examples: Sequence[loader.Example], desirable: float, undesirable: float
+) -> str:
+    """One line for the log: how many of each kind there are, and what they weigh."""
+    up = int((values_of(examples) > 0).sum())
+    return (
+        f"{up} desirable answers of weight {desirable:.4g}, {len(examples) - up} "
+        f"undesirable ones of weight {undesirable:.4g}"
+    )
+
+
+def held_out_numbers(
+    config: Config,
+    policy: policies.Policy,
+    params: Params,
+    examples: Sequence[loader.Example],
+    run: Run,
+) -> dict[str, float]:
+    """What the policy makes of held-out answers; nothing where there are none.
+
+    Args:
+      policy: the reference.
+      params: of the trained policy.
+    """
+    if len(np.unique(prompts_of(examples))) < 2:
+        run.note("answers to fewer than two prompts are held out: no held-out numbers")
+        return {}
+    every = np.arange(len(examples))
+    before = dpo.reference_scores(policy, examples, Unpaired, config.batch, run, every)
+    after = reference.compute(
+        reference.scorer(policy.model),
+        params,
+        dpo.scored_batches(examples, Unpaired, config.batch, every),
+        run.mesh,
+    )
+    ratios = np.empty_like(before.sums)
+    ratios[np.argsort(numbers_of(examples))] = after.sums - before.sums
+    up, prompts = values_of(examples) > 0, prompts_of(examples)
+    told = (config.split_by, examples, "held_out/accuracy", right_side(ratios, up))
+    parts = by_field.split(*told, seed=config.seed, share=True)
+    return parts | numbers_from(ratios, up, prompts, beta=config.beta, seed=config.seed)
+
+
+def reference_point(ratios: np.ndarray) -> float:
+    """z0, of log-ratios of answers and of mismatched ones [R 2]."""
+    return max(float(ratios[:, 1].mean()), 0.0)
+
+
+def right_side(ratios: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Whether answers are above z0 where desirable, below where not; a tie is half."""
+    z0 = np.full(len(up), reference_point(ratios))
+    above, below = np.where(up, ratios[:, 0], z0), np.where(up, z0, ratios[:, 0])
+    return preference.agreement(above, below)
+
+
+def numbers_from(
+    ratios: np.ndarray, up: np.ndarray, prompts: np.ndarray, *, beta: float, seed: int
+) -> dict[str, float]:
+    """Held-out numbers.
+
+    Args:
+      ratios: log-ratios to the reference of answers and of mismatched ones [R 2].
+      up: whether each answer is desirable [R].
+      prompts: the unit of intervals [R].
+    """
+    ratio, right = ratios[:, 0], right_side(ratios, up)
+    over = intervals.bootstrap(right, units=prompts, seed=seed, share=True)
+    numbers = {"held_out/kl": reference_point(ratios)}
+    numbers |= over.named("held_out/accuracy")
+    for kind, which in {"desirable": up, "undesirable": ~up}.items():
+        numbers[f"held_out/{kind}"] = int(which.sum())
+        if which.any():
+            numbers[f"held_out/accuracy/{kind}"] = float(right[which].mean())
+            numbers[f"held_out/rewards/{kind}"] = beta * float(ratio[which].mean())
+    if up.any() and not up.all():
+        margin = ratio[up].mean() - ratio[~up].mean()
+        numbers["held_out/rewards/margin"] = beta * float(margin)
+    return numbers
+
+
+if __name__ == "__main__":
+    launch(main, Config)

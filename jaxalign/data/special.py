@@ -1,0 +1,72 @@
+"""Special tokens in texts: what must not stand there, and what a flag lets stand."""
+
+import contextlib
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign.data import templates
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.templates import Talk, rendered
+
+# what begins or ends turns in some model, whichever this is
+BOUNDARIES = frozenset(
+    ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
+) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
+
+
+def refused_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """What a text must not hold, or a turn would begin or end in its middle.
+
+    All special tokens; with `keep_special` of its `tokenizers.Manner` those that begin
+    or end turns, or that its template writes elsewhere than in the assistant's words.
+    """
+    special = tokenizers.special_texts(tokenizer)
+    if not tokenizers.manner(tokenizer).keep_special:
+        return special
+    named = {*BOUNDARIES, *tokenizer.all_special_tokens} - {
+        *tokenizer.extra_special_tokens
+    }
+    named |= {templates.end_of_turn(tokenizer)}
+    around, own = frame(tokenizer)
+    return [
+        token
+        for token in special
+        if token in named
+        or token in around
+        or (token in own and not tag(token, special))
+    ]
+
+
+def tag(token: str, special: Sequence[str]) -> bool:
+    """Whether a token opens or closes what another closes or opens: <a>, </a>."""
+    other = token.replace("</", "<") if "</" in token else token.replace("<", "</", 1)
+    return other != token and other in special
+
+
+def text_of(
+    tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
+) -> list[str]:
+    """Answers as text; of special tokens it shows those that texts may hold."""
+    if not tokenizers.manner(tokenizer).keep_special:
+        return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
+    hidden = [tokenizers.id_of(tokenizer, t) for t in refused_tokens(tokenizer)]
+    hidden += [tokenizer.unk_token_id] * (tokenizer.unk_token_id is not None)
+    shown = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
+    return list(tokenizer.batch_decode(shown, skip_special_tokens=False))
+
+
+def frame(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
+    """What a template writes around messages, and in the assistant's own words.
+
+    The second is what else stands in its source: a literal may be of either.
+    """
+    asked = Talk([{"role": "user", "content": "?"}])
+    ruled = Talk([{"role": "system", "content": "?"}, *asked.messages])
+    around = ""
+    for talk in (asked, ruled):
+        with contextlib.suppress(ValueError):  # there may be no system
+            around += rendered(tokenizer, [talk], prompt=False)[0].text
+    (opened,) = rendered(tokenizer, [asked], prompt=True)
+    return around, opened.text + str(tokenizer.chat_template)
