@@ -142,6 +142,7 @@ def rows_of(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
     simple = not any(map(is_dictionary, batch.schema.types))
     given = without_nulls if all(map(is_json, batch.schema.types)) else as_json
     batch.validate()  # that its buffers are as large as they should be
+    batch = in_microseconds(batch)
     if simple and batch.nbytes < 16 << 20:
         try:
             batch.validate(full=True)
@@ -163,6 +164,20 @@ def rows_of(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
             yield unreadable(row, error)
         else:
             yield given(values)
+
+
+def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with its columns of nanoseconds in what Python's times can hold."""
+    for i, name in enumerate(batch.schema.names):
+        kind = batch.schema.types[i]
+        if getattr(kind, "unit", None) != "ns":
+            continue
+        if pa.types.is_timestamp(kind):
+            coarser: pa.DataType = pa.timestamp("us", kind.tz)
+        else:
+            coarser = pa.time64("us") if pa.types.is_time(kind) else pa.duration("us")
+        batch = batch.set_column(i, name, batch.column(i).cast(coarser, safe=False))
+    return batch
 
 
 def unreadable(row: pa.RecordBatch, error: Exception) -> Malformed:
