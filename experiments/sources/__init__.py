@@ -9,9 +9,11 @@ gsm8k      problems with worked answers, in the file or folder --data-path; the
 alpaca, ultrafeedback, shp, helpsteer2, tldr
            published sets, in the file or folder --data-path
 tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
-PATH       a file of records, or a folder with train and test files: JSON lines (plain
-           or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
-           (gs://, s3://, hf://datasets/...)
+PATH       a file of records: JSON (lines, a list, or an object that holds one), CSV,
+           Parquet, Arrow or ArrayRecord, texts also compressed, here or in a bucket
+           (gs://, s3://, hf://datasets/...); a folder with the files or shards of its
+           splits, as the hub and `save_to_disk` have them; or a pattern of one kind of
+           them, such as 'FOLDER/data/*_prefs-*'
 PATH=WEIGHT,...
            a mixture: whatever is read (SFT data, pairs, rankings, unpaired answers,
            prompts of RL) has its share of each

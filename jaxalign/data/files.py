@@ -136,7 +136,8 @@ def files(path: str | os.PathLike[str]) -> list[str]:
     if not is_folder(name):
         ending(name)
         return [name]
-    found = sorted(filter(is_readable, listing(name)), key=by_number)
+    inside = [each for each, folder in listing(name).items() if not folder]
+    found = sorted(filter(is_readable, inside), key=by_number)
     if not found:
         raise FileNotFoundError(f"the folder {name} holds no {', '.join(READERS)}")
     return [f"{name.rstrip('/')}/{each}" for each in found]
@@ -171,10 +172,17 @@ def is_folder(path: str) -> bool:
     return bool(folder)
 
 
-def listing(folder: str) -> list[str]:
-    """The names of what is in a folder."""
+def listing(folder: str) -> dict[str, bool]:
+    """The names of what is in a folder, and whether each is a folder."""
     system, at = file_system(folder)
-    return [each.rstrip("/").rpartition("/")[2] for each in system.ls(at, detail=False)]
+    entries = system.ls(at, detail=True)
+    is_folder = lambda entry: (
+        entry["type"] == "directory"
+        or (
+            entry["type"] == "other" and system.isdir(entry["name"])  # a link to one
+        )
+    )
+    return {e["name"].rstrip("/").rpartition("/")[2]: is_folder(e) for e in entries}
 
 
 def rows_of(

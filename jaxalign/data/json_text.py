@@ -37,7 +37,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if type(value) in (float, list) and not finite(value):
             raise Fault(
-                f"field {name[:80]!r} holds NaN or infinity, which JSON has not"
+                f"field {name[:80]!r} should be a number or null, not NaN or infinite"
             )
     return row
 

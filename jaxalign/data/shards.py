@@ -198,7 +198,8 @@ def shard(path: str, root: str) -> Shard:
     stem = lower.removesuffix(files.ending(lower)) + (tensorflow or [""])[0]
     number = NUMBER.search(stem)
     words = stem[: number.start()] if number else stem
-    roles = [folder for folder in folders if folder.lower() in ROLES]
+    stems = [folder.lower().partition(".")[0] for folder in folders]
+    roles = [each for each in stems if each in ROLES]
     if roles and not any(word in ROLES for word in re.split(r"[-_.]", words)):
         words = roles[-1]
     total = number[2] if number else None
@@ -219,17 +220,15 @@ def candidates(folder: str, depth: int = 0) -> list[str]:
     Raises:
       ValueError: several folders hold something.
     """
-    inside = sorted(files.listing(folder), key=files.by_number)
+    inside = files.listing(folder)
     if {"state.json", "dataset_info.json"} <= set(inside):
         return saved(folder)
-    found = [f"{folder}/{name}" for name in inside if files.is_readable(name)]
-    below = {
-        name: f"{folder}/{name}"
-        for name in inside
-        if depth < DEPTH and "." not in name and files.is_folder(f"{folder}/{name}")
-    }
+    names = {n: f"{folder}/{n}" for n in sorted(inside, key=files.by_number)}
+    found = [names[n] for n in names if files.is_readable(n) and not inside[n]]
+    folders = [n for n in names if inside[n] and not n.startswith(".")]
+    below = {n: names[n] for n in folders if depth < DEPTH}
     for name, inner in below.items():
-        if name == "data" or name.lower() in ROLES:
+        if name == "data" or name.lower().partition(".")[0] in ROLES:
             found += candidates(inner, depth + 1)
     if found or depth:
         return found

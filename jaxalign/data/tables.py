@@ -16,8 +16,9 @@ from jaxalign.data.fields import Malformed
 from jaxalign.data.row_limits import Rows, plain_row, too_long
 
 BATCH = 1024  # rows
-MEMORY = 512 << 20  # bytes that a batch may take
+MEMORY = 256 << 20  # bytes that a batch may take
 LARGEST_ROW = 256 << 20  # bytes of an average row
+EXPANDS = {"UNCOMPRESSED": 1, "SNAPPY": 24}  # the most that a codec expands to
 FAULTS = (pa.ArrowException, ValueError, OverflowError, MemoryError, OSError)
 
 
@@ -64,8 +65,7 @@ def parquet(path: str, max_row_chars: int) -> Rows:
 def rows_at_once(path: str, group: Any) -> int:
     """How many rows of a row group may be read at a time.
 
-    A dictionary's value, which is stored once, may be in every row: no value is larger
-    than its column's chunk.
+    A dictionary's value, which is stored once, may be in every row.
 
     Raises:
       ValueError: an average row is larger than LARGEST_ROW.
@@ -75,9 +75,18 @@ def rows_at_once(path: str, group: Any) -> int:
     average = sum(bound) / max(group.num_rows, 1)
     if average > LARGEST_ROW:
         raise ValueError(f"its rows take {average:,.0f} bytes each")
-    repeated = [c.total_uncompressed_size for c in columns if c.has_dictionary_page]
-    largest = max([average, *repeated])
+    largest = max([average, *map(dictionary_bytes, columns)])
     return int(min(max(MEMORY // max(largest, 1), 1), BATCH))
+
+
+def dictionary_bytes(column: Any) -> int:
+    """The most that a column's dictionary may take: no more than all of its chunk."""
+    whole = int(column.total_uncompressed_size)
+    if not column.has_dictionary_page:
+        return 0
+    stored = column.data_page_offset - column.dictionary_page_offset
+    expands = EXPANDS.get(column.compression)
+    return min(whole, expands * stored) if expands and stored > 0 else whole
 
 
 def arrow(path: str, max_row_chars: int) -> Rows:
@@ -142,6 +151,7 @@ def rows_of(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
     simple = not any(map(is_dictionary, batch.schema.types))
     given = without_nulls if all(map(is_json, batch.schema.types)) else as_json
     batch.validate()  # that its buffers are as large as they should be
+    batch = in_microseconds(batch)
     if simple and batch.nbytes < 16 << 20:
         try:
             batch.validate(full=True)
@@ -163,6 +173,20 @@ def rows_of(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
             yield unreadable(row, error)
         else:
             yield given(values)
+
+
+def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with its columns of nanoseconds in what Python's times can hold."""
+    for i, name in enumerate(batch.schema.names):
+        kind = batch.schema.types[i]
+        if getattr(kind, "unit", None) != "ns":
+            continue
+        if pa.types.is_timestamp(kind):
+            coarser: pa.DataType = pa.timestamp("us", kind.tz)
+        else:
+            coarser = pa.time64("us") if pa.types.is_time(kind) else pa.duration("us")
+        batch = batch.set_column(i, name, batch.column(i).cast(coarser, safe=False))
+    return batch
 
 
 def unreadable(row: pa.RecordBatch, error: Exception) -> Malformed:

@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 from array_record.python import array_record_module
 
-from jaxalign.data import formats
+from jaxalign.data import files, formats
 from jaxalign.data.formats import Demonstration, Preference
 from tests.data.row_files import COMPRESS, write
 
@@ -360,12 +360,16 @@ def test_values_that_json_has_not_are_kept_as_it_would_write_them(tmp_path):
         table(
             margin=pa.array([decimal.Decimal("1.50")]),
             when=pa.array([datetime.datetime(2024, 1, 2, 3, 4, 5)]),
+            precise=pa.array([10**18 + 1], pa.timestamp("ns")),
             day=pa.array([datetime.date(2024, 1, 2)]),
             chosen=pa.array([b"bytes"]),
         ),
     )
     ((pair,), _) = formats.read(path, Preference)
     assert (pair.margin, pair.chosen) == (1.5, "bytes")
+    ((_, row),) = files.rows_of(path)
+    assert (row["when"], row["day"]) == ("2024-01-02T03:04:05", "2024-01-02")
+    assert row["precise"] == "2001-09-09T01:46:40"
 
 
 def test_a_column_that_is_there_twice_is_named(tmp_path):
@@ -433,7 +437,7 @@ def test_what_a_small_file_expands_to_takes_no_memory(ending, tmp_path):
 BOMB = """
 import resource, sys
 import pyarrow as pa, pyarrow.parquet as pq
-from jaxalign.data import formats
+from jaxalign.data import files, formats
 from jaxalign.data.formats import Preference
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 _, report = formats.read(sys.argv[1], Preference, skip_bad_rows=True)

@@ -57,6 +57,7 @@ LAYOUTS = [
     (["default/train/0000.parquet", "default/test/0000.parquet"], [0], [1], []),
     (["part-00000.jsonl.gz", "part-00001.jsonl.gz"], [0, 1], [], []),
     (["train.jsonl-00000-of-00002", "train.jsonl-00001-of-00002"], [0, 1], [], []),
+    (["train.parquet/part-00000.parquet", "test.parquet/part-0.parquet"], [0], [1], []),
     (["pairs.jsonl"], [0], [], []),
 ]
 
@@ -106,6 +107,19 @@ def test_a_folder_without_a_training_split_is_refused(tmp_path):
     fill(tmp_path, "test.jsonl", "validation.jsonl")
     with pytest.raises(FileNotFoundError, match="only test.jsonl, validation.jsonl"):
         shards.splits(str(tmp_path))
+
+
+def test_links_of_the_cache_of_the_hub_are_files(tmp_path):
+    (tmp_path / "blobs/data").mkdir(parents=True)
+    (tmp_path / "snapshot").mkdir()
+    write(tmp_path / "blobs/data/train.jsonl", rows(1))
+    (tmp_path / "snapshot/data").symlink_to(tmp_path / "blobs/data")
+    (tmp_path / "snapshot/test.jsonl").symlink_to(tmp_path / "blobs/data/train.jsonl")
+    assert split_names(tmp_path / "snapshot") == (
+        ["data/train.jsonl"],
+        ["test.jsonl"],
+        [],
+    )
 
 
 def test_a_pattern_names_one_kind_of_several(tmp_path):
