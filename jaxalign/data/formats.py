@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from jaxalign.data import compared, dialogues, fields, files, layouts, published
+from jaxalign.data import dialogues, fields, files, layouts, published, rankings
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -175,4 +175,4 @@ def holds_rankings(path: str | os.PathLike[str], *, rows: int = 1000) -> bool:
     Not the first row alone, which may have a tie or be malformed.
     """
     first = itertools.islice(files.rows_of(path), rows)
-    return any(compared.answers_compared(row, where) > 2 for where, row in first)
+    return any(rankings.answers_compared(row, where) > 2 for where, row in first)
