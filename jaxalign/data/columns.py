@@ -13,16 +13,16 @@ import re
 from typing import Any
 
 from jaxalign.data import tools
-from jaxalign.data.conversations import with_system
+from jaxalign.data.conversations import add_system
 from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    absent,
-    flag,
+    is_empty,
     is_number,
+    parse_flag,
+    preview,
     refuse,
-    shown,
     text_of,
 )
 from jaxalign.data.messages import MEDIA, message_of
@@ -40,7 +40,7 @@ PAIR = {"chosen", "rejected", "chosen_messages", "rejected_messages"}
 SCORED = re.compile("score|rating|label|margin|reward|rank|helpfulness")
 
 
-def check(row: Row) -> None:
+def check_columns(row: Row) -> None:
     """Refuses fields that would change what is trained and cannot be honoured.
 
     Raises:
@@ -53,7 +53,9 @@ def check(row: Row) -> None:
         if type(value) in (float, int, list) and is_scored(name):
             values = value if isinstance(value, list) else [value]
             for bad in filter(is_absurd, values):
-                raise Malformed(f"field {name!r} should be a number, not {shown(bad)}")
+                raise Malformed(
+                    f"field {name!r} should be a number, not {preview(bad)}"
+                )
 
 
 def check_named(row: Row) -> None:
@@ -67,10 +69,10 @@ def check_named(row: Row) -> None:
             raise Refused(name, f"field {name!r} cannot differ by row")
     for name in WEIGHTS:
         weight = row.peek(name)
-        if weight is not None and flag(weight) is not True:
+        if weight is not None and parse_flag(weight) is not True:
             raise Refused(
                 name,
-                f"field {name!r} should be 1, not {shown(weight)}: rows have no "
+                f"field {name!r} should be 1, not {preview(weight)}: rows have no "
                 "weights; leave rows out, or repeat them",
             )
 
@@ -95,7 +97,7 @@ def system_of(row: Row) -> tuple[str, str]:
     told = {name: row[name] for name in SYSTEM if name in row}
     if not told:
         return "", ""
-    found = {k: system_text(v, k) for k, v in told.items() if not absent(v)}
+    found = {k: system_text(v, k) for k, v in told.items() if not is_empty(v)}
     if len({text.strip() for text in found.values()}) > 1:
         names = " and ".join(map(repr, found))
         raise Refused(next(iter(found)), f"fields {names} differ: keep one")
@@ -122,19 +124,19 @@ def tools_of(row: Row) -> Tools:
     told = {name: row[name] for name in TOOLS if name in row}
     if not told:
         return ()
-    found = {k: tools.declared(v, k) for k, v in told.items() if not absent(v)}
+    found = {k: tools.parse_tools(v, k) for k, v in told.items() if not is_empty(v)}
     if len(found) > 1 and found["tools"] != found["functions"]:
         raise Refused("functions", "fields 'tools' and 'functions' differ: keep one")
     return next(iter(found.values()), ())
 
 
-def completed(record: Any, row: Row, system: tuple[str, str], declared: Tools) -> Any:
+def add_columns(record: Any, row: Row, system: tuple[str, str], declared: Tools) -> Any:
     """A record with what its whole row says.
 
     Raises:
       Refused: a system prompt or tools beside a plain text.
     """
-    others = {k: v for k, v in row.others().items() if k not in PAIR}
+    others = {k: v for k, v in row.unread().items() if k not in PAIR}
     told: dict[str, Any] = {"tools": declared, "fields": {**record.fields, **others}}
     text, field = system
     if isinstance(record, Demonstration) and record.plain:
@@ -145,6 +147,6 @@ def completed(record: Any, row: Row, system: tuple[str, str], declared: Tools) -
             )
     elif text:
         where = "messages" if isinstance(record, Prompt | Demonstration) else "prompt"
-        told[where] = with_system(getattr(record, where), text, field)
+        told[where] = add_system(getattr(record, where), text, field)
     # as `dataclasses.replace`, which would take longer than to read the row
     return type(record)(**(vars(record) | told))

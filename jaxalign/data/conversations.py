@@ -19,7 +19,7 @@ def split_system(messages: Messages) -> tuple[Messages, Messages]:
     return messages[:first], messages[first:]
 
 
-def agreed_system(own: Messages, other: Messages, field: str) -> Messages:
+def merge_system(own: Messages, other: Messages, field: str) -> Messages:
     """The system's messages of a conversation, or else those of another field.
 
     Raises:
@@ -36,20 +36,20 @@ def agreed_system(own: Messages, other: Messages, field: str) -> Messages:
     return own
 
 
-def with_system(messages: Messages, system: str, field: str) -> Messages:
+def add_system(messages: Messages, system: str, field: str) -> Messages:
     """A conversation, begun with the system prompt of a field of its own."""
     own, rest = split_system(messages)
     told = [{"role": "system", "content": system}]
-    return [*agreed_system(own, told, field), *rest]
+    return [*merge_system(own, told, field), *rest]
 
 
-def joined(
+def join(
     before: Messages, after: Messages, fields: tuple[str, str] = ("prompt", "messages")
 ) -> Messages:
     """One conversation: `before`, then what `after` does not repeat of it.
 
     >>> q, a = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-    >>> joined([q], [a]) == joined([q], [q, a]) == [q, a]
+    >>> join([q], [a]) == join([q], [q, a]) == [q, a]
     True
 
     Raises:
@@ -60,14 +60,16 @@ def joined(
     if len(after) == 1 and before[-1]["role"] == "user" != after[0]["role"]:
         return [*before, *after]
     (own_before, begun), (own_after, ended) = map(split_system, (before, after))
-    system = agreed_system(own_after, own_before, fields[0])
+    system = merge_system(own_after, own_before, fields[0])
     most = min(len(begun), len(ended))
     repeated = next(
-        k for k in range(most, -1, -1) if same(begun[len(begun) - k :], ended[:k])
+        k
+        for k in range(most, -1, -1)
+        if same_messages(begun[len(begun) - k :], ended[:k])
     )
     if not repeated and begun and ended:
         both = begun[-1]["role"] == ended[0]["role"]
-        if both or same(begun[:1], ended[:1]):
+        if both or same_messages(begun[:1], ended[:1]):
             raise Malformed(
                 f"fields {fields[0]!r} and {fields[1]!r} do not fit: one ends with a "
                 f"message of the {begun[-1]['role']}, which the other does not go on "
@@ -76,7 +78,7 @@ def joined(
     return [*system, *begun[: len(begun) - repeated], *ended]
 
 
-def same(some: Sequence[Message], others: Sequence[Message]) -> bool:
+def same_messages(some: Sequence[Message], others: Sequence[Message]) -> bool:
     """Whether messages are the same but for white space and what is trained."""
     return len(some) == len(others) and all(
         one is other
@@ -89,13 +91,13 @@ def same(some: Sequence[Message], others: Sequence[Message]) -> bool:
 
 def contains(messages: Messages, part: Messages) -> bool:
     """Whether each message of a part is in the text of one of the same role."""
-    texts = [(m["role"], folded(m["content"])) for m in messages]
+    texts = [(m["role"], fold(m["content"])) for m in messages]
     return all(
-        any(role == m["role"] and folded(m["content"]) in text for role, text in texts)
+        any(role == m["role"] and fold(m["content"]) in text for role, text in texts)
         for m in part
     )
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """A text without the differences of case and white space."""
     return " ".join(text.casefold().split())

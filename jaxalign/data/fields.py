@@ -28,7 +28,7 @@ class Row(dict[str, Any]):
     """A row that knows which of its fields were read, by `[]` or `get`.
 
     >>> row = Row(prompt="2 + 2?", id=7)
-    >>> row["prompt"], row.others()
+    >>> row["prompt"], row.unread()
     ('2 + 2?', {'id': 7})
     """
 
@@ -48,7 +48,7 @@ class Row(dict[str, Any]):
         """The value of a field, or None; the field does not count as read."""
         return super().get(name)
 
-    def others(self) -> dict[str, Any]:
+    def unread(self) -> dict[str, Any]:
         """The fields that were not read."""
         return {name: v for name, v in self.items() if name not in self.names}
 
@@ -71,14 +71,14 @@ def number(value: Any, field: str) -> float:
       Malformed: it is none.
     """
     if not is_number(value):
-        raise Malformed(f"field {field!r} should be a number, not {shown(value)}")
+        raise Malformed(f"field {field!r} should be a number, not {preview(value)}")
     return float(value)
 
 
-def flag(value: Any) -> bool | None:
+def parse_flag(value: Any) -> bool | None:
     """A yes or no, as JSON, Parquet and CSV files write it; None if it is neither.
 
-    >>> flag(0.0), flag("True"), flag(2)
+    >>> parse_flag(0.0), parse_flag("True"), parse_flag(2)
     (False, True, None)
     """
     value = value.lower() if isinstance(value, str) else value
@@ -87,7 +87,7 @@ def flag(value: Any) -> bool | None:
     return True if value in TRUE else False if value in FALSE else None
 
 
-def absent(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
     """Whether a value says no more than a field that is missing: null or empty."""
     return value is None or (isinstance(value, str | list | dict) and not value)
 
@@ -107,10 +107,10 @@ def name_of(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def shown(value: Any) -> str:
+def preview(value: Any) -> str:
     """A value for a message: its beginning.
 
-    >>> shown(10**5000), shown("yes")
+    >>> preview(10**5000), preview("yes")
     ('1000000000000000000... (a number)', "'yes'")
     """
     if type(value) is int and abs(value) >= 10**40:
@@ -121,7 +121,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:50]}... ({name_of(value)})"
 
 
-def needed(row: Mapping[str, Any], *fields: str) -> str:
+def first_field(row: Mapping[str, Any], *fields: str) -> str:
     """The first of these fields that the row has."""
     for field in fields:
         if field in row:
@@ -130,9 +130,9 @@ def needed(row: Mapping[str, Any], *fields: str) -> str:
     raise Malformed(f"field {fields[0]!r}{others} is missing")
 
 
-def present(row: Row, fields: Iterable[str]) -> list[str]:
+def fields_with_values(row: Row, fields: Iterable[str]) -> list[str]:
     """Those of the fields that the row has a value in; none counts as read."""
-    return [f for f in fields if f in row and not absent(row.peek(f))]
+    return [f for f in fields if f in row and not is_empty(row.peek(f))]
 
 
 def refuse(row: Mapping[str, Any], fields: Iterable[str], at: str, why: str) -> None:
@@ -144,11 +144,11 @@ def refuse(row: Mapping[str, Any], fields: Iterable[str], at: str, why: str) -> 
     for field in fields:
         if field in row:
             value = row.peek(field) if isinstance(row, Row) else row[field]
-            if value is not False and not absent(value):
+            if value is not False and not is_empty(value):
                 raise Refused(field, f"{at}{field!r} {why}")
 
 
-def parsed(value: Any, at: str) -> Any:
+def parse_json(value: Any, at: str) -> Any:
     """A value that may be written as JSON in a text.
 
     Raises:
@@ -159,7 +159,7 @@ def parsed(value: Any, at: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{at} should be JSON, not {shown(value)}") from error
+        raise Malformed(f"{at} should be JSON, not {preview(value)}") from error
 
 
 def objects(value: Any, field: str) -> list[Mapping[str, Any]]:

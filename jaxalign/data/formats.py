@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from jaxalign.data import (
-    compared,
     dialogues,
     fields,
     files,
     layouts,
     published,
+    rankings,
     row_limits,
 )
 from jaxalign.data.files import Paths
@@ -216,4 +216,4 @@ def holds_rankings(
     Not the first row alone, which may have a tie or be malformed.
     """
     first = first_rows(path, rows, max_row_chars)
-    return any(compared.answers_compared(row, where) > 2 for where, row in first)
+    return any(rankings.answers_compared(row, where) > 2 for where, row in first)

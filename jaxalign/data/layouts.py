@@ -25,21 +25,24 @@ messages more than texts (see `messages`). Where several fields could answer:
   refused.
 - A thought beside a single answer (`reasoning_content`, `reasoning`, `thinking`,
   `thought`) is that answer's; beside a pair or a ranking it is refused.
-- What is labelled false is not imitated by SFT, and is no reference.
+- What is labelled false is not imitated by SFT, and is no reference; nor is an answer
+  that is not to be trained on.
+- `answers` are ordered by `scores`, `ratings` or `ranks` beside them, where there are
+  any; `rewards`, of which a ranking may be a noisy sample, are kept, as other fields.
 - Of two fields that ask, or that answer, and differ, neither is chosen: refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jaxalign.data import columns, compared, dialogues, published
+from jaxalign.data import columns, dialogues, published, rankings
 from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    needed,
-    present,
-    shown,
+    fields_with_values,
+    first_field,
+    preview,
     text_of,
 )
 from jaxalign.data.messages import answer_of
@@ -49,11 +52,11 @@ from jaxalign.data.questions import (
     ASKED,
     THUMBS,
     answer_field,
-    answered,
-    asked,
-    side,
-    talks,
-    thumb,
+    answer_messages,
+    answered_conversation,
+    conversation,
+    ends_with_answer,
+    label_of,
 )
 from jaxalign.data.records import (
     Demonstration,
@@ -81,19 +84,19 @@ def records(row: Any, kind: type[Record], where: str) -> Iterator[Record]:
     if not isinstance(row, Mapping):
         raise Malformed("is not a JSON object")
     row = Row(row)
-    columns.check(row)
+    columns.check_columns(row)
     system, declared = columns.system_of(row), columns.tools_of(row)
-    for record in parsed(row, kind, where):
-        yield columns.completed(record, row, system, declared)
+    for record in parse(row, kind, where):
+        yield columns.add_columns(record, row, system, declared)
 
 
-def parsed(row: Row, kind: type[Record], where: str) -> Iterator[Record]:
+def parse(row: Row, kind: type[Record], where: str) -> Iterator[Record]:
     """The records of a row, without what its whole row says."""
     if kind is not Demonstration and is_text(row):
         raise Refused(
             "text", "field 'text' alone is plain text, on which only SFT can train"
         )
-    ranked = compared.rankings(row, where)
+    ranked = rankings.row_rankings(row, where)
     if ranked is None:
         yield PARSERS[kind](row, where)
         return
@@ -109,12 +112,12 @@ def demonstration(row: Row, where: str) -> Demonstration:
       dialogues.Odd: an answer that is labelled false.
     """
     if is_text(row):
-        return plain(row, where)
-    if is_pair(row) and not talks(row):
+        return plain_text(row, where)
+    if is_pair(row) and not ends_with_answer(row):
         pair = preference(row, where)
         return Demonstration([*pair.prompt, said(pair.chosen)], where)
-    messages = answered(row)
-    if thumb(row) is False:
+    messages = answered_conversation(row)
+    if label_of(row) is False:
         raise dialogues.Odd("with an answer labelled false")
     return Demonstration(messages, where)
 
@@ -122,27 +125,27 @@ def demonstration(row: Row, where: str) -> Demonstration:
 def is_text(row: Row) -> bool:
     """Whether a row is a plain text: no other field asks or answers."""
     others = (*ASKED, *ANSWERS, "chosen", "rejected")
-    return "text" in row and not present(row, others)
+    return "text" in row and not fields_with_values(row, others)
 
 
-def plain(row: Row, where: str) -> Demonstration:
+def plain_text(row: Row, where: str) -> Demonstration:
     """A text that is trained as a whole."""
     text = text_of(row["text"], "text")
     if not text.strip():
         raise Malformed("field 'text' is empty")
-    if thumb(row) is False:
+    if label_of(row) is False:
         raise dialogues.Odd("with an answer labelled false")
     return Demonstration([said(text)], where, plain=True)
 
 
 def unpaired(row: Row, where: str) -> Unpaired:
     """An answer with a thumb up or down."""
-    name = needed(row, *THUMBS)
-    desirable = thumb(row)
+    name = first_field(row, *THUMBS)
+    desirable = label_of(row)
     if desirable is None:
-        told = shown(row[name])
+        told = preview(row[name])
         raise Malformed(f"field {name!r} should be true or false, not {told}")
-    *prompt, answer = answered(row)
+    *prompt, answer = answered_conversation(row)
     return Unpaired(prompt, answer_of(answer, name), desirable, where)
 
 
@@ -150,19 +153,21 @@ def prompt(row: Row, where: str) -> Prompt:
     """A prompt; an assistant's message at its end is the answer, and left out."""
     if is_pair(row):
         pair = preference(row, where)
-        return Prompt(pair.prompt, where, told(row) or texts(pair.chosen))
-    messages = asked(row)
+        return Prompt(
+            pair.prompt, where, stated_references(row) or texts_of(pair.chosen)
+        )
+    messages = conversation(row)
     has_answer = messages[-1]["role"] == "assistant"
     if has_answer and len(messages) == 1:
         raise Malformed("has an answer, and no prompt")
     answer = messages[-1] if has_answer else ""
-    found = told(row) or references(row, answer)
+    found = stated_references(row) or references(row, answer)
     return Prompt(messages[:-1] if has_answer else messages, where, found)
 
 
-def told(row: Row) -> tuple[str, ...]:
+def stated_references(row: Row) -> tuple[str, ...]:
     """The references that a row gives as such."""
-    for field in present(row, ("references", "reference")):
+    for field in fields_with_values(row, ("references", "reference")):
         found = row[field] if isinstance(row[field], list) else [row[field]]
         return tuple(text_of(answer, field) for answer in found)
     return ()
@@ -177,13 +182,13 @@ def references(row: Row, answer: Any) -> tuple[str, ...]:
     field = answer_field(row)
     found = answer
     if field is not None and row[field] is not None:
-        found = side(row[field], field)[-1]
-    if not found or thumb(row) is False:
+        found = answer_messages(row[field], field)[-1]
+    if not found or label_of(row) is False or said(found).get("train") is False:
         return ()
-    return texts(found)
+    return texts_of(found)
 
 
-def texts(answer: Any) -> tuple[str, ...]:
+def texts_of(answer: Any) -> tuple[str, ...]:
     """The text of an answer that has one; one that is a call alone has none."""
     text = answer_text(answer)
     return (text,) if text else ()
@@ -192,7 +197,7 @@ def texts(answer: Any) -> tuple[str, ...]:
 PARSERS: dict[Any, Callable[[Row, str], Record]] = {
     Demonstration: demonstration,
     Preference: preference,
-    Ranking: compared.ranking,
+    Ranking: rankings.ranking,
     Unpaired: unpaired,
     Prompt: prompt,
 }

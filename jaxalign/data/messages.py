@@ -20,13 +20,13 @@ from jaxalign.data import tools
 from jaxalign.data.fields import (
     Malformed,
     Refused,
-    absent,
-    flag,
+    is_empty,
     name_of,
     objects,
-    parsed,
+    parse_flag,
+    parse_json,
+    preview,
     refuse,
-    shown,
 )
 from jaxalign.data.records import Answer, Message, Messages
 
@@ -82,10 +82,11 @@ def messages_of(value: Any, field: str) -> Messages:
     return messages
 
 
-def conversation_of(value: Any, field: str) -> Messages:
+def parse_messages(value: Any, field: str) -> Messages:
     """The messages of a field that has no texts; they may be written as JSON."""
     return messages_of(
-        parsed(value, f"field {field!r}") if isinstance(value, str) else value, field
+        parse_json(value, f"field {field!r}") if isinstance(value, str) else value,
+        field,
     )
 
 
@@ -103,27 +104,24 @@ def message_of(value: Any, at: str, role: str | None = None) -> Message:
     role = ROLES.get(told.strip().lower()) if isinstance(told, str) else None
     if role is None:
         names = ", ".join(dict.fromkeys(ROLES.values())).replace("call", "tool_call")
-        raise Malformed(f"{at} has role {shown(told)}, should be one of {names}")
+        raise Malformed(f"{at} has role {preview(told)}, should be one of {names}")
     content = value.get("content")
     content = value.get("value") if content is None else content
     if isinstance(content, str) and role != "call" and value.keys() <= PLAIN:
         return {"role": role, "content": content}
     refuse(value, MEDIA, f"{at} ", "cannot be read, only texts")
     refuse(value, UNREADABLE, f"{at} ", "of a message is not understood")
-    return full(value, at, role, content)
+    return rich_message(value, at, role, content)
 
 
-def full(value: Mapping[str, Any], at: str, role: str, content: Any) -> Message:
+def rich_message(value: Mapping[str, Any], at: str, role: str, content: Any) -> Message:
     """A message with more than a text."""
     calls = calls_beside(value, at)
     thoughts = thoughts_of(value, at)
     if role == "call":
         role, content, calls = "assistant", "", tools.calls_of(content, f"{at} content")
         if not calls:
-            raise Malformed(
-                f"{at} is of role {value.get('role', 'function_call')!r}, "
-                "and calls nothing"
-            )
+            raise Malformed(f"{at} is of role 'tool_call', and calls nothing")
     if isinstance(content, list):
         content, inner, called = parts_of(content, at)
         if thoughts and inner and thoughts != inner:
@@ -156,14 +154,14 @@ def calls_beside(value: Mapping[str, Any], at: str) -> list[dict[str, Any]]:
     found = [
         tools.calls_of(value[name], f"{at} {name!r}")
         for name in ("tool_calls", "function_call")
-        if not absent(value.get(name))
+        if not is_empty(value.get(name))
     ]
-    if len(found) > 1 and bare(found[0]) != bare(found[1]):
+    if len(found) > 1 and functions_of(found[0]) != functions_of(found[1]):
         raise Refused("function_call", f"{at} 'tool_calls' and 'function_call' differ")
     return found[0] if found else []
 
 
-def bare(calls: list[dict[str, Any]]) -> list[Any]:
+def functions_of(calls: list[dict[str, Any]]) -> list[Any]:
     """Calls without their ids."""
     return [call["function"] for call in calls]
 
@@ -174,7 +172,7 @@ def thoughts_of(value: Mapping[str, Any], at: str) -> str:
     Raises:
       Refused: two that differ, or one that is no text.
     """
-    found = {name: value[name] for name in THOUGHTS if not absent(value.get(name))}
+    found = {name: value[name] for name in THOUGHTS if not is_empty(value.get(name))}
     for name, thought in found.items():
         if not isinstance(thought, str):
             raise Refused(name, f"{at} {name!r} should be text, not {name_of(thought)}")
@@ -206,7 +204,7 @@ def parts_of(content: list[Any], at: str) -> tuple[Any, str, list[dict[str, Any]
         else:
             name = kind if isinstance(kind, str) else "type"
             raise Refused(
-                name, f"{at} has content of type {shown(kind)}, which cannot be read"
+                name, f"{at} has content of type {preview(kind)}, which cannot be read"
             )
     said = [text for text in texts if isinstance(text, str)]
     thought = [text for text in thoughts if isinstance(text, str)]
@@ -225,9 +223,9 @@ def is_trained(value: Mapping[str, Any], at: str, role: str) -> bool:
     found = {}
     for name in TRAINED:
         if value.get(name) is not None:
-            found[name] = flag(value[name])
+            found[name] = parse_flag(value[name])
             if found[name] is None:
-                told = shown(value[name])
+                told = preview(value[name])
                 raise Refused(name, f"{at} {name!r} should be 0 or 1, not {told}")
     if not found:
         return True

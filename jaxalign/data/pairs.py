@@ -1,18 +1,18 @@
 """Rows that prefer one of two answers, as texts, messages or whole conversations."""
 
 from jaxalign.data import dialogues
-from jaxalign.data.conversations import joined, same, split_system
+from jaxalign.data.conversations import join, same_messages, split_system
 from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    needed,
+    fields_with_values,
+    first_field,
     number,
-    present,
     refuse,
 )
 from jaxalign.data.messages import THOUGHTS, answer_of
-from jaxalign.data.questions import ASKED, CONVERSATIONS, asked, side
+from jaxalign.data.questions import ASKED, CONVERSATIONS, answer_messages, conversation
 from jaxalign.data.records import Messages, Preference, identity
 
 
@@ -31,17 +31,17 @@ def preference(row: Row, where: str) -> Preference:
       Malformed: answers to different conversations, or none to any.
       dialogues.Odd: a dialogue that cannot be used.
     """
-    good = needed(row, "chosen", "chosen_messages")
-    bad = needed(row, good.replace("chosen", "rejected"))
+    good = first_field(row, "chosen", "chosen_messages")
+    bad = first_field(row, good.replace("chosen", "rejected"))
     margin = row.get("margin")
     margin = 0.0 if margin is None else number(margin, "margin")
     refuse_thoughts(row, "a pair")
     if dialogues.is_dialogue(row):
         return dialogue_pair(row, where, margin)
-    sides = side(row[good], good), side(row[bad], bad)
-    before = before_pair(row, sides)
+    sides = answer_messages(row[good], good), answer_messages(row[bad], bad)
+    before = pair_prompt(row, sides)
     chosen, rejected = (
-        joined(before, one, ("prompt", name))
+        join(before, one, ("prompt", name))
         for one, name in zip(sides, (good, bad), strict=True)
     )
     if len(chosen) < 2:
@@ -58,34 +58,38 @@ def dialogue_pair(row: Row, where: str, margin: float) -> Preference:
     """A pair of dialogues; a prompt beside them may be a dialogue too."""
     pair = dialogues.preference(row, where)
     prompt = pair.prompt
-    if present(row, ASKED):
-        before = asked(row)
+    if fields_with_values(row, ASKED):
+        before = conversation(row)
         text = before[0]["content"]
         if len(before) == 1 and dialogues.TURN.match(text):
             before = dialogues.dialogue(text)
             before = before[: len(before) - (not before[-1]["content"])]
-        prompt = joined(before, prompt, ("prompt", "chosen"))
+        prompt = join(before, prompt, ("prompt", "chosen"))
     return Preference(prompt, pair.chosen, pair.rejected, margin, where)
 
 
-def before_pair(row: Row, sides: tuple[Messages, Messages]) -> Messages:
+def pair_prompt(row: Row, sides: tuple[Messages, Messages]) -> Messages:
     """What stands before the answers of a pair, where any field has it.
 
     A conversation that one of the answers ends is that without its last message.
     """
-    if not present(row, ASKED):
+    if not fields_with_values(row, ASKED):
         if min(map(len, sides)) < 2:
-            asked(row)  # says what is missing
+            conversation(row)  # says what is missing
         return []
-    before = asked(row)
+    before = conversation(row)
     if before[-1]["role"] != "assistant":
         return before
     system, talk = split_system(before)
     for answers in sides:
         _, other = split_system(answers)
-        if same(talk, other) or len(other) == 1 and same(talk[-1:], other):
+        if (
+            same_messages(talk, other)
+            or len(other) == 1
+            and same_messages(talk[-1:], other)
+        ):
             return [*system, *talk[:-1]]
-    for field in present(row, CONVERSATIONS):
+    for field in fields_with_values(row, CONVERSATIONS):
         raise Refused(field, f"field {field!r} ends with an answer that is neither one")
     return before
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import Malformed, Row, number, objects, shown, text_of
+from jaxalign.data.fields import Malformed, Row, number, objects, preview, text_of
 from jaxalign.data.records import (
     Answer,
     Demonstration,
@@ -90,7 +90,7 @@ def shp(row: Row, where: str) -> Ranking:
     """Two comments; `labels` is 1 where A is preferred."""
     first = number(row["labels"], "labels")
     if first not in (0, 1):
-        raise Malformed(f"field 'labels' should be 0 or 1, not {shown(first)}")
+        raise Malformed(f"field 'labels' should be 0 or 1, not {preview(first)}")
     scored = [
         (first, text_of(row["human_ref_A"], "human_ref_A")),
         (1 - first, text_of(row["human_ref_B"], "human_ref_B")),
@@ -126,7 +126,7 @@ def tldr(row: Row, where: str) -> Ranking:
         for k, summary in enumerate(objects(row["summaries"], "summaries"))
     ]
     if isinstance(choice, bool) or choice not in range(len(texts)):
-        raise Malformed(f"field 'choice' should be an index, not {shown(choice)}")
+        raise Malformed(f"field 'choice' should be an index, not {preview(choice)}")
     if info.get("post") is None:
         asked = f"{text_of(info.get('article'), 'info.article')}\n\nTL;DR:"
     else:

@@ -3,25 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.conversations import contains, joined, split_system
+from jaxalign.data.conversations import contains, join, split_system
 from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    absent,
-    flag,
+    fields_with_values,
+    first_field,
+    is_empty,
     name_of,
-    needed,
-    present,
+    parse_flag,
+    preview,
     refuse,
-    shown,
     text_of,
 )
 from jaxalign.data.messages import (
     THOUGHTS,
-    conversation_of,
     message_of,
     messages_of,
+    parse_messages,
     thoughts_of,
 )
 from jaxalign.data.records import Messages, said
@@ -34,38 +34,41 @@ THUMBS = ("label", "kto_tag", "desirable")
 SWITCHES = ("on", "off", "true", "false", "yes", "no")
 
 
-def asked(row: Row) -> Messages:
+def conversation(row: Row) -> Messages:
     """The conversation of a row: its messages, or its prompt.
 
     Raises:
       Malformed: there is none, or there are several that do not fit.
     """
-    talks, questions = present(row, CONVERSATIONS), present(row, QUESTIONS)
+    talks, questions = (
+        fields_with_values(row, CONVERSATIONS),
+        fields_with_values(row, QUESTIONS),
+    )
     if not talks:
-        return question(row, questions)
-    messages = conversation_of(row[talks[0]], talks[0])
+        return prompt_messages(row, questions)
+    messages = parse_messages(row[talks[0]], talks[0])
     for field in talks[1:]:
-        if conversation_of(row[field], field) != messages:
+        if parse_messages(row[field], field) != messages:
             raise Refused(field, f"fields {talks[0]!r} and {field!r} differ: keep one")
     for field in questions:
         told = messages_of(row[field], field)
         system, rest = split_system(told)
         if rest and contains(messages, rest):
             told = system
-        messages = joined(told, messages, (field, talks[0]))
+        messages = join(told, messages, (field, talks[0]))
     refuse(row, ["history"], "field ", f"beside {talks[0]!r} has no place of its own")
     return messages
 
 
-def question(row: Row, questions: list[str]) -> Messages:
+def prompt_messages(row: Row, questions: list[str]) -> Messages:
     """The prompt of a row without messages."""
-    field = questions[0] if questions else needed(row, *ASKED)
+    field = questions[0] if questions else first_field(row, *ASKED)
     messages = messages_of(row[field], field)
     for other in questions[1:]:
         if not contains(messages, messages_of(row[other], other)):
             raise Refused(other, f"fields {field!r} and {other!r} both ask: keep one")
     for name in ("input", "context"):
-        extra = "" if absent(row.peek(name)) else text_of(row.peek(name), name)
+        extra = "" if is_empty(row.peek(name)) else text_of(row.peek(name), name)
         told = [{"role": "user", "content": extra}]
         if extra and field == "prompt" and contains(messages, told):
             continue
@@ -80,7 +83,7 @@ def question(row: Row, questions: list[str]) -> Messages:
 
 def history(row: Row) -> Messages:
     """The questions and answers before an instruction."""
-    found = [] if absent(row.get("history")) else row["history"]
+    found = [] if is_empty(row.get("history")) else row["history"]
     if not isinstance(found, list) or not all(
         isinstance(turn, list)
         and len(turn) == 2
@@ -95,7 +98,7 @@ def history(row: Row) -> Messages:
     ]
 
 
-def side(value: Any, field: str) -> Messages:
+def answer_messages(value: Any, field: str) -> Messages:
     """What stands after a prompt: an answer's text, its message, or several messages.
 
     A message that names no role is the assistant's.
@@ -114,17 +117,17 @@ def side(value: Any, field: str) -> Messages:
     return messages_of(value, field)
 
 
-def with_thought(row: Row, messages: Messages) -> Messages:
+def add_thought(row: Row, messages: Messages) -> Messages:
     """The conversation, its answer with the thought that stands beside it.
 
     A switch ("on", true) or a number under such a name is no thought; one that stands
     in the answer already, as <think>, is not told twice.
     """
-    if not present(row, THOUGHTS):
+    if not fields_with_values(row, THOUGHTS):
         return messages
     names = [
         name
-        for name in present(row, THOUGHTS)
+        for name in fields_with_values(row, THOUGHTS)
         if not isinstance(row.peek(name), bool | int | float)
         and not is_switch(row.peek(name))
     ]
@@ -146,19 +149,19 @@ def is_switch(value: Any) -> bool:
     return isinstance(value, str) and value.strip().lower() in SWITCHES
 
 
-def answered(row: Row) -> Messages:
+def answered_conversation(row: Row) -> Messages:
     """The conversation of a row, up to its answer.
 
     Raises:
       Malformed: there is no answer, or there are two that differ.
     """
-    messages = asked(row)
+    messages = conversation(row)
     has_answer = messages[-1]["role"] == "assistant" and len(messages) > 1
     field = None
-    if not has_answer or not present(row, CONVERSATIONS):
+    if not has_answer or not fields_with_values(row, CONVERSATIONS):
         field = answer_field(row)
     if field is not None:
-        messages = joined(messages, side(row[field], field), ("prompt", field))
+        messages = join(messages, answer_messages(row[field], field), ("prompt", field))
         if messages[-1]["role"] != "assistant" or len(messages) < 2:
             raise Malformed(f"field {field!r} should end with an answer to a prompt")
     elif not has_answer:
@@ -166,13 +169,13 @@ def answered(row: Row) -> Messages:
             "field 'completion' (or output, answer, response, or a last message of the "
             "assistant) is missing"
         )
-    return with_thought(row, messages)
+    return add_thought(row, messages)
 
 
-def talks(row: Row) -> bool:
+def ends_with_answer(row: Row) -> bool:
     """Whether `messages` or `conversations` end with the assistant's answer."""
-    found = present(row, CONVERSATIONS)
-    return bool(found) and asked(row)[-1]["role"] == "assistant"
+    found = fields_with_values(row, CONVERSATIONS)
+    return bool(found) and conversation(row)[-1]["role"] == "assistant"
 
 
 def answer_field(row: Row) -> str | None:
@@ -190,7 +193,7 @@ def answer_field(row: Row) -> str | None:
     return found[0] if found else None
 
 
-def thumb(row: Row) -> bool | None:
+def label_of(row: Row) -> bool | None:
     """Whether an answer is labelled as wanted; None where there is no label.
 
     Labels that are null, lists or objects (of topics, say) are none of an answer.
@@ -201,11 +204,10 @@ def thumb(row: Row) -> bool | None:
     found = {}
     for field in THUMBS:
         if field in row and isinstance(row.peek(field), str | int | float):
-            found[field] = flag(row[field])
+            found[field] = parse_flag(row[field])
             if found[field] is None:
-                raise Malformed(
-                    f"field {field!r} should be true or false, not {shown(row[field])}"
-                )
+                told = preview(row[field])
+                raise Malformed(f"field {field!r} should be true or false, not {told}")
     if len(set(found.values())) > 1:
         raise Malformed(f"fields {' and '.join(map(repr, found))} differ")
     return next(iter(found.values()), None)

@@ -181,13 +181,14 @@ def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
         elif record.plain:
             raise ValueError(f"{record.where}: a plain text has no prompt")
         else:
-            messages, answer = record.messages[:-1], record.messages[-1]["content"]
+            *messages, last = record.messages
+            answer = "" if last.get("train") is False else last["content"]
         key = identity(messages, record.tools)
         known = found.get(key) or Prompt(
             messages, record.where, tools=record.tools, fields=record.fields
         )
         # an answer that is a call alone has no text to compare with
-        references = (*known.references, answer) if answer else known.references
+        references = (*known.references, *filter(None, [answer]))
         found[key] = dataclasses.replace(known, references=references)
     return list(found.values())
 

@@ -11,22 +11,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.fields import Malformed, absent, parsed, shown
+from jaxalign.data.fields import Malformed, is_empty, parse_json, preview
 from jaxalign.data.records import Tools
 
 
-def declared(value: Any, field: str) -> Tools:
+def parse_tools(value: Any, field: str) -> Tools:
     """The tools of a field.
 
     Raises:
       Malformed: one is no function with a name.
 
-    >>> declared('[{"name": "time", "parameters": {}}]', "tools")
+    >>> parse_tools('[{"name": "time", "parameters": {}}]', "tools")
     ({'type': 'function', 'function': {'name': 'time', 'parameters': {}}},)
     """
     return tuple(
-        without_nulls(wrapped(tool, f"field '{field}[{k}]'"))
-        for k, tool in enumerate(listed(value, f"field {field!r}"))
+        drop_nulls(wrap_function(tool, f"field '{field}[{k}]'"))
+        for k, tool in enumerate(as_list(value, f"field {field!r}"))
     )
 
 
@@ -37,8 +37,8 @@ def calls_of(value: Any, at: str) -> list[dict[str, Any]]:
       Malformed: one is no function with a name.
     """
     calls = []
-    for call in listed(value, at):
-        found = wrapped(call, at)
+    for call in as_list(value, at):
+        found = wrap_function(call, at)
         function = dict(found["function"])
         given = function.pop("parameters", {})
         function["arguments"] = arguments_of(function.get("arguments", given))
@@ -47,21 +47,21 @@ def calls_of(value: Any, at: str) -> list[dict[str, Any]]:
     return calls
 
 
-def listed(value: Any, at: str) -> list[Any]:
+def as_list(value: Any, at: str) -> list[Any]:
     """The objects of a list, of JSON in a text, or the one object there is."""
-    value = [] if absent(value) else parsed(value, at)
+    value = [] if is_empty(value) else parse_json(value, at)
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list):
         raise Malformed(f"{at} should be a list of functions")
-    return [parsed(one, at) for one in value]
+    return [parse_json(one, at) for one in value]
 
 
-def wrapped(value: Any, at: str) -> dict[str, Any]:
+def wrap_function(value: Any, at: str) -> dict[str, Any]:
     """A function in an object with its type."""
     if not isinstance(value, Mapping):
         raise Malformed(f"{at} should be an object with a 'name'")
     if value.get("type") not in (None, "function"):
-        raise Malformed(f"{at} is of type {shown(value['type'])}, not a function")
+        raise Malformed(f"{at} is of type {preview(value['type'])}, not a function")
     inner = value.get("function")
     if isinstance(inner, Mapping):
         tool = {**value, "type": "function"}
@@ -73,20 +73,18 @@ def wrapped(value: Any, at: str) -> dict[str, Any]:
     return tool
 
 
-def without_nulls(value: Any) -> Any:
+def drop_nulls(value: Any) -> Any:
     """A schema without the nulls that Parquet puts where other rows have fields.
 
-    >>> without_nulls({"a": None, "b": [{"c": None, "default": None}]})
+    >>> drop_nulls({"a": None, "b": [{"c": None, "default": None}]})
     {'b': [{'default': None}]}
     """
     if isinstance(value, list):
-        return [without_nulls(one) for one in value]
+        return [drop_nulls(one) for one in value]
     if not isinstance(value, Mapping):
         return value
     meant = ("default", "const", "example")
-    return {
-        k: without_nulls(v) for k, v in value.items() if v is not None or k in meant
-    }
+    return {k: drop_nulls(v) for k, v in value.items() if v is not None or k in meant}
 
 
 def arguments_of(value: Any) -> Any:

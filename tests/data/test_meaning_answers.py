@@ -25,6 +25,7 @@ ROWS = [
     (TALK | {"answer": "1"}, Demonstration, sft(u(), a(), fields={"answer": "1"})),
     (TALK | {"response": "1"}, Demonstration, sft(u(), a(), fields={"response": "1"})),
     (TALK | {"output": "1"}, Prompt, asks([u()], "1")),
+    ({"messages": [u(), a(weight=0)]}, Prompt, asks([u()])),
     (
         TALK | {"answer": "1", "reference": "2"},
         Prompt,

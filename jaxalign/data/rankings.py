@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data import published
-from jaxalign.data.conversations import same
+from jaxalign.data.conversations import same_messages
 from jaxalign.data.dialogues import Odd
 from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    needed,
+    fields_with_values,
+    first_field,
     number,
-    present,
     refuse,
 )
 from jaxalign.data.messages import answer_of, message_of
-from jaxalign.data.questions import asked, side
+from jaxalign.data.questions import answer_messages, conversation
 from jaxalign.data.records import Answer, Messages, Ranking, said
 
 SCORES = ("scores", "ratings")  # better answers have higher ones
@@ -25,7 +25,7 @@ LABELS = ("label", "labels", "choice", "winner", "best", "correct", "answer")
 RANKS = ("ranks", "rank")  # and lower ones
 
 
-def rankings(row: Row, where: str) -> Iterable[Ranking] | None:
+def row_rankings(row: Row, where: str) -> Iterable[Ranking] | None:
     """The answers that a row compares, where it is of a layout for that alone."""
     root = row.peek("prompt")
     if isinstance(root, Mapping) and "text" in root:
@@ -39,7 +39,9 @@ def rankings(row: Row, where: str) -> Iterable[Ranking] | None:
 def answers_compared(row: Any, where: str) -> int:
     """The most answers to one prompt that a row ranks; 0 where it ranks none."""
     try:
-        found = (rankings(Row(row), where) if isinstance(row, Mapping) else None) or ()
+        found = (
+            row_rankings(Row(row), where) if isinstance(row, Mapping) else None
+        ) or ()
         return max((len(ranking.answers) for ranking in found), default=0)
     except ValueError:  # reported, with its line, where the row is read
         return 0
@@ -51,14 +53,14 @@ def ranking(row: Row, where: str) -> Ranking:
     Raises:
       Odd: all scores are equal.
     """
-    field = needed(row, "answers", "completions", "responses")
+    field = first_field(row, "answers", "completions", "responses")
     answers = row[field]
     if not isinstance(answers, list) or len(answers) < 2:
         raise Malformed(f"field {field!r} should be a list of two or more, best first")
     refuse(row, LABELS, "field ", f"may say which of {field!r} is best: order them")
     told = [answer(a, f"{field}[{k}]") for k, a in enumerate(answers)]
-    ordered = present(row, (*SCORES, *RANKS))
-    prompt = before_answers(row, told, field)
+    ordered = fields_with_values(row, (*SCORES, *RANKS))
+    prompt = ranking_prompt(row, told, field)
     if not ordered:
         return Ranking(prompt, tuple(told), where)
     if len(ordered) > 1:
@@ -75,16 +77,16 @@ def ranking(row: Row, where: str) -> Ranking:
     return published.ranked(prompt, scored, where)
 
 
-def before_answers(row: Row, answers: list[Answer], field: str) -> Messages:
+def ranking_prompt(row: Row, answers: list[Answer], field: str) -> Messages:
     """The conversation before the answers, without the one of them that ends it.
 
     Raises:
       Malformed: it ends with another answer.
     """
-    *before, last = asked(row)
+    *before, last = conversation(row)
     if last["role"] != "assistant":
         return [*before, last]
-    if not any(same([last], [said(one)]) for one in answers):
+    if not any(same_messages([last], [said(one)]) for one in answers):
         raise Malformed(f"ends with an answer that is none of field {field!r}")
     if not before:
         raise Malformed("has answers, and no prompt")
@@ -93,7 +95,7 @@ def before_answers(row: Row, answers: list[Answer], field: str) -> Messages:
 
 def answer(value: Any, field: str) -> Answer:
     """One of the answers: a text, or the assistant's message."""
-    found = side(value, field)
+    found = answer_messages(value, field)
     if len(found) != 1 or found[0]["role"] != "assistant":
         raise Malformed(f"field {field!r} should be text, or an assistant's message")
     return answer_of(found[0], field)
@@ -118,11 +120,11 @@ def tree(root: Mapping[str, Any], where: str) -> Iterator[Ranking]:
         ranked = [reply for reply in replies if reply.get("rank") is not None]
         if here[-1]["role"] == "user" and len(ranked) > 1:
             with contextlib.suppress(Odd):  # all of one rank
-                yield ranked_replies(here, ranked, where)
+                yield replies_ranking(here, ranked, where)
         nodes += [(reply, here) for reply in reversed(replies)]
 
 
-def ranked_replies(
+def replies_ranking(
     prompt: Messages, replies: list[Mapping[str, Any]], where: str
 ) -> Ranking:
     """The ranked replies to a question, the lowest rank first."""
