@@ -18,12 +18,10 @@ PATH=WEIGHT,...
 
 from experiments.sources.choice import load
 from experiments.sources.held_out import summary
+from experiments.sources.judged import Judge, Judged, by_name, checked, finite
 from experiments.sources.source import (
-    Judge,
-    Judged,
     Noting,
     Source,
-    by_name,
     check_held_out,
     judge_of,
     pairs,
@@ -37,6 +35,8 @@ __all__ = [
     "Source",
     "by_name",
     "check_held_out",
+    "checked",
+    "finite",
     "judge_of",
     "load",
     "pairs",

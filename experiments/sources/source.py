@@ -19,14 +19,12 @@ from experiments.sources.held_out import (
     check_sides,
     row_numbers,
 )
+from experiments.sources.judged import Judge, checked
 from jaxalign.data import formats, loader, splits, stored, views
 from jaxalign.data.examples import prompts_of
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Record
-from jaxalign.rewards import named
 
 Examples = Sequence[loader.Example]
-Judged = dict[str, np.ndarray]
-Judge = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], Judged]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +65,12 @@ class Source:
     held_out_data: "tuple[Source, Source] | None" = None
     rule: splits.HeldOut = splits.HeldOut()
     reads: Reads = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """What judges is checked, whoever wrote it."""
+        if self.judge is not None:
+            name = f"of {self.name}"
+            object.__setattr__(self, "judge", checked(name, self.judge))
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
@@ -123,23 +127,6 @@ def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
             f"no rows are held out, and {purpose} needs some: set --held-out above 0, "
             "or name a file with --held-out-data"
         )
-
-
-def by_name(reward: str) -> Judge:
-    """The reward of texts of that name, as a judge.
-
-    Raises:
-      ValueError: there is none.
-    """
-    measure = named.reward(reward)
-
-    def judge(
-        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> Judged:
-        asked, told = [p.messages for p in prompts], [p.references for p in prompts]
-        return {"reward": measure(asked, texts, told)}
-
-    return judge
 
 
 def pairs(
