@@ -91,7 +91,7 @@ def main(config: Config) -> list[evaluating.Row]:
         tables.publish(run.folder, {title: rows})
         draw(run.folder, points(found, values, ns, units))
         write_best(run.folder, answers, values["proxy reward"])
-        run.say(f"table, plot and answers are in [bold]{run.folder}[/bold]")
+        run.say(f"table, plot and answers are in {run.folder}")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples, "temperature": config.temperature} | last)
         return rows

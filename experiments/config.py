@@ -2,18 +2,16 @@
 
 import dataclasses
 import datetime
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import optax
-import tyro
 
-from experiments import compilation_cache, memory, processes
+from experiments import commands, compilation_cache, flags, memory, processes
+from experiments.flags import parse_mesh
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -21,7 +19,7 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shared:
+class Shared(flags.Checked):
     """Flags that every experiment shares."""
 
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
@@ -156,6 +154,7 @@ class Rewarded(Tuned):
 class Online(Rewarded):
     """Flags of the experiments that train on answers which they sample."""
 
+    RANGES: ClassVar = {"temperature": flags.POSITIVE}
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     minibatches: int = 1
@@ -255,25 +254,6 @@ class Trained(Tuned):
         return optimizer.schedule(self.learning_rate, **self.layout(steps))
 
 
-def parse_mesh(text: str) -> dict[str, int] | None:
-    """The mesh shape in `data=2,fsdp=4`; None where the text is empty.
-
-    >>> parse_mesh("data=2,fsdp=4")
-    {'data': 2, 'fsdp': 4}
-    """
-    if not text:
-        return None
-    shape = {}
-    for part in text.split(","):
-        axis, _, size = part.partition("=")
-        if not size.isdigit():
-            raise ValueError(
-                f"--mesh wants AXIS=SIZE,..., such as data=2; got {part!r}"
-            )
-        shape[axis.strip()] = int(size)
-    return shape
-
-
 def mesh_of(config: Shared) -> Any:
     """The device mesh that a run asked for."""
     return sharding.make_mesh(parse_mesh(config.mesh))
@@ -292,33 +272,16 @@ def folder_of(config: Shared, experiment: str) -> Path:
 ConfigType = TypeVar("ConfigType", bound=Shared)
 
 
-def quiet() -> None:
-    """Keeps back the traces of threads that save: what ended them is raised as well."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None
-
-
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
-    """Runs an experiment from its command line; bad input ends it with one sentence.
+    """Runs an experiment from its command line, see `commands.run`.
 
-    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED joins the
-    other processes first, see `processes.join`.
+    JAXALIGN_DISTRIBUTED joins the other processes first, see `processes.join`.
     """
-    arguments = tyro.cli(config)
-    memory.keep_freed()
-    traced = os.environ.get("JAXALIGN_TRACEBACK") or arguments.debug_nans
-    if not traced:
-        quiet()
-    try:
+
+    def start(arguments: ConfigType) -> None:
         compilation_cache.enable(arguments.compilation_cache)
         processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if traced:
-            raise
-        sys.exit(f"error: {error}")
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        processes.leave(error)
+
+    memory.keep_freed()
+    commands.run(start, config)

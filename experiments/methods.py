@@ -97,7 +97,7 @@ def main(config: Config) -> list[evaluating.Row]:
         shown["what each group method was run with, by default its paper's"] = used
     tables.publish(out, shown)
     draw(out, found, [many for many in sampled if many], config.best_of)
-    processes.say(f"table and plot are in [bold]{out}[/bold]")
+    processes.say(f"table and plot are in {out}")
     return rows
 
 

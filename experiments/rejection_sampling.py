@@ -93,7 +93,7 @@ def main(config: Config) -> list[evaluating.Row]:
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
     tables.write_answers(out, exam.prompts, texts)
-    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in {out}")
     return rows
 
 
