@@ -30,10 +30,11 @@ class Shared(flags.Checked):
     seed: int = 0
     """Seed of everything random in the run."""
     model: str = "toy"
-    """A Hugging Face folder (every run writes one), or toy: a small new model."""
+    """A Hugging Face folder (every run writes one), ORG/NAME of a hub, or toy: a small
+    new model."""
     data: str = "toy"
-    """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, or the path of a
-    file of records; `experiments/sources` lists them."""
+    """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, the path of a
+    file of records, or ORG/NAME of a hub; `experiments/sources` lists them."""
     data_path: str | None = None
     """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
     token_cache: Path | None = None
@@ -255,8 +256,15 @@ class Trained(Tuned):
 
 
 def mesh_of(config: Shared) -> Any:
-    """The device mesh that a run asked for."""
-    return sharding.make_mesh(parse_mesh(config.mesh))
+    """The device mesh that a run asked for.
+
+    Raises:
+      ValueError: names the flag; devices are lacking, or would be left out.
+    """
+    try:
+        return sharding.make_mesh(parse_mesh(config.mesh))
+    except ValueError as error:
+        raise ValueError(f"--mesh {config.mesh}: {error}") from error
 
 
 def folder_of(config: Shared, experiment: str) -> Path:

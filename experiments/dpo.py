@@ -224,6 +224,7 @@ def batches_of(
     """Batches for a loss: packed, with padding, only where that cannot matter."""
     if not loss.unpaired and loss.couples_pairs is False:
         return batching.preferences(config, policy, examples, Preference)
+    batching.check_rows(config)
     kind = Unpaired if loss.unpaired else Preference
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 

@@ -170,6 +170,8 @@ def check(config: Any, prefix: str = "") -> None:
         if isinstance(value, Checked):
             check(value, f"{prefix}{name}.")
             continue
+        if isinstance(value, Path):
+            check_name(flag, value)
         span = range_of(own, name)
         for one in value if isinstance(value, tuple) else (value,):
             if span is not None and not (one is None and type(None) in kinds):
@@ -180,6 +182,18 @@ def check(config: Any, prefix: str = "") -> None:
                 raise ValueError(f"{flag} is {', '.join(known)}, not {value!r}")
     if isinstance(getattr(config, "mesh", None), str):
         parse_mesh(config.mesh, f"--{prefix}mesh")
+
+
+def check_name(flag: str, path: Path) -> None:
+    """Refuses a path that other libraries cannot take.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{flag} {str(path)!r} is not UTF-8 text") from error
 
 
 def check_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:

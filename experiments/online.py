@@ -92,7 +92,15 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     Args:
       prompts: in an iteration, over all devices.
       samples: answers to each.
+
+    Raises:
+      ValueError: prompts that do not divide over the devices.
     """
+    if prompts % (parts := sharding.shards("batch")):
+        raise ValueError(
+            f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
+            f"divide over {parts} devices: give a multiple of {parts}, or mend --mesh"
+        )
     source = sources.load(config)
     policy = policies.load(config, source, run.mesh)
     room = config.max_new_tokens or source.max_new_tokens

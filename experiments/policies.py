@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
+from experiments import hub
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign import sharding, streams
@@ -77,8 +78,13 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
     context = config.context or source.context
     if config.model == "toy":
         return tokenizers.train(source.texts(), vocab_size=source.vocab), context
-    shape = pretrained.configured(Path(config.model), config.dtype, "float32")
-    tokenizer = tokenizers.load(config.model)
+    folder = hub.model(config.model)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"--model {config.model}: no such folder, nor toy, nor ORG/NAME of a hub"
+        )
+    shape = pretrained.configured(folder, config.dtype, "float32")
+    tokenizer = tokenizers.load(folder)
     tokenizers.check_embedding(tokenizer, shape.vocab_size)
     if (config.context or 0) > shape.context:
         raise ValueError(
@@ -102,7 +108,7 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
     model, params = pretrained.load(
-        Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
+        hub.model(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
     model = transformer.language_model(remade(model.config, config.remat))
     return Policy(model, params, tokenizer, context)

@@ -78,7 +78,8 @@ class Run:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # where an error ended the loop
+            self.bar.stop()
         self.scopes.close()
         if self.writer is not None:
             self.writer.close()

@@ -8,6 +8,8 @@ gsm8k      problems with worked answers, in the file or folder --data-path; the
            programmed reward is whether the final number is right
 alpaca, ultrafeedback, shp, helpsteer2, tldr
            published sets, in the file or folder --data-path
+ORG/NAME   a data set of a hub (its Parquet and JSON-lines files), where no file has
+           that path
 tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
 PATH       a file of records, or a folder with train and test files: JSON lines (plain
            or gzipped), a JSON array, Parquet or ArrayRecord, here or in a bucket
