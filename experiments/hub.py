@@ -92,6 +92,7 @@ def fetch(kind: str, name: str, **others: Any) -> tuple[Path, str]:
     """A snapshot's folder, and what went wrong, if anything did."""
     import huggingface_hub  # slow to import, and mostly not needed
 
+    huggingface_hub.logging.set_verbosity_error()
     try:
         told = {"repo_type": kind} | WANTED[kind] | others
         return Path(huggingface_hub.snapshot_download(name, **told)), ""
