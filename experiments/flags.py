@@ -71,11 +71,11 @@ WHOLE: dict[str, Range] = {
     **each(SEED, "seed held_out_seed"),
     **each(COUNT, "context save_every keep steps batch micro_batches minibatches"),
     **each(COUNT, "epochs max_new_tokens lora_rank eval_prompts prompts samples draws"),
-    **each(COUNT, "annotators held_out_prompts seeds rounds best_of ptx_batch"),
-    **each(COUNT, "length rows workers new_tokens points prompt"),
+    **each(COUNT, "annotators held_out_prompts seeds rounds ptx_batch"),
+    **each(COUNT, "length rows workers new_tokens prompt"),
     **each(FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first"),
     **each(FROM_0, "examples thoughts pairs"),
-    **each(FROM_2, "normalise_samples highest answers"),
+    **each(FROM_2, "normalise_samples highest answers best_of points"),
 }
 REAL: dict[str, Range] = {
     **each(SHARE, "held_out warmup"),

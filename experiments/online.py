@@ -293,16 +293,11 @@ def watch(numbers: Mapping[str, float], gap: float) -> None:
 
 
 def check_minibatches(config: Online, rows: int, what: str) -> None:
-    """Refuses rows that do not divide into the minibatches, and no updates at all.
+    """Refuses rows that do not divide into the minibatches.
 
     Raises:
       ValueError: says which flags.
     """
-    if min(config.minibatches, config.epochs) < 1:
-        raise ValueError(
-            f"--minibatches {config.minibatches} and --epochs {config.epochs} should "
-            "be 1 at least"
-        )
     if rows % config.minibatches:
         raise ValueError(
             f"{rows} {what} do not divide into {config.minibatches} --minibatches"
