@@ -25,4 +25,24 @@ def preferences(
         return packing.answer_batches(
             examples, config.batch, seed=config.seed, multiple=rows
         )
+    check_rows(config)
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+
+
+def check_rows(config: Trained) -> None:
+    """Refuses a batch whose rows do not divide into micro-batches and over the devices.
+
+    To be called with the mesh in context, before anything is computed.
+
+    Raises:
+      ValueError: names the flags.
+    """
+    for parts, of in (
+        (config.micro_batches, "--micro-batches"),
+        (sharding.shards("batch"), "devices on the axes data and fsdp of the --mesh"),
+    ):
+        if config.batch % parts:
+            raise ValueError(
+                f"--batch {config.batch} does not divide into the {parts} {of}: give a "
+                f"multiple of {parts}"
+            )

@@ -58,10 +58,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import rich
 
 from experiments import dpo as dpo_stage
-from experiments import tables, toy_variants, variants
+from experiments import processes, tables, toy_variants, variants
 from experiments.benchmark_plots import Row, by, plot_displacement
 from experiments.benchmark_tables import compared, ends, table
 from experiments.config import EvalFlags, folder_of, launch
@@ -145,8 +144,8 @@ def main(
     (out / "table.md").write_text("\n\n".join([*texts, tables.LEGEND]))
     draw(out, found, last, min(config.betas))
     report.show(leaders, title)
-    rich.print(tables.LEGEND)
-    rich.print(f"tables and plots are in [bold]{out}[/bold]")
+    processes.say(tables.LEGEND)
+    processes.say(f"tables and plots are in {out}")
     return summary
 
 

@@ -21,11 +21,12 @@ mean. `best possible` is the best of n by the true reward itself.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
 
-from experiments import evaluating, policies, rewards, rollouts, sources, tables
+from experiments import evaluating, flags, policies, rewards, rollouts, sources, tables
 from experiments.config import Shared, launch
 from experiments.run import Run
 from jaxalign import streams
@@ -41,6 +42,7 @@ Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes
 class Config(Shared):
     """The best of n answers, by a proxy and as the true reward has it."""
 
+    RANGES: ClassVar = {"samples": flags.FROM_2}
     reward: str
     """What chooses, the proxy: a reward model's folder, programmed, or another of
     `experiments.rewards`, such as length:40."""
@@ -56,7 +58,6 @@ class Config(Shared):
 
 def main(config: Config) -> list[evaluating.Row]:
     """Samples, scores and reports; returns the rows of the table, one an n."""
-    check(config)
     with Run(config, "best_of_n") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
@@ -91,23 +92,10 @@ def main(config: Config) -> list[evaluating.Row]:
         tables.publish(run.folder, {title: rows})
         draw(run.folder, points(found, values, ns, units))
         write_best(run.folder, answers, values["proxy reward"])
-        run.say(f"table, plot and answers are in [bold]{run.folder}[/bold]")
+        run.say(f"table, plot and answers are in {run.folder}")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples, "temperature": config.temperature} | last)
         return rows
-
-
-def check(config: Config) -> None:
-    """Refuses numbers of which there is no best, before anything is computed.
-
-    Raises:
-      ValueError: too few samples or prompts.
-    """
-    if config.samples < 2 or config.prompts < 1:
-        raise ValueError(
-            "best-of-n needs 2 --samples a prompt and 1 of --prompts at least, not "
-            f"{config.samples} and {config.prompts}"
-        )
 
 
 def sizes(samples: int) -> list[int]:

@@ -3,18 +3,16 @@
 import dataclasses
 import datetime
 import json
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import optax
-import tyro
 
-from experiments import compilation_cache, memory, processes
+from experiments import commands, compilation_cache, flags, memory, processes
+from experiments.flags import parse_mesh
 from jaxalign import sharding
 from jaxalign.training import optimizer
 
@@ -26,7 +24,7 @@ class ByDefault(str):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shared:
+class Shared(flags.Checked):
     """Flags that every experiment shares."""
 
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
@@ -37,10 +35,11 @@ class Shared:
     seed: int = 0
     """Seed of everything random in the run."""
     model: str = "toy"
-    """A Hugging Face folder (every run writes one), or toy: a small new model."""
+    """A Hugging Face folder (every run writes one), ORG/NAME of a hub, or toy: a small
+    new model."""
     data: str = "toy"
-    """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, or the path of a
-    file of records; `experiments/sources` lists them."""
+    """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, the path of a
+    file of records, or ORG/NAME of a hub; `experiments/sources` lists them."""
     data_path: str | None = None
     """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
     token_cache: Path | None = None
@@ -175,6 +174,7 @@ class Rewarded(Tuned):
 class Online(Rewarded):
     """Flags of the experiments that train on answers which they sample."""
 
+    RANGES: ClassVar = {"temperature": flags.POSITIVE}
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     minibatches: int = 1
@@ -274,28 +274,16 @@ class Trained(Tuned):
         return optimizer.schedule(self.learning_rate, **self.layout(steps))
 
 
-def parse_mesh(text: str) -> dict[str, int] | None:
-    """The mesh shape in `data=2,fsdp=4`; None where the text is empty.
-
-    >>> parse_mesh("data=2,fsdp=4")
-    {'data': 2, 'fsdp': 4}
-    """
-    if not text:
-        return None
-    shape = {}
-    for part in text.split(","):
-        axis, _, size = part.partition("=")
-        if not size.isdigit():
-            raise ValueError(
-                f"--mesh wants AXIS=SIZE,..., such as data=2; got {part!r}"
-            )
-        shape[axis.strip()] = int(size)
-    return shape
-
-
 def mesh_of(config: Shared) -> Any:
-    """The device mesh that a run asked for."""
-    return sharding.make_mesh(parse_mesh(config.mesh))
+    """The device mesh that a run asked for.
+
+    Raises:
+      ValueError: names the flag; devices are lacking, or would be left out.
+    """
+    try:
+        return sharding.make_mesh(parse_mesh(config.mesh))
+    except ValueError as error:
+        raise ValueError(f"--mesh {config.mesh}: {error}") from error
 
 
 def folder_of(config: Shared, experiment: str) -> Path:
@@ -323,33 +311,16 @@ def day_of(config: Shared) -> str:
 ConfigType = TypeVar("ConfigType", bound=Shared)
 
 
-def quiet() -> None:
-    """Keeps back the traces of threads that save: what ended them is raised as well."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None
-
-
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
-    """Runs an experiment from its command line; bad input ends it with one sentence.
+    """Runs an experiment from its command line, see `commands.run`.
 
-    JAXALIGN_TRACEBACK=1 shows where an error arose; JAXALIGN_DISTRIBUTED joins the
-    other processes first, see `processes.join`.
+    JAXALIGN_DISTRIBUTED joins the other processes first, see `processes.join`.
     """
-    arguments = tyro.cli(config)
-    memory.keep_freed()
-    traced = os.environ.get("JAXALIGN_TRACEBACK") or arguments.debug_nans
-    if not traced:
-        quiet()
-    try:
+
+    def start(arguments: ConfigType) -> None:
         compilation_cache.enable(arguments.compilation_cache)
         processes.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if traced:
-            raise
-        sys.exit(f"error: {error}")
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        processes.leave(error)
+
+    memory.keep_freed()
+    commands.run(start, config)

@@ -28,13 +28,13 @@ and `mean_logp/margin` else.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
 import tyro
 
-from experiments import batching, policies, sources, tuning
+from experiments import batching, flags, policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -62,9 +62,10 @@ OFFLINE = ("temperature", "desirable_weight", "undesirable_weight")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loss:
+class Loss(flags.Checked):
     """Flags of a preference loss; one that the loss does not take is refused."""
 
+    RANGES: ClassVar = {"beta": flags.POSITIVE}
     loss: Annotated[str, tyro.conf.arg(help=loss_names.summary())] = "dpo"
     """The preference loss, by name; docs/losses.md has their sources."""
     beta: float | None = None
@@ -99,6 +100,7 @@ class Loss:
 class Config(Loss, Trained):
     """Direct preference optimisation and its family."""
 
+    RANGES: ClassVar = {"temperature": flags.POSITIVE}
     temperature: float | None = None
     """DiscoPOP's."""
     desirable_weight: float | None = None
@@ -223,6 +225,7 @@ def batches_of(
     """Batches for a loss: packed, with padding, only where that cannot matter."""
     if not loss.unpaired and loss.couples_pairs is False:
         return batching.preferences(config, policy, examples, Preference)
+    batching.check_rows(config)
     kind = Unpaired if loss.unpaired else Preference
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 

@@ -68,6 +68,8 @@ def measured(
     score = (
         None if scalar is None else rollouts.learned_scores(*scalar, answers.sequences)
     )
+    if score is not None:
+        sources.finite("model", answers.prompts, score)
     if judge is not None:
         judged = judge(answers.prompts, answers.texts, answers.finished)
     elif score is not None:

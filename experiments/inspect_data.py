@@ -54,6 +54,7 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
     console.print(
         f"{source.name} for {config.model}, context {context}",
         style="bold",
+        markup=False,
         highlight=False,
     )
     console.print(
@@ -73,7 +74,9 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
         )
         examples, report = tokenise(context=context, overlong=config.overlong)
         whole, _ = tokenise(context=sys.maxsize)
-        console.print(f"\n{name}: {report}", style="bold", highlight=False)
+        console.print(
+            f"\n{name}: {report}", style="bold", markup=False, highlight=False
+        )
         for example in examples[config.first :][: config.examples]:
             where = found[example.row].where.rpartition("/")[2]
             show(console, tokenizer, example, where, SIDES.get(name))

@@ -125,11 +125,6 @@ def check(config: Config) -> None:
     Raises:
       ValueError: says which flag.
     """
-    least = {"highest": 2, "thoughts": 0, "batch": 1, "samples": 1}
-    for flag, smallest in least.items():
-        if getattr(config, flag) < smallest:
-            told = getattr(config, flag)
-            raise ValueError(f"--{flag} {told} should be {smallest} at least")
     if config.ask == "ratings" and config.principles:
         raise ValueError(
             "--principles are what --ask pairs compares by; ratings ask one question"

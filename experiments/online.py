@@ -92,7 +92,15 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     Args:
       prompts: in an iteration, over all devices.
       samples: answers to each.
+
+    Raises:
+      ValueError: prompts that do not divide over the devices.
     """
+    if prompts % (parts := sharding.shards("batch")):
+        raise ValueError(
+            f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
+            f"divide over {parts} devices: give a multiple of {parts}, or mend --mesh"
+        )
     source = sources.load(config)
     policy = policies.load(config, source, run.mesh)
     room = config.max_new_tokens or source.max_new_tokens
@@ -287,16 +295,11 @@ def watch(numbers: Mapping[str, float], gap: float) -> None:
 
 
 def check_minibatches(config: Online, rows: int, what: str) -> None:
-    """Refuses rows that do not divide into the minibatches, and no updates at all.
+    """Refuses rows that do not divide into the minibatches.
 
     Raises:
       ValueError: says which flags.
     """
-    if min(config.minibatches, config.epochs) < 1:
-        raise ValueError(
-            f"--minibatches {config.minibatches} and --epochs {config.epochs} should "
-            "be 1 at least"
-        )
     if rows % config.minibatches:
         raise ValueError(
             f"{rows} {what} do not divide into {config.minibatches} --minibatches"

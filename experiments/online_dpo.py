@@ -29,11 +29,12 @@ Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from experiments import dpo, online, tuning
+from experiments import dpo, flags, online, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import streams
@@ -47,6 +48,7 @@ from jaxalign.types import Array, Params
 class Config(dpo.Loss, online.Online):
     """Online preference optimisation."""
 
+    RANGES: ClassVar = {"samples": flags.FROM_2}
     prompts: int = 32
     """Prompts in an iteration, over all devices."""
     samples: int = 2
@@ -170,13 +172,9 @@ def check(config: Config, loss: PreferenceLoss) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
-      ValueError: one answer a prompt, prompts that do not divide into minibatches, or a
+      ValueError: prompts that do not divide into minibatches, or a
         loss that is not of pairs or cannot drop ties.
     """
-    if config.samples < 2:
-        raise ValueError(
-            f"a pair needs 2 answers to a prompt: --samples {config.samples} is too few"
-        )
     if loss.unpaired:
         raise ValueError(
             f"the loss {loss.name} is of single answers, not of pairs: choose another, "

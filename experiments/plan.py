@@ -22,17 +22,17 @@ TPU. Sampling has its layers one by one: it is compiled with 2 and 4, and extend
 import dataclasses
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import rich
-import tyro
 from jax.experimental import topologies
 from jax.sharding import Mesh
 from rich.table import Table
+from rich.text import Text
 
+from experiments import commands
 from experiments.benchmarks.flops import weights
 from experiments.config import parse_mesh
 from experiments.planning import abstract
@@ -175,7 +175,7 @@ def numbers(found: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
 def show(found: Plan, config: Config) -> None:
     """Prints the plan."""
     title = f"{config.model}, {config.algorithm}, {config.mesh}"
-    table = Table("on each device", "GiB", title=title)
+    table = Table("on each device", "GiB", title=Text(title, "table.title"))
     gib = lambda size: f"{size / GIB:.3g}"
     for role, size in found.roles.items():
         table.add_row(role, gib(size))
@@ -212,10 +212,11 @@ def main(config: Config) -> dict[str, Any]:
     return values
 
 
+def command(config: Config) -> None:
+    """Plans on as many devices as the mesh has."""
+    force_devices(config)
+    main(config)
+
+
 if __name__ == "__main__":
-    settings = tyro.cli(Config)
-    try:
-        force_devices(settings)
-        main(settings)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    commands.run(command, Config)

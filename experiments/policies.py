@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
-from experiments import processes
+from experiments import hub, processes
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign import sharding, streams
@@ -80,8 +80,13 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
     if config.model == "toy":
         made = tokenizers.train(source.texts(), vocab_size=source.vocab)
         return used(config, made), context
-    shape = pretrained.configured(Path(config.model), config.dtype, "float32")
-    tokenizer = used(config, tokenizers.load(config.model))
+    folder = hub.model(config.model)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"--model {config.model}: no such folder, nor toy, nor ORG/NAME of a hub"
+        )
+    shape = pretrained.configured(folder, config.dtype, "float32")
+    tokenizer = used(config, tokenizers.load(folder))
     tokenizers.check_embedding(tokenizer, shape.vocab_size)
     if (config.context or 0) > shape.context:
         raise ValueError(
@@ -123,7 +128,7 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
     model, params = pretrained.load(
-        Path(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
+        hub.model(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
     )
     model = transformer.language_model(remade(model.config, config.remat))
     return Policy(model, params, tokenizer, context)

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import optax
 
-from experiments import experience, online
+from experiments import experience, flags, online
 from jaxalign import estimators
 from jaxalign.training import objectives, optimizer
 from jaxalign.training.step import Objective
@@ -22,6 +22,11 @@ ADAMS = {
 class Config(online.Online):
     """Proximal policy optimisation."""
 
+    RANGES: ClassVar = {
+        "gamma": flags.SHARE,
+        "lam": flags.SHARE,
+        "value_clip": flags.LIMIT,
+    }
     batch: int = 64
     """Answers sampled in an iteration, over all devices."""
     minibatches: int = 2

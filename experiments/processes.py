@@ -73,19 +73,22 @@ def first() -> bool:
 def progress_bar() -> progress.Progress:
     """A bar of steps with `numbers` beside it; of many processes the first has one."""
     return progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[numbers]}"),
+        progress.TextColumn("{task.fields[numbers]}", markup=False),
         progress.TimeRemainingColumn(),
         disable=not first(),
     )
 
 
 def say(text: str) -> None:
-    """Shows a line; of many processes the first does."""
+    """Shows a line as it is; of many processes the first does."""
     if first():
-        rich.print(text)
+        console = rich.get_console()
+        shown = text.encode(console.encoding, "backslashreplace")
+        text = shown.decode(console.encoding)
+        console.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def meet(where: str) -> None:

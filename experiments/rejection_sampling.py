@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import jax
 
-from experiments import evaluating, jsonl, processes, rewards, sources, tables
+from experiments import evaluating, hub, jsonl, processes, rewards, sources, tables
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from experiments.config import EvalFlags, folder_of, launch, mesh_of
@@ -76,7 +76,7 @@ def main(config: Config) -> list[evaluating.Row]:
     exam = evaluating.exam(
         config,
         dataclasses.replace(source, judge=source.judge or chooses),
-        Path(config.model),
+        hub.model(config.model),
         config.eval_prompts,
         room=config.winners.max_new_tokens,
         reward=learned[0] if learned else None,
@@ -93,7 +93,7 @@ def main(config: Config) -> list[evaluating.Row]:
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
     tables.write_answers(out, exam.prompts, texts)
-    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in {out}")
     return rows
 
 
@@ -106,7 +106,7 @@ def check(config: Config, out: Path) -> None:
     """
     winners_stage.temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    if not (Path(config.model) / "config.json").exists():
+    if not (hub.model(config.model) / "config.json").exists():
         raise ValueError(
             f"--model {config.model} should be the folder of a policy that answers; "
             "python -m experiments.sft makes one"
@@ -121,11 +121,11 @@ def check(config: Config, out: Path) -> None:
 def road(config: Config, out: Path) -> dict[str, Path]:
     """All rounds; the folders of the policies on the way, by name."""
     begin(config, out, grows=GROWS)
-    policies = {"start": Path(config.model)}
+    policies = {"start": hub.model(config.model)}
     for i in range(config.rounds):
         latest = list(policies.values())[-1]
         policies[f"round {i + 1}"] = imitate(
-            config, out, i, Path(config.model), latest, config.reward
+            config, out, i, hub.model(config.model), latest, config.reward
         )
     return policies
 

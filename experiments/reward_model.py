@@ -67,14 +67,9 @@ def main(config: Config) -> dict[str, float]:
     The accuracy's interval is over prompts, not pairs, and of this one model.
 
     Raises:
-      ValueError: too few answers to normalise by, no held-out pairs, or a source's own
+      ValueError: no held-out pairs, or a source's own
         reasons.
     """
-    if config.normalise_samples < 2:
-        raise ValueError(
-            f"--normalise-samples {config.normalise_samples} has no standard deviation:"
-            " give 2 at least"
-        )
     with Run(config, "reward_model") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))

@@ -130,7 +130,8 @@ def judge(
             dtype=dtype,
             template_date=str(day or ""),
         )
-        return rated(policies.load(settings, source, sharding.current()))
+        model = policies.load(settings, source, sharding.current())
+        return sources.checked(reward, rated(model))
     found = sources.by_name(reward)
     if tokenizer is not None:
         check_shown(reward, tokenizer)
@@ -201,22 +202,32 @@ def scorer(
     for folder in models:
         policies.check_vocabulary(folder, policy)
     if models:
-        score = learned_from(models, dtype, combination(ensemble))
-        return lambda prompts, sequences, ended: score(sequences)
+        return checked(reward, learned_from(models, dtype, combination(ensemble)))
     judged_by = judge(reward, source, dtype, policy.tokenizer)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         whole = jax.tree.map(sharding.on_host, (sequences, ended))
         mine = sharding.share(len(whole[1]))  # of many processes each judges its own
         rows, told = jax.tree.map(lambda x: x[mine], whole)
-        judged = np.asarray(
-            judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
-        )
+        found = judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
         mesh = sharding.current()
-        found = judged.astype(np.float32)
         return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
 
     return programmed
+
+
+def checked(
+    reward: str, score: Callable[[TokenBatch], Array]
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    """What models learned as a reward, which stops the run where it is not finite."""
+
+    def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+        found = score(sequences)
+        whole = sharding.on_host(found)
+        sources.finite(reward, prompts, whole[sharding.share(len(whole))])
+        return found
+
+    return learned
 
 
 def scored(

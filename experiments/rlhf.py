@@ -113,7 +113,7 @@ def main(config: Config) -> list[evaluating.Row]:
     }
     name = evaluating.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
-    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in {out}")
     return rows
 
 

@@ -102,7 +102,7 @@ def main(config: Config) -> list[evaluating.Row]:
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
     rejection_sampling.draw(out, with_start, found)
-    processes.say(f"table, plot and answers are in [bold]{out}[/bold]")
+    processes.say(f"table, plot and answers are in {out}")
     return rows
 
 

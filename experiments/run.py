@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from experiments import compilation_cache, guards, processes, resuming
+from experiments import compilation_cache, guards, leftovers, processes, resuming
 from experiments.config import Shared, folder_of, mesh_of
 from experiments.resuming import Position
 from experiments.sources.held_out import summary
@@ -42,6 +42,7 @@ class Run:
         self.notice = guards.Notice()
         self.watchdog = guards.Watchdog(config.stall_after, self.say)
         self.tokens = 0
+        self.step: int | None = None  # the one under way
         self.clock = time.perf_counter()
         self.bar = processes.progress_bar()
 
@@ -54,12 +55,7 @@ class Run:
             )
         compilation_cache.enable(self.config.compilation_cache)
         processes.meet("before the folder is made")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot write the run's folder {self.folder}: {error}"
-            ) from error
+        leftovers.make(self.folder)
         for path in checkpoint.unfinished(known):
             self.say(f"{path.name} was not written to its end, and is left out")
         processes.meet("before what is unfinished is deleted")
@@ -73,6 +69,7 @@ class Run:
                 self.write_settings()
         except BaseException:
             self.manager.close()
+            leftovers.take_back(self.folder)
             raise
         self.scopes.enter_context(self.notice)
         if self.config.debug_nans:
@@ -81,11 +78,17 @@ class Run:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.bar.live.is_started:  # where an error ended the loop
+            self.bar.stop()
         self.scopes.close()
         if self.writer is not None:
             self.writer.close()
         if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
             checkpoint.finish(self.manager)  # which waits for the other processes
+        if error is not None:
+            leftovers.take_back(self.folder)
+            if self.step is not None and "step " not in str(error):
+                error.add_note(f"at step {self.step}")
 
     def resume(
         self,
@@ -152,20 +155,25 @@ class Run:
         """
         with self.bar, self.watchdog:
             self.task = self.bar.add_task(
-                self.experiment, total=total, completed=done, numbers=""
+                self.experiment, total=total, completed=done, numbers="compiling ..."
             )
+            if not self.bar.console.is_terminal:  # where a bar is shown at its end only
+                self.say(f"{self.experiment}: compiling the first step ...")
             self.clock = time.perf_counter()
-            for step in range(done, total):
+            for self.step in range(done, total):
+                step = self.step
                 self.notice.waiting = True
                 self.watchdog.alive(f"step {step}")
                 yield step
+                if step == done:
+                    self.bar.update(self.task, numbers="")
                 self.bar.advance(self.task)
                 if self.leaving and step + 1 < total:
                     checkpoint.finish(self.manager, close=False)
                     self.say(f"told to end: saved after step {step}; --resume goes on")
                     raise SystemExit(0)
             self.flush()
-            self.notice.waiting = False
+            self.step, self.notice.waiting = None, False
 
     def log(
         self,
@@ -308,6 +316,6 @@ class Run:
             for k, v in numbers.items()
             if isinstance(v, int | float | str)
         )
-        self.say(f"[bold]{self.experiment}[/bold]  {shown}  -> {self.folder}")
+        self.say(f"{self.experiment}  {shown}  -> {self.folder}")
         processes.meet("when the run is done")
         return numbers

@@ -12,7 +12,7 @@ import dataclasses
 
 import jax
 
-from experiments import policies, sources, tuning
+from experiments import batching, policies, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -35,6 +35,7 @@ class Config(Trained):
 def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
     with Run(config, "sft") as run:
+        batching.check_rows(config)
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         run.note(chat.describe(policy.tokenizer, all_turns=config.all_turns))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import processes, resuming
+from experiments import leftovers, processes, resuming
 from experiments.config import Shared
 
 PASSED = (
@@ -55,7 +55,7 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
             "another --out"
         )
     if processes.first():
-        out.mkdir(parents=True, exist_ok=True)
+        leftovers.make(out)
         resuming.write_json(out / "config.json", settings)
 
 
@@ -124,7 +124,7 @@ def stages(config: Shared, out: Path) -> Callable[..., None]:
         if config.resume and is_done(folder, given):
             return
         if processes.first():
-            folder.mkdir(parents=True, exist_ok=True)
+            leftovers.make(folder)
             resuming.write_json(folder / INPUTS, inputs)
         main(dataclasses.replace(given, resume=begun))
 

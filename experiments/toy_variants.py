@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import dpo, evaluating, sources, variants
+from experiments import dpo, evaluating, hub, sources, variants
 from experiments.benchmark_plots import Row, mean
 from experiments.config import mesh_of
 from experiments.evaluating import Evaluated
@@ -64,7 +64,7 @@ def train(
         course[-1] |= {name: float(x.mean()) for name, x in each.items()}
         course[-1]["each"] = each
         rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in course]
-    return rows, judged(Path(config.model))
+    return rows, judged(hub.model(config.model))
 
 
 def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
@@ -76,7 +76,7 @@ def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
     config = dataclasses.replace(config, data=config.judge)
     source = sources.load(config)
     sources.judge_of(source)
-    exam = evaluating.exam(config, source, Path(config.model), config.eval_prompts)
+    exam = evaluating.exam(config, source, hub.model(config.model), config.eval_prompts)
     temperature = config.temperature_for()
 
     def judged(folder: Path) -> Evaluated:

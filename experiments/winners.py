@@ -53,7 +53,6 @@ class Config(Shared):
 
 def main(config: Config) -> dict[str, float]:
     """Samples and chooses; returns how many won, and what they are worth."""
-    check(config)
     with Run(config, "winners") as run:
         source = sources.load(config)
         policy = policies.load(config, source, run.mesh)
@@ -88,18 +87,6 @@ def main(config: Config) -> dict[str, float]:
                 numbers |= over.named(f"{name}_{kind}")
                 numbers |= over_best.named(f"{name}_{top}")
         return run.finish(numbers)
-
-
-def check(config: Config) -> None:
-    """Refuses numbers that leave nothing to choose, before anything is computed.
-
-    Raises:
-      ValueError: fewer than one prompt or sample.
-    """
-    for flag in ("prompts", "held_out_prompts", "samples"):
-        if getattr(config, flag) < 1:
-            name = flag.replace("_", "-")
-            raise ValueError(f"--{name} {getattr(config, flag)} should be 1 at least")
 
 
 def sampled(

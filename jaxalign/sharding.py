@@ -53,7 +53,7 @@ def make_mesh(
     if math.prod(sizes) > len(devices) or min(sizes) < 1:
         raise ValueError(
             f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} wants {math.prod(sizes)} "
-            f"devices; this machine has {len(devices)}"
+            f"devices; this machine has {len(devices)}{more_cpus(devices, sizes)}"
         )
     if math.prod(sizes) < len(devices) and jax.process_count() > 1:
         raise ValueError(
@@ -67,6 +67,13 @@ def make_mesh(
         axis_types=(AxisType.Auto,) * len(MESH_AXES),
         devices=devices[: math.prod(sizes)],
     )
+
+
+def more_cpus(devices: Sequence[Any], sizes: Sequence[int]) -> str:
+    """How a mesh of such sizes comes to its devices where these are CPUs."""
+    if devices[0].platform != "cpu" or min(sizes) < 1:
+        return ""
+    return f": JAX_NUM_CPU_DEVICES={math.prod(sizes)} makes as many of a CPU"
 
 
 def spec(*names: str | None) -> PartitionSpec:

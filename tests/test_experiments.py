@@ -298,7 +298,7 @@ class TestBadInput:
 
     def test_mesh_that_does_not_divide_the_batch(self, road, tmp_path):
         config = sft.Config(steps=1, batch=6, mesh="data=4", out=tmp_path)
-        with pytest.raises(ValueError, match="6 rows is not divisible by 4"):
+        with pytest.raises(ValueError, match="--batch 6 does not divide into the 4 "):
             sft.main(config)
 
     @pytest.mark.parametrize("mesh", ["data", "data=x", "rows=2", "data=64"])

@@ -61,7 +61,7 @@ def test_nothing_to_choose_is_said():
         winners.chosen(Cut, REWARD, 3)
     with pytest.raises(ValueError, match="an answer to b is not a finite number"):
         winners.chosen(Answers, np.where(np.arange(12) == 4, np.nan, REWARD), 3)
-    with pytest.raises(ValueError, match="--held-out-prompts 0 should be 1 at least"):
+    with pytest.raises(ValueError, match="--held-out-prompts 0: it"):
         winners.main(winners.Config(held_out_prompts=0))
 
 

@@ -17,9 +17,9 @@ from typing import Literal
 
 import jax
 import rich
-import tyro
 from rich.table import Table
 
+from experiments import commands, flags
 from experiments.benchmarks.peers import matmul_rate
 from experiments.benchmarks.shapes import SHAPES
 from experiments.benchmarks.works import WORKS, Size, seconds
@@ -27,7 +27,7 @@ from experiments.planning import chips
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(flags.Checked):
     """Which models and works, and how large."""
 
     models: tuple[str, ...] = ("0.5b", "1b", "8b")
@@ -118,4 +118,4 @@ def main(config: Config) -> list[dict[str, float | str | None]]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    commands.run(main, Config)

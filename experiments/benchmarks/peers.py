@@ -24,9 +24,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import rich
-import tyro
 from rich.table import Table
 
+from experiments import commands, flags
 from experiments.benchmarks.works import seconds
 
 SCRIPTS = {
@@ -42,7 +42,7 @@ SCRIPTS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(flags.Checked):
     """A comparison with the peers."""
 
     scripts: Path
@@ -132,4 +132,4 @@ def main(config: Config) -> list[dict[str, float | str]]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    commands.run(main, Config)

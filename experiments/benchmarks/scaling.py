@@ -13,15 +13,14 @@ samples is masked, yet computed, so that many long ones would cost more.
 
 import dataclasses
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import tyro
 from jax.sharding import Mesh
 from matplotlib.figure import Figure
 
+from experiments import commands, flags
 from experiments.benchmarks.shapes import llama
 from experiments.planning import abstract, measure, programs
 from jaxalign import sharding
@@ -36,7 +35,7 @@ FIRST = {"length": 256, "batch": 4, "vocabulary": 4096, "samples": 2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(flags.Checked):
     """How far the plot goes."""
 
     out: Path = Path("scaling.png")
@@ -114,13 +113,7 @@ def plot(path: Path, found: dict[str, tuple[list[int], list[Cost]]]) -> Path:
 
 
 def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
-    """Finds the costs along every axis, and plots them.
-
-    Raises:
-      ValueError: too few points for a slope.
-    """
-    if config.points < 2:
-        raise ValueError(f"--points {config.points} make no slope; 2 or more do")
+    """Finds the costs along every axis, and plots them."""
     found = {}
     for axis, first in FIRST.items():
         sizes = [first << k for k in range(config.points)]
@@ -130,7 +123,4 @@ def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    commands.run(main, Config)

@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 import rich
-import tyro
 
+from experiments import commands, flags
 from jaxalign.data import formats, stored, templates
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import conversations
@@ -37,7 +37,7 @@ from jaxalign.data.records import Preference, answer_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(flags.Checked):
     """Tokenising beside `tokenizers`."""
 
     pairs: int = 20_000
@@ -166,4 +166,4 @@ def theirs(file: Path, model: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    commands.run(main, Config)

@@ -2,17 +2,19 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from experiments import flags
 from experiments.benchmarks.shapes import SHAPES
 from jaxalign.models import pretrained
 from jaxalign.models.config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
+class Work(flags.Checked):
     """A step that is planned."""
 
+    RANGES: ClassVar = {"lora_rank": flags.FROM_0}
     model: str = "llama-3-8b"
     """llama-3-8b, llama-3-70b, 1b, 0.5b, or a folder with config.json."""
     algorithm: Literal["sft", "reward", "dpo", "ppo", "grpo"] = "sft"

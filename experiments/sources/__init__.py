@@ -8,6 +8,8 @@ gsm8k      problems with worked answers, in the file or folder --data-path; the
            programmed reward is whether the final number is right
 alpaca, ultrafeedback, shp, helpsteer2, tldr
            published sets, in the file or folder --data-path
+ORG/NAME   a data set of a hub (its Parquet and JSON-lines files), where no file has
+           that path
 tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
 PATH       a file of records: JSON (lines, a list, or an object that holds one), CSV,
            Parquet, Arrow or ArrayRecord, texts also compressed, here or in a bucket
@@ -21,12 +23,10 @@ PATH=WEIGHT,...
 
 from experiments.sources.choice import load
 from experiments.sources.held_out import summary
+from experiments.sources.judged import Judge, Judged, by_name, checked, finite
 from experiments.sources.source import (
-    Judge,
-    Judged,
     Noting,
     Source,
-    by_name,
     check_held_out,
     judge_of,
     tokenised,
@@ -40,6 +40,8 @@ __all__ = [
     "Source",
     "by_name",
     "check_held_out",
+    "checked",
+    "finite",
     "judge_of",
     "load",
     "pairs",

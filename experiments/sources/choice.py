@@ -4,6 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+from experiments import hub
 from experiments.config import Shared
 from experiments.sources.files import from_path, from_tfds, mixture, with_held_out
 from experiments.sources.named import hh_dialogues, solved, stories, toy
@@ -40,10 +41,11 @@ def load(config: Shared) -> Source:
         if name in NAMED:
             return NAMED[name](config, Path(place))
         return dataclasses.replace(from_path(config, place), name=name)
+    name = hub.data(name)
     if not there(name):
-        known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME"))
+        known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME", "ORG/NAME"))
         raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
-    return from_path(config, name)
+    return dataclasses.replace(from_path(config, name), name=config.data)
 
 
 def held_out_from_file(config: Shared, file: str) -> Source:

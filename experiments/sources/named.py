@@ -12,7 +12,8 @@ import numpy as np
 from experiments.config import Shared
 from experiments.sources.files import from_path
 from experiments.sources.held_out import Reads, account_of, split_by_rule
-from experiments.sources.source import Judged, Source, both, by_name
+from experiments.sources.judged import Judged, by_name
+from experiments.sources.source import Source, both
 from jaxalign.data import hh_rlhf, toy_world
 from jaxalign.data.records import (
     Demonstration,

@@ -18,6 +18,7 @@ from experiments.sources.held_out import (
     check_sides,
     row_numbers,
 )
+from experiments.sources.judged import Judge, checked
 from jaxalign.data import (
     files,
     formats,
@@ -37,11 +38,8 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
-from jaxalign.rewards import named
 
 Examples = Sequence[loader.Example]
-Judged = dict[str, np.ndarray]
-Judge = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], Judged]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +87,12 @@ class Source:
     rule: splits.HeldOut = splits.HeldOut()
     reads: Reads = dataclasses.field(default_factory=dict)
     left_aside: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What judges is checked, whoever wrote it."""
+        if self.judge is not None:
+            name = f"of {self.name}"
+            object.__setattr__(self, "judge", checked(name, self.judge))
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
@@ -152,23 +156,6 @@ def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
             f"no rows are held out, and {purpose} needs some: set --held-out above 0, "
             "or name a file with --held-out-data"
         )
-
-
-def by_name(reward: str) -> Judge:
-    """The reward of texts of that name, as a judge.
-
-    Raises:
-      ValueError: there is none.
-    """
-    measure = named.reward(reward)
-
-    def judge(
-        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> Judged:
-        asked, told = [p.messages for p in prompts], [p.references for p in prompts]
-        return {"reward": measure(asked, texts, told)}
-
-    return judge
 
 
 def unseen(train: Examples, held_out: Examples) -> Examples:

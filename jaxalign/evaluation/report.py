@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import rich
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jaxalign.evaluation.intervals import Interval
 
@@ -81,9 +83,9 @@ def show(rows: Sequence[Row], title: str) -> None:
     too_wide = sum(widest) + 3 * len(names) + 1 > rich.get_console().width
     if too_wide and len(lines) < len(names):
         lines = [list(line) for line in zip(*lines, strict=True)]
-    table = Table(*lines[0], title=title)
+    table = Table(*map(escape, lines[0]), title=Text(title, "table.title"))
     for line in lines[1:]:
-        table.add_row(*line)
+        table.add_row(*map(Text, line))
     rich.print(table)
 
 

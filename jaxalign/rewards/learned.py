@@ -43,12 +43,18 @@ def scale(scores: Float[Array, "R"]) -> Scale:
     gain = 1 / std(scores),   bias = -gain * mean(scores)
 
     Raises:
-      ValueError: all scores are the same.
+      ValueError: all scores are the same, or one is not finite.
 
     >>> scale(jnp.array([1.0, 3.0]))
     Scale(gain=1.0, bias=-2.0)
     """
     scores = jnp.asarray(scores, jnp.float32)
+    wrong = jnp.flatnonzero(~jnp.isfinite(scores))
+    if len(wrong):
+        raise ValueError(
+            f"the reward model's score of answer {wrong[0]} is {scores[wrong[0]]}: "
+            "there is nothing to normalise by"
+        )
     spread = float(jnp.std(scores))
     if not spread > 0:
         raise ValueError("all scores are the same: there is nothing to normalise")

@@ -5,19 +5,20 @@ bleu            smoothed sentence BLEU against the reference answers
 rouge           ROUGE-L's F1 against them
 exact           whether an answer is a reference
 gsm8k           whether it comes to the same number; gsm8k:strict wants "#### NUMBER"
-regex:PATTERN   whether the pattern is found
+regex:PATTERN   whether the pattern is found (syntax of `re`, by the package `regex`);
+                one that takes 5 s on an answer stops the run
 format          whether it is <think>...</think><answer>...</answer>
 """
 
 import difflib
 import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import regex as regular
 
-from jaxalign.rewards import overlap, text, verify
+from jaxalign.rewards import checks, overlap, text, verify
 
 Messages = Sequence[dict[str, str]]
 References = Sequence[str]
@@ -27,7 +28,7 @@ TextReward = Callable[
 OneAnswer = Callable[[str, References], float]
 
 
-def of_each(reward: OneAnswer) -> TextReward:
+def of_each(reward: OneAnswer, name: str) -> TextReward:
     """The reward of a batch, from the reward of one answer with its references."""
 
     def rewards(
@@ -35,15 +36,22 @@ def of_each(reward: OneAnswer) -> TextReward:
         answers: Sequence[str],
         references: Sequence[References],
     ) -> np.ndarray:
+        found = []
         both = zip(answers, references, strict=True)
-        return np.array([reward(answer, told) for answer, told in both], np.float32)
+        for row, (answer, told) in enumerate(both):
+            try:
+                found.append(reward(answer, told))
+            except TimeoutError as error:
+                text = f"the reward {name} at row {row}: {error}"
+                raise checks.Unrated(text, row) from error
+        return checks.checked(name, found, len(answers))
 
     return rewards
 
 
 def length(argument: str) -> OneAnswer:
     """Length in words."""
-    if not (argument or "40").isdigit() or argument == "0":
+    if not (argument or "40").isdecimal() or not int(argument or 40):
         raise ValueError(f"the reward length:N wants a number of words: {argument!r}")
     target = int(argument or 40)
     return lambda answer, told: float(text.length(len(answer.split()), target=target))
@@ -52,8 +60,8 @@ def length(argument: str) -> OneAnswer:
 def regex(argument: str) -> OneAnswer:
     """Whether a pattern is found."""
     try:
-        re.compile(argument)
-    except re.error as error:
+        regular.compile(argument)
+    except (regular.error, RecursionError, OverflowError) as error:
         raise ValueError(f"the reward regex:{argument}: {error}") from error
     if not argument:
         raise ValueError("the reward regex:PATTERN wants a pattern")
@@ -119,6 +127,8 @@ def near(name: str) -> list[str]:
 def reward(name: str) -> TextReward:
     """The reward of that name.
 
+    It raises `checks.Unrated` where an answer has no reward in time.
+
     Raises:
       ValueError: there is none (the near ones are suggested), or what stands after the
         colon is not for it.
@@ -130,4 +140,4 @@ def reward(name: str) -> TextReward:
     if kind not in NAMED:
         hint = f"did you mean {' or '.join(near(kind))}? " if near(kind) else ""
         raise ValueError(f"unknown reward {name!r}: {hint}there are {', '.join(NAMED)}")
-    return of_each(NAMED[kind].make(argument))
+    return of_each(NAMED[kind].make(argument), name)

@@ -96,14 +96,20 @@ def f1(words: Sequence[str], reference: Sequence[str]) -> float:
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     """The length of the longest subsequence that both have.
 
+    A row of the table is the bits of one integer, so that texts of 30,000 words take a
+    second and not a quarter of an hour.
+
+    Reference: Hyyro 2004, "Bit-parallel LCS-length computation revisited".
+
     >>> common_subsequence("abcd", "acbd")
     3
     """
-    best = [0] * (len(second) + 1)
+    places = collections.Counter[str]()
+    for j, word in enumerate(second):
+        places[word] |= 1 << j
+    every = (1 << len(second)) - 1
+    row = every  # bit j is 0 where the column of j is longer than the one before
     for word in first:
-        diagonal = 0
-        for j, other in enumerate(second, start=1):
-            above = best[j]
-            best[j] = diagonal + 1 if word == other else max(above, best[j - 1])
-            diagonal = above
-    return best[-1]
+        shared = row & places[word]
+        row = (row + shared | row - shared) & every
+    return len(second) - row.bit_count()

@@ -1,33 +1,45 @@
 """Rewards that can be checked: the right number, the right words, the right form."""
 
+import collections
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
-# 1,800 and 1800, 18.5 and .5; a sign counts where it does not stand between numbers
-DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
-NUMBER = re.compile(rf"(?:(?<![\w.)])([-+\u2212]))?\$?(?<![0-9])({DIGITS})")
-BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-MARKED = re.compile(rf"####\s*\$?\s*([-+\u2212]?)\$?({DIGITS})")
-AT_THE_END = re.compile(rf"####\s*([-+\u2212]?)({DIGITS})\s*$")
+import regex
+
+SECONDS = 5.0  # of the processor, that a pattern of a user's may take on one answer
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-THOUGHT = re.compile(
-    r"\s*<think>((?:(?!</?(?:think|answer)>).)*)</think>\s*"
-    r"<answer>((?:(?!</?(?:think|answer)>).)*)</answer>\s*",
-    re.DOTALL,
+
+# 1,800 and 1800, 18.5, .5 and 1e-5; a sign counts where it does not stand between
+# numbers
+DIGITS = (
+    r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?:[eE][-+]?[0-9]+(?!\w))?"
 )
+SIGN = r"[-+\u2212]"
+NUMBER = re.compile(rf"(?:(?<![\w.)])({SIGN}))?\$?(?<![0-9])({DIGITS})")
+# what follows "####" and white space: of both no character is read twice
+MARKED = re.compile(rf"(?:\$\s*)?({SIGN}?)\$?({DIGITS})")
+ENDING = re.compile(rf"({SIGN}?)({DIGITS})")
+MARKS = re.compile(r"#{4,}\s*")
+BRACES = re.compile(r"\\boxed\s*\{|[{}]")
+TAG = re.compile("|".join(TAGS))
 
 
-def value(sign: str, digits: str) -> Decimal:
-    """The number that is written so."""
-    number = Decimal(digits.replace(",", ""))
-    return number if sign in ("", "+") else -number
+def value(sign: str, digits: str) -> Decimal | None:
+    """The number that is written so, exactly; None where its exponent has no end."""
+    minus = "-" if sign in ("-", "\u2212") else ""
+    try:
+        return Decimal(minus + digits.replace(",", ""))
+    except InvalidOperation:
+        return None
 
 
 def final_number(text: str) -> Decimal | None:
     r"""The number that an answer comes to: what GSM8K's verifiers look for.
 
     The last one after "####"; or else the one in the last \boxed{}; or else the last.
+    Takes time in proportion to the text, whatever it says.
 
     >>> final_number("9 * 200 = 1800 dollars.\n#### 1,800")
     Decimal('1800')
@@ -36,15 +48,33 @@ def final_number(text: str) -> Decimal | None:
     >>> final_number("16-3=13"), final_number("none")
     (Decimal('13'), None)
     """
-    marked = MARKED.findall(text)
+    marked = None
+    for mark in MARKS.finditer(text):
+        marked = MARKED.match(text, mark.end()) or marked
     if marked:
-        return value(*marked[-1])
-    boxed = BOXED.findall(text)
-    if boxed:
-        inside = NUMBER.findall(re.sub(r"\{,\}|\\[,!]", "", boxed[-1]))
-        return value(*inside[0]) if len(inside) == 1 else None
-    found = NUMBER.findall(text)
-    return value(*found[-1]) if found else None
+        return value(*marked.groups())
+    inside = last_boxed(text)
+    if inside is not None:
+        found = NUMBER.findall(re.sub(r"\{,\}|\\[,!]", "", inside))
+        return value(*found[0]) if len(found) == 1 else None
+    last = collections.deque(NUMBER.finditer(text), maxlen=1)
+    return value(*last[0].groups()) if last else None
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the \boxed{} that closes last, braces in it included.
+
+    >>> last_boxed(r"\boxed{1} so \boxed{\frac{1}{2}} and \boxed{3")
+    '\\frac{1}{2}'
+    """
+    found = None
+    opened: list[int | None] = []  # where the insides of \boxed begin; None for others
+    for brace in BRACES.finditer(text):
+        if brace[0] != "}":
+            opened.append(None if brace[0] == "{" else brace.end())
+        elif opened and (begin := opened.pop()) is not None:
+            found = (begin, brace.start())
+    return text[slice(*found)] if found else None
 
 
 def gsm8k(answer: str, references: Iterable[str], *, strict: bool = False) -> float:
@@ -61,13 +91,19 @@ def gsm8k(answer: str, references: Iterable[str], *, strict: bool = False) -> fl
     >>> gsm8k("She makes $18.00.", ["9 * 2 = 18\\n#### 18"], strict=True)
     0.0
     """
-    if strict:
-        ended = AT_THE_END.search(answer)
-        said = value(*ended.groups()) if ended else None
-    else:
-        said = final_number(concluded(answer))
-    right = {final_number(reference) for reference in references} - {None}
-    return float(said in right)
+    said = at_the_end(answer) if strict else final_number(concluded(answer))
+    right = [final_number(reference) for reference in references]
+    return float(said is not None and said in right)
+
+
+def at_the_end(text: str) -> Decimal | None:
+    """The number after a "####", where an answer ends with it."""
+    end = len(text.rstrip())
+    for mark in MARKS.finditer(text):
+        found = ENDING.match(text, mark.end())
+        if found and found.end() == end:
+            return value(*found.groups())
+    return None
 
 
 def concluded(text: str) -> str:
@@ -76,8 +112,13 @@ def concluded(text: str) -> str:
     >>> concluded("<think>2 + 2</think><answer>4</answer>"), concluded("4")
     ('4', '4')
     """
-    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)
-    return found[-1] if found else text
+    found, at = text, 0
+    while (begin := text.find("<answer>", at)) >= 0:
+        at = text.find("</answer>", begin)
+        if at < 0:
+            break
+        found = text[begin:at].rpartition("<answer>")[2]
+    return found
 
 
 def exact_match(answer: str, references: Iterable[str]) -> float:
@@ -93,10 +134,20 @@ def exact_match(answer: str, references: Iterable[str]) -> float:
 def matches(answer: str, pattern: str) -> float:
     """1 where a regular expression is found in an answer, else 0.
 
+    Raises:
+      TimeoutError: it takes longer than `SECONDS`. It is not 0, since whether it was in
+        time would change with the machine.
+
     >>> matches("I am sorry, I cannot.", r"\\bsorry\\b")
     1.0
     """
-    return float(re.search(pattern, answer) is not None)
+    try:
+        return float(regex.search(pattern, answer, timeout=SECONDS) is not None)
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"the pattern {pattern!r} takes more than {SECONDS:g} s on an answer of "
+            f"{len(answer)} characters: repeat nothing that repeats, as (a+)+ does"
+        ) from error
 
 
 def thought_then_answer(answer: str) -> float:
@@ -109,4 +160,10 @@ def thought_then_answer(answer: str) -> float:
     >>> thought_then_answer("<answer>4</answer>")
     0.0
     """
-    return float(THOUGHT.fullmatch(answer) is not None)
+    found = [tag.span() for tag in TAG.finditer(answer)]
+    words = [answer[slice(*span)] for span in found]
+    if words != [*TAGS]:
+        return 0.0
+    (begin, _), (_, thought), (concluding, _), (_, end) = found
+    around = answer[:begin] + answer[thought:concluding] + answer[end:]
+    return float(not around.strip())

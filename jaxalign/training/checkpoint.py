@@ -84,6 +84,10 @@ def open(
         enable_async_checkpointing=background,
     )
     manager = ocp.CheckpointManager(path, options=options)
+    # a thread deletes what is temporary: let it end before the folder is used, or gone
+    cleaning = getattr(manager, "_cleanup_tmp_directory_future", None)
+    if cleaning is not None:
+        cleaning.result()
     remove_unfinished(Path(manager.directory), manager.latest_step())
     return manager
 

@@ -1,0 +1,242 @@
+"""What the numbers of flags may be: one table, read before anything is computed.
+
+A flag's range goes by its name and type, since names mean one thing everywhere; where
+an experiment's differs, its class says so in RANGES. A numeric flag without a range is
+refused by the tests.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import math
+import numbers
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from jaxalign.sharding import MESH_AXES
+
+MOST = 2**31 - 1  # of what is counted: indices are 32 bits
+
+
+class Range(NamedTuple):
+    """Numbers from low to high.
+
+    Attributes:
+      above: low itself is none of them.
+      below: high itself is none of them.
+      infinite: infinity is one.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    infinite: bool = False
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is within."""
+        if abs(number) == math.inf:
+            return self.infinite and number > 0
+        above = number > self.low if self.above else number >= self.low
+        below = number < self.high if self.below else number <= self.high
+        return above and below  # neither is so of NaN
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.low):
+            return "below infinity"
+        low = f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+        if not math.isfinite(self.high):
+            return low
+        low = low if self.above else f"from {self.low:g}"
+        return f"{low} {'to below' if self.below else 'to'} {self.high:.15g}"
+
+
+COUNT, FROM_0, FROM_2 = Range(1, MOST), Range(0, MOST), Range(2, MOST)
+POSITIVE, NOT_NEGATIVE, SHARE = Range(0, above=True), Range(0), Range(0, 1)
+LIMIT = Range(0, above=True, infinite=True)
+ANY = Range(-math.inf)
+SEED = Range(0, 2**32 - 1)  # of longer ones JAX takes the last 32 bits
+
+
+def each(span: Range, names: str) -> dict[str, Range]:
+    """One range for all these names."""
+    return dict.fromkeys(names.split(), span)
+
+
+WHOLE: dict[str, Range] = {
+    **each(SEED, "seed held_out_seed"),
+    **each(COUNT, "context save_every keep steps batch micro_batches minibatches"),
+    **each(COUNT, "epochs max_new_tokens lora_rank eval_prompts prompts samples draws"),
+    **each(COUNT, "annotators held_out_prompts seeds rounds ptx_batch"),
+    **each(COUNT, "length rows workers new_tokens prompt"),
+    **each(FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first"),
+    **each(FROM_0, "examples thoughts pairs"),
+    **each(FROM_2, "normalise_samples highest answers best_of points"),
+}
+REAL: dict[str, Range] = {
+    **each(SHARE, "held_out warmup"),
+    **each(Range(0, 0.5, below=True), "label_smoothing flip_rate"),
+    **each(NOT_NEGATIVE, "learning_rate value_learning_rate weight_decay temperature"),
+    **each(NOT_NEGATIVE, "stall_after beta lam gamma alpha center entropy_weight"),
+    **each(NOT_NEGATIVE, "ptx_weight missing_eos_penalty temperatures"),
+    **each(NOT_NEGATIVE, "desirable_weight undesirable_weight"),
+    **each(POSITIVE, "lora_alpha eval_temperature label_temperature tau betas epochs"),
+    **each(POSITIVE, "eps clip kl_target kl_horizon kl_gain score_clip"),
+    **each(LIMIT, "clip_norm value_clip logp_gap kl_stop"),
+    **each(ANY, "delta"),
+}
+
+
+class Checked:
+    """A configuration that refuses numbers out of their range when it is made.
+
+    Paths may be given as text. The line of commands makes inner configurations before
+    the outer one, so that there `read` checks all of them, by their whole names.
+    """
+
+    RANGES: ClassVar[Mapping[str, Range]] = {}
+    """Ranges of its own fields, where a name means another thing elsewhere."""
+
+    def __post_init__(self) -> None:
+        own: type = type(self)
+        for name, kinds in kinds_of(own).items():
+            value = getattr(self, name)
+            if isinstance(value, str) and Path in kinds:
+                object.__setattr__(self, name, Path(value))
+        if not reading.get():
+            check(self)
+
+
+reading = contextvars.ContextVar("reading a command line", default=False)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """While a command line is read, configurations are not checked one by one."""
+    before = reading.set(True)
+    try:
+        yield
+    finally:
+        reading.reset(before)
+
+
+@functools.cache
+def kinds_of(config: type) -> dict[str, tuple[Any, ...]]:
+    """The types that each field may have; of tuples, those of their elements."""
+    hints = typing.get_type_hints(config)
+
+    def kinds(hint: Any) -> tuple[Any, ...]:
+        origin, inner = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, types.UnionType):
+            return tuple(kind for each in inner for kind in kinds(each))
+        return kinds(inner[0]) if origin is tuple else (hint,)
+
+    fields = dataclasses.fields(config)
+    return {field.name: kinds(hints[field.name]) for field in fields}
+
+
+def range_of(config: type, name: str) -> Range | None:
+    """The range of a numeric field; None of another.
+
+    Raises:
+      LookupError: it has none, which is a fault of this table.
+    """
+    kinds = kinds_of(config)[name]
+    if int not in kinds and float not in kinds:
+        return None
+    for base in config.__mro__:
+        if name in vars(base).get("RANGES", {}):
+            found: Range = vars(base)["RANGES"][name]
+            return found
+    return (REAL if float in kinds else WHOLE)[name]
+
+
+def check(config: Any, prefix: str = "") -> None:
+    """Refuses flags whose values cannot be, of inner configurations as well.
+
+    Args:
+      prefix: of their names, such as `ppo.`.
+
+    Raises:
+      ValueError: names the flag, its value, and what it may be.
+    """
+    own: type = type(config)
+    for name, kinds in kinds_of(own).items():
+        value, flag = getattr(config, name), f"--{prefix}{name}".replace("_", "-")
+        if isinstance(value, Checked):
+            check(value, f"{prefix}{name}.")
+            continue
+        if isinstance(value, Path):
+            check_name(flag, value)
+        span = range_of(own, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if span is not None and not (one is None and type(None) in kinds):
+                check_number(flag, one, span, whole=float not in kinds)
+        for options in (k for k in kinds if typing.get_origin(k) is Literal):
+            known = typing.get_args(options)
+            if value not in known and not (value is None and type(None) in kinds):
+                raise ValueError(f"{flag} is {', '.join(known)}, not {value!r}")
+    if isinstance(getattr(config, "mesh", None), str):
+        parse_mesh(config.mesh, f"--{prefix}mesh")
+
+
+def check_name(flag: str, path: Path) -> None:
+    """Refuses a path that other libraries cannot take.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{flag} {str(path)!r} is not UTF-8 text") from error
+
+
+def check_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:
+    """Refuses a value that is no number of the range.
+
+    Raises:
+      ValueError: names the flag and the range.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    right = isinstance(value, kind) and not isinstance(value, bool)
+    if not right or not span.holds(value) or not (whole or fits(value)):
+        noun = "a whole number" if whole else "a number"
+        raise ValueError(f"{flag} {value!r:.40}: it should be {noun} {span}")
+
+
+def fits(value: Any) -> bool:
+    """Whether an integer is not beyond all floats."""
+    try:
+        return not math.isnan(float(value))
+    except OverflowError:
+        return False
+
+
+def parse_mesh(text: str, flag: str = "--mesh") -> dict[str, int] | None:
+    """The mesh shape in `data=2,fsdp=4`; None where the text is empty.
+
+    Raises:
+      ValueError: names the flag, and the part of it that cannot be.
+
+    >>> parse_mesh("data=2,fsdp=4")
+    {'data': 2, 'fsdp': 4}
+    """
+    if not text:
+        return None
+    shape: dict[str, int] = {}
+    for part in text.split(","):
+        axis, _, size = (each.strip() for each in part.partition("="))
+        wrong = f"{flag} wants AXIS=SIZE,..., such as data=2; got {part!r}"
+        if axis not in MESH_AXES:
+            raise ValueError(f"{wrong}: the axes are {', '.join(MESH_AXES)}")
+        if axis in shape:
+            raise ValueError(f"{wrong}: {axis} is there twice")
+        if not (size.isascii() and size.isdecimal() and 0 < int(size[:19]) <= MOST):
+            raise ValueError(f"{wrong}: SIZE is a whole number, 1 or more")
+        shape[axis] = int(size)
+    return shape

@@ -1,0 +1,216 @@
+"""Rewards of texts take any text: in time that grows as it does, and without a fault.
+
+What a policy may learn to say is anything, and most of all what repeats. 64,000
+characters of each kind take milliseconds where each is read a few times; where time
+grows with the square they take minutes, so that the bounds,
+seconds of the processor, are far from both.
+"""
+
+import random
+import time
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from experiments import sources
+from jaxalign.data.records import Prompt
+from jaxalign.rewards import checks, named, overlap, verify
+
+LONG = 64_000
+PARTS = {
+    "spaces": " ",
+    "lines": "\n",
+    "digits": "7",
+    "commas": ",",
+    "thousands": ",111",
+    "hashes": "#",
+    "marks": "####",
+    "marks and spaces": "#### ",
+    "marks and dollars": "#### $ ",
+    "boxes": r"\boxed{",
+    "boxes of braces": r"\boxed{{{",
+    "braces": "{",
+    "pairs of braces": "{}",
+    "boxed words": r"\boxed ",
+    "answers": "<answer>",
+    "thoughts": "<think>",
+    "both": "<think><answer>",
+    "ends": "</answer>",
+    "dots": ".",
+    "decimals": ".5",
+    "minus": "-",
+    "minus and dollars": "-$",
+    "exponents": "1e",
+    "unicode digits": "\u0664",
+    "wide digits": "\uff17",
+    "words": "a ",
+    "different": "",
+    "entities": "&quot;",
+}
+STARTS = ("", "####", "#### 1", r"\boxed{", r"\boxed", "<answer>", "<think>", "-1")
+ENDS = ("", "x", "x", "", "}", "</answer>", "\u00b2", "x")
+REWARDS = [name for name in named.NAMED if name not in ("length", "regex")]
+REWARDS += ["length:9", "gsm8k:strict", "regex:[0-9]x"]
+REFERENCE = "so 9 * 200 = 1800 a b\n#### 1,800"
+
+
+def text_of(kind: str, start: str = "", end: str = "") -> str:
+    part = PARTS[kind] or " ".join(f"w{i}" for i in range(LONG // 5))
+    return start + (part * (LONG // len(part) + 1))[:LONG] + end
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_every_reward_of_texts_is_linear(kind):
+    begun = time.process_time()
+    answers = [
+        text_of(kind, start, end) for start, end in zip(STARTS, ENDS, strict=True)
+    ]
+    told = [[REFERENCE]] * len(answers)
+    for name in REWARDS:
+        found = named.reward(name)([[]] * len(answers), answers, told)
+        assert np.isfinite(found).all() and found.shape == (len(answers),)
+    taken = time.process_time() - begun
+    assert taken < 10.0, f"{len(answers)} answers by {len(REWARDS)} rewards: {taken} s"
+
+
+def test_a_long_reference_is_no_square_either():
+    long = "a b " * 16_000  # a table of a thousand million places
+    begun = time.process_time()
+    assert overlap.rouge_l(long, [long]) == 1.0 == overlap.bleu(long, [long])
+    # of "b a b a ..." as many words follow "a b a b ..." but for one
+    turned = "b a " * 16_000
+    assert overlap.rouge_l(long, [turned]) == 31_999 / 32_000
+    assert verify.gsm8k(long, [text_of("marks")]) == 0.0
+    assert time.process_time() - begun < 10.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_table_of_bits_is_the_table(seed):
+    rng = random.Random(seed)
+
+    def by_definition(first, second):
+        table = {}
+        for i in range(len(first) + 1):
+            for j in range(len(second) + 1):
+                if not i or not j:
+                    table[i, j] = 0
+                elif first[i - 1] == second[j - 1]:
+                    table[i, j] = table[i - 1, j - 1] + 1
+                else:
+                    table[i, j] = max(table[i - 1, j], table[i, j - 1])
+        return table[len(first), len(second)]
+
+    for _ in range(50):
+        a, b = ("".join(rng.choices("abcd", k=rng.randrange(0, 80))) for _ in range(2))
+        assert overlap.common_subsequence(a, b) == by_definition(a, b)
+
+
+def test_no_text_is_a_fault():
+    rng = random.Random(0)
+    pieces = [*filter(None, PARTS.values()), *STARTS, *ENDS, "1", "e9", "E-", "$"]
+    pieces += ["e99999999999999999999", "\ud800", "\x00", "+", "\u2212", "{,}", "\\!"]
+    rewards = [named.reward(name) for name in REWARDS]
+    for _ in range(1500):
+        text = "".join(rng.choices(pieces, k=rng.randrange(1, 9)))
+        for reward in rewards:
+            assert np.isfinite(reward([[]], [text], [[text, REFERENCE]])).all()
+
+
+def test_numbers_compare_exactly():
+    number = "1234567890123456789012345678901"  # 31 digits; a context keeps 28
+    near = number[:-1] + "2"
+    for sign in ("", "-", "\u2212", "-$"):
+        for form in ("{}", "#### {}", r"\boxed{{{}}}"):
+            told = [form.format(sign + number)]
+            assert verify.gsm8k(form.format(sign + number), told) == 1.0
+            assert verify.gsm8k(form.format(sign + near), told) == 0.0
+    assert verify.gsm8k(f"#### -{near}", [f"#### -{number}"], strict=True) == 0.0
+    assert verify.final_number(f"it is -{number}") == Decimal(f"-{number}")
+    many = "9" * 20_000
+    assert verify.gsm8k(many + ".0", [many]) == 1.0
+    assert verify.gsm8k(many + ".0", [many[:-1] + "8"]) == 0.0
+
+
+def test_exponents_are_of_the_number():
+    for text, number in {
+        "1.8e3": "1800",
+        "it is 2E-3": "0.002",
+        "#### -1e2": "-100",
+        r"\boxed{1e5}": "100000",
+        "1e5x": "5",  # no number, but a 5 in a name
+        "1e999999": "1e999999",
+    }.items():
+        assert verify.final_number(text) == Decimal(number), text
+    assert verify.final_number("1e99999999999999999999999999") is None
+    assert verify.gsm8k("1e5", ["5"]) == 0.0
+
+
+def test_the_last_box_may_hold_boxes_and_braces():
+    assert verify.last_boxed(r"\boxed{\sqrt{\frac{1}{2}}} x") == r"\sqrt{\frac{1}{2}}"
+    assert verify.final_number(r"\boxed{\text{{so}} {7}} \boxed{8") == 7
+    assert verify.final_number(r"\boxed{\boxed{7}}") == 7
+    assert verify.last_boxed("} } {") is None
+
+
+def test_what_is_concluded_stands_in_the_last_pair_of_tags():
+    for text, said in {
+        "<answer>1</answer> <answer>2</answer>": "2",
+        "<answer>1</answer> <answer>2": "1",
+        "put it in <answer> so <answer>3</answer>": "3",
+        "</answer><answer>4</answer></answer>": "4",
+        "<answer>5": "<answer>5",
+    }.items():
+        assert verify.concluded(text) == said
+
+
+def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
+    monkeypatch.setattr(verify, "SECONDS", 0.2)
+    judge = sources.by_name("regex:^(([a-z])+.)+[A-Z]$")
+    prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
+    texts = ["ab.Z", "a" * 500]
+    with pytest.raises(ValueError, match=r"\+\[A-Z\]\$ at row 1: .*jsonl:8"):
+        judge(prompts, texts, np.array([True, True]))
+
+
+@pytest.mark.parametrize("wrong", ["(", "(?P<a>", "a{5,1}", "[z-a]", "\\"])
+def test_a_pattern_that_is_none_is_refused_with_its_name(wrong):
+    with pytest.raises(ValueError, match="the reward regex:"):
+        named.reward(f"regex:{wrong}")
+
+
+@pytest.mark.parametrize(
+    "rewards, sentence",
+    [
+        ([1.0, float("nan")], r"the reward mine is nan at row 1"),
+        ([float("-inf"), 0.0], r"the reward mine is -inf at row 0"),
+        ([1.0], r"shape \(1,\) for 2 answers"),
+        ([[1.0], [0.0]], r"shape \(2, 1\) for 2 answers"),
+        (1.0, r"shape \(\) for 2 answers"),
+        (["good", "bad"], "the reward mine gives no numbers"),
+        ([1.0, None], "row 1|no numbers"),
+        (None, r"shape|no numbers"),
+    ],
+)
+def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        checks.checked("mine", rewards, 2)
+    prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
+    judge = sources.checked("mine", lambda *told: {"reward": rewards})
+    with pytest.raises(ValueError, match=sentence) as told:
+        judge(prompts, ["a", "b"], np.ones(2, bool))
+    if "row 1" in str(told.value):
+        assert "rows.jsonl:8" in str(told.value)
+    if not isinstance(rewards, list):
+        return
+    with pytest.raises(ValueError, match="row [01]|shape|numbers"):
+        sources.finite("mine", prompts, rewards)
+
+
+def test_a_judge_of_a_source_is_checked(tmp_path):
+    source = sources.Source(
+        *("mine", 8, 8, 8, 1, list, list, list),
+        judge=lambda prompts, texts, ended: {"reward": np.full(len(texts), np.nan)},
+    )
+    with pytest.raises(ValueError, match="the reward of mine is nan at row 0"):
+        sources.judge_of(source)([Prompt([])], ["a"], np.ones(1, bool))
