@@ -81,6 +81,22 @@ def encode_batch(
     return [masked(tokenizer, found, ids, end_id) for found in turns]
 
 
+def describe(tokenizer: PreTrainedTokenizerFast, *, all_turns: bool) -> str:
+    """One line for the log: which turns are trained, and how turns are joined."""
+    which = "every answer" if all_turns else "the last answer alone"
+    end = templates.end_of_turn(tokenizer)
+    if tokenizer.chat_template is not None:
+        how = f"the tokenizer's chat template joins turns, and {end!r} ends an answer"
+    else:
+        begin = f" after {tokenizer.bos_token!r}" * (tokenizer.bos_token is not None)
+        how = (
+            "the tokenizer has no chat template, so the texts of all turns stand one "
+            f"after the other{begin}, without roles, a space between words that would "
+            f"touch, and {end!r} ends an answer"
+        )
+    return f"trained: {which} of a conversation; {how}"
+
+
 def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
     """The tokens that end an answer: the template's end of a turn, and of sequence."""
     ends = (templates.end_of_turn(tokenizer), str(tokenizer.eos_token))

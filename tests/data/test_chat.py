@@ -179,3 +179,18 @@ def test_many_at_once_are_as_one_by_one(tokenizer, stories):
                 alone = chat.encode(which, messages, all_turns=all_turns)
                 assert got.tokens.tolist() == alone.tokens.tolist()
                 assert got.mask.tolist() == alone.mask.tolist()
+
+
+def test_the_log_says_which_turns_are_trained_and_how_they_are_joined(
+    tokenizer, stories
+):
+    assert chat.describe(tokenizer, all_turns=True) == (
+        "trained: every answer of a conversation; the tokenizer's chat template joins "
+        "turns, and '<|end|>' ends an answer"
+    )
+    assert chat.describe(stories, all_turns=False) == (
+        "trained: the last answer alone of a conversation; the tokenizer has no chat "
+        "template, so the texts of all turns stand one after the other after '<s>', "
+        "without roles, a space between words that would touch, and '</s>' ends an "
+        "answer"
+    )
