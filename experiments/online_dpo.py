@@ -29,11 +29,12 @@ Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from experiments import dpo, online, tuning
+from experiments import defaults, dpo, online, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import streams
@@ -47,6 +48,7 @@ from jaxalign.types import Array, Params
 class Config(dpo.Loss, online.Online):
     """Online preference optimisation."""
 
+    EXPERIMENT: ClassVar[str] = "online_dpo"
     prompts: int = 32
     """Prompts in an iteration, over all devices."""
     samples: int = 2
@@ -140,6 +142,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     """
     chosen = dpo.selected(config, loss)
     check(config, chosen)
+    config = defaults.resolved(config)
     with Run(config, "online_dpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
+from experiments import defaults
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign import sharding, streams
@@ -64,6 +65,7 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
         rope_theta=max(100.0, context),
         tied=True,
         dtype=dtype,
+        origin="toy",
     )
 
 
@@ -74,8 +76,8 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
       ValueError, OSError: the folder does not hold a model, its embedding is smaller
         than the vocabulary, or --context is longer than its positions.
     """
-    context = config.context or source.context
     if config.model == "toy":
+        context = config.context or source.context
         return tokenizers.train(source.texts(), vocab_size=source.vocab), context
     shape = pretrained.configured(Path(config.model), config.dtype, "float32")
     tokenizer = tokenizers.load(config.model)
@@ -85,7 +87,8 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
             f"--context {config.context} is longer than the "
             f"{shape.context} positions of {config.model}"
         )
-    return tokenizer, min(context, shape.context)
+    suggested = source.context if shape.origin == "toy" else defaults.CONTEXT
+    return tokenizer, min(config.context or suggested, shape.context)
 
 
 def load(config: Shared, source: Source, mesh: Any) -> Policy:

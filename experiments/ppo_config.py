@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import optax
 
@@ -22,6 +22,7 @@ ADAMS = {
 class Config(online.Online):
     """Proximal policy optimisation."""
 
+    EXPERIMENT: ClassVar[str] = "ppo"
     batch: int = 64
     """Answers sampled in an iteration, over all devices."""
     minibatches: int = 2

@@ -13,7 +13,7 @@ import grain
 import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
-from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
+from jaxalign.data.examples import Example, TokenRow, longest, numbers_of, sizes_of
 from jaxalign.data.loader import Batches
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
@@ -56,6 +56,11 @@ def packed_batches(
         length,
         seed=seed,
     )
+
+
+def a_batch(examples: Sequence[Example], batch_size: int, *, length: int) -> float:
+    """How many demonstrations `packed_batches` puts in a batch, about."""
+    return batch_size * length * FILLED / float(sizes_of(examples).mean())
 
 
 def answer_batches(

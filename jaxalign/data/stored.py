@@ -75,6 +75,11 @@ class Stored(Sequence[Example]):
         return Example(sequences, row, value, int(self.prompts[i]))
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example, over its sequences [R]."""
+        return np.diff(self.ends[self.last - 1], prepend=0)
+
+    @property
     def places(self) -> np.ndarray:
         """The row number in its file of each example, from 1."""
         return np.load(self.folder / "places.npy")

@@ -14,6 +14,7 @@ from jaxalign.data.examples import (
     longest,
     numbers_of,
     prompts_of,
+    sizes_of,
 )
 
 
@@ -26,6 +27,11 @@ class View(Sequence[Example]):
         self.longest = longest(examples)
         self.rows = numbers_of(examples)[indices]
         self.prompts = prompts_of(examples)[indices]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -63,6 +69,11 @@ class Mixture(Sequence[Example]):
         apart = zip(parts, self.first_rows, strict=True)
         self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
         self.prompts = np.concatenate([prompts_of(part) for part in parts])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return np.concatenate([sizes_of(part) for part in self.parts])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
