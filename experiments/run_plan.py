@@ -120,7 +120,8 @@ def facts(
     run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Work
 ) -> dict[str, Any]:
     """The plan as JSON values."""
-    accounts = [a for a in run.data["splits"] if a["kind"] == work.kind.__name__]
+    splits = run.data["splits"]  # of what the rows were made from, where not of them
+    accounts = [a for a in splits if a["kind"] == work.kind.__name__] or splits
     account = accounts[-1] if accounts else {}
     layout = config.layout(work.steps)
     shapes = jax.eval_shape(
@@ -139,8 +140,8 @@ def facts(
         "tokens": work.tokens,
         "longest": work.longest,
         "read": [*account.get("read", ()), *run.data["notes"]],
-        "held_out_rows": account.get("held_out_rows", 0),
-        "held_out_prompts": account.get("held_out_prompts", 0),
+        "held_out_rows": account.get("held_out_rows"),
+        "held_out_prompts": account.get("held_out_prompts"),
         "trained_turns": work.turns,
         "context": policy.context,
         "steps": work.steps,
@@ -169,6 +170,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"{role} {number:,}" for role, number in plan["trained_parameters"].items()
     ]
     unit, packed = plan["unit"], plan["packed"]
+    held = plan["held_out_rows"], plan["held_out_prompts"]
     left_out = [text for text in plan["read"] if "(" in text]
     falls = {"constant": "then constant", "linear": "then linearly to 0"}
     fall = falls.get(plan["schedule"], f"then {plan['schedule']} to 0")
@@ -179,8 +181,9 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         "data": f"{plan['data']}: {plan['rows']:,} {unit}, {plan['tokens']:,} tokens, "
         f"the longest sequence {plan['longest']:,}",
         "cut or dropped": "; ".join(left_out) or "none",
-        "held out": f"{plan['held_out_rows']:,} rows of {plan['held_out_prompts']:,} "
-        "prompts",
+        "held out": "not known"
+        if None in held
+        else "{:,} rows of {:,} prompts".format(*held),
         "trained turns": plan["trained_turns"],
         "context": f"{plan['context']:,} tokens",
         "steps": f"{plan['steps']:,} of {plan['rows_per_step']:.4g} {unit}"

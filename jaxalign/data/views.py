@@ -99,6 +99,11 @@ class Changed(Sequence[Example]):
         self.rows = numbers_of(examples)
         self.prompts = prompts_of(examples)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)
+
     def __len__(self) -> int:
         return len(self.examples)
 
