@@ -170,6 +170,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"{role} {number:,}" for role, number in plan["trained_parameters"].items()
     ]
     unit, packed = plan["unit"], plan["packed"]
+    about = "" if float(plan["rows_per_step"]).is_integer() else "about "
     held = plan["held_out_rows"], plan["held_out_prompts"]
     left_out = [text for text in plan["read"] if "(" in text]
     falls = {"constant": "then constant", "linear": "then linearly to 0"}
@@ -186,7 +187,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         else "{:,} rows of {:,} prompts".format(*held),
         "trained turns": plan["trained_turns"],
         "context": f"{plan['context']:,} tokens",
-        "steps": f"{plan['steps']:,} of {plan['rows_per_step']:.4g} {unit}"
+        "steps": f"{plan['steps']:,} of {about}{plan['rows_per_step']:.4g} {unit}"
         f"{f' ({packed})' if packed else ''}: {plan['epochs']:.3g} epochs",
         "learning rate": f"{plan['learning_rate']:g}, warmup over "
         f"{plan['warmup_updates']} of {plan['updates']:,} updates, {fall}",

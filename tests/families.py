@@ -97,13 +97,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def arrive(folder: Path, family: str, rows: Sequence[dict[str, str]]) -> Path:
+def arrive(
+    folder: Path, family: str, rows: Sequence[dict[str, str]], **others: Any
+) -> Path:
     """What a user has: FOLDER/model with its tokenizer, and FOLDER/pairs.jsonl."""
     folder.mkdir(exist_ok=True)
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     texts = [text for row in rows for text in row.values()]
     tokenizer = tokenizers.train(texts, vocab_size=280)
-    settings = FAMILIES[family] | {
+    settings = FAMILIES[family] | others
+    settings |= {
         "architectures": [known.FAMILIES[family].language],
         "model_type": family,
         "vocab_size": len(tokenizer) + 8,  # embeddings have rows to spare

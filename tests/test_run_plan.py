@@ -48,8 +48,9 @@ OFFLINE = ("sft", "dpo", "reward_model")
 
 @pytest.fixture(scope="module")
 def arrived(tmp_path_factory):
-    """A random qwen3 of 64 positions, and 45 pairs, one of them longer than that."""
-    return arrive(tmp_path_factory.mktemp("qwen3"), "qwen3", ROWS)
+    """A random Mistral of 64 positions, and 45 pairs, one of them longer than that."""
+    folder = tmp_path_factory.mktemp("mistral")
+    return arrive(folder, "mistral", ROWS, num_hidden_layers=1)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def run(arrived, tmp_path):
     return one
 
 
-@pytest.mark.parametrize("name", quick.only(["sft", "dpo", "grpo"], list(ALL)))
+@pytest.mark.parametrize("name", quick.only(["sft", "dpo"], list(ALL)))
 def test_a_pretrained_model_has_the_fields_numbers(run, name, capsys):
     flags = {"held_out": 0.2} if name == "reward_model" else {}  # which it measures on
     plan, config = run(name, **flags)
@@ -86,8 +87,8 @@ def test_a_pretrained_model_has_the_fields_numbers(run, name, capsys):
         assert config["steps"] is None and config["epochs"] == 1
         assert plan["steps"] == plan["rows"] // plan["rows_per_step"]
         assert any("1 longer than 64 tokens" in text for text in plan["read"])
-    if not flags:
-        assert plan["rows"] == (44 if name in OFFLINE else 45)
+    if not flags:  # 44 rows fit, and there are 44 different prompts
+        assert plan["rows"] == 44
     shown = capsys.readouterr().out
     block = shown[shown.index("the plan") :]
     places = [block.index(f"\n  {label}  ".rstrip() + " ") for label in LABELS]
