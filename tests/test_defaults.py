@@ -168,7 +168,8 @@ def test_steps_are_those_of_the_epochs(folders):
 @pytest.mark.parametrize("name", ["sft", "reward_model", "dpo"])
 def test_steps_and_epochs_at_once_are_refused(name, tmp_path):
     module = {"sft": sft, "reward_model": reward_model, "dpo": dpo}[name]
-    config = replace(CONFIGS[name], steps=10, epochs=2, out=tmp_path / "run")
+    told = {"out": tmp_path / "run", "data": str(tmp_path / "is not read")}
+    config = replace(CONFIGS[name], steps=10, epochs=2, **told)
     with pytest.raises(ValueError, match="--steps 10 and --epochs 2 both"):
         module.main(config)
     for epochs in (0, -1, float("inf"), float("nan")):
