@@ -27,6 +27,8 @@ class ByDefault(str):
 class Shared(flags.Checked):
     """Flags that every experiment shares."""
 
+    EXPERIMENT: ClassVar[str] = ""
+    """Whose defaults `experiments.defaults` gives."""
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
     """Flags that give the number of steps, which --extend may change."""
 
@@ -49,7 +51,8 @@ class Shared(flags.Checked):
     """What the programmed reward of stories likes: happy endings, or 60 words: in 96
     tokens, short ones."""
     context: int | None = None
-    """Longest sequence in tokens; by default what the data set suggests."""
+    """Longest sequence in tokens; by default a pretrained model's own up to 4,096, and
+    of the new small model what the data set suggests."""
     held_out: float = 0.1
     """The share of the prompts that is held out, by a hash of a conversation's first
     user message; data sets with a split of their own keep it."""
@@ -123,6 +126,22 @@ class Tuned(Shared):
     frozen: Literal["float32", "int8", "nf4"] = "float32"
     """How lora keeps the layers' matrices, which do not train: nf4 takes 4 bits and a
     half for each number, as QLoRA's."""
+    learning_rate: float | None = None
+    """By default what suits the model and the method: docs/defaults.md."""
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate, once `experiments.defaults.resolved` has set it.
+
+        Raises:
+          ValueError: it has not.
+        """
+        if self.learning_rate is None:
+            raise ValueError(
+                "learning_rate depends on the model: give one, or take "
+                "experiments.defaults.resolved(config)"
+            )
+        return self.learning_rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,7 +200,6 @@ class Online(Rewarded):
     """Optimizer steps per pass over the rollouts."""
     epochs: int = 1
     """Passes over the rollouts."""
-    learning_rate: float = 3e-4
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls to 0 over the run, if it does."""
     warmup: int = 0
@@ -219,7 +237,7 @@ class Online(Rewarded):
         Args:
           waits: first iterations, in which it moves nothing.
         """
-        rate = self.learning_rate if learning_rate is None else learning_rate
+        rate = self.peak_rate if learning_rate is None else learning_rate
         given = {"clip_norm": self.clip_norm} | others
         layout = self.layout(self.steps - waits) | {"start": self.updates * waits}
         return optimizer.adamw(rate, **layout, **given)
@@ -234,7 +252,7 @@ class Online(Rewarded):
 
     def rate(self, iterations: int) -> Callable[[Any], jax.Array]:
         """The learning rate of a run of so many iterations, by iterations done."""
-        by_update = optimizer.schedule(self.learning_rate, **self.layout(iterations))
+        by_update = optimizer.schedule(self.peak_rate, **self.layout(iterations))
         return lambda done: by_update(done * self.updates)
 
 
@@ -242,13 +260,16 @@ class Online(Rewarded):
 class Trained(Tuned):
     """Flags of the experiments that train on a fixed data set."""
 
+    LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
     steps: int | None = None
-    """Optimizer steps; by default what suits the data set."""
+    """Optimizer steps; by default those of --epochs."""
+    epochs: float | None = None
+    """Passes over the data: 1 by default. SFT of the new small model has instead the
+    steps that suit the data set."""
     batch: int = 32
     """Rows (demonstrations, pairs) in a step, over all devices."""
     micro_batches: int = 1
     """Parts that a batch is cut into, to save memory; the result is the same."""
-    learning_rate: float = 1e-3
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises; then it falls (cosine)."""
     weight_decay: float = 0.01
@@ -258,7 +279,7 @@ class Trained(Tuned):
     def adamw(self, steps: int) -> optax.GradientTransformation:
         """The optimizer that these flags describe."""
         return optimizer.adamw(
-            self.learning_rate,
+            self.peak_rate,
             **self.layout(steps),
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
@@ -271,7 +292,7 @@ class Trained(Tuned):
 
     def rate(self, steps: int) -> Callable[[Any], jax.Array]:
         """The learning rate of a run of so many steps, by steps done."""
-        return optimizer.schedule(self.learning_rate, **self.layout(steps))
+        return optimizer.schedule(self.peak_rate, **self.layout(steps))
 
 
 def mesh_of(config: Shared) -> Any:

@@ -34,7 +34,15 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import batching, flags, policies, sources, tuning
+from experiments import (
+    batching,
+    defaults,
+    flags,
+    policies,
+    run_plan,
+    sources,
+    tuning,
+)
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -100,6 +108,7 @@ class Loss(flags.Checked):
 class Config(Loss, Trained):
     """Direct preference optimisation and its family."""
 
+    EXPERIMENT: ClassVar[str] = "dpo"
     RANGES: ClassVar = {"temperature": flags.POSITIVE}
     temperature: float | None = None
     """DiscoPOP's."""
@@ -109,7 +118,6 @@ class Config(Loss, Trained):
     """KTO's weight of the terms of undesirable answers."""
     mask_formatting: bool = False
     """Count no special tokens of answers, such as the end of the turn, in any loss."""
-    learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
     def hyperparameters(self) -> dict[str, float]:
@@ -129,6 +137,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     """
     chosen = selected(config, loss)
     check(config, chosen)
+    config = defaults.resolved(config)
     with Run(config, "dpo") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -138,7 +147,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             train = loader.without_formatting(train, policy.tokenizer)
         train = loader.unpaired(train) if chosen.unpaired else train
         batches = batches_of(config, policy, train, chosen)
-        steps = config.steps or max(len(train) // config.batch, 1)
+        steps = defaults.steps_of(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.ahead(steps) if few else np.arange(len(train))
         attach, fixed = reference_of(config, policy, train, chosen, run, read)
@@ -154,6 +163,15 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         roles = lambda now: {"policy": now.params}
         told = (roles(current), steps, config.rate)
         current, done, cursor = run.resume(current, *told)
+        work = run_plan.Work.of(
+            train,
+            policy,
+            kind=Preference,
+            unit="answers" if chosen.unpaired else "pairs",
+            steps=steps,
+            batch=config.batch,
+        )
+        run_plan.show(run, config, policy, roles(current), work)
         shift = reward_shift.restore(run.mesh) if chosen.running_shift else None
         if cursor:
             batches.set_state(cursor["data"])

@@ -26,13 +26,13 @@ update: `policy_loss`, `kl_ref` (k3 weighed by the ratio, nats a token), `entrop
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import groups, online, rollouts, tuning
+from experiments import defaults, groups, online, rollouts, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import estimators, sharding, streams
@@ -46,6 +46,7 @@ from jaxalign.types import Array, Params
 class Config(online.Online):
     """Group relative policy optimisation and its relatives."""
 
+    EXPERIMENT: ClassVar[str] = "grpo"
     method: str = "grpo"
     """How rewards become advantages and a loss, by name."""
     prompts: int = 8
@@ -224,6 +225,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, Any]:
     """
     method = method or groups.named(config.method)
     check(config, method)
+    config = defaults.resolved(config)
     with Run(config, "grpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples

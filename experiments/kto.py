@@ -26,13 +26,22 @@ kind.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import numpy as np
 
-from experiments import by_field, dpo, policies, sources, tuning
+from experiments import (
+    by_field,
+    defaults,
+    dpo,
+    flags,
+    policies,
+    run_plan,
+    sources,
+    tuning,
+)
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
@@ -50,6 +59,8 @@ LARGEST_RATIO = 4 / 3  # of all desirable terms' weight to all undesirable ones'
 class Config(Trained):
     """Kahneman-Tversky optimisation."""
 
+    EXPERIMENT: ClassVar[str] = "kto"
+    RANGES: ClassVar = {"beta": flags.POSITIVE}
     beta: float = 0.1
     """Strength of the hold on the reference."""
     desirable_weight: float | None = None
@@ -58,13 +69,16 @@ class Config(Trained):
     """Weight of the terms of undesirable answers; the same."""
     split_by: str | None = None
     """A field of the rows, such as category: the held-out accuracy of each value."""
-    learning_rate: float = 2e-4
     weight_decay: float = 0.0
 
 
 def main(config: Config) -> dict[str, float]:
     """Trains on unpaired answers or pairs; writes the model to OUT/policy."""
-    check(config)
+    if (config.desirable_weight, config.undesirable_weight) == (0.0, 0.0):
+        raise ValueError(
+            "--desirable-weight and --undesirable-weight are both 0: nothing trains"
+        )
+    config = defaults.resolved(config)
     with Run(config, "kto") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -74,7 +88,7 @@ def main(config: Config) -> dict[str, float]:
         desirable, undesirable = balanced(config, *shares(train))
         run.note(weights_line(train, desirable, undesirable))
         batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
-        steps = config.steps or max(len(train) // config.batch, 1)
+        steps = defaults.steps_of(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.ahead(steps) if few else np.arange(len(train))
         before = dpo.reference_scores(policy, train, Unpaired, config.batch, run, read)
@@ -93,6 +107,15 @@ def main(config: Config) -> dict[str, float]:
         roles = lambda now: {"policy": now.params}
         told = (roles(current), steps, config.rate)
         current, done, cursor = run.resume(current, *told)
+        work = run_plan.Work.of(
+            train,
+            policy,
+            kind=Unpaired,
+            unit="answers",
+            steps=steps,
+            batch=config.batch,
+        )
+        run_plan.show(run, config, policy, roles(current), work)
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):
@@ -106,28 +129,6 @@ def main(config: Config) -> dict[str, float]:
         tuning.save(config, run.folder, policy, params, current.params)
         numbers = held_out_numbers(config, policy, params, held_out, run)
         return run.finish(numbers | run.last | {"answers": len(train)})
-
-
-def check(config: Config) -> None:
-    """Refuses hyperparameters that mean nothing, before anything is computed.
-
-    Raises:
-      ValueError: names the flag.
-    """
-    if not (math.isfinite(config.beta) and config.beta > 0):
-        raise ValueError(
-            f"--beta should be a finite number above 0, not {config.beta:g}"
-        )
-    told = (config.desirable_weight, config.undesirable_weight)
-    for kind, weight in zip(("desirable", "undesirable"), told, strict=True):
-        if weight is not None and not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(
-                f"--{kind}-weight should be a finite number, 0 at least, not {weight:g}"
-            )
-    if told == (0.0, 0.0):
-        raise ValueError(
-            "--desirable-weight and --undesirable-weight are both 0: nothing trains"
-        )
 
 
 def shares(examples: Sequence[loader.Example]) -> tuple[float, float]:

@@ -124,7 +124,7 @@ def smoked(config: Config) -> Config:
             rejection,
             rounds=1,
             winners=few(rejection.winners, prompts=32, held_out_prompts=16, samples=16),
-            finetune=few(rejection.finetune, steps=2, batch=8),
+            finetune=few(rejection.finetune, steps=2, epochs=None, batch=8),
         ),
         online_dpo=few(config.online_dpo, steps=2, prompts=4),
         grpo=few(config.grpo, steps=2, prompts=4, samples=2),

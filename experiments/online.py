@@ -17,7 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments import policies, rewards, rollouts, shares, sources, tuning
+from experiments import (
+    policies,
+    rewards,
+    rollouts,
+    run_plan,
+    shares,
+    sources,
+    tuning,
+)
 from experiments.config import Online as Online
 from experiments.run import Run
 from jaxalign import sharding, streams
@@ -36,6 +44,7 @@ class Setting:
 
     Attributes:
       policy: as the run starts; its parameters are the reference's.
+      lengths: of the prompts, in tokens [P].
       ids: of the prompts, by which their answers' noise is told apart.
       batches: of prompts.
       samples: answers to a prompt, which stand side by side.
@@ -51,6 +60,7 @@ class Setting:
     source: sources.Source
     policy: policies.Policy
     prompts: list[Prompt]
+    lengths: np.ndarray
     ids: list[int]
     batches: loader.Batches
     samples: int
@@ -117,6 +127,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         source=source,
         policy=policy,
         prompts=fitting,
+        lengths=lengths,
         ids=[streams.prompt_id(prompt.messages) for prompt in fitting],
         batches=loader.prompt_batches(
             *(tokens, lengths, prompts),
@@ -265,6 +276,7 @@ def train(
     current, done, cursor = run.resume(
         current, roles(current.params), config.steps, config.rate
     )
+    run_plan.show_online(run, setting, roles(current.params))
     for name, batches in data.items() if cursor else ():
         batches.set_state(cursor[name])
     beside = cursor["carried"] if cursor else carried()

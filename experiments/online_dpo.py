@@ -34,7 +34,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from experiments import dpo, flags, online, tuning
+from experiments import defaults, dpo, flags, online, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import streams
@@ -48,6 +48,7 @@ from jaxalign.types import Array, Params
 class Config(dpo.Loss, online.Online):
     """Online preference optimisation."""
 
+    EXPERIMENT: ClassVar[str] = "online_dpo"
     RANGES: ClassVar = {"samples": flags.FROM_2}
     prompts: int = 32
     """Prompts in an iteration, over all devices."""
@@ -142,6 +143,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     """
     chosen = dpo.selected(config, loss)
     check(config, chosen)
+    config = defaults.resolved(config)
     with Run(config, "online_dpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
-from experiments import hub, processes
+from experiments import defaults, hub, processes
 from experiments.config import Shared
 from experiments.sources import Source
 from jaxalign import sharding, streams
@@ -66,6 +66,7 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
         rope_theta=max(100.0, context),
         tied=True,
         dtype=dtype,
+        origin="toy",
     )
 
 
@@ -76,10 +77,9 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
       ValueError, OSError: the folder does not hold a model, its embedding is smaller
         than the vocabulary, or --context is longer than its positions.
     """
-    context = config.context or source.context
     if config.model == "toy":
         made = tokenizers.train(source.texts(), vocab_size=source.vocab)
-        return used(config, made), context
+        return used(config, made), config.context or source.context
     folder = hub.model(config.model)
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -93,7 +93,8 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
             f"--context {config.context} is longer than the "
             f"{shape.context} positions of {config.model}"
         )
-    return tokenizer, min(context, shape.context)
+    suggested = source.context if shape.origin == "toy" else defaults.CONTEXT
+    return tokenizer, min(config.context or suggested, shape.context)
 
 
 def used(config: Shared, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:

@@ -75,7 +75,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import experience, online, policies, rewards, sources, tuning
+from experiments import (
+    defaults,
+    experience,
+    online,
+    policies,
+    rewards,
+    sources,
+    tuning,
+)
 from experiments.config import launch
 from experiments.ppo_config import Config as Config
 from experiments.run import Run
@@ -167,6 +175,7 @@ def learn(
 def main(config: Config) -> dict[str, float]:
     """Trains with PPO; writes the model to OUT/policy."""
     check(config)
+    config = defaults.resolved(config)
     with Run(config, "ppo") as run:
         setting = online.prepare(config, run, prompts=config.batch)
         policy = setting.policy
@@ -230,7 +239,7 @@ def demonstrations(
     policy = setting.policy
     records = setting.source.demonstrations()[0]
     examples = sources.tokenised(config, records, policy, run, "demonstrations")
-    length = 2 * policy.context
+    length = defaults.row_length(config.model, policy.context, examples)
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed
     )

@@ -22,6 +22,7 @@ ADAMS = {
 class Config(online.Online):
     """Proximal policy optimisation."""
 
+    EXPERIMENT: ClassVar[str] = "ppo"
     RANGES: ClassVar = {
         "gamma": flags.SHARE,
         "lam": flags.SHARE,

@@ -24,7 +24,7 @@ goes farther.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 
@@ -45,6 +45,7 @@ GROWS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
 class Rounds(EvalFlags):
     """Flags of experiments in rounds, each of which samples, chooses and finetunes."""
 
+    EXPERIMENT: ClassVar[str] = "rejection_sampling"
     rounds: int = 3
     temperatures: tuple[float, ...] = (1.0,)
     """Of the sampling of winners: one, or one for each round."""
@@ -53,7 +54,7 @@ class Rounds(EvalFlags):
     start: Literal["latest", "first"] = "latest"
     """What winners finetune: the latest policy, or the first one anew."""
     winners: winners_stage.Config = winners_stage.Config()
-    finetune: sft_stage.Config = sft_stage.Config(steps=30, learning_rate=5e-4)
+    finetune: sft_stage.Config = sft_stage.Config()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

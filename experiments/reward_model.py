@@ -24,7 +24,17 @@ from typing import Any, ClassVar, Literal
 import jax
 import numpy as np
 
-from experiments import batching, by_field, jsonl, policies, rollouts, sources, tuning
+from experiments import (
+    batching,
+    by_field,
+    defaults,
+    jsonl,
+    policies,
+    rollouts,
+    run_plan,
+    sources,
+    tuning,
+)
 from experiments.config import Shared, Trained, launch, mesh_of
 from experiments.run import Run
 from jaxalign import losses, sharding, streams
@@ -44,14 +54,11 @@ from jaxalign.types import Params, ScalarModel
 class Config(Trained):
     """A Bradley-Terry reward model."""
 
-    LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
-    learning_rate: float = 1e-3
+    EXPERIMENT: ClassVar[str] = "reward_model"
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
     soft_labels: bool = False
     """Margins are the log-odds of soft labels, as experiments.judge writes them."""
-    epochs: int = 1
-    """Passes over the data, unless --steps says how long."""
     normalise_samples: int = 256
     """Answers of --model to training prompts, whose scores come to have mean 0 and
     standard deviation 1."""
@@ -70,6 +77,7 @@ def main(config: Config) -> dict[str, float]:
       ValueError: no held-out pairs, or a source's own
         reasons.
     """
+    config = defaults.resolved(config)
     with Run(config, "reward_model") as run:
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
@@ -88,7 +96,7 @@ def main(config: Config) -> dict[str, float]:
         head = streams.key(key, "head")
         tuned = tuning.start(config, tuning.headed(model, head, policy.params))
         batches = batching.preferences(config, policy, train, kind)
-        steps = config.steps or max(config.epochs * len(train) // config.batch, 1)
+        steps = defaults.steps_of(config, len(train), config.batch)
         adam = config.adamw(steps)
         update = step.make_step(
             objective(config, model, kind),
@@ -100,6 +108,15 @@ def main(config: Config) -> dict[str, float]:
         roles = lambda now: {"reward": now.params}
         told = (roles(current), steps, config.rate)
         current, done, cursor = run.resume(current, *told)
+        work = run_plan.Work.of(
+            train,
+            policy,
+            kind=kind,
+            unit="pairs" if kind is Preference else "rankings",
+            steps=steps,
+            batch=config.batch,
+        )
+        run_plan.show(run, config, policy, roles(current), work)
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):

@@ -23,7 +23,7 @@ flags that it had: those of a stage that has begun are compared with its folder'
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import jax
 
@@ -46,6 +46,7 @@ GROWS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
 class Road(EvalFlags):
     """Flags of what methods start from, of two of them, and of their evaluation."""
 
+    EXPERIMENT: ClassVar[str] = "rlhf"
     seeds: int = 1
     """How many runs, of seeds --seed, --seed + 1, ...; the table is over them all."""
     smoke: bool = False
@@ -56,9 +57,7 @@ class Road(EvalFlags):
     collect: collect_stage.Config = collect_stage.Config(
         annotators=25, label_temperature=1.5
     )
-    reward_model: reward_stage.Config = reward_stage.Config(
-        batch=16, epochs=5, learning_rate=1e-3
-    )
+    reward_model: reward_stage.Config = reward_stage.Config(batch=16)
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config()
 
@@ -124,10 +123,10 @@ def smoked(config: RoadType) -> RoadType:
         config,
         eval_prompts=16,
         best_of=2,
-        sft=few(config.sft, steps=4, batch=8),
+        sft=few(config.sft, steps=4, epochs=None, batch=8),
         collect=few(config.collect, prompts=16, held_out_prompts=8, samples=2),
-        reward_model=few(config.reward_model, steps=2, batch=4),
-        dpo=few(config.dpo, steps=2, batch=4),
+        reward_model=few(config.reward_model, steps=2, epochs=None, batch=4),
+        dpo=few(config.dpo, steps=2, epochs=None, batch=4),
         ppo=few(config.ppo, steps=2, batch=8, minibatches=2),
     )
 

@@ -30,7 +30,7 @@ accuracy there is (Bayes) beside each one's.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 
@@ -58,6 +58,7 @@ from experiments.stages import begin, seeded, stages
 class Config(rejection_sampling.Rounds):
     """All rounds; each stage's own flags are --collect.prompts, --dpo.beta, ..."""
 
+    EXPERIMENT: ClassVar[str] = "rounds"
     rounds: int = 6
     seeds: int = 1
     """How many runs, of seeds --seed, --seed + 1, ...; the table is over them all."""
@@ -73,9 +74,8 @@ class Config(rejection_sampling.Rounds):
     collect: collect_stage.Config = collect_stage.Config(
         prompts=512, held_out_prompts=256, annotators=25, label_temperature=1.5
     )
-    reward_model: reward_stage.Config = reward_stage.Config(batch=16, steps=100)
+    reward_model: reward_stage.Config = reward_stage.Config(batch=16)
     winners: winners_stage.Config = winners_stage.Config(prompts=256)
-    finetune: sft_stage.Config = sft_stage.Config(steps=20, learning_rate=5e-4)
     dpo: dpo_stage.Config = dpo_stage.Config()
     ppo: ppo_stage.Config = ppo_stage.Config(steps=10)
 
@@ -114,12 +114,12 @@ def smoked(config: Config) -> Config:
         rounds=2,
         temperatures=config.temperatures[:1],
         eval_prompts=16,
-        sft=few(config.sft, steps=4, batch=8),
+        sft=few(config.sft, steps=4, epochs=None, batch=8),
         collect=few(config.collect, prompts=16, held_out_prompts=8, samples=2),
-        reward_model=few(config.reward_model, steps=2, batch=4),
+        reward_model=few(config.reward_model, steps=2, epochs=None, batch=4),
         winners=few(config.winners, prompts=32, held_out_prompts=16, samples=16),
-        finetune=few(config.finetune, steps=2, batch=8),
-        dpo=few(config.dpo, steps=2, batch=4),
+        finetune=few(config.finetune, steps=2, epochs=None, batch=8),
+        dpo=few(config.dpo, steps=2, epochs=None, batch=4),
         ppo=few(config.ppo, steps=2, batch=8, minibatches=2),
     )
 

@@ -9,14 +9,16 @@ something left to align.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 
-from experiments import batching, policies, sources, tuning
+from experiments import batching, defaults, policies, run_plan, sources, tuning
 from experiments.config import Trained, launch
 from experiments.run import Run
 from jaxalign import sharding
-from jaxalign.data import chat, packing
+from jaxalign.data import packing
+from jaxalign.data.records import Demonstration
 from jaxalign.training import objectives, state, step
 
 
@@ -24,30 +26,32 @@ from jaxalign.training import objectives, state, step
 class Config(Trained):
     """Supervised finetuning."""
 
+    EXPERIMENT: ClassVar[str] = "sft"
     batch: int = 16
     """Rows in a step, over all devices; each is packed with short demonstrations,
-    up to twice the context."""
-    learning_rate: float = 2e-3
+    up to twice the context, or twice the longest where the model is pretrained."""
     all_turns: bool = False
     """Train on every answer in a demonstration, not the last alone."""
 
 
 def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
+    config = defaults.resolved(config)
     with Run(config, "sft") as run:
         batching.check_rows(config)
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        run.note(chat.describe(policy.tokenizer, all_turns=config.all_turns))
         examples = sources.tokenised(
             *(config, source.demonstrations()[0], policy, run, "train"),
             all_turns=config.all_turns,
         )
         run.describe_data(source.accounts())
+        length = defaults.row_length(config.model, policy.context, examples)
         batches = packing.packed_batches(
-            examples, config.batch, length=2 * policy.context, seed=config.seed
+            examples, config.batch, length=length, seed=config.seed
         )
-        steps = source.sft_steps if config.steps is None else config.steps
+        each = packing.a_batch(examples, config.batch, length=length)
+        steps = defaults.steps_of(config, len(examples), each, source.sft_steps)
         adam = config.adamw(steps)
         tuned = tuning.start(config, policy.params)
         update = step.make_step(
@@ -60,6 +64,17 @@ def main(config: Config) -> dict[str, float]:
         roles = lambda now: {"policy": now.params}
         told = (roles(current), steps, config.rate)
         current, done, cursor = run.resume(current, *told)
+        work = run_plan.Work.of(
+            examples,
+            policy,
+            kind=Demonstration,
+            unit="conversations",
+            steps=steps,
+            batch=each,
+            all_turns=config.all_turns,
+            packed=f"packed in {config.batch} rows of {length:,} tokens",
+        )
+        run_plan.show(run, config, policy, roles(current), work)
         if cursor:
             batches.set_state(cursor)
         for i in run.steps(done, steps):

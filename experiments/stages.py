@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import leftovers, processes, resuming
+from experiments import defaults, leftovers, processes, resuming
 from experiments.config import Shared
 
 PASSED = (
@@ -19,13 +19,18 @@ INPUTS = "inputs.json"  # digests of what a stage was made from
 
 
 def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
-    """The flags of a stage, the field of that name, with the shared ones passed on."""
+    """The flags of a stage, the field of that name, with the shared ones passed on.
+
+    What depends on the stage's model is set, see `experiments.defaults`.
+    """
     shared = {field: getattr(config, field) for field in PASSED}
     if others.get("data", config.data) == config.data:  # not what a stage made
         shared["held_out_data"] = config.held_out_data
     stage = getattr(config, name)
     shared["extend"] = config.extend or stage.extend
-    return dataclasses.replace(stage, out=folder, **(shared | others))
+    stage = dataclasses.replace(stage, out=folder, **(shared | others))
+    own = defaults.TOY_STAGES.get(config.EXPERIMENT, {}).get(name)
+    return defaults.resolved(stage, own)
 
 
 def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:

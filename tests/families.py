@@ -4,7 +4,17 @@ All that a family has is switched on; texts of 30 tokens are beyond the windows 
 original contexts.
 """
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import jax
+
+from experiments import policies
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.models import transformer
+from jaxalign.models.families import known
 
 SIZES = {
     "vocab_size": 61,
@@ -85,3 +95,24 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": SIZES | {"rotary_pct": 0.5, "rotary_emb_base": 500},
     "olmo2": SHARED | {"head_dim": 8, "attention_bias": True},
 }
+
+
+def arrive(
+    folder: Path, family: str, rows: Sequence[dict[str, str]], **others: Any
+) -> Path:
+    """What a user has: FOLDER/model with its tokenizer, and FOLDER/pairs.jsonl."""
+    folder.mkdir(exist_ok=True)
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [text for row in rows for text in row.values()]
+    tokenizer = tokenizers.train(texts, vocab_size=280)
+    settings = FAMILIES[family] | others
+    settings |= {
+        "architectures": [known.FAMILIES[family].language],
+        "model_type": family,
+        "vocab_size": len(tokenizer) + 8,  # embeddings have rows to spare
+    }
+    config = known.read_config(settings, family, dtype="float32")
+    model = transformer.language_model(config)
+    params = model.init(jax.random.key(0))
+    policies.save(folder / "model", policies.Policy(model, params, tokenizer, 64))
+    return folder

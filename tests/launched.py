@@ -63,6 +63,7 @@ def prepare(base: Path) -> Path:
         context=64,
         rope_theta=1e4,
         tied=True,
+        origin="toy",
     )
     model, scalar = transformer.language_model(shape), heads.scalar_model(shape)
     policy = policies.Policy(model, model.init(jax.random.key(0)), tokenizer, 64)

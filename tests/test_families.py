@@ -3,18 +3,15 @@
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import dpo, policies, ppo, reward_model, sft
-from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import pretrained, transformer
-from jaxalign.models.families import known
+from experiments import dpo, ppo, reward_model, sft
+from jaxalign.models import pretrained
 from tests import quick
-from tests.families import FAMILIES
+from tests.families import FAMILIES, arrive
 
 ROWS = [
     {"prompt": f"Add {i}.", "chosen": f"{i + 1}.", "rejected": "No."} for i in range(8)
@@ -30,21 +27,7 @@ STAGES = {
 @pytest.fixture(scope="module", params=quick.only([], FAMILIES))
 def arrived(request, tmp_path_factory):
     """What a user has: a model's folder with its tokenizer, and a file of pairs."""
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    texts = [text for row in ROWS for text in row.values()]
-    tokenizer = tokenizers.train(texts, vocab_size=280)
-    head = known.FAMILIES[request.param].language
-    settings = FAMILIES[request.param] | {
-        "architectures": [head],
-        "model_type": request.param,
-        "vocab_size": len(tokenizer) + 8,  # embeddings have rows to spare
-    }
-    config = known.read_config(settings, request.param, dtype="float32")
-    model = transformer.language_model(config)
-    params = model.init(jax.random.key(0))
-    policies.save(folder / "model", policies.Policy(model, params, tokenizer, 64))
-    return folder
+    return arrive(tmp_path_factory.mktemp(request.param), request.param, ROWS)
 
 
 def run(name, arrived, out, **others):

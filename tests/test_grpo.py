@@ -10,7 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import groups, grpo, online, policies, rewards, sft, shares, sources
+from experiments import (
+    defaults,
+    groups,
+    grpo,
+    online,
+    policies,
+    rewards,
+    sft,
+    shares,
+    sources,
+)
 from experiments.config import mesh_of
 from experiments.run import Run
 from jaxalign.batches import GroupBatch, from_lengths
@@ -141,6 +151,7 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     )
     grpo.main(replace(config, kl_stop=-1.0))
     assert counts == [[0], [4], [8], [12]]
+    config = defaults.resolved(config)
     assert config.rate(4)(3) == 0.25 * config.learning_rate
 
 

@@ -130,8 +130,8 @@ class TestSchedule:
 
     def test_whatever_the_steps_came_of(self, base, tmp_path):
         """Epochs of the reward model; and rows of the data that were not there."""
-        module, given = config(base, tmp_path / "a", "reward_model", steps=0, epochs=1)
-        module.main(replace(given, steps=None))
+        module, given = config(base, tmp_path / "a", "reward_model", steps=7)
+        module.main(replace(given, steps=None, epochs=1))
         more = replace(given, steps=None, epochs=2, resume=True)
         with pytest.raises(ValueError, match="has 7 steps, and now should have 14"):
             module.main(more)

@@ -295,6 +295,15 @@ def values_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.value for e in examples], np.float32)
 
 
+def sizes_of(examples: Sequence[Example]) -> np.ndarray:
+    """Tokens of each example, over its sequences [R]."""
+    known = getattr(examples, "sizes", None)
+    if known is not None:
+        return known
+    found = (sum(len(row.tokens) for row in e.sequences) for e in examples)
+    return np.fromiter(found, np.int64, len(examples))
+
+
 def digest(examples: Iterable[Example]) -> str:
     """A hash of the tokens, masks, lengths and numbers of examples, one at a time."""
     hashed = hashlib.blake2b(digest_size=16)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
 from jaxalign.data import mixing
-from jaxalign.data.examples import Example, TokenRow, longest, numbers_of
+from jaxalign.data.examples import Example, TokenRow, longest, numbers_of, sizes_of
 from jaxalign.data.loader import Batches, shares
 from jaxalign.data.views import Mixture
 
@@ -58,6 +58,11 @@ def packed_batches(
         length,
         seed=seed,
     )
+
+
+def a_batch(examples: Sequence[Example], batch_size: int, *, length: int) -> float:
+    """How many demonstrations `packed_batches` puts in a batch, about."""
+    return batch_size * length * FILLED / float(sizes_of(examples).mean())
 
 
 def answer_batches(

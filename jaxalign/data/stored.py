@@ -75,6 +75,11 @@ class Stored(Sequence[Example]):
         row, value = int(self.rows[i]), float(self.values[i])
         return Example(sequences, row, value, int(self.prompts[i]))
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example, over its sequences [R]."""
+        return np.diff(self.ends[self.last - 1], prepend=0)
+
     def row_numbers(self, indices: np.ndarray) -> dict[str, list[int]]:
         """The row numbers of examples, by file; from 1, where they are known."""
         places = np.load(self.folder / "places.npy")[indices]

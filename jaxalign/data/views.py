@@ -14,6 +14,7 @@ from jaxalign.data.examples import (
     longest,
     numbers_of,
     prompts_of,
+    sizes_of,
     values_of,
 )
 from jaxalign.data.mixing import check_weights
@@ -29,6 +30,11 @@ class View(Sequence[Example]):
         self.rows = numbers_of(examples)[indices]
         self.prompts = prompts_of(examples)[indices]
         self.values = values_of(examples)[indices]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -65,6 +71,11 @@ class Mixture(Sequence[Example]):
         self.prompts = np.concatenate([prompts_of(part) for part in parts])
         self.values = np.concatenate([values_of(part) for part in parts])
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return np.concatenate([sizes_of(part) for part in self.parts])
+
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
@@ -90,6 +101,11 @@ class Changed(Sequence[Example]):
         self.prompts = prompts_of(examples)
         self.values = values_of(examples)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)
+
     def __len__(self) -> int:
         return len(self.examples)
 
@@ -109,6 +125,12 @@ class Singles(Sequence[Example]):
         self.rows = np.concatenate([numbers, numbers + 1])
         self.prompts = np.tile(prompts_of(pairs), 2)
         self.values = np.repeat(np.array([1, 0], np.float32), len(pairs))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each answer, its prompt included [R]."""
+        found = [[len(row.tokens) for row in pair.sequences] for pair in self.pairs]
+        return np.array(found, np.int64).T.reshape(-1)
 
     def __len__(self) -> int:
         return 2 * len(self.pairs)

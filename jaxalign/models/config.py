@@ -49,6 +49,8 @@ class ModelConfig:
       attention_cap: soft-capping of the scores.
       window: how many tokens a sliding layer looks back on, its own included.
       sliding: which layers slide; empty for all, where there is a window.
+      origin: what the model began as, where it was made here (toy: the new small model
+        of --model toy); a saved folder's config.json says so as `jaxalign_origin`.
     """
 
     vocab_size: int
@@ -88,6 +90,7 @@ class ModelConfig:
     attention_cap: float | None = None
     window: int | None = None
     sliding: tuple[bool, ...] = ()
+    origin: str = ""
 
     @property
     def slides(self) -> tuple[bool, ...]:

@@ -23,6 +23,8 @@ FAMILIES = {
 # How a model is run, which no config.json says.
 RUNNING = ("dtype", "param_dtype", "remat", "attention", "unroll")
 
+ORIGIN = "jaxalign_origin"  # of config.json: what a model began as
+
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -75,7 +77,8 @@ def read_config(
         value = getattr(full, field)
         if value not in allowed:
             raise ValueError(f"{where}: {field} = {value!r} is not supported")
-    return ModelConfig(**fields, family=family.name, **running)
+    origin = str(there.get(ORIGIN, ""))
+    return ModelConfig(**fields, family=family.name, origin=origin, **running)
 
 
 def write_config(
@@ -102,6 +105,7 @@ def write_config(
         # said even where there is none: a family's default may not be in the vocabulary
         **dict.fromkeys(TOKENS),
         **tokens,
+        **({ORIGIN: config.origin} if config.origin else {}),
     }
     running = {field: getattr(config, field) for field in RUNNING}
     if config.rope_scaling is not None:  # how a run turns its rows, too
