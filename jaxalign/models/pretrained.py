@@ -4,6 +4,7 @@ Each tensor is read in slices of a few MB, straight to the devices that keep the
 that the host holds little beside the parameters; and is gathered by itself to be saved.
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -70,18 +71,32 @@ def load_reward(
 def configured(
     folder: Path, dtype: Any, param_dtype: Any, *, reward: bool = False
 ) -> ModelConfig:
-    """The configuration of the model in a folder; no tensor is read.
+    """The configuration of the model in a folder, in which sizes fit the tensors.
+
+    Headers of the files are read, and where config.json says that the unembedding is
+    the embedding but the file has both, those two: as in transformers 5 they are tied
+    only where they are equal.
 
     Raises:
       FileNotFoundError, ValueError: as `load`.
     """
-    return known.read_config(
-        folders.config_file(folder),
+    there = folders.config_file(folder)
+    tensors = folders.Tensors(folder) if folders.weighed(folder) else None
+    config = known.read_config(
+        there,
         f"{folder}/config.json",
         reward=reward,
+        names=tensors.files if tensors else None,
         dtype=jnp.dtype(dtype).name,
         param_dtype=jnp.dtype(param_dtype).name,
     )
+    if tensors:
+        table = known.table(config)
+        tensors.rename(known.older_names(config, table))
+        tensors.check_shapes(table)
+        if config.tied and not reward and not tensors.ties(*known.ends(config)):
+            config = dataclasses.replace(config, tied=False)
+    return config
 
 
 def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
