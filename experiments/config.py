@@ -105,6 +105,9 @@ class Tuned(Shared):
     frozen: Literal["float32", "int8", "nf4"] = "float32"
     """How lora keeps the layers' matrices, which do not train: nf4 takes 4 bits and a
     half for each number, as QLoRA's."""
+    save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """The type of a saved model's tensors: by default bfloat16 where those of --model
+    are, and float32 else."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -189,13 +189,19 @@ def save(
     params: Params,
     *,
     tokens: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    card: str | None = None,
     max_shard_bytes: int = SHARD,
 ) -> None:
     """Writes a Hugging Face folder, which transformers loads and `load` reads back.
 
     Args:
       tokens: ids of special tokens for config.json and generation_config.json, such as
-        eos_token_id and pad_token_id.
+        eos_token_id (of several tokens, a list) and pad_token_id.
+      generation: other settings of generation_config.json.
+      dtype: what the tensors are written in; what they are kept in, by default.
+      card: README.md, the model card.
       max_shard_bytes: above which the tensors go into several files with an index.
 
     Raises:
@@ -203,9 +209,14 @@ def save(
       OSError: the folder cannot be written.
     """
     config, ids = cast(ModelConfig, model.config), dict(tokens or {})
+    config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
     settings = known.write_config(config, **ids)
-    texts = {"config.json": settings, "generation_config.json": ids}
-    write(Path(path), config, params, texts, max_shard_bytes)
+    texts: dict[str, Any] = {
+        "config.json": settings,
+        "generation_config.json": {**(generation or {}), **ids},
+    }
+    texts |= {"README.md": card} if card else {}
+    write(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
 def save_reward(
@@ -214,19 +225,25 @@ def save_reward(
     params: Params,
     *,
     tokens: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    card: str | None = None,
     max_shard_bytes: int = SHARD,
 ) -> None:
     """Writes a reward model, which `AutoModelForSequenceClassification` loads.
 
     That reads the score of the last token that is not `pad_token_id` (one row at a
-    time where the tokenizer has no padding token), and knows no bias: where ours is not
-    0 it is kept beside, and scores there differ by it.
+    time where the tokenizer has no padding token), so that this must not be a token
+    that texts end with. It knows no bias: where ours is not 0 it is kept beside, and
+    scores there differ by it.
     """
     config = cast(ModelConfig, model.config)
+    config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
     settings = known.write_config(config, reward=True, **(tokens or {}))
     if not np.any(sharding.on_host(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
-    write(Path(path), config, params, {"config.json": settings}, max_shard_bytes)
+    texts: dict[str, Any] = {"config.json": settings}
+    texts |= {"README.md": card} if card else {}
+    write(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
 def write(
@@ -235,9 +252,11 @@ def write(
     params: Params,
     texts: Mapping[str, Any],
     most: int,
+    dtype: str | None,
 ) -> None:
     """Writes the tensors of a model, each gathered when its file is written."""
     leaves = flat(params)
+    kept = lambda w: jnp.dtype(dtype or leaves[w.path].dtype)
     by_name: dict[str, list[Weight]] = {}
     for weight in known.weights(config, leaves):
         shape = weight.leaf if weight.layer is None else (config.layers, *weight.leaf)
@@ -247,12 +266,12 @@ def write(
                 f"model's is {shape}"
             )
         by_name.setdefault(weight.name, []).append(weight)
-    size = lambda w: math.prod(w.shape) * leaves[w.path].dtype.itemsize
+    size = lambda w: math.prod(w.shape) * kept(w).itemsize
     sizes = {name: size(parts[0]) for name, parts in by_name.items()}
 
     def tensor(name: str) -> np.ndarray:
         parts = by_name[name]
-        found = np.empty(parts[0].shape, leaves[parts[0].path].dtype)
+        found = np.empty(parts[0].shape, kept(parts[0]))
         for weight in parts:
             leaf = leaves[weight.path]
             part = leaf if weight.layer is None else leaf[weight.layer]
