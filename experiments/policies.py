@@ -220,7 +220,7 @@ def padded(
     if tokenizer.pad_token_id not in (None, *policy.stop_tokens):
         return model, params, tokenizer
     tokenizer = copy.deepcopy(tokenizer)
-    names = (PAD, *(f"<|pad_{i}|>" for i in itertools.count()))
+    names = itertools.chain([PAD], (f"<|pad_{i}|>" for i in itertools.count()))
     name = next(x for x in names if x not in tokenizer.get_vocab())
     tokenizer.add_special_tokens({"pad_token": name})
     shape = cast(ModelConfig, model.config)
