@@ -128,6 +128,9 @@ class Tuned(Shared):
     half for each number, as QLoRA's."""
     learning_rate: float | None = None
     """By default what suits the model and the method: docs/defaults.md."""
+    save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """The type of a saved model's tensors: by default bfloat16 where those of --model
+    are, and float32 else."""
 
     @property
     def peak_rate(self) -> float:

@@ -1,7 +1,9 @@
 """Models and tokenizers as experiments find and leave them, in folders."""
 
+import copy
 import dataclasses
 import datetime
+import itertools
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -10,14 +12,16 @@ import jax
 import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
-from experiments import defaults, hub, processes
-from experiments.config import Shared
+from experiments import cards, defaults, hub, processes
+from experiments.config import Shared, Tuned
 from experiments.sources import Source
 from jaxalign import sharding, streams
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import heads, pretrained, transformer
+from jaxalign.data.tokenizer import PAD
+from jaxalign.models import folder_settings, heads, pretrained, transformer
 from jaxalign.models.config import ModelConfig
+from jaxalign.models.folder_settings import FolderSettings
 from jaxalign.rewards import learned
 from jaxalign.types import LanguageModel, LanguageModelConfig, Params, ScalarModel
 
@@ -30,12 +34,14 @@ class Policy:
 
     Attributes:
       context: the longest sequence that the run uses, at most what the model can.
+      settings: what its folder says besides its parameters.
     """
 
     model: LanguageModel
     params: Params
     tokenizer: PreTrainedTokenizerFast
     context: int
+    settings: FolderSettings = FolderSettings()
 
     @property
     def config(self) -> ModelConfig:
@@ -44,8 +50,10 @@ class Policy:
 
     @property
     def stop_tokens(self) -> tuple[int, ...]:
-        """The tokens that end an answer."""
-        return chat.stop_tokens(self.tokenizer)
+        """The tokens that end an answer: those of its folder, and of its tokenizer."""
+        end = cast(int, self.tokenizer.eos_token_id)
+        ours = (end, *chat.stop_tokens(self.tokenizer))
+        return tuple(dict.fromkeys((*self.settings.stop_tokens, *ours)))
 
 
 def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
@@ -128,11 +136,10 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
         key = streams.key(jax.random.key(config.seed), "model")
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
-    model, params = pretrained.load(
-        hub.model(config.model), dtype=jnp.dtype(config.dtype), mesh=mesh
-    )
+    folder = hub.model(config.model)
+    model, params = pretrained.load(folder, dtype=jnp.dtype(config.dtype), mesh=mesh)
     model = transformer.language_model(remade(model.config, config.remat))
-    return Policy(model, params, tokenizer, context)
+    return Policy(model, params, tokenizer, context, folder_settings.read(folder))
 
 
 def reaching(policy: Policy, length: int) -> Policy:
@@ -155,12 +162,32 @@ def remade(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
     return dataclasses.replace(cast(ModelConfig, shape), remat=remat)
 
 
-def save(folder: Path, policy: Policy) -> Path:
-    """Writes a Hugging Face folder, which `--model` and transformers read back."""
-    ids = special_tokens(policy.tokenizer)
-    pretrained.save(folder, policy.model, policy.params, tokens=ids)
+def save(folder: Path, policy: Policy, config: Tuned | None = None) -> Path:
+    """Writes a Hugging Face folder, which `--model` and transformers read back.
+
+    Args:
+      config: of the run that made it, for its model card and `--save-dtype`.
+    """
+    stops = policy.stop_tokens
+    ids: dict[str, Any] = special_tokens(policy.tokenizer)
+    ids["eos_token_id"] = list(stops) if len(stops) > 1 else stops[0]
+    pretrained.save(
+        folder,
+        policy.model,
+        policy.params,
+        tokens=ids,
+        generation=policy.settings.generation,
+        dtype=kept_dtype(policy, config),
+        card=cards.write(config) if config else None,
+    )
     save_tokenizer(folder, policy.tokenizer)
     return folder
+
+
+def kept_dtype(policy: Policy, config: Tuned | None) -> str:
+    """The type that a model is saved in: that of the folder it was made from."""
+    told = config.save_dtype if config else "auto"
+    return policy.settings.dtype if told == "auto" else told
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
@@ -174,22 +201,61 @@ def save_scalar(
     folder: Path,
     model: ScalarModel,
     params: Params,
-    tokenizer: PreTrainedTokenizerFast,
+    policy: Policy | PreTrainedTokenizerFast,
     *,
     scale: learned.Scale | None = None,
+    config: Tuned | None = None,
 ) -> None:
     """Writes a reward model, which transformers loads as a sequence classifier.
 
     Args:
+      policy: that it was made from, or its tokenizer.
       scale: by which its head was normalised; kept beside, for `load_scale`.
+      config: as of `save`.
     """
-    ids = special_tokens(tokenizer)
-    pretrained.save_reward(folder, model, params, tokens=ids)
+    if not isinstance(policy, Policy):
+        policy = Policy(cast(Any, model), params, policy, 0)
+    model, params, tokenizer = padded(model, params, policy)
+    pretrained.save_reward(
+        folder,
+        model,
+        params,
+        tokens=special_tokens(tokenizer),
+        dtype=kept_dtype(policy, config),
+        card=cards.write(config, reward=True) if config else None,
+    )
     save_tokenizer(folder, tokenizer)
     if jax.process_index() == 0:
         (folder / SCALE).unlink(missing_ok=True)
         if scale is not None:
             (folder / SCALE).write_text(json.dumps(scale._asdict()))
+
+
+def padded(
+    model: ScalarModel, params: Params, policy: Policy
+) -> tuple[ScalarModel, Params, PreTrainedTokenizerFast]:
+    """A reward model whose padding token ends no text.
+
+    transformers reads the score of the last token that is not the padding token: where
+    that is the end of a text as well (as tokenizers without one are often told), it
+    would read another score. Such a tokenizer gets a token of its own, and the
+    embedding a row of zeros where it has none to spare.
+    """
+    tokenizer = policy.tokenizer
+    if tokenizer.pad_token_id not in (None, *policy.stop_tokens):
+        return model, params, tokenizer
+    tokenizer = copy.deepcopy(tokenizer)
+    names = itertools.chain([PAD], (f"<|pad_{i}|>" for i in itertools.count()))
+    name = next(x for x in names if x not in tokenizer.get_vocab())
+    tokenizer.add_special_tokens({"pad_token": name})
+    shape = cast(ModelConfig, model.config)
+    rows = int(tokenizer.pad_token_id) + 1 - shape.vocab_size
+    if rows > 0:
+        wider = jnp.pad(params["embed"], ((0, rows), (0, 0)))
+        params = params | {"embed": wider}
+        shape = dataclasses.replace(shape, vocab_size=shape.vocab_size + rows)
+        model = heads.scalar_model(shape)
+    return model, params, tokenizer
 
 
 def load_scale(folder: Path) -> learned.Scale:

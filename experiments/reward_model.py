@@ -135,8 +135,9 @@ def main(config: Config) -> dict[str, float]:
             run.folder / "reward",
             model,
             params,
-            policy.tokenizer,
+            policy,
             scale=learned.scale(initial),
+            config=config,
         )
         prompts = prompts_of(held_out)
         accuracy = preference.accuracy(

@@ -120,7 +120,7 @@ def save(
       trained: what trained of them.
     """
     merged = dataclasses.replace(policy, params=lora.merge(params))
-    policies.save(folder / "policy", merged)
+    policies.save(folder / "policy", merged, config)
     if config.train == "lora":
         peft.save(
             folder / "adapter",

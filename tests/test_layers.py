@@ -13,6 +13,7 @@ LAYERS = {
     "batches": 1,
     "sharding": 1,
     "streams": 1,
+    "json_files": 1,
     "data": 2,
     "models": 2,
     "estimators": 2,

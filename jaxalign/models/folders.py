@@ -4,7 +4,9 @@ Never pickle, never remote code.
 """
 
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -16,11 +18,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxalign import json_files
 from jaxalign.models.tensors import Weight
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NEW = ".new-"  # how the name of a model begins that is being written
-FLOATS = ("F64", "F32", "F16", "BF16")
+DTYPES = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+PLAIN = re.compile(r"(?!\.)[^/\\\0]+\.safetensors")
+ROWS = 2**22  # numbers that are compared at a time
 # What older folders keep besides parameters: tables of angles, causal masks.
 BUFFERS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")
 
@@ -37,24 +42,37 @@ def config_file(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no such folder: {folder}")
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no model (no config.json)")
-    try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(there, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return there
+    return json_files.read(path)
 
 
-def shards(folder: Path) -> list[str]:
-    """The files of a model: one, which goes before an older index, or the index's."""
+def shards(folder: Path) -> dict[str, str]:
+    """The files of tensors: one, which goes before an older index, or the index's.
+
+    Returns:
+      The file of each tensor that the index names; without one, the only file.
+
+    Raises:
+      ValueError: an index of another form, or one that names files elsewhere.
+    """
     index = folder / INDEX
     if (folder / SINGLE).exists() or not index.exists():
-        return [SINGLE]
-    try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{index} is not an index of tensors: {error!r}") from error
+        return {"": SINGLE}
+    places = json_files.read(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{index}: field 'weight_map' names no file for any tensor")
+    for name, shard in places.items():
+        if not isinstance(shard, str) or not PLAIN.fullmatch(shard):
+            shown = json_files.shortened(repr(shard))
+            raise ValueError(
+                f"{index}: field {f'weight_map.{name}'!r} is {shown}, not the name of "
+                "a safetensors file in the same folder"
+            )
+    return places
+
+
+def weighed(folder: Path) -> bool:
+    """Whether there are tensors, or an index that names some."""
+    return (folder / SINGLE).exists() or (folder / INDEX).exists()
 
 
 class Tensors:
@@ -69,19 +87,29 @@ class Tensors:
         self.folder = folder
         self.files: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
-        for shard in shards(folder):
+        places = shards(folder)
+        for shard in sorted(set(places.values())):
             path = folder / shard
             if not path.exists():
                 raise FileNotFoundError(f"{folder} lacks {shard}")
             try:
                 file = safe_open(path, framework="numpy").__enter__()
-            except SafetensorError as error:
-                raise ValueError(f"{path} is damaged or cut short: {error}") from error
+            except (SafetensorError, OSError, ValueError) as error:
+                why = json_files.one_line(error)
+                raise ValueError(f"{path} is damaged or cut short: {why}") from error
             for name in file.keys():
-                self.files[name], self.paths[name] = file, path
+                if name not in self.files or places.get(name) == shard:
+                    self.files[name], self.paths[name] = file, path
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
+
+    @property
+    def dtype(self) -> str:
+        """The type of the largest tensor, the embedding as a rule: float32, ..."""
+        parts = (file.get_slice(name) for name, file in self.files.items())
+        largest = max(parts, key=lambda x: math.prod(x.get_shape()), default=None)
+        return DTYPES.get(largest.get_dtype() if largest else "F32", "float32")
 
     def __call__(self, weight: Weight) -> Any:
         """The tensor of which a weight is a part, to be sliced."""
@@ -93,6 +121,17 @@ class Tensors:
             if old in self.files and new not in self.files:
                 self.files[new] = Renamed(self.files.pop(old), old)
                 self.paths[new] = self.paths.pop(old)
+
+    def ties(self, embed: Weight, unembed: Weight) -> bool:
+        """Whether one of two tensors is missing, or they are equal in every number."""
+        if unembed.name not in self or embed.name not in self:
+            return True
+        one, other = self(embed), self(unembed)
+        rows = embed.shape[0]
+        step = max(1, ROWS * rows // max(1, math.prod(embed.shape)))
+        starts = range(0, rows, step)
+        cuts = (slice(start, min(start + step, rows)) for start in starts)
+        return all(np.array_equal(one[cut], other[cut]) for cut in cuts)
 
     def check(self, table: list[Weight], spare: Iterable[str]) -> None:
         """Refuses tensors that do not fit the table, before any is read.
@@ -115,7 +154,17 @@ class Tensors:
                 f"{self.folder}: {len(missing)} tensors are missing ({missing[:3]}) "
                 f"and {len(unused)} are not of this architecture ({unused[:3]})"
             )
+        self.check_shapes(table)
+
+    def check_shapes(self, table: Iterable[Weight]) -> None:
+        """Refuses tensors of other shapes or types than the table's, where there.
+
+        Raises:
+          ValueError: names the tensor.
+        """
         for weight in table:
+            if weight.name not in self:
+                continue
             part = self(weight)
             shape, kind = tuple(part.get_shape()), part.get_dtype()
             where = f"{self.paths[weight.name]}: {weight.name}"
@@ -123,8 +172,8 @@ class Tensors:
                 raise ValueError(
                     f"{where} has shape {shape}; config.json asks for {weight.shape}"
                 )
-            if kind not in FLOATS:
-                raise ValueError(f"{where} is {kind}, not one of {', '.join(FLOATS)}")
+            if kind not in DTYPES:
+                raise ValueError(f"{where} is {kind}, not one of {', '.join(DTYPES)}")
 
 
 class Renamed:
@@ -157,7 +206,7 @@ def planned(sizes: Mapping[str, int], most: int) -> list[list[str]]:
 
 def write(
     folder: Path,
-    settings: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any] | str],
     sizes: Mapping[str, int],
     tensor: Callable[[str], np.ndarray],
     *,
@@ -168,7 +217,7 @@ def write(
     The first of many processes writes; the others help it to gather the tensors.
 
     Args:
-      settings: the JSON files.
+      settings: the JSON files, and texts.
       sizes: bytes of each tensor.
       tensor: makes one of them; one file's are held at a time.
       most: bytes of a file.
@@ -197,8 +246,11 @@ def write(
                 held = {x: tensor(x) for x in file}
                 save_file(held, Path(new, name), metadata={"format": "pt"})
             for name, text in texts.items():
-                Path(new, name).write_text(json.dumps(text, indent=2) + "\n")
+                shown = text if isinstance(text, str) else json.dumps(text, indent=2)
+                Path(new, name).write_text(f"{shown.rstrip()}\n", encoding="utf-8")
+            mode = Path(new, next(iter(texts))).stat().st_mode  # save_file's is 0600
             for name in (*names, *texts):
+                Path(new, name).chmod(mode)
                 os.replace(Path(new, name), folder / name)
         for stale in stale_files(folder, {*names, *texts}):
             stale.unlink()

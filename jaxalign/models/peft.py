@@ -6,10 +6,9 @@ There lora_A is [rank, inputs] and lora_B [outputs, rank], for each module of a 
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,52 +17,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from jaxalign import sharding
-from jaxalign.models import lora
+from jaxalign import json_files, sharding
+from jaxalign.models import deferred, lora, peft_settings
 from jaxalign.models.modules import Module, modules, outputs_of
 from jaxalign.models.partition import Path as LeafPath
+from jaxalign.models.peft_settings import CONFIG, Settings
 from jaxalign.types import LanguageModel, Params
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-# Settings that change the mathematics, with the only values that are built.
-FIXED: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none",),
-    "use_dora": (False,),
-    "use_qalora": (False,),
-    "alora_invocation_tokens": (None,),
-    "lora_bias": (False,),
-    "modules_to_save": (None, []),
-    "layers_to_transform": (None, []),
-    "trainable_token_indices": (None,),
-    "target_parameters": (None, []),
-}
-
-
-class Settings(NamedTuple):
-    """What an adapter_config.json says of ranks and scales.
-
-    Attributes:
-      ranks, alphas: of modules that have others, by a pattern of the name.
-    """
-
-    rank: int
-    alpha: float
-    stabilised: bool = False
-    ranks: Mapping[str, int] = {}
-    alphas: Mapping[str, float] = {}
-
-    @property
-    def scale(self) -> float:
-        """By how much the product of most modules' factors counts."""
-        return lora.scale(self.rank, self.alpha, stabilised=self.stabilised)
-
-    def of(self, module: str) -> tuple[int, float]:
-        """The rank and the scale of a module; the first pattern that fits decides."""
-        fits = lambda pattern: re.match(rf"(.*\.)?({pattern})$", module)
-        rank = next((x for p, x in self.ranks.items() if fits(p)), self.rank)
-        alpha = next((x for p, x in self.alphas.items() if fits(p)), self.alpha)
-        return rank, lora.scale(rank, alpha, stabilised=self.stabilised)
+TENSORS = "adapter_model.safetensors"
 
 
 def keys(module: Module) -> tuple[str, str]:
@@ -127,8 +88,9 @@ def save(
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path / TENSORS, metadata={"format": "pt"})
         (path / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+        save_file(tensors, path / TENSORS, metadata={"format": "pt"})
+        (path / TENSORS).chmod((path / CONFIG).stat().st_mode)  # it is 0600
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write the adapter to {path}: {error}") from error
 
@@ -190,6 +152,12 @@ def load(
 ) -> tuple[Params, float]:
     """An adapter that PEFT wrote, and its scale, for `lora.attach`.
 
+    Merged, it is what PEFT's own is. Layers that it leaves out have factors of zeros,
+    and so have ranks below the highest of a leaf's layers. Where its start was taken
+    from the base (PiSSA, OLoRA), what was taken is taken again, by as many ranks more:
+
+        W - s B0 A0 + s B A  =  W + s [B | -B0] [A ; A0]
+
     Args:
       params: of the model that it is for, on whose devices it is put.
 
@@ -199,36 +167,42 @@ def load(
         damaged file.
     """
     path = Path(folder)
-    settings = read_config(path / CONFIG)
+    settings = peft_settings.read(path)
     leaves, adapter = flatten_dict(params), {}
-    for leaf, stack in stacked(path, model, settings).items():
-        layers, found = leaves[leaf].shape[0], len(stack["a"])
-        ranks = sorted({a.shape[1] for a in stack["a"]})
-        if found != layers or len(ranks) > 1:
-            raise ValueError(
-                f"{path} adapts {'.'.join(leaf)} in {found} of {layers} layers, with "
-                f"ranks {ranks}: all layers are adapted here, with one rank"
-            )
-        factors = {part: jnp.asarray(np.stack(rows)) for part, rows in stack.items()}
+    for leaf, layers in layered(path, model, leaves, settings).items():
+        rank = max(len(b) for _, b in layers.values())
+        shapes = lora.factor_shapes(leaf, leaves[leaf], rank)
+        whole = {part: np.zeros(shape, np.float32) for part, shape in shapes.items()}
+        for layer, (a, b) in layers.items():
+            whole["a"][layer, :, : len(b)] = a
+            whole["b"][layer, : len(b)] = b
+        factors = {part: jnp.asarray(x) for part, x in whole.items()}
         adapter[leaf] = lora.placed(leaf, leaves[leaf], factors)
     return unflatten_dict(adapter), settings.scale
 
 
-def stacked(
-    folder: Path, model: LanguageModel, settings: Settings
-) -> dict[LeafPath, dict[str, list[np.ndarray]]]:
-    """The factors of each adapted leaf, layer by layer, in our layout.
+Layers = dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def layered(
+    folder: Path,
+    model: LanguageModel,
+    leaves: Mapping[LeafPath, Any],
+    settings: Settings,
+) -> dict[LeafPath, Layers]:
+    """The factors a and b of each adapted leaf, by layer, in our layout.
 
     Raises:
-      ValueError: a tensor that is missing, of another shape, or of no module.
+      ValueError: a tensor that is missing, of another shape, or of no module that the
+        settings mean.
     """
     tensors = read_tensors(folder / TENSORS)
-    stacks: dict[LeafPath, dict[str, list[np.ndarray]]] = {}
+    table: dict[LeafPath, Layers] = {}
     for module in modules(model):
-        if not any(key in tensors for key in keys(module)):
+        if not settings.means(module.name):
             continue
         rank, scale = settings.of(module.name)
-        found = []
+        factors = []
         for key, shape in zip(keys(module), module.shapes(rank), strict=True):
             tensor = tensors.pop(key, None)
             if tensor is None or tensor.shape != shape:
@@ -236,43 +210,60 @@ def stacked(
                 raise ValueError(
                     f"{folder}: {key} is {what}; the model asks for {shape}"
                 )
-            found.append(tensor.astype(np.float32))
-        found[1] *= np.float32(scale / settings.scale)
-        for path, factors in module.inward(*found).items():
-            stack = stacks.setdefault(path, {"a": [], "b": []})
-            for part, factor in factors.items():
-                stack[part].append(factor)
-    if tensors or not stacks:
+            factors.append(tensor.astype(np.float32))
+        if settings.start is not None:
+            factors = without_start(factors, module, leaves, settings.start, scale)
+        factors[1] = factors[1] * np.float32(scale / settings.scale)
+        for path, pair in module.inward(*factors).items():
+            table.setdefault(path, {})[module.layer] = (pair["a"], pair["b"])
+    if tensors or not table:
         raise ValueError(
-            f"{folder} is not for this model: it has {sorted(tensors)[:3]}"
+            f"{folder} is not for this model, or adapts more of it than is supported: "
+            f"it has {sorted(tensors)[:3]}"
         )
-    return stacks
+    return table
 
 
-def read_config(path: Path) -> Settings:
-    """The ranks and scales that adapter_config.json says.
+def without_start(
+    factors: list[np.ndarray],
+    module: Module,
+    leaves: Mapping[LeafPath, Any],
+    start: str,
+    scale: float,
+) -> list[np.ndarray]:
+    """Factors A and B, with those that the adapter started at taken away.
+
+    They are of the base's weight W [outputs, inputs]: its first singular vectors and
+    values (Meng et al. 2024, arXiv:2404.02948), or its first columns of Q and rows of R
+    (Buyukakyuz 2024, arXiv:2406.01775), as PEFT takes them.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: a setting that is not built.
+      ValueError: OLoRA of weights that are stored input first, which PEFT turns wrong.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path.parent} holds no adapter (no {path.name})")
-    try:
-        settings = json.loads(path.read_text())
-        rank, alpha = settings["r"], settings["lora_alpha"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no configuration of LoRA: {error}") from error
-    for field, allowed in FIXED.items():
-        if settings.get(field, allowed[0]) not in allowed:
-            raise ValueError(f"{path}: {field} = {settings[field]!r} is not supported")
-    return Settings(
-        rank,
-        alpha,
-        settings.get("use_rslora", False),
-        settings.get("rank_pattern") or {},
-        settings.get("alpha_pattern") or {},
-    )
+    a, b = factors
+    rank, first = len(a), module.weights[0]
+    stored = np.zeros(first.shape, np.float32)
+    for weight in module.weights:
+        leaf = deferred.dense(
+            jax.tree.map(lambda x: x[module.layer], leaves[weight.path])
+        )
+        weight.outward(sharding.on_host(leaf).astype(np.float32), stored)
+    turned = stored_input_first(module)
+    weights = np.asarray(stored.T if turned else stored, np.float64)
+    if start == "pissa":
+        left, values, right = np.linalg.svd(weights, full_matrices=False)
+        root = np.sqrt(values[:rank] / scale)
+        a0, b0 = root[:, None] * right[:rank], left[:, :rank] * root
+    elif turned:
+        raise ValueError(
+            f"init_lora_weights = 'olora' is not supported for {module.name}, whose "
+            "weight is stored input first"
+        )
+    else:
+        columns, upper = np.linalg.qr(weights)
+        a0, b0 = upper[:rank], columns[:, :rank]
+    joined = np.concatenate([a, a0]), np.concatenate([b, -b0], axis=1)
+    return [x.astype(np.float32) for x in joined]
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -286,6 +277,10 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path.parent} holds no adapter (no {path.name})")
     try:
         tensors: dict[str, np.ndarray] = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or cut short: {error}") from error
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        why = json_files.one_line(error)
+        raise ValueError(f"{path} is damaged or cut short: {why}") from error
+    for name, tensor in tensors.items():
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise ValueError(f"{path}: {name} is of {tensor.dtype}, not of floats")
     return tensors

@@ -4,6 +4,7 @@ Each tensor is read in slices of a few MB, straight to the devices that keep the
 that the host holds little beside the parameters; and is gathered by itself to be saved.
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -70,18 +71,32 @@ def load_reward(
 def configured(
     folder: Path, dtype: Any, param_dtype: Any, *, reward: bool = False
 ) -> ModelConfig:
-    """The configuration of the model in a folder; no tensor is read.
+    """The configuration of the model in a folder, in which sizes fit the tensors.
+
+    Headers of the files are read, and where config.json says that the unembedding is
+    the embedding but the file has both, those two: as in transformers 5 they are tied
+    only where they are equal.
 
     Raises:
       FileNotFoundError, ValueError: as `load`.
     """
-    return known.read_config(
-        folders.config_file(folder),
+    there = folders.config_file(folder)
+    tensors = folders.Tensors(folder) if folders.weighed(folder) else None
+    config = known.read_config(
+        there,
         f"{folder}/config.json",
         reward=reward,
+        names=tensors.files if tensors else None,
         dtype=jnp.dtype(dtype).name,
         param_dtype=jnp.dtype(param_dtype).name,
     )
+    if tensors:
+        table = known.table(config)
+        tensors.rename(known.older_names(config, table))
+        tensors.check_shapes(table)
+        if config.tied and not reward and not tensors.ties(*known.ends(config)):
+            config = dataclasses.replace(config, tied=False)
+    return config
 
 
 def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
@@ -174,13 +189,19 @@ def save(
     params: Params,
     *,
     tokens: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    card: str | None = None,
     max_shard_bytes: int = SHARD,
 ) -> None:
     """Writes a Hugging Face folder, which transformers loads and `load` reads back.
 
     Args:
       tokens: ids of special tokens for config.json and generation_config.json, such as
-        eos_token_id and pad_token_id.
+        eos_token_id (of several tokens, a list) and pad_token_id.
+      generation: other settings of generation_config.json.
+      dtype: what the tensors are written in; what they are kept in, by default.
+      card: README.md, the model card.
       max_shard_bytes: above which the tensors go into several files with an index.
 
     Raises:
@@ -188,9 +209,14 @@ def save(
       OSError: the folder cannot be written.
     """
     config, ids = cast(ModelConfig, model.config), dict(tokens or {})
+    config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
     settings = known.write_config(config, **ids)
-    texts = {"config.json": settings, "generation_config.json": ids}
-    write(Path(path), config, params, texts, max_shard_bytes)
+    texts: dict[str, Any] = {
+        "config.json": settings,
+        "generation_config.json": {**(generation or {}), **ids},
+    }
+    texts |= {"README.md": card} if card else {}
+    write(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
 def save_reward(
@@ -199,19 +225,25 @@ def save_reward(
     params: Params,
     *,
     tokens: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    card: str | None = None,
     max_shard_bytes: int = SHARD,
 ) -> None:
     """Writes a reward model, which `AutoModelForSequenceClassification` loads.
 
     That reads the score of the last token that is not `pad_token_id` (one row at a
-    time where the tokenizer has no padding token), and knows no bias: where ours is not
-    0 it is kept beside, and scores there differ by it.
+    time where the tokenizer has no padding token), so that this must not be a token
+    that texts end with. It knows no bias: where ours is not 0 it is kept beside, and
+    scores there differ by it.
     """
     config = cast(ModelConfig, model.config)
+    config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
     settings = known.write_config(config, reward=True, **(tokens or {}))
     if not np.any(sharding.on_host(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
-    write(Path(path), config, params, {"config.json": settings}, max_shard_bytes)
+    texts: dict[str, Any] = {"config.json": settings}
+    texts |= {"README.md": card} if card else {}
+    write(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
 def write(
@@ -220,9 +252,11 @@ def write(
     params: Params,
     texts: Mapping[str, Any],
     most: int,
+    dtype: str | None,
 ) -> None:
     """Writes the tensors of a model, each gathered when its file is written."""
     leaves = flat(params)
+    kept = lambda w: jnp.dtype(dtype or leaves[w.path].dtype)
     by_name: dict[str, list[Weight]] = {}
     for weight in known.weights(config, leaves):
         shape = weight.leaf if weight.layer is None else (config.layers, *weight.leaf)
@@ -232,12 +266,12 @@ def write(
                 f"model's is {shape}"
             )
         by_name.setdefault(weight.name, []).append(weight)
-    size = lambda w: math.prod(w.shape) * leaves[w.path].dtype.itemsize
+    size = lambda w: math.prod(w.shape) * kept(w).itemsize
     sizes = {name: size(parts[0]) for name, parts in by_name.items()}
 
     def tensor(name: str) -> np.ndarray:
         parts = by_name[name]
-        found = np.empty(parts[0].shape, leaves[parts[0].path].dtype)
+        found = np.empty(parts[0].shape, kept(parts[0]))
         for weight in parts:
             leaf = leaves[weight.path]
             part = leaf if weight.layer is None else leaf[weight.layer]

@@ -1,11 +1,15 @@
 """The families that are built: config.json in and out, and the table of tensors."""
 
 import dataclasses
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import CONFIG_MAPPING
 
+from jaxalign.json_files import one_line
 from jaxalign.models.config import ModelConfig
+from jaxalign.models.families import settings
 from jaxalign.models.families.family import Family, Rows
 from jaxalign.models.families.gemma import GEMMA2, GEMMA3
 from jaxalign.models.families.gpt2 import GPT2
@@ -24,6 +28,8 @@ FAMILIES = {
 RUNNING = ("dtype", "param_dtype", "remat", "attention", "unroll")
 
 ORIGIN = "jaxalign_origin"  # of config.json: what a model began as
+LABELS = ("id2label", "label2id")
+MOST_LAYERS = 10_000  # of a config.json without tensors
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -41,44 +47,101 @@ def family_of(there: dict[str, Any], where: str, *, reward: bool) -> Family:
         return wanted[name]
     if name in other:
         kind, call = ("language", "load") if reward else ("reward", "load_reward")
-        raise ValueError(f"{where}: {name} is a {kind} model; read it with {call}")
+        raise ValueError(
+            f"{where}: field 'architectures': {name} is a {kind} model; read it with "
+            f"{call}"
+        )
     known = ", ".join(wanted)
-    raise ValueError(f"{where}: unknown architecture {name}; known: {known}")
+    raise ValueError(
+        f"{where}: field 'architectures': unknown architecture {name}; known: {known}"
+    )
 
 
 def read_config(
-    there: dict[str, Any], where: str, *, reward: bool = False, **running: Any
+    there: dict[str, Any],
+    where: str,
+    *,
+    reward: bool = False,
+    names: Iterable[str] | None = None,
+    **running: Any,
 ) -> ModelConfig:
     """Our configuration, from a config.json.
 
-    Older settings are completed as transformers completes them.
+    Older settings are completed as transformers completes them, which makes lists as
+    long as there are layers: those are counted in the file first.
 
     Args:
       there: what config.json says.
       where: its path, for messages.
+      names: of the tensors, where there are some.
       running: dtype and param_dtype.
 
     Raises:
-      ValueError: a family or a setting that is not built, or one that is missing.
+      ValueError: a family or a setting that is not built, one that is missing or of
+        another type; one line that names the field.
     """
+    settings.check(there, where)
     family = family_of(there, where, reward=reward)
     absent = [field for field in family.needed if field not in there]
     if absent:
         raise ValueError(f"{where} lacks {', '.join(absent)}")
     if there.get("quantization_config"):
         raise ValueError(f"{where}: quantized weights are not supported")
-    try:
-        full = CONFIG_MAPPING[family.name].from_dict(there)
-        fields = family.read(full)
-    except Exception as error:  # those of transformers share no other base
-        raise ValueError(f"{where}: {error}") from error
-    fixed = {**family.fixed, **({"num_labels": (1,)} if reward else {})}
-    for field, allowed in fixed.items():
-        value = getattr(full, field)
-        if value not in allowed:
-            raise ValueError(f"{where}: {field} = {value!r} is not supported")
+    check_layers(family, there, where, names)
+    if reward:
+        check_labels(there, where)
+    # labels are counted above, and make lists of their own in transformers
+    there = {k: x for k, x in there.items() if k not in ("num_labels", *LABELS)}
+
     origin = str(there.get(ORIGIN, ""))
-    return ModelConfig(**fields, family=family.name, origin=origin, **running)
+
+    def read(some: dict[str, Any]) -> ModelConfig:
+        full = CONFIG_MAPPING[family.name].from_dict(some)
+        for field, allowed in family.fixed.items():
+            if (value := getattr(full, field)) not in allowed:
+                raise ValueError(f"{field} = {value!r} is not supported")
+        fields = family.read(full)
+        return ModelConfig(**fields, family=family.name, origin=origin, **running)
+
+    try:
+        return read(there)
+    except Exception as error:  # those of transformers share no other base
+        field = settings.culprit(there, read)
+        raise ValueError(f"{where}: {field}{one_line(error)}") from error
+
+
+def check_layers(
+    family: Family, there: dict[str, Any], where: str, names: Iterable[str] | None
+) -> None:
+    """Refuses a number of layers that the tensors do not have.
+
+    Raises:
+      ValueError: names the field.
+    """
+    field = "n_layer" if "n_layer" in family.needed else "num_hidden_layers"
+    number = rf"(?:^|\.){family.layers}\.(\d{{1,9}})\."
+    matches = (re.search(number, name) for name in names or ())
+    layers = len({int(match[1]) for match in matches if match})
+    if there[field] != layers and (layers or there[field] > MOST_LAYERS):
+        found = f"the tensors have {layers}" if layers else f"at most {MOST_LAYERS}"
+        raise ValueError(f"{where}: field {field!r} is {there[field]}; {found}")
+
+
+def check_labels(there: dict[str, Any], where: str) -> None:
+    """Refuses a reward model of several scores.
+
+    Where none of the fields says how many there are, the head does.
+
+    Raises:
+      ValueError: names the field.
+    """
+    counts = {field: len(there[field]) for field in LABELS if there.get(field)}
+    counts |= {"num_labels": there["num_labels"]} if there.get("num_labels") else {}
+    for field, count in counts.items():
+        if count != 1:
+            raise ValueError(
+                f"{where}: {field} = {count} is not supported: a reward model has one"
+            )
 
 
 def write_config(
@@ -132,6 +195,16 @@ def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
     Raises:
       ValueError: a leaf for which the family has no tensor.
     """
+    found = table(config)
+    absent = set(leaves) - {weight.path for weight in found}
+    if absent:
+        names = ", ".join(".".join(leaf) for leaf in sorted(absent))
+        raise ValueError(f"a {config.family} has no tensors for {names}")
+    return [weight for weight in found if weight.path in set(leaves)]
+
+
+def table(config: ModelConfig) -> list[Weight]:
+    """Every tensor that a model of the family may have."""
     family, extent = FAMILIES[config.family], sizes(config)
     path = lambda name: tuple(name.split("."))
     heads: Rows = {
@@ -159,20 +232,28 @@ def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
         for layer in range(config.layers)
         for leaf, (name, axes, *part) in family.layer(config).items()
     ]
-    absent = set(leaves) - {weight.path for weight in found}
-    if absent:
-        names = ", ".join(".".join(leaf) for leaf in sorted(absent))
-        raise ValueError(f"a {config.family} has no tensors for {names}")
-    return [weight for weight in found if weight.path in set(leaves)]
+    return found
 
 
 def older_names(config: ModelConfig, table: list[Weight]) -> dict[str, str]:
-    """Names in other folders of the same family: without the prefix of the trunk."""
+    """Names in other folders of the same family: without the prefix of the trunk.
+
+    A tied model's file may have its one matrix by the other name.
+    """
     prefix = f"{FAMILIES[config.family].prefix}."
     names = {w.name.removeprefix(prefix): w.name for w in table}
-    return {old: new for old, new in names.items() if old != new} | {
-        "lm_head.weight": FAMILIES[config.family].unembed
-    }
+    embed, unembed = ends(config)
+    return (
+        {old: new for old, new in names.items() if old != new}
+        | {"lm_head.weight": unembed.name}
+        | ({unembed.name: embed.name} if config.tied else {})
+    )
+
+
+def ends(config: ModelConfig) -> tuple[Weight, Weight]:
+    """The embedding and the unembedding, of equal shape."""
+    by_path = {weight.path: weight for weight in table(config)}
+    return by_path[("embed",)], by_path[("unembed",)]
 
 
 def spare(config: ModelConfig) -> set[str]:

@@ -1,0 +1,127 @@
+"""Which values the fields of a config.json may have, whatever the family."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxalign import json_files
+from jaxalign.json_files import (
+    BOOL,
+    INDEX,
+    INTEGER,
+    NOT_NEGATIVE,
+    NULL,
+    NUMBER,
+    OBJECT,
+    POSITIVE,
+    SHARE,
+    SIZE,
+    TEXT,
+    Kind,
+    list_of,
+)
+
+SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "max_position_embeddings", "n_embd", "n_layer", "n_head",
+    "n_positions", "sliding_window_pattern", "_sliding_window_pattern",
+)  # fmt: skip
+OPTIONAL_SIZES = (
+    "num_key_value_heads", "head_dim", "n_inner", "sliding_window", "num_labels",
+    "original_max_position_embeddings",
+)  # fmt: skip
+FLAGS = (
+    "tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window",
+    "use_parallel_residual", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
+    "add_cross_attention",
+)  # fmt: skip
+CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
+BASES = ("rope_theta", "rotary_emb_base", "rope_local_base_freq")
+FIELDS: dict[str, Kind] = {
+    "architectures": list_of(TEXT) | NULL,
+    "model_type": TEXT,
+    **dict.fromkeys(SIZES, SIZE),
+    **dict.fromkeys(OPTIONAL_SIZES, SIZE | NULL),
+    **dict.fromkeys(FLAGS, BOOL),
+    "use_bidirectional_attention": BOOL | NULL,
+    **dict.fromkeys(CAPS, POSITIVE | NULL),
+    **dict.fromkeys(EPSILONS, NOT_NEGATIVE),
+    **dict.fromkeys(BASES, POSITIVE),
+    "query_pre_attn_scalar": POSITIVE,
+    "max_window_layers": INDEX,
+    "layer_types": list_of(TEXT) | NULL,
+    "rotary_pct": SHARE,
+    "partial_rotary_factor": SHARE,
+    "hidden_act": TEXT,
+    "hidden_activation": TEXT | NULL,
+    "activation_function": TEXT,
+    "rope_scaling": OBJECT | NULL,
+    "rope_parameters": OBJECT | NULL,
+    "torch_dtype": TEXT | NULL,
+    "dtype": TEXT | NULL,
+    "id2label": OBJECT | NULL,
+    "label2id": OBJECT | NULL,
+    "bos_token_id": INTEGER | NULL,
+    "pad_token_id": INTEGER | NULL,
+    "eos_token_id": INTEGER | list_of(INTEGER) | NULL,
+}
+NESTED = ("sliding_attention", "full_attention")  # of rotary settings by layer
+ROPE: dict[str, Kind] = {
+    "rope_type": TEXT,
+    "type": TEXT,
+    "rope_theta": POSITIVE,
+    "factor": POSITIVE | NULL,
+    "original_max_position_embeddings": SIZE | NULL,
+    "low_freq_factor": POSITIVE,
+    "high_freq_factor": POSITIVE,
+    "beta_slow": POSITIVE | NULL,
+    "beta_fast": POSITIVE | NULL,
+    "mscale": NUMBER | NULL,
+    "mscale_all_dim": NUMBER | NULL,
+    "attention_factor": POSITIVE | NULL,
+    "partial_rotary_factor": SHARE | NULL,
+    "truncate": BOOL,
+    "short_factor": list_of(POSITIVE),
+    "long_factor": list_of(POSITIVE),
+    **dict.fromkeys(NESTED, OBJECT | NULL),
+}
+
+
+def check(there: Mapping[str, Any], where: str) -> None:
+    """Refuses a config.json with a field of another kind than it must be.
+
+    Raises:
+      ValueError: names the file and the field.
+    """
+    json_files.check(there, FIELDS, where)
+    for name in ("rope_scaling", "rope_parameters"):
+        check_rope(there.get(name) or {}, where, name)
+
+
+def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
+    """Refuses rotary settings with a field that is unknown or of another kind."""
+    for field in rope:
+        if field not in ROPE:
+            shown = json_files.shortened(field)
+            raise ValueError(f"{where}: field '{name}.{shown}' is not supported")
+    json_files.check(rope, ROPE, where, name)
+    if rope and name == "rope_scaling" and not {"rope_type", "type", *NESTED} & {*rope}:
+        raise ValueError(f"{where}: field {name!r} lacks rope_type")
+    for kind in NESTED:
+        if rope.get(kind):
+            check_rope(rope[kind], where, f"{name}.{kind}")
+
+
+def culprit(there: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
+    """The field of a config.json without which it could be read, for a message.
+
+    Args:
+      read: raises where it cannot.
+    """
+    for name in there:
+        try:
+            read({key: value for key, value in there.items() if key != name})
+        except Exception:  # those of transformers share no other base
+            continue
+        return f"field {name!r}: "
+    return ""
