@@ -9,6 +9,7 @@ import pytest
 
 from experiments import methods, rejection_sampling, resuming, rlhf, rounds, sft
 from experiments.stages import begin, digest, stages
+from jaxalign.models.families import known
 
 replace = dataclasses.replace
 
@@ -66,6 +67,7 @@ class TestFinishedStages:
         policy = tmp_path / "base" / "policy"
         policy.mkdir(parents=True)
         (tmp_path / "base" / "numbers.json").write_text("1")
+        (policy / "config.json").write_text(json.dumps({known.ORIGIN: "toy"}))
         assert self.again(tmp_path, self.CONFIG, model=str(policy))
         return tmp_path
 

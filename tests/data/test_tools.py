@@ -361,3 +361,20 @@ def test_a_dated_template_keeps_the_day_that_is_pinned(made, tmp_path):
     saved = tokenizers.load(tmp_path)
     assert saved.chat_template == known.LLAMA31_TOOLS
     assert tokenizers.manner(saved) == tokenizers.Manner()
+
+
+def test_which_special_tokens_a_text_may_hold(made):
+    extra = ("<think>", "</think>", "<|reserved_0|>", "<|end_of_text|>")
+    roles = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|endoftext|>")
+    # Qwen3's template writes thoughts itself; the roles of Phi-3 are its template's
+    # and the toy's template puts its own together
+    for template, tokens, eos in (
+        (QWEN3[0], IM, IM[1]),
+        (known.PHI3, roles, IM[2]),
+        (tokenizers.TEMPLATE, roles[:4], "<|end|>"),
+    ):
+        tokenizer = made(template, tokens, None, eos, extra=extra)
+        tokenizers.set_manner(tokenizer, tokenizers.Manner(keep_special=True))
+        refused = special.refused_tokens(tokenizer)
+        assert {*tokens, "<|end_of_text|>"} <= {*refused}
+        assert {*refused}.isdisjoint(extra[:3])
