@@ -68,7 +68,8 @@ def test_options_are_scored_as_the_model_would_say_them(tiny):
     (found,) = judging.ask(tiny, [question], ("A", "B"), rows=1)
     np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-5)
     said_so = [chat.encode(tiny.tokenizer, [*question, said(x)]) for x in "AB"]
-    tokens = np.stack([ids[:-1] for ids, _ in said_so])  # without the end of the turn
+    # without the end of the turn
+    tokens = np.stack([one.tokens[:-1] for one in said_so])
     lengths = np.full(2, tokens.shape[1])
     rows = from_lengths(tokens, lengths, lengths - said_so[0].mask.sum() + 1)
     logp = scoring.token_logps(tiny.model, tiny.params, rows)
