@@ -46,6 +46,12 @@ def list_of(kind: Kind) -> Kind:
     return Kind(f"a list of {kind.words}", fits)
 
 
+def object_of(kind: Kind) -> Kind:
+    """Objects whose fields all have such values."""
+    fits = lambda x: isinstance(x, dict) and all(map(kind.fits, x.values()))
+    return Kind(f"an object whose fields are {kind.words}", fits)
+
+
 def one_of(*values: Any) -> Kind:
     """These values, told apart by type too: 1 is not true."""
     same = lambda x, y: type(x) is type(y) and x == y

@@ -238,9 +238,8 @@ class TestRewardPadding:
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             theirs = other(**batch).logits[:, 0].numpy()
-        tokens, real = (
-            np.array(batch[x], np.int32) for x in ("input_ids", "attention_mask")
-        )
+        names = ("input_ids", "attention_mask")
+        tokens, real = (batch[x].numpy().astype(np.int32) for x in names)
         at = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
         ours = np.asarray(model.scores(params, tokens, at, real))
         last = ours[np.arange(2), real.sum(axis=1) - 1]

@@ -10,6 +10,51 @@ from typing import cast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from jaxalign import json_files
+from jaxalign.json_files import (
+    BOOL,
+    NULL,
+    OBJECT,
+    POSITIVE,
+    TEXT,
+    Kind,
+    list_of,
+    object_of,
+    one_of,
+)
+
+LARGEST = 512 * 2**20  # bytes of a file; the largest vocabularies have 40 MB
+SPECIAL = tuple(f"{x}_token" for x in "bos eos unk sep pad cls mask".split())
+ADDED = {
+    "content": TEXT,
+    **dict.fromkeys(("lstrip", "rstrip", "normalized", "special", "single_word"), BOOL),
+}
+TOKEN = Kind(
+    "a token",
+    lambda x: (
+        isinstance(x, dict)
+        and all(kind.fits(x[field]) for field, kind in ADDED.items() if field in x)
+        and "content" in x
+    ),
+)
+FLAGS = (
+    "add_bos_token", "add_eos_token", "add_prefix_space", "do_lower_case", "legacy",
+    "clean_up_tokenization_spaces", "split_special_tokens", "trim_offsets",
+)  # fmt: skip
+FIELDS = {
+    **dict.fromkeys(SPECIAL, TEXT | TOKEN | NULL),
+    **dict.fromkeys(FLAGS, BOOL | NULL),
+    **dict.fromkeys(("padding_side", "truncation_side"), one_of("left", "right")),
+    **dict.fromkeys(("errors", "tokenizer_class", "name_or_path"), TEXT | NULL),
+    "model_max_length": POSITIVE | NULL,
+    "chat_template": TEXT | object_of(TEXT) | list_of(object_of(TEXT)) | NULL,
+    "added_tokens_decoder": object_of(TOKEN),
+    "additional_special_tokens": list_of(TEXT | TOKEN) | NULL,
+    "extra_special_tokens": object_of(TEXT | TOKEN) | list_of(TEXT | TOKEN) | NULL,
+    "model_input_names": list_of(TEXT),
+    "auto_map": OBJECT,
+}
+
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
@@ -82,12 +127,16 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
         raise FileNotFoundError(f"no such folder: {path}")
     if not any((path / f).exists() for f in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"{path} holds no tokenizer (no tokenizer.json)")
+    check_files(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the Rust reader raises bare Exceptions
-        raise ValueError(f"the tokenizer in {path} cannot be read: {error}") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the Rust reader raises what is no Exception
+        why = json_files.one_line(error)
+        raise ValueError(f"the tokenizer in {path} cannot be read: {why}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"the tokenizer in {path} has no tokenizer.json to be made of")
     if tokenizer.eos_token_id is None:
@@ -96,6 +145,29 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
             "one in its tokenizer_config.json"
         )
     return tokenizer
+
+
+def check_files(folder: Path) -> None:
+    """Refuses files of a tokenizer that are too large, or say what they cannot.
+
+    Raises:
+      ValueError: names the file, and the field if it is one's.
+    """
+    for path in folder.glob("*.json"):
+        if path.is_file() and path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} has more than {LARGEST >> 20} MiB")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = folder / name
+        if not path.exists():
+            continue
+        settings = json_files.read(path)
+        json_files.check(settings, FIELDS, str(path))
+        for key in settings.get("added_tokens_decoder", ()):
+            if not key.isdecimal():
+                shown = json_files.shortened(key)
+                raise ValueError(
+                    f"{path}: field 'added_tokens_decoder': {shown!r} is no id"
+                )
 
 
 def check_embedding(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:

@@ -62,7 +62,7 @@ WITHOUT_EFFECT = {
     "runtime_config": OBJECT | NULL,
 }
 # Settings that change the mathematics, with the only values that are built.
-NOTHING = (None, [], {}, False)
+NOTHING: tuple[Any, ...] = (None, [], {}, False)
 FIXED: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
