@@ -461,7 +461,8 @@ class TestBadInput:
         assert str(path) in text and field in text and "\n" not in text, text
 
     @pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "ranks"])
-    def test_patterns_run_out_of_time(self, tiny, params, folder, field, monkeypatch):
+    @pytest.mark.parametrize("huge", [False, True])
+    def test_patterns_are_bounded(self, tiny, params, folder, field, huge, monkeypatch):
         """Backtracking grows with each letter of a name; copies take memory."""
         slow = r"(?:.|.)*[!?]" if not huge else "(((a{999}){999}){999}){999}"
         changes = {field: slow} if field != "ranks" else {"rank_pattern": {slow: 4}}
