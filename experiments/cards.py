@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from experiments.config import Tuned
+from experiments.config import ByDefault, Tuned
 
 # What says where a run was or how it went on, not what was computed.
 ELSEWHERE = ("out", "resume", "extend", "compilation_cache", "token_cache")
@@ -63,7 +63,8 @@ def command(config: Any) -> str:
     words = ["python", "-m", f"experiments.{experiment_of(config)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in ELSEWHERE or value == field.default or value is None:
+        unset = value is None or isinstance(value, ByDefault) or value == field.default
+        if unset or field.name in ELSEWHERE:
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):

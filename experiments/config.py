@@ -107,6 +107,7 @@ class Shared(flags.Checked):
 
     def __post_init__(self) -> None:
         """Pins the day, so that all that is made of this configuration has the same."""
+        super().__post_init__()
         if not self.template_date or isinstance(self.template_date, ByDefault):
             object.__setattr__(self, "template_date", ByDefault(day_of(self)))
 
@@ -196,7 +197,7 @@ class Rewarded(Tuned):
 class Online(Rewarded):
     """Flags of the experiments that train on answers which they sample."""
 
-    RANGES: ClassVar = {"temperature": flags.POSITIVE}
+    RANGES: ClassVar = {"temperature": flags.POSITIVE, "steps": flags.COUNT}
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     minibatches: int = 1

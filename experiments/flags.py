@@ -69,11 +69,11 @@ def each(span: Range, names: str) -> dict[str, Range]:
 
 WHOLE: dict[str, Range] = {
     **each(SEED, "seed held_out_seed"),
-    **each(COUNT, "context save_every keep steps batch micro_batches minibatches"),
+    **each(COUNT, "context save_every keep batch micro_batches minibatches"),
     **each(COUNT, "epochs max_new_tokens lora_rank eval_prompts prompts samples draws"),
     **each(COUNT, "annotators held_out_prompts seeds rounds ptx_batch"),
-    **each(COUNT, "length rows workers new_tokens prompt"),
-    **each(FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first"),
+    **each(COUNT, "length rows workers new_tokens prompt max_row_chars"),
+    **each(FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first steps"),
     **each(FROM_0, "examples thoughts pairs"),
     **each(FROM_2, "normalise_samples highest answers best_of points"),
 }

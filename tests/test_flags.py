@@ -82,7 +82,7 @@ REFUSED = {
     "context": (0,),
     "keep": (0,),
     "save_every": (0,),
-    "steps": (0, -3),
+    "steps": (-1, -3),
     "learning_rate": (math.nan, -1, math.inf),
     "beta": (0, -0.1, math.nan),
     "clip_norm": (0, -1, math.nan),

@@ -144,6 +144,6 @@ def test_the_reward_models_normalisation_shows_them():
 def test_sft_says_which_turns_it_trains(told, all_turns):
     flags, _ = told
     sft.main(sft.Config(steps=0, all_turns=all_turns, **flags))
-    notes = json.loads((flags["out"] / "data.json").read_text())["notes"]
+    plan = json.loads((flags["out"] / "plan.json").read_text())
     which = "every answer" if all_turns else "the last answer alone"
-    assert f"trained: {which} of a conversation; the tokenizer's chat" in notes[0]
+    assert plan["trained_turns"].startswith(f"{which} of a conversation; the tokenizer")

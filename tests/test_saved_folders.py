@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from experiments import cards, policies, reward_model, sft
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import heads, folder_settings, transformer
+from jaxalign.models import folder_settings, heads, transformer
 from jaxalign.models.config import ModelConfig
 from tests.data import chat_templates
 
