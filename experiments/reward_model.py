@@ -260,7 +260,7 @@ def some_prompts(
             found.setdefault(prompt.tobytes(), prompt)
         if len(found) == count:
             break
-    if long:
+    if long and found:  # where none is, all are tried with a shorter answer
         note(
             f"normalisation: {len(found)} prompts answered ({len(long)} longer than "
             f"{limit} tokens left out: they leave no room for an answer)"
