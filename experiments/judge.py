@@ -12,7 +12,8 @@ ratings; the best answer stands against a random other (Zephyr).
 What is judged are the answers in `--data`, as `experiments.collect` writes them; of
 several files or folders with commas between them, all answers to a prompt together (of
 a ranking all, else what a row has for an answer); or `--policies` answer first. What
-one of several files holds out is in the training rows of none.
+one of several files holds out is in the training rows of none. The judge reads tools,
+calls and thoughts, too, and the rows keep them.
 
     python -m experiments.judge --model JUDGE --data runs/collect/rankings --out runs/ai
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
@@ -33,7 +34,7 @@ judge.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +50,8 @@ from experiments.run import Run
 from experiments.sources.source import both
 from jaxalign import streams
 from jaxalign.data import chat, splits
-from jaxalign.data.records import Messages, Prompt
+from jaxalign.data.messages import answer_of
+from jaxalign.data.records import Answer, Demonstration, Prompt, identity, said
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.rewards import judge_prompts
@@ -198,7 +200,7 @@ def sampled(
             temperature=config.temperature,
         )
         said = zip(answers.prompts, answers.texts, strict=True)
-        return [Answered(prompt.messages, (text,)) for prompt, text in said]
+        return [Answered(one.messages, (text,), one.tools) for one, text in said]
 
     train, held_out = source.prompts()
     few = held_out[: config.held_out_prompts]
@@ -214,33 +216,52 @@ def answers_of(source: sources.Source, single: bool) -> Splits:
     """
     if source.rankings is not None:
         return both(
-            lambda split: [Answered(r.prompt, r.answers) for r in split],
+            lambda split: [Answered(r.prompt, r.answers, r.tools) for r in split],
             source.rankings(),
         )
     if single:
         return both(
-            lambda split: [Answered(p.messages, p.references) for p in split],
-            source.prompts(),
+            lambda split: [shown_answer(d) for d in split],
+            source.demonstrations(),
         )
     return both(
-        lambda split: [Answered(p.prompt, (p.chosen, p.rejected)) for p in split],
+        lambda split: [
+            Answered(p.prompt, (p.chosen, p.rejected), p.tools) for p in split
+        ],
         source.preferences(),
     )
 
 
+def shown_answer(example: Demonstration) -> Answered:
+    """The answer that a row shows, whether or not it is trained on.
+
+    Raises:
+      ValueError: a plain text, which answers nothing.
+    """
+    if example.plain:
+        raise ValueError(f"{example.where}: field 'text' answers nothing to be judged")
+    *prompt, last = example.messages
+    told = {name: value for name, value in last.items() if name != "train"}
+    return Answered(prompt, (answer_of(told, "messages"),), example.tools)
+
+
 def merged(parts: list[list[Answered]]) -> list[Answered]:
-    """Each prompt once, with all the answers that somebody gave to it, each once."""
-    prompts: dict[tuple[tuple[str, str], ...], Messages] = {}
-    answers: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for prompt, told in (one for part in parts for one in part):
-        key = tuple((m["role"], m["content"]) for m in prompt)
-        prompts.setdefault(key, prompt)
-        answers.setdefault(key, []).extend(told)
-    different = {
-        key: tuple(dict.fromkeys(text for text in texts if text.strip()))
-        for key, texts in answers.items()
-    }
-    return [Answered(prompts[key], texts) for key, texts in different.items()]
+    """Each prompt once, with all the answers that somebody gave to it, each once.
+
+    Prompts with other tools are others.
+    """
+    together: dict[Hashable, Answered] = {}
+    for one in (one for part in parts for one in part):
+        key = identity(one.prompt, one.tools)
+        known = together.get(key, one._replace(answers=()))
+        together[key] = known._replace(answers=known.answers + one.answers)
+    return [one._replace(answers=different(one.answers)) for one in together.values()]
+
+
+def different(answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The answers that say something, each once."""
+    told = [one for one in answers if judge_prompts.answer_text(one).strip()]
+    return tuple({identity([said(one)]): one for one in told}.values())
 
 
 def hashes_of(answered: Sequence[Answered]) -> np.ndarray:
@@ -265,24 +286,20 @@ def fitting(
     if not several:
         return []
     principle = max(principles_of(config), key=len)
-    questions = [[judging.asks(longest(config, principle, *one))] for one in several]
+    questions = [[judging.asks(longest(config, principle, one))] for one in several]
     asked = chat.encode_prompts(tokenizer, questions)
     limit = judge.config.context - room
     return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
 
 
-def longest(
-    config: Config, principle: str, prompt: Messages, answers: Sequence[str]
-) -> str:
+def longest(config: Config, principle: str, one: Answered) -> str:
     """The longest question that is asked about the answers to a prompt."""
-    request = judge_prompts.THINK
-    *_, shorter, longer = sorted(answers, key=len)
+    told: dict[str, Any] = {"tools": one.tools, "request": judge_prompts.THINK}
+    *_, shorter, longer = sorted(map(judge_prompts.answer_text, one.answers), key=len)
     if config.ask == "ratings":
-        return judge_prompts.rating(
-            prompt, longer, highest=config.highest, request=request
-        )
+        return judge_prompts.rating(one.prompt, longer, highest=config.highest, **told)
     return judge_prompts.comparison(
-        prompt, shorter, longer, principle=principle, request=request
+        one.prompt, shorter, longer, principle=principle, **told
     )
 
 

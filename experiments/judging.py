@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import rollouts
+from experiments import jsonl, rollouts
 from experiments.policies import Policy
 from jaxalign import streams
 from jaxalign.data import chat
-from jaxalign.data.records import Messages, Prompt, said
+from jaxalign.data.records import Answer, Messages, Prompt, Tools, said
 from jaxalign.rewards import judge_prompts, judges
 
 SURE = 1e-4  # labels stay this far from 0 and 1, so that their log-odds are finite
@@ -25,7 +25,12 @@ class Answered(NamedTuple):
     """A prompt with two answers or more, all different."""
 
     prompt: Messages
-    answers: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    tools: Tools = ()
+
+    def row(self) -> dict[str, Any]:
+        """The fields of a row that say what the answers are to."""
+        return jsonl.asked(Prompt(self.prompt, tools=self.tools))
 
 
 class Manner(NamedTuple):
@@ -131,20 +136,23 @@ def compare(
     """Every two answers to each prompt, compared in both orders by one principle."""
     pairs = [
         (n, i, j)
-        for n, (_, answers) in enumerate(answered)
-        for i, j in itertools.combinations(range(len(answers)), 2)
+        for n, one in enumerate(answered)
+        for i, j in itertools.combinations(range(len(one.answers)), 2)
     ]
-    ids = [streams.prompt_id(prompt) for prompt, _ in answered]
+    ids = [streams.prompt_id(one.prompt) for one in answered]
     times = streams.answer_ids(ids, 1).view(np.uint32)
     questions = []
     for n, i, j in pairs:
         drawn = noise(*times[n].tolist(), i, j).integers(len(principles))
         principle = principles[int(drawn)]
-        prompt, answers = answered[n]
+        prompt, answers, tools = answered[n]
         request = judge_prompts.THINK if manner.thoughts else judge_prompts.LETTER
         for a, b in ((i, j), (j, i)):
             text = judge_prompts.comparison(
-                prompt, answers[a], answers[b], principle=principle, request=request
+                *(prompt, answers[a], answers[b]),
+                tools=tools,
+                principle=principle,
+                request=request,
             )
             questions.append(text)
     asked = thought(judge, questions, judge_prompts.LETTER, noise, manner)
@@ -168,15 +176,17 @@ def rate(
     """The expected rating of each answer, from 1 to the highest."""
     request = judge_prompts.THINK if manner.thoughts else judge_prompts.NUMBER
     questions = [
-        judge_prompts.rating(prompt, answer, highest=highest, request=request)
-        for prompt, answers in answered
+        judge_prompts.rating(
+            prompt, answer, highest=highest, tools=tools, request=request
+        )
+        for prompt, answers, tools in answered
         for answer in answers
     ]
     asked = thought(judge, questions, judge_prompts.NUMBER, noise, manner)
     ratings = np.arange(1, highest + 1)
     logps = ask(judge, asked, list(map(str, ratings)), rows=manner.rows)
     found = judges.expected_rating(logps, ratings.astype(np.float32))
-    ends = np.cumsum([len(answers) for _, answers in answered])
+    ends = np.cumsum([len(one.answers) for one in answered])
     return np.split(np.asarray(found), ends[:-1])
 
 
@@ -196,7 +206,7 @@ def soft_pairs(
         p = min(max(pair.p, 1.0 - pair.p), 1.0 - SURE)
         rows.append(
             {
-                "prompt": answered.prompt,
+                **answered.row(),
                 "chosen": answered.answers[better],
                 "rejected": answered.answers[worse],
                 "p_chosen": p,
@@ -219,7 +229,7 @@ def ranking(answered: Answered, worth: np.ndarray) -> dict[str, Any]:
     """The answers to a prompt, best first, as `--data` reads them."""
     order = np.argsort(-worth, kind="stable")
     return {
-        "prompt": answered.prompt,
+        **answered.row(),
         "answers": [answered.answers[k] for k in order],
         "rewards": worth[order].tolist(),
     }
@@ -235,7 +245,7 @@ def zephyr_pairs(
     found = judges.best_and_other(scores, mask, key)
     return [
         {
-            "prompt": one.prompt,
+            **one.row(),
             "chosen": one.answers[best],
             "rejected": one.answers[other],
             "rewards": [float(rated[best]), float(rated[other])],

@@ -172,7 +172,7 @@ def rated(model: policies.Policy) -> sources.Judge:
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> sources.Judged:
         answered = [
-            judging.Answered(prompt.messages, (text,))
+            judging.Answered(prompt.messages, (text,), prompt.tools)
             for prompt, text in zip(prompts, texts, strict=True)
         ]
         noise = np.random.default_rng  # nothing is thought, nothing drawn

@@ -94,7 +94,7 @@ def test_a_judge_is_a_reward_of_answers(tiny):
 def test_swapped_answers_swap_the_label(tiny):
     (first, *_), (single,) = compare(tiny, ANSWERED)
     assert (first.i, first.j) == (0, 1)
-    swapped = [Answered(prompt, answers[::-1]) for prompt, answers in ANSWERED]
+    swapped = [Answered(one.prompt, one.answers[::-1]) for one in ANSWERED]
     (*_, last), (other,) = compare(tiny, swapped)
     np.testing.assert_allclose(other.p, 1.0 - single.p, atol=1e-4)
     np.testing.assert_allclose(last.p, 1.0 - first.p, atol=1e-4)
@@ -156,6 +156,66 @@ def test_rows_of_labels_by_hand():
 def write(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"at": "x"}}}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+ANSWERS = [
+    {"role": "assistant", "content": "Mild.", "reasoning_content": "Look it up?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    "Mild.",
+]
+RESULT = {"role": "tool", "content": "4 degrees"}
+CALLED = [*ASKED, ANSWERS[1], RESULT, *ASKED]
+
+
+@pytest.mark.parametrize("ask", ["pairs", "ratings"])
+def test_thoughts_calls_and_tools_are_read_and_kept(ask, tiny, tmp_path, monkeypatch):
+    """By the judge in every question, and in the rows that it writes."""
+    seen = []
+
+    def answer(model, questions, options, *, rows):
+        seen.extend(question[0]["content"] for question in questions)
+        tall = np.arange(len(questions) * len(options)).reshape(-1, len(options))
+        return np.log(tall / tall.sum(axis=1, keepdims=True) + 1e-3)
+
+    monkeypatch.setattr(judging, "ask", answer)
+    monkeypatch.setattr(judge.policies, "load", lambda *_: tiny)
+    monkeypatch.setattr(judge, "fitting", lambda config, model, answered: answered)
+    row = {"prompt": CALLED, "answers": ANSWERS, "tools": [TOOL]}
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train", "test"):
+        write(data / f"{name}.jsonl", row)
+    out = tmp_path / "out"
+    judge.main(judge.Config(data=str(data), out=out, mesh="data=1", ask=ask))
+    for text in seen:
+        assert text.index("Tools: ") < text.index("Human: How are you?")
+        assert "Assistant: Call: " in text and "Result: 4 degrees" in text
+    thought, called = "<think>\nLook it up?\n</think>", 'Call: {"name": "weather"'
+    assert any(thought in text for text in seen)
+    assert any(text.count(called) == 2 for text in seen)
+    (ranked,), _ = formats.read(out / "rankings/train.jsonl", Ranking)
+    assert ranked.prompt == CALLED and ranked.tools == (TOOL,)
+    assert sorted(map(str, ranked.answers)) == sorted(map(str, ANSWERS))
+    pairs, _ = formats.read(out / "preferences/train.jsonl", Preference)
+    assert pairs and all(pair.tools == (TOOL,) for pair in pairs)
+    assert all(pair.chosen in ANSWERS and pair.rejected in ANSWERS for pair in pairs)
+
+
+def test_answers_of_several_files_keep_their_thoughts(tmp_path):
+    rows = [{"messages": [*ASKED, said(one)], "tools": [TOOL]} for one in ANSWERS]
+    files = [write(tmp_path / f"{n}.jsonl", row) for n, row in enumerate(rows)]
+    files.append(write(tmp_path / "other.jsonl", {"messages": rows[2]["messages"]}))
+    config = judge.Config(data=",".join(files), held_out=0.0, mesh="data=1")
+    _, parts = judge.candidates(config, None)
+    one, other = judge.merged([train for train, _ in parts])
+    assert list(one.answers) == ANSWERS and one.tools == (TOOL,)
+    assert other == Answered(ASKED, ("Mild.",))  # without tools it is another prompt
+    text = write(tmp_path / "text.jsonl", {"text": "Mild."})
+    plain = dataclasses.replace(config, data=f"{text},{files[0]}")
+    with pytest.raises(ValueError, match="text.jsonl:1: field 'text' answers nothing"):
+        judge.candidates(plain, None)
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 prompt + completion         {"prompt": text or messages, "completion": text or messages}
 messages                    {"messages": [{"role": ..., "content": ...}, ...]}
 instructions                {"instruction", "input" or "context", "output", "history"}
-questions                   {"question": ..., "answer": ...}
+questions                   {"question": ..., "answer": ...}, {"query", "response"}, ...
+problems                    {"problem", "solution", "answer" (what it comes to)}
 conversations               {"conversations": [{"from": "human", "value": ...}]}
+turns                       {"conversation": [{"input": ..., "output": ...}]}
+calls                       {"query", "tools", "answers": calls of these, as JSON}
 preference pair             {"prompt", "chosen", "rejected", "margin" (may lack)}
 pair of conversations       {"chosen": messages, "rejected": messages}
 dialogues                   {"chosen": "\\n\\nHuman: ...", "rejected": ...}
@@ -40,9 +43,9 @@ from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    fields_with_values,
     first_field,
     preview,
+    refuse,
     text_of,
 )
 from jaxalign.data.messages import answer_of
@@ -50,6 +53,7 @@ from jaxalign.data.pairs import is_pair, preference, refuse_thoughts
 from jaxalign.data.questions import (
     ANSWERS,
     ASKED,
+    REFERENCES,
     THUMBS,
     answer_field,
     answer_messages,
@@ -57,6 +61,7 @@ from jaxalign.data.questions import (
     conversation,
     ends_with_answer,
     label_of,
+    stated,
 )
 from jaxalign.data.records import (
     Demonstration,
@@ -92,10 +97,8 @@ def records(row: Any, kind: type[Record], where: str) -> Iterator[Record]:
 
 def parse(row: Row, kind: type[Record], where: str) -> Iterator[Record]:
     """The records of a row, without what its whole row says."""
-    if kind is not Demonstration and is_text(row):
-        raise Refused(
-            "text", "field 'text' alone is plain text, on which only SFT can train"
-        )
+    if is_text(row):
+        check_text(row, kind)
     ranked = rankings.row_rankings(row, where)
     if ranked is None:
         yield PARSERS[kind](row, where)
@@ -125,7 +128,22 @@ def demonstration(row: Row, where: str) -> Demonstration:
 def is_text(row: Row) -> bool:
     """Whether a row is a plain text: no other field asks or answers."""
     others = (*ASKED, *ANSWERS, "chosen", "rejected")
-    return "text" in row and not fields_with_values(row, others)
+    return "text" in row and not stated(row, others)
+
+
+def check_text(row: Row, kind: type[Record]) -> None:
+    """Refuses a text that is not plain, or that no SFT is wanted of.
+
+    Raises:
+      Refused: a message of some conversation, or a kind of record that needs more.
+    """
+    if kind is not Demonstration:
+        raise Refused(
+            "text",
+            "field 'text' alone is plain text, on which only SFT can train; "
+            f"{NEEDED[kind]} missing",
+        )
+    refuse(row, ["role"], "field ", "beside 'text' is a message's: put it in messages")
 
 
 def plain_text(row: Row, where: str) -> Demonstration:
@@ -167,10 +185,12 @@ def prompt(row: Row, where: str) -> Prompt:
 
 def stated_references(row: Row) -> tuple[str, ...]:
     """The references that a row gives as such."""
-    for field in fields_with_values(row, ("references", "reference")):
-        found = row[field] if isinstance(row[field], list) else [row[field]]
-        return tuple(text_of(answer, field) for answer in found)
-    return ()
+    fields = stated(row, REFERENCES)
+    told = {f: row[f] if isinstance(row[f], list) else [row[f]] for f in fields}
+    if any(found != told[fields[0]] for found in told.values()):
+        names = " and ".join(map(repr, fields))
+        raise Refused(fields[1], f"fields {names} differ: keep one")
+    return tuple(text_of(answer, f) for f in fields[:1] for answer in told[f])
 
 
 def references(row: Row, answer: Any) -> tuple[str, ...]:
@@ -179,7 +199,7 @@ def references(row: Row, answer: Any) -> tuple[str, ...]:
     Args:
       answer: the last message of its conversation, where that is an answer.
     """
-    field = answer_field(row)
+    field = answer_field(row, final=True)
     found = answer
     if field is not None and row[field] is not None:
         found = answer_messages(row[field], field)[-1]
@@ -194,6 +214,12 @@ def texts_of(answer: Any) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
+NEEDED: dict[Any, str] = {
+    Preference: "'prompt', 'chosen' and 'rejected' are",
+    Ranking: "'prompt' and 'answers' are",
+    Unpaired: "'prompt', 'completion' and 'label' are",
+    Prompt: "'prompt' is",
+}
 PARSERS: dict[Any, Callable[[Row, str], Record]] = {
     Demonstration: demonstration,
     Preference: preference,

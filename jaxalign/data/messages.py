@@ -5,11 +5,14 @@ role       human, user, prompter | gpt, assistant, model, bot, chatgpt, ... | sy
 content    text, or parts of it: text, thinking or reasoning, tool_call
 thoughts   reasoning_content, reasoning, thinking, thought of an assistant's message
 calls      tool_calls, function_call; a message of role function_call or tool_call
-trained    weight, loss_weight, train, mask, loss: 0 is not trained, 1 is
+trained    weight, loss_weight, train, training, mask, loss: 0 is not trained, 1 is
 
-Refused by name are two thoughts that differ, weights between 0 and 1 and masks that are
-lists, a user's message that is to be trained, images and other media, null content
-(right beside a call alone), and a tool's result that follows no call.
+Read too are objects of a question and its answer, {"input": ..., "output": ...}.
+
+Refused by name are two thoughts, texts or roles that differ, weights between 0 and 1
+and masks that are lists, a user's message that is to be trained, images and other
+media, null content (right beside a call alone), a tool's result that follows no call,
+and fields of other names that speak of any of these.
 """
 
 import json
@@ -23,10 +26,15 @@ from jaxalign.data.fields import (
     is_empty,
     name_of,
     objects,
-    parse_flag,
     parse_json,
     preview,
     refuse,
+)
+from jaxalign.data.message_fields import (
+    PLAIN,
+    THOUGHTS,
+    is_trained,
+    refuse_unknown,
 )
 from jaxalign.data.records import Answer, Message, Messages
 
@@ -44,14 +52,7 @@ ROLES = {
     **dict.fromkeys(("tool_result", "function_result"), "tool"),
     **dict.fromkeys(("function_call", "tool_call", "tool_calls"), "call"),
 }
-THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
-TRAINED = ("weight", "loss_weight", "train", "mask", "loss")
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-UNREADABLE = (
-    *("train_detail", "train_details", "training_detail", "loss_mask", "masked"),
-    *("refusal", "reasoning_details", "tools", "functions", "function_calls"),
-)
-PLAIN = {"role", "from", "content", "value"}
 TEXTS = ("text", "input_text", "output_text")
 
 
@@ -71,7 +72,7 @@ def messages_of(value: Any, field: str) -> Messages:
     if not isinstance(value, list) or not value:
         raise Malformed(f"field {field!r} should be text or a list of messages")
     messages = []
-    for i, message in enumerate(value):
+    for i, message in enumerate(split_turns(value)):
         messages.append(message_of(message, f"field {field!r}, message {i}:"))
         before = messages[i - 1]["role"] if i else None
         if messages[i]["role"] == "tool" and before not in ("assistant", "tool"):
@@ -88,6 +89,28 @@ def parse_messages(value: Any, field: str) -> Messages:
         parse_json(value, f"field {field!r}") if isinstance(value, str) else value,
         field,
     )
+
+
+def split_turns(value: list[Any]) -> list[Any]:
+    """A list of messages; objects of `input` and `output` are two messages each.
+
+    What else such an object says is said of its answer.
+    """
+    if not all(
+        isinstance(m, Mapping) and {"input", "output"} <= m.keys() for m in value
+    ):
+        return value
+    return [
+        message
+        for turn in value
+        for message in (
+            {"role": "user", "content": turn["input"]},
+            {
+                **{k: v for k, v in turn.items() if k not in ("input", "output")},
+                **{"role": "assistant", "content": turn["output"]},
+            },
+        )
+    ]
 
 
 def message_of(value: Any, at: str, role: str | None = None) -> Message:
@@ -108,10 +131,27 @@ def message_of(value: Any, at: str, role: str | None = None) -> Message:
     content = value.get("content")
     content = value.get("value") if content is None else content
     if isinstance(content, str) and role != "call" and value.keys() <= PLAIN:
+        if len(value) > 2:
+            refuse_doubles(value, at)
         return {"role": role, "content": content}
+    refuse_doubles(value, at)
     refuse(value, MEDIA, f"{at} ", "cannot be read, only texts")
-    refuse(value, UNREADABLE, f"{at} ", "of a message is not understood")
+    refuse_unknown(value, at)
     return rich_message(value, at, role, content)
+
+
+def refuse_doubles(value: Mapping[str, Any], at: str) -> None:
+    """Refuses a message with two texts, or of two roles, that differ."""
+    roles = [
+        ROLES.get(told.strip().lower())
+        for told in (value.get("role"), value.get("from"))
+        if isinstance(told, str)
+    ]
+    if len(roles) == 2 and None not in roles and roles[0] != roles[1]:
+        raise Refused("from", f"{at} 'role' and 'from' differ: keep one")
+    texts = value.get("content"), value.get("value")
+    if not any(map(is_empty, texts)) and texts[0] != texts[1]:
+        raise Refused("value", f"{at} 'content' and 'value' differ: keep one")
 
 
 def rich_message(value: Mapping[str, Any], at: str, role: str, content: Any) -> Message:
@@ -119,7 +159,8 @@ def rich_message(value: Mapping[str, Any], at: str, role: str, content: Any) -> 
     calls = calls_beside(value, at)
     thoughts = thoughts_of(value, at)
     if role == "call":
-        role, content, calls = "assistant", "", tools.calls_of(content, f"{at} content")
+        told = f"{at} content of role 'function_call'"
+        role, content, calls = "assistant", "", tools.calls_of(content, told)
         if not calls:
             raise Malformed(f"{at} is of role 'tool_call', and calls nothing")
     if isinstance(content, list):
@@ -211,34 +252,6 @@ def parts_of(content: list[Any], at: str) -> tuple[Any, str, list[dict[str, Any]
     if len(said) < len(texts) or len(thought) < len(thoughts):
         return content, "", []
     return "".join(said), "".join(thought), calls
-
-
-def is_trained(value: Mapping[str, Any], at: str, role: str) -> bool:
-    """Whether a message of the assistant may be trained on; True of all others.
-
-    Raises:
-      Refused: a weight that is neither 0 nor 1, two that differ, or a message of
-        another role that is to be trained.
-    """
-    found = {}
-    for name in TRAINED:
-        if value.get(name) is not None:
-            found[name] = parse_flag(value[name])
-            if found[name] is None:
-                told = preview(value[name])
-                raise Refused(name, f"{at} {name!r} should be 0 or 1, not {told}")
-    if not found:
-        return True
-    name, trained = next(iter(found.items()))
-    if len(set(found.values())) > 1:
-        raise Refused(name, f"{at} {' and '.join(map(repr, found))} differ")
-    if role != "assistant":
-        if trained:
-            raise Refused(
-                name, f"{at} {name!r} is 1, but only the assistant's are trained on"
-            )
-        return True
-    return bool(trained)
 
 
 def answer_of(message: Message, field: str) -> Answer:

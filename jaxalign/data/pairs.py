@@ -6,13 +6,19 @@ from jaxalign.data.fields import (
     Malformed,
     Refused,
     Row,
-    fields_with_values,
     first_field,
     number,
     refuse,
 )
-from jaxalign.data.messages import THOUGHTS, answer_of
-from jaxalign.data.questions import ASKED, CONVERSATIONS, answer_messages, conversation
+from jaxalign.data.message_fields import THOUGHTS
+from jaxalign.data.messages import answer_of
+from jaxalign.data.questions import (
+    ASKED,
+    CONVERSATIONS,
+    answer_messages,
+    conversation,
+    stated,
+)
 from jaxalign.data.records import Messages, Preference, identity
 
 
@@ -58,7 +64,7 @@ def dialogue_pair(row: Row, where: str, margin: float) -> Preference:
     """A pair of dialogues; a prompt beside them may be a dialogue too."""
     pair = dialogues.preference(row, where)
     prompt = pair.prompt
-    if fields_with_values(row, ASKED):
+    if stated(row, ASKED):
         before = conversation(row)
         text = before[0]["content"]
         if len(before) == 1 and dialogues.TURN.match(text):
@@ -73,7 +79,7 @@ def pair_prompt(row: Row, sides: tuple[Messages, Messages]) -> Messages:
 
     A conversation that one of the answers ends is that without its last message.
     """
-    if not fields_with_values(row, ASKED):
+    if not stated(row, ASKED):
         if min(map(len, sides)) < 2:
             conversation(row)  # says what is missing
         return []
@@ -89,7 +95,7 @@ def pair_prompt(row: Row, sides: tuple[Messages, Messages]) -> Messages:
             and same_messages(talk[-1:], other)
         ):
             return [*system, *talk[:-1]]
-    for field in fields_with_values(row, CONVERSATIONS):
+    for field in stated(row, CONVERSATIONS):
         raise Refused(field, f"field {field!r} ends with an answer that is neither one")
     return before
 

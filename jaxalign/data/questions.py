@@ -1,6 +1,6 @@
 """What a row asks, its answer, and the answer's label, in whichever fields they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxalign.data.conversations import contains, join, split_system
@@ -17,8 +17,8 @@ from jaxalign.data.fields import (
     refuse,
     text_of,
 )
+from jaxalign.data.message_fields import THOUGHTS
 from jaxalign.data.messages import (
-    THOUGHTS,
     message_of,
     messages_of,
     parse_messages,
@@ -26,12 +26,33 @@ from jaxalign.data.messages import (
 )
 from jaxalign.data.records import Messages, said
 
-CONVERSATIONS = ("messages", "conversations")
-QUESTIONS = ("prompt", "instruction", "question")
-ASKED = ("prompt", "messages", "conversations", "instruction", "question")
-ANSWERS = ("completion", "output", "answer", "response")
+CONVERSATIONS = ("messages", "conversations", "conversation")
+QUESTIONS = ("prompt", "instruction", "question", "query", "problem", "inputs")
+ASKED = ("prompt", *CONVERSATIONS, *QUESTIONS[1:], "input")
+ANSWERS = (
+    *("completion", "output", "answer", "response"),
+    *("solution", "generation", "targets"),
+)
+CALLS = "answers"  # beside tools
+REFERENCES = ("references", "reference", "ground_truth", "reference_answer")
+# names that other things have, too: values of other types are the row's other fields
+TYPES: dict[str, tuple[type, ...]] = {
+    "conversation": (list, Mapping),
+    **dict.fromkeys(("query", "problem", "inputs"), (str, list, Mapping)),
+    **dict.fromkeys(("solution", "generation", "targets"), (str, list, Mapping)),
+    **dict.fromkeys(("ground_truth", "reference_answer"), (str, list)),
+}
 THUMBS = ("label", "kto_tag", "desirable")
 SWITCHES = ("on", "off", "true", "false", "yes", "no")
+
+
+def stated(row: Row, fields: Iterable[str]) -> list[str]:
+    """Those of the fields that ask or answer; none counts as read."""
+    return [
+        field
+        for field in fields_with_values(row, fields)
+        if isinstance(row.peek(field), TYPES.get(field, object))
+    ]
 
 
 def conversation(row: Row) -> Messages:
@@ -40,10 +61,7 @@ def conversation(row: Row) -> Messages:
     Raises:
       Malformed: there is none, or there are several that do not fit.
     """
-    talks, questions = (
-        fields_with_values(row, CONVERSATIONS),
-        fields_with_values(row, QUESTIONS),
-    )
+    talks, questions = stated(row, CONVERSATIONS), stated(row, QUESTIONS)
     if not talks:
         return prompt_messages(row, questions)
     messages = parse_messages(row[talks[0]], talks[0])
@@ -51,23 +69,28 @@ def conversation(row: Row) -> Messages:
         if parse_messages(row[field], field) != messages:
             raise Refused(field, f"fields {talks[0]!r} and {field!r} differ: keep one")
     for field in questions:
-        told = messages_of(row[field], field)
+        told = messages_of(row.peek(field), field)
         system, rest = split_system(told)
         if rest and contains(messages, rest):
             told = system
+        if told or field not in TYPES:  # what the messages repeat is kept, too
+            row.names.add(field)
         messages = join(told, messages, (field, talks[0]))
     refuse(row, ["history"], "field ", f"beside {talks[0]!r} has no place of its own")
     return messages
 
 
 def prompt_messages(row: Row, questions: list[str]) -> Messages:
-    """The prompt of a row without messages."""
+    """The prompt of a row without messages; `input` alone is one."""
+    questions = questions or stated(row, ["input"])
     field = questions[0] if questions else first_field(row, *ASKED)
     messages = messages_of(row[field], field)
     for other in questions[1:]:
         if not contains(messages, messages_of(row[other], other)):
             raise Refused(other, f"fields {field!r} and {other!r} both ask: keep one")
     for name in ("input", "context"):
+        if name == field:
+            continue
         extra = "" if is_empty(row.peek(name)) else text_of(row.peek(name), name)
         told = [{"role": "user", "content": extra}]
         if extra and field == "prompt" and contains(messages, told):
@@ -103,6 +126,9 @@ def answer_messages(value: Any, field: str) -> Messages:
 
     A message that names no role is the assistant's.
     """
+    if field == CALLS:
+        told = {"role": "assistant", "tool_calls": value}
+        return [message_of(told, f"field {field!r}:")]
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -158,7 +184,7 @@ def answered_conversation(row: Row) -> Messages:
     messages = conversation(row)
     has_answer = messages[-1]["role"] == "assistant" and len(messages) > 1
     field = None
-    if not has_answer or not fields_with_values(row, CONVERSATIONS):
+    if not has_answer or not stated(row, CONVERSATIONS):
         field = answer_field(row)
     if field is not None:
         messages = join(messages, answer_messages(row[field], field), ("prompt", field))
@@ -174,23 +200,49 @@ def answered_conversation(row: Row) -> Messages:
 
 def ends_with_answer(row: Row) -> bool:
     """Whether `messages` or `conversations` end with the assistant's answer."""
-    found = fields_with_values(row, CONVERSATIONS)
+    found = stated(row, CONVERSATIONS)
     return bool(found) and conversation(row)[-1]["role"] == "assistant"
 
 
-def answer_field(row: Row) -> str | None:
+def answer_field(row: Row, *, final: bool = False) -> str | None:
     """The field that answers, where one does.
+
+    Args:
+      final: of a `solution` and the `answer` that it comes to, as sets of mathematics
+        have them, take the answer, which is a reference; else the solution.
 
     Raises:
       Malformed: two that differ.
     """
-    found = [field for field in ANSWERS if row.peek(field) is not None]
+    given = [field for field in ANSWERS if row.peek(field) is not None]
+    found = [f for f in given if f not in TYPES or stated(row, [f])]
+    if is_calls(row):
+        found = [*found, CALLS]
+    if found == ["answer", "solution"] and is_no_longer(*map(row.peek, found)):
+        return "answer" if final else "solution"
     if any(row.peek(field) != row.peek(found[0]) for field in found[1:]):
         names = " and ".join(map(repr, found))
         raise Refused(found[1], f"fields {names} answer and differ: keep one")
     if not found:  # null, where there is one
         found = [field for field in ANSWERS if field in row]
     return found[0] if found else None
+
+
+def is_calls(row: Row) -> bool:
+    """Whether `answers` of a row with tools are calls of these, not answers."""
+    answers = row.peek(CALLS)
+    if not fields_with_values(row, ("tools", "functions")):
+        return False
+    return isinstance(answers, str) or (
+        isinstance(answers, list)
+        and bool(answers)
+        and all(isinstance(a, Mapping) and "arguments" in a for a in answers)
+    )
+
+
+def is_no_longer(text: Any, other: Any) -> bool:
+    """Whether the first of two texts has at most as many characters."""
+    return all(isinstance(x, str) for x in (text, other)) and len(text) <= len(other)
 
 
 def label_of(row: Row) -> bool | None:

@@ -17,7 +17,7 @@ from jaxalign.data.fields import (
     refuse,
 )
 from jaxalign.data.messages import answer_of, message_of
-from jaxalign.data.questions import answer_messages, conversation
+from jaxalign.data.questions import answer_messages, conversation, is_calls
 from jaxalign.data.records import Answer, Messages, Ranking, said
 
 SCORES = ("scores", "ratings")  # better answers have higher ones
@@ -30,7 +30,7 @@ def row_rankings(row: Row, where: str) -> Iterable[Ranking] | None:
     root = row.peek("prompt")
     if isinstance(root, Mapping) and "text" in root:
         return tree(row["prompt"], where)
-    if isinstance(row.peek("answers"), list):
+    if isinstance(row.peek("answers"), list) and not is_calls(row):
         return [ranking(row, where)]
     read = published.reader(row)
     return None if read is None else [read(row, where)]

@@ -33,7 +33,7 @@ ROLES = {
 HELD_OUT = ("test", "validation")  # the first that is there
 # number, of how many, and what `datasets` or Spark append
 NUMBER = re.compile(
-    r"(?:^|[-_.])(\d{1,9})(?:-of-(\d{1,9}))?"
+    r"(?:^|[-_.])(\d{1,9})(?:-of-(\d{1,9})(?:-[0-9a-f]{1,64})?)?"
     r"(?:-[0-9a-f]{16}|-[0-9a-f-]{36}(?:[-.]c\d+)?(?:\.\w+)?)?$"
 )
 DEPTH = 3  # folders below a folder that are looked through

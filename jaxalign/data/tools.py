@@ -4,10 +4,9 @@ declared  [{"type": "function", "function": {"name", "description", "parameters"
 calls     [{"type": "function", "function": {"name", "arguments": {...}}}]
 
 Read are lists, single objects, and either as JSON in a text; bare functions, without
-their "type", are wrapped. Arguments that are JSON of an object become that object.
+their "type", are wrapped. Arguments are an object, or JSON of one.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,14 +33,14 @@ def calls_of(value: Any, at: str) -> list[dict[str, Any]]:
     """The calls in `tool_calls`, `function_call`, or a message that is one.
 
     Raises:
-      Malformed: one is no function with a name.
+      Malformed: one is no function with a name, or its arguments are no object.
     """
     calls = []
     for call in as_list(value, at):
         found = wrap_function(call, at)
         function = dict(found["function"])
         given = function.pop("parameters", {})
-        function["arguments"] = arguments_of(function.get("arguments", given))
+        function["arguments"] = arguments_of(function.get("arguments", given), at)
         told = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
         calls.append({**told, "type": "function", "function": function})
     return calls
@@ -87,14 +86,15 @@ def drop_nulls(value: Any) -> Any:
     return {k: drop_nulls(v) for k, v in value.items() if v is not None or k in meant}
 
 
-def arguments_of(value: Any) -> Any:
-    """The arguments of a call: an object, where the text is JSON of one."""
+def arguments_of(value: Any, at: str) -> Mapping[str, Any]:
+    """The arguments of a call, from an object or from JSON of one.
+
+    Raises:
+      Malformed: they are neither, as half a JSON, which no tool could be called with.
+    """
     if value is None or value == "":
         return {}
-    if isinstance(value, str):
-        try:
-            found = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-        return found if isinstance(found, Mapping) else value
-    return value
+    found = parse_json(value, f"{at} 'arguments'")
+    if not isinstance(found, Mapping):
+        raise Malformed(f"{at} 'arguments' should be an object, not {preview(value)}")
+    return found

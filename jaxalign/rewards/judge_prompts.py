@@ -4,9 +4,14 @@ The form of the comparison is that of Constitutional AI (Bai et al. 2022,
 arXiv:2212.08073, section 4.1); the words of the principles are ours.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-Messages = Sequence[dict[str, str]]
+Message = Mapping[str, Any]
+Messages = Sequence[Message]
+Answer = str | Message
+Tools = Sequence[Mapping[str, Any]]
 
 OPTIONS = ("A", "B")
 
@@ -55,41 +60,76 @@ CONSTITUTION = (
 )
 
 
-def transcript(messages: Messages) -> str:
-    """A conversation as text.
+NAMES = {
+    "user": "Human",
+    "assistant": "Assistant",
+    "system": "Instructions",
+    "developer": "Instructions",
+    "tool": "Result",
+}
+
+
+def transcript(messages: Messages, tools: Tools = ()) -> str:
+    """A conversation as text, after the tools that it declares.
 
     >>> transcript([{"role": "user", "content": "Hi"}])
     'Human: Hi'
     """
-    names = {"user": "Human", "assistant": "Assistant", "system": "Instructions"}
-    return "\n\n".join(f"{names[m['role']]}: {m['content']}" for m in messages)
+    declared = (
+        [f"Tools: {json.dumps(list(tools), ensure_ascii=False)}"] if tools else []
+    )
+    turns = [f"{NAMES[m['role']]}: {answer_text(m)}" for m in messages]
+    return "\n\n".join([*declared, *turns])
+
+
+def answer_text(answer: Answer) -> str:
+    """All that an answer says, as a judge reads it: its thought, text and calls.
+
+    >>> answer_text({"content": "4", "reasoning_content": "2 + 2"})
+    '<think>\\n2 + 2\\n</think>\\n\\n4'
+    """
+    if isinstance(answer, str):
+        return answer
+    thought = answer.get("reasoning_content", "")
+    calls = [
+        f"Call: {json.dumps(call['function'], ensure_ascii=False)}"
+        for call in answer.get("tool_calls", ())
+    ]
+    parts = [f"<think>\n{thought}\n</think>" if thought else "", answer["content"]]
+    return "\n\n".join(filter(None, [*parts, *calls]))
 
 
 def comparison(
     messages: Messages,
-    first: str,
-    second: str,
+    first: Answer,
+    second: Answer,
     *,
+    tools: Tools = (),
     principle: str = QUESTION,
     request: str = LETTER,
 ) -> str:
     """Which of two answers is the better one."""
     return COMPARISON.format(
-        conversation=transcript(messages),
+        conversation=transcript(messages, tools),
         principle=principle,
-        first=first,
-        second=second,
+        first=answer_text(first),
+        second=answer_text(second),
         request=request,
     )
 
 
 def rating(
-    messages: Messages, answer: str, *, highest: int, request: str = NUMBER
+    messages: Messages,
+    answer: Answer,
+    *,
+    highest: int,
+    tools: Tools = (),
+    request: str = NUMBER,
 ) -> str:
     """How good an answer is, from 1 to the highest rating."""
     return RATING.format(
-        conversation=transcript(messages),
-        answer=answer,
+        conversation=transcript(messages, tools),
+        answer=answer_text(answer),
         highest=highest,
         request=request,
     )

@@ -61,9 +61,13 @@ def message_cases():
         a("", tool_calls=[call()]),
     )
     yield (
-        "arguments that are no object",
-        a(tool_calls=[call(arguments="Oslo")]),
-        a(tool_calls=[call(arguments="Oslo")]),
+        "no arguments",
+        a(tool_calls=[{"name": "f", "arguments": ""}]),
+        a(
+            tool_calls=[
+                {"type": "function", "function": {"name": "f", "arguments": {}}}
+            ]
+        ),
     )
     yield (
         "an id",
@@ -87,7 +91,9 @@ def message_cases():
         a("", tool_calls=[call(), call()]),
     )
     yield "no calls", a(tool_calls=[], function_call=None), a()
-    for name in ("weight", "loss_weight", "train", "mask", "loss"):
+    yield "why it ended", a(finish_reason="stop", constraints=["short"]), a()
+    yield "nulls", a(is_masked=None, reasoning_trace="", tools=[]), a()
+    for name in ("weight", "loss_weight", "train", "training", "mask", "loss"):
         for no in (0, 0.0, False):
             yield f"{name} {no}", a(**{name: no}), a(train=False)
         for yes in (1, 1.0, True, None):
@@ -100,7 +106,7 @@ def refused_messages():
     """(message of the assistant, sentence)."""
     yield "two thoughts", a(reasoning="x", thinking="y"), "'reasoning' and 'thinking'"
     yield "a thought that is none", a(thinking=["x"]), "'thinking' should be text"
-    for name in ("weight", "loss_weight", "train", "mask", "loss"):
+    for name in ("weight", "loss_weight", "train", "training", "mask", "loss"):
         for value in (0.5, -1, 2, [0, 1], "high", NAN, 10**400):
             yield f"{name} {str(value)[:5]}", a(**{name: value}), f"'{name}' should be"
     yield "weights that differ", a(weight=0, train=True), "'weight' and 'train' differ"
@@ -117,7 +123,23 @@ def refused_messages():
         a(tool_calls=[call()], function_call={"name": "time"}),
         "'tool_calls' and 'function_call' differ",
     )
-    yield "a call in words", {"from": "function_call", "value": "hm"}, "should be JSON"
+    yield (
+        "a call in words",
+        {"from": "function_call", "value": "hm"},
+        "'function_call' should be JSON",
+    )
+    for text in ("Oslo", '{"town": ', "[1]", [1], 7):
+        told = {"name": "weather", "arguments": text}
+        sentence = "'arguments' should be"
+        yield f"arguments {text}", a(tool_calls=[{"function": told}]), sentence
+        yield f"old arguments {text}", a(function_call=told), sentence
+    # names that nobody reads: false says something, too
+    for name in ("is_trained", "trainable", "masked", "no_loss", "ignore", "untrained"):
+        yield f"{name} false", a(**{name: False}), f"'{name}' of a message is not"
+    for name in ("thinking_content", "thoughts", "rationale", "function_calls"):
+        yield name, a(**{name: "x"}), f"'{name}' of a message is not"
+    yield "two texts", a(value="b"), "'content' and 'value' differ"
+    yield "two roles", a() | {"from": "human"}, "'role' and 'from' differ"
     yield "an image", a([{"type": "image_url", "image_url": "x"}]), "'image_url'"
     yield "an image's text", a([{"type": "image", "value": "x"}]), "type 'image'"
     yield "images", a(images=["x"]), "'images' cannot be read"

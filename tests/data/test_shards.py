@@ -49,6 +49,16 @@ LAYOUTS = [
         [1],
         [],
     ),
+    (
+        [
+            "train-00001-of-00002-77ad.parquet",
+            "train-00000-of-00002-0a1b2c3d.parquet",
+            "test-00000-of-00001-aa.parquet",
+        ],
+        [1, 0],
+        [2],
+        [],
+    ),
     (["train.jsonl", "test.jsonl", "validation.jsonl"], [0], [1], ["validation.jsonl"]),
     (["train.jsonl", "val.jsonl", "notes.csv"], [0], [1], ["notes.csv"]),
     (["data/train_sft.json", "data/test_sft.json"], [0], [1], []),
