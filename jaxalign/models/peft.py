@@ -218,8 +218,9 @@ def layered(
             table.setdefault(path, {})[module.layer] = (pair["a"], pair["b"])
     if tensors or not table:
         raise ValueError(
-            f"{folder} is not for this model, or adapts more of it than is supported: "
-            f"it has {sorted(tensors)[:3]}"
+            f"{folder / CONFIG} is not for this model, or adapts more of it than is "
+            "supported: field 'target_modules' means "
+            + (f"none of {sorted(tensors)[:3]}" if tensors else "no module here")
         )
     return table
 

@@ -202,7 +202,8 @@ def read(folder: Path) -> Settings:
             raise ValueError(f"{where} lacks {field}, so it is no settings of LoRA")
     json_files.check(said, {"peft_type": TEXT, "bias": TEXT, **HONOURED}, where)
     json_files.check(said, WITHOUT_EFFECT, where)
-    for field, value in said.items():
+    first = {"peft_type": said.get("peft_type")}  # the other settings are of its kind
+    for field, value in (first | said).items():
         known = field in HONOURED or field in WITHOUT_EFFECT
         allowed = FIXED.get(field, (None,))
         if not known and not one_of(*allowed).fits(value):

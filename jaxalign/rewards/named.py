@@ -5,21 +5,25 @@ bleu            smoothed sentence BLEU against the reference answers
 rouge           ROUGE-L's F1 against them
 exact           whether an answer is a reference
 gsm8k           whether it comes to the same number; gsm8k:strict wants "#### NUMBER"
-regex:PATTERN   whether the pattern is found (syntax of `re`, by the package `regex`);
-                one that takes 5 s on an answer stops the run
+regex:PATTERN   whether the pattern is found (syntax of `re`, and what the
+                package `regex` has beyond it); one that takes 5 s on an answer
+                stops the run
 format          whether it is <think>...</think><answer>...</answer>
 """
 
 import difflib
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import regex as regular
 
+from jaxalign import json_files
 from jaxalign.rewards import checks, overlap, text, verify
 
+LONGEST = 10_000  # characters of a pattern, with what it repeats written out
 Messages = Sequence[dict[str, str]]
 References = Sequence[str]
 TextReward = Callable[
@@ -51,27 +55,36 @@ def of_each(reward: OneAnswer, name: str) -> TextReward:
 
 def length(argument: str) -> OneAnswer:
     """Length in words."""
-    if not (argument or "40").isdecimal() or not int(argument or 40):
-        raise ValueError(f"the reward length:N wants a number of words: {argument!r}")
+    shown = json_files.shortened(argument)
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", argument or "40"):
+        raise ValueError(f"the reward length:N wants a number of words: {shown!r}")
     target = int(argument or 40)
     return lambda answer, told: float(text.length(len(answer.split()), target=target))
 
 
 def regex(argument: str) -> OneAnswer:
     """Whether a pattern is found."""
-    try:
-        regular.compile(argument)
-    except (regular.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"the reward regex:{argument}: {error}") from error
     if not argument:
         raise ValueError("the reward regex:PATTERN wants a pattern")
+    shown = json_files.shortened(argument)
+    if len(argument) > LONGEST or verify.copies(argument) > LONGEST:
+        raise ValueError(
+            f"the reward regex:{shown} is longer than {LONGEST} characters, with what "
+            "it repeats written out"
+        )
+    try:
+        regular.compile(argument)
+    except (regular.error, RecursionError, OverflowError, MemoryError) as error:
+        why = json_files.one_line(error)
+        raise ValueError(f"the reward regex:{shown}: {why}") from error
     return lambda answer, told: verify.matches(answer, argument)
 
 
 def number(argument: str) -> OneAnswer:
     """Whether the number is right."""
     if argument not in ("", "strict"):
-        raise ValueError(f"the reward gsm8k is gsm8k or gsm8k:strict, not {argument!r}")
+        shown = json_files.shortened(argument)
+        raise ValueError(f"the reward gsm8k is gsm8k or gsm8k:strict, not {shown!r}")
     return functools.partial(verify.gsm8k, strict=argument == "strict")
 
 
@@ -80,7 +93,8 @@ def plain(reward: OneAnswer) -> Callable[[str], OneAnswer]:
 
     def make(argument: str) -> OneAnswer:
         if argument:
-            raise ValueError(f"this reward takes nothing after its name: {argument!r}")
+            shown = json_files.shortened(argument)
+            raise ValueError(f"this reward takes nothing after its name: {shown!r}")
         return reward
 
     return make
@@ -137,7 +151,10 @@ def reward(name: str) -> TextReward:
     [1.0]
     """
     kind, _, argument = name.partition(":")
+    shown = json_files.shortened(name)
     if kind not in NAMED:
         hint = f"did you mean {' or '.join(near(kind))}? " if near(kind) else ""
-        raise ValueError(f"unknown reward {name!r}: {hint}there are {', '.join(NAMED)}")
-    return of_each(NAMED[kind].make(argument), name)
+        raise ValueError(
+            f"unknown reward {shown!r}: {hint}there are {', '.join(NAMED)}"
+        )
+    return of_each(NAMED[kind].make(argument), shown)

@@ -7,6 +7,8 @@ from decimal import Decimal, InvalidOperation
 
 import regex
 
+from jaxalign.json_files import shortened
+
 SECONDS = 5.0  # of the processor, that a pattern of a user's may take on one answer
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -24,6 +26,10 @@ ENDING = re.compile(rf"({SIGN}?)({DIGITS})")
 MARKS = re.compile(r"#{4,}\s*")
 BRACES = re.compile(r"\\boxed\s*\{|[{}]")
 TAG = re.compile("|".join(TAGS))
+# The parts of a regular expression: escapes and sets, smallest counts, all else.
+PARTS = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{0*([0-9]{1,12})[0-9]*(?:,[0-9]*)?\}|.", re.DOTALL
+)
 
 
 def value(sign: str, digits: str) -> Decimal | None:
@@ -131,6 +137,30 @@ def exact_match(answer: str, references: Iterable[str]) -> float:
     return float(any(said == told.casefold().split() for told in references))
 
 
+def copies(pattern: str) -> int:
+    """The length of a regular expression with its smallest counts written out.
+
+    Patterns are compiled to code of that size.
+
+    >>> copies(r"a{3,9}"), copies(r"((a{10}){10}b{2}){10}"), copies(r"[{5}]\\{5}")
+    (3, 1020, 4)
+    """
+    groups, last = [0], 0  # what is written out of each open group; its last item
+    for part in PARTS.finditer(pattern):
+        if part[1]:
+            groups[-1] += last * (int(part[1]) - 1)
+            last *= int(part[1])
+        elif part[0] == "(":
+            groups.append(0)
+        elif part[0] == ")" and len(groups) > 1:
+            last = groups.pop()
+            groups[-1] += last
+        else:
+            last = 1
+            groups[-1] += last
+    return sum(groups)
+
+
 def matches(answer: str, pattern: str) -> float:
     """1 where a regular expression is found in an answer, else 0.
 
@@ -145,8 +175,9 @@ def matches(answer: str, pattern: str) -> float:
         return float(regex.search(pattern, answer, timeout=SECONDS) is not None)
     except TimeoutError as error:
         raise TimeoutError(
-            f"the pattern {pattern!r} takes more than {SECONDS:g} s on an answer of "
-            f"{len(answer)} characters: repeat nothing that repeats, as (a+)+ does"
+            f"the pattern {shortened(pattern)!r} takes more than {SECONDS:g} s on an "
+            f"answer of {len(answer)} characters: repeat nothing that repeats, as "
+            "(a+)+ does"
         ) from error
 
 

@@ -449,6 +449,8 @@ class TestBadInput:
         ("fan_in_fan_out", "x"), ("init_lora_weights", 3), ("lora_dropout", "x"),
         ("inference_mode", 3), ("rank_pattern", {"(": 4}), ("target_modules", "(q"),
         ("alpha_pattern", {"*": 4}), ("exclude_modules", "[a"),
+        ("target_modules", "nothing"), ("target_modules", ["nothing"]),
+        ("target_modules", "((a+)+)+$"), ("target_modules", []),
     ])  # fmt: skip
     def test_one_line_with_the_file_and_the_field(
         self, tiny, params, folder, field, value
@@ -459,6 +461,16 @@ class TestBadInput:
             peft.load(folder, tiny, params)
         text = str(error.value)
         assert str(path) in text and field in text and "\n" not in text, text
+
+    def test_an_adapter_of_another_kind_is_refused_by_its_kind(
+        self, tiny, params, folder
+    ):
+        """Settings that only the other kind has say less."""
+        path = folder / "adapter_config.json"
+        there = json.loads(path.read_text())
+        path.write_text(json.dumps({"beta1": 0.85, **there, "peft_type": "ADALORA"}))
+        with pytest.raises(ValueError, match="peft_type = 'ADALORA' is not supported"):
+            peft.load(folder, tiny, params)
 
     @pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "ranks"])
     @pytest.mark.parametrize("huge", [False, True])

@@ -104,6 +104,48 @@ def test_rotary_fields_of_the_wrong_kind(tiny_folder, field, wrong):
     assert "rope" in refusal(folder)
 
 
+LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize("rope", [
+    LLAMA3 | {"factor": 8.0, "low_freq_factor": 4.0},  # a division by 0
+    LLAMA3 | {"factor": 8.0, "low_freq_factor": 5.0},
+    LLAMA3 | {"factor": 1e-300},  # no float32
+    LLAMA3 | {"factor": None},
+    {"rope_type": "default", "rope_theta": 1e-300},  # its power -3/4 is no float32
+    {"rope_type": "linear", "factor": 1e-320},
+    {"rope_type": "linear", "factor": None},
+    {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1.0},  # its logarithm is 0
+    {"rope_type": "yarn", "factor": 4.0, "beta_slow": 32.0, "beta_fast": 1.0},
+    {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": -20.0},
+    {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 1}
+    | dict.fromkeys(("short_factor", "long_factor"), [1.0] * 4),  # log 1 is 0
+])  # fmt: skip
+def test_rotary_numbers_that_do_not_go_together(tiny_folder, rope):
+    folder = tiny_folder("llama")
+    rewrite(folder, rope_scaling=rope)
+    text = refusal(folder)
+    assert "field 'rope_scaling': " in text and "float" not in text, text
+    assert f"{folder}/config.json" in text
+
+
+@pytest.mark.parametrize("heads", [3, 100_000_000])
+def test_heads_that_do_not_share_the_width(tiny_folder, heads):
+    folder = tiny_folder("llama")
+    rewrite(folder, num_attention_heads=heads, num_key_value_heads=1)
+    text = refusal(folder)
+    assert "config.json: field 'num_attention_heads': The hidden size" in text, text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_type_of_another_family(tiny_folder, family):
+    """transformers reads a folder by its model_type, we by its architecture."""
+    folder = tiny_folder(family)
+    for other in ("llamba", "mistral" if family != "mistral" else "llama"):
+        rewrite(folder, model_type=other)
+        assert f"field 'model_type' is '{other}', not " in refusal(folder)
+
+
 @pytest.mark.parametrize("changes", [
     {"num_hidden_layers": 10**9},
     {"vocab_size": 10**12},

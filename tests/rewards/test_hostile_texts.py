@@ -8,6 +8,7 @@ seconds of the processor, are far from both.
 
 import random
 import time
+import tracemalloc
 from decimal import Decimal
 
 import numpy as np
@@ -177,6 +178,39 @@ def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
 def test_a_pattern_that_is_none_is_refused_with_its_name(wrong):
     with pytest.raises(ValueError, match="the reward regex:"):
         named.reward(f"regex:{wrong}")
+
+
+@pytest.mark.parametrize("wrong", [
+    "a{99999999}", "((a{999}){999}){999}", "(?:(?:[a-z]{99}){99}b{9}){99}", "(" * 9999,
+    "a{" + "9" * 5000 + "}", "a" * 10**6, r"\\{99999999}",
+])  # fmt: skip
+def test_a_pattern_without_bound_is_refused_at_once_and_in_a_sentence(wrong):
+    """What is written out is compiled: 10^8 letters take gigabytes."""
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(ValueError, match="the reward regex:") as error:
+        named.reward(f"regex:{wrong}")
+    seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(str(error.value)) < 450
+    assert seconds < 2 and peak < 2**26
+
+
+@pytest.mark.parametrize("right", [
+    r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$", r"^.{0,100000}\Z", r"[{99999}]", r"\{99999\}",
+    "(?:[a-z]{10}){0,9}" * 10, r"\p{Lu}{2}", "x{1,99}" * 30,
+])  # fmt: skip
+def test_patterns_that_repeat_little_are_read(right):
+    named.reward(f"regex:{right}")
+
+
+@pytest.mark.parametrize(
+    "name", ["regexx:", "length:", "gsm8k:", "format:", "length:9"]
+)
+def test_names_are_not_repeated_at_length(name):
+    with pytest.raises(ValueError) as error:
+        named.reward(name + "9" * 9999)
+    assert len(str(error.value)) < 450
 
 
 @pytest.mark.parametrize(

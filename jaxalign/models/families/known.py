@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING
 
-from jaxalign.json_files import one_line
+from jaxalign.json_files import one_line, shortened
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import settings
+from jaxalign.models.families import ropes, settings
 from jaxalign.models.families.family import Family, Rows
 from jaxalign.models.families.gemma import GEMMA2, GEMMA3
 from jaxalign.models.families.gpt2 import GPT2
@@ -82,6 +82,12 @@ def read_config(
     """
     settings.check(there, where)
     family = family_of(there, where, reward=reward)
+    if there.get("model_type", family.name) != family.name:  # transformers goes by it
+        shown = shortened(repr(there["model_type"]))
+        raise ValueError(
+            f"{where}: field 'model_type' is {shown}, not {family.name!r} as of "
+            f"{there['architectures'][0]}"
+        )
     absent = [field for field in family.needed if field not in there]
     if absent:
         raise ValueError(f"{where} lacks {', '.join(absent)}")
@@ -101,13 +107,16 @@ def read_config(
             if (value := getattr(full, field)) not in allowed:
                 raise ValueError(f"{field} = {value!r} is not supported")
         fields = family.read(full)
-        return ModelConfig(**fields, family=family.name, origin=origin, **running)
+        config = ModelConfig(**fields, family=family.name, origin=origin, **running)
+        ropes.check(config)
+        return config
 
     try:
         return read(there)
     except Exception as error:  # those of transformers share no other base
         field = settings.culprit(there, read)
-        raise ValueError(f"{where}: {field}{one_line(error)}") from error
+        why = str(error).rpartition("ValueError: ")[2]  # of a validator that failed
+        raise ValueError(f"{where}: {field}{one_line(why or error)}") from error
 
 
 def check_layers(

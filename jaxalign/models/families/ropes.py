@@ -3,8 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.rope import Scaling
+from jaxalign.models.rope import Scaling, frequencies
+
+LARGEST = 65_536  # numbers of a head; those of public models have 512
+TOGETHER = "positions cannot be rotated by these numbers together"
 
 
 def read(there: dict[str, Any], context: int) -> dict[str, Any]:
@@ -14,13 +19,42 @@ def read(there: dict[str, Any], context: int) -> dict[str, Any]:
       there: rope_parameters, as transformers 5 completes them from older settings.
 
     Raises:
-      ValueError: a kind of scaling that is not built.
+      ValueError: a kind of scaling that is not built, or numbers that make none.
     """
+    try:
+        scaled = scaling(there, context)
+    except ArithmeticError as error:
+        raise ValueError(TOGETHER) from error
     return {
         "rope_theta": float(there["rope_theta"]),
         "rope_share": float(there.get("partial_rotary_factor") or 1.0),
-        "rope_scaling": scaling(there, context),
+        "rope_scaling": scaled,
     }
+
+
+def check(config: ModelConfig) -> None:
+    """Refuses settings whose numbers, together, make no frequencies.
+
+    Raises:
+      ValueError: says of what they are.
+    """
+    if config.rotary > LARGEST:
+        raise ValueError(f"{config.rotary} numbers of a head are rotated")
+    theta, scaling = config.rope_theta, config.rope_scaling
+    bases = [(theta, scaling), (config.rope_local_theta or theta, None)]
+    try:
+        with np.errstate(all="ignore"):
+            made = [
+                frequencies(base, config.rotary, how, long=long)
+                for base, how in bases
+                for long in (False, True)
+            ]
+    except ArithmeticError:
+        made = [np.asarray([math.nan])]
+    grown = scaling.magnitude if scaling else 1.0
+    fine = 0 < grown < math.inf and all(map(np.all, map(np.isfinite, made)))
+    if not fine:
+        raise ValueError(TOGETHER)
 
 
 def scaling(there: dict[str, Any], context: int) -> Scaling | None:
@@ -30,19 +64,28 @@ def scaling(there: dict[str, Any], context: int) -> Scaling | None:
     original: Any = there.get("original_max_position_embeddings")
     if kind == "default":
         return None
+    if factor is None and kind in ("linear", "llama3"):
+        raise ValueError(f"a {kind} scaling without its factor")
     if kind == "linear":
         return Scaling("linear", float(factor))
     if kind == "llama3":
         low, high = there["low_freq_factor"], there["high_freq_factor"]
+        if low >= high:  # between them frequencies are divided by the difference
+            raise ValueError(
+                f"low_freq_factor = {low} is not below high_freq_factor = {high}"
+            )
         return Scaling("llama3", float(factor), original, float(low), float(high))
     if kind == "yarn":
         factor = factor or context / original
+        slow, fast = there.get("beta_slow") or 1.0, there.get("beta_fast") or 32.0
+        if slow > fast:
+            raise ValueError(f"beta_slow = {slow} is above beta_fast = {fast}")
         return Scaling(
             "yarn",
             float(factor),
             original,
-            float(there.get("beta_slow") or 1.0),
-            float(there.get("beta_fast") or 32.0),
+            float(slow),
+            float(fast),
             whole=bool(there.get("truncate", True)),
             magnitude=yarn_magnitude(there, factor),
         )

@@ -115,12 +115,17 @@ def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
 def culprit(there: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
     """The field of a config.json without which it could be read, for a message.
 
+    Where there is none, as of two that do not go together, the number that could be 1.
+
     Args:
       read: raises where it cannot.
     """
-    for name in there:
+    without = lambda name: {key: x for key, x in there.items() if key != name}
+    numbers = [name for name in there if json_files.is_int(there[name])]
+    changed = [(name, without(name)) for name in there]
+    for name, settings in changed + [(name, {**there, name: 1}) for name in numbers]:
         try:
-            read({key: value for key, value in there.items() if key != name})
+            read(settings)
         except Exception:  # those of transformers share no other base
             continue
         return f"field {name!r}: "
