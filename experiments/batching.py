@@ -8,6 +8,8 @@ from jaxalign import sharding
 from jaxalign.data import loader, packing, views
 from jaxalign.data.records import Preference, Ranking
 
+SMALL = 1024  # rows of a packed step that may repeat what few rows there are
+
 
 def preferences(
     config: Trained,
@@ -18,14 +20,19 @@ def preferences(
     """Pairs or rankings, several prompts a row, each there once; or in rows apart.
 
     Where prompts are shared, `--batch` is the number of prompts on average.
+
+    Raises:
+      ValueError: names the flags of a batch that cannot be.
     """
     mixed = isinstance(examples, views.Mixture)  # each batch has its shares
     if policy.config.shares_prompts and not mixed:
+        check_size("--batch", config.batch, len(examples), small=SMALL)
         rows = config.micro_batches * sharding.shards("batch")
         return packing.answer_batches(
             examples, config.batch, seed=config.seed, multiple=rows
         )
     check_rows(config)
+    check_size("--batch", config.batch, len(examples))
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 
 
@@ -46,3 +53,22 @@ def check_rows(config: Trained) -> None:
                 f"--batch {config.batch} does not divide into the {parts} {of}: give a "
                 f"multiple of {parts}"
             )
+
+
+def check_size(flag: str, rows: int, there: int, *, small: int = 0) -> None:
+    """Refuses a step of more rows than there are, which would only repeat them.
+
+    Args:
+      rows: of a step.
+      there: rows of the data.
+      small: rows that a step may have, however few there are.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    most = max(there, small)
+    if rows > most:
+        raise ValueError(
+            f"{flag} {rows:,} is more than the {there:,} rows of the data, which a "
+            f"step would repeat: give {most:,} at most"
+        )

@@ -208,7 +208,11 @@ def selected(config: Loss, loss: objectives.PairLoss | None = None) -> Preferenc
       ValueError: no loss of that name, with the near ones; or a hyperparameter that it
         does not take.
     """
-    found = objectives.named(config.loss) if loss is None else objectives.as_loss(loss)
+    if loss is None:
+        with flags.naming("--loss"):
+            found = objectives.named(config.loss)
+    else:
+        found = objectives.as_loss(loss)
     return found.bind(**config.hyperparameters())
 
 
@@ -244,6 +248,7 @@ def batches_of(
     if not loss.unpaired and loss.couples_pairs is False:
         return batching.preferences(config, policy, examples, Preference)
     batching.check_rows(config)
+    batching.check_size("--batch", config.batch, len(examples))
     kind = Unpaired if loss.unpaired else Preference
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 

@@ -58,8 +58,12 @@ def sentence(error: BaseException) -> str:
 
 
 def noted(error: BaseException) -> str:
-    """What was added to an error on its way, such as the step."""
-    return "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+    """What was added to an error on its way, such as the step.
+
+    Libraries' notes on the trace, which is not shown, are left out.
+    """
+    notes = [n for n in getattr(error, "__notes__", ()) if "internal frames" not in n]
+    return "".join(f", {note}" for note in notes)
 
 
 def one_line(error: BaseException) -> str:

@@ -78,7 +78,8 @@ WHOLE: dict[str, Range] = {
     **each(FROM_2, "normalise_samples highest answers best_of points"),
 }
 REAL: dict[str, Range] = {
-    **each(SHARE, "held_out warmup"),
+    "held_out": Range(0, 1, below=True),
+    "warmup": SHARE,
     **each(Range(0, 0.5, below=True), "label_smoothing flip_rate"),
     **each(NOT_NEGATIVE, "learning_rate value_learning_rate weight_decay temperature"),
     **each(NOT_NEGATIVE, "stall_after beta lam gamma alpha center entropy_weight"),
@@ -165,11 +166,14 @@ def check(config: Any, prefix: str = "") -> None:
       ValueError: names the flag, its value, and what it may be.
     """
     own: type = type(config)
+    optional = {field.name for field in dataclasses.fields(own) if field.default == ""}
     for name, kinds in kinds_of(own).items():
         value, flag = getattr(config, name), f"--{prefix}{name}".replace("_", "-")
         if isinstance(value, Checked):
             check(value, f"{prefix}{name}.")
             continue
+        if isinstance(value, str) and not value.strip() and name not in optional:
+            raise ValueError(f"{flag} {value!r} is empty")
         if isinstance(value, Path):
             check_name(flag, value)
         span = range_of(own, name)
@@ -215,6 +219,22 @@ def fits(value: Any) -> bool:
         return not math.isnan(float(value))
     except OverflowError:
         return False
+
+
+@contextlib.contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Says whose value it is that is refused within.
+
+    Args:
+      flag: its name, or its name and value.
+
+    Raises:
+      ValueError: what is raised within, after the flag.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from error
 
 
 def parse_mesh(text: str, flag: str = "--mesh") -> dict[str, int] | None:

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import defaults, groups, online, rollouts, tuning
+from experiments import defaults, flags, groups, online, rollouts, tuning
 from experiments.config import launch
 from experiments.run import Run
 from jaxalign import estimators, sharding, streams
@@ -264,7 +264,8 @@ def check(config: Config, method: groups.Method) -> None:
     """
     online.check_minibatches(config, config.rows, "answers (--prompts times --samples)")
     rewards = jax.ShapeDtypeStruct((config.prompts, config.samples), jnp.float32)
-    jax.eval_shape(method.advantage, rewards)
+    with flags.naming(f"--samples {config.samples}"):
+        jax.eval_shape(method.advantage, rewards)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ import jax
 import numpy as np
 
 from experiments import (
+    batching,
     by_field,
     defaults,
     dpo,
@@ -80,6 +81,7 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolved(config)
     with Run(config, "kto") as run:
+        batching.check_rows(config)
         source = sources.load(config)
         policy = tuning.frozen(config, policies.load(config, source, run.mesh))
         train, held_out = sources.unpaired(config, source, policy, run)
@@ -87,6 +89,7 @@ def main(config: Config) -> dict[str, float]:
         by_field.check(config, config.split_by, held_out)
         desirable, undesirable = balanced(config, *shares(train))
         run.note(weights_line(train, desirable, undesirable))
+        batching.check_size("--batch", config.batch, len(train))
         batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
         steps = defaults.steps_of(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)

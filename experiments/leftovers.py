@@ -6,7 +6,8 @@ from typing import NamedTuple
 from experiments import processes
 
 # What is written before anything is computed; with anything else a folder stays.
-SETTINGS = {"config.json", "data.json", "inputs.json", "metrics.jsonl", "checkpoints"}
+SETTINGS = {"config.json", "data.json", "inputs.json", "plan.json"}
+SETTINGS |= {"metrics.jsonl", "checkpoints"}  # while they are empty
 
 
 class Made(NamedTuple):

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments import (
+    batching,
     policies,
     rewards,
     rollouts,
@@ -104,7 +105,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
       samples: answers to each.
 
     Raises:
-      ValueError: prompts that do not divide over the devices.
+      ValueError: prompts that do not divide over the devices, or too many of them.
     """
     if prompts % (parts := sharding.shards("batch")):
         raise ValueError(
@@ -115,6 +116,9 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     policy = policies.load(config, source, run.mesh)
     room = config.max_new_tokens or source.max_new_tokens
     fitting = rollouts.fitting(policy, source.prompts()[0], room, run.note, "prompts")
+    batching.check_size(
+        "--prompts (of PPO --batch)", prompts, len(fitting), small=batching.SMALL
+    )
     run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.reaching(policy, tokens.shape[1] + room)

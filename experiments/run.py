@@ -212,10 +212,10 @@ class Run:
         self.last = {k: v for k, v in numbers.items() if k != "finite"}
         if self.skipped:
             self.last["skipped"] = self.skipped
-        if self.writer is not None:
-            self.writer.log(step, self.last)
         if self.config.keep_best:
             self.scores.append(self.score())
+        if self.writer is not None:
+            self.writer.log(step, self.last)
         self.bar.update(
             self.task, numbers=f"loss {numbers['loss']:.4f}  {rate:,.0f} tokens/s"
         )

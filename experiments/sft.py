@@ -45,6 +45,9 @@ def main(config: Config) -> dict[str, float]:
             *(config, source.demonstrations()[0], policy, run, "train"),
             all_turns=config.all_turns,
         )
+        batching.check_size(
+            "--batch", config.batch, len(examples), small=batching.SMALL
+        )
         run.describe_data(source.accounts())
         length = defaults.row_length(config.model, policy.context, examples)
         batches = packing.packed_batches(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import policies
+from experiments import flags, policies
 from experiments.config import Tuned
 from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, partition, peft
@@ -78,12 +78,15 @@ def start(config: Tuned, base: Params) -> Tuning:
     if config.train != "lora":
         pattern = f"{config.train}|head" if head else config.train
         place = functools.partial(partition.put, pattern=pattern)
+        with flags.naming(f"--train {config.train}"):
+            trained = partition.take(base, pattern)
         return Tuning(
-            partition.take(base, pattern),
-            jax.tree_util.Partial(lambda base, new: place(base, new), base),
+            trained, jax.tree_util.Partial(lambda base, new: place(base, new), base)
         )
     key = streams.key(jax.random.key(config.seed), "adapter")
-    adapter = lora.init(key, base, rank=config.lora_rank, targets=config.lora_targets)
+    rank, targets = config.lora_rank, config.lora_targets
+    with flags.naming(f"--lora-targets {targets} of --lora-rank {rank}"):
+        adapter = lora.init(key, base, rank=rank, targets=targets)
     outside = set(adapter) - {"blocks"}
     if outside:
         raise ValueError(

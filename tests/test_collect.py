@@ -1,9 +1,12 @@
 """Rankings and pairs of sampled answers: order, noise, what is left out."""
 
+import types
+
 import numpy as np
 
-from experiments import collect
+from experiments import collect, jsonl, rollouts
 from jaxalign.data import formats
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt, Ranking
 
 ASKED = [Prompt([{"role": "user", "content": x}], where=x) for x in "abc"]
@@ -110,3 +113,15 @@ def test_both_files_are_read_back(tmp_path):
     assert [list(r.answers) for r in found] == [r.row()["answers"] for r in rankings]
     pairs, _ = formats.read(tmp_path / "pairs.jsonl", Preference)
     assert len(pairs) == 3
+
+
+def test_what_a_policy_spells_with_bytes_is_written_as_it_can_be_read(tmp_path):
+    """No row may hold NUL, and tokens of bytes spell it."""
+    tokenizer = tokenizers.train(["red blue"], vocab_size=300)
+    ids = np.array([tokenizer("red\0", add_special_tokens=False).input_ids])
+    drawn = types.SimpleNamespace(tokens=ids, loss_mask=np.ones_like(ids, bool))
+    (text,) = rollouts.texts(types.SimpleNamespace(tokenizer=tokenizer), drawn)
+    row = {"prompt": "a", "answers": [text, "blue"], "rewards": [1.0, 0.0]}
+    jsonl.write(tmp_path / "x.jsonl", [row])
+    ((ranking,), _) = formats.read(tmp_path / "x.jsonl", Ranking)
+    assert ranking.answers[0] == "red\ufffd"

@@ -87,13 +87,14 @@ REFUSED = {
     "beta": (0, -0.1, math.nan),
     "clip_norm": (0, -1, math.nan),
     "label_smoothing": (0.5, 1.5, -0.1),
-    "held_out": (-0.1, 1.1, math.nan),
+    "held_out": (-0.1, 1, 1.1, math.nan),
     "lora_rank": (0,),
     "stall_after": (-1, math.nan),
     "mesh": ("data=²", "data=0", "data=-1", "data", "model=2", "data=2,data=2", ",")
     + ("data=2,,fsdp=2", "data=" + "9" * 30, "data=1.5", "=2"),
     "dtype": ("float16",),
     "remat": ("some",),
+    **dict.fromkeys(("model", "data", "data_path", "train", "lora_targets"), ("", " ")),
 }
 
 

@@ -242,3 +242,14 @@ def test_one_prompt_alone_is_refused(config, tmp_path):
     data = written(tmp_path / "x.jsonl", [True, False] * 8, ["red"] * 16)
     with pytest.raises(ValueError, match="KTO needs two different prompts"):
         kto.main(replace(config, data=data))
+
+
+@pytest.mark.parametrize(
+    "told, words",
+    [({"micro_batches": 3}, "8 does not divide into the 3 --micro-batches"),
+     ({"batch": 4096}, "--batch 4,096 is more than the 128 rows .* give 128 at most")],
+)  # fmt: skip
+def test_batches_that_cannot_be_are_refused(config, told, words):
+    with pytest.raises(ValueError, match=words):
+        kto.main(replace(config, **told))
+    assert not config.out.exists()

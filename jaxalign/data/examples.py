@@ -88,7 +88,7 @@ def tokenise(
         records, tokenizer, context=context, overlong=overlong, all_turns=all_turns
     )
     if not examples:
-        raise ValueError(f"no row can be used with a context of {context}: {report}")
+        raise ValueError(f"no row can be used, with --context {context}: {report}")
     return examples, report
 
 

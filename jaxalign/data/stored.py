@@ -179,7 +179,7 @@ def write(
                 found[name].append(getattr(piece, name))
     if not report.kept:
         context = settings["context"]
-        raise ValueError(f"no row can be used with a context of {context}: {report}")
+        raise ValueError(f"no row can be used, with --context {context}: {report}")
     whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
     np.save(unfinished / "sequence_ends.npy", np.cumsum(whole["lengths"]))
     np.save(unfinished / "example_ends.npy", np.cumsum(whole["counts"]))

@@ -71,7 +71,7 @@ def test_rows_that_teach_nothing_are_dropped_and_counted(tokenizer):
         "with an empty answer": 1,
         "with special tokens in their text": 2,
     }
-    with pytest.raises(ValueError, match=r"context of 64: 0 of 1 rows \(1 identical"):
+    with pytest.raises(ValueError, match=r"--context 64: 0 of 1 rows \(1 identical"):
         examples.tokenise(records[:1], tokenizer, context=64)
 
 

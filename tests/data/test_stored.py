@@ -101,7 +101,7 @@ def test_nothing_half_written_is_left_in_place(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="rows.jsonl:4"):
         stored.write(folder, broken(), tokenizer, context=64)
     assert not folder.exists()
-    with pytest.raises(ValueError, match="context of 4: 0 of 3 rows"):
+    with pytest.raises(ValueError, match="--context 4: 0 of 3 rows"):
         stored.write(folder, pairs(3), tokenizer, context=4)
     assert len(stored.write(folder, pairs(3), tokenizer, context=64)) == 3
 
