@@ -8,7 +8,6 @@ folders are pretrained models, however small. docs/defaults.md has the table.
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -135,7 +134,7 @@ def resolved(config: ConfigType, stage: Mapping[str, Any] | None = None) -> Conf
       stage: of `TOY_STAGES`, where a pipeline runs the experiment.
 
     Raises:
-      ValueError: --steps and --epochs both, epochs that are none, an unknown loss.
+      ValueError: --steps and --epochs both, an unknown loss.
     """
     if not isinstance(config, Tuned):
         return config
@@ -170,7 +169,7 @@ def length_of(
       by_data: the data set says it.
 
     Raises:
-      ValueError: --steps and --epochs both, or epochs that are none.
+      ValueError: --steps and --epochs both.
     """
     steps, epochs = config.steps, config.epochs
     if steps is not None and epochs is not None:
@@ -178,8 +177,6 @@ def length_of(
             f"--steps {steps} and --epochs {epochs:g} both say how long to train: "
             "leave one of them out"
         )
-    if epochs is not None and not 0 < epochs < math.inf:
-        raise ValueError(f"--epochs {epochs:g} should be above 0, and finite")
     if steps is not None or epochs is not None:
         return {}
     told = {name: own[name] for name in ("steps", "epochs") if name in own}

@@ -78,6 +78,7 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
     from experiments import (
         collect,
         dpo,
+        flags,
         grpo,
         kto,
         online_dpo,
@@ -119,10 +120,14 @@ def configured(base: Path, out: Path, name: str, told: list[str]):  # type: igno
         "rounds": lambda: of_rounds(rounds, **model, **sums, few=few),
     }[name]()
     given = dict(x.split("=", 1) for x in told)
-    kinds = {n: type(getattr(config, n)) for n in given if hasattr(config, n)}
-    kinds |= {n: Path for n in kinds if n == "token_cache"}
+    kinds = {n: k[0] for n, k in flags.kinds_of(type(config)).items() if n in given}
     read = {
-        n: given[n] == "True" if k is bool else k(given[n]) for n, k in kinds.items()
+        n: given[n] == "True"
+        if k is bool
+        else k(given[n])
+        if isinstance(k, type)
+        else given[n]
+        for n, k in kinds.items()
     }
     module = sys.modules[type(config).__module__.replace("_config", "")]
     return module, dataclasses.replace(config, **read)

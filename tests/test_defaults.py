@@ -173,7 +173,9 @@ def test_steps_and_epochs_at_once_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="--steps 10 and --epochs 2 both"):
         module.main(config)
     for epochs in (0, -1, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=f"--epochs {epochs:g} should be above 0"):
+        with pytest.raises(
+            ValueError, match=f"--epochs {epochs:g}: it should be a number above 0"
+        ):
             module.main(replace(config, steps=None, epochs=epochs))
     assert not (tmp_path / "run").exists()
 

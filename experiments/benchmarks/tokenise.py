@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import rich
@@ -40,6 +40,7 @@ from jaxalign.data.records import Preference, answer_text
 class Config(flags.Checked):
     """Tokenising beside `tokenizers`."""
 
+    RANGES: ClassVar = {"workers": flags.FROM_0}
     pairs: int = 20_000
     """Pairs to tokenise."""
     data: str | None = None
@@ -49,7 +50,7 @@ class Config(flags.Checked):
     context: int = 4096
     """Longest sequence."""
     workers: int = os.cpu_count() or 1
-    """Processes that tokenise."""
+    """Processes that tokenise; 0: this one does."""
     out: Path | None = None
     """A JSON file to write."""
 

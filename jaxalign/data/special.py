@@ -48,7 +48,17 @@ def tag(token: str, special: Sequence[str]) -> bool:
 def text_of(
     tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
 ) -> list[str]:
-    """Answers as text; of special tokens it shows those that texts may hold."""
+    """Answers as text; of special tokens it shows those that texts may hold.
+
+    NUL, which no row of a file may hold, is U+FFFD, as bytes are that are not UTF-8.
+    """
+    return [text.replace("\0", "\ufffd") for text in decoded(tokenizer, rows)]
+
+
+def decoded(
+    tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
+) -> list[str]:
+    """`text_of` with NUL."""
     if not tokenizers.manner(tokenizer).keep_special:
         return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
     hidden = [tokenizers.id_of(tokenizer, t) for t in refused_tokens(tokenizer)]
