@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import policies
+from experiments import hub, policies
 from experiments.config import Tuned
 from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, partition, peft
@@ -127,5 +127,5 @@ def save(
             policy.model,
             trained,
             alpha=config.lora_alpha,
-            base=config.model,
+            base=hub.public_name(config.model),
         )
