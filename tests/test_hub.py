@@ -137,6 +137,9 @@ def test_a_model_and_data_are_fetched_by_name(served, tmp_path):
 @pytest.fixture
 def inside(served, monkeypatch):
     """This process asks the hub, too; what was fetched is kept as in another's."""
+    fetch = "import huggingface_hub as hub; hub.snapshot_download('org/tiny')"
+    if not (Path(served["HF_HOME"]) / "hub" / "models--org--tiny").exists():
+        subprocess.run([sys.executable, "-c", fetch], env=os.environ | served)
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", served["HF_ENDPOINT"])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", served["HF_HOME"] + "/hub")
