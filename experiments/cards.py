@@ -7,6 +7,7 @@ import shlex
 import sys
 from typing import Any
 
+from experiments import hub
 from experiments.config import ByDefault, Tuned
 
 # What says where a run was or how it went on, not what was computed.
@@ -19,7 +20,7 @@ def write(config: Tuned, *, reward: bool = False) -> str:
 
     Nothing in it depends on when or where the run was.
     """
-    method, base = experiment_of(config), config.model
+    method, base = experiment_of(config), hub.public_name(config.model)
     kind = "reward model" if reward else "language model"
     lines = [
         "---",
@@ -70,7 +71,8 @@ def command(config: Any) -> str:
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words += [f"--{flag}", str(value)]
+            text = str(value)
+            words += [f"--{flag}", hub.public_name(text) if flag == "model" else text]
     return " ".join(shlex.join(words).splitlines())
 
 

@@ -9,9 +9,9 @@ folders are pretrained models, however small. docs/defaults.md has the table.
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from experiments import hub
 from experiments.config import Shared, Trained, Tuned
 from jaxalign.data.examples import Example, longest
 from jaxalign.models.families.known import ORIGIN
@@ -105,11 +105,16 @@ def row_length(model: str, context: int, examples: Sequence[Example]) -> int:
 
 
 def is_toy(model: str) -> bool:
-    """Whether `--model` is the new small model, or a folder that began as it."""
+    """Whether `--model` is the new small model, or a folder that began as it.
+
+    Raises:
+      ValueError: it lies on a hub and cannot be fetched.
+    """
     if model == "toy":
         return True
+    folder = hub.model(model)
     try:
-        there = json.loads((Path(model) / "config.json").read_bytes())
+        there = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return False  # it is refused where it is loaded
     return isinstance(there, dict) and there.get(ORIGIN) == "toy"

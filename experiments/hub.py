@@ -14,6 +14,7 @@ from typing import Any, Literal
 from experiments import processes
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SNAPSHOT = re.compile(r".*/models--([\w.-]+?)--([\w.-]+)/snapshots/[^/]+/?")
 WANTED: dict[str, dict[str, list[str]]] = {
     "model": {
         "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"],
@@ -44,6 +45,16 @@ def model(name: str) -> Path:
       ValueError: it cannot be fetched; says how to.
     """
     return fetched("model", name) if is_name(name) else Path(name)
+
+
+def public_name(model: str) -> str:
+    """The ORG/NAME of a model whose folder here is a snapshot of it, else what it was.
+
+    >>> public_name("/x/hub/models--org--base/snapshots/0123"), public_name("runs/a")
+    ('org/base', 'runs/a')
+    """
+    snapshot = SNAPSHOT.fullmatch(model)
+    return f"{snapshot[1]}/{snapshot[2]}" if snapshot else model
 
 
 def data(name: str) -> str:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from experiments import cards, defaults, hub, processes
 from experiments.config import Shared, Tuned
 from experiments.sources import Source
-from jaxalign import sharding, streams
+from jaxalign import json_files, sharding, streams
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.tokenizer import PAD
@@ -137,9 +137,10 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
     folder = hub.model(config.model)
+    settings = folder_settings.read(folder)  # refused before the weights are read
     model, params = pretrained.load(folder, dtype=jnp.dtype(config.dtype), mesh=mesh)
     model = transformer.language_model(remade(model.config, config.remat))
-    return Policy(model, params, tokenizer, context, folder_settings.read(folder))
+    return Policy(model, params, tokenizer, context, settings)
 
 
 def reaching(policy: Policy, length: int) -> Policy:
@@ -262,11 +263,17 @@ def load_scale(folder: Path) -> learned.Scale:
     """The scale of a reward model's scores: raw score = (score - bias) / gain.
 
     Gain 1 and bias 0 for models that were not normalised here.
+
+    Raises:
+      ValueError: a scale without one of them, or no number in its place.
     """
     path = folder / SCALE
     if not path.exists():
         return learned.Scale(1.0, 0.0)
-    return learned.Scale(**json.loads(path.read_text()))
+    told = {"gain": None, "bias": None} | json_files.read(path)
+    kinds = {"gain": json_files.POSITIVE, "bias": json_files.NUMBER}
+    json_files.check(told, kinds, str(path))
+    return learned.Scale(told["gain"], told["bias"])
 
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:

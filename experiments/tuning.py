@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import flags, policies
+from experiments import flags, hub, policies
 from experiments.config import Tuned
 from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, partition, peft
@@ -130,5 +130,5 @@ def save(
             policy.model,
             trained,
             alpha=config.lora_alpha,
-            base=config.model,
+            base=hub.public_name(config.model),
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from experiments import hub
+from experiments import cards, defaults, hub, sft
 from tests import launched
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -137,12 +137,32 @@ def test_a_model_and_data_are_fetched_by_name(served, tmp_path):
 @pytest.fixture
 def inside(served, monkeypatch):
     """This process asks the hub, too; what was fetched is kept as in another's."""
+    fetch = "import huggingface_hub as hub; hub.snapshot_download('org/tiny')"
+    if not (Path(served["HF_HOME"]) / "hub" / "models--org--tiny").exists():
+        subprocess.run([sys.executable, "-c", fetch], env=os.environ | served)
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", served["HF_ENDPOINT"])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", served["HF_HOME"] + "/hub")
     hub.fetched.cache_clear()
     yield monkeypatch
     hub.fetched.cache_clear()
+
+
+def test_a_model_of_a_hub_has_the_defaults_of_what_it_began_as(inside):
+    """Its learning rates are the toy's where its context is."""
+    folder = hub.model("org/tiny")
+    there = json.loads((folder / "config.json").read_text())
+    assert there["jaxalign_origin"] == "toy" and defaults.is_toy("org/tiny")
+    rate = defaults.resolved(sft.Config(model="org/tiny")).learning_rate
+    assert rate == defaults.resolved(sft.Config()).learning_rate
+
+
+def test_stages_of_a_pipeline_name_the_base_as_the_hub_does(inside):
+    """They are given the folder that it was fetched to."""
+    config = sft.Config(model=str(hub.model("org/tiny")))
+    card = cards.write(config)
+    assert 'base_model: "org/tiny"' in card and "--model org/tiny" in card
+    assert "snapshots" not in card
 
 
 def test_what_was_fetched_is_kept(inside):

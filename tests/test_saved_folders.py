@@ -188,6 +188,18 @@ def test_a_card_says_what_made_the_model(shape, tmp_path):
     assert "base_model" not in toy and "a new small model" in toy
 
 
+@pytest.mark.parametrize("wrong", [
+    {}, {"gain": 2.0}, {"bias": 0.0}, {"gain": 0.0, "bias": 0.0}, [1.0, 0.0],
+    {"gain": "2", "bias": 0.0}, {"gain": 2.0, "bias": float("nan")},
+])  # fmt: skip
+def test_a_scale_of_scores_is_two_numbers(tmp_path, wrong):
+    """raw score = (score - bias) / gain."""
+    path = tmp_path / policies.SCALE
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match=str(path)):
+        policies.load_scale(tmp_path)
+
+
 class TestRewardPadding:
     """transformers reads the score of the last token that is not `pad_token_id`."""
 

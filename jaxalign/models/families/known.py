@@ -99,7 +99,7 @@ def read_config(
     # labels are counted above, and make lists of their own in transformers
     there = {k: x for k, x in there.items() if k not in ("num_labels", *LABELS)}
 
-    origin = str(there.get(ORIGIN, ""))
+    origin = there.get(ORIGIN, "")
 
     def read(some: dict[str, Any]) -> ModelConfig:
         full = CONFIG_MAPPING[family.name].from_dict(some)

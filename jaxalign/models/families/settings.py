@@ -61,6 +61,7 @@ FIELDS: dict[str, Kind] = {
     "dtype": TEXT | NULL,
     "id2label": OBJECT | NULL,
     "label2id": OBJECT | NULL,
+    "jaxalign_origin": TEXT,  # `known.ORIGIN`
     "bos_token_id": INTEGER | NULL,
     "pad_token_id": INTEGER | NULL,
     "eos_token_id": INTEGER | list_of(INTEGER) | NULL,
