@@ -8,7 +8,7 @@ from jaxalign import sharding
 from jaxalign.data import loader, packing, views
 from jaxalign.data.records import Preference, Ranking
 
-SMALL = 1024  # rows of a packed step that may repeat what few rows there are
+SMALL = 1024  # rows of a packed or mixed step that may repeat what few there are
 
 
 def preferences(
@@ -32,7 +32,7 @@ def preferences(
             examples, config.batch, seed=config.seed, multiple=rows
         )
     check_rows(config)
-    check_size("--batch", config.batch, len(examples))
+    check_unpacked(config, examples)
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 
 
@@ -53,6 +53,16 @@ def check_rows(config: Trained) -> None:
                 f"--batch {config.batch} does not divide into the {parts} {of}: give a "
                 f"multiple of {parts}"
             )
+
+
+def check_unpacked(config: Trained, examples: Sequence[loader.Example]) -> None:
+    """`check_size` of a batch whose examples have rows apart; mixtures may repeat.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    small = SMALL if isinstance(examples, views.Mixture) else 0
+    check_size("--batch", config.batch, len(examples), small=small)
 
 
 def check_size(flag: str, rows: int, there: int, *, small: int = 0) -> None:

@@ -248,7 +248,7 @@ def batches_of(
     if not loss.unpaired and loss.couples_pairs is False:
         return batching.preferences(config, policy, examples, Preference)
     batching.check_rows(config)
-    batching.check_size("--batch", config.batch, len(examples))
+    batching.check_unpacked(config, examples)
     kind = Unpaired if loss.unpaired else Preference
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 

@@ -89,7 +89,7 @@ def main(config: Config) -> dict[str, float]:
         by_field.check(config, config.split_by, held_out)
         desirable, undesirable = balanced(config, *shares(train))
         run.note(weights_line(train, desirable, undesirable))
-        batching.check_size("--batch", config.batch, len(train))
+        batching.check_unpacked(config, train)
         batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
         steps = defaults.steps_of(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)

@@ -126,7 +126,7 @@ def test_what_is_no_bug_says_what_to_do(command):
     filtered.add_note("-----\nJAX has removed its internal frames from the traceback")
     filtered.add_note("at step 3")
     told = one_sentence(command(raising(filtered), Config, *FEW)[2])
-    assert told.startswith("error: x is bad") and ", at step 3 (" in told
+    assert "error: x is bad" in told and ", at step 3 (" in told
     assert "internal frames" not in told
     own = ModuleNotFoundError("No module named 'jaxalign.x'", name="jaxalign.x")
     assert "bug of jaxalign" in command(raising(own), Config, *FEW)[2]

@@ -220,3 +220,11 @@ def test_collect_asks_prompts_by_their_weights(base, tmp_path):
     asked = [json.loads(row)["prompt"][-1]["content"][:3] for row in rows]
     # of 20 prompts 18 are of the small part, but for those whose answers are the same
     assert asked.count("sun") > 3 * asked.count("red")
+
+
+def test_weights_that_leave_a_part_nothing_are_refused():
+    parts = [["a"], ["b"]]
+    for weights in ([1e-320, 1e308], [1e-12, 1.0], [1e200, 1e200]):
+        with pytest.raises(ValueError, match="times the smallest"):
+            mixing.MixedRecords(parts, weights)
+    mixing.MixedRecords(parts, [1e-3, 1e5])

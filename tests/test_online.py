@@ -254,7 +254,7 @@ def test_the_knobs_of_a_loss_are_not_the_samplings():
 
 
 def test_bad_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="^--loss: .*did you mean .*dpo"):
+    with pytest.raises(ValueError, match="did you mean .*dpo"):
         online_dpo.main(online_dpo.Config(loss="dpoo", out=tmp_path))
     with pytest.raises(ValueError, match="--samples 1: .* from 2"):
         online_dpo.main(online_dpo.Config(samples=1, out=tmp_path))
@@ -264,8 +264,6 @@ def test_bad_settings_are_refused(tmp_path):
         online_dpo.main(online_dpo.Config(minibatches=3, out=tmp_path))
     with pytest.raises(ValueError, match="--minibatches 0: .* from 1"):
         online_dpo.main(online_dpo.Config(minibatches=0, out=tmp_path))
-    with pytest.raises(ValueError, match=r"--batch\) 1,000,000 is more than the"):
-        ppo.main(ppo.Config(batch=10**6, reward="length:4", out=tmp_path / "many"))
     with pytest.raises(ValueError, match="64 answers .* do not divide into 3"):
         ppo.main(ppo.Config(minibatches=3, out=tmp_path))
     with pytest.raises(ValueError, match="--value-warmup 5 is longer than the 4"):
@@ -288,3 +286,9 @@ def test_slots_change_no_answer():
     np.testing.assert_array_equal(once[1], some[1])
     np.testing.assert_allclose(once[2], some[2], atol=1e-5)
     assert len(set(np.asarray(once[0].loss_mask).sum(axis=1).tolist())) > 2
+
+
+def test_an_iteration_of_more_prompts_than_there_are_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"--batch\) 1,000,000 is more than the 4,096"):
+        ppo.main(ppo.Config(batch=10**6, reward="length:4", out=tmp_path / "many"))
+    assert not (tmp_path / "many").exists()

@@ -66,7 +66,11 @@ def examples(
         return mixture, together
     single = source.unpaired if kind is Unpaired else None
     if kind is Unpaired and single is None:
-        train_pairs, held_out_pairs = pairs(config, source, policy, run)
+        try:
+            train_pairs, held_out_pairs = pairs(config, source, policy, run)
+        except ValueError as error:
+            error.add_note("read as pairs, since no row has a label of true or false")
+            raise
         return loader.unpaired(train_pairs), loader.unpaired(held_out_pairs)
     if config.token_cache is not None and source.streams:
         return kept(config, source, kind, policy, run)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import grain
 import numpy as np
 
+LARGEST_RATIO, LARGEST = 1e9, 1e100  # of weights; others leave rounding errors alone
 Item = TypeVar("Item")
 
 
@@ -16,7 +17,7 @@ def check_weights(parts: Sequence[Sequence[object]], weights: Sequence[float]) -
 
     Raises:
       ValueError: no part, a part without rows, or a weight that is not a finite number
-        above 0.
+        above 0, or that is nothing beside another.
     """
     if not parts or len(parts) != len(weights):
         raise ValueError("a mixture needs parts, each with a weight")
@@ -27,6 +28,12 @@ def check_weights(parts: Sequence[Sequence[object]], weights: Sequence[float]) -
             raise ValueError(
                 f"weights of a mixture should be finite numbers above 0, not {weight}"
             )
+    low, high = min(weights), max(weights)
+    if high / LARGEST_RATIO > low or high > LARGEST:
+        raise ValueError(
+            f"weights of a mixture from {low:g} to {high:g}: the largest should be at "
+            f"most {LARGEST_RATIO:g} times the smallest, and {LARGEST:g}"
+        )
 
 
 class MixedRecords(list[Item]):
