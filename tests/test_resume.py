@@ -128,6 +128,7 @@ class TestSchedule:
             module.main(replace(longer, steps=6, extend=True))
         assert json.loads((tmp_path / "config.json").read_text())["steps"] == 8
 
+    @pytest.mark.slow
     def test_whatever_the_steps_came_of(self, base, tmp_path):
         """Epochs of the reward model; and rows of the data that were not there."""
         module, given = config(base, tmp_path / "a", "reward_model", steps=7)
@@ -138,6 +139,7 @@ class TestSchedule:
         module.main(replace(given, steps=7, resume=True))  # as many
         module.main(replace(more, extend=True))
 
+    @pytest.mark.slow
     def test_iterations_of_online_methods(self, base, tmp_path, capsys):
         told = {"steps": 2, "minibatches": 2, "epochs": 2}
         module, given = config(base, tmp_path, "grpo", **told)
@@ -154,7 +156,10 @@ class TestSchedule:
 
 
 class TestFinite:
-    @pytest.mark.parametrize("name", ["sft", "reward_model", "dpo", "ppo", "grpo"])
+    @pytest.mark.parametrize(
+        "name",
+        quick.only(["dpo", "ppo"], ["sft", "reward_model", "dpo", "ppo", "grpo"]),
+    )
     def test_what_is_not_finite_is_never_saved(self, base, tmp_path, name):
         """The loss of the only step is finite, and the parameters after it are not."""
         told = {"steps": 1, "learning_rate": float("nan")}
