@@ -121,6 +121,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
     assert measured == {name: told or at for name, at in expected.items()}
 
 
+@pytest.mark.slow
 def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     """Six pairs a prompt, all of them right or all wrong: as many units as prompts."""
     right = np.arange(20) % 4 > 0

@@ -15,6 +15,7 @@ from jaxalign.data import stored, views
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking
 from jaxalign.data.records import pairs as pairs_of
+from tests import quick
 
 PROMPTS, COPIES = 60, 6
 
@@ -242,7 +243,7 @@ def test_a_file_of_its_own_is_held_out_whole_and_not_trained_on(tmp_path):
         load(data, held_out_data=str(tmp_path))
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", quick.only([False], [False, True]))
 def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
     cached, tmp_path, monkeypatch
 ):
@@ -277,7 +278,7 @@ def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
         assert account["held_out_row_numbers"] == rows_told
 
 
-@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("stated", quick.only([True], [True, False]))
 def test_the_account_names_held_out_rows_by_shard(stated, tmp_path, monkeypatch):
     """Whether tokens are cached or not: the number is that of the row in its shard."""
     monkeypatch.setattr("os.cpu_count", lambda: 0)

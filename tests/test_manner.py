@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 
 from experiments import policies, rewards, rollouts, sft
 from jaxalign.batches import from_lengths
-from jaxalign.data import chat
+from jaxalign.data import chat, row_limits, special
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
 from jaxalign.rewards import named
@@ -93,3 +93,12 @@ def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenize
     why = "1 field 'tools': the chat template shows no tools"
     assert notes[0] == f"prompts: 2 of 3 rows ({why})"
     assert notes[1].startswith("prompts: 1 of 2 prompts (1 longer than 56 tokens")
+
+
+@pytest.mark.parametrize("keep_special", [False, True])
+def test_what_a_policy_says_is_text_that_a_row_may_hold(tokenizer, keep_special):
+    """NUL is a byte's token; collected answers that held it could not be read back."""
+    used = policies.used(sft.Config(keep_special_tokens=keep_special), tokenizer)
+    (text,) = special.text_of(used, [np.array(used("a\0b").input_ids)])
+    assert text == "a\ufffdb"
+    assert row_limits.fit({"answers": [text]}, 9_999) == {"answers": [text]}
