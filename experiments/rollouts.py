@@ -230,15 +230,10 @@ def finished(
 
 
 def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
-    """The answers as text, without special tokens but those that texts may hold.
-
-    Tokens of bytes can spell NUL, which no row of data may hold: it becomes U+FFFD, as
-    bytes do that are no text.
-    """
+    """The answers as text, without special tokens but those that texts may hold."""
     masks = np.asarray(sequences.loss_mask)
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
-    found = special.text_of(policy.tokenizer, rows)
-    return [text.replace("\0", "\ufffd").strip() for text in found]
+    return [text.strip() for text in special.text_of(policy.tokenizer, rows)]
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
