@@ -179,7 +179,11 @@ def row_numbers(records: Sequence[Record]) -> dict[str, list[int]]:
 
 def summary(kind: str, read: dict[str, Any]) -> str:
     """One line of an account, for the console."""
-    reports = "".join(f"{report}; " for report in read["read"])
+    names = (
+        ("training split: ", "held-out split: ") if len(read["read"]) == 2 else ("",)
+    )
+    told = zip(names, read["read"], strict=False)
+    reports = "".join(f"{name}{report}; " for name, report in told)
     text = (
         f"{read['data']}: {kind}: {reports}"
         f"{read['training_rows']} rows of {read['training_prompts']} prompts in "
