@@ -378,7 +378,7 @@ class TestBadInput:
             cwd=Path(__file__).parents[1],
         )
         assert done.returncode == 1
-        assert "error: unknown loss 'dop': did you mean dpo" in done.stderr
+        assert "error: --loss: unknown loss 'dop': did you mean dpo" in done.stderr
         assert "Traceback" not in done.stderr
 
 
