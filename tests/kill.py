@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All that a run and its stages left, by name: files, and the last checkpoints.
 
     Without what says when, where and how often a run was started, and without the
-    folder's own path in data.json.
+    folder's own path in data.json, plan.json and model cards.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -103,7 +103,7 @@ def contents(folder: Path) -> dict[str, bytes]:
             found[f"{inside}/{name}"] = (last / name).read_bytes()
         elif path.is_file() and "checkpoints" not in inside.parts:
             found[str(inside)] = path.read_bytes()
-        if path.name in ("data.json", "README.md"):  # name the run's own stages
+        if path.name in ("data.json", "plan.json", "README.md"):  # name the run's own stages
             here = str(folder).encode()
             found[str(inside)] = path.read_bytes().replace(here, b"OUT")
     told = ("events.out", "config.json")
