@@ -103,7 +103,8 @@ def contents(folder: Path) -> dict[str, bytes]:
             found[f"{inside}/{name}"] = (last / name).read_bytes()
         elif path.is_file() and "checkpoints" not in inside.parts:
             found[str(inside)] = path.read_bytes()
-        if path.name in ("data.json", "plan.json", "README.md"):  # name the run's own stages
+        # these name the run's own stages
+        if path.name in ("data.json", "plan.json", "README.md"):
             here = str(folder).encode()
             found[str(inside)] = path.read_bytes().replace(here, b"OUT")
     told = ("events.out", "config.json")

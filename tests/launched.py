@@ -163,7 +163,9 @@ def of_rounds(module, *, few=None, **told):  # type: ignore[no-untyped-def]
     made = module.Config(
         rounds=2,
         eval_prompts=4,
-        winners=winners.Config(prompts=8, held_out_prompts=8, samples=32, max_new_tokens=32),
+        winners=winners.Config(
+            prompts=8, held_out_prompts=8, samples=32, max_new_tokens=32
+        ),
         **told,
     )
     brief = {"steps": 2, "batch": 4, "save_every": 1}
