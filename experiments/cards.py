@@ -35,7 +35,7 @@ def write(config: Tuned, *, reward: bool = False) -> str:
         "| what | |",
         "|---|---|",
         row("base", "a new small model" if base == "toy" else base),
-        row("data", " ".join(filter(None, (config.data, config.data_path)))),
+        row("data", " ".join(str(x) for x in (config.data, config.data_path) if x)),
         row("method", f"{method}, trained: {config.train}"),
         row("versions", ", ".join(map(version, PACKAGES))),
         "",

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from experiments import dpo, policies, ppo, reward_model, sft
 from experiments.run import Run
+from jaxalign import streams
 from jaxalign.models import lora, peft, pretrained
 from tests import quick
 
@@ -149,9 +150,10 @@ def test_a_reward_model_with_an_adapter_starts_ppo(base, tmp_path):
     found = reward_model.main(config)
     assert np.isfinite(found["accuracy"])
     model, params = policies.load_scalar(tmp_path / "reward" / "reward", "float32")
-    start = model.from_trunk(
-        jax.random.key(0), {n: x for n, x in params.items() if n != "head"}
-    )["head"]["weight"]
+    key = streams.key(jax.random.key(config.seed), "head")  # of the run's new head
+    start = model.from_trunk(key, {n: x for n, x in params.items() if n != "head"})[
+        "head"
+    ]["weight"]
     head = np.asarray(params["head"]["weight"])
     # the head was scaled at the end; trained, it points elsewhere, too
     cosine = head @ start / np.linalg.norm(head) / np.linalg.norm(start)
