@@ -9,6 +9,7 @@ import math
 import time
 import tracemalloc
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -276,9 +277,15 @@ class TestLabels:
         there = json.loads(path.read_text())
         del there["num_labels"]
         path.write_text(json.dumps(there))
-        pretrained.load_reward(folder)
+        _, params = pretrained.load_reward(folder)
         rewrite(folder, id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0})
-        pretrained.load_reward(folder)
+        _, named = pretrained.load_reward(folder)
+        assert (
+            params["head"]["weight"].shape[-1] == 1
+            or params["head"]["weight"].ndim == 1
+        )
+        assert params["head"]["weight"].size == params["norm"]["scale"].size
+        chex.assert_trees_all_equal(params, named)
 
     @pytest.mark.parametrize("changes", [
         {"num_labels": 2}, {"id2label": {"0": "bad", "1": "good"}}
