@@ -26,14 +26,15 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from experiments import evaluating, flags, policies, rewards, rollouts, sources, tables
-from experiments.config import Shared, launch
-from experiments.run import Run
 from jaxalign import streams
 from jaxalign.data import splits
-from jaxalign.evaluation import generation, plots
+from jaxalign.evaluation import plots, sample_metrics
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
 from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap, paired
+from jaxalign.pipeline import datasets, held_out, policies, reward_functions, rollouts
+from jaxalign.runtime import flags, tables
+from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.run import Run
 
 Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
 
@@ -45,7 +46,7 @@ class Config(Shared):
     RANGES: ClassVar = {"samples": flags.FROM_2}
     reward: str
     """What chooses, the proxy: a reward model's folder, programmed, or another of
-    `experiments.rewards`, such as length:40."""
+    `jaxalign.pipeline.reward_functions`, such as length:40."""
     prompts: int = 128
     """Held-out prompts."""
     samples: int = 64
@@ -56,14 +57,14 @@ class Config(Shared):
     """Longest answer; by default what the data set suggests."""
 
 
-def main(config: Config) -> list[evaluating.Row]:
+def main(config: Config) -> list[held_out.Row]:
     """Samples, scores and reports; returns the rows of the table, one an n."""
     with Run(config, "best_of_n") as run:
-        source = sources.load(config)
+        source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = rewards.scorer(config.reward, config.dtype, policy, source)
+        score = reward_functions.scorer(config.reward, config.dtype, policy, source)
         room = config.max_new_tokens or source.max_new_tokens
-        prompts = evaluating.short(policy, source, config.prompts, room, run.note)
+        prompts = held_out.short(policy, source, config.prompts, room, run.note)
         run.describe_data(source.accounts())
         answers = rollouts.answer(
             policy,
@@ -73,7 +74,7 @@ def main(config: Config) -> list[evaluating.Row]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        values = {"proxy reward": rewards.scored(score, answers)}
+        values = {"proxy reward": reward_functions.scored(score, answers)}
         if source.judge is not None:
             judged = source.judge(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]
@@ -125,7 +126,7 @@ def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
 
 def table(
     found: Curves, lengths: np.ndarray, ns: Sequence[int], units: Units
-) -> list[evaluating.Row]:
+) -> list[held_out.Row]:
     """One row an n; the gain is paired with n = 1, by prompt.
 
     Args:
@@ -133,7 +134,7 @@ def table(
     """
     rows = []
     for i, n in enumerate(ns):
-        row: evaluating.Row = {"n": n, "KL (nats)": generation.kl_best_of_n(n)}
+        row: held_out.Row = {"n": n, "KL (nats)": sample_metrics.kl_best_of_n(n)}
         row |= {name: bootstrap(curve[i], units=units) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]
@@ -153,7 +154,7 @@ def points(
         spread = values[name if name in values else "true reward"].std() or 1.0
         gains = (curve - curve[0]) / spread
         series[name] = [
-            (generation.kl_best_of_n(n), bootstrap(gain, units=units))
+            (sample_metrics.kl_best_of_n(n), bootstrap(gain, units=units))
             for n, gain in zip(ns, gains, strict=True)
         ]
     return series
@@ -175,11 +176,11 @@ def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
     first = np.arange(prompts) * samples
     said = {
         "the first": first,
-        f"the best of {samples}": first + generation.best(proxy),
+        f"the best of {samples}": first + sample_metrics.best(proxy),
     }
     tables.write_answers(
         out,
-        answers.prompts[::samples],
+        [prompt.messages for prompt in answers.prompts[::samples]],
         {name: [answers.texts[i] for i in at] for name, at in said.items()},
     )
 

@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import policies, rollouts, sources
-from experiments.config import Shared, launch
-from experiments.jsonl import asked as asked_of
-from experiments.jsonl import write
-from experiments.run import Run
 from jaxalign import streams
 from jaxalign.data.records import Prompt
+from jaxalign.data.records import prompt_fields as asked_of
 from jaxalign.evaluation import preference
+from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.jsonl import write
+from jaxalign.runtime.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,11 @@ class Ranked(NamedTuple):
 def main(config: Config) -> dict[str, float]:
     """Samples and ranks answers; returns how many, and the Bayes accuracy of pairs."""
     with Run(config, "collect") as run:
-        source = sources.load(config)
+        source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        judge = sources.judge_of(source)
+        judge = datasets.judge_of(source)
         train, held_out = source.prompts()
-        sources.check_held_out(held_out, "test.jsonl")
+        datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         numbers: dict[str, float] = {}
         for name, prompts in (

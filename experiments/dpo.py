@@ -34,25 +34,18 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import (
-    batching,
-    defaults,
-    flags,
-    policies,
-    run_plan,
-    sources,
-    tuning,
-)
-from experiments.config import Trained, launch
-from experiments.run import Run
 from jaxalign import sharding
 from jaxalign.data import loader
-from jaxalign.data.examples import digest
 from jaxalign.data.records import Preference, Record, Unpaired
+from jaxalign.data.tokenize import digest
+from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.runtime import defaults, flags
+from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.run import Run
 from jaxalign.training import (
     loss_names,
     objectives,
-    reference,
+    reference_cache,
     reward_shift,
     state,
     step,
@@ -139,9 +132,9 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     check(config, chosen)
     config = defaults.resolved(config)
     with Run(config, "dpo") as run:
-        source = sources.load(config)
-        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        train, _ = sources.pairs(config, source, policy, run)
+        source = datasets.load(config)
+        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
+        train, _ = datasets.pairs(config, source, policy, run)
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.without_formatting(train, policy.tokenizer)
@@ -152,7 +145,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         read = batches.ahead(steps) if few else np.arange(len(train))
         attach, fixed = reference_of(config, policy, train, chosen, run, read)
         adam = config.adamw(steps)
-        tuned = tuning.start(config, policy.params)
+        tuned = trainable.start(config, policy.params)
         update = step.make_step(
             objective_of(policy, chosen),
             adam,
@@ -190,7 +183,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
                 cursor = {"data": batches.get_state(), "shift": carried}
                 run.save(current, roles(current), i + 1, cursor)
         params = tuned.parameters(current.params)
-        tuning.save(config, run.folder, policy, params, current.params)
+        trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})
 
 
@@ -285,9 +278,9 @@ def reference_scores(
     batch_size: int,
     run: Run,
     read: np.ndarray,
-) -> reference.RowScores:
+) -> reference_cache.RowScores:
     """The reference's log-probs of the rows read, computed once, kept in the folder."""
-    return reference.score_rows(
+    return reference_cache.score_rows(
         policy.model,
         policy.params,
         scored_batches(examples, kind, batch_size, read),

@@ -1,9 +1,9 @@
 """GRPO and its relatives: advantages from groups of answers, and no value model.
 
 For each prompt, `--samples` answers are drawn and scored; what each is better than the
-others is its advantage. `--method` names how (see `experiments.groups`): grpo, dr_grpo,
-rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed. Each has
-the KL, beta and clip range of its paper; numbers.json says which they were.
+others is its advantage. `--method` names how (`jaxalign.training.group_methods`): grpo,
+dr_grpo, rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed.
+Each has the KL, beta and clip range of its paper; numbers.json says which they were.
 
 In later updates on the same answers (--epochs, --minibatches) every term is weighed by
 an importance ratio: of the token, which leaves the prefixes as they were sampled, of
@@ -32,13 +32,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import defaults, flags, groups, online, rollouts, tuning
-from experiments.config import launch
-from experiments.run import Run
 from jaxalign import estimators, sharding, streams
 from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
+from jaxalign.pipeline import online, rollouts, trainable
 from jaxalign.rewards import shaping
-from jaxalign.training import objectives, scoring, state, step
+from jaxalign.runtime import defaults, flags
+from jaxalign.runtime.config import launch
+from jaxalign.runtime.run import Run
+from jaxalign.training import forward, group_methods, objectives, state, step
 from jaxalign.types import Array, Params
 
 
@@ -59,7 +60,7 @@ class Config(online.Online):
     """Ends an iteration's epochs once approxkl is above (nats a token)."""
     beta: float | None = None
     """Coefficient of the KL to the reference; by default the method's own, which
-    `experiments.groups` lists."""
+    `jaxalign.training.group_methods` lists."""
 
     @property
     def rows(self) -> int:
@@ -77,9 +78,9 @@ class Parts:
     """
 
     config: Config
-    method: groups.Method
+    method: group_methods.Method
     setting: online.Setting
-    tuned: tuning.Tuning
+    tuned: trainable.Tuning
     on_policy: bool
     update: step.Step
 
@@ -104,7 +105,7 @@ def draw(
     return rollout, informative, numbers
 
 
-def shaped(method: groups.Method, drawn: online.Drawn, room: int) -> Array:
+def shaped(method: group_methods.Method, drawn: online.Drawn, room: int) -> Array:
     """The reward of each answer once length, or else a missing end, has its price [A].
 
     Args:
@@ -120,7 +121,7 @@ def shaped(method: groups.Method, drawn: online.Drawn, room: int) -> Array:
 
 def advantages(
     config: Config,
-    method: groups.Method,
+    method: group_methods.Method,
     answers: TokenBatch | AnswerBatch,
     score: Array,
     logp: Array,
@@ -152,12 +153,12 @@ def to_go(
     beta: float,
 ) -> Array:
     """Advantages of answers [A] less the KL to go, whitened over all tokens [A T]."""
-    rows, apart = scoring.answers(batch)
+    rows, apart = forward.answers(batch)
     told = map(apart, (logp, ref_logp, rows.loss_mask))
     return estimators.reinforce_plus_plus(advantage, *told, beta=beta)
 
 
-def beta_of(config: Config, method: groups.Method) -> float:
+def beta_of(config: Config, method: group_methods.Method) -> float:
     """The coefficient of the KL: the flag, or else the method's own."""
     return method.beta if config.beta is None else config.beta
 
@@ -202,7 +203,7 @@ def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> Grou
         return by_prompt[order].reshape(-1, *joined.shape[1:])
 
     kept: GroupBatch = jax.tree.map(first, *drawn)
-    rows, _ = scoring.answers(kept.sequences)
+    rows, _ = forward.answers(kept.sequences)
     counts = jnp.repeat(informs[order], len(rows.tokens) // len(order))[:, None]
     silenced = dataclasses.replace(rows, loss_mask=rows.loss_mask & counts)
     sequences: TokenBatch | AnswerBatch = silenced
@@ -211,19 +212,19 @@ def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> Grou
     return dataclasses.replace(kept, sequences=sequences)
 
 
-def on_policy(config: Config, method: groups.Method) -> bool:
+def on_policy(config: Config, method: group_methods.Method) -> bool:
     """Whether an iteration has one update, before which nobody needs log-probs."""
     alone = config.epochs == config.minibatches == 1
     return alone and method.kl == "loss" and not method.informative
 
 
-def main(config: Config, method: groups.Method | None = None) -> dict[str, Any]:
+def main(config: Config, method: group_methods.Method | None = None) -> dict[str, Any]:
     """Trains by groups; writes the model to OUT/policy.
 
     Args:
       method: takes the place of the one that the configuration names.
     """
-    method = method or groups.named(config.method)
+    method = method or group_methods.named(config.method)
     check(config, method)
     config = defaults.resolved(config)
     with Run(config, "grpo") as run:
@@ -231,7 +232,7 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, Any]:
             config, run, prompts=config.prompts, samples=config.samples
         )
         policy, adam = setting.policy, config.adamw()
-        tuned = tuning.start(config, policy.params)
+        tuned = trainable.start(config, policy.params)
         first = on_policy(config, method)
         objective = objectives.group(
             policy.model,
@@ -251,11 +252,11 @@ def main(config: Config, method: groups.Method | None = None) -> dict[str, Any]:
             roles=lambda params: {"policy": params},
         )
         params = tuned.parameters(current.params)
-        tuning.save(config, run.folder, policy, params, current.params)
+        trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | method.hyperparameters(config.beta))
 
 
-def check(config: Config, method: groups.Method) -> None:
+def check(config: Config, method: group_methods.Method) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:

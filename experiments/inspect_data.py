@@ -21,12 +21,12 @@ from rich.table import Table
 from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
-from experiments import policies, sources
-from experiments.config import Shared, launch
 from jaxalign.data import chat, loader
-from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Record
+from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.data.tokenizer import id_of, special_texts
+from jaxalign.pipeline import datasets, policies
+from jaxalign.runtime.config import Shared, launch
 
 TRAINED, SPECIAL = "green", "reverse"
 SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"], "unpaired": [""]}
@@ -48,7 +48,7 @@ class Config(Shared):
 def main(config: Config, console: Console | None = None) -> dict[str, dict[str, float]]:
     """Prints examples and counts; returns the counts of each kind of record."""
     console = console or rich.get_console()
-    source = sources.load(config)
+    source = datasets.load(config)
     tokenizer, context = policies.tokenizer_of(config, source)
     ends = tokenizer.convert_ids_to_tokens(list(chat.stop_tokens(tokenizer)))
     console.print(
@@ -86,7 +86,7 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
 
 
 def kinds(
-    source: sources.Source,
+    source: datasets.Source,
 ) -> list[tuple[str, Callable[[], Sequence[Record]]]]:
     """The training records of each kind that a source may have."""
     found: list[tuple[str, Callable[[], Any]]] = [

@@ -42,19 +42,20 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import judging, policies, processes, rollouts, sources
-from experiments.config import Shared, launch
-from experiments.jsonl import write
-from experiments.judging import Answered
-from experiments.run import Run
-from experiments.sources.source import both
 from jaxalign import streams
 from jaxalign.data import chat, splits
 from jaxalign.data.messages import answer_of
 from jaxalign.data.records import Answer, Demonstration, Prompt, identity, said
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
+from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
+from jaxalign.pipeline.datasets.dataset import both
+from jaxalign.pipeline.llm_judge import Answered
 from jaxalign.rewards import judge_prompts
+from jaxalign.runtime import distributed
+from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.jsonl import write
+from jaxalign.runtime.run import Run
 
 OPTION = 8  # tokens that an option has at most
 Splits = tuple[list[Answered], list[Answered]]
@@ -99,7 +100,7 @@ def main(config: Config) -> dict[str, float]:
         run.describe_data([one for source in every for one in source.accounts()])
         judge = policies.load(config, every[0], run.mesh)
         train, held_out = (merged([part[k] for part in parts]) for k in range(2))
-        sources.check_held_out(held_out, "test.jsonl")
+        datasets.check_held_out(held_out, "test.jsonl")
         if len(every) > 1:
             whole, train = train, unseen(train, held_out)
             if removed := len(whole) - len(train):
@@ -151,19 +152,19 @@ def principles_of(config: Config) -> tuple[str, ...]:
 
 
 def candidates(
-    config: Config, mesh: Any, note: Callable[[str], None] = processes.say
-) -> tuple[list[sources.Source], list[Splits]]:
+    config: Config, mesh: Any, note: Callable[[str], None] = distributed.say
+) -> tuple[list[datasets.Source], list[Splits]]:
     """The data sets, and the answers that are to be judged, of each file or model.
 
     Raises:
       ValueError: files with weights.
     """
     if config.policies is not None:
-        source = sources.load(config)
+        source = datasets.load(config)
         folders = enumerate(config.policies.split(","))
         return [source], [sampled(config, source, mesh, n, x, note) for n, x in folders]
     paths = config.data.split(",")
-    found = [sources.load(dataclasses.replace(config, data=path)) for path in paths]
+    found = [datasets.load(dataclasses.replace(config, data=path)) for path in paths]
     if any(source.parts for source in found):
         raise ValueError(
             f"--data {config.data}: every answer of these files is judged once, so "
@@ -174,7 +175,7 @@ def candidates(
 
 def sampled(
     config: Config,
-    source: sources.Source,
+    source: datasets.Source,
     mesh: Any,
     n: int,
     folder: str,
@@ -208,7 +209,7 @@ def sampled(
     return answered("train", asked), answered("test", few)
 
 
-def answers_of(source: sources.Source, single: bool) -> Splits:
+def answers_of(source: datasets.Source, single: bool) -> Splits:
     """Prompts with the answers that are to be judged, of both splits.
 
     Args:
@@ -280,13 +281,13 @@ def fitting(
 ) -> list[Answered]:
     """Prompts with two answers or more, about which any question fits the context."""
     tokenizer, thoughts = judge.tokenizer, config.thoughts
-    request = chat.encode_prompt(tokenizer, [judging.asks(judge_prompts.LETTER)])
+    request = chat.encode_prompt(tokenizer, [llm_judge.asks(judge_prompts.LETTER)])
     room = OPTION + (thoughts + len(request) if thoughts else 0)
     several = [one for one in answered if len(one.answers) > 1]
     if not several:
         return []
     principle = max(principles_of(config), key=len)
-    questions = [[judging.asks(longest(config, principle, one))] for one in several]
+    questions = [[llm_judge.asks(longest(config, principle, one))] for one in several]
     asked = chat.encode_prompts(tokenizer, questions)
     limit = judge.config.context - room
     return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
@@ -308,23 +309,23 @@ def judged(
     judge: policies.Policy,
     answered: list[Answered],
     principles: tuple[str, ...],
-    noise: judging.Noise,
+    noise: llm_judge.Noise,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
     asked = hashes_of(answered)
-    manner = judging.Manner(config.thoughts, config.temperature, config.batch)
+    manner = llm_judge.Manner(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
-        ratings = judging.rate(judge, answered, config.highest, noise, manner)
+        ratings = llm_judge.rate(judge, answered, config.highest, noise, manner)
         key = jax.random.key(int(noise(0).integers(2**31)))
-        rankings = list(map(judging.ranking, answered, ratings))
-        pairs = judging.zephyr_pairs(answered, ratings, key)
+        rankings = list(map(llm_judge.ranking, answered, ratings))
+        pairs = llm_judge.zephyr_pairs(answered, ratings, key)
         units = np.repeat(asked, list(map(len, ratings)))
         mean = bootstrap(np.concatenate(ratings), units=units)
         return pairs, rankings, mean.named("rating")
-    compared = judging.compare(judge, answered, principles, noise, manner)
-    worths = map(judging.worths, answered, compared)
-    rankings = list(map(judging.ranking, answered, worths))
-    pairs = [row for x in map(judging.soft_pairs, answered, compared) for row in x]
+    compared = llm_judge.compare(judge, answered, principles, noise, manner)
+    worths = map(llm_judge.worths, answered, compared)
+    rankings = list(map(llm_judge.ranking, answered, worths))
+    pairs = [row for x in map(llm_judge.soft_pairs, answered, compared) for row in x]
     every = np.array([pair[2:] for each in compared for pair in each])
     first, swapped, p = every.T
     units = np.repeat(asked, list(map(len, compared)))

@@ -32,25 +32,24 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from experiments import (
+from experiments import dpo
+from jaxalign import sharding
+from jaxalign.data import dataset_ops, loader
+from jaxalign.data.records import Unpaired
+from jaxalign.data.tokenize import numbers_of, prompts_of, values_of
+from jaxalign.evaluation import intervals, preference
+from jaxalign.pipeline import (
     batching,
     by_field,
-    defaults,
-    dpo,
-    flags,
+    datasets,
     policies,
     run_plan,
-    sources,
-    tuning,
+    trainable,
 )
-from experiments.config import Trained, launch
-from experiments.run import Run
-from jaxalign import sharding
-from jaxalign.data import loader, views
-from jaxalign.data.examples import numbers_of, prompts_of, values_of
-from jaxalign.data.records import Unpaired
-from jaxalign.evaluation import intervals, preference
-from jaxalign.training import objectives, reference, state, step
+from jaxalign.runtime import defaults, flags
+from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.run import Run
+from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
 
 LARGEST_RATIO = 4 / 3  # of all desirable terms' weight to all undesirable ones'
@@ -82,9 +81,9 @@ def main(config: Config) -> dict[str, float]:
     config = defaults.resolved(config)
     with Run(config, "kto") as run:
         batching.check_rows(config)
-        source = sources.load(config)
-        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        train, held_out = sources.unpaired(config, source, policy, run)
+        source = datasets.load(config)
+        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
+        train, held_out = datasets.unpaired(config, source, policy, run)
         run.describe_data(source.accounts())
         by_field.check(config, config.split_by, held_out)
         desirable, undesirable = balanced(config, *shares(train))
@@ -96,7 +95,7 @@ def main(config: Config) -> dict[str, float]:
         read = batches.ahead(steps) if few else np.arange(len(train))
         before = dpo.reference_scores(policy, train, Unpaired, config.batch, run, read)
         adam = config.adamw(steps)
-        tuned = tuning.start(config, policy.params)
+        tuned = trainable.start(config, policy.params)
         objective = objectives.kto(
             policy.model,
             beta=config.beta,
@@ -129,14 +128,14 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, steps):
                 run.save(current, roles(current), i + 1, batches.get_state())
         params = tuned.parameters(current.params)
-        tuning.save(config, run.folder, policy, params, current.params)
+        trainable.save(config, run.folder, policy, params, current.params)
         numbers = held_out_numbers(config, policy, params, held_out, run)
         return run.finish(numbers | run.last | {"answers": len(train)})
 
 
 def shares(examples: Sequence[loader.Example]) -> tuple[float, float]:
     """Which share of the rows of batches is desirable, and which is not."""
-    if isinstance(examples, views.Mixture):
+    if isinstance(examples, dataset_ops.Mixture):
         up = [shares(part)[0] for part in examples.parts]
         desirable = float(np.average(up, weights=examples.weights))
     else:
@@ -202,8 +201,8 @@ def held_out_numbers(
         return {}
     every = np.arange(len(examples))
     before = dpo.reference_scores(policy, examples, Unpaired, config.batch, run, every)
-    after = reference.compute(
-        reference.scorer(policy.model),
+    after = reference_cache.compute(
+        reference_cache.scorer(policy.model),
         params,
         dpo.scored_batches(examples, Unpaired, config.batch, every),
         run.mesh,

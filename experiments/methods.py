@@ -11,7 +11,7 @@ prompts with the same noise.
     python -m experiments.methods --seeds 1 --methods ppo grpo rloo
     python -m experiments.methods --ppo.steps 60 --grpo.learning-rate 1e-4
 
-Each group method has its paper's KL and clip range (`experiments.groups`), unless
+Each group method has its paper's KL and clip range (`training.group_methods`), unless
 --grpo.beta gives all of them one beta; a second table says which they were.
 
 Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds (Student's
@@ -36,18 +36,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import best_of_n, evaluating, groups, processes, rlhf, sources, tables
+from experiments import best_of_n, rlhf
 from experiments import dpo as dpo_stage
 from experiments import grpo as grpo_stage
 from experiments import online_dpo as online_dpo_stage
 from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
 from experiments import winners as winners_stage
-from experiments.config import folder_of, launch, mesh_of
-from experiments.evaluating import Evaluated
-from experiments.stages import begin, digest, seeded, stages, told
-from jaxalign.evaluation import generation, plots
+from jaxalign.evaluation import plots, sample_metrics
 from jaxalign.evaluation.intervals import Interval, over_seeds
+from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.runtime import distributed, tables
+from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.stages import begin, digest, seeded, stages, told
+from jaxalign.training import group_methods
 
 # What tables call each method.
 NAMES = {
@@ -81,7 +84,7 @@ class Config(rlhf.Road):
     grpo: grpo_stage.Config = grpo_stage.Config(minibatches=2, epochs=2)
 
 
-def main(config: Config) -> list[evaluating.Row]:
+def main(config: Config) -> list[held_out.Row]:
     """Runs every method of every seed; returns the rows of the table over all seeds."""
     config = smoked(config) if config.smoke else config
     check(config)
@@ -91,22 +94,22 @@ def main(config: Config) -> list[evaluating.Row]:
         many, each = road(one, one.out)
         sampled.append(many)
         found.append(each)
-    rows = evaluating.table(found)
-    shown = {evaluating.title(config.data, found): rows}
+    rows = held_out.table(found)
+    shown = {held_out.title(config.data, found): rows}
     if used := hyperparameters(config):
         shown["what each group method was run with, by default its paper's"] = used
     tables.publish(out, shown)
     draw(out, found, [many for many in sampled if many], config.best_of)
-    processes.say(f"table and plot are in {out}")
+    distributed.say(f"table and plot are in {out}")
     return rows
 
 
-def hyperparameters(config: Config) -> list[evaluating.Row]:
+def hyperparameters(config: Config) -> list[held_out.Row]:
     """KL, beta and clip range of each group method, and where they come from."""
     rows = []
     for name in dict.fromkeys(config.methods):
-        if name in groups.METHODS:
-            method = groups.named(name)
+        if name in group_methods.METHODS:
+            method = group_methods.named(name)
             used = method.hyperparameters(config.grpo.beta)
             plain = {k: f"{v:g}" for k, v in used.items() if k != "kl_term"}
             row = {"method": NAMES[name], "KL": used["kl_term"], **plain}
@@ -153,8 +156,8 @@ def check(config: Config) -> None:
     loss = dpo_stage.selected(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
-    for name in set(config.methods) & set(groups.METHODS):
-        grpo_stage.check(config.grpo, groups.named(name))
+    for name in set(config.methods) & set(group_methods.METHODS):
+        grpo_stage.check(config.grpo, group_methods.named(name))
 
 
 def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluated]]:
@@ -163,9 +166,9 @@ def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluat
     Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
     """
     begin(config, out, grows=("methods", *rlhf.GROWS))
-    source = sources.load(config)
+    source = datasets.load(config)
     start = rlhf.start(config, source, out)
-    exam = evaluating.exam(
+    exam = held_out.exam(
         config,
         source,
         start.policy,
@@ -179,13 +182,13 @@ def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluat
         folder = out / name
         if name == "best_of_n":
             many = answered(config, exam, start.policy, folder, samples=config.best_of)
-            best = evaluating.best_of(many, config.best_of)
+            best = held_out.best_of(many, config.best_of)
             found[f"best-of-{config.best_of}"] = best
         else:
             policy, at = trained(config, name, start, out), trained_at(config, name)
             found[NAMES[name]] = answered(config, exam, policy, folder, at)
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
     return many, found
 
 
@@ -202,7 +205,7 @@ def trained(config: Config, name: str, start: rlhf.Start, out: Path) -> Path:
         return list(rejection_stage.road(rounds, out / name).values())[-1]
     if name == "dpo":
         stage(name, dpo_stage.main, model=str(start.policy), data=start.pairs)
-    elif name in groups.METHODS:
+    elif name in group_methods.METHODS:
         stage(name, grpo_stage.main, flags="grpo", method=name, **online)
     else:
         main = {"online_dpo": online_dpo_stage.main, "ppo": ppo_stage.main}[name]
@@ -215,7 +218,7 @@ def trained_at(config: Config, name: str) -> float:
 
     Rejection sampling finetunes on its winners: like SFT, at temperature 1.
     """
-    if name in groups.METHODS:
+    if name in group_methods.METHODS:
         return config.grpo.temperature
     online = {"ppo": config.ppo, "online_dpo": config.online_dpo}
     return online[name].temperature if name in online else 1.0
@@ -223,7 +226,7 @@ def trained_at(config: Config, name: str) -> float:
 
 def answered(
     config: Config,
-    exam: evaluating.Exam,
+    exam: held_out.Exam,
     policy: Path,
     folder: Path,
     trained_at: float = 1.0,
@@ -242,10 +245,10 @@ def answered(
         known = kept(path, settings)
         if known is not None:
             return known
-        processes.say(f"{path} is of another evaluation, and is made anew")
-    source = sources.load(config)
+        distributed.say(f"{path} is of another evaluation, and is made anew")
+    source = datasets.load(config)
     with jax.set_mesh(mesh_of(config)):
-        given = evaluating.load(config, source, policy)
+        given = held_out.load(config, source, policy)
         found = exam.answered(given, samples, temperature=temperature)
     folder.mkdir(parents=True, exist_ok=True)
     as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
@@ -257,7 +260,7 @@ def answered(
 
 
 def settings_of(
-    config: Config, exam: evaluating.Exam, policy: Path, out: Path, samples: int
+    config: Config, exam: held_out.Exam, policy: Path, out: Path, samples: int
 ) -> dict[str, Any]:
     """What an evaluation depends on: the policy, the exam, and the reward model."""
     asked = json.dumps([prompt.messages for prompt in exam.prompts])
@@ -314,7 +317,7 @@ def best_of_line(
     units = [many.prompt[::samples] for many in scored]
     return [
         (
-            generation.kl_best_of_n(n),
+            sample_metrics.kl_best_of_n(n),
             over_seeds([curve[i] for curve in curves], units=units),
         )
         for i, n in enumerate(ns)
@@ -328,14 +331,14 @@ def draw(
     samples: int,
 ) -> None:
     """Draws reward_kl.png: a mark a method, and a line through best-of-n."""
-    points = {method: [evaluating.point(found, method)] for method in found[0]}
+    points = {method: [held_out.point(found, method)] for method in found[0]}
     if sampled:
         del points[f"best-of-{samples}"]
         points["best-of-n"] = best_of_line(sampled, samples)
     plots.plot_reward_kl(
         out / "reward_kl.png",
         points,
-        reward=evaluating.reward_name(found),
+        reward=held_out.reward_name(found),
         growing=f"larger n, to {samples}" if sampled else "",
     )
 

@@ -34,11 +34,13 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from experiments import defaults, dpo, flags, online, tuning
-from experiments.config import launch
-from experiments.run import Run
+from experiments import dpo
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
+from jaxalign.pipeline import online, trainable
+from jaxalign.runtime import defaults, flags
+from jaxalign.runtime.config import launch
+from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, state, step
 from jaxalign.training.preference_loss import PreferenceLoss
 from jaxalign.types import Array, Params
@@ -67,7 +69,7 @@ class Parts:
 
     config: Config
     setting: online.Setting
-    tuned: tuning.Tuning
+    tuned: trainable.Tuning
     update: step.Step
     reference: Params | None
 
@@ -149,7 +151,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             config, run, prompts=config.prompts, samples=config.samples
         )
         policy, adam = setting.policy, config.adamw()
-        tuned = tuning.start(config, policy.params)
+        tuned = trainable.start(config, policy.params)
         update = step.make_step(
             objectives.preference(policy.model, chosen), adam, whole=tuned.whole
         )
@@ -166,7 +168,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             carried=lambda: [0.0, 0.0] if chosen.running_shift else None,
         )
         params = tuned.parameters(current.params)
-        tuning.save(config, run.folder, policy, params, current.params)
+        trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)
 
 

@@ -32,14 +32,14 @@ from jax.sharding import Mesh
 from rich.table import Table
 from rich.text import Text
 
-from experiments import commands
-from experiments.benchmarks.flops import weights
-from experiments.config import parse_mesh
-from experiments.planning import abstract
-from experiments.planning.chips import CHIPS, Chip
-from experiments.planning.measure import Needs, needs
-from experiments.planning.programs import Models, Work, programs, training
 from jaxalign import sharding
+from jaxalign.planning import abstract
+from jaxalign.planning.chips import CHIPS, Chip
+from jaxalign.planning.flops import weights
+from jaxalign.planning.measure import Needs, needs
+from jaxalign.planning.programs import Models, Work, programs, training
+from jaxalign.runtime import commands
+from jaxalign.runtime.config import parse_mesh
 
 GIB = 2**30
 KINDS = (

@@ -75,22 +75,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import (
-    defaults,
-    experience,
-    online,
-    policies,
-    rewards,
-    sources,
-    tuning,
-)
-from experiments.config import launch
 from experiments.ppo_config import Config as Config
-from experiments.run import Run
 from jaxalign import sharding, streams
 from jaxalign.batches import RolloutBatch
 from jaxalign.data import loader, packing
 from jaxalign.models import heads
+from jaxalign.pipeline import (
+    batching,
+    datasets,
+    online,
+    policies,
+    ppo_batch,
+    reward_functions,
+    trainable,
+)
+from jaxalign.runtime import defaults
+from jaxalign.runtime.config import launch
+from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.training.step import Step
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
@@ -110,7 +111,7 @@ class Parts:
     config: Config
     setting: online.Setting
     value_model: ScalarModel
-    tuned: tuning.Tuning
+    tuned: trainable.Tuning
     update: Step
     warm: Step
     text: loader.Batches | None
@@ -130,11 +131,11 @@ def iterate(
     params = parts.tuned.parameters(current.params)
     drawn = online.draw(setting, params["policy"], noise)
     logp, ref_logp, seen = online.compared(setting, params["policy"], drawn)
-    score, moments = experience.normalised(
+    score, moments = ppo_batch.normalised(
         drawn.score, config.normalise, carried["moments"], clip=config.score_clip
     )
     beta = jnp.float32(carried["beta"])
-    rollout, spread = experience.experience(
+    rollout, spread = ppo_batch.experience(
         parts.value_model,
         params["value"],
         drawn.sequences,
@@ -180,10 +181,10 @@ def main(config: Config) -> dict[str, float]:
         setting = online.prepare(config, run, prompts=config.batch)
         policy = setting.policy
         value_model, value = value_start(config, policy)
-        tuned = tuning.together(
+        tuned = trainable.together(
             {
-                "policy": tuning.start(config, policy.params),
-                "value": tuning.start(config, tuning.kept(config, value)),
+                "policy": trainable.start(config, policy.params),
+                "value": trainable.start(config, trainable.kept(config, value)),
             }
         )
         adams = config.both_adams()
@@ -206,12 +207,12 @@ def main(config: Config) -> dict[str, float]:
             cursors={} if parts.text is None else {"text": parts.text},
         )
         params = tuned.parameters(current.params)["policy"]
-        tuning.save(config, run.folder, policy, params, current.params["policy"])
+        trainable.save(config, run.folder, policy, params, current.params["policy"])
         return run.finish(run.last)
 
 
 def steps_of(
-    config: Config, policy: LanguageModel, value: ScalarModel, tuned: tuning.Tuning
+    config: Config, policy: LanguageModel, value: ScalarModel, tuned: trainable.Tuning
 ) -> dict[str, Step]:
     """The compiled updates, by their names in `Parts`."""
     objective = config.objective(policy, value)
@@ -238,8 +239,8 @@ def demonstrations(
         return None
     policy = setting.policy
     records = setting.source.demonstrations()[0]
-    examples = sources.tokenised(config, records, policy, run, "demonstrations")
-    length = defaults.row_length(config.model, policy.context, examples)
+    examples = datasets.tokenised(config, records, policy, run, "demonstrations")
+    length = batching.row_length(config.model, policy.context, examples)
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed
     )
@@ -250,7 +251,7 @@ def moments(config: Config, setting: online.Setting) -> list[float] | None:
     if config.normalise != "reference":
         return None
     key = streams.key(jax.random.key(config.seed), "reference moments")
-    return experience.reference_moments(setting, key, config.normalise_samples)
+    return ppo_batch.reference_moments(setting, key, config.normalise_samples)
 
 
 def check(config: Config) -> None:
@@ -270,7 +271,7 @@ def check(config: Config) -> None:
 
 def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
     """The value model: the first reward model, or the policy's trunk, its head 0."""
-    rewarded = [str(folder) for folder in rewards.folders(config.reward)]
+    rewarded = [str(folder) for folder in reward_functions.folders(config.reward)]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
         found = policies.load_scalar(Path(start), config.dtype, config.remat)
@@ -278,7 +279,7 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
         return found
     model = heads.scalar_model(policy.config, zero_head=True)
     key = streams.key(jax.random.key(config.seed), "head")
-    return model, tuning.headed(model, key, policy.params)
+    return model, trainable.headed(model, key, policy.params)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 import optax
 
-from experiments import experience, flags, online
 from jaxalign import estimators
+from jaxalign.pipeline import online, ppo_batch
+from jaxalign.runtime import flags
 from jaxalign.training import objectives, optimizer
 from jaxalign.training.step import Objective
 from jaxalign.types import Array, LanguageModel, ScalarModel
@@ -68,7 +69,7 @@ class Config(online.Online):
     """Answers over which beta adapts."""
     kl_gain: float | None = None
     """Adapts beta in log space, by this gain, rather than by the horizon."""
-    normalise: experience.Normalise = "none"
+    normalise: ppo_batch.Normalise = "none"
     """Scores by the moments of the reference's answers, all so far, or the batch."""
     normalise_samples: int = 256
     """Answers of the reference to normalise by."""

@@ -28,13 +28,14 @@ from typing import Any, ClassVar, Literal
 
 import jax
 
-from experiments import evaluating, hub, jsonl, processes, rewards, sources, tables
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
-from experiments.config import EvalFlags, folder_of, launch, mesh_of
-from experiments.evaluating import Evaluated
-from experiments.stages import begin, stages
 from jaxalign.evaluation import plots
+from jaxalign.pipeline import datasets, held_out, reward_functions
+from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.runtime import distributed, hub, jsonl, tables
+from jaxalign.runtime.config import EvalFlags, folder_of, launch, mesh_of
+from jaxalign.runtime.stages import begin, stages
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is
 # told its own, and what is evaluated anew each time.
@@ -63,18 +64,18 @@ class Config(Rounds):
 
     reward: str = "programmed"
     """What chooses: a reward model's folder, programmed, or another of
-    `experiments.rewards`, such as length:40."""
+    `jaxalign.pipeline.reward_functions`, such as length:40."""
 
 
-def main(config: Config) -> list[evaluating.Row]:
+def main(config: Config) -> list[held_out.Row]:
     """Runs all rounds; returns the rows of the table, one a policy."""
     out = folder_of(config, "rejection_sampling")
     check(config, out)
-    source = sources.load(config)
-    learned = rewards.folders(config.reward)
-    chooses = None if learned else rewards.judge(config.reward, source)
+    source = datasets.load(config)
+    learned = reward_functions.folders(config.reward)
+    chooses = None if learned else reward_functions.judge(config.reward, source)
     policies = road(config, out)
-    exam = evaluating.exam(
+    exam = held_out.exam(
         config,
         dataclasses.replace(source, judge=source.judge or chooses),
         hub.model(config.model),
@@ -85,16 +86,16 @@ def main(config: Config) -> list[evaluating.Row]:
     at = config.temperature_for()
     with jax.set_mesh(mesh_of(config)):
         found = {
-            name: exam.answered(evaluating.load(config, source, folder), temperature=at)
+            name: exam.answered(held_out.load(config, source, folder), temperature=at)
             for name, folder in policies.items()
         }
-    rows = evaluating.table([found])
-    title = evaluating.title(f"{config.data}, chosen by {config.reward}", [found])
+    rows = held_out.table([found])
+    title = held_out.title(f"{config.data}, chosen by {config.reward}", [found])
     tables.publish(out, {title: rows})
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, exam.prompts, texts)
-    processes.say(f"table, plot and answers are in {out}")
+    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
+    distributed.say(f"table, plot and answers are in {out}")
     return rows
 
 
@@ -167,10 +168,10 @@ def draw(
     plots.plot_reward_kl(
         out / "reward_kl.png",
         {
-            name: [evaluating.point(found, method) for method in methods]
+            name: [held_out.point(found, method) for method in methods]
             for name, methods in lines.items()
         },
-        reward=evaluating.reward_name(found),
+        reward=held_out.reward_name(found),
         growing="later round",
     )
 

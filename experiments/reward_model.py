@@ -24,28 +24,27 @@ from typing import Any, ClassVar, Literal
 import jax
 import numpy as np
 
-from experiments import (
+from jaxalign import losses, sharding, streams
+from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
+from jaxalign.data import loader, readers
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Preference, Ranking
+from jaxalign.data.tokenize import prompts_of
+from jaxalign.evaluation import intervals, preference
+from jaxalign.models import heads, lora
+from jaxalign.pipeline import (
     batching,
     by_field,
-    defaults,
-    jsonl,
+    datasets,
     policies,
     rollouts,
     run_plan,
-    sources,
-    tuning,
+    trainable,
 )
-from experiments.config import Shared, Trained, launch, mesh_of
-from experiments.run import Run
-from jaxalign import losses, sharding, streams
-from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import formats, loader
-from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.examples import prompts_of
-from jaxalign.data.records import Preference, Ranking
-from jaxalign.evaluation import intervals, preference
-from jaxalign.models import heads, lora
 from jaxalign.rewards import learned
+from jaxalign.runtime import defaults, jsonl
+from jaxalign.runtime.config import Shared, Trained, launch, mesh_of
+from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
 
@@ -79,22 +78,22 @@ def main(config: Config) -> dict[str, float]:
     """
     config = defaults.resolved(config)
     with Run(config, "reward_model") as run:
-        source = sources.load(config)
-        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        train, held_out = sources.pairs(config, source, policy, run)
-        sources.check_held_out(held_out, "the reward model's accuracy")
+        source = datasets.load(config)
+        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
+        train, held_out = datasets.pairs(config, source, policy, run)
+        datasets.check_held_out(held_out, "the reward model's accuracy")
         by_field.check(config, config.split_by, held_out)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
-            train = sources.tokenised(
+            train = datasets.tokenised(
                 config, source.rankings()[0], policy, run, "rankings"
             )
         run.describe_data(source.accounts())
         model = heads.scalar_model(policy.config)
         key = jax.random.key(config.seed)
         head = streams.key(key, "head")
-        tuned = tuning.start(config, tuning.headed(model, head, policy.params))
+        tuned = trainable.start(config, trainable.headed(model, head, policy.params))
         batches = batching.preferences(config, policy, train, kind)
         steps = defaults.steps_of(config, len(train), config.batch)
         adam = config.adamw(steps)
@@ -199,7 +198,7 @@ def scores(
 
 def initial_scores(
     config: Config,
-    source: sources.Source,
+    source: datasets.Source,
     policy: policies.Policy,
     train: Sequence[loader.Example],
     reward: tuple[ScalarModel, Params],
@@ -281,7 +280,7 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str,
       reward: the reward model's folder.
     """
     rows = jsonl.read(held)
-    pairs, _ = formats.read(held, Preference)
+    pairs, _ = readers.read(held, Preference)
     with jax.set_mesh(mesh_of(config)):
         model, params = policies.load_scalar(reward, config.dtype)
         examples, _ = loader.tokenise(

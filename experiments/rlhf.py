@@ -29,14 +29,15 @@ import jax
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import evaluating, processes, sources, tables
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
-from experiments.config import EvalFlags, folder_of, launch, mesh_of
-from experiments.evaluating import Evaluated
-from experiments.stages import begin, seeded, stages
 from jaxalign.evaluation import plots
+from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.runtime import distributed, tables
+from jaxalign.runtime.config import EvalFlags, folder_of, launch, mesh_of
+from jaxalign.runtime.stages import begin, seeded, stages
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
 GROWS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
@@ -87,13 +88,13 @@ class Start(NamedTuple):
     reward: Path
 
 
-def main(config: Config) -> list[evaluating.Row]:
+def main(config: Config) -> list[held_out.Row]:
     """Runs every seed, and returns the rows of the table over all of them."""
     config = smoked(config) if config.smoke else config
     config.temperature_for(config.ppo.temperature)  # or an error at once
     out = folder_of(config, "rlhf")
     found: list[dict[str, Evaluated]] = []
-    programmed: list[evaluating.Row] = []
+    programmed: list[held_out.Row] = []
     for one in seeded(config, out):
         found.append(road(one, one.out))
         held = one.out / "collect" / "preferences" / "test.jsonl"
@@ -101,18 +102,18 @@ def main(config: Config) -> list[evaluating.Row]:
             reward = one.out / "reward_model" / "reward"
             row = reward_stage.agreement(one, held, reward, one.reward_model.batch)
             programmed.append({"seed": one.seed} | row)
-    rows = evaluating.table(found)
-    shown = {evaluating.title(config.data, found): rows}
+    rows = held_out.table(found)
+    shown = {held_out.title(config.data, found): rows}
     if programmed:
         shown["each reward model on held-out preferences; over prompts"] = programmed
     tables.publish(out, shown)
     points = {
-        method: [evaluating.point([each], method) for each in found]
+        method: [held_out.point([each], method) for each in found]
         for method in found[0]
     }
-    name = evaluating.reward_name(found)
+    name = held_out.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
-    processes.say(f"table, plot and answers are in {out}")
+    distributed.say(f"table, plot and answers are in {out}")
     return rows
 
 
@@ -131,13 +132,13 @@ def smoked(config: RoadType) -> RoadType:
     )
 
 
-def start(config: Road, source: sources.Source, out: Path) -> Start:
+def start(config: Road, source: datasets.Source, out: Path) -> Start:
     """The SFT model, preferences, and the reward model, each stage in its folder.
 
     Raises:
       ValueError: nothing is held out, which is said before anything is trained.
     """
-    sources.check_held_out(source.prompts()[1], "the evaluation")
+    datasets.check_held_out(source.prompts()[1], "the evaluation")
     stage = stages(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"
@@ -153,7 +154,7 @@ def start(config: Road, source: sources.Source, out: Path) -> Start:
 def road(config: Config, out: Path) -> dict[str, Evaluated]:
     """One seed: every stage in a folder of its own, then the evaluation."""
     begin(config, out, grows=GROWS)
-    source = sources.load(config)
+    source = datasets.load(config)
     base, pairs, learned = start(config, source, out)
     stage = stages(config, out)
     stage("dpo", dpo_stage.main, model=str(base), data=pairs)
@@ -163,9 +164,11 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
         return evaluate(config, source, out)
 
 
-def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Evaluated]:
+def evaluate(
+    config: Config, source: datasets.Source, out: Path
+) -> dict[str, Evaluated]:
     """Every method's answers to the same held-out prompts, with the same noise."""
-    exam = evaluating.exam(
+    exam = held_out.exam(
         config,
         source,
         out / "sft" / "policy",
@@ -177,14 +180,14 @@ def evaluate(config: Config, source: sources.Source, out: Path) -> dict[str, Eva
     many = exam.answered(exam.base, config.best_of, temperature=start)
     found = {
         "SFT": exam.answered(exam.base, temperature=start),
-        f"best-of-{config.best_of}": evaluating.best_of(many, config.best_of),
+        f"best-of-{config.best_of}": held_out.best_of(many, config.best_of),
     }
     for name, trained_at in (("dpo", 1.0), ("ppo", config.ppo.temperature)):
-        policy = evaluating.load(config, source, out / name / "policy")
+        policy = held_out.load(config, source, out / name / "policy")
         temperature = config.temperature_for(trained_at)
         found[name.upper()] = exam.answered(policy, temperature=temperature)
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
     return found
 
 

@@ -36,22 +36,17 @@ import jax
 
 from experiments import collect as collect_stage
 from experiments import dpo as dpo_stage
-from experiments import (
-    evaluating,
-    jsonl,
-    processes,
-    rejection_sampling,
-    sources,
-    tables,
-)
 from experiments import ppo as ppo_stage
+from experiments import rejection_sampling
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
-from experiments.config import folder_of, launch, mesh_of
-from experiments.evaluating import Evaluated
-from experiments.jsonl import round_folder
-from experiments.stages import begin, seeded, stages
+from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.runtime import distributed, jsonl, tables
+from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.jsonl import round_folder
+from jaxalign.runtime.stages import begin, seeded, stages
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,21 +75,21 @@ class Config(rejection_sampling.Rounds):
     ppo: ppo_stage.Config = ppo_stage.Config(steps=10)
 
 
-def main(config: Config) -> list[evaluating.Row]:
+def main(config: Config) -> list[held_out.Row]:
     """Runs every seed, and returns the rows of the table: SFT, and two a round."""
     config = smoked(config) if config.smoke else config
     winners_stage.temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    sources.judge_of(sources.load(config))
+    datasets.judge_of(datasets.load(config))
     out = folder_of(config, "rounds")
     found: list[dict[str, Evaluated]] = []
-    labelled: list[evaluating.Row] = []
+    labelled: list[held_out.Row] = []
     for one in seeded(config, out):
         found.append(evaluate(one, road(one, one.out), one.out))
         labelled += [{"seed": one.seed} | row for row in agreements(one, one.out)]
-    rows = evaluating.table(found)
+    rows = held_out.table(found)
     shown = {
-        evaluating.title(config.data, found): rows,
+        held_out.title(config.data, found): rows,
         "each round's reward model on its held-out preferences; over prompts": labelled,
     }
     tables.publish(out, shown)
@@ -102,7 +97,7 @@ def main(config: Config) -> list[evaluating.Row]:
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
     rejection_sampling.draw(out, with_start, found)
-    processes.say(f"table, plot and answers are in {out}")
+    distributed.say(f"table, plot and answers are in {out}")
     return rows
 
 
@@ -169,8 +164,8 @@ def evaluate(
     config: Config, folders: dict[str, Path], out: Path
 ) -> dict[str, Evaluated]:
     """Every policy's answers to the same held-out prompts, with the same noise."""
-    source = sources.load(config)
-    exam = evaluating.exam(
+    source = datasets.load(config)
+    exam = held_out.exam(
         config,
         source,
         out / "sft" / "policy",
@@ -181,11 +176,11 @@ def evaluate(
     found = {}
     with jax.set_mesh(mesh_of(config)):
         for name, folder in folders.items():
-            policy = evaluating.load(config, source, folder)
+            policy = held_out.load(config, source, folder)
             temperature = config.temperature_for(trained_at(config, name))
             found[name] = exam.answered(policy, temperature=temperature)
     texts = {name: found[name].texts for name in list(found)[::2]}
-    tables.write_answers(out, exam.prompts, texts)
+    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
     return found
 
 
@@ -194,7 +189,7 @@ def trained_at(config: Config, name: str) -> float:
     return config.ppo.temperature if name.endswith(", PPO") else 1.0
 
 
-def agreements(config: Config, out: Path) -> list[evaluating.Row]:
+def agreements(config: Config, out: Path) -> list[held_out.Row]:
     """How well each round's reward model foresees labels of its policy's answers."""
     rows = []
     for i in range(config.rounds):

@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import jax
 
-from experiments import batching, defaults, policies, run_plan, sources, tuning
-from experiments.config import Trained, launch
-from experiments.run import Run
 from jaxalign import sharding
 from jaxalign.data import packing
 from jaxalign.data.records import Demonstration
+from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.runtime import defaults
+from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 
 
@@ -39,9 +40,9 @@ def main(config: Config) -> dict[str, float]:
     config = defaults.resolved(config)
     with Run(config, "sft") as run:
         batching.check_rows(config)
-        source = sources.load(config)
-        policy = tuning.frozen(config, policies.load(config, source, run.mesh))
-        examples = sources.tokenised(
+        source = datasets.load(config)
+        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
+        examples = datasets.tokenised(
             *(config, source.demonstrations()[0], policy, run, "train"),
             all_turns=config.all_turns,
         )
@@ -49,14 +50,14 @@ def main(config: Config) -> dict[str, float]:
             "--batch", config.batch, len(examples), small=batching.SMALL
         )
         run.describe_data(source.accounts())
-        length = defaults.row_length(config.model, policy.context, examples)
+        length = batching.row_length(config.model, policy.context, examples)
         batches = packing.packed_batches(
             examples, config.batch, length=length, seed=config.seed
         )
         each = packing.a_batch(examples, config.batch, length=length)
         steps = defaults.steps_of(config, len(examples), each, source.sft_steps)
         adam = config.adamw(steps)
-        tuned = tuning.start(config, policy.params)
+        tuned = trainable.start(config, policy.params)
         update = step.make_step(
             objectives.sft(policy.model),
             adam,
@@ -87,7 +88,7 @@ def main(config: Config) -> dict[str, float]:
             if run.due(i, steps):
                 run.save(current, roles(current), i + 1, batches.get_state())
         params = tuned.parameters(current.params)
-        tuning.save(config, run.folder, policy, params, current.params)
+        trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)
 
 

@@ -20,14 +20,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import jsonl, policies, rewards, rollouts, sources
-from experiments.config import Shared, launch
-from experiments.run import Run
 from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt, said
-from jaxalign.evaluation import generation
+from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
+from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
+from jaxalign.runtime import jsonl
+from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Config(Shared):
 
     reward: str = "programmed"
     """What chooses: a reward model's folder, programmed, or another of
-    `experiments.rewards`, such as length:40."""
+    `jaxalign.pipeline.reward_functions`, such as length:40."""
     prompts: int = 512
     """Training prompts to sample answers to."""
     first_prompt: int = 0
@@ -54,11 +55,11 @@ class Config(Shared):
 def main(config: Config) -> dict[str, float]:
     """Samples and chooses; returns how many won, and what they are worth."""
     with Run(config, "winners") as run:
-        source = sources.load(config)
+        source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = rewards.scorer(config.reward, config.dtype, policy, source)
+        score = reward_functions.scorer(config.reward, config.dtype, policy, source)
         train, held_out = source.prompts()
-        sources.check_held_out(held_out, "test.jsonl")
+        datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         asked = {
             "train": rollouts.turn(train, config.first_prompt, config.prompts),
@@ -69,7 +70,7 @@ def main(config: Config) -> dict[str, float]:
             room = config.max_new_tokens or source.max_new_tokens
             fitting = rollouts.fitting(policy, prompts, room, run.note, name)
             answers = sampled(config, policy, fitting, room, f"winners {name}")
-            reward = rewards.scored(score, answers)
+            reward = reward_functions.scored(score, answers)
             best = chosen(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [won(answers, reward, at) for at in best]
@@ -124,7 +125,7 @@ def chosen(answers: rollouts.Answers, reward: np.ndarray, samples: int) -> np.nd
         raise ValueError(f"the reward of an answer to {where} is not a finite number")
     able = answers.finished & np.array([bool(text) for text in answers.texts])
     worth = np.where(able, reward, -np.inf).reshape(-1, samples)
-    at = np.arange(len(worth)) * samples + generation.best(worth)
+    at = np.arange(len(worth)) * samples + sample_metrics.best(worth)
     if not able[at].any():
         raise ValueError(
             "no answer ended, or all are empty, so that none can win: raise "

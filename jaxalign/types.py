@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Array = Any
 else:
     Array = jax.Array | np.ndarray
+ORIGIN = "jaxalign_origin"  # a key of config.json: what a model was made from
 Scalar = float | int | Float[Array, ""] | Int[Array, ""]
 Key = jax.Array
 Params = Any  # a nested dict of arrays

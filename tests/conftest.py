@@ -15,8 +15,9 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from experiments import compilation_cache, policies  # noqa: E402
-from tests import rota  # noqa: E402
+from jaxalign.pipeline import policies  # noqa: E402
+from jaxalign.runtime import compilation_cache  # noqa: E402
+from tests.support import rota  # noqa: E402
 
 compilation_cache.enable(None)
 

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from experiments import dpo, ppo, reward_model, sft
 from jaxalign.models import pretrained
-from tests import quick
-from tests.families import FAMILIES, arrive
+from tests.support import quick
+from tests.support.families import FAMILIES, arrive
 
 ROWS = [
     {"prompt": f"Add {i}.", "chosen": f"{i + 1}.", "rejected": "No."} for i in range(8)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken
 
-from experiments import policies, rewards, rollouts, sft
+from experiments import sft
 from jaxalign.batches import from_lengths
-from jaxalign.data import chat, row_limits, special
+from jaxalign.data import chat, row_limits, special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
+from jaxalign.pipeline import policies, reward_functions, rollouts
 from jaxalign.rewards import named
 
 TODAY = datetime.date.today().isoformat()
@@ -73,11 +74,11 @@ def test_a_reward_sees_special_tokens_that_are_kept(tokenizer, keep):
     assert reward.tolist() == [float(keep)]
     for told in ("format", "regex:<answer>b"):  # what would be 0 always is refused
         if keep:
-            rewards.check_shown(told, used)
+            reward_functions.check_shown(told, used)
             continue
         with pytest.raises(ValueError, match="add --keep-special-tokens"):
-            rewards.check_shown(told, used)
-    rewards.check_shown("gsm8k", used)
+            reward_functions.check_shown(told, used)
+    reward_functions.check_shown("gsm8k", used)
 
 
 def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenizer):
@@ -99,6 +100,6 @@ def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenize
 def test_what_a_policy_says_is_text_that_a_row_may_hold(tokenizer, keep_special):
     """NUL is a byte's token; collected answers that held it could not be read back."""
     used = policies.used(sft.Config(keep_special_tokens=keep_special), tokenizer)
-    (text,) = special.text_of(used, [np.array(used("a\0b").input_ids)])
+    (text,) = special_tokens.text_of(used, [np.array(used("a\0b").input_ids)])
     assert text == "a\ufffdb"
     assert row_limits.fit({"answers": [text]}, 9_999) == {"answers": [text]}

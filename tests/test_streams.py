@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import collect, online, policies, rollouts, sources, winners
-from experiments.run import Run
+from experiments import collect, winners
 from jaxalign import streams
 from jaxalign.data.records import Prompt
-from tests import launched
+from jaxalign.pipeline import datasets, online, policies, rollouts
+from jaxalign.runtime.run import Run
+from tests.support import launched
 
 replace = dataclasses.replace
 KEY = jax.random.key(3)
@@ -50,7 +51,7 @@ def test_ids_of_prompts_are_of_their_text_alone():
 @pytest.fixture
 def policy(base):
     _, config = launched.configured(base, base, "sft", [])
-    return policies.load(config, sources.load(config), None)
+    return policies.load(config, datasets.load(config), None)
 
 
 def answered(policy, texts, samples=1, rows=256):

@@ -14,7 +14,6 @@ from jaxalign.batches import (
     UnpairedBatch,
     from_lengths,
 )
-from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -23,6 +22,7 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
+from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.types import Array, Bool, Int
 
 

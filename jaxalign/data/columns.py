@@ -14,7 +14,9 @@ from typing import Any
 
 from jaxalign.data import tools
 from jaxalign.data.conversations import add_system
-from jaxalign.data.fields import (
+from jaxalign.data.messages import MEDIA, message_of
+from jaxalign.data.records import Demonstration, Prompt, Tools
+from jaxalign.data.row_checks import (
     Malformed,
     Refused,
     Row,
@@ -25,8 +27,6 @@ from jaxalign.data.fields import (
     refuse,
     text_of,
 )
-from jaxalign.data.messages import MEDIA, message_of
-from jaxalign.data.records import Demonstration, Prompt, Tools
 
 SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
 TOOLS = ("tools", "functions")

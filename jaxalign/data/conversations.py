@@ -6,8 +6,8 @@ a prompt stands before what an answer of several turns does not repeat of it.
 
 from collections.abc import Sequence
 
-from jaxalign.data.fields import Malformed, Refused
 from jaxalign.data.records import Message, Messages, identity
+from jaxalign.data.row_checks import Malformed, Refused
 
 SYSTEM = ("system", "developer")
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxalign.data import opening
-from jaxalign.data.fields import Malformed
 from jaxalign.data.json_rows import HEAD, refuse_encodings
 from jaxalign.data.json_text import ESCAPED, parse
+from jaxalign.data.row_checks import Malformed
 from jaxalign.data.row_limits import Rows, too_long
 
 # fields that are never text

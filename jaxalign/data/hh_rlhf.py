@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxalign.data import formats
+from jaxalign.data import readers
 from jaxalign.data.records import Preference, Report, row_number
 from jaxalign.data.row_limits import MAX_ROW_CHARS
 
@@ -57,7 +57,7 @@ def load(
     for name in SUBSETS:
         for split in ("train", "test") if published else ("test",):
             path = root / name / f"{split}.jsonl.gz"
-            found, part = formats.read(
+            found, part = readers.read(
                 path,
                 Preference,
                 skip_bad_rows=skip_bad_rows,

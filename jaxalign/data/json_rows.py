@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxalign.data import opening
-from jaxalign.data.fields import Malformed
 from jaxalign.data.json_text import (
     ESCAPED,
     Fault,
@@ -25,6 +24,7 @@ from jaxalign.data.json_text import (
     parse,
     unique,
 )
+from jaxalign.data.row_checks import Malformed
 from jaxalign.data.row_limits import Rows, too_long
 
 EMPTY_LINES = 1_000_000  # on end: what a small file expands to, and no data

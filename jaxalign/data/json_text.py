@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jaxalign.data.fields import Malformed
+from jaxalign.data.row_checks import Malformed
 from jaxalign.data.row_limits import DIGITS, MAX_DEPTH, too_long
 
 CHUNK = 1 << 20

@@ -12,11 +12,11 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.data.collate import PromptBatch, collator
-from jaxalign.data.examples import Example, TokenRow, numbers_of, tokenise
-from jaxalign.data.examples import longest as longest_of
+from jaxalign.data.dataset_ops import Mixture, unpaired, without_formatting
 from jaxalign.data.mixing import order as mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.views import Mixture, unpaired, without_formatting
+from jaxalign.data.tokenize import Example, TokenRow, numbers_of, tokenise
+from jaxalign.data.tokenize import longest as longest_of
 
 __all__ = [
     "Batches",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.fields import Refused, is_empty, parse_flag, preview
+from jaxalign.data.row_checks import Refused, is_empty, parse_flag, preview
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 TRAINED = ("weight", "loss_weight", "train", "training", "mask", "loss")

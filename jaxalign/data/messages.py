@@ -20,7 +20,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxalign.data import tools
-from jaxalign.data.fields import (
+from jaxalign.data.message_fields import (
+    PLAIN,
+    THOUGHTS,
+    is_trained,
+    refuse_unknown,
+)
+from jaxalign.data.records import Answer, Message, Messages
+from jaxalign.data.row_checks import (
     Malformed,
     Refused,
     is_empty,
@@ -30,13 +37,6 @@ from jaxalign.data.fields import (
     preview,
     refuse,
 )
-from jaxalign.data.message_fields import (
-    PLAIN,
-    THOUGHTS,
-    is_trained,
-    refuse_unknown,
-)
-from jaxalign.data.records import Answer, Message, Messages
 
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),

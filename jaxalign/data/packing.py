@@ -14,9 +14,9 @@ import numpy as np
 
 from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
 from jaxalign.data import mixing
-from jaxalign.data.examples import Example, TokenRow, longest, numbers_of, sizes_of
+from jaxalign.data.dataset_ops import Mixture
 from jaxalign.data.loader import Batches, shares
-from jaxalign.data.views import Mixture
+from jaxalign.data.tokenize import Example, TokenRow, longest, numbers_of, sizes_of
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 ROW = 192  # tokens that a row of short prompts with their answers should have, about

@@ -1,15 +1,7 @@
 """Rows that prefer one of two answers, as texts, messages or whole conversations."""
 
-from jaxalign.data import dialogues
+from jaxalign.data import hh_dialogue
 from jaxalign.data.conversations import join, same_messages, split_system
-from jaxalign.data.fields import (
-    Malformed,
-    Refused,
-    Row,
-    first_field,
-    number,
-    refuse,
-)
 from jaxalign.data.message_fields import THOUGHTS
 from jaxalign.data.messages import answer_of
 from jaxalign.data.questions import (
@@ -20,6 +12,14 @@ from jaxalign.data.questions import (
     stated,
 )
 from jaxalign.data.records import Messages, Preference, identity
+from jaxalign.data.row_checks import (
+    Malformed,
+    Refused,
+    Row,
+    first_field,
+    number,
+    refuse,
+)
 
 
 def is_pair(row: Row) -> bool:
@@ -42,7 +42,7 @@ def preference(row: Row, where: str) -> Preference:
     margin = row.get("margin")
     margin = 0.0 if margin is None else number(margin, "margin")
     refuse_thoughts(row, "a pair")
-    if dialogues.is_dialogue(row):
+    if hh_dialogue.is_dialogue(row):
         return dialogue_pair(row, where, margin)
     sides = answer_messages(row[good], good), answer_messages(row[bad], bad)
     before = pair_prompt(row, sides)
@@ -62,13 +62,13 @@ def preference(row: Row, where: str) -> Preference:
 
 def dialogue_pair(row: Row, where: str, margin: float) -> Preference:
     """A pair of dialogues; a prompt beside them may be a dialogue too."""
-    pair = dialogues.preference(row, where)
+    pair = hh_dialogue.preference(row, where)
     prompt = pair.prompt
     if stated(row, ASKED):
         before = conversation(row)
         text = before[0]["content"]
-        if len(before) == 1 and dialogues.TURN.match(text):
-            before = dialogues.dialogue(text)
+        if len(before) == 1 and hh_dialogue.TURN.match(text):
+            before = hh_dialogue.dialogue(text)
             before = before[: len(before) - (not before[-1]["content"])]
         prompt = join(before, prompt, ("prompt", "chosen"))
     return Preference(prompt, pair.chosen, pair.rejected, margin, where)

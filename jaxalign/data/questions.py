@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxalign.data.conversations import contains, join, split_system
-from jaxalign.data.fields import (
+from jaxalign.data.message_fields import THOUGHTS
+from jaxalign.data.messages import (
+    message_of,
+    messages_of,
+    parse_messages,
+    thoughts_of,
+)
+from jaxalign.data.records import Messages, said
+from jaxalign.data.row_checks import (
     Malformed,
     Refused,
     Row,
@@ -17,14 +25,6 @@ from jaxalign.data.fields import (
     refuse,
     text_of,
 )
-from jaxalign.data.message_fields import THOUGHTS
-from jaxalign.data.messages import (
-    message_of,
-    messages_of,
-    parse_messages,
-    thoughts_of,
-)
-from jaxalign.data.records import Messages, said
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 QUESTIONS = ("prompt", "instruction", "question", "query", "problem", "inputs")

@@ -4,10 +4,13 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from jaxalign.data import published
+from jaxalign.data import public_datasets
 from jaxalign.data.conversations import same_messages
-from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import (
+from jaxalign.data.hh_dialogue import Odd
+from jaxalign.data.messages import answer_of, message_of
+from jaxalign.data.questions import answer_messages, conversation, is_calls
+from jaxalign.data.records import Answer, Messages, Ranking, said
+from jaxalign.data.row_checks import (
     Malformed,
     Refused,
     Row,
@@ -16,9 +19,6 @@ from jaxalign.data.fields import (
     number,
     refuse,
 )
-from jaxalign.data.messages import answer_of, message_of
-from jaxalign.data.questions import answer_messages, conversation, is_calls
-from jaxalign.data.records import Answer, Messages, Ranking, said
 
 SCORES = ("scores", "ratings")  # better answers have higher ones
 LABELS = ("label", "labels", "choice", "winner", "best", "correct", "answer")
@@ -32,7 +32,7 @@ def row_rankings(row: Row, where: str) -> Iterable[Ranking] | None:
         return tree(row["prompt"], where)
     if isinstance(row.peek("answers"), list) and not is_calls(row):
         return [ranking(row, where)]
-    read = published.reader(row)
+    read = public_datasets.reader(row)
     return None if read is None else [read(row, where)]
 
 
@@ -74,7 +74,7 @@ def ranking(row: Row, where: str) -> Ranking:
         (sign * number(value, f"{ordered[0]}[{k}]"), one)
         for k, (value, one) in enumerate(zip(values, told, strict=True))
     ]
-    return published.ranked(prompt, scored, where)
+    return public_datasets.ranked(prompt, scored, where)
 
 
 def ranking_prompt(row: Row, answers: list[Answer], field: str) -> Messages:
@@ -132,4 +132,4 @@ def replies_ranking(
         (-number(reply["rank"], "rank"), answer(reply.get("text"), "text"))
         for reply in replies
     ]
-    return published.ranked(prompt, scored, where)
+    return public_datasets.ranked(prompt, scored, where)

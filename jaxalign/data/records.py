@@ -211,3 +211,9 @@ def pairs(rankings: Iterable[Ranking]) -> list[Preference]:
         for r in rankings
         for better, worse in itertools.combinations(r.answers, 2)
     ]
+
+
+def prompt_fields(prompt: "Prompt") -> dict[str, Any]:
+    """The fields of a row that hold a prompt and its tools."""
+    tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+    return {"prompt": prompt.messages, **tools}

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from jaxalign.data.fields import Malformed
+from jaxalign.data.row_checks import Malformed
 
 MAX_ROW_CHARS = 1_000_000
 MAX_DEPTH = 100

@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 
-from jaxalign.data.fields import Malformed
+from jaxalign.data.row_checks import Malformed
 from jaxalign.data.row_limits import Rows, plain_row, too_long
 
 BATCH = 1024  # rows

@@ -10,8 +10,8 @@ their "type", are wrapped. Arguments are an object, or JSON of one.
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.fields import Malformed, is_empty, parse_json, preview
 from jaxalign.data.records import Tools
+from jaxalign.data.row_checks import Malformed, is_empty, parse_json, preview
 
 
 def parse_tools(value: Any, field: str) -> Tools:

@@ -1,6 +1,6 @@
 """Arrays -> the arrays that losses need: log-probs, KL divergences, advantages."""
 
-from jaxalign.estimators import running
+from jaxalign.estimators import running_moments
 from jaxalign.estimators.advantages import (
     at_last,
     gae,
@@ -17,7 +17,6 @@ from jaxalign.estimators.baselines import (
     leave_one_out,
     reinforce_plus_plus_baseline,
 )
-from jaxalign.estimators.distributions import next_token_kl, next_token_log_sum_square
 from jaxalign.estimators.kl import (
     adaptive_kl,
     exact_kl,
@@ -32,6 +31,10 @@ from jaxalign.estimators.logprobs import (
     next_token_logprobs,
     token_logprobs,
     token_statistics,
+)
+from jaxalign.estimators.token_distribution import (
+    next_token_kl,
+    next_token_log_sum_square,
 )
 
 __all__ = [
@@ -58,7 +61,7 @@ __all__ = [
     "proportional_kl",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
-    "running",
+    "running_moments",
     "token_logprobs",
     "token_statistics",
 ]

@@ -11,16 +11,7 @@ distillation             a student's distributions against a teacher's
 """
 
 from jaxalign.losses import divergence
-from jaxalign.losses.absolute import (
-    apo_down,
-    apo_zero,
-    apo_zero_unpaired,
-    bco,
-    bco_unpaired,
-    nca,
-    sppo,
-)
-from jaxalign.losses.aggregate import constant_length, sequence_mean, token_mean
+from jaxalign.losses.aot import aot, aot_unpaired
 from jaxalign.losses.distillation import (
     forward_kl,
     generalised_jsd,
@@ -28,7 +19,7 @@ from jaxalign.losses.distillation import (
     top_k_distillation,
 )
 from jaxalign.losses.divergence import f_dpo
-from jaxalign.losses.pairwise import (
+from jaxalign.losses.dpo_variants import (
     cpo,
     discopop,
     dpo_positive,
@@ -39,6 +30,15 @@ from jaxalign.losses.pairwise import (
     reference_free_dpo,
     robust_dpo,
     slic,
+)
+from jaxalign.losses.pointwise import (
+    apo_down,
+    apo_zero,
+    apo_zero_unpaired,
+    bco,
+    bco_unpaired,
+    nca,
+    sppo,
 )
 from jaxalign.losses.policy import (
     answer_ratio_surrogate,
@@ -52,6 +52,7 @@ from jaxalign.losses.policy import (
     truncated_importance,
 )
 from jaxalign.losses.preference import dpo, ipo, kto, log_odds, orpo, simpo
+from jaxalign.losses.reduction import constant_length, sequence_mean, token_mean
 from jaxalign.losses.reward import (
     MARGINS_LARGE,
     MARGINS_SMALL,
@@ -64,8 +65,13 @@ from jaxalign.losses.reward import (
 )
 from jaxalign.losses.supervised import nll, unlikelihood, z_loss
 from jaxalign.losses.ties import davidson, rao_kupper
-from jaxalign.losses.tokens import dpo_nll, ld_logp, token_dpo, token_dpo1, wpo_weight
-from jaxalign.losses.transport import aot, aot_unpaired
+from jaxalign.losses.token_level import (
+    dpo_nll,
+    ld_logp,
+    token_dpo,
+    token_dpo1,
+    wpo_weight,
+)
 from jaxalign.losses.uncertain import mean_and_variance, safety_classification
 from jaxalign.losses.value import clipped_value, huber_value, squared_value
 

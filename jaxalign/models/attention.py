@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign.batches import BRANCH, Branches
-from jaxalign.models import blocks
+from jaxalign.models import blockwise_attention
 from jaxalign.models.cache import by_head
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
@@ -88,7 +88,7 @@ def attention(
         asked, answers = apart((query, key, value), branches)
         of_prompts, own, shown = mask
         first = find(*asked, mask=of_prompts, config=config)
-        before = blocks.Part(by_head(asked[1]), by_head(asked[2]), shown)
+        before = blockwise_attention.Part(by_head(asked[1]), by_head(asked[2]), shown)
         rest = find(*answers, mask=own, config=config, before=before)
         rest = rest.reshape(len(first), -1, *first.shape[2:])
         return jnp.concatenate([first, rest], axis=1)
@@ -103,7 +103,7 @@ def causal(
     *,
     mask: Array,
     config: ModelConfig,
-    before: blocks.Part | None = None,
+    before: blockwise_attention.Part | None = None,
 ) -> Array:
     """softmax(query key' scale) value, block by block of queries.
 
@@ -114,7 +114,7 @@ def causal(
       before: what rows share, and see before their own keys.
     """
     read = []
-    for rows, seen in blocks.blocks(query.shape[1]):
+    for rows, seen in blockwise_attention.blocks(query.shape[1]):
         parts = [(by_head(key[:, seen]), by_head(value[:, seen]))]
         shown = mask[:, rows, seen]
         if before is not None:
@@ -131,14 +131,16 @@ def lean(
     *,
     mask: Array,
     config: ModelConfig,
-    before: blocks.Part | None = None,
+    before: blockwise_attention.Part | None = None,
 ) -> Array:
-    """The same of float32 without a soft cap, as `blocks` does it for CPUs."""
+    """Blockwise attention in float32 without a soft cap, for CPUs."""
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
-    parts = [blocks.Part(by_head(key), by_head(value), mask)]
+    parts = [blockwise_attention.Part(by_head(key), by_head(value), mask)]
     if before is not None:
         parts = [before, *parts]
-    found = blocks.attend(grouped.transpose(0, 2, 3, 1, 4), parts, scale(config))
+    found = blockwise_attention.attend(
+        grouped.transpose(0, 2, 3, 1, 4), parts, scale(config)
+    )
     return found.transpose(0, 3, 1, 2, 4).reshape(query.shape)
 
 
@@ -189,7 +191,7 @@ def found_in(
     score = scale(config) * jnp.concatenate(scores, axis=-1)
     if config.attention_cap is not None:
         score = config.attention_cap * jnp.tanh(score / config.attention_cap)
-    score = jnp.where(~mask[:, None, None], blocks.LOWEST, score)
+    score = jnp.where(~mask[:, None, None], blockwise_attention.LOWEST, score)
     shares = jax.nn.softmax(score, axis=-1).astype(query.dtype)
     read, start = jnp.zeros((), query.dtype), 0
     for _, value in parts:

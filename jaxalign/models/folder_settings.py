@@ -16,7 +16,7 @@ from jaxalign.json_files import (
     TEXT,
     list_of,
 )
-from jaxalign.models import folders
+from jaxalign.models import hf_files
 
 GENERATION = "generation_config.json"
 IDS = list_of(INDEX)
@@ -64,7 +64,7 @@ def read(folder: Path) -> FolderSettings:
       FileNotFoundError: no model is there.
       ValueError: a field of generation_config.json of another kind than it must be.
     """
-    there, path = folders.config_file(folder), folder / GENERATION
+    there, path = hf_files.config_file(folder), folder / GENERATION
     generation = json_files.read(path) if path.exists() else {}
     json_files.check(generation, FIELDS, str(path))
     json_files.check(
@@ -72,7 +72,7 @@ def read(folder: Path) -> FolderSettings:
     )
     ends = generation.get("eos_token_id", there.get("eos_token_id"))
     stops = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    halves = folders.Tensors(folder).dtype == "bfloat16"
+    halves = hf_files.Tensors(folder).dtype == "bfloat16"
     # of a model that transformers made, whose settings it would make anew
     kept = {k: x for k, x in generation.items() if k != "_from_model_config"}
     return FolderSettings(

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxalign.models.deferred import (
+from jaxalign.models.lazy_weights import (
     STACKED,
     Deferred,
     input_axes,
     is_deferred,
     is_matrix,
 )
-from jaxalign.models.partition import MATRICES, matching
+from jaxalign.models.param_filter import MATRICES, matching
 from jaxalign.types import Array, Params
 
 LARGEST = 127

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxalign.models import deferred
-from jaxalign.models.deferred import STACKED, Deferred, input_axes, is_matrix
-from jaxalign.models.partition import MATRICES, Path, matching, suggestion
+from jaxalign.models import lazy_weights
+from jaxalign.models.lazy_weights import STACKED, Deferred, input_axes, is_matrix
+from jaxalign.models.param_filter import MATRICES, Path, matching, suggestion
 from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 
 
@@ -54,7 +54,7 @@ class Adapted(Deferred):
 
     def dense(self) -> Array:
         """The weight, in the type that its base is kept in."""
-        base = deferred.dense(self.base)
+        base = lazy_weights.dense(self.base)
         change = self.scale * (self.a @ self.b).reshape(base.shape)
         return (base.astype(jnp.float32) + change).astype(base.dtype)
 
@@ -145,8 +145,8 @@ def placed(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]
 def attach(base: Params, adapter: Params, *, scale: float) -> Params:
     """The parameters with the adapter on; nothing is computed or copied for layers.
 
-    A model function computes an adapted matrix where it uses it, see `deferred`. One
-    that is not of a layer (the embedding) is computed here.
+    A model function computes an adapted matrix where it uses it, see `lazy_weights`.
+    One that is not of a layer (the embedding) is computed here.
 
     Args:
       adapter: of `init`, or with arrays too, which take the place of the base's (a
@@ -183,7 +183,7 @@ def merge(params: Params) -> Params:
 
     A quantised base comes back as float32.
     """
-    return deferred.dense(params)
+    return lazy_weights.dense(params)
 
 
 @functools.lru_cache
@@ -195,8 +195,8 @@ def language_model(model: LanguageModel) -> LanguageModel:
     """
 
     def extend(params: Params, tokens: Array, cache: Cache) -> tuple[Array, Cache]:
-        return model.extend(deferred.dense(params), tokens, cache)
+        return model.extend(lazy_weights.dense(params), tokens, cache)
 
     return model._replace(
-        extend=extend, prepare=lambda params: model.prepare(deferred.dense(params))
+        extend=extend, prepare=lambda params: model.prepare(lazy_weights.dense(params))
     )

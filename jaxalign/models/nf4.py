@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxalign.models.deferred import Deferred
+from jaxalign.models.lazy_weights import Deferred
 from jaxalign.types import Array
 
 BLOCK = 64  # numbers that share a scale

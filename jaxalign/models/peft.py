@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jaxalign import json_files, sharding
-from jaxalign.models import deferred, lora, peft_settings
-from jaxalign.models.modules import Module, modules, outputs_of
-from jaxalign.models.partition import Path as LeafPath
+from jaxalign.models import lazy_weights, lora, peft_settings
+from jaxalign.models.param_filter import Path as LeafPath
+from jaxalign.models.peft_modules import Module, modules, outputs_of
 from jaxalign.models.peft_settings import CONFIG, Settings
 from jaxalign.types import LanguageModel, Params
 
@@ -245,7 +245,7 @@ def without_start(
     rank, first = len(a), module.weights[0]
     stored = np.zeros(first.shape, np.float32)
     for weight in module.weights:
-        leaf = deferred.dense(
+        leaf = lazy_weights.dense(
             jax.tree.map(lambda x: x[module.layer], leaves[weight.path])
         )
         weight.outward(sharding.on_host(leaf).astype(np.float32), stored)

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxalign import sharding
-from jaxalign.models import folders
+from jaxalign.models import hf_files
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import known
+from jaxalign.models.families import registry
 from jaxalign.models.heads import scalar_model
-from jaxalign.models.tensors import Weight, blocks
+from jaxalign.models.hf_layout import Weight, blocks
 from jaxalign.models.transformer import language_model
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
@@ -80,9 +80,9 @@ def configured(
     Raises:
       FileNotFoundError, ValueError: as `load`.
     """
-    there = folders.config_file(folder)
-    tensors = folders.Tensors(folder) if folders.weighed(folder) else None
-    config = known.read_config(
+    there = hf_files.config_file(folder)
+    tensors = hf_files.Tensors(folder) if hf_files.weighed(folder) else None
+    config = registry.read_config(
         there,
         f"{folder}/config.json",
         reward=reward,
@@ -91,10 +91,10 @@ def configured(
         param_dtype=jnp.dtype(param_dtype).name,
     )
     if tensors:
-        table = known.table(config)
-        tensors.rename(known.older_names(config, table))
+        table = registry.table(config)
+        tensors.rename(registry.older_names(config, table))
         tensors.check_shapes(table)
-        if config.tied and not reward and not tensors.ties(*known.ends(config)):
+        if config.tied and not reward and not tensors.ties(*registry.ends(config)):
             config = dataclasses.replace(config, tied=False)
     return config
 
@@ -104,13 +104,13 @@ def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
     config = cast(ModelConfig, model.config)
     specs = flat(model.specs())
     shapes = flat(jax.eval_shape(model.init, jax.random.key(0)))
-    table = known.weights(config, specs)
-    tensors = folders.Tensors(folder)
-    tensors.rename(known.older_names(config, table))
+    table = registry.weights(config, specs)
+    tensors = hf_files.Tensors(folder)
+    tensors.rename(registry.older_names(config, table))
     optional = {("head", "bias")} & set(shapes)
     absent = {w.path for w in table if w.path in optional and w.name not in tensors}
     table = [weight for weight in table if weight.path not in absent]
-    tensors.check(table, known.spare(config))
+    tensors.check(table, registry.spare(config))
     by_path: dict[tuple[str, ...], list[Weight]] = {}
     for weight in table:
         by_path.setdefault(weight.path, []).append(weight)
@@ -210,7 +210,7 @@ def save(
     """
     config, ids = cast(ModelConfig, model.config), dict(tokens or {})
     config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
-    settings = known.write_config(config, **ids)
+    settings = registry.write_config(config, **ids)
     texts: dict[str, Any] = {
         "config.json": settings,
         "generation_config.json": {**(generation or {}), **ids},
@@ -238,7 +238,7 @@ def save_reward(
     """
     config = cast(ModelConfig, model.config)
     config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
-    settings = known.write_config(config, reward=True, **(tokens or {}))
+    settings = registry.write_config(config, reward=True, **(tokens or {}))
     if not np.any(sharding.on_host(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
     texts: dict[str, Any] = {"config.json": settings}
@@ -258,7 +258,7 @@ def write(
     leaves = flat(params)
     kept = lambda w: jnp.dtype(dtype or leaves[w.path].dtype)
     by_name: dict[str, list[Weight]] = {}
-    for weight in known.weights(config, leaves):
+    for weight in registry.weights(config, leaves):
         shape = weight.leaf if weight.layer is None else (config.layers, *weight.leaf)
         if leaves[weight.path].shape != shape:
             raise ValueError(
@@ -278,4 +278,4 @@ def write(
             weight.outward(sharding.on_host(part), found)
         return found
 
-    folders.write(folder, texts, sizes, tensor, most=most)
+    hf_files.write(folder, texts, sizes, tensor, most=most)

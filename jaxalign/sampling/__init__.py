@@ -1,6 +1,6 @@
 """Prompts -> rollouts: answers sampled with the log-probs of what was sampled."""
 
+from jaxalign.sampling.continuous_batching import serve
 from jaxalign.sampling.decode import Samples, generate, join
-from jaxalign.sampling.queue import serve
 
 __all__ = ["Samples", "generate", "join", "serve"]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from jaxalign.training.reference import fingerprint
+from jaxalign.training.reference_cache import fingerprint
 from jaxalign.types import Params
 
 Folder = str | os.PathLike[str]

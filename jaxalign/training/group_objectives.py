@@ -9,7 +9,7 @@ from jaxalign import estimators, losses
 from jaxalign.batches import GroupBatch
 from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
-from jaxalign.training import scoring
+from jaxalign.training import forward
 from jaxalign.training.policy_objectives import statistics
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params
@@ -53,7 +53,7 @@ def group(
     """
 
     def objective(params: Params, batch: GroupBatch) -> Total:
-        rows, apart = scoring.answers(batch.sequences)
+        rows, apart = forward.answers(batch.sequences)
         found = statistics(policy, params, rows, chunk, temperature)
         told = (*found, batch.old_logp, batch.ref_logp, rows.loss_mask)
         logp, entropy, sampled, ref_logp, mask = map(apart, told)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxalign import losses
 from jaxalign.batches import TokenBatch
 from jaxalign.masks import masked_sum
-from jaxalign.training import scoring
+from jaxalign.training import forward
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, Float, LanguageModel, Params
 
@@ -53,7 +53,7 @@ def with_text(
 
     def mixed(params: Params, batch: MixedBatch) -> Total:
         total, (count, metrics) = objective(params, batch.rollout)
-        logp = scoring.token_logps(policy, params["policy"], batch.text)
+        logp = forward.token_logps(policy, params["policy"], batch.text)
         nll = masked_sum(losses.nll(logp), batch.text.loss_mask)
         told = {**metrics, "ptx_nll": (nll, jnp.sum(batch.text.loss_mask))}
         return total + weight * batch.share * nll, (count, told)

@@ -13,11 +13,11 @@ from jaxalign import losses
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch, TokenBatch
 from jaxalign.masks import masked_sum
 from jaxalign.rewards import learned
-from jaxalign.training import scoring
+from jaxalign.training import forward
 from jaxalign.training.group_objectives import group
 from jaxalign.training.loss_names import named, pairwise
+from jaxalign.training.loss_registry import PAIRWISE
 from jaxalign.training.mixed_objectives import MixedBatch, mix, with_text
-from jaxalign.training.pairwise import PAIRWISE
 from jaxalign.training.pairwise_terms import label_of
 from jaxalign.training.policy_objectives import explained_variance, ppo
 from jaxalign.training.preference_loss import (
@@ -71,7 +71,7 @@ def sft(model: LanguageModel, *, chunk: int | None = None) -> Objective:
     """
 
     def objective(params: Params, batch: TokenBatch) -> Total:
-        logp = scoring.token_logps(model, params, batch, chunk=chunk)
+        logp = forward.token_logps(model, params, batch, chunk=chunk)
         total = masked_sum(losses.nll(logp), batch.loss_mask)
         tokens = jnp.sum(batch.loss_mask)
         before = jnp.pad(batch.loss_mask[:, :-1], ((0, 0), (1, 0)))
@@ -120,7 +120,7 @@ def reward(
         if isinstance(batch, AnswerBatch):
             scores = learned.answer_scores(model, params, batch)
         else:
-            both = scoring.interleave(batch.chosen, batch.rejected)
+            both = forward.interleave(batch.chosen, batch.rejected)
             scores = learned.score(model, params, both).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
         terms = loss(chosen, rejected, batch.margin)

@@ -9,7 +9,7 @@ from jaxalign import estimators, losses
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
-from jaxalign.training import scoring
+from jaxalign.training import forward
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
@@ -45,7 +45,7 @@ def ppo(
         logp, entropy = statistics(
             policy, params["policy"], batch.sequences, chunk, temperature
         )
-        values = scoring.token_values(value, params["value"], batch.sequences)
+        values = forward.token_values(value, params["value"], batch.sequences)
         surrogate = losses.clipped_surrogate(
             logp,
             batch.old_logp,
@@ -92,7 +92,7 @@ def statistics(
     temperature: float,
 ) -> tuple[Array, Array]:
     """Log-prob and entropy of each token's distribution, aligned with tokens."""
-    told, aligned = scoring.predicted(model, params, batch)
+    told, aligned = forward.predicted(model, params, batch)
     found = estimators.token_statistics(
         *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
     )

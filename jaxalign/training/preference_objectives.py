@@ -14,7 +14,7 @@ from jaxalign.estimators import (
     next_token_logprobs,
 )
 from jaxalign.masks import masked_sum
-from jaxalign.training import scoring
+from jaxalign.training import forward
 from jaxalign.training.preference_loss import PairLogps, PairLoss, as_loss
 from jaxalign.training.step import Objective, Total, TwoPass
 from jaxalign.types import Array, Float, LanguageModel, Params
@@ -103,32 +103,32 @@ def pair_logps(
       reference: its parameters, if it is to run here; else its sums are the batch's.
     """
     pairs = batch.pairs if isinstance(batch, PairsWithReference) else batch
-    rows, apart = scoring.answers(pairs)
+    rows, apart = forward.answers(pairs)
     mask, cap = apart(rows.loss_mask), model.config.logit_cap
-    here = scoring.head(model, params, rows)
+    here = forward.head(model, params, rows)
     logp = apart(next_token_logprobs(*here, rows.tokens, chunk=chunk, logit_cap=cap))
     square = apart(next_token_log_sum_square(*here, chunk=chunk, logit_cap=cap))
     counts = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(logp.dtype)
-    lengths = scoring.halves(counts)
+    lengths = forward.halves(counts)
     found = {
         "margin": pairs.margin,
         **sides("{}_length", lengths),
-        **sides("{}_weight", scoring.halves(losses.wpo_weight(logp, square, mask))),
-        **summed("{}", *scoring.pair_sums(logp, mask), lengths),
+        **sides("{}_weight", forward.halves(losses.wpo_weight(logp, square, mask))),
+        **summed("{}", *forward.pair_sums(logp, mask), lengths),
     }
     if reference is not None:
-        there = jax.lax.stop_gradient(scoring.head(model, reference, rows))
+        there = jax.lax.stop_gradient(forward.head(model, reference, rows))
         ref_logp = next_token_logprobs(*there, rows.tokens, chunk=chunk, logit_cap=cap)
-        found |= summed("ref_{}", *scoring.pair_sums(apart(ref_logp), mask), lengths)
+        found |= summed("ref_{}", *forward.pair_sums(apart(ref_logp), mask), lengths)
         kl = apart(next_token_kl(*there, *here, chunk=chunk, logit_cap=cap))
-        found |= sides("{}_kl", scoring.halves(scoring.row_sums(kl, mask)[0]))
+        found |= sides("{}_kl", forward.halves(forward.row_sums(kl, mask)[0]))
     elif isinstance(batch, PairsWithReference):
         kept = jax.lax.stop_gradient(batch)
         whole = kept.ref_chosen, kept.ref_rejected
         shared = kept.ref_chosen_shared, kept.ref_rejected_shared
         found |= summed("ref_{}", whole, shared, lengths)
-    unlikely = scoring.row_sums(losses.unlikelihood(logp), mask)[0]
-    found["rejected_unlikelihood"] = scoring.halves(unlikely)[1] / lengths[1]
+    unlikely = forward.row_sums(losses.unlikelihood(logp), mask)[0]
+    found["rejected_unlikelihood"] = forward.halves(unlikely)[1] / lengths[1]
     return PairLogps(chosen_nll=-found["chosen_mean"], **found)
 
 
@@ -187,8 +187,8 @@ def kto(
     """
 
     def sums(params: Params, batch: TokenBatch) -> Array:
-        logp = scoring.token_logps(model, params, batch, chunk=chunk)
-        return scoring.row_sums(logp, batch.loss_mask)[0]
+        logp = forward.token_logps(model, params, batch, chunk=chunk)
+        return forward.row_sums(logp, batch.loss_mask)[0]
 
     def statistic(params: Params, batch: UnpairedWithReference) -> tuple[Array, Array]:
         ratio = sums(params, batch.unpaired.mismatched) - batch.ref_mismatched

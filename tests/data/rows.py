@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from jaxalign.data import layouts
-from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import Malformed
+from jaxalign.data import row_schemas
+from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -14,6 +13,7 @@ from jaxalign.data.records import (
     Ranking,
     Unpaired,
 )
+from jaxalign.data.row_checks import Malformed
 
 
 def u(text="q"):
@@ -84,7 +84,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def read(row, kind):
-    return list(layouts.records(json.loads(json.dumps(row)), kind, "f:1"))
+    return list(row_schemas.records(json.loads(json.dumps(row)), kind, "f:1"))
 
 
 def check(row, kind, wanted):

@@ -5,7 +5,7 @@ What the rows become is in `test_meaning_files`.
 
 import pytest
 
-from jaxalign.data import formats
+from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Preference, Unpaired
 from tests.data.test_meaning_files import CASES
 from tests.data.test_tools import QWEN, QWEN3, QWEN_CALL, made, tokenise, trained
@@ -96,7 +96,7 @@ def first(name, kind):
     path = CASES / f"{name.partition(',')[0]}.jsonl"
     if not path.exists():
         pytest.skip(f"{path} is not here")
-    return formats.read(path, kind)[0][0]
+    return readers.read(path, kind)[0][0]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,8 +4,8 @@ import fsspec
 import pytest
 from array_record.python import array_record_module
 
-from jaxalign.data import files, formats
-from jaxalign.data.formats import Demonstration, Preference, Prompt
+from jaxalign.data import files, readers
+from jaxalign.data.readers import Demonstration, Preference, Prompt
 from tests.data.row_files import write
 
 ROWS = [
@@ -29,7 +29,7 @@ def path(request, tmp_path):
 
 def test_every_format_gives_the_same_records(path):
     write(path, ROWS)
-    pairs, report = formats.read(path, Preference)
+    pairs, report = readers.read(path, Preference)
     assert str(report) == "3 of 3 rows"
     found = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
     expected = [tuple(row.values()) for row in ROWS]
@@ -43,8 +43,8 @@ def test_every_format_names_the_bad_row(path):
     with pytest.raises(
         ValueError, match=f"{path}:{number}: field 'rejected' is missing"
     ):
-        formats.read(path, Preference)
-    _, report = formats.read(path, Preference, skip_bad_rows=True)
+        readers.read(path, Preference)
+    _, report = readers.read(path, Preference, skip_bad_rows=True)
     assert str(report) == "3 of 4 rows (1 malformed)"
 
 
@@ -53,20 +53,20 @@ def test_the_same_from_a_bucket(path):
     there = f"memory://bucket/{path.name}"
     with fsspec.open(there, "wb") as file:
         file.write(path.read_bytes())
-    here, _ = formats.read(path, Preference)
-    pairs, _ = formats.read(there, Preference)
+    here, _ = readers.read(path, Preference)
+    pairs, _ = readers.read(there, Preference)
     assert [p.chosen for p in pairs] == [p.chosen for p in here]
     assert pairs[0].where == f"{there}:{numbers_of(path, 1)[0]}"
-    of_folder, _ = formats.read("memory://bucket", Preference)
+    of_folder, _ = readers.read("memory://bucket", Preference)
     assert [p.where for p in of_folder] == [p.where for p in pairs]
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
     with pytest.raises(FileNotFoundError, match="no such file: memory://bucket"):
-        formats.read(there, Preference)
+        readers.read(there, Preference)
 
 
 def test_a_scheme_without_a_file_system_is_named():
     with pytest.raises(ValueError, match="nowhere://rows.jsonl cannot be reached"):
-        formats.read("nowhere://rows.jsonl", Prompt)
+        readers.read("nowhere://rows.jsonl", Prompt)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".array_record"])
@@ -74,13 +74,13 @@ def test_a_file_of_something_else_is_named(ending, tmp_path):
     path = tmp_path / f"rows{ending}"
     path.write_text('{"prompt": "q"}\n')
     with pytest.raises(ValueError, match=f"{path} is not an? (Parquet|ArrayRecord) "):
-        formats.read(path, Prompt)
+        readers.read(path, Prompt)
 
 
 def test_messages_in_parquet(tmp_path):
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     path = write(tmp_path / "rows.parquet", [{"messages": talk}] * 3)
-    told, _ = formats.read(path, Demonstration)
+    told, _ = readers.read(path, Demonstration)
     assert [one.messages for one in told] == [talk] * 3
 
 
@@ -91,7 +91,7 @@ def test_records_that_are_not_json_are_named(tmp_path):
     writer.write(b"\x0a\xff")
     writer.close()
     with pytest.raises(ValueError, match=f"{path}:2: is not JSON"):
-        formats.read(path, Prompt)
+        readers.read(path, Prompt)
 
 
 def test_a_place_that_does_not_answer_is_named(monkeypatch):
@@ -101,4 +101,4 @@ def test_a_place_that_does_not_answer_is_named(monkeypatch):
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda path: (Silent(), path))
     with pytest.raises(ValueError, match="far://a.jsonl cannot be reached: nobody"):
-        formats.read("far://a.jsonl", Preference)
+        readers.read("far://a.jsonl", Preference)

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from jaxalign.data import dialogues, formats, hh_rlhf
-from jaxalign.data.formats import Preference
+from jaxalign.data import hh_dialogue, hh_rlhf, readers
+from jaxalign.data.readers import Preference
 from jaxalign.data.records import row_number
 
 # rows; then what the folder's README says of the odd ones
@@ -24,7 +24,7 @@ def test_a_dialogue_is_its_turns():
     text = (
         "\n\nHuman: Hi\n\nthere \n\nAssistant: Oh: Human: you\n\nHuman:\n\nAssistant: x"
     )
-    found = [(m["role"], m["content"]) for m in dialogues.dialogue(text)]
+    found = [(m["role"], m["content"]) for m in hh_dialogue.dialogue(text)]
     assert found == [
         ("user", "Hi\n\nthere"),
         ("assistant", "Oh: Human: you"),
@@ -36,11 +36,11 @@ def test_a_dialogue_is_its_turns():
 def test_an_answer_in_several_turns_is_one_answer():
     chosen = "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"
     odd = row(chosen, "\n\nHuman: q\n\nAssistant: b")
-    pair = dialogues.preference(odd, "f:1")
+    pair = hh_dialogue.preference(odd, "f:1")
     asked = [{"role": "user", "content": "q"}]
     assert pair == Preference(asked, "wait\n\na", "b", 0.0, "f:1")
-    assert dialogues.remark(odd)
-    assert not dialogues.remark(row(chosen, chosen))
+    assert hh_dialogue.remark(odd)
+    assert not hh_dialogue.remark(row(chosen, chosen))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_odd_rows_are_counted_without_being_asked(
 ):
     good = row("\n\nHuman: q\n\nAssistant: a", "\n\nHuman: q\n\nAssistant: b")
     path = jsonl(tmp_path / "rows.jsonl", row(chosen, rejected), good)
-    records, report = formats.read(path, Preference)
+    records, report = readers.read(path, Preference)
     assert [r.where for r in records] == [f"{path}:2"]
     ((name, count),) = report.reasons.items()
     assert count == 1 and reason in name

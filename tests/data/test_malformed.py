@@ -19,8 +19,8 @@ import pyarrow.parquet
 import pytest
 from array_record.python import array_record_module
 
-from jaxalign.data import files, formats
-from jaxalign.data.formats import Demonstration, Preference
+from jaxalign.data import files, readers
+from jaxalign.data.readers import Demonstration, Preference
 from tests.data.row_files import COMPRESS, write
 
 GOOD = '{"prompt": "q", "chosen": "a", "rejected": "b"}'
@@ -31,7 +31,7 @@ MEND = "; mend the row, or pass --skip-bad-rows to leave such rows out and count
 def sentence(path, kind=Preference, **flags):
     """What `read` says of a file that it refuses; whether it is one short line."""
     with pytest.raises((ValueError, OSError)) as error:
-        formats.read(path, kind, **flags)
+        readers.read(path, kind, **flags)
     text = str(error.value)
     assert text.startswith(str(path)) and "\n" not in text
     assert len(text) < 400 + len(str(path))
@@ -40,7 +40,7 @@ def sentence(path, kind=Preference, **flags):
 
 def counts(path, kind=Preference, **flags):
     """Rows kept and rows read, of those that may be skipped."""
-    _, report = formats.read(path, kind, skip_bad_rows=True, **flags)
+    _, report = readers.read(path, kind, skip_bad_rows=True, **flags)
     return report.kept, report.read
 
 
@@ -166,7 +166,7 @@ TEXTS = [
 def test_content_decides_what_a_file_is(name, text, count, tmp_path):
     path = tmp_path / name
     path.write_bytes(text.encode())
-    records, report = formats.read(path, Preference)
+    records, report = readers.read(path, Preference)
     assert (len(records), report.read) == (count, count)
     for record in records:
         line = int(record.where.rpartition(":")[2])
@@ -176,7 +176,7 @@ def test_content_decides_what_a_file_is(name, text, count, tmp_path):
 def test_cells_of_csv_are_text_but_for_typed_fields(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("prompt,chosen,rejected,margin\n42,true,1e5,0.5\n")
-    ((pair,), _) = formats.read(path, Preference)
+    ((pair,), _) = readers.read(path, Preference)
     assert (pair.prompt[0]["content"], pair.chosen, pair.rejected) == (
         "42",
         "true",
@@ -365,7 +365,7 @@ def test_values_that_json_has_not_are_kept_as_it_would_write_them(tmp_path):
             chosen=pa.array([b"bytes"]),
         ),
     )
-    ((pair,), _) = formats.read(path, Preference)
+    ((pair,), _) = readers.read(path, Preference)
     assert (pair.margin, pair.chosen) == (1.5, "bytes")
     ((_, row),) = files.rows_of(path)
     assert (row["when"], row["day"]) == ("2024-01-02T03:04:05", "2024-01-02")
@@ -438,7 +438,7 @@ BOMB = """
 import resource, sys
 import pyarrow as pa, pyarrow.parquet as pq
 from jaxalign.data import files, formats
-from jaxalign.data.formats import Preference
+from jaxalign.data.readers import Preference
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 _, report = formats.read(sys.argv[1], Preference, skip_bad_rows=True)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -467,7 +467,7 @@ def test_a_value_that_a_table_repeats_takes_no_memory(tmp_path):
 def test_a_limit_out_of_bounds_is_refused(limit, tmp_path):
     path = write(tmp_path / "rows.jsonl", [PAIR])
     with pytest.raises(ValueError, match=f"--max-row-chars should .*, not {limit}"):
-        formats.read(path, Preference, max_row_chars=limit)
+        readers.read(path, Preference, max_row_chars=limit)
 
 
 def test_empty_lines_without_end_are_refused(tmp_path):
@@ -479,9 +479,9 @@ def test_empty_lines_without_end_are_refused(tmp_path):
 def test_rows_of_tensorflow_datasets_are_checked_too():
     rows = [{key: key.encode() for key in PAIR} | {"x": x} for x in (b"a", b"\xff")]
     with pytest.raises(ValueError, match="tf:1: field 'x' holds bytes that are not"):
-        formats.from_tfds(rows, Preference, name="tf")
+        readers.from_tfds(rows, Preference, name="tf")
     rows = [PAIR, PAIR | {"prompt": "\ud800"}, PAIR | {"x": "y" * 2000}]
-    _, report = formats.from_tfds(rows, Preference, skip_bad_rows=True, **LIMIT)
+    _, report = readers.from_tfds(rows, Preference, skip_bad_rows=True, **LIMIT)
     assert (report.kept, report.read) == (1, 3)
 
 
@@ -567,7 +567,7 @@ def test_cases_that_are_refused(name, cases):
 
 @pytest.mark.parametrize("name", READ)
 def test_cases_that_are_read(name, cases):
-    records, report = formats.read(cases / "bad" / name, Preference)
+    records, report = readers.read(cases / "bad" / name, Preference)
     assert len(records) == report.kept == report.read == READ[name]
 
 
@@ -576,7 +576,7 @@ def test_all_cases_are_records_or_one_sentence(kind, cases):
     for path in sorted((cases / "bad").iterdir()):
         for skip in (False, True):
             try:
-                records, _ = formats.read(path, kind, skip_bad_rows=skip)
+                records, _ = readers.read(path, kind, skip_bad_rows=skip)
             except (ValueError, OSError):
                 sentence(path, kind, skip_bad_rows=skip)
             else:

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from jaxalign.data import files, formats
-from jaxalign.data.formats import Demonstration, Preference, Prompt, Ranking, Unpaired
+from jaxalign.data import files, readers
+from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
 from tests.data.row_files import COMPRESS, write
 
 KINDS = [Preference, Demonstration, Prompt, Ranking, Unpaired]
@@ -149,7 +149,7 @@ def check(path, kind, skip):
     """`read` gives records or one short line that names the file, soon."""
     began, before = time.process_time(), peak_memory()
     try:
-        records, _ = formats.read(path, kind, skip_bad_rows=skip, max_row_chars=10_000)
+        records, _ = readers.read(path, kind, skip_bad_rows=skip, max_row_chars=10_000)
     except (ValueError, OSError) as error:
         said = str(error)
         assert str(path) in said and "\n" not in said and "\r" not in said, said

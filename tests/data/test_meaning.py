@@ -6,7 +6,7 @@ scored or sampled is honoured, or refused by its name, and that all others are k
 
 import pytest
 
-from jaxalign.data.dialogues import Odd
+from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
 from tests.data.rows import (
     NAN,

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from jaxalign.data import formats
-from jaxalign.data.dialogues import Odd
-from jaxalign.data.fields import Malformed
+from jaxalign.data import readers
+from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import Demonstration, Prompt
+from jaxalign.data.row_checks import Malformed
 from tests.data.rows import (
     FUNCTION,
     INF,
@@ -213,8 +213,8 @@ def test_what_is_refused_is_counted_by_its_field(tmp_path, jsonl):
         {"messages": 3},
     )
     with pytest.raises(ValueError, match="rows.jsonl:2: field 'images' holds media"):
-        formats.read(path, Demonstration)
-    _, report = formats.read(path, Demonstration, skip_bad_rows=True)
+        readers.read(path, Demonstration)
+    _, report = readers.read(path, Demonstration, skip_bad_rows=True)
     assert report.reasons == {
         "refused for 'images'": 2,
         "refused for 'weight'": 1,

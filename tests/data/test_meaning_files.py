@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxalign.data import formats
+from jaxalign.data import readers
 from jaxalign.data.records import Preference
 from tests.data.rows import a, asks, call, pair, s, sft, thumb, tool, u
 
@@ -132,9 +132,9 @@ def test_the_files_of_rows_whose_meaning_was_lost(name):
     first, second = FILES[name]
     if isinstance(second, str):
         with pytest.raises(ValueError, match=f"{path.name}:[0-9]+: field.* {second}"):
-            formats.read(path, first)
+            readers.read(path, first)
         return
-    found, report = formats.read(path, type(second))
+    found, report = readers.read(path, type(second))
     wanted = {**vars(second), "where": found[0].where}
     assert found[0] == type(second)(**wanted)
     assert len(found) == first

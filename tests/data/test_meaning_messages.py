@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from jaxalign.data.fields import Malformed
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
+from jaxalign.data.row_checks import Malformed
 from tests.data.rows import (
     NAN,
     TOOL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxalign.data import formats, layouts, splits
+from jaxalign.data import readers, row_schemas, splits
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -62,11 +62,11 @@ def test_what_follows_from_a_record_has_its_tools_and_fields():
     more = {"tools": (TOOL,), "fields": {"id": 1}}
     thought = a(reasoning_content="hm")
     ranking = ranks(thought, "b", "c", **more)
-    first, second, third = formats.pairs([ranking])
+    first, second, third = readers.pairs([ranking])
     assert first == pair([u()], thought, "b", **more)
     assert (second.rejected, third.chosen) == ("c", "b")
-    assert formats.demonstrations([first]) == [sft(u(), thought, **more)]
-    assert formats.unpaired([first]) == [
+    assert readers.demonstrations([first]) == [sft(u(), thought, **more)]
+    assert readers.unpaired([first]) == [
         thumb(True, answer=thought, **more),
         thumb(False, answer="b", **more),
     ]
@@ -96,7 +96,7 @@ def test_ratings_of_one_answer_alone_are_counted(tmp_path, jsonl):
         rated("q", "a", 4, verbosity=2, source="x"),
         rated("r", "alone", 4),
     )
-    found, report = formats.read(path, Preference)
+    found, report = readers.read(path, Preference)
     others = {"helpfulness": [1, 4], "verbosity": [1, 2], "source": "x"}
     assert found == [Preference([u()], "a", "b", 0.0, f"{path}:1", fields=others)]
     assert str(report) == "1 of 2 rows (1 rated without a second answer)"
@@ -107,4 +107,4 @@ def test_a_deep_tree_is_read():
     for depth in range(3000):
         role = ("prompter", "assistant")[depth % 2]
         node = {"text": "t", "role": role, "replies": [node]}
-    assert list(layouts.records({"prompt": node}, Ranking, "f:1")) == []
+    assert list(row_schemas.records({"prompt": node}, Ranking, "f:1")) == []

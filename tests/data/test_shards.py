@@ -6,9 +6,9 @@ import os
 import pyarrow as pa
 import pytest
 
-from experiments import sources
-from experiments.config import Shared
 from jaxalign.data import shards
+from jaxalign.pipeline import datasets
+from jaxalign.runtime.config import Shared
 from tests.data.row_files import write
 
 
@@ -140,7 +140,7 @@ def test_a_pattern_names_one_kind_of_several(tmp_path):
     found = shards.splits(f"{tmp_path}/data/*_b*")
     assert found.train == (f"{tmp_path}/data/train_b.json",)
     assert found.held_out == (f"{tmp_path}/data/test_b.json",)
-    source = sources.load(Shared(data=f"{tmp_path}/data/*_b*"))
+    source = datasets.load(Shared(data=f"{tmp_path}/data/*_b*"))
     train, held_out = source.preferences()
     assert [p.prompt[0]["content"] for p in train + held_out] == ["q1", "q3"]
 
@@ -148,7 +148,7 @@ def test_a_pattern_names_one_kind_of_several(tmp_path):
 def test_shards_are_one_split_of_a_source(tmp_path):
     names = [f"data/train_prefs-{i:05}-of-00011.parquet" for i in range(11)]
     fill(tmp_path, *names, "data/test_prefs-00000-of-00001.parquet")
-    source = sources.load(Shared(data=str(tmp_path)))
+    source = datasets.load(Shared(data=str(tmp_path)))
     train, held_out = source.preferences()
     assert [p.prompt[0]["content"] for p in train] == [f"q{i}" for i in range(11)]
     assert [p.prompt[0]["content"] for p in held_out] == ["q11"]
@@ -158,11 +158,11 @@ def test_shards_are_one_split_of_a_source(tmp_path):
 
 def test_what_is_left_aside_is_said(tmp_path):
     fill(tmp_path, "train.jsonl", "test.jsonl", "validation.jsonl")
-    source = sources.load(Shared(data=str(tmp_path)))
+    source = datasets.load(Shared(data=str(tmp_path)))
     source.preferences()
     ((kind, account),) = source.accounts()
     assert account["left_aside"] == ["validation.jsonl"]
-    assert "; left aside: validation.jsonl" in sources.summary(kind, account)
+    assert "; left aside: validation.jsonl" in datasets.summary(kind, account)
 
 
 def save_to_disk(folder, *parts):
@@ -178,14 +178,14 @@ def save_to_disk(folder, *parts):
 
 def test_what_save_to_disk_wrote_is_read(tmp_path):
     save_to_disk(tmp_path / "one", [0, 1], [2])
-    (train, _) = sources.load(
+    (train, _) = datasets.load(
         Shared(data=f"{tmp_path}/one", held_out=0.0)
     ).preferences()
     assert [p.prompt[0]["content"] for p in train] == ["q0", "q1", "q2"]
     for split, numbers in (("train", [3]), ("test", [4, 5])):
         save_to_disk(tmp_path / "dict" / split, numbers)
     (tmp_path / "dict/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    train, held_out = sources.load(Shared(data=f"{tmp_path}/dict")).preferences()
+    train, held_out = datasets.load(Shared(data=f"{tmp_path}/dict")).preferences()
     assert [p.prompt[0]["content"] for p in train + held_out] == ["q3", "q4", "q5"]
 
 
@@ -203,7 +203,7 @@ def test_a_state_that_names_other_files_is_refused(state, tmp_path):
 
 @pytest.mark.parametrize("name", ["hub_layout", "hub_layout_plain"])
 def test_downloads_from_the_hub(name, cases):
-    train, held_out = sources.load(Shared(data=f"{cases}/data/{name}")).preferences()
+    train, held_out = datasets.load(Shared(data=f"{cases}/data/{name}")).preferences()
     count = lambda which: sum(
         pa.parquet.read_metadata(path).num_rows
         for path in (cases / "data" / name / "data").glob(f"{which}*")
@@ -212,5 +212,5 @@ def test_downloads_from_the_hub(name, cases):
 
 
 def test_a_saved_data_set_of_the_cases(cases):
-    source = sources.load(Shared(data=f"{cases}/data/save_to_disk", held_out=0.0))
+    source = datasets.load(Shared(data=f"{cases}/data/save_to_disk", held_out=0.0))
     assert source.demonstrations()[0] or source.prompts()[0]

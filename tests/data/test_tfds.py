@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxalign.data import formats
-from jaxalign.data.formats import Demonstration, Preference, Unpaired
+from jaxalign.data import readers
+from jaxalign.data.readers import Demonstration, Preference, Unpaired
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -54,7 +54,7 @@ def source(tmp_path_factory):
 
 
 def test_a_source_is_read_as_files_are(source):
-    pairs, report = formats.from_tfds(source, Preference, name="written")
+    pairs, report = readers.from_tfds(source, Preference, name="written")
     assert str(report) == "2 of 2 rows"
     found = {p.prompt[0]["content"]: (p.chosen, p.rejected, p.margin) for p in pairs}
     assert found == {"é?": ("yes", "no", 1.5), "2 + 2": ("4", "5", 0.0)}
@@ -63,9 +63,9 @@ def test_a_source_is_read_as_files_are(source):
 
 def test_messages_and_labels_come_back(source):
     rows = [{"messages": row["messages"], "label": row["label"]} for row in source]
-    talks, report = formats.from_tfds(rows, Demonstration)
+    talks, report = readers.from_tfds(rows, Demonstration)
     # what is labelled false is not imitated
     assert [[m["content"] for m in t.messages] for t in talks] == [["é?", "yes"]]
     assert str(report) == "1 of 2 rows (1 with an answer labelled false)"
-    thumbs, _ = formats.from_tfds(rows, Unpaired)
+    thumbs, _ = readers.from_tfds(rows, Unpaired)
     assert {(t.answer, t.desirable) for t in thumbs} == {("yes", True), ("4", False)}

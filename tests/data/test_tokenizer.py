@@ -4,7 +4,7 @@ import shutil
 import pytest
 from transformers import AutoTokenizer
 
-from jaxalign.data import examples
+from jaxalign.data import tokenize
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, said
 
@@ -117,7 +117,7 @@ def test_no_padding_token_is_needed(tokenizer, tmp_path):
     assert loaded.pad_token is None
     record = Demonstration([{"role": "user", "content": "hello"}, said("sure")])
     for each in (tokenizer, loaded):
-        (example,), _ = examples.tokenise([record], each, context=64)
+        (example,), _ = tokenize.tokenise([record], each, context=64)
         assert each.decode(example.sequences[0].tokens).endswith("sure<|end|>")
 
 

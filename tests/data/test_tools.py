@@ -5,7 +5,7 @@ import datetime
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from jaxalign.data import chat, examples, formats, shown, special
+from jaxalign.data import chat, readers, shown, special_tokens, tokenize
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
@@ -66,7 +66,7 @@ def made(tokenizer):
 
 
 def tokenise(tokenizer, *records, all_turns=False):
-    return examples.usable_of(
+    return tokenize.usable_of(
         records, tokenizer, context=99999, overlong="drop", all_turns=all_turns
     )
 
@@ -126,7 +126,7 @@ def test_rows_whose_tools_or_calls_are_not_shown_are_refused_by_name(made, token
     calls = "field 'tool_calls': the chat template shows no calls"
     assert calls in reasons(made(known.PHI3, *QWEN[1:]), Demonstration(TALK[:2]))
     with pytest.raises(ValueError, match=r"0 of 1 rows \(1 field 'tools'"):
-        examples.tokenise([pair], bare, context=99)
+        tokenize.tokenise([pair], bare, context=99)
     with pytest.raises(ValueError, match="field 'tools': the chat template shows no"):
         chat.encode_prompt(bare, [ASKED], (WEATHER,))
     plain = made(None, *QWEN[1:])
@@ -149,7 +149,7 @@ def test_what_a_template_cannot_write_beside_a_call_is_refused(made):
 
 def test_the_real_file_of_tool_calls(made, public_data):
     file = public_data / "llama-factory-demo" / "glaive_toolcall_en_demo.json"
-    records, _ = formats.read(file, Demonstration)
+    records, _ = readers.read(file, Demonstration)
     for shape in (QWEN, LLAMA):
         tokenizer = made(*shape)
         found, report = tokenise(tokenizer, *records, all_turns=True)
@@ -325,10 +325,10 @@ def test_special_tokens_in_texts_are_kept_on_request(made):
     ids = tokenizer.convert_tokens_to_ids(list(extra))
     assert all((row.tokens[row.mask] == one).sum() == 1 for one in ids)
     # rewards of sampled answers see them, and no ends of turns
-    (text,) = special.text_of(tokenizer, [row.tokens[row.mask]])
+    (text,) = special_tokens.text_of(tokenizer, [row.tokens[row.mask]])
     assert text == "<think>cold</think>4"
     tokenizers.set_manner(tokenizer, tokenizers.Manner())
-    assert special.text_of(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
+    assert special_tokens.text_of(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
 
 
 def test_special_tokens_in_thoughts_and_calls_are_refused_too(made):
@@ -375,6 +375,6 @@ def test_which_special_tokens_a_text_may_hold(made):
     ):
         tokenizer = made(template, tokens, None, eos, extra=extra)
         tokenizers.set_manner(tokenizer, tokenizers.Manner(keep_special=True))
-        refused = special.refused_tokens(tokenizer)
+        refused = special_tokens.refused_tokens(tokenizer)
         assert {*tokens, "<|end_of_text|>"} <= {*refused}
         assert {*refused}.isdisjoint(extra[:3])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from jaxalign.data import formats, toy_dataset, toy_requests, toy_topics, toy_world
+from jaxalign.data import readers, toy_dataset, toy_requests, toy_topics, toy_world
 from jaxalign.data.records import Demonstration, Preference, Prompt
 from jaxalign.data.toy_dataset import Making
 
@@ -30,16 +30,16 @@ def test_rows_are_the_toy_worlds(folder, split, count):
     def told(function, **knobs):
         return [function(3, i, test=split == "test", **knobs) for i in range(count)]
 
-    found, report = formats.from_tfds(source("demonstrations"), Demonstration)
+    found, report = readers.from_tfds(source("demonstrations"), Demonstration)
     assert without_place(found) == without_place(told(toy_world.demonstration))
     assert str(report) == f"{count} of {count} rows"
     labelled = told(toy_world.preference)
-    found, _ = formats.from_tfds(source("preferences"), Preference)
+    found, _ = readers.from_tfds(source("preferences"), Preference)
     assert without_place(found) == without_place(x.preference for x in labelled)
     p_chosen = [pair.fields["p_chosen"] for pair in found]
     assert p_chosen == pytest.approx([x.p_chosen for x in labelled], abs=1e-6)
     asked = told(toy_world.request)
-    found, _ = formats.from_tfds(source("prompts"), Prompt)
+    found, _ = readers.from_tfds(source("prompts"), Prompt)
     assert without_place(found) == without_place(r.prompt for r in asked)
     assert [p.fields["kind"] for p in found] == [r.kind for r in asked]
     assert list(map(toy_dataset.request, source("prompts"))) == asked
@@ -54,7 +54,7 @@ def test_rows_are_found_by_their_number(folder):
 def test_prompts_are_no_demonstrations(folder):
     source = toy_dataset.load(folder, made("prompts"))
     with pytest.raises(ValueError, match="field 'completion' .* is missing"):
-        formats.from_tfds(source, Demonstration)
+        readers.from_tfds(source, Demonstration)
 
 
 def test_every_change_makes_other_rows(folder):

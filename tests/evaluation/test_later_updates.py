@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import groups, grpo
+from experiments import grpo
 from jaxalign.batches import GroupBatch, RolloutBatch, from_lengths
-from jaxalign.training import objectives
+from jaxalign.training import group_methods, objectives
 from jaxalign.types import LanguageModel, ScalarModel
 
 V, N = 3, 2
-METHODS = list(groups.METHODS)
+METHODS = list(group_methods.METHODS)
 
 
 def unused(*_):
@@ -172,7 +172,7 @@ def test_answers_of_one_token(name):
     A is fixed, so its mean over the other answer is, and that of k1 in the reward is of
     OLD; the KL in the loss is that of NEW. So in the first update, so in later ones.
     """
-    method = groups.METHODS[name]
+    method = group_methods.METHODS[name]
     world = World(1, step_of(method))
     true = world.climb(weights(world, method))
     if method.kl == "loss":
@@ -191,7 +191,7 @@ def first_update(method):
 
 def test_rloo_of_longer_answers():
     """The whole answer's ratio is exact: the gradient of E[r] at NEW, k1 of OLD."""
-    method = groups.METHODS["rloo"]
+    method = group_methods.METHODS["rloo"]
     world = World(2, step_of(method))
     reward = world.reward - method.beta * world.k1().sum(axis=1)
     found = ascent(world, method)
@@ -201,7 +201,7 @@ def test_rloo_of_longer_answers():
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "cispo"])
 def test_ratios_of_tokens_leave_prefixes_as_they_were_sampled(name):
     """Their documented bias, and all of it: by T = 2, of the KL in the loss, too."""
-    method = groups.METHODS[name]
+    method = group_methods.METHODS[name]
     world = World(2, step_of(method))
     weight = weights(world, method)[:, None]
     d = world.logps(world.new) - world.logps(world.reference)
@@ -213,7 +213,7 @@ def test_ratios_of_tokens_leave_prefixes_as_they_were_sampled(name):
 
 def test_gspo_of_longer_answers():
     """s = sqrt(ratio of the answer): s * A * mean over tokens of grad logp."""
-    method = groups.METHODS["gspo"]
+    method = group_methods.METHODS["gspo"]
     world = World(2, step_of(method))
     old = world.logps(world.old)
 
@@ -227,7 +227,7 @@ def test_gspo_of_longer_answers():
 
 def test_reinforce_plus_plus_charges_the_kl_to_go():
     """Whitened over both answers' tokens; by hand, for each of all pairs."""
-    method = groups.METHODS["reinforce_plus_plus"]
+    method = group_methods.METHODS["reinforce_plus_plus"]
     world = World(2, step_of(method))
     beta, k1 = 0.3, world.k1()
     to_go = world.reward[:, None] - beta * k1[:, ::-1].cumsum(axis=1)[:, ::-1]
@@ -267,7 +267,7 @@ def test_ppo(length):
 
 def test_beyond_the_clip_range_it_is_the_clipped_objective():
     """A bias that is meant: tokens whose ratio went far enough get no gradient."""
-    method = groups.METHODS["dr_grpo"]
+    method = group_methods.METHODS["dr_grpo"]
     world = World(1, 1.0)
     ratio = np.exp(world.logps(world.new) - world.logps(world.old))[:, 0]
     assert (ratio < 0.8).any() and (ratio > 1.2).any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import generation, preference
+from jaxalign.evaluation import preference, sample_metrics
 
 
 def test_a_tie_is_half_right():
@@ -13,7 +13,7 @@ def test_a_tie_is_half_right():
     assert preference.accuracy(chosen, rejected, units="each").mean == 0.625
     # and the other way round it is as wrong as it was right
     assert preference.accuracy(rejected, chosen, units="each").mean == 0.375
-    assert generation.win_rate(chosen, rejected, units="each").mean == 0.625
+    assert sample_metrics.win_rate(chosen, rejected, units="each").mean == 0.625
     with pytest.raises(ValueError, match="a score of row 1 is NaN"):
         preference.accuracy(np.array([1.0, np.nan]), np.zeros(2), units="each")
 
@@ -36,24 +36,24 @@ def test_no_model_beats_bayes_accuracy():
 
 def test_kl_is_the_mean_log_ratio_of_whole_answers():
     logp, ref_logp = np.array([-3.0, -5.0]), np.array([-4.0, -5.5])
-    found = generation.kl_from_reference(logp, ref_logp, units="each")
+    found = sample_metrics.kl_from_reference(logp, ref_logp, units="each")
     # (1 + 0.5) / 2, between 0.5 and 1
     assert found == (0.75, 0.5, 1.0)
-    assert generation.kl_from_reference(logp, logp, units="each") == (0.0, 0.0, 0.0)
+    assert sample_metrics.kl_from_reference(logp, logp, units="each") == (0.0, 0.0, 0.0)
 
 
 def test_lengths_and_ends():
     # 9 is the end token; in the prompt of row 1 it ends nothing
     tokens = np.array([[1, 5, 9, 0], [9, 4, 4, 4], [1, 9, 0, 0]])
     mask = np.array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]], bool)
-    assert generation.lengths(mask).tolist() == [2, 3, 1]
-    assert generation.ended(tokens, mask, 9).tolist() == [True, False, True]
+    assert sample_metrics.lengths(mask).tolist() == [2, 3, 1]
+    assert sample_metrics.ended(tokens, mask, 9).tolist() == [True, False, True]
 
 
 def test_kl_of_best_of_n():
     # specs/alignment.md 17
     for n, kl in [(1, 0.0), (2, 0.1931), (8, 1.2044), (64, 3.1745)]:
-        assert generation.kl_best_of_n(n) == pytest.approx(kl, abs=5e-5)
+        assert sample_metrics.kl_best_of_n(n) == pytest.approx(kl, abs=5e-5)
 
 
 @pytest.mark.parametrize("answers", [2, 10, 1000])
@@ -64,7 +64,7 @@ def test_kl_of_best_of_n_bounds_that_of_discrete_answers(answers):
     grid = np.arange(answers + 1) / answers
     best = np.diff(grid**n)
     exact = np.sum(best * np.log(best * answers))
-    bound = generation.kl_best_of_n(n)
+    bound = sample_metrics.kl_best_of_n(n)
     assert exact <= bound
     # and meets it as the answers become many: the gap falls as 1 / answers
     assert bound - exact < n / answers

@@ -3,9 +3,9 @@
 import numpy as np
 
 from jaxalign.losses import (
-    aggregate,
     distillation,
     policy,
+    reduction,
     reward,
     supervised,
     ties,
@@ -99,10 +99,10 @@ CASES = {
         lambda x: policy.truncated_importance(x, LOGP - 2.0, cap=3.0),
         (LOGP,),
     ),
-    "token_mean": (lambda x: aggregate.token_mean(x, MASK)[0], (ROWS[0],)),
-    "sequence_mean": (lambda x: aggregate.sequence_mean(x, MASK)[0], (ROWS[0],)),
+    "token_mean": (lambda x: reduction.token_mean(x, MASK)[0], (ROWS[0],)),
+    "sequence_mean": (lambda x: reduction.sequence_mean(x, MASK)[0], (ROWS[0],)),
     "constant_length": (
-        lambda x: aggregate.constant_length(x, MASK, length=4)[0],
+        lambda x: reduction.constant_length(x, MASK, length=4)[0],
         (ROWS[0],),
     ),
     "squared_value": (lambda v: value.squared_value(v, OTHER), (LOGP,)),
@@ -146,7 +146,7 @@ KNOBS = {
     "entropy_bonus": lambda k: policy.entropy_bonus(LOGP, coefficient=k),
     "truncated_importance": lambda k: policy.truncated_importance(LOGP, OLD, cap=k),
     "constant_length": lambda k: quotient(
-        aggregate.constant_length(ROWS[0], MASK, length=k)
+        reduction.constant_length(ROWS[0], MASK, length=k)
     ),
     "huber_value": lambda k: value.huber_value(LOGP, OTHER, delta=k),
     "z_loss": lambda k: supervised.z_loss(LOGP, coefficient=k),

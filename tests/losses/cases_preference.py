@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxalign.losses import absolute, divergence, pairwise, tokens, transport
+from jaxalign.losses import aot, divergence, dpo_variants, pointwise, token_level
 
 RNG = np.random.default_rng(1)
 FOUR = RNG.normal(-3.0, 1.0, (4, 6)).astype(np.float32)
@@ -16,22 +16,22 @@ SHARED = np.array([1, 1, 2, 3, 3, 1])
 
 # Paired losses with a reference and the numbers they need: all take the same arrays.
 PAIRED = {
-    "robust_dpo": (pairwise.robust_dpo, {"beta": 0.3, "flip_rate": 0.1}),
-    "hinge": (pairwise.hinge, {"beta": 0.3}),
-    "exo": (pairwise.exo, {"beta": 0.3, "label_smoothing": 0.1}),
-    "discopop": (pairwise.discopop, {"beta": 0.3}),
-    "dpo_positive": (pairwise.dpo_positive, {"beta": 0.3, "lam": 2.0}),
-    "length_normalised_dpo": (pairwise.length_normalised_dpo, {"beta": 0.3}),
-    "bco": (absolute.bco, {"beta": 0.3, "delta": 0.2}),
-    "apo_zero": (absolute.apo_zero, {"beta": 0.3}),
-    "apo_down": (absolute.apo_down, {"beta": 0.3}),
-    "sppo": (absolute.sppo, {"beta": 0.3}),
-    "nca": (absolute.nca, {"beta": 0.3}),
-    "aot": (transport.aot, {"beta": 0.3}),
-    "aot+smoothing": (transport.aot, {"beta": 0.3, "label_smoothing": 0.1}),
-    "aot_unpaired": (transport.aot_unpaired, {"beta": 0.3}),
+    "robust_dpo": (dpo_variants.robust_dpo, {"beta": 0.3, "flip_rate": 0.1}),
+    "hinge": (dpo_variants.hinge, {"beta": 0.3}),
+    "exo": (dpo_variants.exo, {"beta": 0.3, "label_smoothing": 0.1}),
+    "discopop": (dpo_variants.discopop, {"beta": 0.3}),
+    "dpo_positive": (dpo_variants.dpo_positive, {"beta": 0.3, "lam": 2.0}),
+    "length_normalised_dpo": (dpo_variants.length_normalised_dpo, {"beta": 0.3}),
+    "bco": (pointwise.bco, {"beta": 0.3, "delta": 0.2}),
+    "apo_zero": (pointwise.apo_zero, {"beta": 0.3}),
+    "apo_down": (pointwise.apo_down, {"beta": 0.3}),
+    "sppo": (pointwise.sppo, {"beta": 0.3}),
+    "nca": (pointwise.nca, {"beta": 0.3}),
+    "aot": (aot.aot, {"beta": 0.3}),
+    "aot+smoothing": (aot.aot, {"beta": 0.3, "label_smoothing": 0.1}),
+    "aot_unpaired": (aot.aot_unpaired, {"beta": 0.3}),
     "aot_unpaired+smoothing": (
-        transport.aot_unpaired,
+        aot.aot_unpaired,
         {"beta": 0.3, "label_smoothing": 0.1},
     ),
     "f_dpo": (divergence.f_dpo, {"beta": 0.3, "score": divergence.reverse_kl}),
@@ -47,24 +47,24 @@ def paired(loss, knobs):
 
 CASES = {name: (paired(*case), (CHOSEN, REJECTED)) for name, case in PAIRED.items()}
 CASES |= {
-    "slic": (lambda c, r: pairwise.slic(c, r, delta=0.5), (CHOSEN, REJECTED)),
+    "slic": (lambda c, r: dpo_variants.slic(c, r, delta=0.5), (CHOSEN, REJECTED)),
     "reference_free_dpo": (
-        lambda c, r: pairwise.reference_free_dpo(c, r, beta=0.3),
+        lambda c, r: dpo_variants.reference_free_dpo(c, r, beta=0.3),
         (CHOSEN, REJECTED),
     ),
-    "cpo": (lambda c, r: pairwise.cpo(c, r, beta=0.3), (CHOSEN, REJECTED)),
+    "cpo": (lambda c, r: dpo_variants.cpo(c, r, beta=0.3), (CHOSEN, REJECTED)),
     "length_regularised_dpo": (
-        lambda c, r: pairwise.length_regularised_dpo(
+        lambda c, r: dpo_variants.length_regularised_dpo(
             c, r, *REFS, *LENGTHS, beta=0.3, alpha=0.1
         ),
         (CHOSEN, REJECTED),
     ),
     "bco_unpaired": (
-        lambda x: absolute.bco_unpaired(x, REF_CHOSEN, UP, beta=0.3, delta=0.2),
+        lambda x: pointwise.bco_unpaired(x, REF_CHOSEN, UP, beta=0.3, delta=0.2),
         (CHOSEN,),
     ),
     "apo_zero_unpaired": (
-        lambda x: absolute.apo_zero_unpaired(x, REF_CHOSEN, UP, beta=0.3),
+        lambda x: pointwise.apo_zero_unpaired(x, REF_CHOSEN, UP, beta=0.3),
         (CHOSEN,),
     ),
     "reverse_kl": (divergence.reverse_kl, (CHOSEN,)),
@@ -75,58 +75,63 @@ CASES |= {
     "alpha+limit": (divergence.alpha(1.0), (CHOSEN,)),
     # the chosen answer's KL gets no gradient: it is held still
     "token_dpo": (
-        lambda c, r, kl: tokens.token_dpo(
+        lambda c, r, kl: token_level.token_dpo(
             c, r, np.abs(REF_CHOSEN), kl, beta=0.3, alpha=0.5
         ),
         (CHOSEN, REJECTED, np.abs(REF_REJECTED)),
     ),
     "token_dpo1": (
-        lambda c, r, up, down: tokens.token_dpo1(c, r, up, down, beta=0.3),
+        lambda c, r, up, down: token_level.token_dpo1(c, r, up, down, beta=0.3),
         (CHOSEN, REJECTED, np.abs(REF_CHOSEN), np.abs(REF_REJECTED)),
     ),
-    "ld_logp": (lambda x: tokens.ld_logp(x, MASK, SHARED, alpha=0.3), (TOKENS[0],)),
+    "ld_logp": (
+        lambda x: token_level.ld_logp(x, MASK, SHARED, alpha=0.3),
+        (TOKENS[0],),
+    ),
     # the weight gets no gradient: what it multiplies does
-    "wpo_weight": (lambda x: tokens.wpo_weight(*TOKENS, MASK) * x, (CHOSEN,)),
+    "wpo_weight": (lambda x: token_level.wpo_weight(*TOKENS, MASK) * x, (CHOSEN,)),
     "dpo_nll": (
-        lambda c, r: tokens.dpo_nll(c, r, *REFS, LENGTHS[0], beta=0.3, alpha=0.2),
+        lambda c, r: token_level.dpo_nll(c, r, *REFS, LENGTHS[0], beta=0.3, alpha=0.2),
         (CHOSEN, REJECTED),
     ),
 }
 
 KNOBS = {
-    "robust_dpo": lambda k: pairwise.robust_dpo(*FOUR, beta=k, flip_rate=k / 3),
-    "hinge": lambda k: pairwise.hinge(*FOUR, beta=k),
-    "slic": lambda k: pairwise.slic(CHOSEN, REJECTED, delta=k),
-    "reference_free_dpo": lambda k: pairwise.reference_free_dpo(*FOUR[:2], beta=k),
-    "cpo": lambda k: pairwise.cpo(*FOUR[:2], beta=k),
-    "exo": lambda k: pairwise.exo(*FOUR, beta=k, label_smoothing=k / 3),
-    "discopop": lambda k: pairwise.discopop(*FOUR, beta=k, temperature=k / 3),
-    "dpo_positive": lambda k: pairwise.dpo_positive(*FOUR, beta=k, lam=10 * k),
-    "length_regularised_dpo": lambda k: pairwise.length_regularised_dpo(
+    "robust_dpo": lambda k: dpo_variants.robust_dpo(*FOUR, beta=k, flip_rate=k / 3),
+    "hinge": lambda k: dpo_variants.hinge(*FOUR, beta=k),
+    "slic": lambda k: dpo_variants.slic(CHOSEN, REJECTED, delta=k),
+    "reference_free_dpo": lambda k: dpo_variants.reference_free_dpo(*FOUR[:2], beta=k),
+    "cpo": lambda k: dpo_variants.cpo(*FOUR[:2], beta=k),
+    "exo": lambda k: dpo_variants.exo(*FOUR, beta=k, label_smoothing=k / 3),
+    "discopop": lambda k: dpo_variants.discopop(*FOUR, beta=k, temperature=k / 3),
+    "dpo_positive": lambda k: dpo_variants.dpo_positive(*FOUR, beta=k, lam=10 * k),
+    "length_regularised_dpo": lambda k: dpo_variants.length_regularised_dpo(
         *FOUR, *LENGTHS, beta=k, alpha=k / 3
     ),
-    "length_normalised_dpo": lambda k: pairwise.length_normalised_dpo(*FOUR, beta=k),
-    "bco": lambda k: absolute.bco(*FOUR, beta=k, delta=k / 3),
-    "bco_unpaired": lambda k: absolute.bco_unpaired(
+    "length_normalised_dpo": lambda k: dpo_variants.length_normalised_dpo(
+        *FOUR, beta=k
+    ),
+    "bco": lambda k: pointwise.bco(*FOUR, beta=k, delta=k / 3),
+    "bco_unpaired": lambda k: pointwise.bco_unpaired(
         CHOSEN, REF_CHOSEN, UP, beta=k, delta=k / 3
     ),
-    "apo_zero": lambda k: absolute.apo_zero(*FOUR, beta=k),
-    "apo_zero_unpaired": lambda k: absolute.apo_zero_unpaired(
+    "apo_zero": lambda k: pointwise.apo_zero(*FOUR, beta=k),
+    "apo_zero_unpaired": lambda k: pointwise.apo_zero_unpaired(
         CHOSEN, REF_CHOSEN, UP, beta=k
     ),
-    "apo_down": lambda k: absolute.apo_down(*FOUR, beta=k),
-    "sppo": lambda k: absolute.sppo(*FOUR, beta=k),
-    "nca": lambda k: absolute.nca(*FOUR, beta=k),
-    "aot": lambda k: transport.aot(*FOUR, beta=k, label_smoothing=k / 3),
-    "aot_unpaired": lambda k: transport.aot_unpaired(
-        *FOUR, beta=k, label_smoothing=k / 3
-    ),
+    "apo_down": lambda k: pointwise.apo_down(*FOUR, beta=k),
+    "sppo": lambda k: pointwise.sppo(*FOUR, beta=k),
+    "nca": lambda k: pointwise.nca(*FOUR, beta=k),
+    "aot": lambda k: aot.aot(*FOUR, beta=k, label_smoothing=k / 3),
+    "aot_unpaired": lambda k: aot.aot_unpaired(*FOUR, beta=k, label_smoothing=k / 3),
     "alpha": lambda k: divergence.alpha(k)(CHOSEN),
     "f_dpo": lambda k: divergence.f_dpo(*FOUR, beta=k, score=divergence.alpha(k)),
-    "token_dpo": lambda k: tokens.token_dpo(
+    "token_dpo": lambda k: token_level.token_dpo(
         *FOUR[:2], *np.abs(FOUR[2:]), beta=k, alpha=k
     ),
-    "token_dpo1": lambda k: tokens.token_dpo1(*FOUR[:2], *np.abs(FOUR[2:]), beta=k),
-    "ld_logp": lambda k: tokens.ld_logp(TOKENS[0], MASK, SHARED, alpha=k),
-    "dpo_nll": lambda k: tokens.dpo_nll(*FOUR, LENGTHS[0], beta=k, alpha=k),
+    "token_dpo1": lambda k: token_level.token_dpo1(
+        *FOUR[:2], *np.abs(FOUR[2:]), beta=k
+    ),
+    "ld_logp": lambda k: token_level.ld_logp(TOKENS[0], MASK, SHARED, alpha=k),
+    "dpo_nll": lambda k: token_level.dpo_nll(*FOUR, LENGTHS[0], beta=k, alpha=k),
 }

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.losses import aggregate, distillation, policy, reward
+from jaxalign.losses import distillation, policy, reduction, reward
 
 RNG = np.random.default_rng(6)
 LOGP, OLD = RNG.normal(-2.0, 0.5, (2, 4, 5))
@@ -46,18 +46,18 @@ class TestGrpo:
 
     def test_grpo(self):
         per_sequence = (TOKEN_TERMS * MASK).sum(1) / MASK.sum(1)
-        found = mean(aggregate.sequence_mean(self.terms(), MASK))
+        found = mean(reduction.sequence_mean(self.terms(), MASK))
         agrees(found, per_sequence.mean())
 
     def test_bnpo_and_dapo(self):
         # they differ by what they call a batch; our sums and weights add up over it
-        found = mean(aggregate.token_mean(self.terms(), MASK))
+        found = mean(reduction.token_mean(self.terms(), MASK))
         agrees(found, (TOKEN_TERMS * MASK).sum() / MASK.sum())
 
     def test_dr_grpo(self):
         # Every row has a token here. TRL counts a row whose tokens are all masked;
         # ours does not: what is masked is as if removed.
-        found = mean(aggregate.constant_length(self.terms(), MASK, length=8))
+        found = mean(reduction.constant_length(self.terms(), MASK, length=8))
         agrees(found, (TOKEN_TERMS * MASK).sum() / (4 * 8))
 
     def test_gspo(self):

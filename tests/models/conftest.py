@@ -11,9 +11,9 @@ import pytest
 from jaxalign.batches import TokenBatch, from_lengths
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import known
+from jaxalign.models.families import registry
 from jaxalign.types import LanguageModel, Params
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 # Six query heads share three key heads; head_dim * heads is not the width.
 TINY = ModelConfig(
@@ -54,7 +54,7 @@ def settings():
     """What the config.json of a family's tiny model says."""
 
     def of(name: str, *, reward: bool = False) -> dict[str, Any]:
-        table = known.FAMILIES[name]
+        table = registry.FAMILIES[name]
         head = table.reward if reward else table.language
         ours = {"architectures": [head], "model_type": name}
         return FAMILIES[name] | ours | ({"num_labels": 1} if reward else {})
@@ -67,7 +67,7 @@ def tiny_of(settings):
     """A family's tiny model, without one layer's code written out for each."""
 
     def of(name: str, **changes: Any) -> LanguageModel:
-        config = known.read_config(settings(name), name)
+        config = registry.read_config(settings(name), name)
         changed = dataclasses.replace(config, **{"unroll": 1} | changes)
         return transformer.language_model(changed)
 

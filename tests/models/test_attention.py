@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.models import attention, blocks
+from jaxalign.models import attention, blockwise_attention
 from jaxalign.models.config import ModelConfig
-from tests import quick
+from tests.support import quick
 
 WAYS = {"everywhere": attention.causal, "cpu": attention.lean}
 
@@ -32,7 +32,7 @@ def config(heads: int, groups: int, **given) -> ModelConfig:
 @pytest.mark.parametrize("way", WAYS)
 def test_blocks_are_the_whole_softmax(way, length, groups, monkeypatch):
     """Short rows, whole blocks, a cut one, and blocks longer than the least."""
-    monkeypatch.setattr(blocks, "BLOCKS", 2)
+    monkeypatch.setattr(blockwise_attention, "BLOCKS", 2)
     rng = np.random.default_rng(length)
     query = rng.normal(size=(1, length, 4, 8)).astype(np.float32)
     key, value, by = (
@@ -69,7 +69,7 @@ def test_compile_time_does_not_grow_with_length(way):
         .lower(shape(2), shape(1), shape(1), mask)
         .as_text()
     )
-    assert text.count("dot_general") == 2 * blocks.BLOCKS
+    assert text.count("dot_general") == 2 * blockwise_attention.BLOCKS
 
 
 def test_the_scale_is_of_scores_and_so_of_two_gradients():

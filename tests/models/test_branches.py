@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.planning import counts
 from jaxalign import sharding
 from jaxalign.batches import Branches, TokenBatch, from_lengths
-from jaxalign.models import attention, blocks
-from jaxalign.training import scoring
-from tests import quick
+from jaxalign.models import attention, blockwise_attention
+from jaxalign.planning import hlo_counts
+from jaxalign.training import forward
+from tests.support import quick
 
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}  # another order of float32 sums
 PROMPTS, SAMPLES, ASKED, ROOM = 4, 3, 6, 4
@@ -95,7 +95,7 @@ def test_prompts_that_do_not_divide_are_copied(tiny, params, texts, mesh):
 def laid_out(texts):
     """All answers to a prompt in one row."""
     zeros = np.zeros(texts.tokens.shape, np.float32)
-    rows, _ = scoring.together(texts, zeros, answers=SAMPLES, room=ROOM)
+    rows, _ = forward.together(texts, zeros, answers=SAMPLES, room=ROOM)
     assert rows.sequences.branches == Branches(ASKED - 1, SAMPLES)
     return rows
 
@@ -111,7 +111,7 @@ def test_rows_of_known_layout_are_rows_behind_a_mask(variant, draw, texts, kind)
     @jax.jit
     def read(params, rows):
         def total(params):
-            hidden, _ = scoring.head(model, params, rows)
+            hidden, _ = forward.head(model, params, rows)
             kept = jnp.where(real, hidden, 0.0)
             return jnp.sum(jnp.sin(kept)), kept
 
@@ -132,8 +132,8 @@ def test_answers_cost_no_scores_of_each_other(tiny, params):
         whole, mask = (jax.ShapeDtypeStruct(shape, kind) for kind in (int, bool))
         branches = Branches(64, answers) if known else None
         rows = TokenBatch(whole, whole, whole, mask, branches=branches)
-        head = jax.make_jaxpr(functools.partial(scoring.head, tiny))(params, rows)
-        return counts.flops(head.jaxpr)
+        head = jax.make_jaxpr(functools.partial(forward.head, tiny))(params, rows)
+        return hlo_counts.flops(head.jaxpr)
 
     def growth(known):
         one, two, three = (work(answers, known) for answers in (4, 8, 12))
@@ -146,7 +146,7 @@ def test_answers_cost_no_scores_of_each_other(tiny, params):
 def test_prompts_of_one_token_have_no_columns(texts):
     """The one is each answer's first: nothing is left to share."""
     first = dataclasses.replace(texts, loss_mask=np.arange(10) >= np.ones((12, 1)))
-    rows, _ = scoring.together(
+    rows, _ = forward.together(
         first, np.zeros((12, 10), np.float32), answers=SAMPLES, room=9
     )
     assert rows.sequences.branches is None
@@ -163,7 +163,7 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
     shown = rng.random((4, 5, 3)) < 0.6
 
     def here(query, key, value, before):
-        part = blocks.Part(*(x.swapaxes(1, 2) for x in before), shown)
+        part = blockwise_attention.Part(*(x.swapaxes(1, 2) for x in before), shown)
         found = way(query, key, value, mask=mask, config=tiny.config, before=part)
         return jnp.sum(found * by), found
 

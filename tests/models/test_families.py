@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch, from_lengths
 from jaxalign.models import heads, pretrained, transformer
-from jaxalign.models.families import known
+from jaxalign.models.families import registry
 
 # Two orders of the same float32 sums, over 3 layers of values about 1.
 CLOSE = {"rtol": 1e-4, "atol": 5e-5}
@@ -174,7 +174,7 @@ def test_models_that_no_member_of_the_family_is_like(
 )
 def test_settings_that_are_not_built(settings, name, changes, message):
     with pytest.raises(ValueError, match=f"here/config.json: .*{message}"):
-        known.read_config(settings(name) | changes, "here/config.json")
+        registry.read_config(settings(name) | changes, "here/config.json")
 
 
 def test_settings_of_older_and_newer_folders_are_one(settings):
@@ -185,9 +185,9 @@ def test_settings_of_older_and_newer_folders_are_one(settings):
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
         "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},
     }
-    assert known.read_config(new, "new") == known.read_config(old, "old")
+    assert registry.read_config(new, "new") == registry.read_config(old, "old")
     older = {k: v for k, v in old.items() if k != "layer_types"}
-    every = known.read_config(older | {"sliding_window_pattern": 2}, "older")
+    every = registry.read_config(older | {"sliding_window_pattern": 2}, "older")
     assert every.slides == (True, False, True)
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxalign.models import deferred, int8, lora
+from jaxalign.models import int8, lazy_weights, lora
 from jaxalign.training import objectives, state, step
 
 KEY = jax.random.key(0)
@@ -67,7 +67,7 @@ def adapter(base):
 
 def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
     plain = lora.merge(base)
-    assert not any(map(deferred.is_deferred, jax.tree.leaves(plain)))
+    assert not any(map(lazy_weights.is_deferred, jax.tree.leaves(plain)))
     hidden = jax.jit(
         lambda p: tiny.hidden(p, rows.tokens, rows.positions, rows.segments)
     )

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxalign import sampling, sharding
 from jaxalign.batches import from_lengths
-from jaxalign.models import deferred, heads, int8, lora, partition
+from jaxalign.models import heads, int8, lazy_weights, lora, param_filter
 from jaxalign.training import objectives, state, step
 
 KEY = jax.random.key(0)
@@ -95,7 +95,7 @@ def test_first_factor_is_normal_with_variance_one_over_inputs():
 
 
 def test_at_the_start_the_model_is_its_base_to_the_bit(params, logits):
-    made = lora.init(KEY, params, rank=4, targets=f"{partition.MATRICES}|embed")
+    made = lora.init(KEY, params, rank=4, targets=f"{param_filter.MATRICES}|embed")
     attached = lora.attach(params, made, scale=2.0)
     np.testing.assert_array_equal(logits(attached), logits(params))
 
@@ -130,8 +130,8 @@ def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
     prepared = adapted.prepare(attached)
     assert not any(
         map(
-            deferred.is_deferred,
-            jax.tree.leaves(prepared, is_leaf=deferred.is_deferred),
+            lazy_weights.is_deferred,
+            jax.tree.leaves(prepared, is_leaf=lazy_weights.is_deferred),
         )
     )
 
@@ -204,7 +204,7 @@ def test_eight_devices_equal_one(tiny, params, adapter, kept):
 def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
     model = heads.scalar_model(tiny.config)
     base = model.from_trunk(KEY, params)
-    made = lora.init(KEY, base, rank=2) | partition.take(base, "head")
+    made = lora.init(KEY, base, rank=2) | param_filter.take(base, "head")
     whole = lambda p: lora.attach(base, p, scale=1.0)
     score = lambda p: model.scores(whole(p), rows.tokens, rows.positions, rows.segments)
     score = jax.jit(score)
@@ -233,11 +233,13 @@ def test_temporaries_are_those_of_a_layer(variant, draw, rows):
         return compiled.memory_analysis().temp_size_in_bytes
 
     late = temporaries(lambda base, a: lora.attach(base, a, scale=1.0))
-    whole = temporaries(lambda base, a: deferred.dense(lora.attach(base, a, scale=1.0)))
+    whole = temporaries(
+        lambda base, a: lazy_weights.dense(lora.attach(base, a, scale=1.0))
+    )
     matrices = sum(
         x.nbytes
         for path, x in flatten_dict(params).items()
-        if deferred.is_matrix(path, x) and path[0] == "blocks"
+        if lazy_weights.is_matrix(path, x) and path[0] == "blocks"
     )
     # merged beforehand there are the matrices and their gradients beside
     assert whole > late + 1.5 * matrices

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxalign.models import lora, peft, peft_settings, pretrained
-from tests.families import FAMILIES
+from tests.support.families import FAMILIES
 
 # differences of float32 weights near 1: their rounding, and that of a product's sum;
 # twice that where two products are subtracted

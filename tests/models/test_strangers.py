@@ -16,8 +16,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxalign.models import pretrained
-from jaxalign.models.families import known
-from tests.families import FAMILIES
+from jaxalign.models.families import registry
+from tests.support.families import FAMILIES
 
 WRONG = ["7", "x" * 9999, [], [[1]], {"a": 1}, -3, -0.5, True, None, 10**12, 10**400]
 WRONG += [math.nan, math.inf, 0, [None], "\n"]
@@ -40,7 +40,7 @@ def tiny_folder(settings, tmp_path_factory):
         there = settings(family, reward=reward) | changes
         folder = tmp_path_factory.mktemp(family)
         (folder / "config.json").write_text(json.dumps(there))
-        table = known.table(known.read_config(there, family, reward=reward))
+        table = registry.table(registry.read_config(there, family, reward=reward))
         names = {w.name: np.zeros(w.shape, np.float32) for w in table}
         spare = "score." if not reward else "lm_head"
         save_file(
@@ -302,7 +302,7 @@ class TestLabels:
         there = json.loads(path.read_text())
         del there["num_labels"]
         path.write_text(json.dumps(there))
-        table = known.table(known.read_config(there, "llama", reward=True))
+        table = registry.table(registry.read_config(there, "llama", reward=True))
         shapes = {w.name: w.shape for w in table if w.name != "lm_head.weight"}
         shapes["score.weight"] = (2, 32)
         zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

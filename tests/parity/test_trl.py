@@ -15,7 +15,7 @@ import pytest
 
 from jaxalign import losses
 from jaxalign.masks import masked_mean
-from jaxalign.training import objectives, scoring
+from jaxalign.training import forward, objectives
 from jaxalign.training.objectives import PairLogps
 
 REASON = "the extra [parity] is not installed"
@@ -98,14 +98,14 @@ def pairs_of(logp):
     mask = side_by_side(jnp.asarray(MASK))
     found = {}
     for name, x in (("", logp), ("ref_", jnp.asarray(REF))):
-        whole, shared = scoring.pair_sums(side_by_side(x), mask)
+        whole, shared = forward.pair_sums(side_by_side(x), mask)
         for i, (side, n) in enumerate((("chosen", N_C), ("rejected", N_R))):
             found[f"{name}{side}"] = whole[i]
             found[f"{name}{side}_mean"] = whole[i] / n
             found[f"{name}{side}_shared"] = shared[i]
     square = side_by_side(jnp.asarray(SQUARE))
     weights = losses.wpo_weight(side_by_side(logp), square, mask)
-    found["chosen_weight"], found["rejected_weight"] = scoring.halves(weights)
+    found["chosen_weight"], found["rejected_weight"] = forward.halves(weights)
     return PairLogps(**found)
 
 

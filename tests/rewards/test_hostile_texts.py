@@ -14,8 +14,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from experiments import sources
 from jaxalign.data.records import Prompt
+from jaxalign.pipeline import datasets
 from jaxalign.rewards import checks, named, overlap, verify
 
 LONG = 64_000
@@ -167,7 +167,7 @@ def test_what_is_concluded_stands_in_the_last_pair_of_tags():
 
 def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
     monkeypatch.setattr(verify, "SECONDS", 0.2)
-    judge = sources.by_name("regex:^(([a-z])+.)+[A-Z]$")
+    judge = datasets.by_name("regex:^(([a-z])+.)+[A-Z]$")
     prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
     texts = ["ab.Z", "a" * 500]
     with pytest.raises(ValueError, match=r"\+\[A-Z\]\$ at row 1: .*jsonl:8"):
@@ -231,7 +231,7 @@ def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
     with pytest.raises(ValueError, match=sentence):
         checks.checked("mine", rewards, 2)
     prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
-    judge = sources.checked("mine", lambda *told: {"reward": rewards})
+    judge = datasets.checked("mine", lambda *told: {"reward": rewards})
     with pytest.raises(ValueError, match=sentence) as told:
         judge(prompts, ["a", "b"], np.ones(2, bool))
     if "row 1" in str(told.value):
@@ -239,13 +239,13 @@ def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
     if not isinstance(rewards, list):
         return
     with pytest.raises(ValueError, match="row [01]|shape|numbers"):
-        sources.finite("mine", prompts, rewards)
+        datasets.finite("mine", prompts, rewards)
 
 
 def test_a_judge_of_a_source_is_checked(tmp_path):
-    source = sources.Source(
+    source = datasets.Source(
         *("mine", 8, 8, 8, 1, list, list, list),
         judge=lambda prompts, texts, ended: {"reward": np.full(len(texts), np.nan)},
     )
     with pytest.raises(ValueError, match="the reward of mine is nan at row 0"):
-        sources.judge_of(source)([Prompt([])], ["a"], np.ones(1, bool))
+        datasets.judge_of(source)([Prompt([])], ["a"], np.ones(1, bool))

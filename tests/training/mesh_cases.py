@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import groups
 from jaxalign import batches
 from jaxalign.data import packing
-from jaxalign.data.examples import Example, TokenRow
+from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import objectives, reference
+from jaxalign.training import group_methods, objectives, reference_cache
 
 CONFIG = ModelConfig(
     vocab_size=16,
@@ -104,8 +103,8 @@ def of_rollouts(name, model, scalar, of_policy, of_scores, rows) -> Case:
     sequences = rows(ROWS)
     several = [noise(*sequences.tokens.shape, seed=i) for i in range(4)]
     if name == "group":
-        mean = groups.GRPO.mean(CONFIG.context)
-        objective = objectives.group(model, groups.GRPO.loss, mean, kl_coef=0.1)
+        mean = group_methods.GRPO.mean(CONFIG.context)
+        objective = objectives.group(model, group_methods.GRPO.loss, mean, kl_coef=0.1)
         logps = [-2.8 + 0.1 * x for x in several[:2]]
         batch = batches.GroupBatch(sequences, *logps, several[2][:, 0])
         return Case(objective, *of_policy, batch)
@@ -129,6 +128,6 @@ def of_pairs(name, model, of_policy, pairs) -> Case:
         return Case(objective, *of_policy, batch, (other,))
     if loss.reference == "sums":
         sums = -20 + 5 * noise(4, *batch.margin.shape)
-        batch = reference.with_reference(batch, *sums)
+        batch = reference_cache.with_reference(batch, *sums)
     fixed = (None, jnp.float32(0.5)) if loss.running_shift else ()
     return Case(objective, *of_policy, batch, fixed, parts=not loss.couples_pairs)

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import groups
 from jaxalign.batches import GroupBatch
-from jaxalign.training import objectives, scoring
+from jaxalign.training import forward, group_methods, objectives
 
 KEY = jax.random.key(0)
 ADVANTAGE = np.array([1.0, -1.0, 0.5, 2.0], np.float32)
@@ -19,9 +18,9 @@ ADVANTAGE = np.array([1.0, -1.0, 0.5, 2.0], np.float32)
 def rollout(bigram, rows):
     """Answers of the policy itself, so that every ratio is 1, and a reference."""
     params, sequences = bigram.init(KEY), rows(4)
-    logp = scoring.token_logps(bigram, params, sequences)
+    logp = forward.token_logps(bigram, params, sequences)
     other = bigram.init(jax.random.key(1))
-    ref_logp = scoring.token_logps(bigram, other, sequences)
+    ref_logp = forward.token_logps(bigram, other, sequences)
     return params, GroupBatch(sequences, logp, ref_logp, ADVANTAGE)
 
 
@@ -36,13 +35,13 @@ def policy_gradient(bigram, params, batch, weights):
     """The gradient of -sum of weights * logp, the weights by hand [B T]."""
 
     def loss(params):
-        logp = scoring.token_logps(bigram, params, batch.sequences)
+        logp = forward.token_logps(bigram, params, batch.sequences)
         return -jnp.sum(jnp.where(batch.sequences.loss_mask, weights * logp, 0.0))
 
     return jax.grad(loss)(params)
 
 
-@pytest.mark.parametrize("name", groups.METHODS)
+@pytest.mark.parametrize("name", group_methods.METHODS)
 def test_at_ratio_1_each_is_the_policy_gradient_with_its_own_weights(
     bigram, rollout, name
 ):
@@ -58,7 +57,7 @@ def test_at_ratio_1_each_is_the_policy_gradient_with_its_own_weights(
         "gspo": 1 / (4 * lengths),
         "cispo": np.full((4, 1), 1 / tokens),
     }[name]
-    method = groups.METHODS[name]
+    method = group_methods.METHODS[name]
     objective = objectives.group(bigram, method.loss, method.mean(7))
     _, grads = gradient(objective, params, batch)
     expected = policy_gradient(bigram, params, batch, ADVANTAGE[:, None] * per_token)
@@ -72,7 +71,7 @@ def test_at_ratio_1_each_is_the_policy_gradient_with_its_own_weights(
 def test_the_kl_is_added_per_token(bigram, rollout):
     params, batch = rollout
     mask = np.asarray(batch.sequences.loss_mask)
-    method = groups.METHODS["dapo"]
+    method = group_methods.METHODS["dapo"]
     plain = objectives.group(bigram, method.loss, method.mean(7))
     held = objectives.group(bigram, method.loss, method.mean(7), kl_coef=0.5)
     ratio = np.asarray(batch.ref_logp - batch.old_logp)[mask]
@@ -88,7 +87,7 @@ def test_rows_that_do_not_count_change_nothing(bigram, rollout):
     mask = batch.sequences.loss_mask & counts[:, None]
     silent = dataclasses.replace(batch.sequences, loss_mask=mask)
     less = jax.tree.map(lambda x: np.asarray(x)[counts], batch)
-    for name, method in groups.METHODS.items():
+    for name, method in group_methods.METHODS.items():
         objective = objectives.group(bigram, method.loss, method.mean(7), kl_coef=0.1)
         masked = gradient(
             objective, params, dataclasses.replace(batch, sequences=silent)

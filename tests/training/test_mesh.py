@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxalign import sampling, sharding
 from jaxalign.models import transformer
 from jaxalign.training import state, step
-from tests import quick
+from tests.support import quick
 from tests.training import mesh_cases
 
 KEY = jax.random.key(0)

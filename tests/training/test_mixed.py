@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxalign import batches
-from jaxalign.training import objectives, scoring, state, step
+from jaxalign.training import forward, objectives, state, step
 
 KEY = jax.random.key(0)
 WEIGHT = 0.7
@@ -25,7 +25,7 @@ def rollout(bigram, scalar, rows, params):
     noise = lambda: rng.normal(size=sequences.tokens.shape).astype(np.float32)
     return batches.RolloutBatch(
         sequences=sequences,
-        old_logp=scoring.token_logps(bigram, params["policy"], sequences)
+        old_logp=forward.token_logps(bigram, params["policy"], sequences)
         + 0.1 * noise(),
         old_value=noise(),
         advantage=noise(),

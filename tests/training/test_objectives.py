@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxalign import batches
-from jaxalign.training import objectives, preference_objectives, scoring
+from jaxalign.training import forward, objectives, preference_objectives
 from jaxalign.training.objectives import PairsWithReference, UnpairedWithReference
 
 KEY = jax.random.key(0)
@@ -80,7 +80,7 @@ def test_ranking_of_two_is_bradley_terry(scalar, pairs):
         batch, valid=np.ones(5, bool), margin=np.zeros(5, np.float32)
     )
     ranked = batches.RankingBatch(
-        scoring.interleave(batch.chosen, batch.rejected),
+        forward.interleave(batch.chosen, batch.rejected),
         np.ones((5, 2), bool),
         batch.row,
     )
@@ -97,8 +97,8 @@ def test_prompts_with_one_answer_do_not_count(scalar, rows):
 
 
 def own_reference(bigram, params, batch):
-    side = lambda x: scoring.row_sums(
-        scoring.token_logps(bigram, params, x), x.loss_mask
+    side = lambda x: forward.row_sums(
+        forward.token_logps(bigram, params, x), x.loss_mask
     )[0]
     return PairsWithReference(batch, side(batch.chosen), side(batch.rejected))
 
@@ -319,8 +319,8 @@ def test_any_function_of_pair_logps_is_a_loss(bigram, measured):
 
 def kto_batch(unpaired, bigram, params, shift=0.0):
     batch = unpaired(6)
-    side = lambda x: scoring.row_sums(
-        scoring.token_logps(bigram, params, x), x.loss_mask
+    side = lambda x: forward.row_sums(
+        forward.token_logps(bigram, params, x), x.loss_mask
     )[0]
     return UnpairedWithReference(
         batch, side(batch.answers), side(batch.mismatched) + shift

@@ -8,12 +8,12 @@ import pytest
 
 from jaxalign import batches, losses
 from jaxalign.data import loader, packing
-from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Preference, Ranking
+from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.rewards import learned
-from jaxalign.training import objectives, reference, scoring
+from jaxalign.training import forward, objectives, reference_cache
 
 CONFIG = ModelConfig(
     vocab_size=23,
@@ -157,7 +157,7 @@ def test_the_reference_scores_shared_prompts_alike():
     made = examples(40, lambda i: 2)
     shared, apart = both_ways(made, Preference)
     model = transformer.language_model(CONFIG)
-    score = reference.scorer(model)
+    score = reference_cache.scorer(model)
     sums = score(model.init(KEY), shared)
     others = score(model.init(KEY), apart)
     assert sums.shape[1] == 4  # whole answers, then their shared lengths
@@ -180,7 +180,7 @@ def test_sums_by_hand():
     assert batch.sequences.positions[0, :6].tolist() == [0, 1, 2, 1, 2, 3]
     logp = np.arange(batch.sequences.tokens.size, dtype=np.float32)[None]
     counted = np.where(batch.sequences.loss_mask, logp, 0)
-    rows = np.asarray(scoring.apart(batch, counted))
+    rows = np.asarray(forward.apart(batch, counted))
     np.testing.assert_array_equal(rows[0, :4], [0, 2, 0, 0])
     np.testing.assert_array_equal(rows[1, :4], [0, 4, 5, 0])
     assert not rows[2:].any()

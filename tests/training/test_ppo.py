@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxalign import batches
-from jaxalign.training import objectives, scoring, state, step
+from jaxalign.training import forward, objectives, state, step
 
 KEY = jax.random.key(0)
 
@@ -26,7 +26,7 @@ def rollout(bigram, scalar, rows, params):
     # and the last bit of a log-prob changes.
     @partial(jax.jit, static_argnums=2)
     def score(params, batch, temperature):
-        return scoring.token_logps(bigram, params, batch, temperature=temperature)
+        return forward.token_logps(bigram, params, batch, temperature=temperature)
 
     def make(temperature=1.0):
         sequences, rng = rows(6), np.random.default_rng(5)
@@ -34,7 +34,7 @@ def rollout(bigram, scalar, rows, params):
         return batches.RolloutBatch(
             sequences=sequences,
             old_logp=score(params["policy"], sequences, temperature),
-            old_value=scoring.token_values(scalar, params["value"], sequences),
+            old_value=forward.token_values(scalar, params["value"], sequences),
             advantage=noise(),
             returns=noise(),
         )
@@ -44,7 +44,7 @@ def rollout(bigram, scalar, rows, params):
 
 def test_values_are_read_before_their_token(scalar, rows, params):
     batch = rows(3)
-    values = scoring.token_values(scalar, params["value"], batch)
+    values = forward.token_values(scalar, params["value"], batch)
     head = np.asarray(params["value"]["head"])
     np.testing.assert_allclose(values[:, 1], head[batch.tokens[:, 0]], rtol=1e-6)
     np.testing.assert_array_equal(values[:, 0], 0.0)

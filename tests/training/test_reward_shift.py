@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxalign.training import objectives, reference, reward_shift, state, step
+from jaxalign.training import objectives, reference_cache, reward_shift, state, step
 from jaxalign.training.reward_shift import RewardShift
 
 NOTHING = RewardShift(jnp.float32(0.0), jnp.float32(0.0))
@@ -40,7 +40,7 @@ def test_micro_batches_change_nothing_and_the_loss_is_given_it(bigram, pairs):
     key, optimizer = jax.random.key(0), optax.sgd(0.1)
     start, other = (bigram.init(jax.random.key(i)) for i in (0, 1))
     batch = dataclasses.replace(pairs(8), valid=np.arange(8) != 5)
-    batch = reference.score_rows(bigram, other, [batch]).attach(batch)
+    batch = reference_cache.score_rows(bigram, other, [batch]).attach(batch)
     bco = objectives.preference(bigram, objectives.pairwise("bco", beta=0.3))
     found = []
     for micro_batches in (1, 4):
@@ -64,7 +64,7 @@ def test_micro_batches_change_nothing_and_the_loss_is_given_it(bigram, pairs):
 
 def test_bco_without_its_running_mean_is_refused(bigram, pairs):
     params, batch = bigram.init(jax.random.key(0)), pairs(4)
-    batch = reference.score_rows(bigram, params, [batch]).attach(batch)
+    batch = reference_cache.score_rows(bigram, params, [batch]).attach(batch)
     bco = objectives.preference(bigram, objectives.pairwise("bco"))
     with pytest.raises(ValueError, match="running mean of rewards"):
         bco(params, batch)

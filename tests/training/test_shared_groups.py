@@ -9,13 +9,19 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import groups
 from jaxalign import sharding
 from jaxalign.batches import BRANCH, GroupBatch, from_lengths
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import group_objectives, objectives, scoring, state, step
-from tests import quick
+from jaxalign.training import (
+    forward,
+    group_methods,
+    group_objectives,
+    objectives,
+    state,
+    step,
+)
+from tests.support import quick
 
 CONFIG = ModelConfig(
     vocab_size=23,
@@ -59,8 +65,8 @@ def drawn():
 def batch_of(drawn, answers):
     sequences, (old_logp, ref_logp) = drawn
     told = {"answers": answers, "room": ROOM}
-    shared, old_logp = scoring.together(sequences, old_logp, **told)
-    _, ref_logp = scoring.together(sequences, ref_logp, **told)
+    shared, old_logp = forward.together(sequences, old_logp, **told)
+    _, ref_logp = forward.together(sequences, ref_logp, **told)
     advantage = np.random.default_rng(1).normal(size=PROMPTS * SAMPLES)
     return GroupBatch(shared, old_logp, ref_logp, advantage.astype(np.float32))
 
@@ -83,7 +89,7 @@ def test_rows_by_hand():
     lengths, asked = np.array([3, 4, 2, 3]), np.array([2, 2, 1, 1])
     sequences = from_lengths(np.array(tokens, np.int32), lengths, asked)
     logp = np.where(sequences.loss_mask, np.arange(16.0).reshape(4, 4), 0.0)
-    found, aligned = scoring.together(sequences, logp, answers=2, room=2)
+    found, aligned = forward.together(sequences, logp, answers=2, room=2)
     rows = found.sequences
     assert rows.tokens.tolist() == [[7, 8, 1, 0, 8, 2, 3], [0, 9, 4, 0, 9, 5, 6]]
     assert (rows.segments % BRANCH).tolist() == [
@@ -95,9 +101,9 @@ def test_rows_by_hand():
     positions = np.where(real, rows.positions, 0)
     assert positions.tolist() == [[0, 1, 2, 0, 1, 2, 3], [0, 0, 1, 0, 0, 1, 2]]
     assert aligned.tolist() == [[0, 0, 2, 0, 0, 6, 7], [0, 0, 9, 0, 0, 13, 14]]
-    own = scoring.apart(found, aligned)[:, :3]
+    own = forward.apart(found, aligned)[:, :3]
     assert own.tolist() == [[0, 2, 0], [0, 6, 7], [0, 9, 0], [0, 13, 14]]
-    np.testing.assert_array_equal(own != 0, scoring.apart(found, rows.loss_mask)[:, :3])
+    np.testing.assert_array_equal(own != 0, forward.apart(found, rows.loss_mask)[:, :3])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_rows_by_hand():
     quick.only([("grpo", 4)], [("grpo", 2), ("grpo", 4), ("gspo", 4), ("dapo", 2)]),
 )
 def test_loss_and_gradient_are_those_of_rows_apart(model, params, drawn, name, answers):
-    method = groups.METHODS[name]
+    method = group_methods.METHODS[name]
     objective = objectives.group(model, method.loss, method.mean(ROOM), kl_coef=0.3)
     alone, here = stepped(objective, params, apart_of(drawn))
     shared, there = stepped(objective, params, batch_of(drawn, answers))
@@ -118,7 +124,7 @@ def test_loss_and_gradient_are_those_of_rows_apart(model, params, drawn, name, a
 
 @pytest.mark.slow
 def test_on_eight_devices_in_parts(model, params, drawn):
-    method = groups.GRPO
+    method = group_methods.GRPO
     objective = objectives.group(model, method.loss, method.mean(ROOM), kl_coef=0.3)
     alone, here = stepped(objective, params, apart_of(drawn))
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
@@ -136,12 +142,12 @@ def test_on_eight_devices_in_parts(model, params, drawn):
 
 @pytest.mark.slow
 def test_on_policy_is_what_old_log_probs_of_its_own_give(model, params, drawn):
-    method, batch = groups.GRPO, batch_of(drawn, 4)
+    method, batch = group_methods.GRPO, batch_of(drawn, 4)
     make = lambda **knobs: objectives.group(
         model, method.loss, method.mean(ROOM), kl_coef=0.3, temperature=0.7, **knobs
     )
-    rows, apart = scoring.answers(batch.sequences)
-    logps = jax.jit(lambda p: scoring.token_logps(model, p, rows, temperature=0.7))
+    rows, apart = forward.answers(batch.sequences)
+    logps = jax.jit(lambda p: forward.token_logps(model, p, rows, temperature=0.7))
     known = dataclasses.replace(batch, old_logp=logps(params))
     before, here = stepped(make(), params, known)
     after, there = stepped(make(on_policy=True), params, batch)

@@ -15,7 +15,7 @@ from jaxalign.training.objectives import (
     PairsWithReference,
     UnpairedWithReference,
 )
-from tests import quick
+from tests.support import quick
 
 KEY = jax.random.key(0)
 

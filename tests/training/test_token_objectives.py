@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxalign.training import objectives, reference, state, step
-from tests import quick
+from jaxalign.training import objectives, reference_cache, state, step
+from tests.support import quick
 
 KEY = jax.random.key(0)
 
@@ -97,7 +97,7 @@ FORMULAS = {
 def cases(bigram, both, pairs):
     """What the objective is given, kept log-probs or the reference: (batch, fixed)."""
     batch = pairs(5)
-    kept = reference.score_rows(bigram, both[1], [batch]).attach(batch)
+    kept = reference_cache.score_rows(bigram, both[1], [batch]).attach(batch)
     return {False: (kept, ()), True: (batch, (both[1],))}
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import ropes
-from jaxalign.models.tensors import Part
+from jaxalign.models.families import rope_config
+from jaxalign.models.hf_layout import Part
 
 # A leaf's path -> the tensor's name, its axes, and its part where it is fused.
 Row = tuple[str, str] | tuple[str, str, Part]
@@ -114,7 +114,7 @@ def read_llama(there: Any) -> dict[str, Any]:
         "qkv_bias": attention_bias,
         "out_bias": attention_bias,
         "mlp_bias": bool(getattr(there, "mlp_bias", False)),
-        **ropes.read(there.rope_parameters, there.max_position_embeddings),
+        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
     }
 
 
@@ -132,7 +132,7 @@ def write_llama(config: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": config.norm_eps,
         "hidden_act": theirs(config.activation),
         "tie_word_embeddings": config.tied,
-        **ropes.write(config),
+        **rope_config.write(config),
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import ropes
+from jaxalign.models.families import rope_config
 from jaxalign.models.families.family import (
     ATTENTION,
     FEED_FORWARD,
@@ -62,7 +62,7 @@ def read_gemma2(there: Any) -> dict[str, Any]:
     """Soft caps on scores and logits."""
     return read_common(there) | {
         "attention_cap": there.attn_logit_softcapping,
-        **ropes.read(there.rope_parameters, there.max_position_embeddings),
+        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
     }
 
 
@@ -81,7 +81,7 @@ def read_gemma3(there: Any) -> dict[str, Any]:
     return read_common(there) | {
         "qk_norm": "head",
         "rope_local_theta": None if same else float(near["rope_theta"]),
-        **ropes.read(far, there.max_position_embeddings),
+        **rope_config.read(far, there.max_position_embeddings),
     }
 
 

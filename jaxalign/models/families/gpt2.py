@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families.family import Family, Rows, activation, theirs
-from jaxalign.models.tensors import Part
+from jaxalign.models.hf_layout import Part
 
 TRUNK: Rows = {
     "embed": ("wte.weight", "v d -> v d"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families import ropes
+from jaxalign.models.families import rope_config
 from jaxalign.models.families.family import (
     Family,
     Rows,
@@ -12,7 +12,7 @@ from jaxalign.models.families.family import (
     theirs,
     write_llama,
 )
-from jaxalign.models.tensors import Part
+from jaxalign.models.hf_layout import Part
 
 TRUNK: Rows = {
     "embed": ("embed_in.weight", "v d -> v d"),
@@ -56,7 +56,7 @@ def read(there: Any) -> dict[str, Any]:
         "out_bias": bool(there.attention_bias),
         "mlp_bias": True,
         "parallel": there.use_parallel_residual,
-        **ropes.read(there.rope_parameters, there.max_position_embeddings),
+        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
     }
 
 

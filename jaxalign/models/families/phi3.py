@@ -12,7 +12,7 @@ from jaxalign.models.families.family import (
     read_sliding,
     write_llama,
 )
-from jaxalign.models.tensors import Part
+from jaxalign.models.hf_layout import Part
 
 
 def read(there: Any) -> dict[str, Any]:

@@ -61,7 +61,7 @@ FIELDS: dict[str, Kind] = {
     "dtype": TEXT | NULL,
     "id2label": OBJECT | NULL,
     "label2id": OBJECT | NULL,
-    "jaxalign_origin": TEXT,  # `known.ORIGIN`
+    "jaxalign_origin": TEXT,  # `types.ORIGIN`
     "bos_token_id": INTEGER | NULL,
     "pad_token_id": INTEGER | NULL,
     "eos_token_id": INTEGER | list_of(INTEGER) | NULL,

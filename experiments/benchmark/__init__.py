@@ -1,0 +1,1 @@
+"""Preference losses side by side: `python -m experiments.benchmark`."""

@@ -1,0 +1,121 @@
+"""The same steps at Llama shapes on the accelerator that is there, beside their floors.
+
+    python -m experiments.speed.device --models 0.5b,1b,8b
+
+For each model and work: seconds a step, tokens a second, the share of the chip's
+peak matrix rate (MFU; causal attention counted half) or, for generation, of its memory
+bandwidth, the peak memory, and the floor: the time which the chip's published rates
+allow. A work that does not fit in memory says so in its row. On a chip that is not in
+the table (a CPU) the floor comes from a measured matrix product.
+"""
+
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Literal
+
+import jax
+import rich
+from rich.table import Table
+
+from experiments.speed.peers import matmul_rate
+from experiments.speed.works import WORKS, Size, seconds
+from jaxalign.planning import chips
+from jaxalign.planning.shapes import SHAPES
+from jaxalign.runtime import commands, flags
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(flags.Checked):
+    """Which models and works, and how large."""
+
+    models: tuple[str, ...] = ("0.5b", "1b", "8b")
+    """Of tiny, 0.5b, 1b, 8b, 70b."""
+    works: tuple[str, ...] = ("sft", "dpo_kept", "reward", "generate")
+    """Of sft, reward, dpo, dpo_kept, generate."""
+    rows: int = 8
+    """Sequences in a training step; half as many pairs."""
+    length: int = 2048
+    """Tokens in each."""
+    prompts: int = 64
+    """Prompts to generate from."""
+    prompt: int = 512
+    """Tokens in each prompt."""
+    new_tokens: int = 256
+    """Tokens generated from each."""
+    attention: Literal["xla", "cudnn"] = "xla"
+    """xla, or cudnn on an NVIDIA GPU."""
+    steps: int = 5
+    """Timed steps; the median counts."""
+    out: Path | None = None
+    """A file for the rows, as JSON."""
+
+
+def peaks(device: jax.Device) -> tuple[float, float | None]:
+    """FLOP/s and bytes/s of a chip; measured, and unknown, where it is not listed."""
+    chip = chips.of_kind(device.device_kind)
+    return (chip.flops, chip.bandwidth) if chip else (matmul_rate(1024), None)
+
+
+def measure(model: str, work: str, config: Config) -> dict[str, float | str | None]:
+    """One row of the table."""
+    row: dict[str, float | str | None] = {"model": model, "work": work}
+    device = jax.devices()[0]
+    flops_rate, bytes_rate = peaks(device)
+    size = Size(
+        rows=config.rows,
+        length=config.length,
+        prompt=config.prompt,
+        prompts=config.prompts,
+        new_tokens=config.new_tokens,
+    )
+    shape = dataclasses.replace(SHAPES[model], attention=config.attention)
+    try:
+        job = WORKS[work](shape, size)
+        taken = statistics.median(seconds(job.run, steps=config.steps))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return row | {"note": "does not fit in memory"}
+    floor = job.flops / flops_rate
+    if bytes_rate:
+        floor = max(floor, job.floor_bytes / bytes_rate)
+    memory = device.memory_stats() or {}
+    return row | {
+        "seconds": taken,
+        "tokens_per_s": job.tokens / taken,
+        "mfu": job.flops / taken / flops_rate,
+        "bandwidth": job.floor_bytes / taken / bytes_rate if bytes_rate else None,
+        "peak_gib": memory.get("peak_bytes_in_use", 0) / 2**30 or None,
+        "floor_s": floor,
+    }
+
+
+def main(config: Config) -> list[dict[str, float | str | None]]:
+    """Fills the table, prints it, and writes it to `--out`."""
+    unknown = sorted(set(config.models) - set(SHAPES)) + sorted(
+        set(config.works) - set(WORKS)
+    )
+    if unknown:
+        raise ValueError(f"unknown {unknown}; there are {list(SHAPES)}, {list(WORKS)}")
+    rows = []
+    for model in config.models:
+        for work in config.works:
+            rows.append(measure(model, work, config))
+            jax.clear_caches()
+    names = ("seconds", "floor_s", "tokens_per_s", "mfu", "bandwidth", "peak_gib")
+    table = Table("model", "work", *names, "note", title=jax.devices()[0].device_kind)
+    for row in rows:
+        cells = [row.get(name) for name in names]
+        shown = [f"{x:.4g}" if isinstance(x, float) else "" for x in cells]
+        labels = (str(row["model"]), str(row["work"]))
+        table.add_row(*labels, *shown, str(row.get("note", "")))
+    rich.print(table)
+    if config.out is not None:
+        config.out.write_text(json.dumps(rows, indent=2))
+    return rows
+
+
+if __name__ == "__main__":
+    commands.run(main, Config)

@@ -1,0 +1,126 @@
+"""How the cost of a step grows with length, batch, vocabulary and samples a prompt.
+
+    python -m experiments.speed.scaling --out scaling.png
+
+Nothing is run: operations are counted in the traced step and temporaries are those of
+the compiled one, of a small Llama on one device (see `jaxalign.planning`). Along
+each axis all else stays, and cost is relative to its first point. The legend has the
+slopes of the last stretch: batch and vocabulary may have 1, and length 2, that of
+attention. Samples share their prompt in one row, as rankings train, each a quarter as
+long: they cost less than in proportion as long as the prompt counts. Attention between
+samples is masked, yet computed, so that many long ones would cost more.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from matplotlib.figure import Figure
+
+from jaxalign import sharding
+from jaxalign.batches import AnswerBatch
+from jaxalign.evaluation.plots import COLOURS
+from jaxalign.planning import abstract, measure, programs
+from jaxalign.planning.shapes import llama
+from jaxalign.runtime import commands, flags
+from jaxalign.training import objectives
+
+SHAPE = llama(
+    *(256, 1024, 4, 4, 4), dtype="float32", remat="full", tied=False, context=1 << 16
+)
+FIRST = {"length": 256, "batch": 4, "vocabulary": 4096, "samples": 2}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(flags.Checked):
+    """How far the plot goes."""
+
+    out: Path = Path("scaling.png")
+    """The plot."""
+    points: int = 5
+    """Points on each axis, each twice the one before."""
+
+
+class Cost(NamedTuple):
+    """What a step costs: operations, and bytes of temporaries."""
+
+    flops: float
+    temporaries: float
+
+
+def step(axis: str, size: int, mesh: Mesh) -> Any:
+    """The traced step with this size along an axis, and the first along the others.
+
+    It trains on rows, or, along samples, on rankings.
+    """
+    sizes = FIRST | {axis: size}
+    shape = dataclasses.replace(SHAPE, vocab_size=sizes["vocabulary"])
+    work = programs.Work(batch=sizes["batch"], length=sizes["length"])
+    models = programs.Models(work, shape, mesh)
+    if axis != "samples":
+        return programs.update(models)
+    rows, prompt, answers = sizes["batch"], sizes["length"], sizes["samples"]
+    batch = AnswerBatch(
+        sequences=abstract.tokens(mesh, rows, prompt + answers * prompt // 4),
+        mask=abstract.rows(mesh, rows, answers, kind=jnp.bool_),
+        margin=abstract.rows(mesh, rows, kind=jnp.float32),
+        row=abstract.rows(mesh, rows),
+    )
+    work = dataclasses.replace(work, algorithm="reward")
+    objective = objectives.ranking(models.scalar)
+    return programs.stepped(programs.Models(work, shape, mesh), objective, batch)
+
+
+def cost(axis: str, size: int) -> Cost:
+    """What the step costs with this size along an axis."""
+    mesh = sharding.make_mesh({"data": 1})
+    found = measure.compiled(lambda: step(axis, size, mesh), mesh)
+    return Cost(found.flops, found.temporaries)
+
+
+def slope(sizes: list[int], costs: list[float]) -> float:
+    """The exponent with which cost grows between the last two sizes.
+
+    >>> slope([1, 2, 4], [1.0, 3.0, 12.0])
+    2.0
+    """
+    return math.log(costs[-1] / costs[-2]) / math.log(sizes[-1] / sizes[-2])
+
+
+def plot(path: Path, found: dict[str, tuple[list[int], list[Cost]]]) -> Path:
+    """Operations and temporaries along each axis, with lines of slope 1 and 2."""
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    names = {"flops": "operations", "temporaries": "temporaries"}
+    for axes, (field, title) in zip(figure.subplots(1, 2), names.items(), strict=True):
+        for (axis, (sizes, costs)), colour in zip(found.items(), COLOURS, strict=False):
+            values = [getattr(one, field) for one in costs]
+            times = [size / sizes[0] for size in sizes]
+            label = f"{axis} from {sizes[0]}: slope {slope(sizes, values):.2f}"
+            relative = [value / values[0] for value in values]
+            axes.plot(times, relative, "o-", color=colour, label=label)
+        for power in (1, 2):
+            line = [time**power for time in times]
+            axes.plot(times, line, ":", color="0.6", zorder=0)
+        axes.set(xscale="log", yscale="log", title=title)
+        axes.set_xlabel("times as long, many, large")
+        axes.set_ylabel("times the cost")
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
+    """Finds the costs along every axis, and plots them."""
+    found = {}
+    for axis, first in FIRST.items():
+        sizes = [first << k for k in range(config.points)]
+        found[axis] = (sizes, [cost(axis, size) for size in sizes])
+    plot(config.out, found)
+    return found
+
+
+if __name__ == "__main__":
+    commands.run(main, Config)

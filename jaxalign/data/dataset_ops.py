@@ -1,0 +1,195 @@
+"""Data sets made of others without copying them: parts, mixtures, rows changed."""
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign.data.mixing import check_weights
+from jaxalign.data.tokenize import (
+    Example,
+    TokenRow,
+    longest,
+    numbers_of,
+    prompts_of,
+    sizes_of,
+    values_of,
+)
+
+
+class View(Sequence[Example]):
+    """Examples of another data set, by their indices in it."""
+
+    def __init__(self, examples: Sequence[Example], indices: np.ndarray) -> None:
+        self.examples = examples
+        self.indices = indices
+        self.longest = longest(examples)
+        self.rows = numbers_of(examples)[indices]
+        self.prompts = prompts_of(examples)[indices]
+        self.values = values_of(examples)[indices]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return View(self.examples, self.indices[i])
+        return self.examples[int(self.indices[i])]
+
+
+class Mixture(Sequence[Example]):
+    """Data sets that each give a share of every batch, whatever their sizes.
+
+    Args:
+      weights: of the parts; only their ratios matter.
+
+    Raises:
+      ValueError: an empty part, or a weight that is not a finite number above 0.
+    """
+
+    def __init__(
+        self, parts: Sequence[Sequence[Example]], weights: Sequence[float]
+    ) -> None:
+        check_weights(parts, weights)
+        self.parts = parts
+        self.weights = list(weights)
+        self.begins = [0, *itertools.accumulate(map(len, parts))][:-1]
+        # rows are told apart over the parts
+        rows = [max(part[-1].row, len(part)) + 1 for part in parts]
+        self.first_rows = [0, *itertools.accumulate(rows)][:-1]
+        self.longest = max(map(longest, parts))
+        apart = zip(parts, self.first_rows, strict=True)
+        self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
+        self.prompts = np.concatenate([prompts_of(part) for part in parts])
+        self.values = np.concatenate([values_of(part) for part in parts])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return np.concatenate([sizes_of(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        at = range(len(self))[i]
+        k = bisect.bisect_right(self.begins, at) - 1
+        example = self.parts[k][at - self.begins[k]]
+        return dataclasses.replace(example, row=example.row + self.first_rows[k])
+
+
+class Changed(Sequence[Example]):
+    """Examples of another data set, each changed whenever it is read."""
+
+    def __init__(
+        self, examples: Sequence[Example], change: Callable[[Example], Example]
+    ) -> None:
+        self.examples = examples
+        self.change = change
+        self.longest = longest(examples)
+        self.rows = numbers_of(examples)
+        self.prompts = prompts_of(examples)
+        self.values = values_of(examples)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each example [R]."""
+        return sizes_of(self.examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self.change(self.examples[i])
+
+
+class Singles(Sequence[Example]):
+    """The answers of pairs, each by itself."""
+
+    def __init__(self, pairs: Sequence[Example]) -> None:
+        self.pairs = pairs
+        self.longest = longest(pairs)
+        numbers = 2 * numbers_of(pairs)
+        self.rows = np.concatenate([numbers, numbers + 1])
+        self.prompts = np.tile(prompts_of(pairs), 2)
+        self.values = np.repeat(np.array([1, 0], np.float32), len(pairs))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each answer, its prompt included [R]."""
+        found = [[len(row.tokens) for row in pair.sequences] for pair in self.pairs]
+        return np.array(found, np.int64).T.reshape(-1)
+
+    def __len__(self) -> int:
+        return 2 * len(self.pairs)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        side, at = divmod(range(len(self))[i], len(self.pairs))
+        pair = self.pairs[at]
+        row, up = 2 * pair.row + side, float(side == 0)
+        return Example((pair.sequences[side],), row, up, pair.prompt, pair.fields)
+
+
+def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
+    """Each pair as two single answers, thumb up and thumb down, with rows of their own.
+
+    The two answers of a prompt stand half the data set apart, so that neighbours, whose
+    answers are exchanged for KTO's mismatched ones, have different prompts. A mixture
+    stays one.
+    """
+    if not len(pairs):  # nothing is held out
+        return pairs
+    if isinstance(pairs, Mixture):
+        return Mixture([Singles(part) for part in pairs.parts], pairs.weights)
+    return Singles(pairs)
+
+
+def without_formatting(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
+) -> Sequence[Example]:
+    """The same examples, in whose answers special tokens no longer count.
+
+    Llama 3 masks headers and ends of turns in both answers of DPO: a loss that raises
+    the chosen one's and lowers the rejected one's contradicts itself. A mixture stays
+    one.
+
+    Raises:
+      ValueError: an answer of special tokens alone.
+
+    Reference: Dubey et al. 2024, arXiv:2407.21783, section 4.1.4.
+    """
+    if isinstance(examples, Mixture):
+        parts = [without_formatting(part, tokenizer) for part in examples.parts]
+        return Mixture(parts, examples.weights)
+    added = tokenizer.added_tokens_decoder
+    special = [token for token, text in added.items() if text.special]
+
+    def plain(sequence: TokenRow) -> TokenRow:
+        formatting = np.isin(sequence.tokens, special)
+        return TokenRow(sequence.tokens, sequence.mask & ~formatting)
+
+    found = Changed(
+        examples,
+        lambda e: dataclasses.replace(e, sequences=tuple(map(plain, e.sequences))),
+    )
+    for example in found:
+        if not all(sequence.mask.any() for sequence in example.sequences):
+            raise ValueError(
+                f"row {example.row} has an answer of formatting tokens alone, of which "
+                "none would count: leave it out"
+            )
+    return found

@@ -1,0 +1,1 @@
+"""Data and models together: data sets, policies, rollouts, rewards, evaluation."""

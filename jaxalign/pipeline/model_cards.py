@@ -1,0 +1,84 @@
+"""Model cards: the README.md of a saved model, with the front matter that hubs read."""
+
+import dataclasses
+import importlib.metadata
+import json
+import shlex
+import sys
+from typing import Any
+
+from jaxalign.runtime import hub
+from jaxalign.runtime.config import ByDefault, Tuned
+
+# What says where a run was or how it went on, not what was computed.
+ELSEWHERE = ("out", "resume", "extend", "compilation_cache", "token_cache")
+PACKAGES = ("jaxalign", "jax", "flax", "optax", "transformers", "tokenizers")
+
+
+def write(config: Tuned, *, reward: bool = False) -> str:
+    """The card of a model that a run made: its base, data, method, command, versions.
+
+    Nothing in it depends on when or where the run was.
+    """
+    method, base = experiment_of(config), hub.public_name(config.model)
+    kind = "reward model" if reward else "language model"
+    lines = [
+        "---",
+        "library_name: transformers",
+        f"pipeline_tag: {'text-classification' if reward else 'text-generation'}",
+        *([] if base == "toy" else [f"base_model: {json.dumps(base)}"]),
+        f"tags: {json.dumps(['jaxalign', method])}",
+        "---",
+        "",
+        f"# A {kind} made by {method}",
+        "",
+        "| what | |",
+        "|---|---|",
+        row("base", "a new small model" if base == "toy" else base),
+        row("data", " ".join(str(x) for x in (config.data, config.data_path) if x)),
+        row("method", f"{method}, trained: {config.train}"),
+        row("versions", ", ".join(map(version, PACKAGES))),
+        "",
+        "    " + command(config),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, value: str) -> str:
+    """A line of the table; what the table is made of is taken out of the value."""
+    plain = " ".join(value.split()).replace("|", "\\|")
+    return f"| {name} | {plain} |"
+
+
+def experiment_of(config: Any) -> str:
+    """The name of the experiment whose configuration this is."""
+    module = type(config).__module__
+    if module == "__main__":
+        spec = getattr(sys.modules[module], "__spec__", None)
+        module = spec.name if spec else module
+    return module.rpartition(".")[2]
+
+
+def command(config: Any) -> str:
+    """The command line that says the same, less the flags that are at their default."""
+    words = ["python", "-m", f"experiments.{experiment_of(config)}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        unset = value is None or isinstance(value, ByDefault) or value == field.default
+        if unset or field.name in ELSEWHERE:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = str(value)
+            words += [f"--{flag}", hub.public_name(text) if flag == "model" else text]
+    return " ".join(shlex.join(words).splitlines())
+
+
+def version(package: str) -> str:
+    """A package and its version."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return package

@@ -1,0 +1,248 @@
+"""What `--reward` may name: the data set's own reward, reward models, or a name.
+
+programmed           the data set's own reward
+FOLDER               a reward model
+FOLDER,FOLDER,...    an ensemble of them; `--ensemble` says what their scores make
+judge:FOLDER         a language model, which rates answers from 1 to 10 (direct RLAIF)
+NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.named`
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign import sharding
+from jaxalign.batches import TokenBatch
+from jaxalign.data import special_tokens
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Prompt
+from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
+from jaxalign.rewards import learned, mixtures, named, verify
+from jaxalign.runtime.config import Dtype, Shared
+from jaxalign.types import Array
+
+Combination = Callable[[Array], Array]
+
+
+def folders(reward: str) -> list[Path]:
+    """The reward models that `--reward` names; none where it names something else.
+
+    Raises:
+      ValueError: a folder without a model; a name that is near is suggested.
+    """
+    if reward == "programmed" or named.known(reward):
+        return []
+    kind, _, judge_folder = reward.partition(":")
+    found = [Path(folder) for folder in reward.split(",")]
+    if kind == "judge":
+        found = [Path(judge_folder)]
+    for folder in found:
+        if not (folder / "config.json").exists():
+            model = "language" if kind == "judge" else "reward"
+            known = ["programmed", *named.NAMED, "judge:FOLDER"]
+            near = difflib.get_close_matches(kind.lower(), known, n=2)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ValueError(
+                f"--reward {reward}: {folder} holds no {model} model (no config.json), "
+                f"and is none of {', '.join(known)}; {hint}"
+                "python -m experiments.reward_model makes a reward model"
+            )
+    return [] if kind == "judge" else found
+
+
+def combination(name: str) -> Combination:
+    """What makes one reward of an ensemble's scores [M B], by name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    kind, _, coefficient = name.partition(":")
+    if kind == "variance" and coefficient.replace(".", "", 1).isdigit():
+        return partial(mixtures.less_variance, coefficient=float(coefficient))
+    known = {"mean": mixtures.mean, "minimum": mixtures.minimum, "llama2": llama2}
+    if name not in known:
+        raise ValueError(
+            f"--ensemble is {', '.join(known)} or variance:NUMBER, not {name!r}"
+        )
+    return known[name]
+
+
+def llama2(scores: Array) -> Array:
+    """Llama 2's reward of two models' raw scores [2 B]; no prompt is tagged.
+
+    The sigmoid of a raw score, before normalisation, is the probability that the model
+    was trained to give: it is what the threshold on safety means.
+    """
+    if len(scores) != 2:
+        raise ValueError(
+            "--ensemble llama2 is of two models, helpfulness first and then safety; "
+            f"there are {len(scores)}"
+        )
+    helpfulness, safety = scores
+    return mixtures.safety_first(helpfulness, safety, jnp.zeros(len(safety), bool))
+
+
+def learned_from(
+    folders: list[Path], dtype: str, combine: Combination
+) -> Callable[[TokenBatch], Array]:
+    """The reward of one model, or of several together: sequences -> [B].
+
+    `llama2` combines raw scores, all others normalised ones.
+    """
+    models = [policies.load_scalar(folder, dtype) for folder in folders]
+    score = jax.jit(learned.score, static_argnums=0)
+    if len(models) == 1:
+        return partial(score, *models[0])
+    scales = [learned.Scale(1.0, 0.0) for _ in folders]
+    if combine is llama2:
+        scales = [policies.load_scale(folder) for folder in folders]
+    gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
+    together = jax.jit(lambda scores: combine((scores - bias) / gain))
+    return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
+
+
+def judge(
+    reward: str,
+    source: datasets.Source,
+    dtype: Dtype = "float32",
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> datasets.Judge:
+    """The reward of texts: the data set's own, a language model's, or one by name.
+
+    Args:
+      tokenizer: of the policy whose answers it is of.
+
+    Raises:
+      ValueError: there is none, or the reference answers that it needs are lacking.
+    """
+    if reward == "programmed":
+        return datasets.judge_of(source)
+    if reward.startswith("judge:"):
+        day = tokenizers.manner(tokenizer).today if tokenizer else None
+        settings = Shared(
+            model=reward.removeprefix("judge:"),
+            dtype=dtype,
+            template_date=str(day or ""),
+        )
+        model = policies.load(settings, source, sharding.current())
+        return datasets.checked(reward, rated(model))
+    found = datasets.by_name(reward)
+    if tokenizer is not None:
+        check_shown(reward, tokenizer)
+    if named.needs_references(reward):
+        for prompt in source.prompts()[0]:
+            if not prompt.references:
+                raise ValueError(
+                    f"--reward {reward} compares with reference answers, and the "
+                    f"prompt at {prompt.where} has none: give its row a field "
+                    "'reference', or an answer"
+                )
+    return found
+
+
+def check_shown(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuses a reward of words that are special tokens, which texts do not show.
+
+    Raises:
+      ValueError: names the first of them.
+    """
+    read = verify.TAGS if reward == "format" else (reward.partition(":")[2],)
+    for token in special_tokens.refused_tokens(tokenizer):
+        if any(token in text for text in read):
+            raise ValueError(
+                f"--reward {reward} looks for {token}, a special token of the "
+                "tokenizer, which the texts of answers do not show: add "
+                "--keep-special-tokens, if it neither begins nor ends a turn"
+            )
+
+
+def rated(model: policies.Policy) -> datasets.Judge:
+    """What a language model expects to rate each answer by itself, from 1 to 10.
+
+    Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF).
+    """
+
+    def judge(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> datasets.Judged:
+        answered = [
+            llm_judge.Answered(prompt.messages, (text,), prompt.tools)
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        noise = np.random.default_rng  # nothing is thought, nothing drawn
+        ratings = llm_judge.rate(model, answered, 10, noise, llm_judge.Manner())
+        return {"reward": np.concatenate(ratings)}
+
+    return judge
+
+
+def scorer(
+    reward: str,
+    dtype: Dtype,
+    policy: policies.Policy,
+    source: datasets.Source,
+    *,
+    ensemble: str = "mean",
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    """The reward: a function of prompts, sequences and whether they ended -> [B].
+
+    Args:
+      reward, ensemble: what the flags of that name say, see the top.
+
+    Raises:
+      ValueError: no such reward, or a reward model of another vocabulary.
+    """
+    models = folders(reward)
+    for folder in models:
+        policies.check_vocabulary(folder, policy)
+    if models:
+        return checked(reward, learned_from(models, dtype, combination(ensemble)))
+    judged_by = judge(reward, source, dtype, policy.tokenizer)
+
+    def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+        whole = jax.tree.map(sharding.on_host, (sequences, ended))
+        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
+        rows, told = jax.tree.map(lambda x: x[mine], whole)
+        found = judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
+        mesh = sharding.current()
+        return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
+
+    return programmed
+
+
+def checked(
+    reward: str, score: Callable[[TokenBatch], Array]
+) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    """What models learned as a reward, which stops the run where it is not finite."""
+
+    def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+        found = score(sequences)
+        whole = sharding.on_host(found)
+        datasets.finite(reward, prompts, whole[sharding.share(len(whole))])
+        return found
+
+    return learned
+
+
+def scored(
+    score: Callable[[list[Prompt], TokenBatch, Array], Array],
+    answers: rollouts.Answers,
+    *,
+    rows: int = 256,
+) -> np.ndarray:
+    """The reward of each answer [R], by what `scorer` gives."""
+
+    def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
+        sequences, at = told
+        mine = at[sharding.share(len(at))]  # as in training, where each has its own
+        prompts = [answers.prompts[i] for i in mine]
+        return score(prompts, sequences, answers.finished[at])
+
+    index = np.arange(len(answers.texts))
+    return rollouts.in_batches(part, (answers.sequences, index), rows)

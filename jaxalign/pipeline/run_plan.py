@@ -1,0 +1,202 @@
+"""The plan of a run: what every training experiment shows before its first step.
+
+A block of a few lines, the same in all of them, and the same facts in OUT/plan.json.
+"""
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxalign.data import chat
+from jaxalign.data.records import Prompt, Record
+from jaxalign.data.tokenize import Example, longest, sizes_of
+from jaxalign.models import transformer
+from jaxalign.pipeline.policies import Policy
+from jaxalign.runtime import defaults, distributed, resuming
+from jaxalign.runtime.config import Tuned
+from jaxalign.runtime.run import Run
+from jaxalign.types import Params
+
+LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a run reads, and how much of it in a step.
+
+    Attributes:
+      kind: of the records; the account of their split is that of the run's folder.
+      unit: what a row is called.
+      rows: training rows.
+      tokens: of all their sequences.
+      longest: tokens of the longest sequence.
+      steps: of the run.
+      batch: rows in a step, on average.
+      turns: which turns are trained.
+      packed: how rows share a batch, if they do.
+    """
+
+    kind: type[Record]
+    unit: str
+    rows: int
+    tokens: int
+    longest: int
+    steps: int
+    batch: float
+    turns: str
+    packed: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        examples: Sequence[Example],
+        policy: Policy,
+        *,
+        kind: type[Record],
+        unit: str,
+        steps: int,
+        batch: float,
+        all_turns: bool = False,
+        packed: str = "",
+    ) -> "Work":
+        """The work on tokenised rows of a fixed data set."""
+        turns = chat.describe(policy.tokenizer, all_turns=all_turns)
+        return cls(
+            kind=kind,
+            unit=unit,
+            rows=len(examples),
+            tokens=int(sizes_of(examples).sum()),
+            longest=longest(examples),
+            steps=steps,
+            batch=batch,
+            turns=turns.removeprefix("trained: "),
+            packed=packed,
+        )
+
+
+def show(
+    run: Run, config: Tuned, policy: Policy, roles: Mapping[str, Params], work: Work
+) -> dict[str, Any]:
+    """Shows the plan and keeps it in OUT/plan.json.
+
+    Args:
+      config: as `defaults.resolved` gave it.
+      roles: what trains, by role.
+    """
+    found = facts(run, config, policy, roles, work)
+    run.say("\n".join([f"{run.experiment}: the plan", *plan_lines(found)]))
+    if distributed.first():
+        resuming.write_json(run.folder / "plan.json", found)
+    return found
+
+
+def show_online(run: Run, setting: Any, roles: Mapping[str, Params]) -> dict[str, Any]:
+    """`show`, of an experiment that trains on the answers which it samples.
+
+    Args:
+      setting: an `online.Setting`.
+    """
+    config = setting.config
+    each = f"{setting.samples} answers" if setting.samples > 1 else "an answer"
+    work = Work(
+        kind=Prompt,
+        unit="prompts",
+        rows=len(setting.prompts),
+        tokens=int(setting.lengths.sum()),
+        longest=int(setting.lengths.max()),
+        steps=config.steps,
+        batch=setting.batches.order["batch"],
+        turns=f"the answers that the policy samples, of at most {setting.room} tokens",
+        packed=f"{each} to each, {config.updates} updates",
+    )
+    return show(run, config, setting.policy, roles, work)
+
+
+def facts(
+    run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Work
+) -> dict[str, Any]:
+    """The plan as JSON values."""
+    splits = run.data["splits"]  # of what the rows were made from, where not of them
+    accounts = [a for a in splits if a["kind"] == work.kind.__name__] or splits
+    account = accounts[-1] if accounts else {}
+    layout = config.layout(work.steps)
+    shapes = jax.eval_shape(
+        transformer.language_model(policy.config).init, jax.random.key(0)
+    )
+    return {
+        "defaults": defaults.described(config.model),
+        "model": config.model,
+        "family": policy.config.family,
+        "parameters": count(shapes),
+        "train": config.train,
+        "trained_parameters": {role: count(params) for role, params in roles.items()},
+        "data": config.data,
+        "unit": work.unit,
+        "rows": work.rows,
+        "tokens": work.tokens,
+        "longest": work.longest,
+        "read": [*account.get("read", ()), *run.data["notes"]],
+        "held_out_rows": account.get("held_out_rows"),
+        "held_out_prompts": account.get("held_out_prompts"),
+        "trained_turns": work.turns,
+        "context": policy.context,
+        "steps": work.steps,
+        "rows_per_step": work.batch,
+        "packed": work.packed,
+        "epochs": work.steps * work.batch / work.rows,
+        "learning_rate": config.peak_rate,
+        "schedule": layout["schedule"],
+        "updates": layout["steps"],
+        "warmup_updates": layout["warmup"],
+    }
+
+
+def count(params: Any) -> int:
+    """The numbers in a tree of arrays, or of their shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """The facts of a plan as aligned lines.
+
+    Args:
+      plan: of `facts`.
+    """
+    trained = [
+        f"{role} {number:,}" for role, number in plan["trained_parameters"].items()
+    ]
+    unit, packed = plan["unit"], plan["packed"]
+    about = "" if float(plan["rows_per_step"]).is_integer() else "about "
+    held = plan["held_out_rows"], plan["held_out_prompts"]
+    left_out = [text for text in plan["read"] if "(" in text]
+    falls = {"constant": "then constant", "linear": "then linearly to 0"}
+    fall = falls.get(plan["schedule"], f"then {plan['schedule']} to 0")
+    told = {
+        "defaults": plan["defaults"],
+        "model": f"{plan['model']} ({plan['family']}), {plan['parameters']:,} "
+        f"parameters; trained ({plan['train']}): {', '.join(trained)}",
+        "data": f"{plan['data']}: {plan['rows']:,} {unit}, {plan['tokens']:,} tokens, "
+        f"the longest sequence {plan['longest']:,}",
+        "cut or dropped": "; ".join(left_out) or "none",
+        "held out": "not known"
+        if None in held
+        else "{:,} rows of {:,} prompts".format(*held),
+        "trained turns": plan["trained_turns"],
+        "context": f"{plan['context']:,} tokens",
+        "steps": f"{plan['steps']:,} of {about}{plan['rows_per_step']:.4g} {unit}"
+        f"{f' ({packed})' if packed else ''}: {plan['epochs']:.3g} epochs",
+        "learning rate": f"{plan['learning_rate']:g}, warmup over "
+        f"{plan['warmup_updates']} of {plan['updates']:,} updates, {fall}",
+    }
+    return [line for label, text in told.items() for line in aligned(label, text)]
+
+
+def aligned(label: str, text: str) -> list[str]:
+    """A label and its text in two columns."""
+    parts = textwrap.wrap(text, WIDTH - LABEL - 2, break_on_hyphens=False)
+    labels = [label, *[""] * (len(parts) - 1)]
+    return [f"  {a:<{LABEL}}{b}" for a, b in zip(labels, parts, strict=True)]

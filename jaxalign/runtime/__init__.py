@@ -1,0 +1,1 @@
+"""A run and its process: command line, run folder, log, checkpoints, preemption."""

@@ -1,0 +1,193 @@
+"""Numbers that fit the model: the field's for pretrained ones, and the toy's own.
+
+A flag that is None is set here, by the folder that `--model` names. A model that began
+as the new small one of `--model toy` says so in its config.json (`jaxalign_origin`,
+which every run hands on) and keeps the numbers that suit 0.7 M parameters. All other
+folders are pretrained models, however small. docs/defaults.md has the table.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from jaxalign.runtime import hub
+from jaxalign.runtime.config import Shared, Trained, Tuned
+from jaxalign.training import loss_names
+from jaxalign.types import ORIGIN
+
+CONTEXT = 4096  # tokens of a sequence, at most, unless --context says otherwise
+ConfigType = TypeVar("ConfigType", bound=Shared)
+
+
+class Rates(NamedTuple):
+    """Learning rates of a method, by what trains.
+
+    Attributes:
+      toy: of models that began as the new small one.
+      pretrained: of pretrained models, all parameters or those of a pattern.
+      adapter: of pretrained models with --train lora.
+      source: where those of pretrained models are from.
+    """
+
+    toy: float
+    pretrained: float
+    adapter: float
+    source: str
+
+
+RATES = {
+    "sft": Rates(
+        *(2e-3, 2e-5, 2e-4),
+        "Zephyr's recipe and Llama 2 (arXiv:2307.09288, section 3.1), Llama 3 1e-5; "
+        "adapter: QLoRA (arXiv:2305.14314), 7B and 13B, from memory",
+    ),
+    "reward_model": Rates(
+        *(1e-3, 1e-5, 1e-4),
+        "Llama 2 (arXiv:2307.09288, section 3.2.2), 70B half of it; InstructGPT 9e-6; "
+        "adapter: TRL 1.16",
+    ),
+    "dpo": Rates(
+        *(2e-4, 5e-7, 5e-6),
+        "Zephyr (arXiv:2310.16944), all losses that are not named below; TRL 1.16 "
+        "1e-6; adapter: Zephyr's recipe for QLoRA, from memory",
+    ),
+    "kto": Rates(
+        *(2e-4, 5e-7, 5e-6),
+        "the low end of TRL's advice, from memory; TRL 1.16 1e-6, HALOs 5e-6; "
+        "adapter: ten times that",
+    ),
+    "simpo": Rates(
+        *(2e-4, 6e-7, 6e-6),
+        "its authors' table, Llama 3 base (3e-7 to 1e-6 over models); adapter: ten "
+        "times that",
+    ),
+    "orpo": Rates(
+        *(2e-4, 8e-6, 8e-5),
+        "Hong et al. 2024, arXiv:2403.07691, from memory; adapter: ten times that",
+    ),
+    "cpo": Rates(
+        *(2e-4, 1e-6, 1e-5), "TRL's CPO, from memory; adapter: ten times that"
+    ),
+    "ppo": Rates(
+        *(3e-4, 1e-6, 1e-5),
+        "Llama 2 (arXiv:2307.09288, section 3.2.3); N+ 3e-6; adapter: ten times that",
+    ),
+    "grpo": Rates(
+        *(3e-4, 1e-6, 1e-5),
+        "all group methods: Shao et al. 2024, arXiv:2402.03300, and DAPO, from memory; "
+        "TRL 1.16; adapter: ten times that",
+    ),
+    "online_dpo": Rates(
+        *(3e-4, 5e-7, 5e-6),
+        "Guo et al. 2024, arXiv:2402.04792, from memory; adapter: ten times that",
+    ),
+}
+# What stages of pipelines have where the model began as the toy's.
+TOY_STAGES: dict[str, dict[str, dict[str, Any]]] = {
+    "rlhf": {"reward_model": {"epochs": 5}},
+    "rejection_sampling": {"finetune": {"steps": 30, "learning_rate": 5e-4}},
+    "rounds": {
+        "reward_model": {"steps": 100},
+        "finetune": {"steps": 20, "learning_rate": 5e-4},
+    },
+}
+
+
+def is_toy(model: str) -> bool:
+    """Whether `--model` is the new small model, or a folder that began as it.
+
+    Raises:
+      ValueError: it lies on a hub and cannot be fetched.
+    """
+    if model == "toy":
+        return True
+    folder = hub.model(model)
+    try:
+        there = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False  # it is refused where it is loaded
+    return isinstance(there, dict) and there.get(ORIGIN) == "toy"
+
+
+def described(model: str) -> str:
+    """Which defaults a model is given, and why, for the log."""
+    if model == "toy":
+        return "the toy's, for a new small model"
+    if is_toy(model):
+        return "the toy's: config.json says that the model began as the new small one"
+    return (
+        "the field's for pretrained models: config.json does not say that the model "
+        "began as the toy's"
+    )
+
+
+def resolved(config: ConfigType, stage: Mapping[str, Any] | None = None) -> ConfigType:
+    """The configuration with what depends on the model set; what is set already stays.
+
+    Args:
+      stage: of `TOY_STAGES`, where a pipeline runs the experiment.
+
+    Raises:
+      ValueError: --steps and --epochs both, an unknown loss.
+    """
+    if not isinstance(config, Tuned):
+        return config
+    toy = is_toy(config.model)
+    own = dict(stage or {}) if toy else {}
+    found: dict[str, Any] = {}
+    if isinstance(config, Trained):
+        found |= length_of(config, own, by_data=toy and config.EXPERIMENT == "sft")
+    if config.learning_rate is None:
+        found["learning_rate"] = own.get("learning_rate", rate_of(config, toy))
+    return dataclasses.replace(config, **found)
+
+
+def rate_of(config: Tuned, toy: bool) -> float:
+    """The learning rate of a method, by what trains."""
+    name = config.EXPERIMENT
+    if name == "dpo":
+        loss = loss_names.named(getattr(config, "loss", name)).name
+        name = loss if loss in RATES else name
+    rates = RATES[name]
+    if toy:
+        return rates.toy
+    return rates.adapter if config.train == "lora" else rates.pretrained
+
+
+def length_of(
+    config: Trained, own: Mapping[str, Any], *, by_data: bool
+) -> dict[str, Any]:
+    """What says how long a run is, where no flag does: `steps` or `epochs`.
+
+    Args:
+      by_data: the data set says it.
+
+    Raises:
+      ValueError: --steps and --epochs both.
+    """
+    steps, epochs = config.steps, config.epochs
+    if steps is not None and epochs is not None:
+        raise ValueError(
+            f"--steps {steps} and --epochs {epochs:g} both say how long to train: "
+            "leave one of them out"
+        )
+    if steps is not None or epochs is not None:
+        return {}
+    told = {name: own[name] for name in ("steps", "epochs") if name in own}
+    return told or ({} if by_data else {"epochs": 1})
+
+
+def steps_of(config: Trained, rows: float, batch: float, by_data: int = 0) -> int:
+    """Steps of a run: --steps, or what --epochs passes over the rows come to.
+
+    Args:
+      rows: of the data.
+      batch: rows in a step, on average.
+      by_data: steps that the data set suggests, where neither flag is set.
+    """
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is None:
+        return by_data
+    return max(int(config.epochs * rows / batch), 1)

@@ -1,0 +1,64 @@
+"""Tables of results, shown and written, and answers beside each other."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxalign.evaluation import report
+from jaxalign.evaluation.intervals import Interval
+from jaxalign.runtime import distributed
+
+Row = dict[str, Any]
+LEGEND = (
+    "▲ all of a gain's 95 % interval is above 0; ▼ all of it is below; "
+    "± ? one unit alone has no interval\n"
+    "KL is to the model that all began from, both at the policy's temperature; "
+    "without ± it is known and not measured: 0 of that model itself, and of best-of-n "
+    "log n - (n - 1) / n, an upper bound\n"
+)
+
+
+def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
+    """Shows tables by their titles, and writes table.md; table.json and table.csv have
+    the first. Of many processes the first does.
+    """
+    if not distributed.first():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for title, rows in tables.items():
+        report.show(rows, title)
+    distributed.say(LEGEND)
+    texts = [f"{title}\n\n{report.markdown(rows)}" for title, rows in tables.items()]
+    (out / "table.md").write_text("\n".join([*texts, LEGEND]))
+    first = next(iter(tables.values()))
+    rows = [{name: plain(value) for name, value in row.items()} for row in first]
+    (out / "table.json").write_text(json.dumps(rows, indent=2))
+    (out / "table.csv").write_text(report.comma_separated(first))
+
+
+def plain(value: Any) -> Any:
+    """A cell as JSON has it: an interval as its mean and bounds, null if not known."""
+    if isinstance(value, Interval):
+        return [plain(bound) for bound in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_answers(
+    out: Path,
+    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    texts: Mapping[str, Sequence[str]],
+) -> None:
+    """Writes the answers to a few prompts, of each method, to samples.md.
+
+    Of many processes the first does.
+    """
+    if not distributed.first():
+        return
+    few = conversations[:12]
+    asked = [
+        "\n".join(f"{m['role']}: {m['content']}" for m in messages) for messages in few
+    ]
+    said = {name: answers[: len(few)] for name, answers in texts.items()}
+    report.write_samples(out / "samples.md", asked, said)

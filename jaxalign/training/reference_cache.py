@@ -1,0 +1,199 @@
+"""What the frozen reference says of each row: computed once, kept, found by row."""
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxalign import sharding
+from jaxalign.batches import AnswerBatch, PreferenceBatch, UnpairedBatch
+from jaxalign.training import forward
+from jaxalign.training.preference_objectives import (
+    PairsWithReference,
+    UnpairedWithReference,
+)
+from jaxalign.types import Array, LanguageModel, Params
+
+Batch = PreferenceBatch | UnpairedBatch | AnswerBatch
+
+
+def fingerprint(*trees: Any) -> str:
+    """A hash of the names, shapes, types and bytes of trees of arrays and strings.
+
+    The same on any mesh, in any process and on any day.
+
+    >>> fingerprint({"a": np.zeros(2)}) == fingerprint({"a": np.zeros(2)})
+    True
+    >>> fingerprint({"a": np.zeros(2)}) == fingerprint({"b": np.zeros(2)})
+    False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for tree in trees:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            array = sharding.on_host(leaf)
+            if array.dtype == object:
+                raise TypeError(
+                    f"cannot fingerprint {type(leaf).__name__}, only arrays"
+                )
+            header = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};"
+            digest.update(header.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class RowScores:
+    """The reference's log-probs of rows, sums over answer tokens, on the host.
+
+    Attributes:
+      row: row ids, rising.
+      sums: of pairs [rows, 4]: chosen and rejected, then both over their shared length;
+        of unpaired answers [rows, 2]: the answer and the mismatched one.
+    """
+
+    row: np.ndarray
+    sums: np.ndarray
+
+    def find(self, rows: Array, valid: Array) -> np.ndarray:
+        """The sums of these rows, [B, 4] or [B, 2]; 0 where not valid.
+
+        Raises:
+          KeyError: a row that was not scored.
+        """
+        rows, valid = sharding.on_host(rows), sharding.on_host(valid)
+        at = np.minimum(np.searchsorted(self.row, rows), max(len(self.row) - 1, 0))
+        found = self.row[at] == rows if len(self.row) else np.zeros(rows.shape, bool)
+        missing = rows[valid & ~found]
+        if missing.size:
+            raise KeyError(f"no reference log-probs for rows {missing[:8].tolist()}")
+        if not len(self.row):
+            return np.zeros((len(rows), self.sums.shape[1]), np.float32)
+        return np.where(valid[:, None], self.sums[at], np.float32(0.0))
+
+    def attach(self, batch: Any) -> Any:
+        """The batch with what the reference says of its rows.
+
+        Pairs become `PairsWithReference`, unpaired answers `UnpairedWithReference`. Do
+        this on the host, before the batch is placed on a mesh.
+        """
+        return with_reference(batch, *self.find(batch.row, batch.valid).T)
+
+
+def with_reference(batch: Any, *sums: Array) -> Any:
+    """The batch, with the reference's sums for its two sides."""
+    if isinstance(batch, UnpairedBatch):
+        return UnpairedWithReference(batch, *sums)
+    return PairsWithReference(batch, *sums)
+
+
+def scorer(
+    model: LanguageModel, *, chunk: int | None = None
+) -> Callable[[Params, Batch], Array]:
+    """The compiled (params, batch) -> sums, as `RowScores` has them."""
+
+    @jax.jit
+    def score(params: Params, batch: Batch) -> Array:
+        rows, apart = forward.answers(batch)
+        logp = apart(forward.token_logps(model, params, rows, chunk=chunk))
+        whole, shared = forward.pair_sums(logp, apart(rows.loss_mask))
+        both = whole if isinstance(batch, UnpairedBatch) else (*whole, *shared)
+        return jnp.stack(both, axis=1)
+
+    return score
+
+
+def score_rows(
+    model: LanguageModel,
+    params: Params,
+    batches: Iterable[Batch],
+    *,
+    data: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+) -> RowScores:
+    """The reference's summed log-probs of every row of the batches.
+
+    Computed once: with a folder they are kept there, under a fingerprint of the
+    parameters and of `data`; a changed reference or changed data is scored anew.
+
+    Args:
+      params: the reference's, which never train.
+      batches: each row at least once, all of one shape; not read if the folder has
+        them.
+      data: what identifies the rows: a tree of arrays and strings (the tokenised
+        examples, say). Needed with a folder.
+      mesh: where the batches go; the parameters must lie there already.
+
+    Raises:
+      ValueError: a folder without `data`.
+      FloatingPointError: a log-prob is not finite.
+    """
+    if folder is not None and data is None:
+        raise ValueError("keeping log-probs in a folder needs `data`, to know them by")
+    path = None
+    if folder is not None:
+        path = Path(folder) / f"reference-{fingerprint(params, data)}.npz"
+        kept = load(path)
+        if kept is not None:
+            return kept
+    scores = compute(scorer(model, chunk=chunk), params, batches, mesh)
+    if path is not None and jax.process_index() == 0:
+        keep(path, scores)
+    return scores
+
+
+def compute(
+    score: Callable[[Params, Batch], Array],
+    params: Params,
+    batches: Iterable[Batch],
+    mesh: Mesh | None,
+) -> RowScores:
+    """Scores batch after batch, each fetched while the next one runs."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    pending = None
+    for batch in batches:
+        placed = batch if mesh is None else sharding.place_batch(batch, mesh)
+        ahead = (placed.row, placed.valid, score(params, placed))
+        if pending is not None:
+            parts.append(tuple(map(sharding.on_host, pending)))
+        pending = ahead
+    if pending is None:
+        raise ValueError("no batches to score")
+    parts.append(tuple(map(sharding.on_host, pending)))
+    row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not np.isfinite(sums[valid]).all():
+        bad = row[valid][~np.isfinite(sums[valid]).all(axis=-1)]
+        raise FloatingPointError(
+            f"the reference's log-probs of rows {bad[:8].tolist()} are not finite"
+        )
+    unique, first = np.unique(row[valid], return_index=True)
+    return RowScores(unique, sums[valid][first])
+
+
+def load(path: Path) -> RowScores | None:
+    """What was kept, or None if there is nothing or it is damaged."""
+    try:
+        # numpy leaves a damaged file open where it opened it itself.
+        with path.open("rb") as file, np.load(file) as kept:
+            return RowScores(kept["row"], kept["sums"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def keep(path: Path, scores: RowScores) -> None:
+    """Writes beside and renames, so that nobody finds half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as file:
+        np.savez(file, **dataclasses.asdict(scores))
+    beside.replace(path)

@@ -1,0 +1,357 @@
+"""The group methods as a user runs them, at a tiny size."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import grpo, sft
+from jaxalign.batches import GroupBatch, from_lengths
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.records import Prompt
+from jaxalign.models import heads, pretrained
+from jaxalign.pipeline import datasets, online, policies, reward_functions, shares
+from jaxalign.rewards import learned
+from jaxalign.runtime import defaults
+from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.run import Run
+from jaxalign.training import forward, group_methods
+from tests.support import quick
+
+SMALL = {"mesh": "data=1", "prompts": 4, "samples": 4, "max_new_tokens": 6}
+PROMPTS = [Prompt(())] * 3  # of answers that a reward model scores
+replace = dataclasses.replace
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    out = tmp_path_factory.mktemp("base")
+    sft.main(sft.Config(steps=2, batch=8, out=out, mesh="data=1"))
+    return str(out / "policy")
+
+
+def lines(folder):
+    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", quick.only(["grpo"], group_methods.METHODS))
+def test_the_first_update_of_each_method_is_on_policy(base, tmp_path, name):
+    config = grpo.Config(model=base, method=name, steps=1, out=tmp_path, **SMALL)
+    (first,) = lines(tmp_path) if grpo.main(config) else ()
+    np.testing.assert_allclose(first["ratio"], 1.0, atol=1e-6)
+    np.testing.assert_allclose([first["kl"], first["approxkl"]], 0.0, atol=1e-5)
+    model, _ = pretrained.load(tmp_path / "policy", dtype="float32")
+    assert model.config.layers == pretrained.load(base)[0].config.layers
+
+
+@pytest.mark.slow
+def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
+    """On 8 devices, 2 answers a row leave each a row; the numbers are those apart."""
+    config = grpo.Config(model=base, steps=2, **SMALL | {"mesh": "data=8"})
+    found, used = [], []
+    together = forward.together
+
+    def watched(*told, answers, room):
+        used.append(answers)
+        return together(*told, answers=answers, room=room)
+
+    monkeypatch.setattr(forward, "together", watched)
+    for name in ("shared", "apart"):
+        grpo.main(replace(config, out=tmp_path / name))
+        found.append(lines(tmp_path / name))
+        monkeypatch.setattr(shares, "answers_a_row", lambda *args, **kwargs: 1)
+    assert used == [2, 2]
+    timed = ("seconds", "per_second", "memory")
+    for one, other in zip(*found, strict=True):
+        assert one.keys() == other.keys()
+        for n in one:
+            if not any(x in n for x in timed):
+                np.testing.assert_allclose(one[n], other[n], rtol=1e-3, atol=1e-4)
+
+
+def test_how_many_answers_share_a_row():
+    model = replace(policies.toy_config(16, 512, "float32"), width=128)
+    of = lambda parts, model=model: shares.answers_a_row(model, 4, 8, parts=parts)
+    assert [of(1), of(4), of(8), of(16), of(32), of(3)] == [8, 8, 4, 2, 1, 1]
+    assert shares.answers_a_row(model, 4, 6, parts=8) == 3
+    cudnn = replace(model, attention="cudnn", dtype="bfloat16")
+    assert of(1, model=cudnn) == 1
+
+
+def test_prompts_are_read_as_often_as_devices_divide():
+    of = lambda *told: shares.reads(*told, parts=8)
+    assert [of(8, 3), of(4, 4), of(2, 8), of(3, 8), of(3, 5)] == [1, 2, 4, 8, 5]
+
+
+@pytest.mark.slow
+def test_resumed_equals_uninterrupted(base, tmp_path, monkeypatch):
+    config = grpo.Config(
+        model=base, method="dapo", steps=3, save_every=1, out=tmp_path / "a", **SMALL
+    )
+    whole = grpo.main(config)
+    log = Run.log
+
+    def until(self, i, *args, **kwargs):
+        if i == 2:
+            raise KeyboardInterrupt
+        log(self, i, *args, **kwargs)
+
+    parts = replace(config, out=tmp_path / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", until)
+        with pytest.raises(KeyboardInterrupt):
+            grpo.main(parts)
+    assert grpo.main(replace(parts, resume=True)) == whole
+
+
+def test_a_method_of_ones_own_is_passed(base, tmp_path):
+    seen = []
+
+    def advantage(rewards):
+        seen.append(rewards.shape)
+        return group_methods.METHODS["rloo"].advantage(rewards)
+
+    mine = replace(group_methods.GRPO, advantage=advantage)
+    grpo.main(grpo.Config(model=base, steps=1, out=tmp_path, **SMALL), method=mine)
+    assert set(seen) == {(4, 4)}
+
+
+def test_the_rate_follows_iterations_where_updates_are_left_out(
+    base, tmp_path, monkeypatch
+):
+    """Of four updates an iteration one is made; the schedule stands at 0, 4, 8, 12.
+
+    So 4/16 of the rate are left in the last iteration, and not 13/16.
+    """
+    counts = []
+    passes = online.passes
+
+    def watched(config, update, current, *others, **told):
+        is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
+        states = jax.tree.leaves(current.opt_state, is_leaf=is_schedule)
+        counts.append([int(x.count) for x in states if is_schedule(x)])
+        told = told | {"kl_stop": -1.0}  # which the first update is above
+        current, metrics = passes(config, update, current, *others, **told)
+        assert metrics["updates"] == 1
+        return current, metrics
+
+    monkeypatch.setattr(online, "passes", watched)
+    config = grpo.Config(
+        model=base, steps=4, epochs=2, minibatches=2, out=tmp_path, **SMALL
+    )
+    grpo.main(config)
+    assert counts == [[0], [4], [8], [12]]
+    config = defaults.resolved(config)
+    assert config.rate(4)(3) == 0.25 * config.learning_rate
+
+
+# (place of the KL, beta, clip) of alignment.md, section 18; RLOO's beta is TRL's
+DEFAULTS = {
+    "grpo": ("loss", 0.04, 0.2, 0.2),
+    "dr_grpo": (None, 0.0, 0.2, 0.2),
+    "rloo": ("reward", 0.05, 0.2, 0.2),
+    "reinforce_plus_plus": ("reward_to_go", 0.01, 0.2, 0.2),
+    "dapo": (None, 0.0, 0.2, 0.28),
+    "gspo": (None, 0.0, 3e-4, 4e-4),
+    "cispo": (None, 0.0, 1.0, 4.0),
+}
+
+
+@pytest.mark.parametrize("name", group_methods.METHODS)
+def test_defaults_are_the_papers_and_beta_is_a_flag(name):
+    method = group_methods.METHODS[name]
+    kl, beta, low, high = DEFAULTS[name]
+    assert (method.beta, method.clip_low, method.clip_high) == (beta, low, high)
+    assert kl in (None, method.kl) and "arXiv:" in method.source
+    assert method.informative == bool(method.overlong) == (name in ("dapo", "cispo"))
+    assert grpo.beta_of(grpo.Config(), method) == beta
+    assert grpo.beta_of(grpo.Config(beta=0.3), method) == 0.3
+    assert method.hyperparameters()["kl_term"] == group_methods.PLACES.get(kl, "none")
+    assert method.hyperparameters(0.3)["beta"] == 0.3
+
+
+def scored_rollout(monkeypatch, method, reward, lengths, *, room):
+    """What `grpo.draw` makes of answers with these rewards and lengths, two a prompt.
+
+    Returns what the advantage was computed of, and which prompts inform.
+    """
+    reward, lengths = np.float32(reward), np.array(lengths)
+    ended = jnp.asarray(lengths < room)
+    config = grpo.Config(prompts=len(reward) // 2, samples=2)
+    tokens = np.ones((len(reward), 1 + room), np.int32)
+    sequences = from_lengths(tokens, 1 + lengths, np.ones(len(reward), np.int32))
+    zero = jnp.zeros(tokens.shape)
+    score = online.with_ending(config, jnp.asarray(reward), ended)
+    drawn = online.Drawn(sequences, sequences, zero, ended, jnp.asarray(reward), score)
+    monkeypatch.setattr(online, "draw", lambda *told: drawn)
+    monkeypatch.setattr(online, "compared", lambda *told: (zero, zero, {}))
+    seen = []
+    mine = replace(method, advantage=lambda rewards: seen.append(rewards) or rewards)
+    setting = SimpleNamespace(room=room)
+    parts = grpo.Parts(config, mine, setting, None, False, None)
+    _, informative, _ = grpo.draw(parts, None, None)
+    return np.ravel(seen[0]), informative
+
+
+def test_dapo_charges_length_once(monkeypatch):
+    """Equation 13, added to the rule's reward: a right answer that was cut is worth 0.
+
+    L = 10 and C = 2: nothing up to 8 tokens, half at 9, 1 at 10, where answers are cut.
+    """
+    reward = [1, 1, 1, -1, -1, -1]
+    dapo = group_methods.METHODS["dapo"]
+    told = (reward, [8, 9, 10, 3, 9, 10])
+    found, _ = scored_rollout(monkeypatch, dapo, *told, room=10)
+    np.testing.assert_allclose(found, [1, 0.5, 0, -1, -1.5, -2], atol=1e-6)
+    # other methods have the penalty of a missing end instead
+    found, _ = scored_rollout(monkeypatch, group_methods.GRPO, *told, room=10)
+    np.testing.assert_allclose(found, [1, 1, 0, -1, -1, -2], atol=1e-6)
+
+
+def test_prompts_inform_by_their_rewards_not_by_lengths(monkeypatch):
+    """Both right, both wrong and cut, one of each: the last alone is drawn for."""
+    told = ([1, 1, -1, -1, 1, -1], [3, 9, 10, 3, 10, 10])
+    _, informs = scored_rollout(
+        monkeypatch, group_methods.METHODS["dapo"], *told, room=10
+    )
+    assert informs.tolist() == [False, False, True]
+
+
+@pytest.mark.slow
+def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
+    problems = (public_data / "gsm8k" / "test.jsonl").read_text().splitlines()
+    path = tmp_path / "problems.jsonl"
+    path.write_text("\n".join(sorted(problems, key=len)[:20]))
+    config = grpo.Config(data=str(path), reward="gsm8k", steps=2, out=tmp_path, **SMALL)
+    first, second = lines(tmp_path) if grpo.main(config) else ()
+    assert 0 <= first["reward"] <= 1 and first["length"] > 0
+    assert first["informative"] in (0, 0.25, 0.5, 0.75, 1)
+    source = datasets.load(config)
+    judge = reward_functions.judge("gsm8k", source)
+    prompts, _ = source.prompts()
+    ended = np.ones(len(prompts), bool)
+    told = [p.references[0] for p in prompts]
+    assert judge(prompts, told, ended)["reward"].all() and len(prompts) == 18
+    assert not judge(prompts, ["no number"] * len(told), ended)["reward"].any()
+
+
+@pytest.fixture(scope="module")
+def scored(base, tmp_path_factory):
+    """Two reward models in folders, a policy, and three answers of it."""
+    out = tmp_path_factory.mktemp("rewards")
+    config = grpo.Config(model=base, **SMALL)
+    source = datasets.load(config)
+    policy = policies.load(config, source, mesh_of(config))
+    model = heads.scalar_model(policy.config)
+    params = [model.from_trunk(jax.random.key(k), policy.params) for k in range(2)]
+    for k, name in enumerate("ab"):
+        policies.save_scalar(out / name, model, params[k], policy.tokenizer)
+    rows = from_lengths(
+        np.arange(24, dtype=np.int32).reshape(3, 8), np.full(3, 8), np.full(3, 2)
+    )
+    found = np.stack([learned.score(model, p, rows) for p in params])
+    return out, (source, policy), rows, found
+
+
+COMBINED = {
+    "mean": lambda a, b: (a + b) / 2,
+    "minimum": np.minimum,
+    "variance:0.5": lambda a, b: (a + b) / 2 - 0.5 * (a - b) ** 2 / 4,
+    "llama2": lambda a, b: white(np.where(1 / (1 + np.exp(-b)) < 0.15, b, a)),
+}
+white = lambda x: (x - x.mean()) / x.std()
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_folders_with_commas_are_an_ensemble(scored, name):
+    out, (source, policy), rows, (a, b) = scored
+    two = f"{out / 'a'},{out / 'b'}"
+    score = reward_functions.scorer(two, "float32", policy, source, ensemble=name)
+    found = score(PROMPTS, rows, np.ones(3, bool))
+    np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
+
+
+def test_llama2_gates_on_the_probability_not_on_the_normalised_score(scored):
+    """All are unsafe, at raw scores below -3; normalised ones are never that low."""
+    out, (source, policy), rows, (a, _) = scored
+    model = heads.scalar_model(policy.config)
+    params = model.from_trunk(jax.random.key(1), policy.params)
+    head = {**params["head"], "bias": jnp.float32(-5.0)}
+    params = {**params, "head": head}
+    raw = np.asarray(learned.score(model, params, rows))
+    assert raw.max() < -3.0
+    policies.save_scalar(
+        out / "normal",
+        model,
+        learned.normalise(params, raw),
+        policy.tokenizer,
+        scale=learned.scale(raw),
+    )
+    two = f"{out / 'a'},{out / 'normal'}"
+    score = reward_functions.scorer(two, "float32", policy, source, ensemble="llama2")
+    found = score(PROMPTS, rows, np.ones(3, bool))
+    np.testing.assert_allclose(found, white(raw), rtol=1e-3, atol=1e-4)
+    # every other ensemble is of normalised scores
+    score = reward_functions.scorer(two, "float32", policy, source, ensemble="mean")
+    mean = score(PROMPTS, rows, np.ones(3, bool))
+    np.testing.assert_allclose(mean, (a + white(raw)) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(scored):
+    """Its scores would be of other texts: every token means something else there."""
+    out, (source, policy), *_ = scored
+    text = [p.messages[-1]["content"][::-1] for p in source.prompts()[0][:200]]
+    other = replace(policy, tokenizer=tokenizers.train(text, vocab_size=300))
+    for reward in (str(out / "a"), f"{out / 'a'},{out / 'b'}"):
+        reward_functions.scorer(reward, "float32", policy, source)
+        with pytest.raises(ValueError, match="another vocabulary than the policy"):
+            reward_functions.scorer(reward, "float32", other, source)
+
+
+def test_rewards_that_are_not_are_refused(scored, tmp_path):
+    out, (source, policy), _, _ = scored
+    for reward, hint in {
+        "blue": "blue holds no reward model .*did you mean bleu",
+        f"{out / 'a'},{tmp_path}": "holds no reward model .*programmed, length, bleu",
+        "gsm8k": "compares with reference answers, and the prompt at .* has none",
+        "regex:(": "regex:",
+    }.items():
+        with pytest.raises(ValueError, match=hint):
+            reward_functions.scorer(reward, "float32", policy, source)
+    for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
+        score = reward_functions.scorer
+        with pytest.raises(ValueError, match=hint):
+            three = ",".join([str(out / "a")] * 3)
+            score(three, "float32", policy, source, ensemble=how)([], scored[2], None)
+
+
+def test_prompts_that_do_not_inform_are_drawn_anew():
+    config = grpo.Config(prompts=3, samples=2)
+
+    def drawn(first):
+        rows = np.arange(first, first + 6, dtype=np.float32)[:, None]
+        sequences = from_lengths(
+            np.ones((6, 2), np.int32), np.full(6, 2), np.ones(6, np.int32)
+        )
+        return GroupBatch(sequences, rows, rows, rows[:, 0])
+
+    informs = np.array([False, True, False, False, True, False])
+    kept = grpo.chosen([drawn(0), drawn(6)], informs, config)
+    # prompts 1 and 4 inform; the first that does not fills up, and counts nowhere
+    np.testing.assert_array_equal(kept.advantage, [2, 3, 8, 9, 0, 1])
+    counted = np.asarray(kept.sequences.loss_mask).any(axis=1)
+    assert counted.tolist() == [True] * 4 + [False] * 2
+
+
+def test_bad_settings_are_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="did you mean .*grpo"):
+        grpo.main(grpo.Config(model=base, method="gpro", out=tmp_path))
+    with pytest.raises(ValueError, match="^--samples 1: .* needs 2 samples a"):
+        grpo.main(grpo.Config(model=base, samples=1, out=tmp_path))
+    with pytest.raises(ValueError, match="do not divide into 3"):
+        grpo.main(grpo.Config(model=base, minibatches=3, out=tmp_path))

@@ -1,0 +1,87 @@
+"""Models as experiments load them: what is computed again, and where they lie."""
+
+import dataclasses
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+
+from experiments import ppo, sft
+from jaxalign import sharding
+from jaxalign.batches import from_lengths
+from jaxalign.models import heads, rope, transformer
+from jaxalign.pipeline import datasets, policies
+from jaxalign.training import objectives, state, step
+
+
+@pytest.fixture(scope="module")
+def source():
+    """The toy data."""
+    return datasets.load(sft.Config())
+
+
+@pytest.fixture(scope="module")
+def steps(source):
+    """Of each mode, the temporaries of a step, its metrics and its parameters."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 100, (8, 64), dtype=np.int32)
+    batch = from_lengths(tokens, np.full(8, 64), np.full(8, 8))
+    found = {}
+    for remat in ("none", "dots", "full"):
+        policy = policies.load(sft.Config(remat=remat, context=64), source, None)
+        assert policy.config.remat == remat
+        descent = optax.sgd(1.0)  # new - old parameters is -gradient
+        current = state.create(policy.params, descent, jax.random.key(0))
+        update = step.make_step(objectives.sft(policy.model), descent)
+        compiled = update.func.lower(current, batch, whole=None).compile()
+        after, metrics = update(current, batch)
+        temporaries = compiled.memory_analysis().temp_size_in_bytes
+        found[remat] = (temporaries, jax.device_get((metrics, after.params)))
+    return found
+
+
+@pytest.mark.slow
+def test_remat_takes_less_memory(steps):
+    none, dots, full = (steps[remat][0] for remat in ("none", "dots", "full"))
+    assert full < dots and full < none
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_remat_changes_no_number(steps, remat):
+    # the same operations; XLA fuses them otherwise, and float32 rounds otherwise
+    chex.assert_trees_all_close(steps[remat][1], steps["none"][1], rtol=1e-5, atol=2e-6)
+
+
+def test_longer_rows_than_longrope_started_with_all_count_as_long():
+    scaling = rope.Scaling("longrope", original=16, short=(1.0,) * 8, long=(2.0,) * 8)
+    shape = dataclasses.replace(
+        policies.toy_config(32, 64, "float32"), head_dim=16, rope_scaling=scaling
+    )
+    policy = policies.Policy(transformer.language_model(shape), {}, None, 64)
+    assert policies.reaching(policy, 16) is policy
+    assert policies.reaching(policy, 17).config.rope_scaling.always
+    plain = policies.Policy(
+        transformer.language_model(policies.toy_config(32, 64, "float32")), {}, None, 64
+    )
+    assert policies.reaching(plain, 64) is plain
+
+
+@pytest.mark.slow
+def test_reward_models_are_cut_as_policies_are(source, tmp_path):
+    policy = policies.load(ppo.Config(), source, None)
+    model = heads.scalar_model(policy.config)
+    made = model.init(jax.random.key(0))
+    policies.save_scalar(tmp_path, model, made, policy.tokenizer)
+    mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
+    with jax.set_mesh(mesh):
+        model, params = policies.load_scalar(tmp_path, "float32", "full")
+    assert model.config.remat == "full"
+    places = sharding.shardings(mesh, model.specs(), params)
+    for leaf, place in zip(
+        jax.tree.leaves(params), jax.tree.leaves(places), strict=True
+    ):
+        assert leaf.sharding.is_equivalent_to(place, leaf.ndim)
+    np.testing.assert_array_equal(params["embed"], made["embed"])

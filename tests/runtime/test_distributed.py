@@ -1,0 +1,208 @@
+"""Several real processes on this machine are one run, and end together."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxalign.runtime import distributed
+from tests.support import kill, launched
+
+OTHERS = "reward_model,grpo,online_dpo,ppo,collect,rlhf"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launched")
+    launched.prepare(folder)
+    return folder
+
+
+def outputs(runs, seconds=500):
+    """What each process said, and how it ended."""
+    try:
+        return [(run.communicate(timeout=seconds)[0], run.returncode) for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+
+
+def together(base: Path, out: Path, names: str, count: int, mesh: str, **told: object):
+    """Starts a run; the mesh has as many devices on each process."""
+    line = launched.command(base, out, names, mesh=mesh, **told)
+    devices = np.prod([int(axis.partition("=")[2]) for axis in mesh.split(",")])
+    return launched.start(line, count, base, JAX_NUM_CPU_DEVICES=str(devices // count))
+
+
+def ran(base: Path, out: Path, names: str, count: int, mesh: str, **told: object):
+    """Runs to the end; gives what each process said."""
+    found = outputs(together(base, out, names, count, mesh, steps=3, **told))
+    assert [code for _, code in found] == [0] * count, found
+    return [said for said, _ in found]
+
+
+@pytest.fixture(scope="module")
+def alone(base):
+    ran(base, base / "1", "sft,dpo,ppo", 1, "data=1")
+    return base / "1"
+
+
+def same(one: Path, other: Path) -> None:
+    """Both ran the same steps, with the same numbers to float32 rounding."""
+    lines = [
+        [json.loads(x) for x in (at / "metrics.jsonl").read_text().splitlines()]
+        for at in (one, other)
+    ]
+    assert [x["step"] for x in lines[0]] == [x["step"] for x in lines[1]] == [0, 1, 2]
+    for ours, theirs in zip(*lines, strict=True):
+        for name in ("loss", "grad_norm", "weight", "reward", "kl", "length"):
+            if name in ours:
+                # sums in another order, through a few updates of Adam
+                np.testing.assert_allclose(theirs[name], ours[name], 1e-3, 1e-4, name)
+    for file in ("policy/model.safetensors", "reward/model.safetensors"):
+        assert (one / file).exists() == (other / file).exists()
+        ours, theirs = (
+            load_file(at / file) if (at / file).exists() else {} for at in (one, other)
+        )
+        for name, x in ours.items():
+            np.testing.assert_allclose(theirs[name], x, 0, 1e-4, err_msg=name)
+    assert kill.steps(one) == kill.steps(other)
+
+
+def without_last_step(one: Path, other: Path) -> None:
+    """Copies a run of three steps as it was after two of them."""
+    shutil.copytree(one, other)
+    *_, last = kill.steps(other)  # of ppo it counts the updates of the policy
+    shutil.rmtree(other / "checkpoints" / str(last))
+    shutil.rmtree(other / "policy")
+
+
+@pytest.mark.slow
+def test_processes_of_several_devices_equal_one(base, alone):
+    """And one that goes on with what one device began, the same curve."""
+    out = base / "2"
+    without_last_step(alone / "dpo", out / "dpo")
+    said = ran(base, out, "sft,dpo,ppo", 2, "data=2,fsdp=2", resume=True)
+    # the first alone speaks
+    assert "loss" in said[0] and "loss" not in said[1]
+    for name in ("sft", "dpo", "ppo"):
+        same(alone / name, out / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count, mesh", [(2, "fsdp=2"), (4, "fsdp=2,tensor=2")])
+def test_one_device_each(base, alone, count, mesh):
+    out = base / f"{count} of one"
+    names = "sft,dpo,ppo:again,ppo" if count == 2 else "sft,dpo,ppo:again"
+    without_last_step(alone / "ppo", out / "again")
+    ran(base, out, names, count, mesh, resume=True, token_cache=base / f"kept {count}")
+    for name in ("sft", "dpo", "ppo", "again"):
+        if (out / name).exists():
+            same(alone / name.replace("again", "ppo"), out / name)
+    if count == 4:
+        return
+    # what two began, four devices of two, and one alone, go on with
+    for fewer, other in ((2, "data=4"), (1, "data=1")):
+        there = base / f"from 2 to {fewer}"
+        without_last_step(out / "dpo", there / "dpo")
+        without_last_step(out / "ppo", there / "ppo")
+        ran(base, there, "dpo,ppo", fewer, other, resume=True)
+        for name in ("dpo", "ppo"):
+            same(alone / name, there / name)
+
+
+@pytest.mark.slow
+def test_other_experiments_equal_one(base):
+    one, two = base / "others 1", base / "others 2"
+    ran(base, one, OTHERS, 1, "data=1", normalise="reference")
+    ran(base, two, OTHERS, 2, "data=2,fsdp=2", normalise="reference")
+    for name in ("reward_model", "grpo", "online_dpo", "ppo"):
+        same(one / name, two / name)
+    for name in ("reward_model", "collect"):
+        ours, theirs = (
+            json.loads((at / name / "numbers.json").read_text()) for at in (one, two)
+        )
+        assert ours.keys() == theirs.keys()
+        for key, x in ours.items():
+            np.testing.assert_allclose(theirs[key], x, 1e-3, 1e-4, err_msg=key)
+    # none of these draws lies so near to the edge of a token that rounding moves it
+    for file in ("preferences/train.jsonl", "rankings/test.jsonl"):
+        assert (one / "collect" / file).read_text() == (
+            two / "collect" / file
+        ).read_text()
+    tables = [json.loads((at / "rlhf" / "table.json").read_text()) for at in (one, two)]
+    for ours, theirs in zip(*tables, strict=True):
+        assert ours["method"] == theirs["method"]
+        for key in ("KL (nats)", "length", "RM score"):
+            np.testing.assert_allclose(theirs[key], ours[key], 1e-2, 1e-3, err_msg=key)
+    for file in ("samples.md", "reward_kl.png"):
+        assert (two / "rlhf" / file).exists()
+
+
+def until_saved(folder: Path, runs, seconds: float = 150) -> None:
+    end = time.monotonic() + seconds
+    while not kill.steps(folder) and time.monotonic() < end:
+        assert all(run.poll() is None for run in runs), outputs(runs)
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_preempted_on_two_goes_on_alone(base, tmp_path):
+    """One of them is told to end: both save after the same step, and exit with 0."""
+    told = {"steps": 200, "save_every": 1}
+    runs = together(base, tmp_path, "sft", 2, "fsdp=2", **told)
+    until_saved(tmp_path / "sft", runs)
+    runs[1].send_signal(signal.SIGTERM)
+    found = outputs(runs)
+    assert [code for _, code in found] == [0, 0], found
+    assert "--resume goes on" in found[0][0]
+    last = kill.steps(tmp_path / "sft")[-1]
+    assert last < 200
+    told |= {"steps": last + 2, "resume": True, "extend": True}
+    ((said, code),) = outputs(together(base, tmp_path, "sft", 1, "data=1", **told))
+    assert code == 0, said
+    lines = (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(x)["step"] for x in lines] == list(range(last + 2))
+
+
+def end_one(runs) -> None:
+    """Ends the second process; the first then says so, and ends in time."""
+    runs[1].kill()
+    began = time.monotonic()
+    (said, code), _ = outputs(runs)
+    assert code != 0
+    assert "lost the others" in said or "distributed service detected" in said, said
+    assert time.monotonic() - began < 2 * distributed.HEARTBEAT
+
+
+@pytest.mark.slow
+def test_one_that_dies_ends_the_others(tmp_path):
+    runs = together(tmp_path, tmp_path, "meetings", 2, "data=2")
+    end = time.monotonic() + 100
+    while not (tmp_path / "meetings").exists() and time.monotonic() < end:
+        assert all(run.poll() is None for run in runs), outputs(runs)
+        time.sleep(0.01)
+    end_one(runs)
+
+
+@pytest.mark.slow
+def test_one_that_dies_in_a_run_ends_the_others(base, tmp_path):
+    runs = together(base, tmp_path, "sft", 2, "fsdp=2", steps=2000)
+    until_saved(tmp_path / "sft", runs)
+    end_one(runs)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 64])
+def test_a_thread_is_left_for_each_device_beside_those_that_wait(devices):
+    assert distributed.threads(devices) > 2 * devices
+
+
+def test_what_joins_processes_is_checked():
+    for told in ("here", "10.0.0.1:1,2", "10.0.0.1:1,two,0"):
+        with pytest.raises(ValueError, match="JAXALIGN_DISTRIBUTED is 1 or ADDRESS"):
+            distributed.join(told)

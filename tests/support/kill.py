@@ -1,0 +1,158 @@
+"""Kills runs at random moments, resumes them, and compares with one never killed.
+
+    python -m tests.support.kill FOLDER sft 20 [SEED]
+
+kills sft (or another of `launched.configured`) with SIGKILL 20 times, each at a random
+moment after a random checkpoint was begun, some of them in the middle of a save, and
+lets it end: the checkpoint (every role, optimizer, key, cursor), the written models and
+rows, the log and the numbers, of every stage, must be those of the uninterrupted run,
+to the bit. FOLDER keeps the model, the data and what was compiled, so that a second
+call is faster.
+"""
+
+import collections
+import itertools
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tests.support import launched
+
+SPAN = (
+    0.3  # seconds after the beginning of a save in which the kill comes: about 3 steps
+)
+
+
+def steps(folder: Path) -> list[int]:
+    """The checkpoints that are written to their end, rising."""
+    found = folder.glob("checkpoints/*/_CHECKPOINT_METADATA")
+    return sorted(int(p.parent.name) for p in found if p.parent.name.isdigit())
+
+
+def begun(folder: Path) -> int:
+    """The last checkpoint that was begun, over all stages in sum; 0 if none."""
+    last = collections.Counter()
+    depths = ("", "*/", "*/*/")  # no deeper: what is within is renamed meanwhile
+    found = (folder.glob(f"{depth}checkpoints/[0-9]*") for depth in depths)
+    for path in itertools.chain.from_iterable(found):
+        step = int(re.match(r"\d+", path.name)[0])
+        last[path.parent] = max(last[path.parent], step)
+    return last.total()
+
+
+def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> str:
+    """Starts a run, kills it, and says when; empty if it ended before."""
+    least = begun(folder) + draw.randint(0, 1)
+    delay = draw.uniform(0, SPAN)
+    run = subprocess.Popen(
+        line,
+        env=launched.environment(base),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = folder / "metrics.jsonl"
+    lines = lambda: log.read_text().count("\n") if log.exists() else 0
+    while run.poll() is None and (begun(folder) <= least):
+        time.sleep(0.002)
+    time.sleep(delay)
+    run.send_signal(signal.SIGKILL)
+    said = run.communicate()[0]
+    assert run.returncode in (0, -signal.SIGKILL), said
+    if run.returncode == 0:
+        return ""
+    unfinished = [p.name for p in folder.glob("**/checkpoints/*tmp*")]
+    return f"at {lines()} logged steps, saved {steps(folder)}, unfinished {unfinished}"
+
+
+def arrays(checkpoint: Path) -> dict[str, np.ndarray]:
+    """Every array in a checkpoint, by name."""
+    found = {}
+    with warnings.catch_warnings(), ocp.StandardCheckpointer() as reader:
+        warnings.simplefilter("ignore")  # that it is read as it was written
+        items = [p for p in checkpoint.iterdir() if (p / "_METADATA").exists()]
+        for item in sorted(items):
+            for path, x in jax.tree_util.tree_leaves_with_path(reader.restore(item)):
+                found[item.name + jax.tree_util.keystr(path)] = np.asarray(x)
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a run and its stages left, by name: files, and the last checkpoints.
+
+    Without what says when, where and how often a run was started, and without the
+    folder's own path in data.json, plan.json and model cards.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.name == "checkpoints" and steps(path.parent):
+            last = path / str(steps(path.parent)[-1])
+            for name, x in arrays(last).items():
+                found[f"{inside}/{name}"] = x.tobytes()
+            name = "data/metadata"
+            found[f"{inside}/{name}"] = (last / name).read_bytes()
+        elif path.is_file() and "checkpoints" not in inside.parts:
+            found[str(inside)] = path.read_bytes()
+        # these name the run's own stages
+        if path.name in ("data.json", "plan.json", "README.md"):
+            here = str(folder).encode()
+            found[str(inside)] = path.read_bytes().replace(here, b"OUT")
+    told = ("events.out", "config.json")
+    models = ("policy", "reward", "adapter")  # whose config.json is part of them
+    return {
+        name: content
+        for name, content in found.items()
+        if not Path(name).name.startswith(told) or Path(name).parent.name in models
+    }
+
+
+def different(one: Path, other: Path) -> list[str]:
+    """What of two runs is not the same to the bit."""
+    ours, theirs = contents(one), contents(other)
+    return sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
+
+
+def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
+    """Runs once whole and once with kills; gives the moments of these."""
+    told = {"steps": 2 * kills + 3, "mesh": "data=1"}
+    whole, parts = base / "whole", base / f"killed-{seed}"
+    run = lambda line: subprocess.run(
+        line, env=launched.environment(base), capture_output=True, text=True
+    )
+    if not (whole / name / "numbers.json").exists():
+        done = run(launched.command(base, whole, name, **told))
+        assert done.returncode == 0, done.stderr
+    draw, moments = random.Random(seed), []
+    line = launched.command(base, parts, name, resume=True, **told)
+    while len(moments) < kills:
+        moment = killed(line, base, parts / name, draw)
+        assert moment, f"the run ended after {len(moments)} kills: give it more steps"
+        moments.append(moment)
+    left = [p.name for p in (parts / name).rglob("checkpoints/*tmp*")]
+    saved = steps(parts / name)
+    done = run(line)
+    assert done.returncode == 0, done.stderr
+    assert all(part in done.stdout.replace("\n", "") for part in left), done.stdout
+    first = next(iter(saved[-1:]), 0)
+    print(f"resumed after {first}; half-written and named: {left}")
+    found = different(whole / name, parts / name)
+    assert not found, f"not the same: {found}"
+    return moments
+
+
+if __name__ == "__main__":
+    folder, experiment, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if not (folder / "policy").exists():
+        launched.prepare(folder)
+    chance = int((sys.argv[4:] or ["0"])[0])
+    print(*survive(folder, experiment, count, chance), sep="\n")
