@@ -34,6 +34,18 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_xdist_auto_num_workers(config):
+    """`-n auto`: as many workers as cores, up to 4, which share this machine's memory."""
+    return min(os.cpu_count() or 1, 4)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """With `-n`, all tests of a file go to one worker, which compiles them once."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadfile"
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow-rota") is not None:
         rota.deselect(config, items, config.getoption("--slow-rota"))
