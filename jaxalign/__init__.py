@@ -1,11 +1,16 @@
 """jaxalign: language models aligned to human preference, in JAX.
 
 Text -> batch -> logits -> log-probs -> terms -> gradient -> state -> numbers.
-Importing this loads JAX and the pure code; `jaxalign.data`, `.models` and `.training`
-are imported by name where they are needed.
+
+Importing this loads JAX and the pure code: losses, estimators, masks. The subpackages
+with models and data load when they are first used: `jaxalign.models.load(...)`.
 """
 
-from jaxalign import batches, estimators, losses, masks, sharding, types
+from jaxalign import batches, estimators, lazy, losses, masks, sharding, types
 
 __version__ = "0.1.0"
 __all__ = ["batches", "estimators", "losses", "masks", "sharding", "types"]
+
+SUBPACKAGES = ("data", "evaluation", "models", "pipeline", "planning", "rewards")
+SUBPACKAGES += ("runtime", "sampling", "streams", "training")
+__getattr__, __dir__ = lazy.attach(__name__, {name: name for name in SUBPACKAGES})

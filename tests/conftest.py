@@ -35,7 +35,7 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """`-n auto`: as many workers as cores, up to 4, which share this machine's memory."""
+    """`-n auto`: as many workers as cores, up to 4, for the memory."""
     return min(os.cpu_count() or 1, 4)
 
 

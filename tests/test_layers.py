@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "types": 0,
+    "lazy": 0,
     "masks": 1,
     "batches": 1,
     "sharding": 1,

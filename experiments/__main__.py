@@ -1,0 +1,5 @@
+"""Prints the programs: `python -m experiments`."""
+
+import experiments
+
+print(experiments.__doc__)
