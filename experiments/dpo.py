@@ -41,6 +41,7 @@ from jaxalign.data.tokenize import digest
 from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import (
     loss_names,
@@ -154,8 +155,12 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
-        told = (roles(current), steps, config.rate)
-        current, done, cursor = run.resume(current, *told)
+        shift = reward_shift.restore(run.mesh) if chosen.running_shift else None
+        loop = LoopState(0, current, {"data": batches}, {"shift": shift})
+        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
+        current = loop.state
+        if chosen.running_shift and loop.step:
+            shift = reward_shift.restore(run.mesh, loop.extras["shift"])
         work = run_plan.Work.of(
             train,
             policy,
@@ -165,11 +170,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(current), work)
-        shift = reward_shift.restore(run.mesh) if chosen.running_shift else None
-        if cursor:
-            batches.set_state(cursor["data"])
-            shift = shift and reward_shift.restore(run.mesh, cursor["shift"])
-        for i in run.steps(done, steps):
+        for i in run.steps(loop.step, steps):
             batch = sharding.place_batch(attach(next(batches)), run.mesh)
             beside = fixed if shift is None else (*(fixed or (None,)), shift.mean)
             current, metrics = update(current, batch, *beside)
@@ -177,11 +178,9 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
                 metrics["reward_shift"] = shift.mean
                 shift = reward_shift.update(shift, metrics)
             size = jax.tree.leaves(batch)[0].size
-            run.log(i, metrics, tokens=size, rows=batches.rows)
-            if run.due(i, steps):
-                carried = shift and reward_shift.to_json(shift)
-                cursor = {"data": batches.get_state(), "shift": carried}
-                run.save(current, roles(current), i + 1, cursor)
+            run.log(i, update=metrics, tokens=size, rows=batches.rows)
+            loop = LoopState(i + 1, current, {"data": batches}, {"shift": shift})
+            run.checkpoint(loop, roles(current))
         params = tuned.parameters(current.params)
         trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last | {"pairs": len(train)})

@@ -48,6 +48,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
@@ -107,8 +108,9 @@ def main(config: Config) -> dict[str, float]:
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
-        told = (roles(current), steps, config.rate)
-        current, done, cursor = run.resume(current, *told)
+        loop = LoopState(0, current, {"data": batches})
+        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
+        current = loop.state
         work = run_plan.Work.of(
             train,
             policy,
@@ -118,15 +120,13 @@ def main(config: Config) -> dict[str, float]:
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(current), work)
-        if cursor:
-            batches.set_state(cursor)
-        for i in run.steps(done, steps):
+        for i in run.steps(loop.step, steps):
             batch = sharding.place_batch(before.attach(next(batches)), run.mesh)
             current, metrics = update(current, batch)
             size = 2 * batch.unpaired.answers.tokens.size  # with the mismatched ones
-            run.log(i, metrics, tokens=size, rows=batches.rows)
-            if run.due(i, steps):
-                run.save(current, roles(current), i + 1, batches.get_state())
+            run.log(i, update=metrics, tokens=size, rows=batches.rows)
+            loop = LoopState(i + 1, current, {"data": batches})
+            run.checkpoint(loop, roles(current))
         params = tuned.parameters(current.params)
         trainable.save(config, run.folder, policy, params, current.params)
         numbers = held_out_numbers(config, policy, params, held_out, run)

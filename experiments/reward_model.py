@@ -44,6 +44,7 @@ from jaxalign.pipeline import (
 from jaxalign.rewards import learned
 from jaxalign.runtime import defaults, jsonl
 from jaxalign.runtime.config import Shared, Trained, launch, mesh_of
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
@@ -105,8 +106,9 @@ def main(config: Config) -> dict[str, float]:
         )
         current = state.create(tuned.params, adam, key)
         roles = lambda now: {"reward": now.params}
-        told = (roles(current), steps, config.rate)
-        current, done, cursor = run.resume(current, *told)
+        loop = LoopState(0, current, {"data": batches})
+        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
+        current = loop.state
         work = run_plan.Work.of(
             train,
             policy,
@@ -116,14 +118,12 @@ def main(config: Config) -> dict[str, float]:
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(current), work)
-        if cursor:
-            batches.set_state(cursor)
-        for i in run.steps(done, steps):
+        for i in run.steps(loop.step, steps):
             batch = next(batches)
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
-            run.log(i, metrics, tokens=tokens_of(batch), rows=batches.rows)
-            if run.due(i, steps):
-                run.save(current, roles(current), i + 1, batches.get_state())
+            run.log(i, update=metrics, tokens=tokens_of(batch), rows=batches.rows)
+            loop = LoopState(i + 1, current, {"data": batches})
+            run.checkpoint(loop, roles(current))
         params = lora.merge(tuned.parameters(current.params))
         chosen, rejected = scores(model, params, held_out, config.batch)
         initial = initial_scores(

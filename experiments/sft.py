@@ -19,6 +19,7 @@ from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
 from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 
@@ -66,8 +67,9 @@ def main(config: Config) -> dict[str, float]:
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
-        told = (roles(current), steps, config.rate)
-        current, done, cursor = run.resume(current, *told)
+        loop = LoopState(0, current, {"data": batches})
+        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
+        current = loop.state
         work = run_plan.Work.of(
             examples,
             policy,
@@ -79,14 +81,12 @@ def main(config: Config) -> dict[str, float]:
             packed=f"packed in {config.batch} rows of {length:,} tokens",
         )
         run_plan.show(run, config, policy, roles(current), work)
-        if cursor:
-            batches.set_state(cursor)
-        for i in run.steps(done, steps):
+        for i in run.steps(loop.step, steps):
             batch = next(batches)
             current, metrics = update(current, sharding.place_batch(batch, run.mesh))
-            run.log(i, metrics, tokens=batch.tokens.size, rows=batches.rows)
-            if run.due(i, steps):
-                run.save(current, roles(current), i + 1, batches.get_state())
+            run.log(i, update=metrics, tokens=batch.tokens.size, rows=batches.rows)
+            loop = LoopState(i + 1, current, {"data": batches})
+            run.checkpoint(loop, roles(current))
         params = tuned.parameters(current.params)
         trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)

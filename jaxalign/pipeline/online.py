@@ -33,6 +33,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import shaping
 from jaxalign.runtime.config import Online as Online
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
@@ -277,24 +278,25 @@ def train(
     """
     config = setting.config
     data = {"prompts": setting.batches, **(cursors or {})}
-    current, done, cursor = run.resume(
-        current, roles(current.params), config.steps, config.rate
+    loop = run.restore(
+        LoopState(0, current, data),
+        roles(current.params),
+        total=config.steps,
+        rate=config.rate,
     )
+    current = loop.state
     run_plan.show_online(run, setting, roles(current.params))
-    for name, batches in data.items() if cursor else ():
-        batches.set_state(cursor[name])
-    beside = cursor["carried"] if cursor else carried()
-    for i in run.steps(done, config.steps):
+    beside = loop.extras["carried"] if loop.step else carried()
+    for i in run.steps(loop.step, config.steps):
         # the rate follows iterations, even where --kl-stop left updates out
         opt_state = optimizer.at_update(current.opt_state, i * config.updates)
         current = dataclasses.replace(current, opt_state=opt_state)
         current, beside, numbers = iterate(current, i, beside)
-        run.log(i, numbers, tokens=setting.tokens, rows=setting.batches.rows)
+        rows = setting.batches.rows
+        run.log(i, iteration=numbers, tokens=setting.tokens, rows=rows)
         watch(run.last, config.logp_gap)
-        if run.due(i, config.steps):
-            stands = {name: batches.get_state() for name, batches in data.items()}
-            cursor = {**stands, "carried": beside}
-            run.save(current, roles(current.params), i + 1, cursor)
+        loop = LoopState(i + 1, current, data, {"carried": beside})
+        run.checkpoint(loop, roles(current.params))
     watch(run.last, config.logp_gap)
     return current
 

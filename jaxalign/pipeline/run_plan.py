@@ -120,7 +120,9 @@ def facts(
     run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Work
 ) -> dict[str, Any]:
     """The plan as JSON values."""
-    splits = run.data["splits"]  # of what the rows were made from, where not of them
+    splits = run.files.data[
+        "splits"
+    ]  # of what the rows were made from, where not of them
     accounts = [a for a in splits if a["kind"] == work.kind.__name__] or splits
     account = accounts[-1] if accounts else {}
     layout = config.layout(work.steps)
@@ -139,7 +141,7 @@ def facts(
         "rows": work.rows,
         "tokens": work.tokens,
         "longest": work.longest,
-        "read": [*account.get("read", ()), *run.data["notes"]],
+        "read": [*account.get("read", ()), *run.files.data["notes"]],
         "held_out_rows": account.get("held_out_rows"),
         "held_out_prompts": account.get("held_out_prompts"),
         "trained_turns": work.turns,

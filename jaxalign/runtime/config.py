@@ -32,7 +32,7 @@ class Shared(flags.Checked):
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
     """Flags that give the number of steps, which --extend may change."""
 
-    out: Path | None = None
+    out: Path | None = flags.resumable(None)
     """The run's folder; runs/EXPERIMENT/DATE-TIME unless told."""
     seed: int = 0
     """Seed of everything random in the run."""
@@ -44,7 +44,7 @@ class Shared(flags.Checked):
     file of records, or ORG/NAME of a hub; `jaxalign/pipeline/datasets` lists them."""
     data_path: str | None = None
     """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
-    token_cache: Path | None = None
+    token_cache: Path | None = flags.resumable(None)
     """A folder where pairs and unpaired answers of files are kept tokenised, for data
     that do not fit in memory; made once for each file, tokenizer and context."""
     liked: Literal["happy", "length"] = "happy"
@@ -69,40 +69,40 @@ class Shared(flags.Checked):
     that of the run's start, to which --resume keeps."""
     overlong: Literal["drop", "truncate"] = "drop"
     """What becomes of rows longer than the context; they are counted and shown."""
-    skip_bad_rows: bool = False
+    skip_bad_rows: bool = flags.resumable(False)
     """Skip and count malformed rows, rather than stop at the first."""
     max_row_chars: int = 1_000_000
     """Characters of the longest row; longer ones are malformed, and not held in
     memory."""
-    mesh: str = ""
+    mesh: str = flags.resumable("")
     """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
     dtype: Dtype = "float32"
     """The type that the model computes in; its parameters stay float32."""
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass computes again, to save memory: nothing, all of a layer
     but its matrix products, or everything within it."""
-    compilation_cache: str | None = None
+    compilation_cache: str | None = flags.resumable(None)
     """A folder that keeps compiled programs from one start to the next, or off; by
     default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
-    resume: bool = False
+    resume: bool = flags.resumable(False)
     """Go on with the run in --out, exactly where its last checkpoint is; flags that
     change what is computed must be the same."""
-    extend: bool = False
+    extend: bool = flags.resumable(False)
     """With --resume: go on to another number of steps, though the learning rate's
     schedule is laid out over them; the jump is shown."""
-    save_every: int = 100
+    save_every: int = flags.resumable(100)
     """Steps between checkpoints."""
-    keep: int = 2
+    keep: int = flags.resumable(2)
     """How many of the last checkpoints stay."""
-    keep_best: str = ""
+    keep_best: str = flags.resumable("")
     """A metric of whose best checkpoint stays as well, such as reward, or -loss for the
     lowest; its mean over the steps since the checkpoint before."""
-    skip_nonfinite: int = 0
+    skip_nonfinite: int = flags.resumable(0)
     """How many steps may be skipped, and counted, because their loss or gradient is NaN
     or infinite; the next one stops the run."""
-    debug_nans: bool = False
+    debug_nans: bool = flags.resumable(False)
     """Run each operation by itself where a NaN appears, and show which it is; slow."""
-    stall_after: float = 600.0
+    stall_after: float = flags.resumable(600.0)
     """Seconds after which a step that is not done is reported; 0 for never."""
 
     def __post_init__(self) -> None:

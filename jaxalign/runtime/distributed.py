@@ -13,7 +13,6 @@ import jax
 import numpy as np
 import rich
 from jax.experimental import multihost_utils
-from rich import progress
 
 # Seconds without a sign of life after which a process counts as dead, and seconds that
 # one which ends waits for the others; then JAX ends them all.
@@ -68,18 +67,6 @@ def threads(devices: int) -> int:
 def first() -> bool:
     """Whether this is the process that writes and speaks for all."""
     return jax.process_index() == 0
-
-
-def progress_bar() -> progress.Progress:
-    """A bar of steps with `numbers` beside it; of many processes the first has one."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[numbers]}", markup=False),
-        progress.TimeRemainingColumn(),
-        disable=not first(),
-    )
 
 
 def say(text: str) -> None:

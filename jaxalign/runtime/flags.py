@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxalign.sharding import MESH_AXES
 
@@ -90,6 +90,28 @@ REAL: dict[str, Range] = {
     **each(LIMIT, "clip_norm value_clip logp_gap kl_stop"),
     **each(ANY, "delta"),
 }
+
+
+Value = TypeVar("Value")
+
+
+def resumable(default: Value) -> Value:
+    """A configuration field that a resumed run may change: it computes the same."""
+    field: Any = dataclasses.field(default=default, metadata={"resumable": True})
+    return typing.cast(Value, field)
+
+
+def resumable_fields(config: type) -> frozenset[str]:
+    """The names of the fields that a resumed run may change.
+
+    A subclass that gives such a field another default does not change that.
+    """
+    fields = [
+        field
+        for base in config.__mro__
+        for field in vars(base).get("__dataclass_fields__", {}).values()
+    ]
+    return frozenset(f.name for f in fields if f.metadata.get("resumable"))
 
 
 class Checked:

@@ -13,41 +13,49 @@ import jax
 from jax.experimental import multihost_utils
 
 
-class Notice:
-    """SIGTERM, the notice of preemption: the step under way is finished and saved.
+class PreemptionHandler:
+    """Handles SIGTERM, the notice of preemption, by a last checkpoint.
 
-    Of many processes any may be told; JAX's preemption service then names the step
+    Any of many processes may receive it; JAX's preemption service then names the step
     after which all of them stop. Use as a context manager.
+
+    Attributes:
+      in_loop: whether a step is under way; otherwise SIGTERM ends the run at once,
+        since there is nothing to save.
     """
 
     def __init__(self) -> None:
-        self.told = False
-        self.waiting = False  # for the end of a step; or else there is nothing to save
-        self.before: Any = None
+        self.in_loop = False
+        self.requested = False
+        self.installed = False
+        self.previous: Any = None
 
-    def __enter__(self) -> "Notice":
-        self.mine = jax.process_count() == 1 and (
+    def __enter__(self) -> "PreemptionHandler":
+        self.installed = jax.process_count() == 1 and (
             threading.current_thread() is threading.main_thread()
         )
-        if self.mine:
-            self.before = signal.signal(signal.SIGTERM, self.take)
+        if self.installed:
+            self.previous = signal.signal(signal.SIGTERM, self.handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.mine:
-            signal.signal(signal.SIGTERM, self.before)
+        if self.installed:
+            signal.signal(signal.SIGTERM, self.previous)
 
-    def take(self, number: int, frame: FrameType | None) -> None:
-        """Remembers the signal until the step is done, or ends the run at once."""
-        if not self.waiting:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Records the signal until the step is done, or ends the run at once."""
+        if not self.in_loop:
             raise SystemExit(0)
-        self.told = True
+        self.requested = True
 
-    def reached(self, step: int) -> bool:
-        """Whether the run is to stop after this step; ask at each, on every process."""
+    def should_stop(self, step: int) -> bool:
+        """Whether the run must stop after this step.
+
+        Every process calls it at every step: they agree on the step.
+        """
         if jax.process_count() > 1:
-            self.told = bool(multihost_utils.reached_preemption_sync_point(step))
-        return self.told
+            self.requested = bool(multihost_utils.reached_preemption_sync_point(step))
+        return self.requested
 
 
 class Watchdog:
@@ -80,6 +88,10 @@ class Watchdog:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the thread."""
         self.ended.set()
 
     def watch(self) -> None:

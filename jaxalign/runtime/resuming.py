@@ -1,8 +1,9 @@
 """What a resumed run may take over: settings that did not change, and finished work.
 
-A run's settings are those that change what it computes; FREE names the flags that do
-not. `steps` is not free, since the learning rate's schedule is laid out over them:
-`--extend` allows another number, and the run then says by how much the rate jumps.
+A run's settings are those that change what it computes; the flags that do not are
+marked `flags.resumable` where they are defined. `steps` is not, since the learning
+rate's schedule is laid out over them: `--extend` allows another number, and the run
+then says by how much the rate jumps.
 Checkpoints hold the number itself, whichever flags and data it came of.
 """
 
@@ -15,15 +16,6 @@ from typing import Any
 
 import jax
 
-from jaxalign.training import checkpoint, integrity
-from jaxalign.training.state import TrainState
-from jaxalign.types import Params
-
-# Flags that do not change what a run computes, so that a resumed run may change them.
-FREE = {"out", "resume", "extend", "save_every", "mesh", "skip_bad_rows", "keep"}
-FREE |= {"keep_best", "skip_nonfinite", "debug_nans", "stall_after", "token_cache"}
-FREE |= {"compilation_cache"}
-
 Rate = Callable[[int], Callable[[Any], jax.Array]]  # steps -> steps done -> rate
 
 
@@ -35,11 +27,9 @@ def plain(config: Any) -> dict[str, Any]:
     return settings
 
 
-def compared(
-    settings: Mapping[str, Any], *, free: Collection[str] = ()
-) -> dict[str, Any]:
-    """The settings that a resumed run may not change, but for more that are `free`."""
-    return {k: v for k, v in settings.items() if k not in FREE and k not in free}
+def compared(settings: Mapping[str, Any], *, free: Collection[str]) -> dict[str, Any]:
+    """The settings that a resumed run may not change: all but those of `free`."""
+    return {name: value for name, value in settings.items() if name not in free}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -98,13 +88,13 @@ def same(saved: Any, now: Any, folders: tuple[Any, Any]) -> bool:
 
 
 def differences(
-    folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
+    folder: Path, settings: Mapping[str, Any], *, free: Collection[str]
 ) -> list[str]:
     """What config.json of a folder says otherwise than these settings.
 
     Args:
       settings: this run's, of `plain`.
-      free: further names that may differ.
+      free: names that may differ.
 
     Raises:
       ValueError: there is no config.json, or it is damaged.
@@ -121,9 +111,7 @@ def differences(
     ]
 
 
-def check(
-    folder: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
-) -> None:
+def check(folder: Path, settings: Mapping[str, Any], *, free: Collection[str]) -> None:
     """Refuses a folder that was made with other settings; see `differences`.
 
     Raises:
@@ -145,20 +133,25 @@ class Position:
     Attributes:
       done: steps done.
       total: steps of the whole run, over which the schedule is laid out.
-      cursor: where the data stand, and what else the loop carries.
+      iterators: positions of the data iterators, by name.
+      extras: other values of the loop, by name.
       skipped: steps that were not finite.
       last: the metrics of the step before.
     """
 
     done: int
     total: int
-    cursor: Any = None
+    iterators: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    extras: dict[str, Any] = dataclasses.field(default_factory=dict)
     skipped: int = 0
     last: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Any) -> "Position":
+    def of(cls, data: Any, iterators: Collection[str]) -> "Position":
         """The position that a checkpoint's data item holds.
+
+        Args:
+          iterators: the names of the loop's iterators.
 
         Raises:
           ValueError: it is of another form, or stands outside the run.
@@ -167,30 +160,18 @@ class Position:
         if not isinstance(data, dict) or set(data) != names:
             raise ValueError(f"its data item should hold {sorted(names)}")
         position = cls(**data)
+        if not isinstance(position.extras, dict):
+            raise ValueError("its extras should be an object")
+        if not isinstance(position.iterators, dict) or (
+            set(position.iterators) != set(iterators)
+        ):
+            raise ValueError(f"its iterators should be {sorted(iterators)}")
         counts = (position.done, position.total, position.skipped)
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError(f"done, total and skipped are {counts}")
         if position.done > position.total:
             raise ValueError(f"{position.done} of {position.total} steps are done")
         return position
-
-
-def restored(
-    manager: Any, state: TrainState, roles: Mapping[str, Params], total: int
-) -> tuple[TrainState, Position]:
-    """The state and the position of the latest checkpoint; without one, the start.
-
-    Raises:
-      ValueError: the checkpoint is damaged.
-    """
-    step = manager.latest_step()
-    if step is None:
-        return state, Position(0, total)
-    found = checkpoint.restore(manager, state, roles)
-    try:
-        return found.state, Position.of(found.data)
-    except ValueError as error:
-        raise integrity.damaged(manager, step, str(error)) from error
 
 
 def extended(saved: Position, total: int, rate: Rate, *, allowed: bool) -> str:

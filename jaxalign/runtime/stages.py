@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxalign.runtime import defaults, distributed, leftovers, resuming
 from jaxalign.runtime.config import Shared
+from jaxalign.runtime.flags import resumable_fields
 
 PASSED = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
@@ -53,7 +54,8 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
         if not isinstance(value, dict)
     }
     if config.resume and (out / "config.json").exists():
-        resuming.check(out, settings, free=grows)
+        free = resumable_fields(type(config)).union(grows)
+        resuming.check(out, settings, free=free)
     if not config.resume and any(out.glob("*/checkpoints/*")):
         raise ValueError(
             f"{out} already holds a run: add --resume to go on with it, or choose "
@@ -102,9 +104,10 @@ def is_done(folder: Path, config: Any) -> bool:
     if not (folder / "numbers.json").exists():
         return False
     settings = resuming.plain(config)
-    free = config.LENGTHS if config.extend else ()
-    resuming.check(folder, settings, free=free)
-    return not resuming.differences(folder, settings)
+    free = resumable_fields(type(config))
+    lengths = config.LENGTHS if config.extend else ()
+    resuming.check(folder, settings, free=free.union(lengths))
+    return not resuming.differences(folder, settings, free=free)
 
 
 def stages(config: Shared, out: Path) -> Callable[..., None]:

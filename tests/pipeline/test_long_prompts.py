@@ -114,7 +114,7 @@ def test_what_online_methods_share_shows_them(told):
     with Run(config, "grpo") as run:
         setting = online.prepare(config, run, prompts=8)
     assert len(setting.prompts) == every - long
-    (note,) = run.data["notes"]
+    (note,) = run.files.data["notes"]
     assert note.startswith(f"prompts: {every - long} of {every} prompts ({long} longer")
 
 

@@ -178,18 +178,18 @@ class TestFinite:
     def test_the_last_step_and_the_moments_too(self, base, tmp_path, monkeypatch):
         """The checkpoint before stays, and a resumed run may still go on from it."""
         module, given = config(base, tmp_path, steps=3, save_every=1)
-        save = Run.save
+        checkpoint = Run.checkpoint
 
-        def poisoned(self, state, roles, done, cursor):
-            if done == 3:
+        def poisoned(self, loop, roles):
+            if loop.step == 3:
                 bad = lambda x: x * np.nan if x.dtype == np.float32 else x
-                moments = jax.tree.map(bad, state.opt_state)
-                state = replace(state, opt_state=moments)
-            save(self, state, roles, done, cursor)
+                moments = jax.tree.map(bad, loop.state.opt_state)
+                loop = loop._replace(state=replace(loop.state, opt_state=moments))
+            checkpoint(self, loop, roles)
 
         message = r"step 2: \['optimizer'\].* is not finite .*checkpoint: step 2"
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "save", poisoned)
+            patch.setattr(Run, "checkpoint", poisoned)
             with pytest.raises(FloatingPointError, match=message):
                 module.main(given)
         assert not (tmp_path / "policy").exists()

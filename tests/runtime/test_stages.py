@@ -172,7 +172,7 @@ def test_the_flags_of_the_whole(tmp_path, monkeypatch, config, flag, grows):
     for name in ("start", "imitate", "stages"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, first)
-    monkeypatch.setattr(module.sources, "load", first)
+    monkeypatch.setattr(module.datasets, "load", first)
 
     def run(**changed):
         with pytest.raises(Began):

@@ -76,16 +76,16 @@ FILLS = """
 import resource, runpy, signal, sys
 from jaxalign.runtime.run import Run
 
-save = Run.save
+checkpoint = Run.checkpoint
 
-def full(self, state, roles, done, cursor):
-    if done == 4:  # the checkpoint before is on the disk
-        self.manager.wait_until_finished()
+def full(self, loop, roles):
+    if loop.step == 4:  # the checkpoint before is on the disk
+        self.checkpointer.manager.wait_until_finished()
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-    save(self, state, roles, done, cursor)
+    checkpoint(self, loop, roles)
 
-Run.save = full
+Run.checkpoint = full
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

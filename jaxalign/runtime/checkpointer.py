@@ -1,0 +1,149 @@
+"""The checkpoints of a run: when one is due, what it holds, how it is restored."""
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from jaxalign.runtime import distributed
+from jaxalign.runtime.loop import LoopState, json_values
+from jaxalign.runtime.resuming import Position
+from jaxalign.training import checkpoint, finite, integrity
+from jaxalign.types import Params
+
+
+class Checkpointer:
+    """Writes and reads a run's checkpoints, of finite numbers only."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], *, keep: int, best: str
+    ) -> None:
+        """Args:
+
+        folder: of the checkpoints.
+        settings: the flags that a resumed run must have in common with this one.
+        keep: how many of the latest checkpoints stay.
+        best: the metric of --keep-best, or empty.
+        """
+        self.folder = folder
+        self.settings = settings
+        self.keep = keep
+        self.best = best
+        self.scores: list[float] = []  # of --keep-best, since the last checkpoint
+        self.manager: Any = None  # until `open`
+
+    def open(self) -> None:
+        """Opens the folder, and deletes what a killed run left half-written."""
+        for path in checkpoint.unfinished(self.folder):
+            distributed.say(f"{path.name} was not written to its end, and is left out")
+        distributed.meet("before what is unfinished is deleted")
+        self.manager = checkpoint.open(self.folder, keep=self.keep, best=self.best)
+
+    def close(self) -> None:
+        """Ends without waiting for what is being written."""
+        self.manager.close()
+
+    def finish(self, *, close: bool = True) -> None:
+        """Waits until everything is written."""
+        checkpoint.finish(self.manager, close=close)
+
+    def is_empty(self) -> bool:
+        """Whether there is no checkpoint."""
+        return self.manager.latest_step() is None
+
+    def check_settings(self) -> None:
+        """Refuses the latest checkpoint where it is of other settings.
+
+        Raises:
+          ValueError: names the flag that differs.
+        """
+        checkpoint.check(self.manager, self.settings)
+
+    def restore(
+        self, loop: LoopState, roles: Mapping[str, Params]
+    ) -> tuple[LoopState, Position]:
+        """Restores the latest checkpoint, and moves the loop's iterators there.
+
+        Raises:
+          ValueError: the checkpoint is damaged.
+        """
+        read = checkpoint.restore(self.manager, loop.state, roles)
+        try:
+            position = Position.of(read.data, loop.iterators)
+        except ValueError as error:
+            step = self.manager.latest_step()
+            raise integrity.damaged(self.manager, step, str(error)) from error
+        for name, iterator in loop.iterators.items():
+            iterator.set_state(position.iterators[name])
+        restored = LoopState(position.done, read.state, loop.iterators, position.extras)
+        return restored, position
+
+    def add_score(self, metrics: Mapping[str, float]) -> None:
+        """Adds a step's metrics to the score of the next checkpoint.
+
+        Raises:
+          ValueError: there is no metric of the name that --keep-best gives.
+        """
+        if not self.best:
+            return
+        name = self.best.removeprefix("-")
+        if name not in metrics:
+            raise ValueError(f"--keep-best: no metric {name!r} in {sorted(metrics)}")
+        self.scores.append(metrics[name])
+
+    def save(
+        self,
+        loop: LoopState,
+        roles: Mapping[str, Params],
+        *,
+        total: int,
+        skipped: int,
+        last: dict[str, float],
+    ) -> None:
+        """Saves a checkpoint of finite numbers.
+
+        Args:
+          roles: the state's parameters, by role.
+          total: steps of the whole run.
+          skipped: steps whose loss or gradient was not finite.
+          last: the metrics of the last step.
+
+        Raises:
+          FloatingPointError: names the step, the array and the last good checkpoint.
+        """
+        name = finite.first_nonfinite({**roles, "optimizer": loop.state.opt_state})
+        if name is not None:
+            raise FloatingPointError(
+                f"step {loop.step - 1}: {name} is not finite after the update, which "
+                f"is not saved; {self.last_good()}"
+            )
+        position = Position(
+            done=loop.step,
+            total=total,
+            iterators={key: it.get_state() for key, it in loop.iterators.items()},
+            extras=json_values(loop.extras),
+            skipped=skipped,
+            last=last,
+        )
+        checkpoint.save(
+            self.manager,
+            loop.state,
+            roles,
+            data=vars(position),
+            config=self.settings,
+            metrics=self.mean_score(),
+        )
+
+    def mean_score(self) -> dict[str, float] | None:
+        """The mean of --keep-best's metric since the last checkpoint, which it ends."""
+        scores = [score for score in self.scores if isfinite(score)]
+        self.scores = []
+        name = self.best.removeprefix("-")
+        return {name: sum(scores) / len(scores)} if scores else None
+
+    def last_good(self) -> str:
+        """Which checkpoint is the last that is written to its end, for a message."""
+        self.finish(close=False)
+        step = self.manager.latest_step()
+        which = "there is no checkpoint yet" if step is None else f"step {step}"
+        return f"last good checkpoint: {which}"

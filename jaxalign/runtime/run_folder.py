@@ -1,0 +1,87 @@
+"""The files that a run writes beside its metrics and checkpoints."""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from jaxalign.runtime import distributed, leftovers, resuming
+from jaxalign.runtime.data_report import summary
+
+
+class RunFolder:
+    """A run's folder: config.json, data.json and numbers.json.
+
+    Of many processes the first writes.
+    """
+
+    def __init__(self, path: Path, experiment: str, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.experiment = experiment
+        self.settings = settings
+        self.data: dict[str, Any] = {
+            "data": settings["data"],
+            "splits": [],
+            "notes": [],
+        }
+
+    def refuse_used(self) -> None:
+        """Refuses a folder that holds checkpoints.
+
+        Raises:
+          ValueError: names the folder and --resume.
+        """
+        checkpoints = self.path / "checkpoints"
+        if checkpoints.exists() and any(checkpoints.iterdir()):
+            raise ValueError(
+                f"{self.path} already holds a run: add --resume to go on with it, "
+                "or choose another --out"
+            )
+
+    def make(self) -> None:
+        """Makes the folder; `remove_unused` deletes it again."""
+        leftovers.make(self.path)
+
+    def remove_unused(self) -> None:
+        """Deletes the settings of a run that has computed nothing."""
+        leftovers.take_back(self.path)
+
+    def write_settings(self) -> None:
+        """Writes config.json, and deletes the numbers of an earlier end."""
+        if distributed.first():
+            (self.path / "numbers.json").unlink(missing_ok=True)
+            resuming.write_json(self.path / "config.json", self.settings)
+
+    def note(self, report: Any) -> None:
+        """Shows a report of cut or skipped rows, and adds it to data.json."""
+        distributed.say(f"{self.experiment}: {report}")
+        self.data["notes"].append(str(report))
+        self.write_data()
+
+    def describe_data(self, accounts: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Shows how each kind of record was split, and adds it to data.json."""
+        for kind, account in accounts:
+            distributed.say(f"{self.experiment}: {summary(kind, account)}")
+        self.data["splits"] = [{"kind": kind} | account for kind, account in accounts]
+        self.write_data()
+
+    def write_data(self) -> None:
+        """Writes data.json."""
+        if distributed.first():
+            resuming.write_json(self.path / "data.json", self.data)
+
+    def write_numbers(self, numbers: dict[str, Any]) -> None:
+        """Writes numbers.json, with null for what is not finite, and shows them."""
+        nulls = {
+            name: None
+            for name, value in numbers.items()
+            if isinstance(value, float) and not isfinite(value)
+        }
+        if distributed.first():
+            resuming.write_json(self.path / "numbers.json", numbers | nulls)
+        shown = "  ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in numbers.items()
+            if isinstance(value, int | float | str)
+        )
+        distributed.say(f"{self.experiment}  {shown}  -> {self.path}")
