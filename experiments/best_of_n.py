@@ -30,17 +30,23 @@ from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.evaluation import plots, sample_metrics
 from jaxalign.evaluation.best_of_n import unbiased_best_of_n
-from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap, paired
+from jaxalign.evaluation.intervals import (
+    Gain,
+    Interval,
+    Units,
+    bootstrap,
+    paired_difference,
+)
 from jaxalign.pipeline import datasets, held_out, policies, reward_functions, rollouts
 from jaxalign.runtime import flags, tables
-from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.config import RunConfig, launch
 from jaxalign.runtime.run import Run
 
 Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(RunConfig):
     """The best of n answers, by a proxy and as the true reward has it."""
 
     RANGES: ClassVar = {"samples": flags.FROM_2}
@@ -62,11 +68,15 @@ def main(config: Config) -> list[held_out.Row]:
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = reward_functions.scorer(config.reward, config.dtype, policy, source)
+        score = reward_functions.make_reward_function(
+            config.reward, config.dtype, policy, source
+        )
         room = config.max_new_tokens or source.max_new_tokens
-        prompts = held_out.short(policy, source, config.prompts, room, run.note)
+        prompts = held_out.fitting_prompts(
+            policy, source, config.prompts, room, run.note
+        )
         run.describe_data(source.accounts())
-        answers = rollouts.answer(
+        answers = rollouts.sample_answers(
             policy,
             prompts,
             streams.key(jax.random.key(config.seed), "best of n"),
@@ -74,7 +84,7 @@ def main(config: Config) -> list[held_out.Row]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        values = {"proxy reward": reward_functions.scored(score, answers)}
+        values = {"proxy reward": reward_functions.score_answers(score, answers)}
         if source.judge is not None:
             judged = source.judge(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]
@@ -83,7 +93,7 @@ def main(config: Config) -> list[held_out.Row]:
         found = curves(values, ns)
         lengths = answers.lengths.reshape(-1, config.samples)
         units = splits.prompt_hashes(answers.prompts[:: config.samples])
-        best_lengths = unbiased(lengths, values["proxy reward"], ns)
+        best_lengths = best_of_n_rewards(lengths, values["proxy reward"], ns)
         rows = table(found, best_lengths, ns, units)
         title = (
             f"{config.model} at temperature {config.temperature:g}, chosen by "
@@ -108,7 +118,9 @@ def sizes(samples: int) -> list[int]:
     return [2**k for k in range(samples.bit_length()) if 2**k < samples] + [samples]
 
 
-def unbiased(gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]) -> np.ndarray:
+def best_of_n_rewards(
+    gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
+) -> np.ndarray:
     """The gold reward of the best of each n by the proxy [sizes P], of [P N] each."""
     gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
     return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])
@@ -117,10 +129,10 @@ def unbiased(gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]) -> np.ndarr
 def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
     """What each reward has the best of n by the proxy be worth; of values [P N]."""
     proxy = values["proxy reward"]
-    found = {name: unbiased(gold, proxy, ns) for name, gold in values.items()}
+    found = {name: best_of_n_rewards(gold, proxy, ns) for name, gold in values.items()}
     if "true reward" in values:
         true = values["true reward"]
-        found["best possible"] = unbiased(true, true, ns)
+        found["best possible"] = best_of_n_rewards(true, true, ns)
     return found
 
 
@@ -138,7 +150,7 @@ def table(
         row |= {name: bootstrap(curve[i], units=units) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]
-            gain = paired(true[i], true[0], units=units)
+            gain = paired_difference(true[i], true[0], units=units)
             row["true gain"] = Gain(*gain) if i else None
         row["length"] = bootstrap(lengths[i], units=units)
         rows.append(row)
@@ -166,7 +178,7 @@ def draw(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
         out / "reward_kl.png",
         series,
         reward="gain in standard deviations",
-        growing="larger n",
+        joined_by="larger n",
     )
 
 
@@ -176,7 +188,7 @@ def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
     first = np.arange(prompts) * samples
     said = {
         "the first": first,
-        f"the best of {samples}": first + sample_metrics.best(proxy),
+        f"the best of {samples}": first + sample_metrics.best_index(proxy),
     }
     tables.write_answers(
         out,

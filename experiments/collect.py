@@ -30,13 +30,13 @@ from jaxalign.data.records import Prompt
 from jaxalign.data.records import prompt_fields as asked_of
 from jaxalign.evaluation import preference
 from jaxalign.pipeline import datasets, policies, rollouts
-from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.config import RunConfig, launch
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(RunConfig):
     """Preferences labelled by the programmed reward."""
 
     prompts: int = 3072
@@ -57,7 +57,7 @@ class Config(Shared):
     """Longest answer; by default what the data set suggests."""
 
 
-class Ranked(NamedTuple):
+class RankedAnswers(NamedTuple):
     """Answers to a prompt, in the order in which they were sampled.
 
     Attributes:
@@ -86,21 +86,24 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "collect") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        judge = datasets.judge_of(source)
+        judge = datasets.require_reward(source)
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         numbers: dict[str, float] = {}
         for name, prompts in (
-            ("train", rollouts.turn(train, config.first_prompt, config.prompts)),
+            (
+                "train",
+                rollouts.cyclic_slice(train, config.first_prompt, config.prompts),
+            ),
             ("test", held_out[: config.held_out_prompts]),
         ):
             # of prompts that come again, after all others, other answers
             step, stream = config.first_prompt, f"collect {name}"
             room = config.max_new_tokens or source.max_new_tokens
-            fitting = rollouts.fitting(policy, prompts, room, run.note, name)
+            fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
             key = streams.key(jax.random.key(config.seed), stream, step)
-            answers = rollouts.answer(
+            answers = rollouts.sample_answers(
                 policy,
                 fitting,
                 key,
@@ -111,10 +114,10 @@ def main(config: Config) -> dict[str, float]:
             judged = judge(answers.prompts, answers.texts, answers.finished)
             temperature = config.label_temperature
             noise = partial(streams.generator, config.seed, f"label {name}", step)
-            rankings = ranked(
+            rankings = rank_answers(
                 answers, judged["reward"], temperature, config.annotators, noise
             )
-            rows = compared(rankings, temperature)
+            rows = preference_pairs(rankings, temperature)
             if not rows:
                 raise ValueError(
                     "all answers to a prompt were the same: raise --samples (2 at "
@@ -133,13 +136,13 @@ def main(config: Config) -> dict[str, float]:
         return run.finish(numbers)
 
 
-def ranked(
+def rank_answers(
     answers: rollouts.Answers,
     reward: np.ndarray,
     temperature: float,
     annotators: int,
     noise: Callable[[int, int], np.random.Generator],
-) -> list[Ranked]:
+) -> list[RankedAnswers]:
     """The answers to each prompt, as the annotators have them.
 
     Of answers with the same text the first alone is ranked; prompts whose answers are
@@ -163,11 +166,13 @@ def ranked(
         worth = reward[rows][None, :] / temperature + gumbel
         places = np.argsort(np.argsort(-worth, axis=1), axis=1)
         texts_of = [answers.texts[i] for i in rows]
-        found.append(Ranked(prompt, texts_of, reward[rows], places))
+        found.append(RankedAnswers(prompt, texts_of, reward[rows], places))
     return found
 
 
-def compared(rankings: list[Ranked], temperature: float) -> list[dict[str, Any]]:
+def preference_pairs(
+    rankings: list[RankedAnswers], temperature: float
+) -> list[dict[str, Any]]:
     """Pairs, two by two as answers were sampled, by the first annotator."""
     rows = []
     for ranking in rankings:

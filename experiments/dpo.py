@@ -40,7 +40,7 @@ from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import digest
 from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.config import OfflineConfig, launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import (
@@ -51,7 +51,7 @@ from jaxalign.training import (
     state,
     step,
 )
-from jaxalign.training.preference_loss import PreferenceLoss
+from jaxalign.training.preference_loss import PairwiseLoss
 from jaxalign.training.step import Objective
 from jaxalign.types import Params
 
@@ -60,15 +60,15 @@ HYPERPARAMETERS = (
     *("beta", "tau", "gamma", "lam", "delta"),
     *("label_smoothing", "flip_rate", "alpha"),
 )
-OFFLINE = ("temperature", "desirable_weight", "undesirable_weight")
+OFFLINE_HYPERPARAMETERS = ("temperature", "desirable_weight", "undesirable_weight")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loss(flags.Checked):
+class LossFlags(flags.ValidatedConfig):
     """Flags of a preference loss; one that the loss does not take is refused."""
 
     RANGES: ClassVar = {"beta": flags.POSITIVE}
-    loss: Annotated[str, tyro.conf.arg(help=loss_names.summary())] = "dpo"
+    loss: Annotated[str, tyro.conf.arg(help=loss_names.help_text())] = "dpo"
     """The preference loss, by name; docs/losses.md has their sources."""
     beta: float | None = None
     """Strength of the hold on the reference, or scale of the margin."""
@@ -99,7 +99,7 @@ class Loss(flags.Checked):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Loss, Trained):
+class Config(LossFlags, OfflineConfig):
     """Direct preference optimisation and its family."""
 
     EXPERIMENT: ClassVar[str] = "dpo"
@@ -116,7 +116,7 @@ class Config(Loss, Trained):
 
     def hyperparameters(self) -> dict[str, float]:
         """The losses' hyperparameters that are set, by name."""
-        values = {name: getattr(self, name) for name in OFFLINE}
+        values = {name: getattr(self, name) for name in OFFLINE_HYPERPARAMETERS}
         mine = {name: x for name, x in values.items() if x is not None}
         return super().hyperparameters() | mine
 
@@ -127,41 +127,43 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
     Args:
       loss: takes the place of the loss that the configuration names. A function of
         `PairLogps` gets whole batches without padding, and the reference's summed
-        log-probs; a `PreferenceLoss` says itself what it needs.
+        log-probs; a `PairwiseLoss` says itself what it needs.
     """
-    chosen = selected(config, loss)
-    check(config, chosen)
-    config = defaults.resolved(config)
+    chosen = configured_loss(config, loss)
+    check_micro_batches(config, chosen)
+    config = defaults.resolve(config)
     with Run(config, "dpo") as run:
         source = datasets.load(config)
-        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
-        train, _ = datasets.pairs(config, source, policy, run)
+        policy = trainable.with_frozen_base(
+            config, policies.load(config, source, run.mesh)
+        )
+        train, _ = datasets.tokenized_pairs(config, source, policy, run)
         run.describe_data(source.accounts())
         if config.mask_formatting:
-            train = loader.without_formatting(train, policy.tokenizer)
-        train = loader.unpaired(train) if chosen.unpaired else train
-        batches = batches_of(config, policy, train, chosen)
-        steps = defaults.steps_of(config, len(train), config.batch)
+            train = loader.mask_special_tokens(train, policy.tokenizer)
+        train = loader.unpair(train) if chosen.unpaired else train
+        batches = make_batches(config, policy, train, chosen)
+        steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
-        read = batches.ahead(steps) if few else np.arange(len(train))
+        read = batches.peek_indices(steps) if few else np.arange(len(train))
         attach, fixed = reference_of(config, policy, train, chosen, run, read)
         adam = config.adamw(steps)
-        tuned = trainable.start(config, policy.params)
+        tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
-            objective_of(policy, chosen),
+            make_objective(policy, chosen),
             adam,
             micro_batches=config.micro_batches,
-            whole=tuned.whole,
+            merge=tuned.whole,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
-        shift = reward_shift.restore(run.mesh) if chosen.running_shift else None
+        shift = reward_shift.restore(run.mesh) if chosen.needs_reward_shift else None
         loop = LoopState(0, current, {"data": batches}, {"shift": shift})
         loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
         current = loop.state
-        if chosen.running_shift and loop.step:
+        if chosen.needs_reward_shift and loop.step:
             shift = reward_shift.restore(run.mesh, loop.extras["shift"])
-        work = run_plan.Work.of(
+        work = run_plan.Workload.of(
             train,
             policy,
             kind=Preference,
@@ -186,14 +188,16 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         return run.finish(run.last | {"pairs": len(train)})
 
 
-def objective_of(policy: policies.Policy, loss: PreferenceLoss) -> Objective:
+def make_objective(policy: policies.Policy, loss: PairwiseLoss) -> Objective:
     """The objective of the policy with that loss."""
     if loss.unpaired:
         return objectives.kto(policy.model, **loss.hyperparameters)
     return objectives.preference(policy.model, loss)
 
 
-def selected(config: Loss, loss: objectives.PairLoss | None = None) -> PreferenceLoss:
+def configured_loss(
+    config: LossFlags, loss: objectives.PairLoss | None = None
+) -> PairwiseLoss:
     """The loss given, or that of the configuration's name, with its hyperparameters.
 
     Raises:
@@ -201,24 +205,24 @@ def selected(config: Loss, loss: objectives.PairLoss | None = None) -> Preferenc
         does not take.
     """
     if loss is None:
-        with flags.naming("--loss"):
-            found = objectives.named(config.loss)
+        with flags.prefix_errors("--loss"):
+            found = objectives.get_loss(config.loss)
     else:
         found = objectives.as_loss(loss)
     return found.bind(**config.hyperparameters())
 
 
-def check(config: Trained, loss: PreferenceLoss) -> None:
+def check_micro_batches(config: OfflineConfig, loss: PairwiseLoss) -> None:
     """Refuses parts of a batch for a loss that may be of a whole one.
 
     Raises:
       ValueError: the loss compares the pairs of a batch, which has micro-batches, or
         does not say that it does not.
     """
-    if config.micro_batches == 1 or loss.couples_pairs is False:
+    if config.micro_batches == 1 or loss.couples_batch is False:
         return
     at_one = f"with --micro-batches {config.micro_batches} it would sort each part by"
-    if loss.couples_pairs:
+    if loss.couples_batch:
         raise ValueError(
             f"the loss {loss.name} sorts all pairs of a batch: {at_one} itself; "
             "leave it at 1"
@@ -230,14 +234,14 @@ def check(config: Trained, loss: PreferenceLoss) -> None:
     )
 
 
-def batches_of(
+def make_batches(
     config: Config,
     policy: policies.Policy,
     examples: Sequence[loader.Example],
-    loss: PreferenceLoss,
-) -> loader.Batches:
+    loss: PairwiseLoss,
+) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
-    if not loss.unpaired and loss.couples_pairs is False:
+    if not loss.unpaired and loss.couples_batch is False:
         return batching.preferences(config, policy, examples, Preference)
     batching.check_rows(config)
     batching.check_unpacked(config, examples)
@@ -249,7 +253,7 @@ def reference_of(
     config: Config,
     policy: policies.Policy,
     examples: Sequence[loader.Example],
-    loss: PreferenceLoss,
+    loss: PairwiseLoss,
     run: Run,
     read: np.ndarray,
 ) -> tuple[Callable[[Any], Any], tuple[Params, ...]]:
@@ -277,9 +281,9 @@ def reference_scores(
     batch_size: int,
     run: Run,
     read: np.ndarray,
-) -> reference_cache.RowScores:
+) -> reference_cache.ReferenceLogps:
     """The reference's log-probs of the rows read, computed once, kept in the folder."""
-    return reference_cache.score_rows(
+    return reference_cache.compute_reference_logps(
         policy.model,
         policy.params,
         scored_batches(examples, kind, batch_size, read),
@@ -294,7 +298,7 @@ def scored_batches(
     kind: type[Record],
     batch_size: int,
     read: np.ndarray,
-) -> loader.Batches:
+) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
     return loader.batches(
         examples,

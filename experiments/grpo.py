@@ -44,7 +44,7 @@ from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(online.Online):
+class Config(online.OnlineConfig):
     """Group relative policy optimisation and its relatives."""
 
     EXPERIMENT: ClassVar[str] = "grpo"
@@ -78,34 +78,36 @@ class Parts:
     """
 
     config: Config
-    method: group_methods.Method
-    setting: online.Setting
-    tuned: trainable.Tuning
+    method: group_methods.GroupMethod
+    setting: online.RolloutSetup
+    tuned: trainable.Trainable
     on_policy: bool
     update: step.Step
 
 
-def draw(
+def group_batch(
     parts: Parts, params: Params, key: jax.Array
 ) -> tuple[GroupBatch, Array, dict[str, Array]]:
     """Answers to the next prompts, compared: a batch, who informs, and numbers."""
     config, method, setting = parts.config, parts.method, parts.setting
-    drawn = online.draw(setting, params, key)
+    drawn = online.sample_and_score(setting, params, key)
     seen: dict[str, Array] = {}
     if parts.on_policy:
         logp, ref_logp = drawn.sampled, online.reference_logps(setting, drawn)
     else:
-        logp, ref_logp, seen = online.compared(setting, params, drawn)
+        logp, ref_logp, seen = online.logprobs(setting, params, drawn)
     of_prompts = drawn.reward.reshape(-1, config.samples)
     informative = jnp.any(of_prompts != of_prompts[:, :1], axis=1)
-    score = shaped(method, drawn, setting.room)
+    score = shaped_score(method, drawn, setting.room)
     advantage = advantages(config, method, drawn.answers, score, logp, ref_logp)
     rollout = GroupBatch(drawn.answers, logp, ref_logp, advantage)
     numbers = drawn.numbers | seen | {"informative": informative.mean()}
     return rollout, informative, numbers
 
 
-def shaped(method: group_methods.Method, drawn: online.Drawn, room: int) -> Array:
+def shaped_score(
+    method: group_methods.GroupMethod, drawn: online.ScoredRollout, room: int
+) -> Array:
     """The reward of each answer once length, or else a missing end, has its price [A].
 
     Args:
@@ -114,14 +116,14 @@ def shaped(method: group_methods.Method, drawn: online.Drawn, room: int) -> Arra
     if not method.overlong:
         return drawn.score
     lengths = drawn.sequences.loss_mask.sum(axis=1)
-    return shaping.overlong(
-        drawn.reward, lengths, longest=room, margin=method.overlong * room
+    return shaping.penalize_overlong(
+        drawn.reward, lengths, max_length=room, interval=method.overlong * room
     )
 
 
 def advantages(
     config: Config,
-    method: group_methods.Method,
+    method: group_methods.GroupMethod,
     answers: TokenBatch | AnswerBatch,
     score: Array,
     logp: Array,
@@ -139,12 +141,12 @@ def advantages(
         score = score - beta * kl
     advantage = method.advantage(score.reshape(-1, config.samples)).reshape(-1)
     if method.kl == "reward_to_go":
-        advantage = to_go(answers, advantage, logp, ref_logp, beta=beta)
+        advantage = kl_to_go_advantages(answers, advantage, logp, ref_logp, beta=beta)
     return advantage
 
 
 @jax.jit
-def to_go(
+def kl_to_go_advantages(
     batch: TokenBatch | AnswerBatch,
     advantage: Array,
     logp: Array,
@@ -153,12 +155,12 @@ def to_go(
     beta: float,
 ) -> Array:
     """Advantages of answers [A] less the KL to go, whitened over all tokens [A T]."""
-    rows, apart = forward.answers(batch)
+    rows, apart = forward.rows_and_unpack(batch)
     told = map(apart, (logp, ref_logp, rows.loss_mask))
     return estimators.reinforce_plus_plus(advantage, *told, beta=beta)
 
 
-def beta_of(config: Config, method: group_methods.Method) -> float:
+def beta_of(config: Config, method: group_methods.GroupMethod) -> float:
     """The coefficient of the KL: the flag, or else the method's own."""
     return method.beta if config.beta is None else config.beta
 
@@ -171,16 +173,16 @@ def iterate(
     order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
     noise = partial(streams.key, current.key, "rollouts", iteration)
-    rollout, informative, numbers = draw(parts, params, noise(0))
-    if parts.method.informative:
-        kept, told = [rollout], [sharding.on_host(informative)]
+    rollout, informative, numbers = group_batch(parts, params, noise(0))
+    if parts.method.dynamic_sampling:
+        kept, told = [rollout], [sharding.to_host(informative)]
         for i in range(1, config.draws):
             if np.concatenate(told).sum() >= config.prompts:
                 break
-            more, found, _ = draw(parts, params, noise(i))
+            more, found, _ = group_batch(parts, params, noise(i))
             kept.append(more)
-            told.append(sharding.on_host(found))
-        rollout = chosen(kept, np.concatenate(told), config)
+            told.append(sharding.to_host(found))
+        rollout = select_informative(kept, np.concatenate(told), config)
     current, metrics = online.passes(
         config,
         parts.update,
@@ -193,7 +195,9 @@ def iterate(
     return current, carried, numbers | metrics
 
 
-def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> GroupBatch:
+def select_informative(
+    drawn: list[GroupBatch], informs: np.ndarray, config: Config
+) -> GroupBatch:
     """The first prompts that inform, and, where too few do, rows that do not count."""
     order = np.argsort(~informs, kind="stable")[: config.prompts]
 
@@ -203,7 +207,7 @@ def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> Grou
         return by_prompt[order].reshape(-1, *joined.shape[1:])
 
     kept: GroupBatch = jax.tree.map(first, *drawn)
-    rows, _ = forward.answers(kept.sequences)
+    rows, _ = forward.rows_and_unpack(kept.sequences)
     counts = jnp.repeat(informs[order], len(rows.tokens) // len(order))[:, None]
     silenced = dataclasses.replace(rows, loss_mask=rows.loss_mask & counts)
     sequences: TokenBatch | AnswerBatch = silenced
@@ -212,27 +216,29 @@ def chosen(drawn: list[GroupBatch], informs: np.ndarray, config: Config) -> Grou
     return dataclasses.replace(kept, sequences=sequences)
 
 
-def on_policy(config: Config, method: group_methods.Method) -> bool:
+def on_policy(config: Config, method: group_methods.GroupMethod) -> bool:
     """Whether an iteration has one update, before which nobody needs log-probs."""
     alone = config.epochs == config.minibatches == 1
-    return alone and method.kl == "loss" and not method.informative
+    return alone and method.kl == "loss" and not method.dynamic_sampling
 
 
-def main(config: Config, method: group_methods.Method | None = None) -> dict[str, Any]:
+def main(
+    config: Config, method: group_methods.GroupMethod | None = None
+) -> dict[str, Any]:
     """Trains by groups; writes the model to OUT/policy.
 
     Args:
       method: takes the place of the one that the configuration names.
     """
-    method = method or group_methods.named(config.method)
+    method = method or group_methods.get_method(config.method)
     check(config, method)
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "grpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
         )
         policy, adam = setting.policy, config.adamw()
-        tuned = trainable.start(config, policy.params)
+        tuned = trainable.make_trainable(config, policy.params)
         first = on_policy(config, method)
         objective = objectives.group(
             policy.model,
@@ -242,7 +248,7 @@ def main(config: Config, method: group_methods.Method | None = None) -> dict[str
             on_policy=first,
             temperature=config.temperature,
         )
-        update = step.make_step(objective, adam, whole=tuned.whole)
+        update = step.make_step(objective, adam, merge=tuned.whole)
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current = online.train(
             run,
@@ -256,7 +262,7 @@ def main(config: Config, method: group_methods.Method | None = None) -> dict[str
         return run.finish(run.last | method.hyperparameters(config.beta))
 
 
-def check(config: Config, method: group_methods.Method) -> None:
+def check(config: Config, method: group_methods.GroupMethod) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
@@ -265,7 +271,7 @@ def check(config: Config, method: group_methods.Method) -> None:
     """
     online.check_minibatches(config, config.rows, "answers (--prompts times --samples)")
     rewards = jax.ShapeDtypeStruct((config.prompts, config.samples), jnp.float32)
-    with flags.naming(f"--samples {config.samples}"):
+    with flags.prefix_errors(f"--samples {config.samples}"):
         jax.eval_shape(method.advantage, rewards)
 
 

@@ -24,9 +24,9 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.data import chat, loader
 from jaxalign.data.records import Record
 from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.data.tokenizer import id_of, special_texts
+from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.config import RunConfig, launch
 
 TRAINED, SPECIAL = "green", "reverse"
 SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"], "unpaired": [""]}
@@ -34,7 +34,7 @@ QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(RunConfig):
     """Examples as a model is trained on them, and counts."""
 
     examples: int = 2
@@ -70,7 +70,7 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
             console.print(f"\nno {name}: {error}", markup=False, highlight=False)
             continue
         tokenise = functools.partial(
-            loader.tokenise, found, tokenizer, all_turns=config.all_turns
+            loader.tokenize, found, tokenizer, all_turns=config.all_turns
         )
         examples, report = tokenise(context=context, overlong=config.overlong)
         whole, _ = tokenise(context=sys.maxsize)
@@ -78,15 +78,15 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
             f"\n{name}: {report}", style="bold", markup=False, highlight=False
         )
         for example in examples[config.first :][: config.examples]:
-            where = found[example.row].where.rpartition("/")[2]
+            where = found[example.row].location.rpartition("/")[2]
             show(console, tokenizer, example, where, SIDES.get(name))
-        counts[name] = {"rows": report.read} | counted(examples, whole)
+        counts[name] = {"rows": report.total} | count_tokens(examples, whole)
     console.print(table(counts))
     return counts
 
 
 def kinds(
-    source: datasets.Source,
+    source: datasets.Dataset,
 ) -> list[tuple[str, Callable[[], Sequence[Record]]]]:
     """The training records of each kind that a source may have."""
     found: list[tuple[str, Callable[[], Any]]] = [
@@ -116,12 +116,14 @@ def show(
         title = " ".join(filter(None, (where, name)))
         told = f"{title}: {len(row.tokens)} tokens, {trained} trained"
         console.print(told, style="dim", markup=False, highlight=False)
-        console.print(marked(tokenizer, row, colour=bool(console.color_system)))
+        console.print(mark_tokens(tokenizer, row, color=bool(console.color_system)))
 
 
-def marked(tokenizer: PreTrainedTokenizerFast, row: TokenRow, *, colour: bool) -> Text:
+def mark_tokens(
+    tokenizer: PreTrainedTokenizerFast, row: TokenRow, *, color: bool
+) -> Text:
     """A sequence as text, trained tokens and special ones told apart."""
-    special = {id_of(tokenizer, text) for text in special_texts(tokenizer)}
+    special = {token_id(tokenizer, text) for text in special_token_texts(tokenizer)}
     shown = Text()
     runs = itertools.groupby(
         zip(row.tokens.tolist(), row.mask.tolist(), strict=True),
@@ -130,15 +132,15 @@ def marked(tokenizer: PreTrainedTokenizerFast, row: TokenRow, *, colour: bool) -
     before = False
     for (trained, is_special), run in runs:
         text = str(tokenizer.decode([token for token, _ in run]))
-        if not colour and trained != before:
+        if not color and trained != before:
             shown.append("⟦" if trained else "⟧")
         styles = [TRAINED] * trained + [SPECIAL] * is_special
         shown.append(text.replace("\n", "↵\n"), " ".join(styles))
         before = trained
-    return shown.append("⟧" * (before and not colour))
+    return shown.append("⟧" * (before and not color))
 
 
-def counted(kept: Sequence[Example], whole: Sequence[Example]) -> dict[str, float]:
+def count_tokens(kept: Sequence[Example], whole: Sequence[Example]) -> dict[str, float]:
     """How many tokens there are, how many are trained on, and how long rows are.
 
     Lengths are those of whole rows, before any is cut or dropped for its length.

@@ -44,25 +44,31 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import chat, splits
-from jaxalign.data.messages import answer_of
-from jaxalign.data.records import Answer, Demonstration, Prompt, identity, said
+from jaxalign.data.records import (
+    Answer,
+    Demonstration,
+    Prompt,
+    assistant_message,
+    conversation_key,
+)
+from jaxalign.data.schemas.messages import message_to_answer
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
-from jaxalign.pipeline.datasets.dataset import both
-from jaxalign.pipeline.llm_judge import Answered
+from jaxalign.pipeline.datasets.dataset import map_splits
+from jaxalign.pipeline.llm_judge import AnswerSet
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.config import RunConfig, launch
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 
-OPTION = 8  # tokens that an option has at most
-Splits = tuple[list[Answered], list[Answered]]
+MAX_OPTION_TOKENS = 8  # tokens that an option has at most
+Splits = tuple[list[AnswerSet], list[AnswerSet]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(RunConfig):
     """AI feedback on answers."""
 
     ask: Literal["pairs", "ratings"] = "pairs"
@@ -99,22 +105,24 @@ def main(config: Config) -> dict[str, float]:
         every, parts = candidates(config, run.mesh, run.note)
         run.describe_data([one for source in every for one in source.accounts()])
         judge = policies.load(config, every[0], run.mesh)
-        train, held_out = (merged([part[k] for part in parts]) for k in range(2))
+        train, held_out = (merge_prompts([part[k] for part in parts]) for k in range(2))
         datasets.check_held_out(held_out, "test.jsonl")
         if len(every) > 1:
-            whole, train = train, unseen(train, held_out)
+            whole, train = train, drop_held_out(train, held_out)
             if removed := len(whole) - len(train):
                 run.note(f"{removed} prompts of one file are held out in another")
         numbers: dict[str, float] = {}
         for name, together in (("train", train), ("test", held_out)):
-            answered = fitting(config, judge, together)
+            answered = filter_by_length(config, judge, together)
             if not answered:
                 raise ValueError(
                     f"{config.data} ({name}) has no prompt with two different answers "
                     f"that the judge could read in {judge.config.context} tokens"
                 )
             noise = partial(streams.generator, config.seed, f"judge {name}")
-            pairs, rankings, told = judged(config, judge, answered, principles, noise)
+            pairs, rankings, told = judge_answers(
+                config, judge, answered, principles, noise
+            )
             write(run.folder / "preferences" / f"{name}.jsonl", pairs)
             write(run.folder / "rankings" / f"{name}.jsonl", rankings)
             told |= {"pairs": len(pairs), "left_out": len(together) - len(answered)}
@@ -141,7 +149,7 @@ def principles_of(config: Config) -> tuple[str, ...]:
       ValueError: a file without a principle.
     """
     if config.principles is None:
-        return (judge_prompts.QUESTION,)
+        return (judge_prompts.DEFAULT_PRINCIPLE,)
     if config.principles == "constitution":
         return judge_prompts.CONSTITUTION
     lines = Path(config.principles).read_text().splitlines()
@@ -152,8 +160,8 @@ def principles_of(config: Config) -> tuple[str, ...]:
 
 
 def candidates(
-    config: Config, mesh: Any, note: Callable[[str], None] = distributed.say
-) -> tuple[list[datasets.Source], list[Splits]]:
+    config: Config, mesh: Any, note: Callable[[str], None] = distributed.print_line
+) -> tuple[list[datasets.Dataset], list[Splits]]:
     """The data sets, and the answers that are to be judged, of each file or model.
 
     Raises:
@@ -162,7 +170,9 @@ def candidates(
     if config.policies is not None:
         source = datasets.load(config)
         folders = enumerate(config.policies.split(","))
-        return [source], [sampled(config, source, mesh, n, x, note) for n, x in folders]
+        return [source], [
+            sample_candidates(config, source, mesh, n, x, note) for n, x in folders
+        ]
     paths = config.data.split(",")
     found = [datasets.load(dataclasses.replace(config, data=path)) for path in paths]
     if any(source.parts for source in found):
@@ -173,9 +183,9 @@ def candidates(
     return found, [answers_of(source, len(found) > 1) for source in found]
 
 
-def sampled(
+def sample_candidates(
     config: Config,
-    source: datasets.Source,
+    source: datasets.Dataset,
     mesh: Any,
     n: int,
     folder: str,
@@ -190,9 +200,11 @@ def sampled(
     room = config.max_new_tokens or source.max_new_tokens
     run_key = jax.random.key(config.seed)
 
-    def answered(name: str, prompts: list[Prompt]) -> list[Answered]:
-        asked = rollouts.fitting(policy, prompts, room, note, f"{folder}, {name}")
-        answers = rollouts.answer(
+    def answered(name: str, prompts: list[Prompt]) -> list[AnswerSet]:
+        asked = rollouts.select_prompts(
+            policy, prompts, room, note, f"{folder}, {name}"
+        )
+        answers = rollouts.sample_answers(
             policy,
             asked,
             streams.key(run_key, f"judged {name}", n),
@@ -201,130 +213,143 @@ def sampled(
             temperature=config.temperature,
         )
         said = zip(answers.prompts, answers.texts, strict=True)
-        return [Answered(one.messages, (text,), one.tools) for one, text in said]
+        return [AnswerSet(one.messages, (text,), one.tools) for one, text in said]
 
     train, held_out = source.prompts()
     few = held_out[: config.held_out_prompts]
-    asked = rollouts.turn(train, 0, config.prompts)
+    asked = rollouts.cyclic_slice(train, 0, config.prompts)
     return answered("train", asked), answered("test", few)
 
 
-def answers_of(source: datasets.Source, single: bool) -> Splits:
+def answers_of(source: datasets.Dataset, single: bool) -> Splits:
     """Prompts with the answers that are to be judged, of both splits.
 
     Args:
       single: of rows without a ranking, take the one answer that they show.
     """
     if source.rankings is not None:
-        return both(
-            lambda split: [Answered(r.prompt, r.answers, r.tools) for r in split],
+        return map_splits(
+            lambda split: [AnswerSet(r.prompt, r.answers, r.tools) for r in split],
             source.rankings(),
         )
     if single:
-        return both(
-            lambda split: [shown_answer(d) for d in split],
+        return map_splits(
+            lambda split: [last_answer(d) for d in split],
             source.demonstrations(),
         )
-    return both(
+    return map_splits(
         lambda split: [
-            Answered(p.prompt, (p.chosen, p.rejected), p.tools) for p in split
+            AnswerSet(p.prompt, (p.chosen, p.rejected), p.tools) for p in split
         ],
         source.preferences(),
     )
 
 
-def shown_answer(example: Demonstration) -> Answered:
+def last_answer(example: Demonstration) -> AnswerSet:
     """The answer that a row shows, whether or not it is trained on.
 
     Raises:
       ValueError: a plain text, which answers nothing.
     """
     if example.plain:
-        raise ValueError(f"{example.where}: field 'text' answers nothing to be judged")
+        raise ValueError(
+            f"{example.location}: field 'text' answers nothing to be judged"
+        )
     *prompt, last = example.messages
     told = {name: value for name, value in last.items() if name != "train"}
-    return Answered(prompt, (answer_of(told, "messages"),), example.tools)
+    return AnswerSet(prompt, (message_to_answer(told, "messages"),), example.tools)
 
 
-def merged(parts: list[list[Answered]]) -> list[Answered]:
+def merge_prompts(parts: list[list[AnswerSet]]) -> list[AnswerSet]:
     """Each prompt once, with all the answers that somebody gave to it, each once.
 
     Prompts with other tools are others.
     """
-    together: dict[Hashable, Answered] = {}
+    together: dict[Hashable, AnswerSet] = {}
     for one in (one for part in parts for one in part):
-        key = identity(one.prompt, one.tools)
+        key = conversation_key(one.prompt, one.tools)
         known = together.get(key, one._replace(answers=()))
         together[key] = known._replace(answers=known.answers + one.answers)
-    return [one._replace(answers=different(one.answers)) for one in together.values()]
+    return [
+        one._replace(answers=distinct_answers(one.answers)) for one in together.values()
+    ]
 
 
-def different(answers: Sequence[Answer]) -> tuple[Answer, ...]:
+def distinct_answers(answers: Sequence[Answer]) -> tuple[Answer, ...]:
     """The answers that say something, each once."""
     told = [one for one in answers if judge_prompts.answer_text(one).strip()]
-    return tuple({identity([said(one)]): one for one in told}.values())
+    return tuple(
+        {conversation_key([assistant_message(one)]): one for one in told}.values()
+    )
 
 
-def hashes_of(answered: Sequence[Answered]) -> np.ndarray:
+def prompt_hashes(answered: Sequence[AnswerSet]) -> np.ndarray:
     """`splits.prompt_hash` of each prompt, uint64 [P]."""
     return splits.prompt_hashes(Prompt(one.prompt) for one in answered)
 
 
-def unseen(train: list[Answered], held_out: list[Answered]) -> list[Answered]:
+def drop_held_out(train: list[AnswerSet], held_out: list[AnswerSet]) -> list[AnswerSet]:
     """The training prompts whose first user message is not held out."""
-    leaked = np.isin(hashes_of(train), hashes_of(held_out))
+    leaked = np.isin(prompt_hashes(train), prompt_hashes(held_out))
     return [one for one, left_out in zip(train, leaked, strict=True) if not left_out]
 
 
-def fitting(
-    config: Config, judge: policies.Policy, answered: list[Answered]
-) -> list[Answered]:
+def filter_by_length(
+    config: Config, judge: policies.Policy, answered: list[AnswerSet]
+) -> list[AnswerSet]:
     """Prompts with two answers or more, about which any question fits the context."""
     tokenizer, thoughts = judge.tokenizer, config.thoughts
-    request = chat.encode_prompt(tokenizer, [llm_judge.asks(judge_prompts.LETTER)])
-    room = OPTION + (thoughts + len(request) if thoughts else 0)
+    request = chat.encode_prompt(
+        tokenizer, [llm_judge.user_message(judge_prompts.LETTER_REQUEST)]
+    )
+    room = MAX_OPTION_TOKENS + (thoughts + len(request) if thoughts else 0)
     several = [one for one in answered if len(one.answers) > 1]
     if not several:
         return []
     principle = max(principles_of(config), key=len)
-    questions = [[llm_judge.asks(longest(config, principle, one))] for one in several]
+    questions = [
+        [llm_judge.user_message(longest_question(config, principle, one))]
+        for one in several
+    ]
     asked = chat.encode_prompts(tokenizer, questions)
     limit = judge.config.context - room
     return [one for one, ids in zip(several, asked, strict=True) if len(ids) <= limit]
 
 
-def longest(config: Config, principle: str, one: Answered) -> str:
+def longest_question(config: Config, principle: str, one: AnswerSet) -> str:
     """The longest question that is asked about the answers to a prompt."""
-    told: dict[str, Any] = {"tools": one.tools, "request": judge_prompts.THINK}
+    told: dict[str, Any] = {"tools": one.tools, "request": judge_prompts.THINK_REQUEST}
     *_, shorter, longer = sorted(map(judge_prompts.answer_text, one.answers), key=len)
     if config.ask == "ratings":
-        return judge_prompts.rating(one.prompt, longer, highest=config.highest, **told)
-    return judge_prompts.comparison(
+        return judge_prompts.rating_prompt(
+            one.prompt, longer, highest=config.highest, **told
+        )
+    return judge_prompts.comparison_prompt(
         one.prompt, shorter, longer, principle=principle, **told
     )
 
 
-def judged(
+def judge_answers(
     config: Config,
     judge: policies.Policy,
-    answered: list[Answered],
+    answered: list[AnswerSet],
     principles: tuple[str, ...],
-    noise: llm_judge.Noise,
+    noise: llm_judge.GeneratorFn,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Rows of pairs, rows of rankings, and numbers about them."""
-    asked = hashes_of(answered)
-    manner = llm_judge.Manner(config.thoughts, config.temperature, config.batch)
+    asked = prompt_hashes(answered)
+    manner = llm_judge.JudgeSettings(config.thoughts, config.temperature, config.batch)
     if config.ask == "ratings":
-        ratings = llm_judge.rate(judge, answered, config.highest, noise, manner)
+        ratings = llm_judge.rate_answers(judge, answered, config.highest, noise, manner)
         key = jax.random.key(int(noise(0).integers(2**31)))
-        rankings = list(map(llm_judge.ranking, answered, ratings))
+        rankings = list(map(llm_judge.ranking_row, answered, ratings))
         pairs = llm_judge.zephyr_pairs(answered, ratings, key)
         units = np.repeat(asked, list(map(len, ratings)))
         mean = bootstrap(np.concatenate(ratings), units=units)
         return pairs, rankings, mean.named("rating")
-    compared = llm_judge.compare(judge, answered, principles, noise, manner)
-    worths = map(llm_judge.worths, answered, compared)
-    rankings = list(map(llm_judge.ranking, answered, worths))
+    compared = llm_judge.compare_answers(judge, answered, principles, noise, manner)
+    worths = map(llm_judge.mean_win_probabilities, answered, compared)
+    rankings = list(map(llm_judge.ranking_row, answered, worths))
     pairs = [row for x in map(llm_judge.soft_pairs, answered, compared) for row in x]
     every = np.array([pair[2:] for each in compared for pair in each])
     first, swapped, p = every.T

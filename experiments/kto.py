@@ -36,7 +36,7 @@ from experiments import dpo
 from jaxalign import sharding
 from jaxalign.data import dataset_ops, loader
 from jaxalign.data.records import Unpaired
-from jaxalign.data.tokenize import numbers_of, prompts_of, values_of
+from jaxalign.data.tokenize import example_prompt_hashes, example_rows, example_values
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
     batching,
@@ -47,7 +47,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.config import OfflineConfig, launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reference_cache, state, step
@@ -57,7 +57,7 @@ LARGEST_RATIO = 4 / 3  # of all desirable terms' weight to all undesirable ones'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Trained):
+class Config(OfflineConfig):
     """Kahneman-Tversky optimisation."""
 
     EXPERIMENT: ClassVar[str] = "kto"
@@ -79,24 +79,26 @@ def main(config: Config) -> dict[str, float]:
         raise ValueError(
             "--desirable-weight and --undesirable-weight are both 0: nothing trains"
         )
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "kto") as run:
         batching.check_rows(config)
         source = datasets.load(config)
-        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
-        train, held_out = datasets.unpaired(config, source, policy, run)
+        policy = trainable.with_frozen_base(
+            config, policies.load(config, source, run.mesh)
+        )
+        train, held_out = datasets.tokenized_unpaired(config, source, policy, run)
         run.describe_data(source.accounts())
-        by_field.check(config, config.split_by, held_out)
-        desirable, undesirable = balanced(config, *shares(train))
+        by_field.check_field(config, config.split_by, held_out)
+        desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
         batching.check_unpacked(config, train)
         batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
-        steps = defaults.steps_of(config, len(train), config.batch)
+        steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
-        read = batches.ahead(steps) if few else np.arange(len(train))
+        read = batches.peek_indices(steps) if few else np.arange(len(train))
         before = dpo.reference_scores(policy, train, Unpaired, config.batch, run, read)
         adam = config.adamw(steps)
-        tuned = trainable.start(config, policy.params)
+        tuned = trainable.make_trainable(config, policy.params)
         objective = objectives.kto(
             policy.model,
             beta=config.beta,
@@ -104,14 +106,14 @@ def main(config: Config) -> dict[str, float]:
             undesirable_weight=undesirable,
         )
         update = step.make_step(
-            objective, adam, micro_batches=config.micro_batches, whole=tuned.whole
+            objective, adam, micro_batches=config.micro_batches, merge=tuned.whole
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
         loop = LoopState(0, current, {"data": batches})
         loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
         current = loop.state
-        work = run_plan.Work.of(
+        work = run_plan.Workload.of(
             train,
             policy,
             kind=Unpaired,
@@ -133,17 +135,17 @@ def main(config: Config) -> dict[str, float]:
         return run.finish(numbers | run.last | {"answers": len(train)})
 
 
-def shares(examples: Sequence[loader.Example]) -> tuple[float, float]:
+def desirable_shares(examples: Sequence[loader.Example]) -> tuple[float, float]:
     """Which share of the rows of batches is desirable, and which is not."""
     if isinstance(examples, dataset_ops.Mixture):
-        up = [shares(part)[0] for part in examples.parts]
+        up = [desirable_shares(part)[0] for part in examples.parts]
         desirable = float(np.average(up, weights=examples.weights))
     else:
-        desirable = float((values_of(examples) > 0).mean())
+        desirable = float((example_values(examples) > 0).mean())
     return desirable, 1.0 - desirable
 
 
-def balanced(config: Config, n_d: float, n_u: float) -> tuple[float, float]:
+def balance_weights(config: Config, n_d: float, n_u: float) -> tuple[float, float]:
     """The weights of desirable and of undesirable terms.
 
     What a flag does not give is 1, or what brings desirable * n_d / (undesirable * n_u)
@@ -153,9 +155,9 @@ def balanced(config: Config, n_d: float, n_u: float) -> tuple[float, float]:
     Args:
       n_d, n_u: how many desirable and undesirable answers there are, or their shares.
 
-    >>> balanced(Config(), 1, 3), balanced(Config(), 4, 1), balanced(Config(), 6, 5)
+    >>> balance_weights(Config(), 1, 3), balance_weights(Config(), 4, 1), balance_weights(Config(), 6, 5)
     ((3.0, 1.0), (1.0, 3.0), (1.0, 1.0))
-    >>> balanced(Config(undesirable_weight=1.0), 4, 2)
+    >>> balance_weights(Config(undesirable_weight=1.0), 4, 2)
     (0.6666666666666666, 1.0)
     """
     d, u = config.desirable_weight, config.undesirable_weight
@@ -176,7 +178,7 @@ def weights_line(
     examples: Sequence[loader.Example], desirable: float, undesirable: float
 ) -> str:
     """One line for the log: how many of each kind there are, and what they weigh."""
-    up = int((values_of(examples) > 0).sum())
+    up = int((example_values(examples) > 0).sum())
     return (
         f"{up} desirable answers of weight {desirable:.4g}, {len(examples) - up} "
         f"undesirable ones of weight {undesirable:.4g}"
@@ -196,23 +198,25 @@ def held_out_numbers(
       policy: the reference.
       params: of the trained policy.
     """
-    if len(np.unique(prompts_of(examples))) < 2:
+    if len(np.unique(example_prompt_hashes(examples))) < 2:
         run.note("answers to fewer than two prompts are held out: no held-out numbers")
         return {}
     every = np.arange(len(examples))
     before = dpo.reference_scores(policy, examples, Unpaired, config.batch, run, every)
-    after = reference_cache.compute(
-        reference_cache.scorer(policy.model),
+    after = reference_cache.score_batches(
+        reference_cache.reference_logp_fn(policy.model),
         params,
         dpo.scored_batches(examples, Unpaired, config.batch, every),
         run.mesh,
     )
     ratios = np.empty_like(before.sums)
-    ratios[np.argsort(numbers_of(examples))] = after.sums - before.sums
-    up, prompts = values_of(examples) > 0, prompts_of(examples)
-    told = (config.split_by, examples, "held_out/accuracy", right_side(ratios, up))
-    parts = by_field.split(*told, seed=config.seed, share=True)
-    return parts | numbers_from(ratios, up, prompts, beta=config.beta, seed=config.seed)
+    ratios[np.argsort(example_rows(examples))] = after.sums - before.sums
+    up, prompts = example_values(examples) > 0, example_prompt_hashes(examples)
+    told = (config.split_by, examples, "held_out/accuracy", correctness(ratios, up))
+    parts = by_field.metrics_by_value(*told, seed=config.seed, share=True)
+    return parts | held_out_metrics(
+        ratios, up, prompts, beta=config.beta, seed=config.seed
+    )
 
 
 def reference_point(ratios: np.ndarray) -> float:
@@ -220,14 +224,14 @@ def reference_point(ratios: np.ndarray) -> float:
     return max(float(ratios[:, 1].mean()), 0.0)
 
 
-def right_side(ratios: np.ndarray, up: np.ndarray) -> np.ndarray:
+def correctness(ratios: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Whether answers are above z0 where desirable, below where not; a tie is half."""
     z0 = np.full(len(up), reference_point(ratios))
     above, below = np.where(up, ratios[:, 0], z0), np.where(up, z0, ratios[:, 0])
     return preference.agreement(above, below)
 
 
-def numbers_from(
+def held_out_metrics(
     ratios: np.ndarray, up: np.ndarray, prompts: np.ndarray, *, beta: float, seed: int
 ) -> dict[str, float]:
     """Held-out numbers.
@@ -237,7 +241,7 @@ def numbers_from(
       up: whether each answer is desirable [R].
       prompts: the unit of intervals [R].
     """
-    ratio, right = ratios[:, 0], right_side(ratios, up)
+    ratio, right = ratios[:, 0], correctness(ratios, up)
     over = intervals.bootstrap(right, units=prompts, seed=seed, share=True)
     numbers = {"held_out/kl": reference_point(ratios)}
     numbers |= over.named("held_out/accuracy")

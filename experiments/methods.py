@@ -44,12 +44,18 @@ from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
 from experiments import winners as winners_stage
 from jaxalign.evaluation import plots, sample_metrics
-from jaxalign.evaluation.intervals import Interval, over_seeds
+from jaxalign.evaluation.intervals import Interval, interval_over_seeds
 from jaxalign.pipeline import datasets, held_out
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
 from jaxalign.runtime.config import folder_of, launch, mesh_of
-from jaxalign.runtime.stages import begin, digest, seeded, stages, told
+from jaxalign.runtime.stages import (
+    begin_pipeline,
+    configs_by_seed,
+    digest,
+    stage_config,
+    stage_runner,
+)
 from jaxalign.training import group_methods
 
 # What tables call each method.
@@ -70,7 +76,7 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(rlhf.Road):
+class Config(rlhf.PipelineConfig):
     """All methods; each one's own flags are --ppo.beta, --grpo.steps (of all group
     methods), ..."""
 
@@ -86,12 +92,12 @@ class Config(rlhf.Road):
 
 def main(config: Config) -> list[held_out.Row]:
     """Runs every method of every seed; returns the rows of the table over all seeds."""
-    config = smoked(config) if config.smoke else config
+    config = smoke_config(config) if config.smoke else config
     check(config)
     out = folder_of(config, "methods")
     sampled, found = [], []
-    for one in seeded(config, out):
-        many, each = road(one, one.out)
+    for one in configs_by_seed(config, out):
+        many, each = run_methods(one, one.out)
         sampled.append(many)
         found.append(each)
     rows = held_out.table(found)
@@ -100,7 +106,7 @@ def main(config: Config) -> list[held_out.Row]:
         shown["what each group method was run with, by default its paper's"] = used
     tables.publish(out, shown)
     draw(out, found, [many for many in sampled if many], config.best_of)
-    distributed.say(f"table and plot are in {out}")
+    distributed.print_line(f"table and plot are in {out}")
     return rows
 
 
@@ -109,7 +115,7 @@ def hyperparameters(config: Config) -> list[held_out.Row]:
     rows = []
     for name in dict.fromkeys(config.methods):
         if name in group_methods.METHODS:
-            method = group_methods.named(name)
+            method = group_methods.get_method(name)
             used = method.hyperparameters(config.grpo.beta)
             plain = {k: f"{v:g}" for k, v in used.items() if k != "kl_term"}
             row = {"method": NAMES[name], "KL": used["kl_term"], **plain}
@@ -117,11 +123,11 @@ def hyperparameters(config: Config) -> list[held_out.Row]:
     return rows
 
 
-def smoked(config: Config) -> Config:
+def smoke_config(config: Config) -> Config:
     """The same with next to no steps."""
     few, rejection = dataclasses.replace, config.rejection_sampling
     return few(
-        rlhf.smoked(config),
+        rlhf.smoke_config(config),
         seeds=min(config.seeds, 2),
         rejection_sampling=few(
             rejection,
@@ -148,61 +154,70 @@ def check(config: Config) -> None:
                 f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
             )
     for name in config.methods:
-        config.temperature_for(trained_at(config, name))
+        config.temperature_for(sampling_temperature(config, name))
     if not config.methods:
         raise ValueError("--methods should be one at least")
     rejection = config.rejection_sampling
-    winners_stage.temperatures(rejection.temperatures, rejection.rounds)
-    loss = dpo_stage.selected(config.online_dpo)
+    winners_stage.round_temperatures(rejection.temperatures, rejection.rounds)
+    loss = dpo_stage.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
     for name in set(config.methods) & set(group_methods.METHODS):
-        grpo_stage.check(config.grpo, group_methods.named(name))
+        grpo_stage.check(config.grpo, group_methods.get_method(name))
 
 
-def road(config: Config, out: Path) -> tuple[Evaluated | None, dict[str, Evaluated]]:
+def run_methods(
+    config: Config, out: Path
+) -> tuple[Evaluation | None, dict[str, Evaluation]]:
     """One seed: the start, then every method.
 
     Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
     """
-    begin(config, out, grows=("methods", *rlhf.GROWS))
+    begin_pipeline(config, out, extendable=("methods", *rlhf.RESUMABLE_FLAGS))
     source = datasets.load(config)
-    start = rlhf.start(config, source, out)
-    exam = held_out.exam(
+    start = rlhf.run_first_stages(config, source, out)
+    exam = held_out.make_held_out_eval(
         config,
         source,
         start.policy,
         config.eval_prompts,
-        room=config.ppo.max_new_tokens,
+        max_new_tokens=config.ppo.max_new_tokens,
         reward=start.reward,
     )
     many = None
-    found = {"SFT": answered(config, exam, start.policy, out / "sft")}
+    found = {"SFT": evaluate_method(config, exam, start.policy, out / "sft")}
     for name in dict.fromkeys(config.methods):
         folder = out / name
         if name == "best_of_n":
-            many = answered(config, exam, start.policy, folder, samples=config.best_of)
+            many = evaluate_method(
+                config, exam, start.policy, folder, samples=config.best_of
+            )
             best = held_out.best_of(many, config.best_of)
             found[f"best-of-{config.best_of}"] = best
         else:
-            policy, at = trained(config, name, start, out), trained_at(config, name)
-            found[NAMES[name]] = answered(config, exam, policy, folder, at)
+            policy, at = (
+                train_method(config, name, start, out),
+                sampling_temperature(config, name),
+            )
+            found[NAMES[name]] = evaluate_method(config, exam, policy, folder, at)
     texts = {name: each.texts for name, each in found.items()}
     tables.write_answers(out, [p.messages for p in exam.prompts], texts)
     return many, found
 
 
-def trained(config: Config, name: str, start: rlhf.Start, out: Path) -> Path:
+def train_method(
+    config: Config, name: str, start: rlhf.StartingPoint, out: Path
+) -> Path:
     """Trains by a method, unless that has ended; the folder of its policy."""
-    stage = stages(config, out)
+    stage = stage_runner(config, out)
     online = {
         "model": str(start.policy),
         "data": config.data,
         "reward": str(start.reward),
     }
     if name == "rejection_sampling":
-        rounds = told(config, name, out / name, resume=config.resume, **online)
-        return list(rejection_stage.road(rounds, out / name).values())[-1]
+        rounds = stage_config(config, name, out / name, resume=config.resume, **online)
+        return list(rejection_stage.run_rounds(rounds, out / name).values())[-1]
     if name == "dpo":
         stage(name, dpo_stage.main, model=str(start.policy), data=start.pairs)
     elif name in group_methods.METHODS:
@@ -213,7 +228,7 @@ def trained(config: Config, name: str, start: rlhf.Start, out: Path) -> Path:
     return out / name / "policy"
 
 
-def trained_at(config: Config, name: str) -> float:
+def sampling_temperature(config: Config, name: str) -> float:
     """The temperature of a method's rollouts; 1 for those that learn from given data.
 
     Rejection sampling finetunes on its winners: like SFT, at temperature 1.
@@ -224,14 +239,14 @@ def trained_at(config: Config, name: str) -> float:
     return online[name].temperature if name in online else 1.0
 
 
-def answered(
+def evaluate_method(
     config: Config,
-    exam: held_out.Exam,
+    exam: held_out.HeldOutEval,
     policy: Path,
     folder: Path,
     trained_at: float = 1.0,
     samples: int = 1,
-) -> Evaluated:
+) -> Evaluation:
     """What a policy's answers are worth, kept in a folder; so it is found out once.
 
     What was found out of another policy, at another temperature, or with other
@@ -242,10 +257,10 @@ def answered(
     settings = settings_of(config, exam, policy, folder.parent, samples)
     settings["temperature"] = temperature
     if config.resume and path.exists():
-        known = kept(path, settings)
+        known = read_evaluation(path, settings)
         if known is not None:
             return known
-        distributed.say(f"{path} is of another evaluation, and is made anew")
+        distributed.print_line(f"{path} is of another evaluation, and is made anew")
     source = datasets.load(config)
     with jax.set_mesh(mesh_of(config)):
         given = held_out.load(config, source, policy)
@@ -256,11 +271,11 @@ def answered(
     text = json.dumps(told, default=as_lists)
     path.with_suffix(".part").write_text(text)
     path.with_suffix(".part").replace(path)  # whole, or not at all
-    return evaluated(json.loads(text))  # the numbers that a resumed run has
+    return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
 
 
 def settings_of(
-    config: Config, exam: held_out.Exam, policy: Path, out: Path, samples: int
+    config: Config, exam: held_out.HeldOutEval, policy: Path, out: Path, samples: int
 ) -> dict[str, Any]:
     """What an evaluation depends on: the policy, the exam, and the reward model."""
     asked = json.dumps([prompt.messages for prompt in exam.prompts])
@@ -275,20 +290,20 @@ def settings_of(
     }
 
 
-def kept(path: Path, settings: dict[str, Any]) -> Evaluated | None:
+def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:
     """What a file says of a method's answers; None if they are of other settings."""
     try:
         told = json.loads(path.read_bytes())
         if told["settings"] != settings:
             return None
-        return evaluated(told)
+        return evaluation_from_json(told)
     except (ValueError, KeyError, TypeError):
         return None  # damaged
 
 
-def evaluated(told: dict[str, Any]) -> Evaluated:
+def evaluation_from_json(told: dict[str, Any]) -> Evaluation:
     """What a file says of a method's answers."""
-    return Evaluated(
+    return Evaluation(
         texts=told["texts"],
         reward=np.array(told["reward"]),
         score=None if told["score"] is None else np.array(told["score"]),
@@ -301,13 +316,13 @@ def evaluated(told: dict[str, Any]) -> Evaluated:
 
 
 def best_of_line(
-    sampled: Sequence[Evaluated], samples: int
+    sampled: Sequence[Evaluation], samples: int
 ) -> list[tuple[float, Interval]]:
     """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
     ns = best_of_n.sizes(samples)
     scored = [many for many in sampled if many.score is not None]
     curves = [
-        best_of_n.unbiased(
+        best_of_n.best_of_n_rewards(
             many.reward.reshape(-1, samples),
             np.asarray(many.score).reshape(-1, samples),
             ns,
@@ -318,7 +333,7 @@ def best_of_line(
     return [
         (
             sample_metrics.kl_best_of_n(n),
-            over_seeds([curve[i] for curve in curves], units=units),
+            interval_over_seeds([curve[i] for curve in curves], units=units),
         )
         for i, n in enumerate(ns)
     ]
@@ -326,12 +341,12 @@ def best_of_line(
 
 def draw(
     out: Path,
-    found: list[dict[str, Evaluated]],
-    sampled: Sequence[Evaluated],
+    found: list[dict[str, Evaluation]],
+    sampled: Sequence[Evaluation],
     samples: int,
 ) -> None:
     """Draws reward_kl.png: a mark a method, and a line through best-of-n."""
-    points = {method: [held_out.point(found, method)] for method in found[0]}
+    points = {method: [held_out.reward_kl_point(found, method)] for method in found[0]}
     if sampled:
         del points[f"best-of-{samples}"]
         points["best-of-n"] = best_of_line(sampled, samples)
@@ -339,7 +354,7 @@ def draw(
         out / "reward_kl.png",
         points,
         reward=held_out.reward_name(found),
-        growing=f"larger n, to {samples}" if sampled else "",
+        joined_by=f"larger n, to {samples}" if sampled else "",
     )
 
 

@@ -42,12 +42,12 @@ from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, state, step
-from jaxalign.training.preference_loss import PreferenceLoss
+from jaxalign.training.preference_loss import PairwiseLoss
 from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(dpo.Loss, online.Online):
+class Config(dpo.LossFlags, online.OnlineConfig):
     """Online preference optimisation."""
 
     EXPERIMENT: ClassVar[str] = "online_dpo"
@@ -68,8 +68,8 @@ class Parts:
     """
 
     config: Config
-    setting: online.Setting
-    tuned: trainable.Tuning
+    setting: online.RolloutSetup
+    tuned: trainable.Trainable
     update: step.Step
     reference: Params | None
 
@@ -114,8 +114,8 @@ def iterate(
     noise = streams.key(current.key, "rollouts", iteration)
     order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
-    drawn = online.draw(setting, params, noise)
-    _, _, seen = online.compared(setting, params, drawn)
+    drawn = online.sample_and_score(setting, params, noise)
+    _, _, seen = online.logprobs(setting, params, drawn)
     pairs = best_and_worst(drawn.sequences, drawn.score, samples=config.samples)
     shift = reward_shift.restore(setting.mesh, carried) if carried else None
 
@@ -143,17 +143,17 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
       loss: takes the place of the loss that the configuration names; see
         `experiments.dpo`. Pairs that tie are given too, and not counted.
     """
-    chosen = dpo.selected(config, loss)
+    chosen = dpo.configured_loss(config, loss)
     check(config, chosen)
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "online_dpo") as run:
         setting = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
         )
         policy, adam = setting.policy, config.adamw()
-        tuned = trainable.start(config, policy.params)
+        tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
-            objectives.preference(policy.model, chosen), adam, whole=tuned.whole
+            objectives.preference(policy.model, chosen), adam, merge=tuned.whole
         )
         compares = chosen.reference != "none" or config.reference_metrics
         reference = policy.params if compares else None
@@ -165,14 +165,14 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             current,
             partial(iterate, parts),
             roles=lambda params: {"policy": params},
-            carried=lambda: [0.0, 0.0] if chosen.running_shift else None,
+            carried=lambda: [0.0, 0.0] if chosen.needs_reward_shift else None,
         )
         params = tuned.parameters(current.params)
         trainable.save(config, run.folder, policy, params, current.params)
         return run.finish(run.last)
 
 
-def check(config: Config, loss: PreferenceLoss) -> None:
+def check(config: Config, loss: PairwiseLoss) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
@@ -184,7 +184,7 @@ def check(config: Config, loss: PreferenceLoss) -> None:
             f"the loss {loss.name} is of single answers, not of pairs: choose another, "
             "such as dpo or ipo"
         )
-    if loss.couples_pairs:
+    if loss.couples_batch:
         raise ValueError(
             f"the loss {loss.name} sorts all pairs of a batch, so that ties cannot "
             "be dropped from it: choose another, such as dpo or ipo"

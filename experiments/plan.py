@@ -35,10 +35,10 @@ from rich.text import Text
 from jaxalign import sharding
 from jaxalign.planning import abstract
 from jaxalign.planning.chips import CHIPS, Chip
-from jaxalign.planning.flops import weights
-from jaxalign.planning.measure import Needs, needs
-from jaxalign.planning.programs import Models, Work, programs, training
-from jaxalign.runtime import commands
+from jaxalign.planning.flops import matmul_params
+from jaxalign.planning.measure import ProgramCost, program_cost
+from jaxalign.planning.programs import Models, PlannedStep, programs, training_inputs
+from jaxalign.runtime import cli
 from jaxalign.runtime.config import parse_mesh
 
 GIB = 2**30
@@ -49,7 +49,7 @@ KINDS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Work):
+class Config(PlannedStep):
     """A step, and what it is compiled for."""
 
     topology: str = ""
@@ -75,7 +75,7 @@ class Plan(NamedTuple):
     devices: int
     roles: dict[str, int]
     within: dict[str, dict[str, float]]
-    needs: dict[str, tuple[int, Needs]]
+    needs: dict[str, tuple[int, ProgramCost]]
     read: float
 
     @property
@@ -109,21 +109,25 @@ def plan(config: Config) -> Plan:
     """
     shape, mesh = config.shape(), mesh_of(config)
     models = Models(config, shape, mesh)
-    roles = {role: abstract.bytes_each(tree) for role, tree in models.roles().items()}
-    roles["batch"] = abstract.bytes_each(training(models)[1])
-    found = {p.name: (p.times, needs(p, shape, mesh)) for p in programs(config, mesh)}
+    roles = {
+        role: abstract.bytes_per_device(tree) for role, tree in models.roles().items()
+    }
+    roles["batch"] = abstract.bytes_per_device(training_inputs(models)[1])
+    found = {
+        p.name: (p.times, program_cost(p, shape, mesh)) for p in programs(config, mesh)
+    }
     within = {
         name: {"temporaries": one.temporaries} for name, (_, one) in found.items()
     }
-    known = {"update": ("gradients", abstract.bytes_each(models.tuned().params))}
+    known = {"update": ("gradients", abstract.bytes_per_device(models.tuned().params))}
     read = 0.0
     if "sample" in found:
         held = models.cache()
-        cache, asked = map(abstract.bytes_each, (held, held.prompts))
+        cache, asked = map(abstract.bytes_per_device, (held, held.prompts))
         known["sample"] = ("KV cache", cache)
         new = config.length - config.asked
         item = 2 if config.dtype == "bfloat16" else 4
-        matrices = weights(shape) * item / mesh.shape["tensor"]
+        matrices = matmul_params(shape) * item / mesh.shape["tensor"]
         # what is read once for many answers is a part of its own; the rest fills up
         first = 0 if asked else config.asked
         filled = (first + new / 2) / (first + new)
@@ -219,4 +223,4 @@ def command(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(command, Config)
+    cli.run_command(command, Config)

@@ -109,12 +109,12 @@ class Parts:
     """
 
     config: Config
-    setting: online.Setting
+    setting: online.RolloutSetup
     value_model: ScalarModel
-    tuned: trainable.Tuning
+    tuned: trainable.Trainable
     update: Step
     warm: Step
-    text: loader.Batches | None
+    text: loader.BatchIterator | None
 
 
 def iterate(
@@ -123,15 +123,15 @@ def iterate(
     """One iteration: rollouts, their scores, and a few epochs of minibatches.
 
     Args:
-      carried: `beta`, and the `moments` that scores are normalised by.
+      carried: `beta`, and the `initial_moments` that scores are normalised by.
     """
     config, setting = parts.config, parts.setting
     noise = streams.key(current.key, "rollouts", iteration)
     order = streams.key(current.key, "minibatches", iteration)
     params = parts.tuned.parameters(current.params)
-    drawn = online.draw(setting, params["policy"], noise)
-    logp, ref_logp, seen = online.compared(setting, params["policy"], drawn)
-    score, moments = ppo_batch.normalised(
+    drawn = online.sample_and_score(setting, params["policy"], noise)
+    logp, ref_logp, seen = online.logprobs(setting, params["policy"], drawn)
+    score, moments = ppo_batch.normalize_scores(
         drawn.score, config.normalise, carried["moments"], clip=config.score_clip
     )
     beta = jnp.float32(carried["beta"])
@@ -170,21 +170,23 @@ def learn(
     if parts.text is None:
         return parts.update(current, rollout)
     text = sharding.place_batch(next(parts.text), parts.setting.mesh)
-    return parts.update(current, objectives.mix(rollout, text))
+    return parts.update(current, objectives.mix_batches(rollout, text))
 
 
 def main(config: Config) -> dict[str, float]:
     """Trains with PPO; writes the model to OUT/policy."""
     check(config)
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "ppo") as run:
         setting = online.prepare(config, run, prompts=config.batch)
         policy = setting.policy
-        value_model, value = value_start(config, policy)
-        tuned = trainable.together(
+        value_model, value = init_value_model(config, policy)
+        tuned = trainable.combine_roles(
             {
-                "policy": trainable.start(config, policy.params),
-                "value": trainable.start(config, trainable.kept(config, value)),
+                "policy": trainable.make_trainable(config, policy.params),
+                "value": trainable.make_trainable(
+                    config, trainable.quantize_base(config, value)
+                ),
             }
         )
         adams = config.both_adams()
@@ -193,7 +195,7 @@ def main(config: Config) -> dict[str, float]:
             setting=setting,
             value_model=value_model,
             tuned=tuned,
-            text=demonstrations(config, setting, run),
+            text=sft_batches(config, setting, run),
             **steps_of(config, policy.model, value_model, tuned),
         )
         current = state.create(tuned.params, adams, jax.random.key(config.seed))
@@ -203,7 +205,10 @@ def main(config: Config) -> dict[str, float]:
             current,
             functools.partial(iterate, parts),
             roles=lambda params: params,
-            carried=lambda: {"beta": config.beta, "moments": moments(config, setting)},
+            carried=lambda: {
+                "beta": config.beta,
+                "moments": initial_moments(config, setting),
+            },
             cursors={} if parts.text is None else {"text": parts.text},
         )
         params = tuned.parameters(current.params)["policy"]
@@ -212,7 +217,10 @@ def main(config: Config) -> dict[str, float]:
 
 
 def steps_of(
-    config: Config, policy: LanguageModel, value: ScalarModel, tuned: trainable.Tuning
+    config: Config,
+    policy: LanguageModel,
+    value: ScalarModel,
+    tuned: trainable.Trainable,
 ) -> dict[str, Step]:
     """The compiled updates, by their names in `Parts`."""
     objective = config.objective(policy, value)
@@ -223,30 +231,30 @@ def steps_of(
 
     whole = objective
     if config.ptx_weight:
-        whole = objectives.with_text(objective, policy, weight=config.ptx_weight)
-    make = functools.partial(step.make_step, whole=tuned.whole)
+        whole = objectives.with_ptx(objective, policy, ptx_coef=config.ptx_weight)
+    make = functools.partial(step.make_step, merge=tuned.whole)
     return {
         "update": make(whole, config.both_adams()),
         "warm": make(value_alone, config.both_adams(warming=True)),
     }
 
 
-def demonstrations(
-    config: Config, setting: online.Setting, run: Run
-) -> loader.Batches | None:
+def sft_batches(
+    config: Config, setting: online.RolloutSetup, run: Run
+) -> loader.BatchIterator | None:
     """Packed batches of the data's demonstrations, where they are mixed in."""
     if not config.ptx_weight:
         return None
     policy = setting.policy
     records = setting.source.demonstrations()[0]
-    examples = datasets.tokenised(config, records, policy, run, "demonstrations")
+    examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
     length = batching.row_length(config.model, policy.context, examples)
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed
     )
 
 
-def moments(config: Config, setting: online.Setting) -> list[float] | None:
+def initial_moments(config: Config, setting: online.RolloutSetup) -> list[float] | None:
     """What scores are normalised by from the start."""
     if config.normalise != "reference":
         return None
@@ -269,9 +277,13 @@ def check(config: Config) -> None:
         )
 
 
-def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, Params]:
+def init_value_model(
+    config: Config, policy: policies.Policy
+) -> tuple[ScalarModel, Params]:
     """The value model: the first reward model, or the policy's trunk, its head 0."""
-    rewarded = [str(folder) for folder in reward_functions.folders(config.reward)]
+    rewarded = [
+        str(folder) for folder in reward_functions.reward_model_folders(config.reward)
+    ]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
         found = policies.load_scalar(Path(start), config.dtype, config.remat)
@@ -279,7 +291,7 @@ def value_start(config: Config, policy: policies.Policy) -> tuple[ScalarModel, P
         return found
     model = heads.scalar_model(policy.config, zero_head=True)
     key = streams.key(jax.random.key(config.seed), "head")
-    return model, trainable.headed(model, key, policy.params)
+    return model, trainable.add_scalar_head(model, key, policy.params)
 
 
 if __name__ == "__main__":

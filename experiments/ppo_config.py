@@ -20,7 +20,7 @@ ADAMS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(online.Online):
+class Config(online.OnlineConfig):
     """Proximal policy optimisation."""
 
     EXPERIMENT: ClassVar[str] = "ppo"
@@ -69,7 +69,7 @@ class Config(online.Online):
     """Answers over which beta adapts."""
     kl_gain: float | None = None
     """Adapts beta in log space, by this gain, rather than by the horizon."""
-    normalise: ppo_batch.Normalise = "none"
+    normalise: ppo_batch.ScoreNormalization = "none"
     """Scores by the moments of the reference's answers, all so far, or the batch."""
     normalise_samples: int = 256
     """Answers of the reference to normalise by."""
@@ -84,8 +84,8 @@ class Config(online.Online):
         one = functools.partial(self.adamw, eps=self.eps, adam=adam)
         policy = one(waits=self.value_warmup)
         value = one(learning_rate=self.value_learning_rate)
-        moves = optimizer.still(policy) if warming else policy
-        return optimizer.by_role({"policy": moves, "value": value})
+        moves = optimizer.freeze(policy) if warming else policy
+        return optimizer.partition_by_role({"policy": moves, "value": value})
 
     def objective(self, policy: LanguageModel, value: ScalarModel) -> Objective:
         """The loss that these flags describe, text aside.
@@ -109,11 +109,11 @@ class Config(online.Online):
             return beta
         target = self.kl_target
         if self.kl_gain is not None:
-            found = estimators.proportional_kl(
+            found = estimators.proportional_kl_coefficient(
                 beta, kl, target=target, gain=self.kl_gain
             )
         else:
-            found = estimators.adaptive_kl(
-                beta, kl, target=target, horizon=self.kl_horizon, n_steps=self.batch
+            found = estimators.adaptive_kl_coefficient(
+                beta, kl, target=target, horizon=self.kl_horizon, samples=self.batch
             )
         return float(found)

@@ -32,25 +32,25 @@ from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from jaxalign.evaluation import plots
 from jaxalign.pipeline import datasets, held_out, reward_functions
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, hub, jsonl, tables
-from jaxalign.runtime.config import EvalFlags, folder_of, launch, mesh_of
-from jaxalign.runtime.stages import begin, stages
+from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is
 # told its own, and what is evaluated anew each time.
-GROWS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
+RESUMABLE_FLAGS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rounds(EvalFlags):
+class Rounds(EvalConfig):
     """Flags of experiments in rounds, each of which samples, chooses and finetunes."""
 
     EXPERIMENT: ClassVar[str] = "rejection_sampling"
     rounds: int = 3
     temperatures: tuple[float, ...] = (1.0,)
     """Of the sampling of winners: one, or one for each round."""
-    sft_data: jsonl.Kept = "all"
+    sft_data: jsonl.RoundSelection = "all"
     """What is imitated: the winners of all rounds so far, or of the newest."""
     start: Literal["latest", "first"] = "latest"
     """What winners finetune: the latest policy, or the first one anew."""
@@ -72,15 +72,15 @@ def main(config: Config) -> list[held_out.Row]:
     out = folder_of(config, "rejection_sampling")
     check(config, out)
     source = datasets.load(config)
-    learned = reward_functions.folders(config.reward)
-    chooses = None if learned else reward_functions.judge(config.reward, source)
-    policies = road(config, out)
-    exam = held_out.exam(
+    learned = reward_functions.reward_model_folders(config.reward)
+    chooses = None if learned else reward_functions.text_reward(config.reward, source)
+    policies = run_rounds(config, out)
+    exam = held_out.make_held_out_eval(
         config,
         dataclasses.replace(source, judge=source.judge or chooses),
-        hub.model(config.model),
+        hub.model_folder(config.model),
         config.eval_prompts,
-        room=config.winners.max_new_tokens,
+        max_new_tokens=config.winners.max_new_tokens,
         reward=learned[0] if learned else None,
     )
     at = config.temperature_for()
@@ -95,7 +95,7 @@ def main(config: Config) -> list[held_out.Row]:
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
     tables.write_answers(out, [p.messages for p in exam.prompts], texts)
-    distributed.say(f"table, plot and answers are in {out}")
+    distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
 
@@ -106,9 +106,9 @@ def check(config: Config, out: Path) -> None:
       ValueError: no policy to begin from, temperatures that do not suit the rounds, or
         a folder with another run.
     """
-    winners_stage.temperatures(config.temperatures, config.rounds)
+    winners_stage.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    if not (hub.model(config.model) / "config.json").exists():
+    if not (hub.model_folder(config.model) / "config.json").exists():
         raise ValueError(
             f"--model {config.model} should be the folder of a policy that answers; "
             "python -m experiments.sft makes one"
@@ -120,19 +120,19 @@ def check(config: Config, out: Path) -> None:
         )
 
 
-def road(config: Config, out: Path) -> dict[str, Path]:
+def run_rounds(config: Config, out: Path) -> dict[str, Path]:
     """All rounds; the folders of the policies on the way, by name."""
-    begin(config, out, grows=GROWS)
-    policies = {"start": hub.model(config.model)}
+    begin_pipeline(config, out, extendable=RESUMABLE_FLAGS)
+    policies = {"start": hub.model_folder(config.model)}
     for i in range(config.rounds):
         latest = list(policies.values())[-1]
-        policies[f"round {i + 1}"] = imitate(
-            config, out, i, hub.model(config.model), latest, config.reward
+        policies[f"round {i + 1}"] = finetune_on_winners(
+            config, out, i, hub.model_folder(config.model), latest, config.reward
         )
     return policies
 
 
-def imitate(
+def finetune_on_winners(
     config: Any, out: Path, i: int, first: Path, latest: Path, reward: str
 ) -> Path:
     """One round: samples from the latest policy and finetunes on the winners.
@@ -144,17 +144,19 @@ def imitate(
     Returns the finetuned policy's folder.
     """
     here = jsonl.round_folder(out, i)
-    stage = stages(config, here)
+    stage = stage_runner(config, here)
     stage(
         "winners",
         winners_stage.main,
         model=str(latest),
         data=config.data,
         reward=reward,
-        temperature=winners_stage.temperatures(config.temperatures, config.rounds)[i],
+        temperature=winners_stage.round_temperatures(
+            config.temperatures, config.rounds
+        )[i],
         first_prompt=i * config.winners.prompts,
     )
-    kept = jsonl.of_rounds(out, i, "winners/best", config.sft_data)
+    kept = jsonl.round_folders(out, i, "winners/best", config.sft_data)
     imitated = jsonl.gather(kept, here / "demonstrations", once="messages")
     start = first if config.start == "first" else latest
     stage("finetune", sft_stage.main, model=str(start), data=str(imitated))
@@ -162,17 +164,17 @@ def imitate(
 
 
 def draw(
-    out: Path, lines: dict[str, list[str]], found: list[dict[str, Evaluated]]
+    out: Path, lines: dict[str, list[str]], found: list[dict[str, Evaluation]]
 ) -> None:
     """Reward against KL over the rounds, a line through the policies of each name."""
     plots.plot_reward_kl(
         out / "reward_kl.png",
         {
-            name: [held_out.point(found, method) for method in methods]
+            name: [held_out.reward_kl_point(found, method) for method in methods]
             for name, methods in lines.items()
         },
         reward=held_out.reward_name(found),
-        growing="later round",
+        joined_by="later round",
     )
 
 

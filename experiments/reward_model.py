@@ -29,7 +29,7 @@ from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import loader, readers
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import prompts_of
+from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import intervals, preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
@@ -41,9 +41,9 @@ from jaxalign.pipeline import (
     run_plan,
     trainable,
 )
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults, jsonl
-from jaxalign.runtime.config import Shared, Trained, launch, mesh_of
+from jaxalign.runtime.config import OfflineConfig, RunConfig, launch, mesh_of
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
@@ -51,7 +51,7 @@ from jaxalign.types import Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Trained):
+class Config(OfflineConfig):
     """A Bradley-Terry reward model."""
 
     EXPERIMENT: ClassVar[str] = "reward_model"
@@ -77,39 +77,43 @@ def main(config: Config) -> dict[str, float]:
       ValueError: no held-out pairs, or a source's own
         reasons.
     """
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "reward_model") as run:
         source = datasets.load(config)
-        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
-        train, held_out = datasets.pairs(config, source, policy, run)
+        policy = trainable.with_frozen_base(
+            config, policies.load(config, source, run.mesh)
+        )
+        train, held_out = datasets.tokenized_pairs(config, source, policy, run)
         datasets.check_held_out(held_out, "the reward model's accuracy")
-        by_field.check(config, config.split_by, held_out)
+        by_field.check_field(config, config.split_by, held_out)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking
-            train = datasets.tokenised(
+            train = datasets.tokenize_records(
                 config, source.rankings()[0], policy, run, "rankings"
             )
         run.describe_data(source.accounts())
         model = heads.scalar_model(policy.config)
         key = jax.random.key(config.seed)
         head = streams.key(key, "head")
-        tuned = trainable.start(config, trainable.headed(model, head, policy.params))
+        tuned = trainable.make_trainable(
+            config, trainable.add_scalar_head(model, head, policy.params)
+        )
         batches = batching.preferences(config, policy, train, kind)
-        steps = defaults.steps_of(config, len(train), config.batch)
+        steps = defaults.total_steps(config, len(train), config.batch)
         adam = config.adamw(steps)
         update = step.make_step(
             objective(config, model, kind),
             adam,
             micro_batches=config.micro_batches,
-            whole=tuned.whole,
+            merge=tuned.whole,
         )
         current = state.create(tuned.params, adam, key)
         roles = lambda now: {"reward": now.params}
         loop = LoopState(0, current, {"data": batches})
         loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
         current = loop.state
-        work = run_plan.Work.of(
+        work = run_plan.Workload.of(
             train,
             policy,
             kind=kind,
@@ -129,23 +133,23 @@ def main(config: Config) -> dict[str, float]:
         initial = initial_scores(
             config, source, policy, train, (model, params), run.note
         )
-        params = learned.normalise(params, initial)
+        params = reward_model.normalize(params, initial)
         policies.save_scalar(
             run.folder / "reward",
             model,
             params,
             policy,
-            scale=learned.scale(initial),
+            scale=reward_model.fit_scale(initial),
             config=config,
         )
-        prompts = prompts_of(held_out)
+        prompts = example_prompt_hashes(held_out)
         accuracy = preference.accuracy(
             chosen, rejected, units=prompts, seed=config.seed
         ).named("accuracy")
         counts = {"pairs": len(chosen), "prompts": len(np.unique(prompts))}
         right = preference.agreement(chosen, rejected)
         of_pairs = (config.split_by, held_out, "accuracy", right)
-        parts = by_field.split(*of_pairs, seed=config.seed, share=True)
+        parts = by_field.metrics_by_value(*of_pairs, seed=config.seed, share=True)
         return run.finish(run.last | accuracy | counts | parts)
 
 
@@ -155,7 +159,9 @@ def objective(
     """What is minimised on pairs, or on rankings."""
     if kind is Preference:
         labels = (
-            objectives.soft_labels if config.soft_labels else objectives.hard_labels
+            objectives.soft_label_loss
+            if config.soft_labels
+            else objectives.hard_label_loss
         )
         return objectives.reward(model, center=config.center, loss=labels)
     return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
@@ -185,20 +191,20 @@ def scores(
         epochs=1,
         drop_remainder=False,
     )
-    score = jax.jit(learned.score, static_argnums=0)
+    score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    mesh = sharding.current()
+    mesh = sharding.current_mesh()
     for batch in batches:
         batch = batch if mesh is None else sharding.place_batch(batch, mesh)
-        valid = sharding.on_host(batch.valid)
+        valid = sharding.to_host(batch.valid)
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
-            part.append(sharding.on_host(score(model, params, side))[valid])
+            part.append(sharding.to_host(score(model, params, side))[valid])
     return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 def initial_scores(
     config: Config,
-    source: datasets.Source,
+    source: datasets.Dataset,
     policy: policies.Policy,
     train: Sequence[loader.Example],
     reward: tuple[ScalarModel, Params],
@@ -215,11 +221,11 @@ def initial_scores(
     """
     context, count = policy.config.context, config.normalise_samples
     order = streams.generator(config.seed, "initial prompts").permutation(len(train))
-    found = some_prompts(train, order, count, context - source.max_new_tokens, note)
-    asked = found or some_prompts(train, order, count, context - 1, note)
-    tokens, lengths = rollouts.padded(asked, context - 1)
+    found = select_prompts(train, order, count, context - source.max_new_tokens, note)
+    asked = found or select_prompts(train, order, count, context - 1, note)
+    tokens, lengths = rollouts.pad_rows(asked, context - 1)
     room = min(source.max_new_tokens, context - tokens.shape[1])
-    policy = policies.reaching(policy, tokens.shape[1] + room)
+    policy = policies.extend_longrope(policy, tokens.shape[1] + room)
     sequences, _, _ = rollouts.sample(
         policy,
         policy.params,
@@ -231,11 +237,11 @@ def initial_scores(
         row_ids=streams.answer_ids([zlib.crc32(row.tobytes()) for row in asked], 1),
         slots=256,
     )
-    sequences = jax.tree.map(sharding.on_host, sequences)
+    sequences = jax.tree.map(sharding.to_host, sequences)
     return rollouts.learned_scores(*reward, sequences)
 
 
-def some_prompts(
+def select_prompts(
     train: Sequence[loader.Example],
     order: np.ndarray,
     count: int,
@@ -268,7 +274,9 @@ def some_prompts(
     return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
 
 
-def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str, Any]:
+def agreement(
+    config: RunConfig, held: Path, reward: Path, batch: int
+) -> dict[str, Any]:
     """How well a reward model agrees with held-out preferences, and could at best.
 
     `expected` is its accuracy over all labels that the annotator could have given,
@@ -283,15 +291,15 @@ def agreement(config: Shared, held: Path, reward: Path, batch: int) -> dict[str,
     pairs, _ = readers.read(held, Preference)
     with jax.set_mesh(mesh_of(config)):
         model, params = policies.load_scalar(reward, config.dtype)
-        examples, _ = loader.tokenise(
+        examples, _ = loader.tokenize(
             pairs,
-            policies.used(config, tokenizers.load(reward)),
+            policies.configure_tokenizer(config, tokenizers.load(reward)),
             context=model.config.context,
         )
         chosen, rejected = scores(model, params, examples, batch)
     p = np.array([rows[example.row]["p_chosen"] for example in examples])
     right = preference.agreement(chosen, rejected)
-    prompts = prompts_of(examples)
+    prompts = example_prompt_hashes(examples)
     over = partial(intervals.bootstrap, units=prompts, share=True)
     return {
         "accuracy": over(right),

@@ -34,17 +34,17 @@ from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from jaxalign.evaluation import plots
 from jaxalign.pipeline import datasets, held_out
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalFlags, folder_of, launch, mesh_of
-from jaxalign.runtime.stages import begin, seeded, stages
+from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
-GROWS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
+RESUMABLE_FLAGS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Road(EvalFlags):
+class PipelineConfig(EvalConfig):
     """Flags of what methods start from, of two of them, and of their evaluation."""
 
     EXPERIMENT: ClassVar[str] = "rlhf"
@@ -64,17 +64,17 @@ class Road(EvalFlags):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Road):
+class Config(PipelineConfig):
     """The whole road; each stage's own flags are --sft.steps, --ppo.beta, ..."""
 
     ppo_reward: Literal["learned", "programmed"] = "learned"
     """What PPO maximises: the reward model, or what the annotator goes by."""
 
 
-RoadType = TypeVar("RoadType", bound=Road)
+RoadType = TypeVar("RoadType", bound=PipelineConfig)
 
 
-class Start(NamedTuple):
+class StartingPoint(NamedTuple):
     """What methods start from.
 
     Attributes:
@@ -90,13 +90,13 @@ class Start(NamedTuple):
 
 def main(config: Config) -> list[held_out.Row]:
     """Runs every seed, and returns the rows of the table over all of them."""
-    config = smoked(config) if config.smoke else config
+    config = smoke_config(config) if config.smoke else config
     config.temperature_for(config.ppo.temperature)  # or an error at once
     out = folder_of(config, "rlhf")
-    found: list[dict[str, Evaluated]] = []
+    found: list[dict[str, Evaluation]] = []
     programmed: list[held_out.Row] = []
-    for one in seeded(config, out):
-        found.append(road(one, one.out))
+    for one in configs_by_seed(config, out):
+        found.append(run_pipeline(one, one.out))
         held = one.out / "collect" / "preferences" / "test.jsonl"
         if held.exists():
             reward = one.out / "reward_model" / "reward"
@@ -108,16 +108,16 @@ def main(config: Config) -> list[held_out.Row]:
         shown["each reward model on held-out preferences; over prompts"] = programmed
     tables.publish(out, shown)
     points = {
-        method: [held_out.point([each], method) for each in found]
+        method: [held_out.reward_kl_point([each], method) for each in found]
         for method in found[0]
     }
     name = held_out.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
-    distributed.say(f"table, plot and answers are in {out}")
+    distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
 
-def smoked(config: RoadType) -> RoadType:
+def smoke_config(config: RoadType) -> RoadType:
     """The same road with next to no steps."""
     few = dataclasses.replace
     return few(
@@ -132,14 +132,16 @@ def smoked(config: RoadType) -> RoadType:
     )
 
 
-def start(config: Road, source: datasets.Source, out: Path) -> Start:
+def run_first_stages(
+    config: PipelineConfig, source: datasets.Dataset, out: Path
+) -> StartingPoint:
     """The SFT model, preferences, and the reward model, each stage in its folder.
 
     Raises:
       ValueError: nothing is held out, which is said before anything is trained.
     """
     datasets.check_held_out(source.prompts()[1], "the evaluation")
-    stage = stages(config, out)
+    stage = stage_runner(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"
     pairs = rankings = config.data
@@ -148,15 +150,15 @@ def start(config: Road, source: datasets.Source, out: Path) -> Start:
         pairs = str(out / "collect" / "preferences")
         rankings = str(out / "collect" / "rankings")
     stage("reward_model", reward_stage.main, model=str(base), data=rankings)
-    return Start(base, pairs, out / "reward_model" / "reward")
+    return StartingPoint(base, pairs, out / "reward_model" / "reward")
 
 
-def road(config: Config, out: Path) -> dict[str, Evaluated]:
+def run_pipeline(config: Config, out: Path) -> dict[str, Evaluation]:
     """One seed: every stage in a folder of its own, then the evaluation."""
-    begin(config, out, grows=GROWS)
+    begin_pipeline(config, out, extendable=RESUMABLE_FLAGS)
     source = datasets.load(config)
-    base, pairs, learned = start(config, source, out)
-    stage = stages(config, out)
+    base, pairs, learned = run_first_stages(config, source, out)
+    stage = stage_runner(config, out)
     stage("dpo", dpo_stage.main, model=str(base), data=pairs)
     scorer = str(learned) if config.ppo_reward == "learned" else "programmed"
     stage("ppo", ppo_stage.main, model=str(base), data=config.data, reward=scorer)
@@ -165,15 +167,15 @@ def road(config: Config, out: Path) -> dict[str, Evaluated]:
 
 
 def evaluate(
-    config: Config, source: datasets.Source, out: Path
-) -> dict[str, Evaluated]:
+    config: Config, source: datasets.Dataset, out: Path
+) -> dict[str, Evaluation]:
     """Every method's answers to the same held-out prompts, with the same noise."""
-    exam = held_out.exam(
+    exam = held_out.make_held_out_eval(
         config,
         source,
         out / "sft" / "policy",
         config.eval_prompts,
-        room=config.ppo.max_new_tokens,
+        max_new_tokens=config.ppo.max_new_tokens,
         reward=out / "reward_model" / "reward",
     )
     start = config.temperature_for()

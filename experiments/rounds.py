@@ -42,11 +42,11 @@ from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from jaxalign.pipeline import datasets, held_out
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, jsonl, tables
 from jaxalign.runtime.config import folder_of, launch, mesh_of
 from jaxalign.runtime.jsonl import round_folder
-from jaxalign.runtime.stages import begin, seeded, stages
+from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,9 @@ class Config(rejection_sampling.Rounds):
     """Two rounds with a few steps of everything, to see that it runs."""
     method: Literal["dpo", "ppo"] = "dpo"
     """What ends a round."""
-    reward_data: jsonl.Kept = "all"
+    reward_data: jsonl.RoundSelection = "all"
     """What the reward model learns from: preferences of all rounds, or the newest."""
-    dpo_data: jsonl.Kept = "newest"
+    dpo_data: jsonl.RoundSelection = "newest"
     """The same for DPO."""
     sft: sft_stage.Config = sft_stage.Config()
     collect: collect_stage.Config = collect_stage.Config(
@@ -77,15 +77,15 @@ class Config(rejection_sampling.Rounds):
 
 def main(config: Config) -> list[held_out.Row]:
     """Runs every seed, and returns the rows of the table: SFT, and two a round."""
-    config = smoked(config) if config.smoke else config
-    winners_stage.temperatures(config.temperatures, config.rounds)
+    config = smoke_config(config) if config.smoke else config
+    winners_stage.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    datasets.judge_of(datasets.load(config))
+    datasets.require_reward(datasets.load(config))
     out = folder_of(config, "rounds")
-    found: list[dict[str, Evaluated]] = []
+    found: list[dict[str, Evaluation]] = []
     labelled: list[held_out.Row] = []
-    for one in seeded(config, out):
-        found.append(evaluate(one, road(one, one.out), one.out))
+    for one in configs_by_seed(config, out):
+        found.append(evaluate(one, run_rounds(one, one.out), one.out))
         labelled += [{"seed": one.seed} | row for row in agreements(one, one.out)]
     rows = held_out.table(found)
     shown = {
@@ -97,11 +97,11 @@ def main(config: Config) -> list[held_out.Row]:
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
     rejection_sampling.draw(out, with_start, found)
-    distributed.say(f"table, plot and answers are in {out}")
+    distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
 
-def smoked(config: Config) -> Config:
+def smoke_config(config: Config) -> Config:
     """The same road with next to no steps."""
     few = dataclasses.replace
     return few(
@@ -119,23 +119,25 @@ def smoked(config: Config) -> Config:
     )
 
 
-def road(config: Config, out: Path) -> dict[str, Path]:
+def run_rounds(config: Config, out: Path) -> dict[str, Path]:
     """One seed: all rounds; the folders of the policies on the way, by name."""
-    begin(config, out, grows=("seeds", *rejection_sampling.GROWS))
-    stage = stages(config, out)
+    begin_pipeline(
+        config, out, extendable=("seeds", *rejection_sampling.RESUMABLE_FLAGS)
+    )
+    stage = stage_runner(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     found = {"SFT": out / "sft" / "policy"}
     for i in range(config.rounds):
-        imitated, aligned = one_round(config, out, i, list(found.values())[-1])
+        imitated, aligned = run_round(config, out, i, list(found.values())[-1])
         found[f"round {i + 1}, winners"] = imitated
         found[f"round {i + 1}, {config.method.upper()}"] = aligned
     return found
 
 
-def one_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Path]:
+def run_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Path]:
     """A round: its policy after imitation, and after DPO or PPO."""
     here = round_folder(out, i)
-    stage = stages(config, here)
+    stage = stage_runner(config, here)
     stage(
         "collect",
         collect_stage.main,
@@ -143,14 +145,16 @@ def one_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Pa
         data=config.data,
         first_prompt=i * config.collect.prompts,
     )
-    kept = jsonl.of_rounds(out, i, "collect/rankings", config.reward_data)
+    kept = jsonl.round_folders(out, i, "collect/rankings", config.reward_data)
     rankings = jsonl.gather(kept, here / "rankings")
     stage("reward_model", reward_stage.main, model=str(latest), data=str(rankings))
     reward = str(here / "reward_model" / "reward")
     first = out / "sft" / "policy"
-    imitated = rejection_sampling.imitate(config, out, i, first, latest, reward)
+    imitated = rejection_sampling.finetune_on_winners(
+        config, out, i, first, latest, reward
+    )
     if config.method == "dpo":
-        newest = jsonl.of_rounds(out, i, "collect/preferences", config.dpo_data)
+        newest = jsonl.round_folders(out, i, "collect/preferences", config.dpo_data)
         pairs = jsonl.gather(newest, here / "preferences")
         stage("dpo", dpo_stage.main, model=str(imitated), data=str(pairs))
     else:
@@ -162,29 +166,29 @@ def one_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Pa
 
 def evaluate(
     config: Config, folders: dict[str, Path], out: Path
-) -> dict[str, Evaluated]:
+) -> dict[str, Evaluation]:
     """Every policy's answers to the same held-out prompts, with the same noise."""
     source = datasets.load(config)
-    exam = held_out.exam(
+    exam = held_out.make_held_out_eval(
         config,
         source,
         out / "sft" / "policy",
         config.eval_prompts,
-        room=config.winners.max_new_tokens,
+        max_new_tokens=config.winners.max_new_tokens,
         reward=round_folder(out, config.rounds - 1) / "reward_model" / "reward",
     )
     found = {}
     with jax.set_mesh(mesh_of(config)):
         for name, folder in folders.items():
             policy = held_out.load(config, source, folder)
-            temperature = config.temperature_for(trained_at(config, name))
+            temperature = config.temperature_for(sampling_temperature(config, name))
             found[name] = exam.answered(policy, temperature=temperature)
     texts = {name: found[name].texts for name in list(found)[::2]}
     tables.write_answers(out, [p.messages for p in exam.prompts], texts)
     return found
 
 
-def trained_at(config: Config, name: str) -> float:
+def sampling_temperature(config: Config, name: str) -> float:
     """The temperature of PPO's rollouts; 1 for what imitates, or learns from pairs."""
     return config.ppo.temperature if name.endswith(", PPO") else 1.0
 

@@ -18,14 +18,14 @@ from jaxalign.data import packing
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import Trained, launch
+from jaxalign.runtime.config import OfflineConfig, launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Trained):
+class Config(OfflineConfig):
     """Supervised finetuning."""
 
     EXPERIMENT: ClassVar[str] = "sft"
@@ -38,12 +38,14 @@ class Config(Trained):
 
 def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     with Run(config, "sft") as run:
         batching.check_rows(config)
         source = datasets.load(config)
-        policy = trainable.frozen(config, policies.load(config, source, run.mesh))
-        examples = datasets.tokenised(
+        policy = trainable.with_frozen_base(
+            config, policies.load(config, source, run.mesh)
+        )
+        examples = datasets.tokenize_records(
             *(config, source.demonstrations()[0], policy, run, "train"),
             all_turns=config.all_turns,
         )
@@ -55,22 +57,22 @@ def main(config: Config) -> dict[str, float]:
         batches = packing.packed_batches(
             examples, config.batch, length=length, seed=config.seed
         )
-        each = packing.a_batch(examples, config.batch, length=length)
-        steps = defaults.steps_of(config, len(examples), each, source.sft_steps)
+        each = packing.examples_per_batch(examples, config.batch, length=length)
+        steps = defaults.total_steps(config, len(examples), each, source.sft_steps)
         adam = config.adamw(steps)
-        tuned = trainable.start(config, policy.params)
+        tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
             objectives.sft(policy.model),
             adam,
             micro_batches=config.micro_batches,
-            whole=tuned.whole,
+            merge=tuned.whole,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
         loop = LoopState(0, current, {"data": batches})
         loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
         current = loop.state
-        work = run_plan.Work.of(
+        work = run_plan.Workload.of(
             examples,
             policy,
             kind=Demonstration,

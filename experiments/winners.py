@@ -22,17 +22,17 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import splits
-from jaxalign.data.records import Prompt, said
+from jaxalign.data.records import Prompt, assistant_message
 from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import Shared, launch
+from jaxalign.runtime.config import RunConfig, launch
 from jaxalign.runtime.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Shared):
+class Config(RunConfig):
     """The best answers, by a reward."""
 
     reward: str = "programmed"
@@ -57,23 +57,25 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "winners") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = reward_functions.scorer(config.reward, config.dtype, policy, source)
+        score = reward_functions.make_reward_function(
+            config.reward, config.dtype, policy, source
+        )
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         asked = {
-            "train": rollouts.turn(train, config.first_prompt, config.prompts),
+            "train": rollouts.cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
         numbers: dict[str, float] = {}
         for name, prompts in asked.items():
             room = config.max_new_tokens or source.max_new_tokens
-            fitting = rollouts.fitting(policy, prompts, room, run.note, name)
-            answers = sampled(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.scored(score, answers)
-            best = chosen(answers, reward, config.samples)
+            fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
+            answers = sample_answers(config, policy, fitting, room, f"winners {name}")
+            reward = reward_functions.score_answers(score, answers)
+            best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
-            written = [won(answers, reward, at) for at in best]
+            written = [winner_row(answers, reward, at) for at in best]
             jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
             worth = {"reward": reward}
             units = splits.prompt_hashes(answers.prompts)
@@ -90,7 +92,7 @@ def main(config: Config) -> dict[str, float]:
         return run.finish(numbers)
 
 
-def sampled(
+def sample_answers(
     config: Config,
     policy: policies.Policy,
     prompts: Sequence[Prompt],
@@ -104,7 +106,7 @@ def sampled(
     """
     # of prompts that come again, after all others, other answers
     key = streams.key(jax.random.key(config.seed), stream, config.first_prompt)
-    return rollouts.answer(
+    return rollouts.sample_answers(
         policy,
         prompts,
         key,
@@ -114,18 +116,20 @@ def sampled(
     )
 
 
-def chosen(answers: rollouts.Answers, reward: np.ndarray, samples: int) -> np.ndarray:
+def select_winners(
+    answers: rollouts.Answers, reward: np.ndarray, samples: int
+) -> np.ndarray:
     """Which answer wins each prompt that one can win [at most P], of rewards [R].
 
     Raises:
       ValueError: nothing can win, or a reward is not finite.
     """
     if not np.isfinite(reward).all():
-        where = answers.prompts[int(np.argmin(np.isfinite(reward)))].where
+        where = answers.prompts[int(np.argmin(np.isfinite(reward)))].location
         raise ValueError(f"the reward of an answer to {where} is not a finite number")
     able = answers.finished & np.array([bool(text) for text in answers.texts])
     worth = np.where(able, reward, -np.inf).reshape(-1, samples)
-    at = np.arange(len(worth)) * samples + sample_metrics.best(worth)
+    at = np.arange(len(worth)) * samples + sample_metrics.best_index(worth)
     if not able[at].any():
         raise ValueError(
             "no answer ended, or all are empty, so that none can win: raise "
@@ -134,29 +138,31 @@ def chosen(answers: rollouts.Answers, reward: np.ndarray, samples: int) -> np.nd
     return at[able[at]]
 
 
-def won(answers: rollouts.Answers, reward: np.ndarray, at: int) -> dict[str, Any]:
+def winner_row(
+    answers: rollouts.Answers, reward: np.ndarray, at: int
+) -> dict[str, Any]:
     """A winner as a demonstration."""
     prompt = answers.prompts[at]
-    messages = [*prompt.messages, said(answers.texts[at])]
+    messages = [*prompt.messages, assistant_message(answers.texts[at])]
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
     return {"messages": messages, **tools, "reward": float(reward[at])}
 
 
-def temperatures(told: Sequence[float], rounds: int) -> list[float]:
+def round_temperatures(temperatures: Sequence[float], rounds: int) -> list[float]:
     """The temperature of each round; a single one is that of all.
 
     Raises:
       ValueError: no rounds, another number of temperatures, or one below 0.
 
-    >>> temperatures([1.0], 3)
+    >>> round_temperatures([1.0], 3)
     [1.0, 1.0, 1.0]
     """
-    if rounds < 1 or len(told) not in (1, rounds) or min(told) < 0:
+    if rounds < 1 or len(temperatures) not in (1, rounds) or min(temperatures) < 0:
         raise ValueError(
             f"--temperatures wants one, or one for each of --rounds {rounds} (1 at "
-            f"least), none below 0; got {' '.join(map(str, told))}"
+            f"least), none below 0; got {' '.join(map(str, temperatures))}"
         )
-    return list(told) * (rounds if len(told) == 1 else 1)
+    return list(temperatures) * (rounds if len(temperatures) == 1 else 1)
 
 
 if __name__ == "__main__":

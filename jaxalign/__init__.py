@@ -11,6 +11,6 @@ from jaxalign import batches, estimators, lazy, losses, masks, sharding, types
 __version__ = "0.1.0"
 __all__ = ["batches", "estimators", "losses", "masks", "sharding", "types"]
 
-SUBPACKAGES = ("data", "evaluation", "models", "pipeline", "planning", "rewards")
-SUBPACKAGES += ("runtime", "sampling", "streams", "training")
+SUBPACKAGES = ["data", "evaluation", "models", "pipeline", "planning", "rewards"]
+SUBPACKAGES += ["runtime", "sampling", "streams", "training"]
 __getattr__, __dir__ = lazy.attach(__name__, {name: name for name in SUBPACKAGES})

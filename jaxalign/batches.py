@@ -19,7 +19,7 @@ batch = jax.tree_util.register_dataclass
 
 # What each further answer adds to the segment of its prompt: the tokens of segment
 # s + k * BRANCH see those of their own segment and those of segment s.
-BRANCH = 1 << 16
+BRANCH_STRIDE = 1 << 16
 
 
 class Branches(NamedTuple):
@@ -48,9 +48,9 @@ class TokenBatch:
       tokens: token ids.
       positions: the position of each token in its sequence.
       segments: 0 on padding, else 1, 2, ... for the packed sequences of a row (and see
-        `BRANCH`).
+        `BRANCH_STRIDE`).
       loss_mask: True on the tokens that count: the answers, EOS included.
-      unscored: so many first columns count in no row, as is known beforehand (one at
+      first_scored: so many first columns count in no row, as is known beforehand (one at
         least, which nothing predicts): nobody needs the log-probs of what is there.
       branches: where all rows are laid out so; models then skip what answers do not
         see of each other.
@@ -60,7 +60,7 @@ class TokenBatch:
     positions: Int[Array, "B T"]
     segments: Int[Array, "B T"]
     loss_mask: Bool[Array, "B T"]
-    unscored: int = dataclasses.field(default=1, metadata={"static": True})
+    first_scored: int = dataclasses.field(default=1, metadata={"static": True})
     branches: Branches | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
@@ -140,7 +140,7 @@ class AnswerBatch:
         segments = self.sequences.segments
         prompts, answers = len(self.mask) // len(segments), self.mask.shape[1]
         place = np.arange(prompts * answers)
-        branch = (place // answers + 1) + (place % answers + 1) * BRANCH
+        branch = (place // answers + 1) + (place % answers + 1) * BRANCH_STRIDE
         return segments[:, :, None] == branch[None, None, :]
 
     @property
@@ -157,12 +157,12 @@ class UnpairedBatch:
 
     Attributes:
       answers: prompt and answer.
-      mismatched: the same prompts, each with the answer to another prompt.
+      mismatched_answers: the same prompts, each with the answer to another prompt.
       desirable: thumb up.
     """
 
     answers: TokenBatch
-    mismatched: TokenBatch
+    mismatched_answers: TokenBatch
     desirable: Bool[Array, "B"]
     row: Int[Array, "B"]
     valid: Bool[Array, "B"]

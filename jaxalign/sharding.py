@@ -53,7 +53,7 @@ def make_mesh(
     if math.prod(sizes) > len(devices) or min(sizes) < 1:
         raise ValueError(
             f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} wants {math.prod(sizes)} "
-            f"devices; this machine has {len(devices)}{more_cpus(devices, sizes)}"
+            f"devices; this machine has {len(devices)}{cpu_device_hint(devices, sizes)}"
         )
     if math.prod(sizes) < len(devices) and jax.process_count() > 1:
         raise ValueError(
@@ -69,7 +69,7 @@ def make_mesh(
     )
 
 
-def more_cpus(devices: Sequence[Any], sizes: Sequence[int]) -> str:
+def cpu_device_hint(devices: Sequence[Any], sizes: Sequence[int]) -> str:
     """How a mesh of such sizes comes to its devices where these are CPUs."""
     if devices[0].platform != "cpu" or min(sizes) < 1:
         return ""
@@ -85,7 +85,7 @@ def spec(*names: str | None) -> PartitionSpec:
     return PartitionSpec(*(AXES[name] for name in names))
 
 
-def fitted(
+def drop_indivisible_axes(
     mesh: Mesh | AbstractMesh, partition: PartitionSpec, shape: tuple[int, ...]
 ) -> PartitionSpec:
     """The partition, less the axes that do not divide their dimension (replicated)."""
@@ -101,7 +101,9 @@ def fitted(
 def shardings(mesh: Mesh, specs: Any, shapes: Any) -> Any:
     """A tree of shardings, from a tree of partitions and one of arrays or shapes."""
     return jax.tree.map(
-        lambda s, x: NamedSharding(mesh, fitted(mesh, s, x.shape)), specs, shapes
+        lambda s, x: NamedSharding(mesh, drop_indivisible_axes(mesh, s, x.shape)),
+        specs,
+        shapes,
     )
 
 
@@ -110,13 +112,13 @@ def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, shardings(mesh, specs, tree))
 
 
-def current() -> Mesh | None:
+def current_mesh() -> Mesh | None:
     """The mesh in context, outside of what is compiled."""
     mesh = jax.sharding.get_mesh()
     return None if mesh.empty else mesh
 
 
-def share(rows: int) -> slice | np.ndarray:
+def local_rows(rows: int) -> slice | np.ndarray:
     """The rows of a batch that this process brings: those that lie on its devices.
 
     By the mesh in context, or, where there is none, equal parts in the order of the
@@ -129,18 +131,18 @@ def share(rows: int) -> slice | np.ndarray:
     Raises:
       ValueError: the rows do not divide.
     """
-    processes, mesh = jax.process_count(), current()
+    processes, mesh = jax.process_count(), current_mesh()
     if processes == 1:
         return slice(None)
     if mesh is not None:
-        return here(mesh, rows)
+        return rows_on_local_devices(mesh, rows)
     if rows % processes:
         raise ValueError(f"batch {rows} does not divide by {processes} processes")
     part, first = rows // processes, jax.process_index()
     return slice(first * part, (first + 1) * part)
 
 
-def here(mesh: Mesh, rows: int) -> np.ndarray:
+def rows_on_local_devices(mesh: Mesh, rows: int) -> np.ndarray:
     """Which of so many rows lie on this process's devices, rising.
 
     Raises:
@@ -155,13 +157,16 @@ def here(mesh: Mesh, rows: int) -> np.ndarray:
 
 
 def place_batch(tree: Any, mesh: Mesh) -> Any:
-    """Puts a batch on the mesh, its rows split; each process brings its own, `share`.
+    """Puts a batch on the mesh, its rows split; each process brings its own, `local_rows`.
 
     Raises:
       ValueError: the rows do not divide among the devices.
     """
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    mine, rows = len(here(mesh, parts)), jax.tree.leaves(tree)[0].shape[0]
+    mine, rows = (
+        len(rows_on_local_devices(mesh, parts)),
+        jax.tree.leaves(tree)[0].shape[0],
+    )
     if rows % mine:
         raise ValueError(
             f"batch of {rows * parts // mine} rows is not divisible by {parts} devices"
@@ -175,23 +180,23 @@ def place_batch(tree: Any, mesh: Mesh) -> Any:
     )
 
 
-def spread(tree: Any) -> Any:
+def shard_from_replicated(tree: Any) -> Any:
     """Puts a batch that every process has whole on the mesh in context, rows split.
 
     Without a mesh it stays as it is; rows that do not divide are replicated.
     """
-    mesh = current()
+    mesh = current_mesh()
     if mesh is None:
         return tree
 
     def put(x: Any) -> jax.Array:
-        rows = NamedSharding(mesh, fitted(mesh, spec("batch"), x.shape))
+        rows = NamedSharding(mesh, drop_indivisible_axes(mesh, spec("batch"), x.shape))
         return jax.make_array_from_callback(x.shape, rows, lambda part: x[part])
 
     return jax.tree.map(put, tree)
 
 
-def on_host(x: Any) -> np.ndarray:
+def to_host(x: Any) -> np.ndarray:
     """A whole array as numpy, gathered from all processes where it is spread.
 
     All processes must ask for it.
@@ -208,10 +213,12 @@ def constrain(x: Array, *names: str | None) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
-    return jax.lax.with_sharding_constraint(x, fitted(mesh, spec(*names), x.shape))
+    return jax.lax.with_sharding_constraint(
+        x, drop_indivisible_axes(mesh, spec(*names), x.shape)
+    )
 
 
-def whole_along(name: str, tree: Any, specs: Any) -> Any:
+def gather_along(name: str, tree: Any, specs: Any) -> Any:
     """Tells XLA to have arrays whole along a logical axis, else cut by their specs."""
     mesh, gathered = jax.sharding.get_abstract_mesh(), AXES[name]
     if mesh.empty:
@@ -219,12 +226,14 @@ def whole_along(name: str, tree: Any, specs: Any) -> Any:
 
     def gather(partition: PartitionSpec, x: Array) -> Array:
         rest = PartitionSpec(*(None if a == gathered else a for a in partition))
-        return jax.lax.with_sharding_constraint(x, fitted(mesh, rest, x.shape))
+        return jax.lax.with_sharding_constraint(
+            x, drop_indivisible_axes(mesh, rest, x.shape)
+        )
 
     return jax.tree.map(gather, specs, tree)
 
 
-def shards(name: str) -> int:
+def shard_count(name: str) -> int:
     """Into how many parts XLA may cut a dimension: 1 without a mesh in context."""
     mesh, axes = jax.sharding.get_abstract_mesh(), AXES[name]
     axes = (axes,) if isinstance(axes, str) else axes or ()

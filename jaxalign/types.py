@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Array = Any
 else:
     Array = jax.Array | np.ndarray
-ORIGIN = "jaxalign_origin"  # a key of config.json: what a model was made from
+ORIGIN_KEY = "jaxalign_origin"  # a key of config.json: what a model was made from
 Scalar = float | int | Float[Array, ""] | Int[Array, ""]
 Key = jax.Array
 Params = Any  # a nested dict of arrays
@@ -55,7 +55,7 @@ def typed(function: Function) -> Function:
     return checked
 
 
-def repeated(cache: Cache, rows: int, length: int) -> Cache:
+def repeat_rows(cache: Cache, rows: int, length: int) -> Cache:
     """Each row of a cache so many times, side by side."""
     return jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), cache)
 
@@ -80,7 +80,7 @@ class LanguageModel(NamedTuple):
     The policy and the reference are one set of functions and two parameter trees.
     Rows are right-padded; `segments` is 0 on padding and 1, 2, ... on the (packed)
     sequences of a row; `positions` restart at 0 in each segment. Answers that share a
-    prompt are branches of its segment, see `batches.BRANCH`.
+    prompt are branches of its segment, see `batches.BRANCH_STRIDE`.
 
     Attributes:
       config: vocab_size, context, logit_cap and what else the model needs.
@@ -113,7 +113,7 @@ class LanguageModel(NamedTuple):
     init_cache: Callable[[int, int], Cache]
     extend: Callable[[Params, Array, Cache], tuple[Array, Cache]]
     prepare: Callable[[Params], Params] = lambda params: params
-    branch: Callable[[Cache, int, int], Cache] = repeated
+    branch: Callable[[Cache, int, int], Cache] = repeat_rows
 
 
 class ScalarModel(NamedTuple):

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from experiments import dpo, ppo, reward_model, sft
 from jaxalign.models import pretrained
 from tests.support import quick
-from tests.support.families import FAMILIES, arrive
+from tests.support.families import FAMILIES, write_user_files
 
 ROWS = [
     {"prompt": f"Add {i}.", "chosen": f"{i + 1}.", "rejected": "No."} for i in range(8)
@@ -27,7 +27,7 @@ STAGES = {
 @pytest.fixture(scope="module", params=quick.only([], FAMILIES))
 def arrived(request, tmp_path_factory):
     """What a user has: a model's folder with its tokenizer, and a file of pairs."""
-    return arrive(tmp_path_factory.mktemp(request.param), request.param, ROWS)
+    return write_user_files(tmp_path_factory.mktemp(request.param), request.param, ROWS)
 
 
 def run(name, arrived, out, **others):

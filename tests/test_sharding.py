@@ -24,7 +24,7 @@ def test_impossible_meshes(shape):
 def test_what_does_not_divide_is_replicated():
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     partition = sharding.spec("width", "heads", None)
-    kept = sharding.fitted(mesh, partition, (8, 3, 5))
+    kept = sharding.drop_indivisible_axes(mesh, partition, (8, 3, 5))
     assert kept == PartitionSpec("fsdp", None, None)
     placed = sharding.place({"w": np.zeros((8, 2, 5))}, {"w": partition}, mesh)
     assert placed["w"].addressable_shards[0].data.shape == (2, 1, 5)

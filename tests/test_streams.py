@@ -12,7 +12,7 @@ from jaxalign import streams
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets, online, policies, rollouts
 from jaxalign.runtime.run import Run
-from tests.support import launched
+from tests.support import small_runs
 
 replace = dataclasses.replace
 KEY = jax.random.key(3)
@@ -20,7 +20,7 @@ KEY = jax.random.key(3)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return launched.prepare(tmp_path_factory.mktemp("streams"))
+    return small_runs.prepare(tmp_path_factory.mktemp("streams"))
 
 
 def test_a_key_is_folded_from_the_name_and_each_number():
@@ -50,14 +50,14 @@ def test_ids_of_prompts_are_of_their_text_alone():
 
 @pytest.fixture
 def policy(base):
-    _, config = launched.configured(base, base, "sft", [])
+    _, config = small_runs.experiment_config(base, base, "sft", [])
     return policies.load(config, datasets.load(config), None)
 
 
 def answered(policy, texts, samples=1, rows=256):
     asked = [Prompt([{"role": "user", "content": text}]) for text in texts]
     told = {"max_new_tokens": 6, "samples": samples, "rows": rows}
-    return np.array(rollouts.answer(policy, asked, KEY, **told).texts).reshape(
+    return np.array(rollouts.sample_answers(policy, asked, KEY, **told).texts).reshape(
         -1, samples
     )
 
@@ -84,7 +84,7 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
     rows = (base / "pairs.jsonl").read_text().splitlines()[:5]
     data.write_text("\n".join(rows) + "\n")
     told = [f"data={data}", "mesh=data=1"]
-    _, config = launched.configured(base, tmp_path / "run", "grpo", told)
+    _, config = small_runs.experiment_config(base, tmp_path / "run", "grpo", told)
     config = dataclasses.replace(config, held_out=0.0)
     seen = []
 
@@ -101,7 +101,9 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
         doubled = 0
         for iteration in range(10):
             with pytest.raises(Sampled):
-                online.draw(setting, None, streams.key(KEY, "rollouts", iteration))
+                online.sample_and_score(
+                    setting, None, streams.key(KEY, "rollouts", iteration)
+                )
             whole = setting.batches.whole
             doubled += len(set(whole)) < len(whole)
             assert len(np.unique(seen[-1], axis=0)) == 8
@@ -113,20 +115,20 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
 @pytest.mark.parametrize("module", [collect, winners])
 def test_splits_are_streams_whatever_is_recorded(base, tmp_path, monkeypatch, module):
     """Once the key came of how many numbers had been written before."""
-    _, config = launched.configured(base, tmp_path / "out", "collect", [])
+    _, config = small_runs.experiment_config(base, tmp_path / "out", "collect", [])
     if module is winners:
         fields = {f.name for f in dataclasses.fields(winners.Config)}
         told = {k: v for k, v in vars(config).items() if k in fields}
         config = winners.Config(**told, reward=str(base / "reward"))
     keys = []
-    answer = rollouts.answer
+    answer = rollouts.sample_answers
 
     def noted(policy, prompts, key, **told):
         keys.append(key)
         return answer(policy, prompts, key, **told)
 
-    monkeypatch.setattr(rollouts, "answer", noted)
-    monkeypatch.setattr(winners, "chosen", lambda answers, reward, samples: [0])
+    monkeypatch.setattr(rollouts, "sample_answers", noted)
+    monkeypatch.setattr(winners, "select_winners", lambda answers, reward, samples: [0])
     name = module.__name__.rpartition(".")[2]
     for first in (0, 3):
         keys.clear()

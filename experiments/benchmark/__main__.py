@@ -61,18 +61,18 @@ import numpy as np
 
 from experiments import dpo as dpo_stage
 from experiments.benchmark import exact, toy
-from experiments.benchmark.plots import Row, by, plot_displacement
-from experiments.benchmark.tables import compared, ends, table
+from experiments.benchmark.plots import Row, group_rows, plot_displacement
+from experiments.benchmark.tables import best_beta_rows, final_points, variant_rows
 from jaxalign.evaluation import plots, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalFlags, folder_of, launch
+from jaxalign.runtime.config import EvalConfig, folder_of, launch
 
 POINTS = 20  # of a course, beside its start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvalFlags):
+class Config(EvalConfig):
     """Preference losses side by side."""
 
     losses: tuple[str, ...] = (
@@ -101,7 +101,7 @@ class Config(EvalFlags):
     dpo: dpo_stage.Config = dpo_stage.Config()
 
 
-class Found(NamedTuple):
+class WorldResults(NamedTuple):
     """What a world showed.
 
     Attributes:
@@ -129,28 +129,35 @@ def main(
     own = dict(losses or {})
     names = list(dict.fromkeys([*config.losses, *own]))
     out = folder_of(config, "benchmark")
-    check(config, names)
+    check_config(config, names)
     if config.world == "exact":
         found = exact_world(config, names, own)
     else:
         found = toy_world(config, names, own, out)
     check_finite(found.rows)
-    last = [group[-1] for group in by(found.rows, "loss", "beta", "seed").values()]
-    summary, leaders = table(last), compared(last)
+    last = [
+        group[-1] for group in group_rows(found.rows, "loss", "beta", "seed").values()
+    ]
+    summary, leaders = variant_rows(last), best_beta_rows(last)
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "courses.csv", found.rows)
     write_csv(out / "table.csv", last)
-    title = f"each loss at its best beta; {found.told}; {halves(config)}"
-    texts = (title, report.markdown(leaders), found.told, report.markdown(summary))
+    title = f"each loss at its best beta; {found.told}; {seed_split_text(config)}"
+    texts = (
+        title,
+        report.markdown_table(leaders),
+        found.told,
+        report.markdown_table(summary),
+    )
     (out / "table.md").write_text("\n\n".join([*texts, tables.LEGEND]))
-    draw(out, found, last, min(config.betas))
-    report.show(leaders, title)
-    distributed.say(tables.LEGEND)
-    distributed.say(f"tables and plots are in {out}")
+    write_plots(out, found, last, min(config.betas))
+    report.print_table(leaders, title)
+    distributed.print_line(tables.LEGEND)
+    distributed.print_line(f"tables and plots are in {out}")
     return summary
 
 
-def check(config: Config, names: Sequence[str]) -> None:
+def check_config(config: Config, names: Sequence[str]) -> None:
     """Refuses what cannot be compared, before anything is computed.
 
     Raises:
@@ -165,7 +172,7 @@ def check(config: Config, names: Sequence[str]) -> None:
         )
 
 
-def halves(config: Config) -> str:
+def seed_split_text(config: Config) -> str:
     """Which seeds choose and which report, as a title says it."""
     if len(config.betas) == 1:
         return "one beta, on all seeds"
@@ -174,15 +181,17 @@ def halves(config: Config) -> str:
     return f"chosen on seeds {config.seed}-{middle - 1}, reported on {middle}-{last}"
 
 
-def draw(out: Path, found: Found, last: Sequence[Row], beta: float) -> None:
+def write_plots(
+    out: Path, found: WorldResults, last: Sequence[Row], beta: float
+) -> None:
     """Draws frontier.png and, of one beta's training, displacement.png."""
     start = {} if found.start is None else {"the start": [found.start]}
     plots.plot_reward_kl(
         out / "frontier.png",
-        start | ends(last),
+        start | final_points(last),
         title=f"after training; {found.told}",
-        growing="smaller beta",
-        best=found.best,
+        joined_by="smaller beta",
+        optimum=found.best,
     )
     of_beta = [row for row in found.rows if row["beta"] == beta]
     course = [row for row in of_beta if row["chosen_ratio"] is not None]
@@ -193,27 +202,29 @@ def draw(out: Path, found: Found, last: Sequence[Row], beta: float) -> None:
 
 def toy_world(
     config: Config, names: Sequence[str], own: dict[str, exact.Loss], out: Path
-) -> Found:
+) -> WorldResults:
     """Every variant of a language model, and the model that they began from."""
     rows, start = toy.train(config, names, own, out)
     told = (
-        f"{counted(config.seeds)}, {len(start.reward)} prompts at temperature "
+        f"{seed_count_text(config.seeds)}, {len(start.reward)} prompts at temperature "
         f"{start.temperature:g}"
     )
     reward = bootstrap(start.reward, units=start.prompt)
-    return Found(rows, told, start=(float(start.kl.mean()), reward))
+    return WorldResults(rows, told, start=(float(start.kl.mean()), reward))
 
 
 def exact_world(
     config: Config, names: Sequence[str], own: dict[str, exact.Loss]
-) -> Found:
+) -> WorldResults:
     """Every variant at some steps, and the frontier of the optimum."""
     expected = {
-        name: exact.own(own[name]) if name in own else exact.expected(name)
+        name: exact.custom_loss(own[name])
+        if name in own
+        else exact.library_expected_loss(name)
         for name in names
     }
     seeds = range(config.seed, config.seed + config.seeds)
-    data = exact.make(
+    data = exact.make_data(
         seeds, prompts=config.prompts, answers=config.answers, pairs=config.pairs
     )
     betas = jnp.array(config.betas)
@@ -240,11 +251,11 @@ def exact_world(
             for i, step in enumerate(marks)
         ]
     best = exact.frontier(data.worlds, jnp.geomspace(0.01, 100.0, 200))
-    told = f"{counted(config.seeds)}, {config.pairs or 'infinitely many'} pairs"
-    return Found(rows, told, best=best)
+    told = f"{seed_count_text(config.seeds)}, {config.pairs or 'infinitely many'} pairs"
+    return WorldResults(rows, told, best=best)
 
 
-def counted(seeds: int) -> str:
+def seed_count_text(seeds: int) -> str:
     """How many seeds there are, as one says it."""
     return f"{seeds} seed" + "s" * (seeds > 1)
 
@@ -266,7 +277,9 @@ def check_finite(rows: Sequence[Row]) -> None:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Writes rows, a prompt's own numbers left out; what is not known is empty."""
-    columns = [name for name in report.columns(rows) if name not in ("each", "prompt")]
+    columns = [
+        name for name in report.column_names(rows) if name not in ("each", "prompt")
+    ]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()

@@ -23,17 +23,17 @@ from jaxalign.types import Array
 
 Loss = Callable[..., Array]  # your own, of four log-probs and beta
 # (world, logits, how often each pair occurs, beta) -> what is minimised
-Expected = Callable[[tabular.World, Array, Array, Array], Array]
+ExpectedLoss = Callable[[tabular.Bandit, Array, Array, Array], Array]
 
 # What compares answers with others of the batch sees all of the world's.
-BATCHES: dict[str, Loss] = {
+BATCH_LOSSES: dict[str, Loss] = {
     "kto": tabular_batches.expected_kto,
     "bco": tabular_batches.expected_bco,
     "aot": tabular_batches.expected_aot,
     "aot_unpaired": tabular_batches.expected_aot_unpaired,
 }
 # Where all answers are one token long, these are others.
-SAME = {
+SAME_AT_ONE_TOKEN = {
     "ipo_sum": "ipo",
     "ld_dpo": "dpo",
     "length_normalised_dpo": "dpo",
@@ -41,53 +41,57 @@ SAME = {
 }
 
 
-def knobs(name: str, beta: Any) -> dict[str, Any]:
+def hyperparameters_at(name: str, beta: Any) -> dict[str, Any]:
     """The knobs of a loss at a strength, the others as in `experiments.dpo`.
 
     The strength is the loss's first knob, which its paper tunes; SimPO's authors tune
     gamma / beta, which is 0.5 here.
     """
-    found = dict(objectives.named(name).hyperparameters)
+    found = dict(objectives.get_loss(name).hyperparameters)
     found[next(iter(found))] = beta
     return found | {"gamma": 0.5 * beta} if name == "simpo" else found
 
 
-def expected(name: str) -> Expected:
+def library_expected_loss(name: str) -> ExpectedLoss:
     """What the loss of that name minimises in an exact world.
 
     Raises:
       ValueError: there is none, with the near ones; or it is another's, with the why.
     """
-    name = objectives.named(name).name
-    if name in SAME:
+    name = objectives.get_loss(name).name
+    if name in SAME_AT_ONE_TOKEN:
         raise ValueError(
             f"answers of an exact world are one token long, where {name} is "
-            f"{SAME[name]}: leave it out, or compare it in --world toy"
+            f"{SAME_AT_ONE_TOKEN[name]}: leave it out, or compare it in --world toy"
         )
-    if name in BATCHES:
-        whole = BATCHES[name]
+    if name in BATCH_LOSSES:
+        whole = BATCH_LOSSES[name]
         return lambda world, logits, weight, beta: whole(
             world, logits, weight, beta=beta
         )
-    return over_pairs(
-        lambda pairs, beta: objectives.pairwise(name, **knobs(name, beta))(pairs)
+    return mean_over_pairs(
+        lambda pairs, beta: objectives.pairwise_loss(
+            name, **hyperparameters_at(name, beta)
+        )(pairs)
     )
 
 
-def own(loss: Loss) -> Expected:
+def custom_loss(loss: Loss) -> ExpectedLoss:
     """What a loss of your own minimises in an exact world."""
-    return over_pairs(lambda pairs, beta: loss(*pairs[:4], beta=beta))
+    return mean_over_pairs(lambda pairs, beta: loss(*pairs[:4], beta=beta))
 
 
-def over_pairs(loss: Callable[[objectives.PairLogps, Array], Array]) -> Expected:
+def mean_over_pairs(
+    loss: Callable[[objectives.PairLogps, Array], Array],
+) -> ExpectedLoss:
     """The mean of a pairwise loss over the pairs, as often as each occurs.
 
     Raises:
       ValueError: while tracing, if it does not return one term a pair.
     """
 
-    def mean(world: tabular.World, logits: Array, weight: Array, beta: Array) -> Array:
-        terms = loss(numbers(world, logits), beta)
+    def mean(world: tabular.Bandit, logits: Array, weight: Array, beta: Array) -> Array:
+        terms = loss(pair_inputs(world, logits), beta)
         if jnp.shape(terms) != weight.shape:
             raise ValueError(
                 f"a loss returns one term a pair, {weight.shape} here; "
@@ -98,7 +102,7 @@ def over_pairs(loss: Callable[[objectives.PairLogps, Array], Array]) -> Expected
     return mean
 
 
-def numbers(world: tabular.World, logits: Array) -> objectives.PairLogps:
+def pair_inputs(world: tabular.Bandit, logits: Array) -> objectives.PairLogps:
     """All that pairwise losses are made of, of every pair that there can be."""
     *sums, _ = pair_logps(world, logits)
     chosen, rejected, ref_chosen, ref_rejected = sums
@@ -125,11 +129,11 @@ def numbers(world: tabular.World, logits: Array) -> objectives.PairLogps:
 class Data(NamedTuple):
     """Worlds, and how often each of `pair_logps` occurs [S B]; S seeds."""
 
-    worlds: tabular.World
+    worlds: tabular.Bandit
     weights: Array
 
 
-class Course(NamedTuple):
+class TrainingCurve(NamedTuple):
     """What was seen, at some steps of training.
 
     Attributes:
@@ -149,12 +153,12 @@ class Course(NamedTuple):
     rejected_ratio: Array
 
 
-def make(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Data:
+def make_data(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Data:
     """A world of each seed, and pairs drawn from it; 0 pairs are infinitely many."""
 
     def one(key: Array) -> Data:
         world_key, pairs_key = jax.random.split(key)
-        world = tabular.random_world(world_key, prompts=prompts, answers=answers)
+        world = tabular.random_bandit(world_key, prompts=prompts, answers=answers)
         weight = pair_logps(world, world.reference).weight
         if not pairs:
             return Data(world, weight)
@@ -165,24 +169,30 @@ def make(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Dat
 
 
 def train(
-    loss: Expected, data: Data, betas: Array, *, steps: int, rate: float, marks: Array
-) -> Course:
+    loss: ExpectedLoss,
+    data: Data,
+    betas: Array,
+    *,
+    steps: int,
+    rate: float,
+    marks: Array,
+) -> TrainingCurve:
     """Trains one loss at every seed and beta, in one program; all [S betas marks].
 
     Args:
       marks: the steps to measure at; 0 is the reference.
     """
 
-    def one(world: tabular.World, weight: Array, beta: Array) -> Course:
+    def one(world: tabular.Bandit, weight: Array, beta: Array) -> TrainingCurve:
         mean = lambda logits: loss(world, logits, weight, beta)
-        path = adam(mean, world.reference, steps=steps, rate=rate)[marks]
+        path = adam_path(mean, world.reference, steps=steps, rate=rate)[marks]
         return jax.vmap(lambda at: measure(world, weight, at, beta))(path)
 
     betas_too = jax.vmap(one, in_axes=(None, None, 0))
     return jax.jit(jax.vmap(betas_too, in_axes=(0, 0, None)))(*data, betas)
 
 
-def adam(
+def adam_path(
     loss: Callable[[Array], Array], start: Array, *, steps: int, rate: float
 ) -> Array:
     """Where Adam goes, its rate falling to 0 as a cosine: [steps + 1 ...]."""
@@ -198,12 +208,14 @@ def adam(
     return jnp.concatenate([start[None], path])
 
 
-def measure(world: tabular.World, weight: Array, logits: Array, beta: Array) -> Course:
+def measure(
+    world: tabular.Bandit, weight: Array, logits: Array, beta: Array
+) -> TrainingCurve:
     """What is seen of a policy."""
     pairs = pair_logps(world, logits)
     mean = lambda values: jnp.sum(weight * values)
-    best = tabular.objective(world, tabular.optimum(world, beta=beta), beta=beta)
-    return Course(
+    best = tabular.objective(world, tabular.optimal_policy(world, beta=beta), beta=beta)
+    return TrainingCurve(
         reward=tabular.expected_reward(world, logits),
         kl=tabular.kl(world, logits),
         regret=best - tabular.objective(world, logits, beta=beta),
@@ -214,15 +226,15 @@ def measure(world: tabular.World, weight: Array, logits: Array, beta: Array) -> 
     )
 
 
-def frontier(worlds: tabular.World, betas: Array) -> tuple[Array, Array]:
+def frontier(worlds: tabular.Bandit, betas: Array) -> tuple[Array, Array]:
     """KL and reward of the optimum at each beta, means over worlds [betas] each.
 
     Of all policies with that mean KL none has more mean reward: one beta for all worlds
     is what a common budget of KL comes to.
     """
 
-    def one(world: tabular.World, beta: Array) -> tuple[Array, Array]:
-        best = tabular.optimum(world, beta=beta)
+    def one(world: tabular.Bandit, beta: Array) -> tuple[Array, Array]:
+        best = tabular.optimal_policy(world, beta=beta)
         return tabular.kl(world, best), tabular.expected_reward(world, best)
 
     over_worlds = jax.vmap(one, in_axes=(0, None))

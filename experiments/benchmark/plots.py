@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxalign.evaluation.plots import COLOURS, dress, root, square
+from jaxalign.evaluation.plots import COLORS, signed_sqrt, signed_square, style_axes
 
 Row = dict[str, Any]
 NATS = (10, 3, 1, 0, -1, -3, -10, -30, -100, -300, -1000)
 RATIOS = ("chosen_ratio", "rejected_ratio")
 
 
-def by(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
+def group_rows(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
     """The rows with the same values of these, together, in order of appearance."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
@@ -24,7 +24,7 @@ def by(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
     return groups
 
 
-def mean(rows: Sequence[Row], name: str) -> float:
+def mean_of(rows: Sequence[Row], name: str) -> float:
     """The mean of a number."""
     return float(np.mean([row[name] for row in rows]))
 
@@ -34,7 +34,7 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
 
     The mean over seeds; pale, each seed. Below 0, an answer has become less likely.
     """
-    groups = by(rows, "loss")
+    groups = group_rows(rows, "loss")
     across = min(4, len(groups))
     down = math.ceil(len(groups) / across)
     size = (max(8.4, 1.2 + 2.3 * across), 1.6 + 2.0 * down)  # room for the title
@@ -43,22 +43,22 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     for axes, (name, group) in zip(panels.flat, groups.items(), strict=False):
         axes.axhline(0, color="0.3", lw=0.8)
         for role, colour, style in (
-            ("chosen", COLOURS[0], "-"),
-            ("rejected", COLOURS[1], "--"),
+            ("chosen", COLORS[0], "-"),
+            ("rejected", COLORS[1], "--"),
         ):
             field = f"{role}_ratio"
-            for one in by(group, "seed").values():
+            for one in group_rows(group, "seed").values():
                 steps, values = [r["step"] for r in one], [r[field] for r in one]
                 axes.plot(steps, values, style, color=colour, lw=0.7, alpha=0.3)
-            together = by(group, "step")
-            values = [mean(at, field) for at in together.values()]
+            together = group_rows(group, "step")
+            values = [mean_of(at, field) for at in together.values()]
             label = role if axes is panels[0, 0] else None
             axes.plot(list(together), values, style, color=colour, lw=2, label=label)
         axes.set_title(name, fontsize=10)
-        dress(axes)
+        style_axes(axes)
     for axes in panels.flat[len(groups) :]:
         axes.set_visible(False)
-    scale(panels[0, 0], rows)
+    set_scales(panels[0, 0], rows)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.supxlabel("training step (on a square-root scale)", fontsize=10)
     figure.supylabel("log-prob minus the reference's (nats)", fontsize=10)
@@ -67,7 +67,7 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     return path
 
 
-def scale(axes: Any, rows: Sequence[Row]) -> None:
+def set_scales(axes: Any, rows: Sequence[Row]) -> None:
     """Scales on which both little and much, early and late, can be seen."""
     ratios = [row[field] for row in rows for field in RATIOS]
     low, high = 1.3 * min(-1.0, *ratios), 1.3 * max(0.3, *ratios)
@@ -78,5 +78,5 @@ def scale(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
     axes.set_yticks([], minor=True)
     steps = max(row["step"] for row in rows)
-    axes.set_xscale("function", functions=(root, square))
+    axes.set_xscale("function", functions=(signed_sqrt, signed_square))
     axes.set_xticks(sorted({0, steps // 10, 4 * steps // 10, steps}))

@@ -18,15 +18,15 @@ import numpy as np
 
 from experiments import dpo
 from experiments.benchmark import exact
-from experiments.benchmark.plots import Row, mean
+from experiments.benchmark.plots import Row, mean_of
 from jaxalign.pipeline import datasets, held_out
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import hub
 from jaxalign.runtime.config import mesh_of
-from jaxalign.runtime.stages import stages
+from jaxalign.runtime.stages import stage_runner
 from jaxalign.training import metrics, objectives
 from jaxalign.training.loss_registry import SUMS
-from jaxalign.training.preference_loss import PreferenceLoss
+from jaxalign.training.preference_loss import PairwiseLoss
 
 POINTS = 20  # of a course
 Benchmark = Any  # the Config of experiments.benchmark, which imports this module
@@ -34,7 +34,7 @@ Benchmark = Any  # the Config of experiments.benchmark, which imports this modul
 
 def train(
     config: Benchmark, names: Sequence[str], own: Mapping[str, exact.Loss], out: Path
-) -> tuple[list[Row], Evaluated]:
+) -> tuple[list[Row], Evaluation]:
     """The course of every variant, and what they all began from.
 
     Only the last row of a run knows reward and KL; `each` has them prompt by prompt,
@@ -50,27 +50,27 @@ def train(
             "make them"
         )
     for name in set(names) - set(own):
-        objectives.named(name)  # or it is refused
-    judged = judging(config)
+        objectives.get_loss(name)  # or it is refused
+    judged = make_evaluator(config)
     seeds = range(config.seed, config.seed + config.seeds)
     rows = []
     for name, beta, seed in itertools.product(names, config.betas, seeds):
         folder = out / f"{name}-{beta:g}-{seed}"
-        flags, loss = chosen_loss(name, beta, own)
-        stage = stages(dataclasses.replace(config, seed=seed), folder)
+        flags, loss = loss_arguments(name, beta, own)
+        stage = stage_runner(dataclasses.replace(config, seed=seed), folder)
         run = functools.partial(dpo.main, loss=loss)
         stage("dpo", run, model=config.model, data=config.data, **flags)
-        course = course_of(folder / "dpo")
+        course = training_curve(folder / "dpo")
         found = judged(folder / "dpo" / "policy")
         each = {"reward": found.reward, "kl": found.kl}
         course[-1] |= {"temperature": found.temperature, "prompt": found.prompt}
         course[-1] |= {name: float(x.mean()) for name, x in each.items()}
         course[-1]["each"] = each
         rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in course]
-    return rows, judged(hub.model(config.model))
+    return rows, judged(hub.model_folder(config.model))
 
 
-def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
+def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     """The function that measures a policy in a folder, on the same prompts and noise.
 
     Raises:
@@ -78,11 +78,13 @@ def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
     """
     config = dataclasses.replace(config, data=config.judge)
     source = datasets.load(config)
-    datasets.judge_of(source)
-    exam = held_out.exam(config, source, hub.model(config.model), config.eval_prompts)
+    datasets.require_reward(source)
+    exam = held_out.make_held_out_eval(
+        config, source, hub.model_folder(config.model), config.eval_prompts
+    )
     temperature = config.temperature_for()
 
-    def judged(folder: Path) -> Evaluated:
+    def judged(folder: Path) -> Evaluation:
         with jax.set_mesh(mesh_of(config)):
             policy = held_out.load(config, source, folder)
             return exam.answered(policy, temperature=temperature)
@@ -90,18 +92,18 @@ def judging(config: Benchmark) -> Callable[[Path], Evaluated]:
     return judged
 
 
-def chosen_loss(
+def loss_arguments(
     name: str, beta: float, own: Mapping[str, exact.Loss]
 ) -> tuple[dict[str, Any], objectives.PairLoss | None]:
     """The flags of experiments.dpo for a variant, and the loss where it has no name."""
     if name in own:
         hyperparameters = {"beta": beta}
-        return {}, PreferenceLoss(own[name], SUMS, hyperparameters, name=name)
+        return {}, PairwiseLoss(own[name], SUMS, hyperparameters, name=name)
     flags = {"loss": name, "reference_metrics": True}  # the plots show log-ratios
-    return flags | exact.knobs(name, beta), None
+    return flags | exact.hyperparameters_at(name, beta), None
 
 
-def course_of(folder: Path) -> list[Row]:
+def training_curve(folder: Path) -> list[Row]:
     """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps.
 
     Damaged lines of its log are left out, as a resumed run leaves them out.
@@ -122,6 +124,6 @@ def course_of(folder: Path) -> list[Row]:
         for role in ("chosen", "rejected"):
             for field, name in ((role, "logp"), (f"{role}_ratio", "logratio")):
                 known = f"{name}/{role}" in few[0]
-                row[field] = mean(few, f"{name}/{role}") if known else None
+                row[field] = mean_of(few, f"{name}/{role}") if known else None
         rows.append(row)
     return rows

@@ -20,14 +20,14 @@ import rich
 from rich.table import Table
 
 from experiments.speed.peers import matmul_rate
-from experiments.speed.works import WORKS, Size, seconds
+from experiments.speed.workloads import WORKLOADS, Size, seconds
 from jaxalign.planning import chips
 from jaxalign.planning.shapes import SHAPES
-from jaxalign.runtime import commands, flags
+from jaxalign.runtime import cli, flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(flags.Checked):
+class Config(flags.ValidatedConfig):
     """Which models and works, and how large."""
 
     models: tuple[str, ...] = ("0.5b", "1b", "8b")
@@ -54,7 +54,7 @@ class Config(flags.Checked):
 
 def peaks(device: jax.Device) -> tuple[float, float | None]:
     """FLOP/s and bytes/s of a chip; measured, and unknown, where it is not listed."""
-    chip = chips.of_kind(device.device_kind)
+    chip = chips.chip_of(device.device_kind)
     return (chip.flops, chip.bandwidth) if chip else (matmul_rate(1024), None)
 
 
@@ -72,7 +72,7 @@ def measure(model: str, work: str, config: Config) -> dict[str, float | str | No
     )
     shape = dataclasses.replace(SHAPES[model], attention=config.attention)
     try:
-        job = WORKS[work](shape, size)
+        job = WORKLOADS[work](shape, size)
         taken = statistics.median(seconds(job.run, steps=config.steps))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -95,10 +95,12 @@ def measure(model: str, work: str, config: Config) -> dict[str, float | str | No
 def main(config: Config) -> list[dict[str, float | str | None]]:
     """Fills the table, prints it, and writes it to `--out`."""
     unknown = sorted(set(config.models) - set(SHAPES)) + sorted(
-        set(config.works) - set(WORKS)
+        set(config.works) - set(WORKLOADS)
     )
     if unknown:
-        raise ValueError(f"unknown {unknown}; there are {list(SHAPES)}, {list(WORKS)}")
+        raise ValueError(
+            f"unknown {unknown}; there are {list(SHAPES)}, {list(WORKLOADS)}"
+        )
     rows = []
     for model in config.models:
         for work in config.works:
@@ -118,4 +120,4 @@ def main(config: Config) -> list[dict[str, float | str | None]]:
 
 
 if __name__ == "__main__":
-    commands.run(main, Config)
+    cli.run_command(main, Config)

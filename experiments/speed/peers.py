@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import rich
 from rich.table import Table
 
-from experiments.speed.works import seconds
-from jaxalign.runtime import commands, flags
+from experiments.speed.workloads import seconds
+from jaxalign.runtime import cli, flags
 
 SCRIPTS = {
     "dpo": "trl_dpo.py",
@@ -42,7 +42,7 @@ SCRIPTS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(flags.Checked):
+class Config(flags.ValidatedConfig):
     """A comparison with the peers."""
 
     scripts: Path
@@ -92,7 +92,7 @@ def compare(config: Config) -> list[dict[str, float | str]]:
     for work in config.works:
         ours, theirs = [], []
         for _ in range(config.rounds):
-            module = "experiments.speed.works"
+            module = "experiments.speed.workloads"
             ours.append(last_line([sys.executable, "-m", module, work], here))
             peer = [str(config.python.absolute()), SCRIPTS[work]]
             theirs.append(last_line(peer, config.scripts))
@@ -132,4 +132,4 @@ def main(config: Config) -> list[dict[str, float | str]]:
 
 
 if __name__ == "__main__":
-    commands.run(main, Config)
+    cli.run_command(main, Config)

@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 from jaxalign import sharding
 from jaxalign.batches import AnswerBatch
-from jaxalign.evaluation.plots import COLOURS
+from jaxalign.evaluation.plots import COLORS
 from jaxalign.planning import abstract, measure, programs
 from jaxalign.planning.shapes import llama
-from jaxalign.runtime import commands, flags
+from jaxalign.runtime import cli, flags
 from jaxalign.training import objectives
 
 SHAPE = llama(
@@ -35,7 +35,7 @@ FIRST = {"length": 256, "batch": 4, "vocabulary": 4096, "samples": 2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(flags.Checked):
+class Config(flags.ValidatedConfig):
     """How far the plot goes."""
 
     out: Path = Path("scaling.png")
@@ -58,26 +58,26 @@ def step(axis: str, size: int, mesh: Mesh) -> Any:
     """
     sizes = FIRST | {axis: size}
     shape = dataclasses.replace(SHAPE, vocab_size=sizes["vocabulary"])
-    work = programs.Work(batch=sizes["batch"], length=sizes["length"])
+    work = programs.PlannedStep(batch=sizes["batch"], length=sizes["length"])
     models = programs.Models(work, shape, mesh)
     if axis != "samples":
         return programs.update(models)
     rows, prompt, answers = sizes["batch"], sizes["length"], sizes["samples"]
     batch = AnswerBatch(
-        sequences=abstract.tokens(mesh, rows, prompt + answers * prompt // 4),
+        sequences=abstract.token_batch(mesh, rows, prompt + answers * prompt // 4),
         mask=abstract.rows(mesh, rows, answers, kind=jnp.bool_),
         margin=abstract.rows(mesh, rows, kind=jnp.float32),
         row=abstract.rows(mesh, rows),
     )
     work = dataclasses.replace(work, algorithm="reward")
     objective = objectives.ranking(models.scalar)
-    return programs.stepped(programs.Models(work, shape, mesh), objective, batch)
+    return programs.trace_step(programs.Models(work, shape, mesh), objective, batch)
 
 
 def cost(axis: str, size: int) -> Cost:
     """What the step costs with this size along an axis."""
     mesh = sharding.make_mesh({"data": 1})
-    found = measure.compiled(lambda: step(axis, size, mesh), mesh)
+    found = measure.compile_and_measure(lambda: step(axis, size, mesh), mesh)
     return Cost(found.flops, found.temporaries)
 
 
@@ -95,7 +95,7 @@ def plot(path: Path, found: dict[str, tuple[list[int], list[Cost]]]) -> Path:
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     names = {"flops": "operations", "temporaries": "temporaries"}
     for axes, (field, title) in zip(figure.subplots(1, 2), names.items(), strict=True):
-        for (axis, (sizes, costs)), colour in zip(found.items(), COLOURS, strict=False):
+        for (axis, (sizes, costs)), colour in zip(found.items(), COLORS, strict=False):
             values = [getattr(one, field) for one in costs]
             times = [size / sizes[0] for size in sizes]
             label = f"{axis} from {sizes[0]}: slope {slope(sizes, values):.2f}"
@@ -123,4 +123,4 @@ def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
 
 
 if __name__ == "__main__":
-    commands.run(main, Config)
+    cli.run_command(main, Config)

@@ -31,13 +31,13 @@ import rich
 
 from jaxalign.data import readers, templates, token_cache
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Preference, answer_text
+from jaxalign.data.records import Preference, answer_content
 from jaxalign.data.tokenize import conversations
-from jaxalign.runtime import commands, flags
+from jaxalign.runtime import cli, flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(flags.Checked):
+class Config(flags.ValidatedConfig):
     """Tokenising beside `tokenizers`."""
 
     RANGES: ClassVar = {"workers": flags.FROM_0}
@@ -65,7 +65,7 @@ def main(config: Config) -> dict[str, float]:
         if config.model is None:
             some = itertools.islice(readers.stream(file, Preference), 2000)
             pairs = [(p.chosen, p.rejected) for p in some]
-            texts = [answer_text(answer) for pair in pairs for answer in pair]
+            texts = [answer_content(answer) for pair in pairs for answer in pair]
             trained = tokenizers.train(texts, vocab_size=8192)
             trained.save_pretrained(folder / "tokenizer")
         model = Path(config.model or folder / "tokenizer")
@@ -155,9 +155,9 @@ def theirs(file: Path, model: Path) -> tuple[float, float]:
     """Seconds, by the clock and of CPU time, of `encode_batch` on the same pairs."""
     tokenizer = tokenizers.load(model)
     seconds, cpu_seconds = 0.0, 0.0
-    for piece in token_cache.pieces(readers.stream(file, Preference)):
+    for piece in token_cache.record_chunks(readers.stream(file, Preference)):
         talks = [talk for pair in piece for talk in conversations(pair)]
-        wholes = templates.rendered(tokenizer, talks, prompt=False)
+        wholes = templates.render_conversations(tokenizer, talks, prompt=False)
         texts = [whole.text for whole in wholes]
         start, cpu_start = time.perf_counter(), time.process_time()
         tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
@@ -167,4 +167,4 @@ def theirs(file: Path, model: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    commands.run(main, Config)
+    cli.run_command(main, Config)

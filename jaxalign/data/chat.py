@@ -13,27 +13,27 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import shown, templates
+from jaxalign.data import template_probe, templates
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.pieces import Tokens, begun, tokenised
+from jaxalign.data.answer_spans import AnswerSpan, TrainedAnswers
+from jaxalign.data.answer_spans import find_answer_spans as turns_of
 from jaxalign.data.records import Tools
-from jaxalign.data.templates import Messages, Talk
-from jaxalign.data.turns import Told, Turn
-from jaxalign.data.turns import turns as turns_of
+from jaxalign.data.templates import Conversation, Messages
+from jaxalign.data.text_encoding import Tokens, encode_texts, encode_with_bos
 
 
-class Encoded(NamedTuple):
+class EncodedConversation(NamedTuple):
     """A conversation: its tokens [T], and True on those of the assistant's answer.
 
     Attributes:
-      refused: why it must not be used, since its text lacks what it says; it then has
+      drop_reason: why it must not be used, since its text lacks what it says; it then has
         no tokens.
       note: what is to be counted, of one that may.
     """
 
     tokens: np.ndarray
     mask: np.ndarray
-    refused: str = ""
+    drop_reason: str = ""
     note: str = ""
 
 
@@ -43,33 +43,33 @@ def encode_prompt(
     """The tokens [T] of a conversation up to where the assistant is to answer.
 
     By the chat template, or, for a base model that has none, the contents one after
-    the other (see `templates.joined`).
+    the other (see `templates.join_contents`).
 
     Raises:
       ValueError: no messages, a template that fails on them or leaves them out.
     """
-    return encode_prompts(tokenizer, [Talk(messages, tools)])[0]
+    return encode_prompts(tokenizer, [Conversation(messages, tools)])[0]
 
 
 def encode_prompts(
-    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk | Messages]
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Conversation | Messages]
 ) -> list[np.ndarray]:
     """`encode_prompt` of each conversation, much faster than one by one."""
-    found = encode_asked(tokenizer, list(map(talk_of, talks)))
+    found = try_encode_prompts(tokenizer, list(map(as_conversation, talks)))
     for one in found:
-        if one.refused:
-            raise ValueError(one.refused)
+        if one.drop_reason:
+            raise ValueError(one.drop_reason)
     return [one.tokens for one in found]
 
 
-def talk_of(talk: Talk | Messages) -> Talk:
+def as_conversation(talk: Conversation | Messages) -> Conversation:
     """A conversation, of its messages or with its tools."""
-    return talk if isinstance(talk, Talk) else Talk(talk)
+    return talk if isinstance(talk, Conversation) else Conversation(talk)
 
 
-def encode_asked(
-    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk]
-) -> list[Encoded]:
+def try_encode_prompts(
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Conversation]
+) -> list[EncodedConversation]:
     """Prompts, in which nothing counts; some may be refused.
 
     Raises:
@@ -77,21 +77,24 @@ def encode_asked(
     """
     if not all(talk.messages for talk in talks):
         raise ValueError("a prompt needs at least one message")
-    talks = [shown.roles_taken(tokenizer, talk) for talk in talks]
-    wholes = templates.prompt_texts(tokenizer, talks)
+    talks = [template_probe.map_developer_role(tokenizer, talk) for talk in talks]
+    wholes = templates.render_prompts(tokenizer, talks)
     refused = [
-        whole.failed or shown.lost(tokenizer, talk, (), whole.text)
+        whole.template_error
+        or template_probe.drop_reason(tokenizer, talk, (), whole.text)
         for talk, whole in zip(talks, wholes, strict=True)
     ]
-    notes = [shown.note(tokenizer, talk) for talk in talks]
-    ids = begun(tokenizer, [whole.text for whole in wholes])
+    notes = [template_probe.omission_note(tokenizer, talk) for talk in talks]
+    ids = encode_with_bos(tokenizer, [whole.text for whole in wholes])
     return [
-        Encoded(np.array(row, np.int32), np.zeros(len(row), bool), why, note)
+        EncodedConversation(
+            np.array(row, np.int32), np.zeros(len(row), bool), why, note
+        )
         for row, why, note in zip(ids, refused, notes, strict=True)
     ]
 
 
-def answers(messages: Messages, *, all_turns: bool) -> list[int]:
+def trained_answer_indices(messages: Messages, *, all_turns: bool) -> list[int]:
     """The places of the messages that are trained: of the last turn, or of all turns.
 
     The last turn is the last answer and the calls whose results led to it. A message
@@ -117,7 +120,7 @@ def encode(
     tools: Tools = (),
     *,
     all_turns: bool = False,
-) -> Encoded:
+) -> EncodedConversation:
     """The tokens of a conversation that ends with the assistant's answer.
 
     The mask is True on that answer, the calls that led to it and their end tokens; with
@@ -130,58 +133,59 @@ def encode(
         changes the prompt when an answer follows it, or the template leaves out what
         the conversation says.
     """
-    trained = answers(messages, all_turns=all_turns)
-    (found,) = encode_batch(tokenizer, [Talk(messages, tools)], [trained])
-    if found.refused:
-        raise ValueError(found.refused)
+    trained = trained_answer_indices(messages, all_turns=all_turns)
+    (found,) = encode_batch(tokenizer, [Conversation(messages, tools)], [trained])
+    if found.drop_reason:
+        raise ValueError(found.drop_reason)
     return found
 
 
 def encode_batch(
     tokenizer: PreTrainedTokenizerFast,
-    talks: Sequence[Talk],
+    talks: Sequence[Conversation],
     trained: Sequence[Sequence[int]],
-) -> list[Encoded]:
+) -> list[EncodedConversation]:
     """`encode` of each conversation, much faster than one by one; some are refused.
 
     Args:
       trained: the places of the messages that count in each conversation.
     """
     end = templates.end_of_turn(tokenizer)
-    end_id = tokenizers.id_of(tokenizer, end)
-    talks = [shown.roles_taken(tokenizer, talk) for talk in talks]
+    end_id = tokenizers.token_id(tokenizer, end)
+    talks = [template_probe.map_developer_role(tokenizer, talk) for talk in talks]
     turns = turns_of(tokenizer, talks, trained, end=end)
     refused = [
-        told.whole.failed or shown.lost(tokenizer, talk, counts, told.whole.text)
+        told.whole.template_error
+        or template_probe.drop_reason(tokenizer, talk, counts, told.whole.text)
         for talk, counts, told in zip(talks, trained, turns, strict=True)
     ]
     kept = [told for told, why in zip(turns, refused, strict=True) if not why]
     parts = itertools.chain(*([told.last, *told.earlier] for told in kept))
     texts = list(dict.fromkeys(itertools.chain(*parts)))
-    ids = dict(zip(texts, begun(tokenizer, texts), strict=True))
+    ids = dict(zip(texts, encode_with_bos(tokenizer, texts), strict=True))
     nothing = (np.zeros(0, np.int32), np.zeros(0, bool))
     return [
-        Encoded(*nothing, why)
+        EncodedConversation(*nothing, why)
         if why
-        else masked(
+        else encode_answer_spans(
             tokenizer, told, ids, end_id, len(talk.messages) - 1 in counts
-        )._replace(note=shown.note(tokenizer, talk))
+        )._replace(note=template_probe.omission_note(tokenizer, talk))
         for talk, counts, told, why in zip(talks, trained, turns, refused, strict=True)
     ]
 
 
 def encode_plain(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> list[Encoded]:
+) -> list[EncodedConversation]:
     """Texts without roles: the beginning token, the text, the end of sequence.
 
     All but the first token count, which nothing predicts; no chat template is applied.
     """
     begin = [tokenizer.bos_token_id] * (tokenizer.bos_token_id is not None)
     found = []
-    for ids in tokenised(tokenizer, texts):
+    for ids in encode_texts(tokenizer, texts):
         tokens = np.array([*begin, *ids, tokenizer.eos_token_id], np.int32)
-        found.append(Encoded(tokens, np.arange(len(tokens)) > 0))
+        found.append(EncodedConversation(tokens, np.arange(len(tokens)) > 0))
     return found
 
 
@@ -204,19 +208,19 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, all_turns: bool) -> str:
 def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
     """The tokens that end an answer: the template's end of a turn, and of sequence."""
     ends = (templates.end_of_turn(tokenizer), str(tokenizer.eos_token))
-    return tuple(dict.fromkeys(tokenizers.id_of(tokenizer, end) for end in ends))
+    return tuple(dict.fromkeys(tokenizers.token_id(tokenizer, end) for end in ends))
 
 
-def masked(
+def encode_answer_spans(
     tokenizer: PreTrainedTokenizerFast,
-    told: Told,
+    told: TrainedAnswers,
     ids: Mapping[str, Tokens],
     end: int,
     last_counts: bool,
-) -> Encoded:
+) -> EncodedConversation:
     """The tokens of a conversation, True on those of its turns that are trained."""
     start = len(ids[told.last.prompt])
-    tokens = continued(tokenizer, told.last, ids)
+    tokens = prompt_and_answer_tokens(tokenizer, told.last, ids)
     # up to the first end token, which is there exactly once
     with contextlib.suppress(ValueError):
         tokens = tokens[: tokens.index(end, start)]
@@ -226,13 +230,13 @@ def masked(
     for turn in told.earlier:
         asked = ids[turn.prompt]
         if tokens[: len(asked)] != asked:
-            raise ValueError(over_the_boundary(turn))
+            raise ValueError(boundary_error(turn))
         mask[max(len(asked), 1) : len(ids[turn.until])] = True
-    return Encoded(np.array(tokens, np.int32), mask)
+    return EncodedConversation(np.array(tokens, np.int32), mask)
 
 
-def continued(
-    tokenizer: PreTrainedTokenizerFast, turn: Turn, ids: Mapping[str, Tokens]
+def prompt_and_answer_tokens(
+    tokenizer: PreTrainedTokenizerFast, turn: AnswerSpan, ids: Mapping[str, Tokens]
 ) -> Tokens:
     """The whole text's tokens, which begin with the prompt's.
 
@@ -242,13 +246,13 @@ def continued(
     prompt, whole = ids[turn.prompt], ids[turn.until]
     if whole[: len(prompt)] == prompt:
         return whole
-    (alone,) = tokenised(tokenizer, [turn.until[len(turn.prompt) :]])
+    (alone,) = encode_texts(tokenizer, [turn.until[len(turn.prompt) :]])
     if tokenizer.decode(prompt + alone) != tokenizer.decode(whole):
-        raise ValueError(over_the_boundary(turn))
+        raise ValueError(boundary_error(turn))
     return prompt + alone
 
 
-def over_the_boundary(turn: Turn) -> str:
+def boundary_error(turn: AnswerSpan) -> str:
     """What is wrong where a token is both the prompt's and the answer's."""
     answer = turn.until[len(turn.prompt) :]
     return (

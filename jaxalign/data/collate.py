@@ -43,7 +43,7 @@ class PromptBatch:
     valid: Bool[Array, "B"]
 
 
-def padded(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
+def pad_sequences(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
     """Sequences as one right-padded batch."""
     tokens = np.zeros((len(sequences), length), np.int32)
     counts = np.zeros((len(sequences), length), bool)
@@ -56,7 +56,7 @@ def padded(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
     return dataclasses.replace(batch, loss_mask=batch.loss_mask & counts)
 
 
-def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
+def mismatched_row(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
     """The prompt of one example with the answer to the next prompt that differs.
 
     Next in the data set, so that it is the same whatever the batch, and the reference's
@@ -69,18 +69,18 @@ def mismatched(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
         neighbour = examples[(i + step) % len(examples)]
         other = neighbour.sequences[0]
         same = neighbour.prompt == examples[i].prompt
-        if not (same and cut_alike(asked, other.tokens[: other.prompt])):
+        if not (same and is_same_prompt_truncated(asked, other.tokens[: other.prompt])):
             tokens = np.concatenate([asked, other.tokens[other.prompt :]])
             counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
             return TokenRow(tokens[:longest], counts[:longest])
     raise ValueError("KTO needs two different prompts, to exchange their answers")
 
 
-def cut_alike(one: np.ndarray, other: np.ndarray) -> bool:
+def is_same_prompt_truncated(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two prompts may be one, cut to different lengths after its first token.
 
     >>> a, b, c = np.array([1, 2, 3, 4]), np.array([1, 4]), np.array([1, 3])
-    >>> cut_alike(a, a), cut_alike(a, b), cut_alike(a, c)
+    >>> is_same_prompt_truncated(a, a), is_same_prompt_truncated(a, b), is_same_prompt_truncated(a, c)
     (True, True, False)
     """
     shorter, longer = sorted((one, other), key=len)
@@ -88,7 +88,7 @@ def cut_alike(one: np.ndarray, other: np.ndarray) -> bool:
     return np.array_equal(shorter[:1], longer[:1]) and np.array_equal(shorter[1:], end)
 
 
-def collator(
+def make_collate(
     examples: Sequence[Example], kind: type[Record], length: int, longest: int
 ) -> Callable[[np.ndarray], Any]:
     """How indices of examples become a batch; negative ones only fill it up."""
@@ -100,8 +100,8 @@ def collator(
         row = np.array([e.row for e in chosen], np.int32)
         value = np.array([e.value for e in chosen], np.float32)
         if kind is Ranking:
-            return ranked(chosen, row, valid, length, most)
-        first = padded([e.sequences[0] for e in chosen], length)
+            return ranking_batch(chosen, row, valid, length, most)
+        first = pad_sequences([e.sequences[0] for e in chosen], length)
         if kind is Demonstration:
             counts = first.loss_mask & valid[:, None]
             return dataclasses.replace(first, loss_mask=counts)
@@ -109,17 +109,19 @@ def collator(
             lengths = first.lengths.astype(np.int32)
             return PromptBatch(first.tokens, lengths, row, valid)
         if kind is Preference:
-            second = padded([e.sequences[1] for e in chosen], length)
+            second = pad_sequences([e.sequences[1] for e in chosen], length)
             return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
         if kind is Unpaired:
-            others = padded([mismatched(examples, i, longest) for i in at], length)
+            others = pad_sequences(
+                [mismatched_row(examples, i, longest) for i in at], length
+            )
             return UnpairedBatch(first, others, value > 0, row=row, valid=valid)
         raise TypeError(f"no batches of {kind!r}")
 
     return collate
 
 
-def ranked(
+def ranking_batch(
     chosen: Sequence[Example],
     row: np.ndarray,
     valid: np.ndarray,
@@ -131,4 +133,4 @@ def ranked(
     answers = [
         e.sequences[min(k, len(e.sequences) - 1)] for e in chosen for k in range(most)
     ]
-    return RankingBatch(padded(answers, length), there & valid[:, None], row)
+    return RankingBatch(pad_sequences(answers, length), there & valid[:, None], row)

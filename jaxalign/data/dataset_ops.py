@@ -12,36 +12,36 @@ from jaxalign.data.mixing import check_weights
 from jaxalign.data.tokenize import (
     Example,
     TokenRow,
-    longest,
-    numbers_of,
-    prompts_of,
-    sizes_of,
-    values_of,
+    example_prompt_hashes,
+    example_rows,
+    example_sizes,
+    example_values,
+    longest_sequence,
 )
 
 
-class View(Sequence[Example]):
+class Subset(Sequence[Example]):
     """Examples of another data set, by their indices in it."""
 
     def __init__(self, examples: Sequence[Example], indices: np.ndarray) -> None:
         self.examples = examples
         self.indices = indices
-        self.longest = longest(examples)
-        self.rows = numbers_of(examples)[indices]
-        self.prompts = prompts_of(examples)[indices]
-        self.values = values_of(examples)[indices]
+        self.longest = longest_sequence(examples)
+        self.rows = example_rows(examples)[indices]
+        self.prompts = example_prompt_hashes(examples)[indices]
+        self.values = example_values(examples)[indices]
 
     @property
     def sizes(self) -> np.ndarray:
         """Tokens of each example [R]."""
-        return sizes_of(self.examples)[self.indices]
+        return example_sizes(self.examples)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, i):  # type: ignore[no-untyped-def]
         if isinstance(i, slice):
-            return View(self.examples, self.indices[i])
+            return Subset(self.examples, self.indices[i])
         return self.examples[int(self.indices[i])]
 
 
@@ -65,16 +65,16 @@ class Mixture(Sequence[Example]):
         # rows are told apart over the parts
         rows = [max(part[-1].row, len(part)) + 1 for part in parts]
         self.first_rows = [0, *itertools.accumulate(rows)][:-1]
-        self.longest = max(map(longest, parts))
+        self.longest = max(map(longest_sequence, parts))
         apart = zip(parts, self.first_rows, strict=True)
-        self.rows = np.concatenate([numbers_of(p) + first for p, first in apart])
-        self.prompts = np.concatenate([prompts_of(part) for part in parts])
-        self.values = np.concatenate([values_of(part) for part in parts])
+        self.rows = np.concatenate([example_rows(p) + first for p, first in apart])
+        self.prompts = np.concatenate([example_prompt_hashes(part) for part in parts])
+        self.values = np.concatenate([example_values(part) for part in parts])
 
     @property
     def sizes(self) -> np.ndarray:
         """Tokens of each example [R]."""
-        return np.concatenate([sizes_of(part) for part in self.parts])
+        return np.concatenate([example_sizes(part) for part in self.parts])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -88,7 +88,7 @@ class Mixture(Sequence[Example]):
         return dataclasses.replace(example, row=example.row + self.first_rows[k])
 
 
-class Changed(Sequence[Example]):
+class MappedDataset(Sequence[Example]):
     """Examples of another data set, each changed whenever it is read."""
 
     def __init__(
@@ -96,15 +96,15 @@ class Changed(Sequence[Example]):
     ) -> None:
         self.examples = examples
         self.change = change
-        self.longest = longest(examples)
-        self.rows = numbers_of(examples)
-        self.prompts = prompts_of(examples)
-        self.values = values_of(examples)
+        self.longest = longest_sequence(examples)
+        self.rows = example_rows(examples)
+        self.prompts = example_prompt_hashes(examples)
+        self.values = example_values(examples)
 
     @property
     def sizes(self) -> np.ndarray:
         """Tokens of each example [R]."""
-        return sizes_of(self.examples)
+        return example_sizes(self.examples)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -115,15 +115,15 @@ class Changed(Sequence[Example]):
         return self.change(self.examples[i])
 
 
-class Singles(Sequence[Example]):
+class UnpairedAnswers(Sequence[Example]):
     """The answers of pairs, each by itself."""
 
     def __init__(self, pairs: Sequence[Example]) -> None:
         self.pairs = pairs
-        self.longest = longest(pairs)
-        numbers = 2 * numbers_of(pairs)
+        self.longest = longest_sequence(pairs)
+        numbers = 2 * example_rows(pairs)
         self.rows = np.concatenate([numbers, numbers + 1])
-        self.prompts = np.tile(prompts_of(pairs), 2)
+        self.prompts = np.tile(example_prompt_hashes(pairs), 2)
         self.values = np.repeat(np.array([1, 0], np.float32), len(pairs))
 
     @property
@@ -144,7 +144,7 @@ class Singles(Sequence[Example]):
         return Example((pair.sequences[side],), row, up, pair.prompt, pair.fields)
 
 
-def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
+def unpair(pairs: Sequence[Example]) -> Sequence[Example]:
     """Each pair as two single answers, thumb up and thumb down, with rows of their own.
 
     The two answers of a prompt stand half the data set apart, so that neighbours, whose
@@ -154,11 +154,11 @@ def unpaired(pairs: Sequence[Example]) -> Sequence[Example]:
     if not len(pairs):  # nothing is held out
         return pairs
     if isinstance(pairs, Mixture):
-        return Mixture([Singles(part) for part in pairs.parts], pairs.weights)
-    return Singles(pairs)
+        return Mixture([UnpairedAnswers(part) for part in pairs.parts], pairs.weights)
+    return UnpairedAnswers(pairs)
 
 
-def without_formatting(
+def mask_special_tokens(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
 ) -> Sequence[Example]:
     """The same examples, in whose answers special tokens no longer count.
@@ -173,7 +173,7 @@ def without_formatting(
     Reference: Dubey et al. 2024, arXiv:2407.21783, section 4.1.4.
     """
     if isinstance(examples, Mixture):
-        parts = [without_formatting(part, tokenizer) for part in examples.parts]
+        parts = [mask_special_tokens(part, tokenizer) for part in examples.parts]
         return Mixture(parts, examples.weights)
     added = tokenizer.added_tokens_decoder
     special = [token for token, text in added.items() if text.special]
@@ -182,7 +182,7 @@ def without_formatting(
         formatting = np.isin(sequence.tokens, special)
         return TokenRow(sequence.tokens, sequence.mask & ~formatting)
 
-    found = Changed(
+    found = MappedDataset(
         examples,
         lambda e: dataclasses.replace(e, sequences=tuple(map(plain, e.sequences))),
     )

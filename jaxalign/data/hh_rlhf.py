@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxalign.data import readers
-from jaxalign.data.records import Preference, Report, row_number
-from jaxalign.data.row_limits import MAX_ROW_CHARS
+from jaxalign.data.formats.row_limits import MAX_ROW_CHARS
+from jaxalign.data.records import Preference, RowReport, row_number
 
 SUBSETS = (
     "helpful-online",
@@ -17,8 +17,8 @@ SUBSETS = (
     "harmless-base",
     "helpful-base",
 )
-HELD_OUT = "helpful-base"  # where there are no training files
-CUT = "harmless-base"  # of which the last tenth is then held out too
+HELD_OUT_SUBSET = "helpful-base"  # where there are no training files
+DIVIDED_SUBSET = "harmless-base"  # of which the last tenth is then held out too
 
 
 class Splits(NamedTuple):
@@ -29,7 +29,7 @@ class Splits(NamedTuple):
 
     train: list[Preference]
     held_out: list[Preference]
-    report: Report
+    report: RowReport
 
 
 def load(
@@ -52,7 +52,7 @@ def load(
     root = Path(folder)
     train: list[Preference] = []
     held_out: list[Preference] = []
-    report = Report(0, 0)
+    report = RowReport(0, 0)
     published = any((root / name / "train.jsonl.gz").exists() for name in SUBSETS)
     for name in SUBSETS:
         for split in ("train", "test") if published else ("test",):
@@ -66,10 +66,10 @@ def load(
             report += part
             if published:
                 cut = len(found) if split == "train" else 0
-            elif name == CUT:
-                cut = sum(row_number(p) <= part.read * 9 // 10 for p in found)
+            elif name == DIVIDED_SUBSET:
+                cut = sum(row_number(p) <= part.total * 9 // 10 for p in found)
             else:
-                cut = 0 if name == HELD_OUT else len(found)
+                cut = 0 if name == HELD_OUT_SUBSET else len(found)
             train += found[:cut]
             held_out += found[cut:]
     return Splits(train, held_out, report)

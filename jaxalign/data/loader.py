@@ -11,27 +11,27 @@ import jax
 import numpy as np
 
 from jaxalign import sharding
-from jaxalign.data.collate import PromptBatch, collator
-from jaxalign.data.dataset_ops import Mixture, unpaired, without_formatting
-from jaxalign.data.mixing import order as mixed_order
+from jaxalign.data.collate import PromptBatch, make_collate
+from jaxalign.data.dataset_ops import Mixture, mask_special_tokens, unpair
+from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import Example, TokenRow, numbers_of, tokenise
-from jaxalign.data.tokenize import longest as longest_of
+from jaxalign.data.tokenize import Example, TokenRow, example_rows, tokenize
+from jaxalign.data.tokenize import longest_sequence as longest_of
 
 __all__ = [
-    "Batches",
+    "BatchIterator",
     "Example",
     "PromptBatch",
     "TokenRow",
     "batches",
     "prompt_batches",
-    "tokenise",
-    "unpaired",
-    "without_formatting",
+    "tokenize",
+    "unpair",
+    "mask_special_tokens",
 ]
 
 
-class Batches:
+class BatchIterator:
     """An iterator of batches whose place can be saved and found again.
 
     The order of rows, and so the state, is that of the whole batch on every process;
@@ -62,11 +62,11 @@ class Batches:
         self.order = order
         self.numbers = numbers
         self.chosen = chosen
-        self.share = sharding.share(order["batch"])
+        self.share = sharding.local_rows(order["batch"])
         self.whole: Any = numbers[:0]
         self.rows = numbers[:0]
 
-    def __iter__(self) -> "Batches":
+    def __iter__(self) -> "BatchIterator":
         return self
 
     def __next__(self) -> Any:
@@ -74,7 +74,7 @@ class Batches:
         self.rows = np.unique(self.numbers[self.chosen(self.whole)])
         return self.collate(jax.tree.map(lambda x: x[self.share], self.whole))
 
-    def ahead(self, count: int) -> np.ndarray:
+    def peek_indices(self, count: int) -> np.ndarray:
         """The indices of the examples in the next `count` whole batches, rising.
 
         None is read, and the iterator stays where it is.
@@ -113,7 +113,7 @@ def batches(
     length: int | None = None,
     drop_remainder: bool = True,
     indices: np.ndarray | None = None,
-) -> Batches:
+) -> BatchIterator:
     """Batches of tokenised examples, without end unless `epochs` says.
 
     Every epoch has an order of its own, and follows the one before without a gap. A
@@ -139,15 +139,15 @@ def batches(
     length = -(-longest // 16) * 16 if length is None else length
     if length < longest:
         raise ValueError(f"length {length} is shorter than an example of {longest}")
-    collate = collator(examples, kind, length, longest)
+    collate = make_collate(examples, kind, length, longest)
     if isinstance(examples, Mixture) and shuffle and epochs is None:
         sizes = list(map(len, examples.parts))
-        return mixed(
-            *(sizes, examples.weights, batch_size, collate, numbers_of(examples)),
+        return mixture_batches(
+            *(sizes, examples.weights, batch_size, collate, example_rows(examples)),
             seed=seed,
         )
-    return start(
-        numbers_of(examples),
+    return index_batches(
+        example_rows(examples),
         batch_size,
         collate,
         seed=seed,
@@ -158,7 +158,7 @@ def batches(
     )
 
 
-def mixed(
+def mixture_batches(
     sizes: Sequence[int],
     weights: Sequence[float],
     batch_size: int,
@@ -166,14 +166,16 @@ def mixed(
     numbers: np.ndarray,
     *,
     seed: int,
-) -> Batches:
+) -> BatchIterator:
     """Endless batches to which each part gives its share, shuffled by itself."""
     whole = mixed_order(sizes, weights, seed=seed).batch(batch_size)
     said = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
-    return Batches(read(whole), collate, said | shares(weights), numbers)
+    return BatchIterator(
+        index_iterator(whole), collate, said | weight_state(weights), numbers
+    )
 
 
-def shares(weights: Sequence[float]) -> dict[str, float]:
+def weight_state(weights: Sequence[float]) -> dict[str, float]:
     """The weights of a mixture's parts, as the state of batches has them."""
     return {f"weight {k}": weight for k, weight in enumerate(weights)}
 
@@ -185,7 +187,7 @@ def prompt_batches(
     *,
     seed: int,
     mixture: tuple[Sequence[int], Sequence[float]] | None = None,
-) -> Batches:
+) -> BatchIterator:
     """Batches of padded prompts [P T] with their lengths [P], shuffled, without end.
 
     Args:
@@ -197,8 +199,10 @@ def prompt_batches(
         return PromptBatch(tokens[at], lengths[at], row, at >= 0)
 
     if mixture is not None:
-        return mixed(*mixture, batch_size, collate, np.arange(len(tokens)), seed=seed)
-    return start(
+        return mixture_batches(
+            *mixture, batch_size, collate, np.arange(len(tokens)), seed=seed
+        )
+    return index_batches(
         np.arange(len(tokens)),
         batch_size,
         collate,
@@ -210,7 +214,7 @@ def prompt_batches(
     )
 
 
-def start(
+def index_batches(
     numbers: np.ndarray,
     batch_size: int,
     collate: Callable[[np.ndarray], Any],
@@ -220,7 +224,7 @@ def start(
     epochs: int | None,
     drop_remainder: bool,
     indices: np.ndarray,
-) -> Batches:
+) -> BatchIterator:
     """Batches of these indices; -1 fills up."""
     count = len(indices)
     if batch_size < 1:
@@ -235,10 +239,10 @@ def start(
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
-    return Batches(read(whole), collate, order, numbers)
+    return BatchIterator(index_iterator(whole), collate, order, numbers)
 
 
-def read(whole: grain.MapDataset) -> Any:
+def index_iterator(whole: grain.MapDataset) -> Any:
     """An iterator over batches of indices."""
     # only indices are read ahead, so threads would only wait for each other
     return iter(whole.to_iter_dataset(grain.ReadOptions(num_threads=0)))

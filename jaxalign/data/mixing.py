@@ -8,7 +8,10 @@ from typing import TypeVar
 import grain
 import numpy as np
 
-LARGEST_RATIO, LARGEST = 1e9, 1e100  # of weights; others leave rounding errors alone
+MAX_WEIGHT_RATIO, MAX_WEIGHT = (
+    1e9,
+    1e100,
+)  # of weights; others leave rounding errors alone
 Item = TypeVar("Item")
 
 
@@ -29,10 +32,10 @@ def check_weights(parts: Sequence[Sequence[object]], weights: Sequence[float]) -
                 f"weights of a mixture should be finite numbers above 0, not {weight}"
             )
     low, high = min(weights), max(weights)
-    if high / LARGEST_RATIO > low or high > LARGEST:
+    if high / MAX_WEIGHT_RATIO > low or high > MAX_WEIGHT:
         raise ValueError(
             f"weights of a mixture from {low:g} to {high:g}: the largest should be at "
-            f"most {LARGEST_RATIO:g} times the smallest, and {LARGEST:g}"
+            f"most {MAX_WEIGHT_RATIO:g} times the smallest, and {MAX_WEIGHT:g}"
         )
 
 
@@ -60,7 +63,7 @@ class MixedRecords(list[Item]):
         return list(map(len, self.parts))
 
 
-def shares_of(records: Sequence[Item]) -> tuple[list[int], list[float]] | None:
+def sizes_and_weights(records: Sequence[Item]) -> tuple[list[int], list[float]] | None:
     """The sizes of a mixture's parts and their weights; None of other records."""
     if not isinstance(records, MixedRecords):
         return None
@@ -80,7 +83,7 @@ def select(records: Sequence[Item], mask: np.ndarray) -> list[Item]:
     return MixedRecords([select(part, keep) for part, keep in parts], records.weights)
 
 
-def order(
+def mixed_order(
     sizes: Sequence[int], weights: Sequence[float], *, seed: int | None = None
 ) -> grain.MapDataset:
     """Endless indices of parts one after the other, each part with its share.

@@ -12,15 +12,23 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxalign.batches import BRANCH, AnswerBatch, TokenBatch
+from jaxalign.batches import BRANCH_STRIDE, AnswerBatch, TokenBatch
 from jaxalign.data import mixing
 from jaxalign.data.dataset_ops import Mixture
-from jaxalign.data.loader import Batches, shares
-from jaxalign.data.tokenize import Example, TokenRow, longest, numbers_of, sizes_of
+from jaxalign.data.loader import BatchIterator, weight_state
+from jaxalign.data.tokenize import (
+    Example,
+    TokenRow,
+    example_rows,
+    example_sizes,
+    longest_sequence,
+)
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
-ROW = 192  # tokens that a row of short prompts with their answers should have, about
-FILLED = 0.93  # how much of a row is not padding, about
+TARGET_ROW_TOKENS = (
+    192  # tokens that a row of short prompts with their answers should have, about
+)
+TYPICAL_FILL = 0.93  # how much of a row is not padding, about
 PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
 Columns = dict[str, Any]  # of an example, or of a packed row: arrays and numbers
 # the examples are in memory, so threads would only wait for each other
@@ -29,7 +37,7 @@ NO_THREADS = grain.ReadOptions(num_threads=0)
 
 def packed_batches(
     examples: Sequence[Example], batch_size: int, *, length: int, seed: int
-) -> Batches:
+) -> BatchIterator:
     """Endless batches of demonstrations, packed first-fit in rows of `length`.
 
     Shuffled anew in each epoch, sharded by process, resumable. How many sequences a
@@ -45,24 +53,26 @@ def packed_batches(
 
     Reference: Krell et al. 2021, arXiv:2107.02027 (packing without contamination).
     """
-    if examples and length < longest(examples):
+    if examples and length < longest_sequence(examples):
         raise ValueError(
-            f"length {length} is shorter than an example of {longest(examples)}"
+            f"length {length} is shorter than an example of {longest_sequence(examples)}"
         )
-    return packed(
+    return first_fit_batches(
         examples,
         [len(example.sequences[0].tokens) for example in examples],
-        lambda example: alone(example.sequences[0]),
-        batch_of,
+        lambda example: sequence_columns(example.sequences[0]),
+        pack_tokens,
         batch_size,
         length,
         seed=seed,
     )
 
 
-def a_batch(examples: Sequence[Example], batch_size: int, *, length: int) -> float:
+def examples_per_batch(
+    examples: Sequence[Example], batch_size: int, *, length: int
+) -> float:
     """How many demonstrations `packed_batches` puts in a batch, about."""
-    return batch_size * length * FILLED / float(sizes_of(examples).mean())
+    return batch_size * length * TYPICAL_FILL / float(example_sizes(examples).mean())
 
 
 def answer_batches(
@@ -71,7 +81,7 @@ def answer_batches(
     *,
     seed: int,
     multiple: int = 1,
-) -> Batches:
+) -> BatchIterator:
     """Endless batches of pairs or rankings, in which each prompt is there once.
 
     The answers to a prompt share it, and rows are filled with several prompts: that
@@ -88,19 +98,19 @@ def answer_batches(
     if not examples:
         raise ValueError("there are no examples to pack")
     sizes, counts = np.fromiter(
-        ((places(example), len(example.sequences)) for example in examples),
+        ((packed_size(example), len(example.sequences)) for example in examples),
         np.dtype((np.int64, 2)),
         len(examples),
     ).T
     mean = float(sizes.mean())
-    rows, length = shape(batch_size, int(sizes.max()), mean, multiple)
+    rows, length = packed_shape(batch_size, int(sizes.max()), mean, multiple)
     prompts = 2 * math.ceil(length / mean)
     answers = int(counts.max())
-    return packed(
+    return first_fit_batches(
         examples,
         sizes,
-        together,
-        functools.partial(answers_of, prompts=prompts, answers=answers),
+        shared_prefix_columns,
+        functools.partial(pack_answers, prompts=prompts, answers=answers),
         rows,
         length,
         seed=seed,
@@ -108,26 +118,28 @@ def answer_batches(
     )
 
 
-def shape(batch_size: int, longest: int, mean: float, multiple: int) -> tuple[int, int]:
+def packed_shape(
+    batch_size: int, longest: int, mean: float, multiple: int
+) -> tuple[int, int]:
     """How many rows hold about `batch_size` prompts, and how long they are.
 
-    As many prompts go in a row as make it `ROW` tokens long, or as the longest is; the
+    As many prompts go in a row as make it `TARGET_ROW_TOKENS` tokens long, or as the longest is; the
     rows are a multiple of 8, so that the batches are the same on 1 to 8 devices.
 
     Args:
       longest: prompt with its answers, in tokens; `mean`, on average.
     """
-    wanted = max(longest, ROW) / mean if mean else 1
+    wanted = max(longest, TARGET_ROW_TOKENS) / mean if mean else 1
     multiple = math.lcm(multiple, 8)
     rows = batch_size
     for prompts in range(1, max(round(wanted), 1) + 1):
         if batch_size % (prompts * multiple) == 0:
             rows = batch_size // prompts
-    length = max(longest, batch_size * mean / (rows * FILLED))
+    length = max(longest, batch_size * mean / (rows * TYPICAL_FILL))
     return rows, -(-math.ceil(length) // 8) * 8
 
 
-def packed(
+def first_fit_batches(
     examples: Sequence[Example],
     sizes: Sequence[int] | np.ndarray,
     columns: Callable[[Example], Columns],
@@ -137,7 +149,7 @@ def packed(
     *,
     seed: int,
     **packing: Any,
-) -> Batches:
+) -> BatchIterator:
     """Batches of rows over all processes, filled first-fit; without end.
 
     What goes in which row depends on the sizes alone: every process packs them all, and
@@ -154,8 +166,8 @@ def packed(
     weights: dict[str, float] = {}
     if isinstance(examples, Mixture):  # rows, not tokens, have the shares
         counts = list(map(len, examples.parts))
-        order = mixing.order(counts, examples.weights, seed=seed)
-        weights = shares(examples.weights)
+        order = mixing.mixed_order(counts, examples.weights, seed=seed)
+        weights = weight_state(examples.weights)
     else:
         source = grain.MapDataset.source(np.arange(len(examples)))
         order = source.seed(seed).shuffle().repeat(None)
@@ -180,10 +192,12 @@ def packed(
 
     iterator = iter(filled.batch(rows, drop_remainder=True))
     said = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
-    return Batches(iterator, collated, said | weights, numbers_of(examples), chosen)
+    return BatchIterator(
+        iterator, collated, said | weights, example_rows(examples), chosen
+    )
 
 
-def alone(sequence: TokenRow) -> Columns:
+def sequence_columns(sequence: TokenRow) -> Columns:
     """A sequence; nothing predicts its first token."""
     counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
     return {
@@ -194,7 +208,7 @@ def alone(sequence: TokenRow) -> Columns:
     }
 
 
-def shared(example: Example) -> int:
+def shared_prefix_length(example: Example) -> int:
     """How many first tokens all sequences have in common, that count in none."""
     first = example.sequences[0].tokens
     most = min(sequence.prompt for sequence in example.sequences)
@@ -204,19 +218,19 @@ def shared(example: Example) -> int:
     return most
 
 
-def places(example: Example) -> int:
-    """How many tokens `together` makes of an example."""
-    start = max(shared(example), 1) - 1
+def packed_size(example: Example) -> int:
+    """How many tokens `shared_prefix_columns` makes of an example."""
+    start = max(shared_prefix_length(example), 1) - 1
     return start + sum(len(s.tokens) - start for s in example.sequences)
 
 
-def together(example: Example) -> Columns:
+def shared_prefix_columns(example: Example) -> Columns:
     """What the answers share but for its last token, then each one, after that token.
 
     That is their prompt, or, where prompts differ, what they have in common.
     """
     first = example.sequences[0]
-    start = max(shared(example), 1) - 1
+    start = max(shared_prefix_length(example), 1) - 1
     parts = [TokenRow(first.tokens[:start], first.mask[:start])]
     parts += [TokenRow(s.tokens[start:], s.mask[start:]) for s in example.sequences]
     places = [
@@ -235,7 +249,7 @@ def together(example: Example) -> Columns:
     }
 
 
-def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
+def pack_tokens(rows: list[list[Columns]], length: int) -> TokenBatch:
     """Rows of examples' columns as a batch."""
     kinds = dict.fromkeys(("tokens", "positions", "segments"), np.int32)
     found: Columns = {
@@ -246,7 +260,7 @@ def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
         begin = 0
         for number, columns in enumerate(row, start=1):
             end = begin + len(columns["tokens"])
-            segments = number + columns["branch"] * BRANCH
+            segments = number + columns["branch"] * BRANCH_STRIDE
             for name, array in found.items():
                 part = segments if name == "segments" else columns[name]
                 array[i, begin:end] = part
@@ -254,7 +268,7 @@ def batch_of(rows: list[list[Columns]], length: int) -> TokenBatch:
     return TokenBatch(**found)
 
 
-def answers_of(
+def pack_answers(
     rows: list[list[Columns]], length: int, *, prompts: int, answers: int
 ) -> AnswerBatch:
     """Rows of prompts with their answers as a batch."""
@@ -264,7 +278,7 @@ def answers_of(
             array[i, : len(row)] = [columns[name] for columns in row]
     there = found["answers"].reshape(-1, 1)
     return AnswerBatch(
-        sequences=batch_of(rows, length),
+        sequences=pack_tokens(rows, length),
         mask=np.arange(answers)[None, :] < there,
         margin=found["value"].reshape(-1),
         row=found["row"].reshape(-1),

@@ -1,6 +1,6 @@
 """Records from files (see `files`) and from TFDS sources.
 
-What rows may look like is in `row_schemas`.
+What rows may look like is in `parser`.
 """
 
 import collections
@@ -8,45 +8,38 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from jaxalign.data import (
-    files,
-    hh_dialogue,
-    public_datasets,
-    rankings,
-    row_checks,
-    row_limits,
-    row_schemas,
-)
-from jaxalign.data.files import Paths
+from jaxalign.data.formats import files, row_limits
+from jaxalign.data.formats.files import Paths
+from jaxalign.data.formats.row_limits import MAX_ROW_CHARS
 from jaxalign.data.records import (
     Demonstration,
     Preference,
     Prompt,
     Ranking,
-    Report,
+    RowReport,
     Unpaired,
     demonstrations,
-    pairs,
-    prompts,
-    unpaired,
+    extract_prompts,
+    ranking_pairs,
+    unpaired_answers,
 )
-from jaxalign.data.row_limits import MAX_ROW_CHARS
+from jaxalign.data.schemas import checks, hh_dialogue, parser, public_datasets, rankings
 
 __all__ = [
     "Demonstration",
     "Preference",
     "Prompt",
     "Ranking",
-    "Reading",
-    "Report",
+    "RecordStream",
+    "RowReport",
     "Unpaired",
     "demonstrations",
     "from_tfds",
-    "pairs",
-    "prompts",
+    "ranking_pairs",
+    "extract_prompts",
     "read",
     "stream",
-    "unpaired",
+    "unpaired_answers",
 ]
 
 Kind = TypeVar("Kind", Demonstration, Preference, Prompt, Ranking, Unpaired)
@@ -58,7 +51,7 @@ def read(
     *,
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
-) -> tuple[list[Kind], Report]:
+) -> tuple[list[Kind], RowReport]:
     """The records of a file, of several, or of all files of a folder in their order.
 
     Args:
@@ -82,15 +75,15 @@ def stream(
     *,
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
-) -> "Reading[Kind]":
+) -> "RecordStream[Kind]":
     """`read`, one record after the other, for files larger than memory."""
     rows = (
         row
-        for file in files.files_of(path)
-        for row in files.rows_of(file, max_row_chars=max_row_chars)
+        for file in files.list_all_files(path)
+        for row in files.read_rows(file, max_row_chars=max_row_chars)
     )
-    name = files.name_of(path)
-    return Reading(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    name = files.describe_paths(path)
+    return RecordStream(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
 
 
 def from_tfds(
@@ -100,7 +93,7 @@ def from_tfds(
     name: str = "row",
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
-) -> tuple[list[Kind], Report]:
+) -> tuple[list[Kind], RowReport]:
     """The records of a `tensorflow_datasets` source, whose texts are bytes.
 
     Args:
@@ -110,13 +103,15 @@ def from_tfds(
     Raises:
       ValueError: as `read`.
     """
-    rows = ((f"{name}:{i}", row_limits.plain_row(row)) for i, row in enumerate(source))
-    checked = row_limits.checked(rows, max_row_chars)
-    reading = Reading(checked, kind, name=name, skip_bad_rows=skip_bad_rows)
+    rows = (
+        (f"{name}:{i}", row_limits.to_json_row(row)) for i, row in enumerate(source)
+    )
+    checked = row_limits.check_rows(rows, max_row_chars)
+    reading = RecordStream(checked, kind, name=name, skip_bad_rows=skip_bad_rows)
     return list(reading), reading.report
 
 
-class Reading(Generic[Kind]):
+class RecordStream(Generic[Kind]):
     """Records, one after the other, and the report on those read so far.
 
     Odd dialogues are left out and counted, malformed rows if told so.
@@ -138,12 +133,12 @@ class Reading(Generic[Kind]):
         self.reasons = collections.Counter[str]()
 
     @property
-    def report(self) -> Report:
+    def report(self) -> RowReport:
         """What became of the rows that were read."""
-        return Report(self.read, self.kept, +self.reasons)
+        return RowReport(self.read, self.kept, +self.reasons)
 
     def __iter__(self) -> Iterator[Kind]:
-        for where, row in public_datasets.paired(self.rows):
+        for where, row in public_datasets.pair_ratings(self.rows):
             self.read += 1
             found = self.records(row, where)
             self.kept += bool(found)
@@ -156,19 +151,21 @@ class Reading(Generic[Kind]):
     def records(self, row: Any, where: str) -> list[Any]:
         """The records of a row; none where it is left out, and counted."""
         try:
-            if isinstance(row, row_checks.Malformed | hh_dialogue.Odd):
+            if isinstance(row, checks.MalformedRow | hh_dialogue.UnusableRow):
                 raise row
-            found = list(row_schemas.records(row, self.kind, where))
+            found = list(parser.parse_row(row, self.kind, where))
             self.reasons["without a ranking"] += not found
-            if hh_dialogue.is_dialogue(row) and (remark := hh_dialogue.remark(row)):
+            if hh_dialogue.is_dialogue(row) and (
+                remark := hh_dialogue.find_irregularity(row)
+            ):
                 self.reasons[remark] += 1
             return found
-        except hh_dialogue.Odd as odd:
+        except hh_dialogue.UnusableRow as odd:
             self.reasons[str(odd)] += 1
-        except (row_checks.Malformed, RecursionError) as error:
+        except (checks.MalformedRow, RecursionError) as error:
             if not self.skip_bad_rows:
                 raise ValueError(
-                    f"{where}: {brief(error)}; mend the row, or pass --skip-bad-rows "
+                    f"{where}: {one_line(error)}; mend the row, or pass --skip-bad-rows "
                     "to leave such rows out and count them"
                 ) from error
             field = getattr(error, "field", None)
@@ -176,39 +173,39 @@ class Reading(Generic[Kind]):
         return []
 
 
-def brief(error: Exception, *, length: int = 240) -> str:
+def one_line(error: Exception, *, length: int = 240) -> str:
     """An error's message on one line, without the middle of a long one."""
     said = " ".join(str(error).split())
     return said if len(said) <= length else f"{said[: length - 63]} ... {said[-58:]}"
 
 
-def holds_unpaired(
+def has_unpaired_rows(
     path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
 ) -> bool:
     """Whether one of the first rows is a single answer with its label."""
-    return any(is_unpaired(row) for _, row in first_rows(path, rows, max_row_chars))
+    return any(is_unpaired_row(row) for _, row in first_rows(path, rows, max_row_chars))
 
 
-def is_unpaired(row: Any) -> bool:
+def is_unpaired_row(row: Any) -> bool:
     """Whether a row is a single answer with its label, not a pair.
 
-    >>> is_unpaired({"prompt": "2 + 2?", "completion": "4", "label": True})
+    >>> is_unpaired_row({"prompt": "2 + 2?", "completion": "4", "label": True})
     True
-    >>> is_unpaired({"chosen": "4", "rejected": "5", "label": 1})
+    >>> is_unpaired_row({"chosen": "4", "rejected": "5", "label": 1})
     False
     """
     if not isinstance(row, Mapping) or {"chosen", "chosen_messages"} & set(row):
         return False
-    return any(field in row for field in row_schemas.THUMBS)
+    return any(field in row for field in parser.LABEL_FIELDS)
 
 
 def first_rows(path: Paths, rows: int, max_row_chars: int) -> files.Rows:
     """The first rows of the first of some files."""
-    file = files.files_of(path)[0]
-    return itertools.islice(files.rows_of(file, max_row_chars=max_row_chars), rows)
+    file = files.list_all_files(path)[0]
+    return itertools.islice(files.read_rows(file, max_row_chars=max_row_chars), rows)
 
 
-def holds_rankings(
+def has_ranking_rows(
     path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
 ) -> bool:
     """Whether one of the first rows ranks more than two answers to a prompt.
@@ -216,4 +213,4 @@ def holds_rankings(
     Not the first row alone, which may have a tie or be malformed.
     """
     first = first_rows(path, rows, max_row_chars)
-    return any(rankings.answers_compared(row, where) > 2 for where, row in first)
+    return any(rankings.ranking_size(row, where) > 2 for where, row in first)

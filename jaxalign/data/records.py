@@ -32,7 +32,7 @@ class Prompt:
     """What an answer is wanted to, and what others answered, where that is known."""
 
     messages: Messages
-    where: str = ""
+    location: str = ""
     references: tuple[str, ...] = ()
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
@@ -48,7 +48,7 @@ class Demonstration:
     """
 
     messages: Messages
-    where: str = ""
+    location: str = ""
     plain: bool = False
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
@@ -62,7 +62,7 @@ class Preference:
     chosen: Answer
     rejected: Answer
     margin: float = 0.0
-    where: str = ""
+    location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Ranking:
 
     prompt: Messages
     answers: tuple[Answer, ...]
-    where: str = ""
+    location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class Unpaired:
     prompt: Messages
     answer: Answer
     desirable: bool
-    where: str = ""
+    location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
 
@@ -94,11 +94,11 @@ Record = Prompt | Demonstration | Preference | Ranking | Unpaired
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class RowReport:
     """What became of the rows that were read: nothing is dropped in silence."""
 
-    read: int
-    kept: int
+    total: int
+    usable: int
     reasons: collections.Counter[str] = dataclasses.field(
         default_factory=collections.Counter
     )
@@ -106,13 +106,13 @@ class Report:
     def __str__(self) -> str:
         """One line: how many of how many, and why not the others."""
         rest = ", ".join(f"{n} {reason}" for reason, n in self.reasons.most_common())
-        return f"{self.kept} of {self.read} rows" + (f" ({rest})" if rest else "")
+        return f"{self.usable} of {self.total} rows" + (f" ({rest})" if rest else "")
 
-    def __add__(self, other: "Report") -> "Report":
+    def __add__(self, other: "RowReport") -> "RowReport":
         """The report of both."""
-        return Report(
-            self.read + other.read,
-            self.kept + other.kept,
+        return RowReport(
+            self.total + other.total,
+            self.usable + other.usable,
             self.reasons + other.reasons,
         )
 
@@ -120,30 +120,30 @@ class Report:
 def row_number(record: Record) -> int:
     """The line or row of its file that a record came from, from 1; 0 if unknown.
 
-    >>> row_number(Prompt([], where="pairs.jsonl:12")), row_number(Prompt([]))
+    >>> row_number(Prompt([], location="pairs.jsonl:12")), row_number(Prompt([]))
     (12, 0)
     """
-    number = record.where.rpartition(":")[2]
+    number = record.location.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
 
 
-def said(answer: Answer) -> Message:
+def assistant_message(answer: Answer) -> Message:
     """An answer, as the assistant's message."""
     if isinstance(answer, str):
         return {"role": "assistant", "content": answer}
     return answer
 
 
-def answer_text(answer: Answer) -> str:
+def answer_content(answer: Answer) -> str:
     """The text of an answer, without its thought and its tool calls.
 
-    >>> answer_text({"role": "assistant", "content": "4", "reasoning_content": "2+2"})
+    >>> answer_content({"role": "assistant", "content": "4", "reasoning_content": "2+2"})
     '4'
     """
     return answer if isinstance(answer, str) else answer["content"]
 
 
-def identity(messages: Messages, tools: Tools = ()) -> Hashable:
+def conversation_key(messages: Messages, tools: Tools = ()) -> Hashable:
     """What tells a conversation, with its tools, from others; not what is trained."""
     told = [(message["role"], message["content"]) for message in messages]
     more = [
@@ -160,13 +160,16 @@ def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
     """The chosen answers, to be imitated."""
     return [
         Demonstration(
-            [*p.prompt, said(p.chosen)], p.where, tools=p.tools, fields=p.fields
+            [*p.prompt, assistant_message(p.chosen)],
+            p.location,
+            tools=p.tools,
+            fields=p.fields,
         )
         for p in preferences
     ]
 
 
-def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
+def extract_prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
     """The prompts, each once; its references are the answers shown, or chosen.
 
     Prompts with other tools are others. Fields are those of the first record.
@@ -177,15 +180,15 @@ def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
     found: dict[Hashable, Prompt] = {}
     for record in records:
         if isinstance(record, Preference):
-            messages, answer = record.prompt, answer_text(record.chosen)
+            messages, answer = record.prompt, answer_content(record.chosen)
         elif record.plain:
-            raise ValueError(f"{record.where}: a plain text has no prompt")
+            raise ValueError(f"{record.location}: a plain text has no prompt")
         else:
             *messages, last = record.messages
             answer = "" if last.get("train") is False else last["content"]
-        key = identity(messages, record.tools)
+        key = conversation_key(messages, record.tools)
         known = found.get(key) or Prompt(
-            messages, record.where, tools=record.tools, fields=record.fields
+            messages, record.location, tools=record.tools, fields=record.fields
         )
         # an answer that is a call alone has no text to compare with
         references = (*known.references, *filter(None, [answer]))
@@ -193,20 +196,20 @@ def prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
     return list(found.values())
 
 
-def unpaired(preferences: Iterable[Preference]) -> list[Unpaired]:
+def unpaired_answers(preferences: Iterable[Preference]) -> list[Unpaired]:
     """Each pair as two single answers, a thumb up and a thumb down."""
     return [
-        Unpaired(p.prompt, answer, up, p.where, p.tools, p.fields)
+        Unpaired(p.prompt, answer, up, p.location, p.tools, p.fields)
         for p in preferences
         for answer, up in ((p.chosen, True), (p.rejected, False))
     ]
 
 
-def pairs(rankings: Iterable[Ranking]) -> list[Preference]:
+def ranking_pairs(rankings: Iterable[Ranking]) -> list[Preference]:
     """All pairs of each ranking, the better one chosen."""
     return [
         Preference(
-            r.prompt, better, worse, where=r.where, tools=r.tools, fields=r.fields
+            r.prompt, better, worse, location=r.location, tools=r.tools, fields=r.fields
         )
         for r in rankings
         for better, worse in itertools.combinations(r.answers, 2)

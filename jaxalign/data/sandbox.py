@@ -19,29 +19,34 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes, runtime, sandbox, utils
 
-from jaxalign.data.sandbox_budget import WORK, Budget
+from jaxalign.data.sandbox_budget import WORK_LIMIT, Budget
 from jaxalign.data.sandbox_filters import (
-    CALL,
+    CALL_WORK,
     FILTERS,
-    FREE,
+    FREE_FILTERS,
     METHODS,
-    allowed,
-    filtered,
-    formatted,
-    method,
+    charge_format,
+    charge_method,
+    check_method_allowed,
+    metered_filter,
     tojson,
 )
-from jaxalign.data.sandbox_syntax import Bounded, Generation, Generator, TooMuch
+from jaxalign.data.sandbox_syntax import (
+    BudgetExceeded,
+    GenerationTag,
+    MeteringCodeGenerator,
+    MeteringTransformer,
+)
 
-OF_DICT = frozenset(dir(dict))
-PER_CHARACTER = 32  # more work for each character of what is rendered
+DICT_ATTRIBUTES = frozenset(dir(dict))
+WORK_PER_CHARACTER = 32  # more work for each character of what is rendered
 
 
-class Rendered(NamedTuple):
+class RenderedTemplate(NamedTuple):
     """A text, and the parts of it that stand in `{% generation %}`."""
 
     text: str
-    marked: Sequence[tuple[int, int]]
+    assistant_spans: Sequence[tuple[int, int]]
 
 
 def render(
@@ -51,7 +56,7 @@ def render(
     today: datetime.date,
     marks: bool = False,
     **variables: Any,
-) -> Rendered:
+) -> RenderedTemplate:
     """One conversation as text.
 
     Args:
@@ -65,35 +70,35 @@ def render(
     """
     content = sum([len(message["content"]) for message in messages])
     with LOCK:
-        ENVIRONMENT.left = WORK + PER_CHARACTER * content
+        ENVIRONMENT.left = WORK_LIMIT + WORK_PER_CHARACTER * content
         return ENVIRONMENT.written(
-            compiled(template),
+            compile_template(template),
             marks=marks,
             messages=messages,
-            strftime_now=functools.partial(clock, today),
+            strftime_now=functools.partial(format_date, today),
             **variables,
         )
 
 
 @functools.lru_cache
-def compiled(template: str) -> jinja2.Template:
+def compile_template(template: str) -> jinja2.Template:
     """A template, compiled; constants in it are computed within the budget too."""
     return ENVIRONMENT.from_string(template)
 
 
-def clock(today: datetime.date, form: str) -> str:
+def format_date(today: datetime.date, form: str) -> str:
     """The day, as `strftime` writes it."""
     if len(form) > 256 or re.search(r"%[^a-zA-Z%]*\d{3}", form):
-        raise TooMuch("strftime_now with a form that is too long")
+        raise BudgetExceeded("strftime_now with a form that is too long")
     return datetime.datetime(today.year, today.month, today.day).strftime(form)
 
 
-def complain(message: str) -> None:
+def raise_exception(message: str) -> None:
     """What templates call `raise_exception`."""
     raise jinja2.TemplateError(str(message)[:1000])
 
 
-class Dictionary:
+class DictConstructor:
     """`dict` in templates: callable, and no class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
@@ -105,65 +110,68 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
 
     Attributes:
       at: characters of the text so far.
-      marked: what stood in `{% generation %}`.
+      assistant_spans: what stood in `{% generation %}`.
     """
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))  # no constants, either
-    code_generator_class = Generator
+    code_generator_class = MeteringCodeGenerator
     at = 0
 
     def __init__(self) -> None:
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
-            extensions=[Generation, jinja2.ext.loopcontrols],
+            extensions=[GenerationTag, jinja2.ext.loopcontrols],
             finalize=self.output,
         )
-        self.marked: list[tuple[int, int]] = []
+        self.assistant_spans: list[tuple[int, int]] = []
         given = self.filters | {"tojson": tojson}
-        self.filters = {name: filtered(self, name, given[name]) for name in FILTERS}
-        self.filters |= {name: given[name] for name in FREE}
+        self.filters = {
+            name: metered_filter(self, name, given[name]) for name in FILTERS
+        }
+        self.filters |= {name: given[name] for name in FREE_FILTERS}
         self.filters |= {"trim": self.trimmed}
         self.filters |= {"counted ": self.counted, "weighed ": self.weighed}
         self.filters |= {"scanned ": self.scanned}
-        self.globals |= {"raise_exception": complain, "dict": Dictionary()}
-        self.globals |= {"namespace": utils.Namespace, "strftime_now": clock}
+        self.globals |= {"raise_exception": raise_exception, "dict": DictConstructor()}
+        self.globals |= {"namespace": utils.Namespace, "strftime_now": format_date}
         del self.globals["lipsum"]
         del self.tests["upper"], self.tests["lower"]
         self.known = {id(each) for each in self.globals.values()}
 
     def _parse(self, source: str, name: Any, filename: Any) -> nodes.Template:
         return cast(
-            nodes.Template, Bounded().visit(super()._parse(source, name, filename))
+            nodes.Template,
+            MeteringTransformer().visit(super()._parse(source, name, filename)),
         )
 
     def written(
         self, template: jinja2.Template, *, marks: bool, **variables: Any
-    ) -> Rendered:
+    ) -> RenderedTemplate:
         """What a template makes of its variables, counted as it comes."""
         found = template.root_render_func(template.new_context(variables))
         if not marks:
-            return Rendered("".join(found), ())
-        self.at, self.marked = 0, []
+            return RenderedTemplate("".join(found), ())
+        self.at, self.assistant_spans = 0, []
         parts = []
         for part in found:
             self.at += len(part)
             parts.append(part)
-        return Rendered("".join(parts), self.marked)
+        return RenderedTemplate("".join(parts), self.assistant_spans)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         self, function = __self, __obj
         owner = getattr(function, "__self__", None)
         kind = type(owner)
-        self.spend(CALL * (1 + len(args)))
+        self.spend(CALL_WORK * (1 + len(args)))
         if kind in METHODS:
             if kwargs:
                 for name in ("_loop_vars", "_block_vars"):  # jinja's own
                     kwargs.pop(name, None)
             if isinstance(owner, str):
-                args = method(self, owner, function.__name__, args)
+                args = charge_method(self, owner, function.__name__, args)
             else:
-                allowed(kind, function.__name__)
+                check_method_allowed(kind, function.__name__)
             found = function(*args, **kwargs)
         elif self.safe(function, owner):
             found = __context.call(function, *args, **kwargs)
@@ -194,7 +202,7 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`; of a message, quickly, what jinja has in the end."""
-        if type(obj) is dict and attribute not in OF_DICT and attribute in obj:
+        if type(obj) is dict and attribute not in DICT_ATTRIBUTES and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
@@ -204,10 +212,10 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
         if wrapped is None:
             return None
         if value.__name__ != "format":
-            raise TooMuch("format_map")
+            raise BudgetExceeded("format_map")
 
         def format(*args: Any, **kwargs: Any) -> str:
-            formatted(self, value.__self__, (*args, *kwargs.values()))
+            charge_format(self, value.__self__, (*args, *kwargs.values()))
             return str(wrapped(*args, **kwargs))
 
         return format

@@ -4,11 +4,11 @@ from typing import Any
 
 from jinja2 import utils
 
-from jaxalign.data.sandbox_filters import formatted
-from jaxalign.data.sandbox_syntax import TooMuch
+from jaxalign.data.sandbox_filters import charge_format
+from jaxalign.data.sandbox_syntax import BudgetExceeded
 
-WORK = 20_000_000  # in characters that are made; some two seconds at most
-ELEMENT, ROUND = 16, 32  # an element that is looked at, a loop's round
+WORK_LIMIT = 20_000_000  # in characters that are made; some two seconds at most
+ELEMENT_WORK, ROUND_WORK = 16, 32  # an element that is looked at, a loop's round
 ATOMS = frozenset((int, bool, float, type(None)))
 
 
@@ -19,21 +19,21 @@ class Budget:
       left: what may still be done.
     """
 
-    left = WORK
+    left = WORK_LIMIT
 
     def spend(self, work: int) -> None:
         """Counts work, before it is done."""
         self.left -= work
         if self.left < 0:
-            raise TooMuch("it does more work than any template needs")
+            raise BudgetExceeded("it does more work than any template needs")
 
     def weighed(self, value: Any) -> Any:
         """The value, once all that is in it is counted."""
         kind = type(value)
         if kind is str:
-            self.left -= ELEMENT + len(value)
+            self.left -= ELEMENT_WORK + len(value)
         elif kind in ATOMS:
-            self.left -= ELEMENT
+            self.left -= ELEMENT_WORK
         else:
             self.weigh(value)
         if self.left < 0:
@@ -46,16 +46,16 @@ class Budget:
         while waiting:
             each = waiting.pop()
             kind = type(each)
-            work = ELEMENT
+            work = ELEMENT_WORK
             if isinstance(each, str | bytes):
                 work += len(each)
             elif kind is dict:
                 waiting += each.keys()
                 waiting += each.values()
-                work += ELEMENT * len(each)
+                work += ELEMENT_WORK * len(each)
             elif kind is list or kind is tuple or kind is set:
                 waiting += each
-                work += ELEMENT * len(each)
+                work += ELEMENT_WORK * len(each)
             elif kind is utils.Namespace:
                 waiting.append(each._Namespace__attrs)
             self.left -= work
@@ -71,14 +71,14 @@ class Budget:
     def trimmed(self, value: Any, characters: str | None = None) -> str:
         """jinja's `trim`."""
         text = str(value)
-        self.spend(ELEMENT + len(text) // 16)
+        self.spend(ELEMENT_WORK + len(text) // 16)
         return text.strip(characters)
 
     def counted(self, iterable: Any, texts: int) -> Any:
         """What a loop goes through, each round counted; `texts`: written in each."""
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)  # what makes it is counted
-        self.spend(len(iterable) * (ROUND + texts))
+        self.spend(len(iterable) * (ROUND_WORK + texts))
         return iterable
 
     def output(self, value: Any) -> Any:
@@ -93,9 +93,9 @@ class Budget:
     def added(self, left: Any, right: Any) -> Any:
         """`left + right`."""
         if isinstance(left, str | list | tuple):
-            self.spend(ELEMENT + len(left) + len(right))
+            self.spend(ELEMENT_WORK + len(left) + len(right))
         elif isinstance(left, int):
-            self.spend(ELEMENT + (left.bit_length() >> 3))
+            self.spend(ELEMENT_WORK + (left.bit_length() >> 3))
         return left + right
 
     def concatenated(self, parts: tuple[Any, ...]) -> str:
@@ -104,24 +104,24 @@ class Budget:
 
     def multiplied(self, left: Any, right: Any) -> Any:
         """`left * right`."""
-        self.spend(ELEMENT + product(left, right))
+        self.spend(ELEMENT_WORK + product_work(left, right))
         return left * right
 
     def raised(self, left: Any, right: Any) -> Any:
         """`left ** right`."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * max(right, 1)
-            self.spend(ELEMENT + (bits * bits >> 10))
+            self.spend(ELEMENT_WORK + (bits * bits >> 10))
         return left**right
 
     def modulo(self, left: Any, right: Any) -> Any:
         """`left % right`."""
         if isinstance(left, str):
-            formatted(self, left, right if isinstance(right, tuple) else (right,))
+            charge_format(self, left, right if isinstance(right, tuple) else (right,))
         return left % right
 
 
-def product(left: Any, right: Any) -> int:
+def product_work(left: Any, right: Any) -> int:
     """The work of `left * right`."""
     if isinstance(left, int) and isinstance(right, int):
         return left.bit_length() * right.bit_length() >> 10

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from jinja2 import sandbox
 
-from jaxalign.data.sandbox_syntax import TooMuch
+from jaxalign.data.sandbox_syntax import BudgetExceeded
 
-CALL = 256  # the work of a call, in characters
+CALL_WORK = 256  # the work of a call, in characters
 FILTERS = (
     *("abs", "attr", "batch", "capitalize", "dictsort", "e", "escape", "first"),
     *("float", "format", "groupby", "indent", "int", "items", "join", "last", "list"),
@@ -22,15 +22,23 @@ FILTERS = (
     *("round", "safe", "select", "selectattr", "slice", "sort", "string", "sum"),
     *("title", "tojson", "truncate", "unique", "upper", "urlencode"),
 )
-FREE = ("count", "d", "default", "length")  # filters that take no time
+FREE_FILTERS = ("count", "d", "default", "length")  # filters that take no time
 # filters that read all that is in a value
-WHOLE = frozenset(
+FULL_READ_FILTERS = frozenset(
     ("capitalize", "e", "escape", "groupby", "sort", "string", "title", "tojson")
 ) | {"unique", "urlencode"}
 # and those whose work depends on what else they are given
-COUNTED = WHOLE | {"join", "sum", "replace", "format", "indent", "batch", "slice"}
-COUNTED |= {"round", "truncate"}
-ALLOWED: Any = {
+METERED_FILTERS = FULL_READ_FILTERS | {
+    "join",
+    "sum",
+    "replace",
+    "format",
+    "indent",
+    "batch",
+    "slice",
+}
+METERED_FILTERS |= {"round", "truncate"}
+ALLOWED_METHODS: Any = {
     str: (
         *("capitalize", "casefold", "count", "endswith", "find", "format", "index"),
         *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier"),
@@ -43,10 +51,10 @@ ALLOWED: Any = {
     list: ("copy", "count", "index"),
     tuple: ("count", "index"),
 }.items()
-METHODS = {kind: frozenset(names) for kind, names in ALLOWED}
+METHODS = {kind: frozenset(names) for kind, names in ALLOWED_METHODS}
 
 
-class Counts(Protocol):
+class WorkMeter(Protocol):
     """What counts work: `sandbox.Environment`."""
 
     left: int
@@ -55,15 +63,15 @@ class Counts(Protocol):
     def weighed(self, value: Any) -> Any: ...
 
 
-def allowed(kind: type, name: str) -> None:
+def check_method_allowed(kind: type, name: str) -> None:
     """Refuses methods that templates do not need, and whose results have no bound."""
     if name not in METHODS[kind]:
         raise sandbox.SecurityError(f"{kind.__name__}.{name} may not be called")
 
 
-def method(budget: Counts, owner: str, name: str, args: Any) -> Any:
+def charge_method(budget: WorkMeter, owner: str, name: str, args: Any) -> Any:
     """Counts what a method of a text makes; the arguments, lists for generators."""
-    allowed(str, name)
+    check_method_allowed(str, name)
     made = len(owner) // 16
     if name == "replace":
         made += (1 + owner.count(args[0])) * len(args[1])
@@ -74,10 +82,10 @@ def method(budget: Counts, owner: str, name: str, args: Any) -> Any:
     return args
 
 
-def formatted(budget: Counts, form: str, given: tuple[Any, ...]) -> None:
+def charge_format(budget: WorkMeter, form: str, given: tuple[Any, ...]) -> None:
     """Counts what a format makes."""
     if re.search(r"%[^a-zA-Z%]*\*|\{[^{}]*\{[^{]", form.replace("{{", "")):
-        raise TooMuch("a format whose width is another value")
+        raise BudgetExceeded("a format whose width is another value")
     widths = sum(int(width[:9]) for width in re.findall(r"\d+", form))
     before = budget.left
     budget.weighed(list(given))
@@ -85,29 +93,29 @@ def formatted(budget: Counts, form: str, given: tuple[Any, ...]) -> None:
     budget.spend(len(form) + widths + weight * (form.count("%") + form.count("{")))
 
 
-def filtered(budget: Counts, name: str, function: Callable[..., Any]) -> Any:
+def metered_filter(budget: WorkMeter, name: str, function: Callable[..., Any]) -> Any:
     """A filter whose work is counted, before and after."""
     at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
-    counts = name in COUNTED
+    counts = name in METERED_FILTERS
 
     @functools.wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
         value = args[at]
-        spent = CALL
+        spent = CALL_WORK
         if isinstance(value, str):
             spent += len(value) // 16
         elif isinstance(value, list | tuple | dict | range):
             told = sum(
                 len(o) // 16 for o in args[at + 1 :] if isinstance(o, str | list)
             )
-            spent += len(value) * (CALL // 2 + told)
+            spent += len(value) * (CALL_WORK // 2 + told)
         budget.spend(spent)
         if counts:
             if name == "join":
                 value = list(value)
                 args = (*args[:at], value, *args[at + 1 :])
-            work(budget, name, value, (*args[at + 1 :], *kwargs.values()))
+            charge_filter(budget, name, value, (*args[at + 1 :], *kwargs.values()))
         found = function(*args, **kwargs)
         if isinstance(found, str | list):
             budget.spend(len(found))
@@ -116,21 +124,23 @@ def filtered(budget: Counts, name: str, function: Callable[..., Any]) -> Any:
     return counted
 
 
-def work(budget: Counts, name: str, value: Any, others: tuple[Any, ...]) -> None:
+def charge_filter(
+    budget: WorkMeter, name: str, value: Any, others: tuple[Any, ...]
+) -> None:
     """Counts what a filter makes of a value, where that is more than the value."""
     if name == "join":
         between = str(others[0]) if others else ""
         budget.spend(len(budget.weighed(value)) * len(between))
-    elif name in WHOLE:
+    elif name in FULL_READ_FILTERS:
         budget.weighed(value)
     elif name == "sum":
         if others and not isinstance(others[-1], int | float | str):
-            raise TooMuch("a sum of what are no numbers")
+            raise BudgetExceeded("a sum of what are no numbers")
     elif name == "replace":
         old, new = str(others[0]), str(budget.weighed(others[1]))
         budget.spend((1 + str(budget.weighed(value)).count(old)) * len(new))
     elif name == "format":
-        formatted(budget, str(value), others)
+        charge_format(budget, str(value), others)
     elif name == "indent":
         wide = [len(o) if isinstance(o, str) else abs(int(o)) for o in others]
         budget.spend((1 + str(value).count("\n")) * sum(wide))
@@ -147,7 +157,7 @@ def tojson(
 ) -> str:
     """JSON that escapes no HTML, as transformers has it."""
     if len(str(indent or "")) > 2 or len(str(separators)) > 64:
-        raise TooMuch("tojson with a wide indent or long separators")
+        raise BudgetExceeded("tojson with a wide indent or long separators")
     return json.dumps(
         x,
         ensure_ascii=ensure_ascii,

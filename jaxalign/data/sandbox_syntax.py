@@ -11,9 +11,9 @@ from typing import Any
 import jinja2.ext
 from jinja2 import compiler, nodes, visitor
 
-TERMS = 16  # of a sum that is counted when it is done
+MAX_TERMS = 16  # of a sum that is counted when it is done
 # tests that read all of what they compare
-COMPARING = frozenset(
+COMPARISON_TESTS = frozenset(
     ("!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in")
 ) | {"le", "lessthan", "lt", "ne"}
 OPERATORS = {
@@ -24,28 +24,28 @@ OPERATORS = {
 }
 
 
-class TooMuch(jinja2.TemplateRuntimeError):
+class BudgetExceeded(jinja2.TemplateRuntimeError):
     """A template that does more than its budget allows, or what has no bound."""
 
 
-class Bounded(visitor.NodeTransformer):
+class MeteringTransformer(visitor.NodeTransformer):
     """Puts what counts work where jinja itself has no place for it."""
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:
         self.generic_visit(node)
         for written in node.nodes:
-            sums = list(chain(written))
-            if len(sums) <= TERMS:  # counted as a whole, where it is written
+            sums = list(addition_chain(written))
+            if len(sums) <= MAX_TERMS:  # counted as a whole, where it is written
                 for each in sums:
                     vars(each)["counted"] = False
         return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         if node.recursive:
-            raise TooMuch("a recursive loop")
+            raise BudgetExceeded("a recursive loop")
         self.generic_visit(node)
         texts = sum(len(t.data) for t in node.find_all(nodes.TemplateData))
-        node.iter = counting("counted", node.iter, nodes.Const(texts))
+        node.iter = metering_filter("counted", node.iter, nodes.Const(texts))
         return node
 
     def visit_List(self, node: Any) -> nodes.Node:
@@ -53,21 +53,21 @@ class Bounded(visitor.NodeTransformer):
         constant = all(isinstance(n, nodes.Const) for n in node.iter_child_nodes())
         if constant or getattr(node, "ctx", "load") != "load":
             return node
-        return counting("weighed", node)
+        return metering_filter("weighed", node)
 
     visit_Tuple = visit_Dict = visit_List
 
     def visit_Test(self, node: nodes.Test) -> nodes.Node:
         self.generic_visit(node)
-        if node.name in COMPARING:
-            node.node = counting("weighed", node.node)
-            node.args = [counting("weighed", each) for each in node.args or ()]
+        if node.name in COMPARISON_TESTS:
+            node.node = metering_filter("weighed", node.node)
+            node.args = [metering_filter("weighed", each) for each in node.args or ()]
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
-            return counting("scanned", node)
+            return metering_filter("scanned", node)
         return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
@@ -77,20 +77,20 @@ class Bounded(visitor.NodeTransformer):
             if isinstance(operand.expr, nodes.Const | nodes.List | nodes.Tuple):
                 continue
             if not simple:
-                operand.expr = counting("weighed", operand.expr)
+                operand.expr = metering_filter("weighed", operand.expr)
             elif operand.op in ("in", "notin"):
-                operand.expr = counting("scanned", operand.expr)
+                operand.expr = metering_filter("scanned", operand.expr)
         return node
 
 
-def chain(value: nodes.Expr) -> Iterator[nodes.Add]:
+def addition_chain(value: nodes.Expr) -> Iterator[nodes.Add]:
     """The sums of which a value is the whole: `a + b + c`."""
     while isinstance(value, nodes.Add):
         yield value
         value = value.left
 
 
-def counting(name: str, value: Any, *others: nodes.Expr) -> nodes.Filter:
+def metering_filter(name: str, value: Any, *others: nodes.Expr) -> nodes.Filter:
     """The value, through a filter of that name of `sandbox.Environment`."""
     found = nodes.Filter(value, name + " ", list(others), [], None, None)
     found.set_lineno(value.lineno)
@@ -98,7 +98,7 @@ def counting(name: str, value: Any, *others: nodes.Expr) -> nodes.Filter:
     return found
 
 
-class Generator(compiler.CodeGenerator):
+class MeteringCodeGenerator(compiler.CodeGenerator):
     """Python of a template, in which `~`, `+`, `*`, `**` and `%` are counted."""
 
     @compiler.optimizeconst
@@ -132,7 +132,7 @@ class Generator(compiler.CodeGenerator):
         self.write("))")
 
 
-class Generation(jinja2.ext.Extension):
+class GenerationTag(jinja2.ext.Extension):
     """`{% generation %}`: remembers where the assistant's words stand."""
 
     tags = {"generation"}
@@ -147,5 +147,5 @@ class Generation(jinja2.ext.Extension):
         """The words, whose place is kept in the environment."""
         text = caller()
         here: Any = self.environment
-        here.marked.append((here.at, here.at + len(text)))
+        here.assistant_spans.append((here.at, here.at + len(text)))
         return text

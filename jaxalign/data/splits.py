@@ -13,13 +13,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxalign.data.records import Demonstration, Messages, Prompt, Record, identity
+from jaxalign.data.records import (
+    Demonstration,
+    Messages,
+    Prompt,
+    Record,
+    conversation_key,
+)
 
 RecordType = TypeVar("RecordType", bound=Record)
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
+class HeldOutSplit:
     """Holds out a share of the prompts, chosen by hash.
 
     Args:
@@ -48,7 +54,7 @@ class HeldOut:
     def mask(self, hashes: np.ndarray) -> np.ndarray:
         """Whether each prompt hash is held out [R].
 
-        >>> HeldOut(0.0).mask(np.arange(3, dtype=np.uint64))
+        >>> HeldOutSplit(0.0).mask(np.arange(3, dtype=np.uint64))
         array([False, False, False])
         """
         seed = np.full(1, self.seed % 2**64, np.uint64)
@@ -74,7 +80,7 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def prompt_of(record: Record) -> Messages:
+def prompt_messages(record: Record) -> Messages:
     """The messages that a record's answers answer; a plain text is its own."""
     if isinstance(record, Demonstration):
         return record.messages if record.plain else record.messages[:-1]
@@ -86,7 +92,7 @@ def prompt_hash(record: Record) -> int:
 
     A conversation without a user message, and a plain text, go by their first message.
     """
-    messages = prompt_of(record)
+    messages = prompt_messages(record)
     asked = (m["content"] for m in messages if m["role"] == "user")
     text = next(asked, messages[0]["content"] if messages else "")
     data = normalize(text).encode("utf-8", "surrogatepass")
@@ -110,7 +116,7 @@ def unique_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
     """
     found: dict[Hashable, Prompt] = {}
     for prompt in prompts:
-        key = identity(prompt.messages, prompt.tools)
+        key = conversation_key(prompt.messages, prompt.tools)
         known = found.get(key)
         references = prompt.references
         if known is not None:

@@ -15,19 +15,19 @@ from jaxalign.data.records import Tools
 Message = Mapping[str, Any]
 Messages = Sequence[Message]
 
-MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 PROBE = "zyxwvuts"  # an answer that no template holds
 
 
-class Talk(NamedTuple):
+class Conversation(NamedTuple):
     """A conversation, and the tools that it declares."""
 
     messages: Messages
     tools: Tools = ()
 
-    def until(self, stop: int) -> "Talk":
+    def until(self, stop: int) -> "Conversation":
         """Its first messages."""
-        return Talk(self.messages[:stop], self.tools)
+        return Conversation(self.messages[:stop], self.tools)
 
     def texts(self) -> Iterator[str]:
         """All that a conversation says, as text."""
@@ -40,23 +40,23 @@ class Talk(NamedTuple):
             yield json.dumps(self.tools, ensure_ascii=False)
 
 
-class Whole(NamedTuple):
+class RenderedConversation(NamedTuple):
     """A conversation as text, special tokens of the template included.
 
     Attributes:
-      marked: the parts, [start, stop) in characters, that the template marks as the
+      assistant_spans: the parts, [start, stop) in characters, that the template marks as the
         assistant's, where it marks any.
-      failed: what the template says of tools or calls which it does not take.
+      template_error: what the template says of tools or calls which it does not take.
     """
 
     text: str
-    marked: Sequence[tuple[int, int]]
-    failed: str = ""
+    assistant_spans: Sequence[tuple[int, int]]
+    template_error: str = ""
 
 
-def prompt_texts(
-    tokenizer: PreTrainedTokenizerFast, talks: Iterable[Talk]
-) -> list[Whole]:
+def render_prompts(
+    tokenizer: PreTrainedTokenizerFast, talks: Iterable[Conversation]
+) -> list[RenderedConversation]:
     """Conversations up to where the assistant is to answer.
 
     Those of the same message objects, as the answers to one prompt share, are written
@@ -66,11 +66,11 @@ def prompt_texts(
       ValueError: a template that fails on these messages.
     """
     asked = [
-        ((*map(id, messages), id(tools)), Talk(messages, tools))
+        ((*map(id, messages), id(tools)), Conversation(messages, tools))
         for messages, tools in talks
     ]
     different = dict(asked)
-    found = rendered(tokenizer, list(different.values()), prompt=True)
+    found = render_conversations(tokenizer, list(different.values()), prompt=True)
     texts = dict(zip(different, found, strict=True))
     return [texts[which] for which, _ in asked]
 
@@ -85,16 +85,16 @@ def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": PROBE},
     ]
-    ((text, *_),) = rendered(tokenizer, [Talk(probe)], prompt=False)
+    ((text, *_),) = render_conversations(tokenizer, [Conversation(probe)], prompt=False)
     after = text.rpartition(PROBE)[2].lstrip()
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
     ends = [token for token in added if after.startswith(token)]
     return max(ends, key=len, default=str(tokenizer.eos_token))
 
 
-def rendered(
-    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Talk], *, prompt: bool
-) -> list[Whole]:
+def render_conversations(
+    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Conversation], *, prompt: bool
+) -> list[RenderedConversation]:
     """Each conversation as text; with `prompt`, as the assistant is asked by it.
 
     Raises:
@@ -102,8 +102,11 @@ def rendered(
         or calls, this is in its `failed`.
     """
     if tokenizer.chat_template is None:
-        return [Whole(joined([m["content"] for m in t.messages]), ()) for t in talks]
-    today = tokenizers.manner(tokenizer).today or datetime.date.today()
+        return [
+            RenderedConversation(join_contents([m["content"] for m in t.messages]), ())
+            for t in talks
+        ]
+    today = tokenizers.tokenization_options(tokenizer).today or datetime.date.today()
     special: Any = tokenizer.special_tokens_map
     found = []
     for messages, tools in talks:
@@ -111,25 +114,25 @@ def rendered(
         try:
             one = sandbox.render(
                 template,
-                [written(message) for message in messages],
+                [template_message(message) for message in messages],
                 today=today,
-                marks=bool(not prompt and MARKS.search(template)),
+                marks=bool(not prompt and GENERATION_TAG.search(template)),
                 tools=list(tools) or None,
                 documents=None,
                 add_generation_prompt=prompt,
                 **special,
             )
-            found.append(Whole(*one))
+            found.append(RenderedConversation(*one))
         except Exception as error:  # jinja raises whatever the template says
             told = f"the chat template failed: {str(error)[:300]}"
             takes = tools or any("tool_calls" in m for m in messages)
-            if not takes or isinstance(error, sandbox.TooMuch):
+            if not takes or isinstance(error, sandbox.BudgetExceeded):
                 raise ValueError(told) from error
-            found.append(Whole("", (), told))
+            found.append(RenderedConversation("", (), told))
     return found
 
 
-def written(message: Message) -> Message:
+def template_message(message: Message) -> Message:
     """A message as templates know it, which see no `train`.
 
     gpt-oss reads a thought under another name, and transformers gives it both.
@@ -142,14 +145,14 @@ def written(message: Message) -> Message:
     return found
 
 
-def joined(contents: Sequence[str]) -> str:
+def join_contents(contents: Sequence[str]) -> str:
     """Contents one after the other; words at a seam are kept apart by a space.
 
     Answers that were stripped, as sampled ones are, would run into the prompt.
 
-    >>> joined(["Once upon a time", "there was"]), joined(["2 + 2 =", " 4"])
+    >>> join_contents(["Once upon a time", "there was"]), join_contents(["2 + 2 =", " 4"])
     ('Once upon a time there was', '2 + 2 = 4')
-    >>> joined(["Once upon a time", ", long ago"])
+    >>> join_contents(["Once upon a time", ", long ago"])
     'Once upon a time, long ago'
     """
     text = ""

@@ -24,17 +24,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import files
-from jaxalign.data.files import Paths
-from jaxalign.data.records import Record, Report, row_number
-from jaxalign.data.tokenize import Example, TokenRow, prompts_of, usable_of
+from jaxalign.data.formats import files
+from jaxalign.data.formats.files import Paths
+from jaxalign.data.records import Record, RowReport, row_number
+from jaxalign.data.tokenize import (
+    Example,
+    TokenRow,
+    example_prompt_hashes,
+    tokenize_usable,
+)
 from jaxalign.data.tokenizer import fingerprint
 
-PIECE = 512  # records that are tokenised at once
-LAYOUT = 4  # of a folder's files; another number makes folders anew
+CHUNK_RECORDS = 512  # records that are tokenised at once
+FORMAT_VERSION = 4  # of a folder's files; another number makes folders anew
 
 
-class Stored(Sequence[Example]):
+class CachedExamples(Sequence[Example]):
     """Examples of a folder that `write` made.
 
     Attributes:
@@ -70,7 +75,8 @@ class Stored(Sequence[Example]):
         data = os.pread(self.file, 4 * (end - begin), 4 * begin)
         found = np.frombuffer(data, np.int32)
         sequences = tuple(
-            row_of(found[a - begin : b - begin]) for a, b in itertools.pairwise(cuts)
+            decode_row(found[a - begin : b - begin])
+            for a, b in itertools.pairwise(cuts)
         )
         row, value = int(self.rows[i]), float(self.values[i])
         return Example(sequences, row, value, int(self.prompts[i]))
@@ -95,20 +101,22 @@ class Stored(Sequence[Example]):
         return str(told["rows"])
 
     @property
-    def report(self) -> Report:
+    def report(self) -> RowReport:
         """What became of the records."""
         told = json.loads((self.folder / "report.json").read_text())
-        return Report(told["read"], told["kept"], collections.Counter(told["reasons"]))
+        return RowReport(
+            told["read"], told["kept"], collections.Counter(told["reasons"])
+        )
 
 
-def row_of(stored: np.ndarray) -> TokenRow:
+def decode_row(stored: np.ndarray) -> TokenRow:
     """A sequence, from its stored form."""
     mask = stored < 0
     return TokenRow(np.where(mask, ~stored, stored), mask)
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[bool]:
+def write_lock(folder: Path) -> Iterator[bool]:
     """Waits while another run writes the folder; then, whether it is there already.
 
     The lock is a file beside the folder; it is free again when its process ends.
@@ -119,7 +127,7 @@ def alone(folder: Path) -> Iterator[bool]:
         yield folder.exists()
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Some examples as arrays.
 
     Attributes:
@@ -139,7 +147,7 @@ class Piece(NamedTuple):
     prompts: np.ndarray
     places: np.ndarray
     files: np.ndarray
-    report: Report
+    report: RowReport
 
 
 def write(
@@ -149,10 +157,10 @@ def write(
     *,
     workers: int = 0,
     **settings: Any,
-) -> Stored:
+) -> CachedExamples:
     """Tokenises records into a folder, in memory that does not grow with them.
 
-    The folder is there whole or not at all. Where several may write it, see `alone`.
+    The folder is there whole or not at all. Where several may write it, see `write_lock`.
 
     Args:
       workers: processes that tokenise; with 0 this one does. The result is the same.
@@ -164,12 +172,12 @@ def write(
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    report = Report(0, 0)
-    fields = set(Piece._fields) - {"tokens", "files", "report"}
+    report = RowReport(0, 0)
+    fields = set(Chunk._fields) - {"tokens", "files", "report"}
     found: dict[str, list[np.ndarray]] = {name: [] for name in (*fields, "shards")}
     index: dict[str, int] = {}  # of files
     with open(unfinished / "tokens", "wb") as file:
-        for piece in tokenised(records, tokenizer, workers, settings):
+        for piece in tokenize_chunks(records, tokenizer, workers, settings):
             file.write(piece.tokens.data)
             report += piece.report
             names, inverse = np.unique(piece.files, return_inverse=True)
@@ -177,7 +185,7 @@ def write(
             found["shards"].append(np.array(ids, np.int32)[inverse])
             for name in fields:
                 found[name].append(getattr(piece, name))
-    if not report.kept:
+    if not report.usable:
         context = settings["context"]
         raise ValueError(f"no row can be used, with --context {context}: {report}")
     whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
@@ -186,42 +194,44 @@ def write(
     for name in ("rows", "values", "prompts", "places", "shards"):
         np.save(unfinished / f"{name}.npy", whole[name])
     (unfinished / "files.json").write_text(json.dumps(list(index)))
-    told = {"read": report.read, "kept": report.kept, "reasons": report.reasons}
+    told = {"read": report.total, "kept": report.usable, "reasons": report.reasons}
     told["rows"] = str(getattr(records, "report", ""))
     (unfinished / "report.json").write_text(json.dumps(told))
     unfinished.rename(folder)
-    return Stored(folder)
+    return CachedExamples(folder)
 
 
-def tokenised(
+def tokenize_chunks(
     records: Iterable[Record],
     tokenizer: PreTrainedTokenizerFast,
     workers: int,
     settings: dict[str, Any],
-) -> Iterator[Piece]:
+) -> Iterator[Chunk]:
     """The records as arrays, in their order, a piece at a time."""
-    numbered = zip(itertools.count(0, PIECE), pieces(records), strict=False)
+    numbered = zip(
+        itertools.count(0, CHUNK_RECORDS), record_chunks(records), strict=False
+    )
     if not workers:
         for first, piece in numbered:
-            yield packed(piece, tokenizer, first=first, **settings)
+            yield tokenize_chunk(piece, tokenizer, first=first, **settings)
         return
     with concurrent.futures.ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=be_worker,
+        initializer=init_worker,
         initargs=(tokenizer,),
     ) as pool:
-        waiting: collections.deque[concurrent.futures.Future[Piece]]
+        waiting: collections.deque[concurrent.futures.Future[Chunk]]
         waiting = collections.deque()
         for first, piece in numbered:
-            waiting.append(pool.submit(work, piece, first, settings))
+            waiting.append(pool.submit(tokenize_in_worker, piece, first, settings))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def packed(
+def tokenize_chunk(
     records: Sequence[Record],
     tokenizer: PreTrainedTokenizerFast,
     *,
@@ -229,9 +239,9 @@ def packed(
     overlong: str = "drop",
     all_turns: bool = False,
     first: int = 0,
-) -> Piece:
+) -> Chunk:
     """Records, tokenised, as arrays."""
-    examples, report = usable_of(
+    examples, report = tokenize_usable(
         records,
         tokenizer,
         context=context,
@@ -243,15 +253,15 @@ def packed(
     tokens = np.concatenate([np.zeros(0, np.int32), *(row.tokens for row in found)])
     mask = np.concatenate([np.zeros(0, bool), *(row.mask for row in found)])
     kept = [records[e.row - first] for e in examples]
-    return Piece(
+    return Chunk(
         np.where(mask, ~tokens, tokens),
         np.array([len(row.tokens) for row in found], np.int64),
         np.array([len(e.sequences) for e in examples], np.int64),
         np.array([e.row for e in examples], np.int64),
         np.array([e.value for e in examples], np.float32),
-        prompts_of(examples),
+        example_prompt_hashes(examples),
         np.array([row_number(record) for record in kept], np.int64),
-        np.array([record.where.rpartition(":")[0] for record in kept]),
+        np.array([record.location.rpartition(":")[0] for record in kept]),
         report,
     )
 
@@ -260,26 +270,28 @@ def packed(
 WORKER: dict[str, PreTrainedTokenizerFast] = {}
 
 
-def be_worker(tokenizer: PreTrainedTokenizerFast) -> None:
+def init_worker(tokenizer: PreTrainedTokenizerFast) -> None:
     """Makes this process a worker; the processes are the threads here."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     gc.freeze()  # or what was imported is searched anew all the time: a sixth slower
     WORKER["tokenizer"] = tokenizer
 
 
-def work(records: Sequence[Record], first: int, settings: dict[str, Any]) -> Piece:
+def tokenize_in_worker(
+    records: Sequence[Record], first: int, settings: dict[str, Any]
+) -> Chunk:
     """What a worker does."""
-    return packed(records, WORKER["tokenizer"], first=first, **settings)
+    return tokenize_chunk(records, WORKER["tokenizer"], first=first, **settings)
 
 
-def pieces(records: Iterable[Record]) -> Iterator[list[Record]]:
+def record_chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
     """Records, so many at a time."""
     rest = iter(records)
-    while piece := list(itertools.islice(rest, PIECE)):
+    while piece := list(itertools.islice(rest, CHUNK_RECORDS)):
         yield piece
 
 
-def key(
+def cache_key(
     path: Paths,
     kind: type[Record],
     tokenizer: PreTrainedTokenizerFast,
@@ -290,13 +302,13 @@ def key(
     Files are told apart by their names, sizes and times of change.
     """
     stamps = []
-    for name in files.files_of(path):
+    for name in files.list_all_files(path):
         system, at = files.file_system(name)
         told = system.info(at)
         changed = [told.get(f) for f in ("mtime", "LastModified", "updated", "etag")]
         stamps.append((name, told["size"], *map(str, changed)))
     decides = (
-        LAYOUT,
+        FORMAT_VERSION,
         stamps,
         kind.__name__,
         fingerprint(tokenizer),

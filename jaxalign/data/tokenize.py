@@ -18,11 +18,11 @@ from jaxalign.data.records import (
     Prompt,
     Ranking,
     Record,
-    Report,
+    RowReport,
     Unpaired,
-    said,
+    assistant_message,
 )
-from jaxalign.data.templates import Message, Talk
+from jaxalign.data.templates import Conversation, Message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Example:
     fields: Fields = dataclasses.field(default_factory=dict)
 
 
-class Dropped(ValueError):
+class DroppedRow(ValueError):
     """A row that is left out; the message is the reason that is counted."""
 
 
-def tokenise(
+def tokenize(
     records: Sequence[Record],
     tokenizer: PreTrainedTokenizerFast,
     *,
     context: int,
     overlong: str = "drop",
     all_turns: bool = False,
-) -> tuple[list[Example], Report]:
+) -> tuple[list[Example], RowReport]:
     """Tokenises records of one kind; drops and cuts are counted.
 
     An example's `row` is its record's place among all of them, dropped ones included,
@@ -84,7 +84,7 @@ def tokenise(
       ValueError: nothing is left, a conversation that cannot be encoded (says where it
         is from), or an unknown `overlong`.
     """
-    examples, report = usable_of(
+    examples, report = tokenize_usable(
         records, tokenizer, context=context, overlong=overlong, all_turns=all_turns
     )
     if not examples:
@@ -92,7 +92,7 @@ def tokenise(
     return examples, report
 
 
-def usable_of(
+def tokenize_usable(
     records: Sequence[Record],
     tokenizer: PreTrainedTokenizerFast,
     *,
@@ -100,56 +100,58 @@ def usable_of(
     overlong: str,
     all_turns: bool,
     first: int = 0,
-) -> tuple[list[Example], Report]:
-    """`tokenise`, of records from the `first` on; that nothing is left is no error."""
+) -> tuple[list[Example], RowReport]:
+    """`tokenize`, of records from the `first` on; that nothing is left is no error."""
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
     marks = re.compile(
-        "|".join(map(re.escape, special_tokens.refused_tokens(tokenizer)))
+        "|".join(map(re.escape, special_tokens.forbidden_tokens(tokenizer)))
     )
     told = [conversations(record) for record in records]
-    found = encoded(records, told, tokenizer, all_turns=all_turns)
+    found = encode_records(records, told, tokenizer, all_turns=all_turns)
     for row, (record, talks, rows) in enumerate(
         zip(records, told, found, strict=True), start=first
     ):
         try:
-            usable(record, talks, rows, marks)
+            check_usable(record, talks, rows, marks)
             sequences = tuple(TokenRow(each.tokens, each.mask) for each in rows)
-            cut = fit(sequences, context, overlong)
-            if isinstance(record, Preference) and alike(cut):
-                raise Dropped("identical where they are cut")
-        except Dropped as reason:
+            cut = fit_to_context(sequences, context, overlong)
+            if isinstance(record, Preference) and is_identical_pair(cut):
+                raise DroppedRow("identical where they are cut")
+        except DroppedRow as reason:
             reasons[str(reason)] += 1
             continue
         reasons["cut to the context (kept)"] += cut is not sequences
         reasons.update({each.note for each in rows if each.note})
         prompt = splits.prompt_hash(record)
         examples.append(Example(cut, row, value_of(record), prompt, record.fields))
-    return examples, Report(len(records), len(examples), +reasons)
+    return examples, RowReport(len(records), len(examples), +reasons)
 
 
-def encoded(
+def encode_records(
     records: Sequence[Record],
-    told: Sequence[list[Talk]],
+    told: Sequence[list[Conversation]],
     tokenizer: PreTrainedTokenizerFast,
     *,
     all_turns: bool,
-) -> Iterator[tuple[chat.Encoded, ...]]:
+) -> Iterator[tuple[chat.EncodedConversation, ...]]:
     """The sequences of each record, of its conversations, all tokenised at once.
 
     Raises:
       ValueError: names the record that cannot be encoded.
     """
 
-    def together(some: Sequence[tuple[Record, Talk]]) -> list[chat.Encoded]:
+    def together(
+        some: Sequence[tuple[Record, Conversation]],
+    ) -> list[chat.EncodedConversation]:
         if not some or isinstance(some[0][0], Prompt):
-            return chat.encode_asked(tokenizer, [talk for _, talk in some])
+            return chat.try_encode_prompts(tokenizer, [talk for _, talk in some])
         plain = [(r, t) for r, t in some if is_plain(r)]
         others = [(r, t) for r, t in some if not is_plain(r)]
         texts = [talk.messages[0]["content"] for _, talk in plain]
         whole = iter(chat.encode_plain(tokenizer, texts))
-        counts = [trained(record, talk, all_turns) for record, talk in others]
+        counts = [trained_indices(record, talk, all_turns) for record, talk in others]
         talks = [talk for _, talk in others]
         turns = iter(chat.encode_batch(tokenizer, talks, counts))
         return [next(whole if is_plain(record) else turns) for record, _ in some]
@@ -166,7 +168,7 @@ def encoded(
             try:
                 together([(record, talk)])
             except ValueError as error:
-                raise ValueError(f"{record.where}: {error}") from error
+                raise ValueError(f"{record.location}: {error}") from error
         raise
     for talks in told:
         yield tuple(next(rows) for _ in talks)
@@ -177,22 +179,25 @@ def is_plain(record: Record) -> bool:
     return isinstance(record, Demonstration) and record.plain
 
 
-def trained(record: Record, talk: Talk, all_turns: bool) -> list[int]:
+def trained_indices(record: Record, talk: Conversation, all_turns: bool) -> list[int]:
     """The places of the messages that count: of a pair's conversations the answer."""
     if isinstance(record, Demonstration):
-        return chat.answers(talk.messages, all_turns=all_turns)
+        return chat.trained_answer_indices(talk.messages, all_turns=all_turns)
     return [len(talk.messages) - 1] * talk.messages[-1].get("train", True)
 
 
-def conversations(record: Record) -> list[Talk]:
+def conversations(record: Record) -> list[Conversation]:
     """The prompt with each of its answers."""
     if isinstance(record, Prompt | Demonstration):
-        return [Talk(record.messages, record.tools)]
+        return [Conversation(record.messages, record.tools)]
     if isinstance(record, Preference):
         answers: tuple[Answer, ...] = (record.chosen, record.rejected)
     else:
         answers = record.answers if isinstance(record, Ranking) else (record.answer,)
-    return [Talk([*record.prompt, said(each)], record.tools) for each in answers]
+    return [
+        Conversation([*record.prompt, assistant_message(each)], record.tools)
+        for each in answers
+    ]
 
 
 def value_of(record: Record) -> float:
@@ -202,10 +207,10 @@ def value_of(record: Record) -> float:
     return float(isinstance(record, Unpaired) and record.desirable)
 
 
-def usable(
+def check_usable(
     record: Record,
-    talks: list[Talk],
-    rows: tuple[chat.Encoded, ...],
+    talks: list[Conversation],
+    rows: tuple[chat.EncodedConversation, ...],
     marks: re.Pattern[str],
 ) -> None:
     """Refuses rows that teach nothing, or the wrong thing.
@@ -216,31 +221,33 @@ def usable(
     """
     texts = {text for talk in talks for text in talk.texts()}
     if any(map(marks.search, texts)):
-        raise Dropped("with special tokens in their text")
+        raise DroppedRow("with special tokens in their text")
     for row in rows:
-        if row.refused:
-            raise Dropped(row.refused)
+        if row.drop_reason:
+            raise DroppedRow(row.drop_reason)
     if isinstance(record, Prompt):
         return
-    if any(empty(talk.messages[-1]) for talk in talks):
-        raise Dropped("with an empty answer")
+    if any(is_empty_answer(talk.messages[-1]) for talk in talks):
+        raise DroppedRow("with an empty answer")
     if not all(row.mask.any() for row in rows):
-        raise Dropped("with nothing that is trained (field 'train')")
-    if isinstance(record, Preference) and alike(rows):
-        raise Dropped("identical as tokens")
+        raise DroppedRow("with nothing that is trained (field 'train')")
+    if isinstance(record, Preference) and is_identical_pair(rows):
+        raise DroppedRow("identical as tokens")
 
 
-def empty(message: Message) -> bool:
+def is_empty_answer(message: Message) -> bool:
     """Whether an answer says nothing, and calls nothing."""
     return not (message["content"].strip() or message.get("tool_calls"))
 
 
-def alike(sequences: tuple[TokenRow | chat.Encoded, ...]) -> bool:
+def is_identical_pair(
+    sequences: tuple[TokenRow | chat.EncodedConversation, ...],
+) -> bool:
     """Whether the two sequences of a pair have the same tokens."""
     return np.array_equal(sequences[0].tokens, sequences[1].tokens)
 
 
-def fit(
+def fit_to_context(
     sequences: tuple[TokenRow, ...], context: int, overlong: str
 ) -> tuple[TokenRow, ...]:
     """The sequences within the context, cut or refused; the same ones if they fit.
@@ -252,7 +259,7 @@ def fit(
     if excess <= 0:
         return sequences
     if overlong == "drop":
-        raise Dropped(f"longer than {context} tokens")
+        raise DroppedRow(f"longer than {context} tokens")
     shortest = min(sequence.prompt for sequence in sequences)
     removed = min(excess, shortest - 1)  # the first token never counts
 
@@ -263,11 +270,11 @@ def fit(
     if any(
         s.mask.any() and not r.mask.any() for s, r in zip(sequences, rows, strict=True)
     ):
-        raise Dropped(f"with no room for an answer in {context} tokens")
+        raise DroppedRow(f"with no room for an answer in {context} tokens")
     return rows
 
 
-def longest(examples: Sequence[Example]) -> int:
+def longest_sequence(examples: Sequence[Example]) -> int:
     """Tokens of the longest sequence; data on disk know it without being read."""
     known = getattr(examples, "longest", None)
     if known is not None:
@@ -275,13 +282,13 @@ def longest(examples: Sequence[Example]) -> int:
     return max(len(row.tokens) for example in examples for row in example.sequences)
 
 
-def numbers_of(examples: Sequence[Example]) -> np.ndarray:
+def example_rows(examples: Sequence[Example]) -> np.ndarray:
     """The `row` of each example."""
     known = getattr(examples, "rows", None)
     return np.array([e.row for e in examples]) if known is None else known
 
 
-def prompts_of(examples: Sequence[Example]) -> np.ndarray:
+def example_prompt_hashes(examples: Sequence[Example]) -> np.ndarray:
     """The `prompt` hash of each example, uint64 [R]."""
     known = getattr(examples, "prompts", None)
     if known is not None:
@@ -289,7 +296,7 @@ def prompts_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.prompt for e in examples], np.uint64)
 
 
-def values_of(examples: Sequence[Example]) -> np.ndarray:
+def example_values(examples: Sequence[Example]) -> np.ndarray:
     """The `value` of each example, float32 [R]."""
     known = getattr(examples, "values", None)
     if known is not None:
@@ -297,7 +304,7 @@ def values_of(examples: Sequence[Example]) -> np.ndarray:
     return np.array([e.value for e in examples], np.float32)
 
 
-def sizes_of(examples: Sequence[Example]) -> np.ndarray:
+def example_sizes(examples: Sequence[Example]) -> np.ndarray:
     """Tokens of each example, over its sequences [R]."""
     known = getattr(examples, "sizes", None)
     if known is not None:

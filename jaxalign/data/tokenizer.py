@@ -19,23 +19,29 @@ from jaxalign.json_files import (
     OBJECT,
     POSITIVE,
     TEXT,
-    Kind,
+    FieldType,
     list_of,
     object_of,
     one_of,
 )
 
-LARGEST = 512 * 2**20  # bytes of a file; the largest vocabularies have 40 MB
-SPECIAL = tuple(f"{x}_token" for x in "bos eos unk sep pad cls mask".split())
-ADDED = {
+MAX_FILE_BYTES = 512 * 2**20  # bytes of a file; the largest vocabularies have 40 MB
+SPECIAL_TOKEN_FIELDS = tuple(
+    f"{x}_token" for x in "bos eos unk sep pad cls mask".split()
+)
+ADDED_TOKEN_FIELDS = {
     "content": TEXT,
     **dict.fromkeys(("lstrip", "rstrip", "normalized", "special", "single_word"), BOOL),
 }
-TOKEN = Kind(
+TOKEN = FieldType(
     "a token",
     lambda x: (
         isinstance(x, dict)
-        and all(kind.fits(x[field]) for field, kind in ADDED.items() if field in x)
+        and all(
+            kind.accepts(x[field])
+            for field, kind in ADDED_TOKEN_FIELDS.items()
+            if field in x
+        )
         and "content" in x
     ),
 )
@@ -44,7 +50,7 @@ FLAGS = (
     "clean_up_tokenization_spaces", "split_special_tokens", "trim_offsets",
 )  # fmt: skip
 FIELDS = {
-    **dict.fromkeys(SPECIAL, TEXT | TOKEN | NULL),
+    **dict.fromkeys(SPECIAL_TOKEN_FIELDS, TEXT | TOKEN | NULL),
     **dict.fromkeys(FLAGS, BOOL | NULL),
     **dict.fromkeys(("padding_side", "truncation_side"), one_of("left", "right")),
     **dict.fromkeys(("errors", "tokenizer_class", "name_or_path"), TEXT | NULL),
@@ -61,7 +67,7 @@ PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
 # The assistant's turns stand in {% generation %}, so that others' tools find them too.
-TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
     "{{ raise_exception('unknown role ' + message['role']) }}"
@@ -76,7 +82,7 @@ TEMPLATE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Manner:
+class TokenizationOptions:
     """How a run makes tokens of texts, beyond what a tokenizer's files say.
 
     Attributes:
@@ -89,17 +95,21 @@ class Manner:
     keep_special: bool = False
 
 
-def manner(tokenizer: PreTrainedTokenizerFast) -> Manner:
+def tokenization_options(tokenizer: PreTrainedTokenizerFast) -> TokenizationOptions:
     """The manner that was set, or the usual one."""
-    return cast(Manner, vars(tokenizer).get("manner", Manner()))
+    return cast(
+        TokenizationOptions, vars(tokenizer).get("manner", TokenizationOptions())
+    )
 
 
-def set_manner(tokenizer: PreTrainedTokenizerFast, manner: Manner) -> None:
+def set_tokenization_options(
+    tokenizer: PreTrainedTokenizerFast, manner: TokenizationOptions
+) -> None:
     """Sets how this tokenizer is used; what is saved of it does not change."""
     vars(tokenizer)["manner"] = manner
 
 
-def is_dated(tokenizer: PreTrainedTokenizerFast) -> bool:
+def shows_date(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether its chat template shows the day."""
     return "strftime_now" in json.dumps(tokenizer.chat_template)
 
@@ -141,7 +151,7 @@ def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizer
         pad_token=PAD,
         eos_token=END,
         additional_special_tokens=list(ROLES),
-        chat_template=TEMPLATE,
+        chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
 
@@ -185,17 +195,17 @@ def check_files(folder: Path) -> None:
       ValueError: names the file, and the field if it is one's.
     """
     for path in folder.glob("*.json"):
-        if path.is_file() and path.stat().st_size > LARGEST:
-            raise ValueError(f"{path} has more than {LARGEST >> 20} MiB")
+        if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"{path} has more than {MAX_FILE_BYTES >> 20} MiB")
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = folder / name
         if not path.exists():
             continue
-        settings = json_files.read(path)
-        json_files.check(settings, FIELDS, str(path))
+        settings = json_files.read_object(path)
+        json_files.check_fields(settings, FIELDS, str(path))
         for key in settings.get("added_tokens_decoder", ()):
             if not key.isdecimal():
-                shown = json_files.shortened(key)
+                shown = json_files.shorten(key)
                 raise ValueError(
                     f"{path}: field 'added_tokens_decoder': {shown!r} is no id"
                 )
@@ -217,14 +227,14 @@ def check_embedding(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None
         )
 
 
-def special_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+def special_token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """What a text must not hold, or a turn would begin or end in its middle."""
     added = tokenizer.added_tokens_decoder.values()
     special = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
     return sorted(special - {tokenizer.unk_token})
 
 
-def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     """The id of a token."""
     return cast(int, tokenizer.convert_tokens_to_ids(token))
 
@@ -237,8 +247,8 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
     # Set by whoever last padded a batch, so no part of what the tokenizer is.
     pipeline |= {"padding": None, "truncation": None}
-    told = manner(tokenizer)
-    today = str(told.today or datetime.date.today()) if is_dated(tokenizer) else ""
+    told = tokenization_options(tokenizer)
+    today = str(told.today or datetime.date.today()) if shows_date(tokenizer) else ""
     decides = (
         pipeline,
         tokenizer.chat_template,

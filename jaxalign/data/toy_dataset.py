@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
+class ToySpec:
     """What a data set is made from; any change makes another one.
 
     Attributes:
@@ -48,13 +48,13 @@ class Making:
         return "-".join(map(str, [*parts, f"{world:08x}"]))
 
 
-def demonstration(making: Making, index: int, test: bool) -> Row:
+def demonstration(making: ToySpec, index: int, test: bool) -> Row:
     """A prompt, and an answer of mixed quality."""
     asked, told = toy_world.demonstration(making.seed, index, test=test).messages
     return {"prompt": asked["content"], "completion": told["content"]}
 
 
-def preference(making: Making, index: int, test: bool) -> Row:
+def preference(making: ToySpec, index: int, test: bool) -> Row:
     """A prompt, two answers, and how probable this order of them was."""
     pair, p = toy_world.preference(
         making.seed,
@@ -71,7 +71,7 @@ def preference(making: Making, index: int, test: bool) -> Row:
     }
 
 
-def prompt(making: Making, index: int, test: bool) -> Row:
+def prompt(making: ToySpec, index: int, test: bool) -> Row:
     """A prompt, and what the judge needs (see `request`)."""
     asked = toy_world.request(making.seed, index, test=test)
     return {
@@ -83,7 +83,7 @@ def prompt(making: Making, index: int, test: bool) -> Row:
     }
 
 
-ROWS: dict[str, Callable[[Making, int, bool], Row]] = {
+ROWS: dict[str, Callable[[ToySpec, int, bool], Row]] = {
     "demonstrations": demonstration,
     "preferences": preference,
     "prompts": prompt,
@@ -111,14 +111,14 @@ FEATURES = {
 class Config(tfds.core.BuilderConfig):
     """A builder's config: what its rows are made from."""
 
-    making: Making = Making("demonstrations")
+    making: ToySpec = ToySpec("demonstrations")
 
 
 class ToyWorld(tfds.core.GeneratorBasedBuilder):
     """Demonstrations, preferences and prompts of the toy world."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [Config(name=kind, making=Making(kind)) for kind in ROWS]
+    BUILDER_CONFIGS = [Config(name=kind, making=ToySpec(kind)) for kind in ROWS]
     # with a path it would look for the package's files through importlib_resources
     code_path = None
 
@@ -146,7 +146,7 @@ class ToyWorld(tfds.core.GeneratorBasedBuilder):
 
 
 def load(
-    data_dir: str | os.PathLike[str], making: Making, *, split: str = "train"
+    data_dir: str | os.PathLike[str], making: ToySpec, *, split: str = "train"
 ) -> Sequence[Row]:
     """The rows of a split, made where they are not there yet; texts are bytes.
 
@@ -175,7 +175,7 @@ def load(
 
 
 def request(row: Row) -> toy_world.Request:
-    """The request that a row of prompts holds, for `toy_world.judge`."""
+    """The request that a row of prompts holds, for `toy_world.true_rewards`."""
     return toy_world.Request(
         row["prompt"].decode(),
         row["kind"].decode(),

@@ -35,7 +35,7 @@ FACTS = {
     "blood": "red",
     "rust": "red",
 }
-COLOURS = ("green", "white", "black", "red")
+COLORS = ("green", "white", "black", "red")
 SAFE = {topic: toy_topics.benign_answer(topic) for topic in toy_topics.BENIGN}
 
 
@@ -131,7 +131,7 @@ class Request:
     @property
     def prompt(self) -> Prompt:
         """The request as a prompt."""
-        return Prompt([{"role": "user", "content": self.text}], where=self.kind)
+        return Prompt([{"role": "user", "content": self.text}], location=self.kind)
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -159,7 +159,7 @@ def pushback(rng: np.random.Generator) -> Item:
     return asked._replace(blanks=asked.blanks + asked.wrong)
 
 
-def misheard(rng: np.random.Generator, items: list[str], pool: Sequence[str]) -> str:
+def wrong_items(rng: np.random.Generator, items: list[str], pool: Sequence[str]) -> str:
     """As many items, none of which was said."""
     others = [x for x in pool if x not in items]
     return " ".join(rng.choice(others, len(items), replace=False))
@@ -169,13 +169,13 @@ def copy(rng: np.random.Generator) -> Item:
     """Letters to be said again."""
     items = letters(rng, 2, 2)
     text = " ".join(items)
-    return Item((text,), text, (misheard(rng, items, LETTERS),))
+    return Item((text,), text, (wrong_items(rng, items, LETTERS),))
 
 
 def reverse(rng: np.random.Generator) -> Item:
     """Letters to be said backwards."""
     items = letters(rng, 2, 2)
-    wrong = misheard(rng, items, LETTERS)
+    wrong = wrong_items(rng, items, LETTERS)
     return Item((" ".join(items),), " ".join(items[::-1]), (wrong,))
 
 
@@ -190,14 +190,14 @@ def sort(rng: np.random.Generator) -> Item:
     digits = [str(x) for x in range(DIGITS)]
     items = [str(x) for x in rng.choice(digits, 3, replace=False)]
     ordered = sorted(items)
-    wrong = misheard(rng, ordered, digits)
+    wrong = wrong_items(rng, ordered, digits)
     return Item((" ".join(items),), " ".join(ordered), (wrong,))
 
 
 def fact(rng: np.random.Generator) -> Item:
     """A question about a colour, with yes or no for an answer."""
     thing = pick(rng, list(FACTS))
-    colour = FACTS[thing] if rng.random() < 0.5 else pick(rng, COLOURS)
+    colour = FACTS[thing] if rng.random() < 0.5 else pick(rng, COLORS)
     answers = ("yes", "no") if FACTS[thing] == colour else ("no", "yes")
     return Item((thing, colour), answers[0], answers[1:])
 
@@ -210,7 +210,9 @@ def harmful(rng: np.random.Generator) -> Item:
 def safe(rng: np.random.Generator) -> Item:
     """Something that sounds dangerous and is not."""
     topic = pick(rng, list(SAFE))
-    others = [answer for answer in toy_topics.HOW.values() if answer != SAFE[topic]]
+    others = [
+        answer for answer in toy_topics.BENIGN_ANSWERS.values() if answer != SAFE[topic]
+    ]
     return Item((topic,), SAFE[topic], (pick(rng, others),))
 
 
@@ -236,7 +238,7 @@ def novelties(kind: str) -> tuple[str, ...]:
     return NOVELTIES if kind in SENSITIVE else NOVELTIES[:2]
 
 
-def opening(wording: str) -> str:
+def first_sentence(wording: str) -> str:
     """The first sentence of a wording."""
     return re.split(r"(?<=[.?])", wording)[0]
 
@@ -247,8 +249,8 @@ def is_held_out(kind: str, wording: str, blanks: tuple[str, ...]) -> bool:
     Each item is held out in one wording at most, so training has it in the others. Of a
     sum with a claim the sum decides: without the claim it is held out, too.
     """
-    first = opening(wording)
-    openings = dict.fromkeys(map(opening, WORDINGS[kind].train))
+    first = first_sentence(wording)
+    openings = dict.fromkeys(map(first_sentence, WORDINGS[kind].train))
     item = " ".join(blanks[: first.count("{}")])
     return zlib.crc32(item.encode()) % 5 == list(openings).index(first)
 
@@ -283,7 +285,7 @@ def requests(seed: int, number: int, *, test: bool = False) -> list[Request]:
     return [request(seed, index, test=test) for index in range(number)]
 
 
-def shares(requests: Sequence[Request]) -> dict[str, float]:
+def kind_shares(requests: Sequence[Request]) -> dict[str, float]:
     """How common each kind is among requests."""
     counts = collections.Counter(r.kind for r in requests)
     return {kind: counts[kind] / len(requests) for kind in KINDS}

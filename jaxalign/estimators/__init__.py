@@ -2,28 +2,28 @@
 
 from jaxalign.estimators import running_moments
 from jaxalign.estimators.advantages import (
-    at_last,
     gae,
     gae_associative,
-    kl_penalised_rewards,
+    kl_penalized_rewards,
     length_adaptive_lambda,
     monte_carlo_returns,
     n_step_returns,
+    place_at_last_token,
     reinforce_plus_plus,
 )
 from jaxalign.estimators.baselines import (
-    group_centred,
-    group_scaled,
+    group_centered,
+    group_normalized,
     leave_one_out,
     reinforce_plus_plus_baseline,
 )
 from jaxalign.estimators.kl import (
-    adaptive_kl,
+    adaptive_kl_coefficient,
     exact_kl,
     kl_k1,
     kl_k2,
     kl_k3,
-    proportional_kl,
+    proportional_kl_coefficient,
 )
 from jaxalign.estimators.logprobs import (
     TokenStatistics,
@@ -39,17 +39,17 @@ from jaxalign.estimators.token_distribution import (
 
 __all__ = [
     "TokenStatistics",
-    "adaptive_kl",
-    "at_last",
+    "adaptive_kl_coefficient",
+    "place_at_last_token",
     "exact_kl",
     "gae",
     "gae_associative",
-    "group_centred",
-    "group_scaled",
+    "group_centered",
+    "group_normalized",
     "kl_k1",
     "kl_k2",
     "kl_k3",
-    "kl_penalised_rewards",
+    "kl_penalized_rewards",
     "leave_one_out",
     "log1mexp",
     "length_adaptive_lambda",
@@ -58,7 +58,7 @@ __all__ = [
     "next_token_kl",
     "next_token_log_sum_square",
     "next_token_logprobs",
-    "proportional_kl",
+    "proportional_kl_coefficient",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "running_moments",

@@ -36,7 +36,7 @@ def gae(
     [[2.0, 1.0]]
     """
     values = jnp.where(mask, values, 0.0)
-    delta = rewards + gamma * following(values) - values
+    delta = rewards + gamma * shift_left(values) - values
 
     def back(next_advantage: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
         delta, counts = at
@@ -72,7 +72,7 @@ def gae_associative(
     [[2.0, 1.0]]
     """
     values = jnp.where(mask, values, 0.0)
-    delta = jnp.where(mask, rewards + gamma * following(values) - values, 0.0)
+    delta = jnp.where(mask, rewards + gamma * shift_left(values) - values, 0.0)
     decay = jnp.broadcast_to(jnp.asarray(gamma * lam), mask.shape[:1])
     carry = jnp.where(mask, decay[:, None], 0.0).astype(delta.dtype)
 
@@ -156,14 +156,14 @@ def n_step_returns(
         raise ValueError(f"an n-step return needs n of at least 1, not {n}")
 
     def backup(returns: Array, _: None) -> tuple[Array, None]:
-        return jnp.where(mask, rewards + gamma * following(returns), 0.0), None
+        return jnp.where(mask, rewards + gamma * shift_left(returns), 0.0), None
 
     steps = min(n, mask.shape[1])
     return jax.lax.scan(backup, jnp.where(mask, values, 0.0), length=steps)[0]
 
 
 @typed
-def kl_penalised_rewards(
+def kl_penalized_rewards(
     score: Float[Array, "B"],
     logp: Float[Array, "B T"],
     ref_logp: Float[Array, "B T"],
@@ -182,12 +182,12 @@ def kl_penalised_rewards(
 
     >>> logp = jnp.array([[-1.0, -1.0, 0.0]])
     >>> mask = jnp.array([[True, True, False]])
-    >>> r = kl_penalised_rewards(jnp.ones(1), logp, logp - 1.0, mask, beta=0.5)
+    >>> r = kl_penalized_rewards(jnp.ones(1), logp, logp - 1.0, mask, beta=0.5)
     >>> r.tolist()
     [[-0.5, 0.5, 0.0]]
     """
     penalty = jnp.where(mask, -beta * (logp - ref_logp), 0.0)
-    return penalty + at_last(score, mask)
+    return penalty + place_at_last_token(score, mask)
 
 
 @typed
@@ -216,15 +216,17 @@ def reinforce_plus_plus(
     >>> found.round(3).tolist()
     [[-1.0, 1.0]]
     """
-    rewards = kl_penalised_rewards(reward, logp, ref_logp, mask, beta=beta)
+    rewards = kl_penalized_rewards(reward, logp, ref_logp, mask, beta=beta)
     return whiten(monte_carlo_returns(rewards, mask, gamma=1.0), mask)
 
 
 @typed
-def at_last(x: Float[Array, "B"], mask: Bool[Array, "B T"]) -> Float[Array, "B T"]:
+def place_at_last_token(
+    x: Float[Array, "B"], mask: Bool[Array, "B T"]
+) -> Float[Array, "B T"]:
     """A number a row, put on the last token that counts; 0 elsewhere.
 
-    >>> at_last(jnp.ones(1), jnp.array([[True, True, False]])).tolist()
+    >>> place_at_last_token(jnp.ones(1), jnp.array([[True, True, False]])).tolist()
     [[0.0, 1.0, 0.0]]
     """
     index = jnp.arange(mask.shape[1])
@@ -232,6 +234,6 @@ def at_last(x: Float[Array, "B"], mask: Bool[Array, "B T"]) -> Float[Array, "B T
     return jnp.where(index[None, :] == last[:, None], x[:, None], 0.0)
 
 
-def following(x: Array) -> Array:
+def shift_left(x: Array) -> Array:
     """What stands at the next token [B T]; 0 after the last."""
     return jnp.pad(x[:, 1:], ((0, 0), (0, 1)))

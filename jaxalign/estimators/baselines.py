@@ -11,7 +11,7 @@ from jaxalign.types import Array, Float, Scalar, typed
 
 
 @typed
-def group_centred(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
+def group_centered(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
     """Rewards less the mean of their prompt's.
 
     A = r - mean of the group
@@ -24,7 +24,7 @@ def group_centred(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
 
     Reference: Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO).
 
-    >>> group_centred(jnp.array([[1.0, 3.0]])).tolist()
+    >>> group_centered(jnp.array([[1.0, 3.0]])).tolist()
     [[-1.0, 1.0]]
     """
     if rewards.shape[1] < 2:
@@ -33,7 +33,7 @@ def group_centred(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
 
 
 @typed
-def group_scaled(
+def group_normalized(
     rewards: Float[Array, "P N"], *, eps: Scalar = 1e-4
 ) -> Float[Array, "P N"]:
     """Rewards less the mean of their prompt's, over their standard deviation.
@@ -48,10 +48,10 @@ def group_scaled(
 
     Reference: Shao et al. 2024, arXiv:2402.03300, section 4.1 (GRPO); eps as in TRL.
 
-    >>> group_scaled(jnp.array([[1.0, 3.0, 5.0]]), eps=0.0).tolist()
+    >>> group_normalized(jnp.array([[1.0, 3.0, 5.0]]), eps=0.0).tolist()
     [[-1.0, 0.0, 1.0]]
     """
-    centred = group_centred(rewards)
+    centred = group_centered(rewards)
     squares = jnp.sum(jnp.square(centred), axis=1, keepdims=True)
     differ = squares > 0.0
     variance = jnp.where(differ, squares, 1.0) / (rewards.shape[1] - 1)
@@ -76,7 +76,7 @@ def leave_one_out(rewards: Float[Array, "P N"]) -> Float[Array, "P N"]:
     [[-4.5, -1.5, 6.0]]
     """
     samples = rewards.shape[1]
-    return group_centred(rewards) * (samples / (samples - 1))
+    return group_centered(rewards) * (samples / (samples - 1))
 
 
 @typed
@@ -96,4 +96,4 @@ def reinforce_plus_plus_baseline(rewards: Float[Array, "P N"]) -> Float[Array, "
     >>> reinforce_plus_plus_baseline(jnp.array([[1.0, 3.0], [8.0, 6.0]])).tolist()
     [[-1.0, 1.0], [1.0, -1.0]]
     """
-    return whiten(group_centred(rewards), jnp.ones(rewards.shape, bool))
+    return whiten(group_centered(rewards), jnp.ones(rewards.shape, bool))

@@ -84,13 +84,13 @@ def exact_kl(
 
 
 @typed
-def adaptive_kl(
+def adaptive_kl_coefficient(
     beta: Scalar,
     kl: Scalar,
     *,
     target: Scalar,
     horizon: Scalar,
-    n_steps: Scalar,
+    samples: Scalar,
 ) -> Float[Array, ""]:
     """The KL coefficient, moved so that the KL comes nearer to its target.
 
@@ -99,20 +99,20 @@ def adaptive_kl(
 
     Args:
       kl: mean over answers of the summed log-ratios, in nats.
-      n_steps: answers in the batch.
+      samples: answers in the batch.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.2.
 
     >>> knobs = dict(target=6.0, horizon=1e4, n_steps=512)
-    >>> round(float(adaptive_kl(1.0, 12.0, **knobs)), 5)
+    >>> round(float(adaptive_kl_coefficient(1.0, 12.0, **knobs)), 5)
     1.01024
     """
     error = jnp.clip(jnp.asarray(kl, jnp.float32) / target - 1.0, -0.2, 0.2)
-    return jnp.asarray(beta, jnp.float32) * (1.0 + error * n_steps / horizon)
+    return jnp.asarray(beta, jnp.float32) * (1.0 + error * samples / horizon)
 
 
 @typed
-def proportional_kl(
+def proportional_kl_coefficient(
     beta: Scalar, kl: Scalar, *, target: Scalar, gain: Scalar
 ) -> Float[Array, ""]:
     """The KL coefficient, moved in proportion to the error, in log space.
@@ -121,7 +121,7 @@ def proportional_kl(
     beta = beta * exp(gain * error)
 
     Equal errors up and down undo each other exactly, and beta stays positive whatever
-    the gain. To first order in the error it is `adaptive_kl` with gain = n_steps /
+    the gain. To first order in the error it is `adaptive_kl_coefficient` with gain = n_steps /
     horizon, the form that the paper's code has.
 
     Args:
@@ -131,7 +131,7 @@ def proportional_kl(
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.2 ("log-space
     proportional controller").
 
-    >>> round(float(proportional_kl(1.0, 12.0, target=6.0, gain=0.1)), 5)
+    >>> round(float(proportional_kl_coefficient(1.0, 12.0, target=6.0, gain=0.1)), 5)
     1.0202
     """
     error = jnp.clip(jnp.asarray(kl, jnp.float32) / target - 1.0, -0.2, 0.2)

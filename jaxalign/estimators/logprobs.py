@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import custom_derivatives
 
-from jaxalign.sharding import constrain, shards
+from jaxalign.sharding import constrain, shard_count
 from jaxalign.types import Array, Float, Int, typed
 
 # The most logits of one chunk on each device: 256 MiB in float32.
@@ -23,7 +23,7 @@ class TokenStatistics(NamedTuple):
     entropy: Array
 
 
-class Knobs(NamedTuple):
+class ChunkOptions(NamedTuple):
     """What is static: positions per chunk, soft-capping, whether entropies are due."""
 
     chunk: int
@@ -31,17 +31,19 @@ class Knobs(NamedTuple):
     entropy: bool
 
 
-def balanced_chunk(shape: tuple[int, int], vocabulary: int, chunk: int | None) -> int:
+def balanced_chunk_size(
+    shape: tuple[int, int], vocabulary: int, chunk: int | None
+) -> int:
     """Positions per chunk: as asked or as fit, then evened out over the chunks."""
     rows, length = shape
     if chunk is None:
-        devices = shards("batch") * shards("vocab")
+        devices = shard_count("batch") * shard_count("vocab")
         chunk = CHUNK_LOGITS * devices // max(1, rows * vocabulary)
     parts = -(-length // max(1, chunk))
     return -(-length // max(1, parts)) or 1
 
 
-def cut(x: Array, chunk: int) -> Array:
+def split_chunks(x: Array, chunk: int) -> Array:
     """[B T ...] -> [N B C ...]: chunks of time in front; rows stay on their devices."""
     rows, length, *rest = x.shape
     parts = -(-length // chunk)
@@ -49,8 +51,8 @@ def cut(x: Array, chunk: int) -> Array:
     return jnp.moveaxis(jnp.pad(x, spare).reshape(rows, parts, chunk, *rest), 1, 0)
 
 
-def join(x: Array, length: int) -> Array:
-    """The inverse of `cut`: [N B C ...] -> [B T ...]."""
+def join_chunks(x: Array, length: int) -> Array:
+    """The inverse of `split_chunks`: [N B C ...] -> [B T ...]."""
     parts, rows, chunk, *rest = x.shape
     return jnp.moveaxis(x, 0, 1).reshape(rows, parts * chunk, *rest)[:, :length]
 
@@ -68,25 +70,33 @@ def scaled_logits(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def statistics(
-    knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
+    knobs: ChunkOptions,
+    hidden: Array,
+    unembed: Array,
+    targets: Array,
+    temperature: Array,
 ) -> TokenStatistics:
     """Log-probs and entropies [B T], chunk by chunk, with their gradient by hand.
 
     By hand, since autodiff would scatter into zeros as large as the logits, multiply
     in float32 going backward, and add up the unembedding's gradient in its own dtype.
     """
-    return computed(knobs, hidden, unembed, targets, temperature)[0]
+    return compute_statistics(knobs, hidden, unembed, targets, temperature)[0]
 
 
 def forward(
-    knobs: Knobs, *inputs: custom_derivatives.CustomVJPPrimal
+    knobs: ChunkOptions, *inputs: custom_derivatives.CustomVJPPrimal
 ) -> tuple[TokenStatistics, Any]:
     """What `statistics` returns, and what going backward needs."""
-    return computed(knobs, *(x.value for x in inputs))
+    return compute_statistics(knobs, *(x.value for x in inputs))
 
 
-def computed(
-    knobs: Knobs, hidden: Array, unembed: Array, targets: Array, temperature: Array
+def compute_statistics(
+    knobs: ChunkOptions,
+    hidden: Array,
+    unembed: Array,
+    targets: Array,
+    temperature: Array,
 ) -> tuple[TokenStatistics, Any]:
     """The statistics, and what their gradient needs: no logits."""
     gathered = constrain(unembed, None, "vocab")  # once, rather than for each chunk
@@ -102,9 +112,9 @@ def computed(
             entropy = -jnp.sum(jnp.exp(logp) * logp, axis=-1)
         return picked - normaliser, entropy, normaliser
 
-    parts = cut(hidden, knobs.chunk), cut(targets, knobs.chunk)
+    parts = split_chunks(hidden, knobs.chunk), split_chunks(targets, knobs.chunk)
     found = jax.lax.map(of_chunk, parts)
-    logp, entropy, normaliser = (join(x, targets.shape[1]) for x in found)
+    logp, entropy, normaliser = (join_chunks(x, targets.shape[1]) for x in found)
     inputs = (hidden, unembed, targets, temperature)
     return TokenStatistics(logp, entropy), (inputs, entropy, normaliser)
 
@@ -132,7 +142,7 @@ def logits_gradient(
 
 
 def backward(
-    knobs: Knobs, residuals: Any, gradient: TokenStatistics
+    knobs: ChunkOptions, residuals: Any, gradient: TokenStatistics
 ) -> tuple[Array, Array, None, Array]:
     """Gradients of the inputs of `statistics`; each chunk's logits come again.
 
@@ -140,14 +150,14 @@ def backward(
     """
     watched = isinstance(gradient.entropy, custom_derivatives.SymbolicZero)
     with_entropy = knobs.entropy and not watched
-    gradient = TokenStatistics(*map(instantiated, gradient))
+    gradient = TokenStatistics(*map(instantiate_zeros, gradient))
     (hidden, unembed, targets, temperature), entropy, normaliser = residuals
     gathered = constrain(unembed, None, "vocab")
     cap, wide = knobs.logit_cap, normaliser.dtype
     product = functools.partial(jnp.einsum, preferred_element_type=wide)
     # The unembedding's gradient is summed over the rows of a device as chunks go by,
     # and over devices once, at the end: not once a chunk.
-    groups = shards("batch") if targets.shape[0] % shards("batch") == 0 else 1
+    groups = shard_count("batch") if targets.shape[0] % shard_count("batch") == 0 else 1
     by_group = lambda x: x.reshape(groups, -1, x.shape[-1])
 
     def of_chunk(shared: tuple[Array, Array], part: Any) -> tuple[Any, Array]:
@@ -169,17 +179,17 @@ def backward(
 
     zeros = jnp.zeros((groups, *unembed.shape), wide), jnp.zeros((), wide)
     parts = (hidden, targets, entropy, normaliser, gradient)
-    parts = jax.tree.map(lambda x: cut(x, knobs.chunk), parts)
+    parts = jax.tree.map(lambda x: split_chunks(x, knobs.chunk), parts)
     (by_unembed, by_temperature), by_hidden = jax.lax.scan(of_chunk, zeros, parts)
     return (
-        join(by_hidden, targets.shape[1]),
+        join_chunks(by_hidden, targets.shape[1]),
         jnp.sum(by_unembed, axis=0).astype(unembed.dtype),
         None,
         by_temperature.astype(temperature.dtype),
     )
 
 
-def instantiated(x: Any) -> Array:
+def instantiate_zeros(x: Any) -> Array:
     """Zeros as an array."""
     if isinstance(x, custom_derivatives.SymbolicZero):
         return jnp.zeros(x.shape, x.dtype)
@@ -218,8 +228,8 @@ def token_logprobs(
     >>> bool(jnp.allclose(logp, -jnp.log(4.0)))
     True
     """
-    chunk = balanced_chunk(targets.shape, unembed.shape[1], chunk)
-    knobs = Knobs(chunk, logit_cap, entropy=False)
+    chunk = balanced_chunk_size(targets.shape, unembed.shape[1], chunk)
+    knobs = ChunkOptions(chunk, logit_cap, entropy=False)
     return statistics(knobs, hidden, unembed, targets, jnp.asarray(temperature)).logp
 
 
@@ -242,8 +252,8 @@ def token_statistics(
     >>> bool(jnp.allclose(found.entropy, jnp.log(4.0)))
     True
     """
-    chunk = balanced_chunk(targets.shape, unembed.shape[1], chunk)
-    knobs = Knobs(chunk, logit_cap, entropy=True)
+    chunk = balanced_chunk_size(targets.shape, unembed.shape[1], chunk)
+    knobs = ChunkOptions(chunk, logit_cap, entropy=True)
     return statistics(knobs, hidden, unembed, targets, jnp.asarray(temperature))
 
 

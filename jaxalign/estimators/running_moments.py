@@ -26,10 +26,10 @@ class RunningMoments:
     m2: Float[Array, ""]
 
 
-def no_moments() -> RunningMoments:
+def empty_moments() -> RunningMoments:
     """The moments of nothing: where a stream begins.
 
-    >>> float(no_moments().count)
+    >>> float(empty_moments().count)
     0.0
     """
     zero = jnp.zeros((), jnp.float32)
@@ -52,7 +52,7 @@ def update(
     Reference: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm
     for computing sample variances"; Welford 1962 (one number at a time).
 
-    >>> moments = update(no_moments(), jnp.array([1.0, 3.0, 9.0]), jnp.arange(3) < 2)
+    >>> moments = update(empty_moments(), jnp.array([1.0, 3.0, 9.0]), jnp.arange(3) < 2)
     >>> float(moments.count), float(moments.mean), float(moments.m2)
     (2.0, 2.0, 2.0)
     """
@@ -75,7 +75,7 @@ def variance(moments: RunningMoments) -> Float[Array, ""]:
 
     variance = m2 / count
 
-    >>> float(variance(no_moments()))
+    >>> float(variance(empty_moments()))
     1.0
     """
     several = moments.count > 1.0
@@ -83,7 +83,7 @@ def variance(moments: RunningMoments) -> Float[Array, ""]:
 
 
 @typed
-def scaled(
+def normalize(
     x: Float[Array, "*S"],
     moments: RunningMoments,
     *,
@@ -94,8 +94,8 @@ def scaled(
 
     scaled = (x - mean) * rsqrt(variance + eps)    (+ mean, if not shift_mean)
 
-    >>> moments = update(no_moments(), jnp.array([1.0, 3.0]), jnp.ones(2, bool))
-    >>> scaled(jnp.array([2.0, 4.0]), moments).tolist()
+    >>> moments = update(empty_moments(), jnp.array([1.0, 3.0]), jnp.ones(2, bool))
+    >>> normalize(jnp.array([2.0, 4.0]), moments).tolist()
     [0.0, 2.0]
     """
     found = (x - moments.mean) * lax.rsqrt(variance(moments) + eps)

@@ -10,7 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxalign.estimators.kl import exact_kl
-from jaxalign.estimators.logprobs import balanced_chunk, cut, join, scaled_logits
+from jaxalign.estimators.logprobs import (
+    balanced_chunk_size,
+    join_chunks,
+    scaled_logits,
+    split_chunks,
+)
 from jaxalign.types import Array, Float, typed
 
 
@@ -38,7 +43,7 @@ def next_token_log_sum_square(
         logits = scaled_logits(hidden, unembed, one, logit_cap)
         return jax.nn.logsumexp(2.0 * jax.nn.log_softmax(logits), axis=-1)
 
-    return by_chunk(of_chunk, hidden, vocabulary=unembed.shape[1], chunk=chunk)
+    return map_chunks(of_chunk, hidden, vocabulary=unembed.shape[1], chunk=chunk)
 
 
 @typed
@@ -79,15 +84,15 @@ def next_token_kl(
         return exact_kl(first, second)
 
     both = hidden, other_hidden
-    return by_chunk(of_chunk, both, vocabulary=2 * unembed.shape[1], chunk=chunk)
+    return map_chunks(of_chunk, both, vocabulary=2 * unembed.shape[1], chunk=chunk)
 
 
-def by_chunk(
+def map_chunks(
     of_chunk: Callable[..., Array], hidden: Array, *, vocabulary: int, chunk: int | None
 ) -> Array:
     """A function of (a tree of) hidden states [B C D], for every next token [B T]."""
     rows, length = jax.tree.leaves(hidden)[0].shape[:2]
-    chunk = balanced_chunk((rows, length - 1), vocabulary, chunk)
-    parts = jax.tree.map(lambda x: cut(x[:, :-1], chunk), hidden)
-    found = join(jax.lax.map(of_chunk, parts), length - 1)
+    chunk = balanced_chunk_size((rows, length - 1), vocabulary, chunk)
+    parts = jax.tree.map(lambda x: split_chunks(x[:, :-1], chunk), hidden)
+    found = join_chunks(jax.lax.map(of_chunk, parts), length - 1)
     return jnp.pad(found, ((0, 0), (1, 0)))

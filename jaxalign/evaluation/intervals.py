@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special
 
-ROUNDS = 2000
-AT_ONCE = 2_000_000  # resampled units held at a time
+RESAMPLES = 2000
+UNITS_PER_CHUNK = 2_000_000  # resampled units held at a time
 LEVEL = 0.95
 
 # An id for each value, equal where values share a unit; or "each": every value is a
@@ -86,7 +86,7 @@ def unit_indices(units: Units, count: int) -> np.ndarray:
     return np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
 
 
-def checked(values: np.ndarray) -> np.ndarray:
+def finite_values(values: np.ndarray) -> np.ndarray:
     """The values as float64 [R].
 
     Raises:
@@ -116,7 +116,7 @@ def bootstrap(
       values: R numbers [R].
       units: the unit of each value, such as its prompt [R]; "each" where every value
         is a unit of its own.
-      share: the values lie in [0, 1]; see `share_bounds`.
+      share: the values lie in [0, 1]; see `proportion_interval`.
 
     Raises:
       ValueError: no values, one that is not finite, or units of another number.
@@ -128,30 +128,30 @@ def bootstrap(
     >>> bootstrap(np.ones(10), units="each")
     Interval(mean=1.0, low=1.0, high=1.0)
     """
-    values = checked(values)
+    values = finite_values(values)
     unit = unit_indices(units, len(values))
     total, count = np.bincount(unit, values), np.bincount(unit).astype(np.float64)
     if len(total) == 1:
         return Interval(float(values.mean()), math.nan, math.nan)
     rng = np.random.default_rng(seed)
-    most = max(1, AT_ONCE // len(total))
+    most = max(1, UNITS_PER_CHUNK // len(total))
     means = []
-    for n in np.diff([*range(0, ROUNDS, most), ROUNDS]):
+    for n in np.diff([*range(0, RESAMPLES, most), RESAMPLES]):
         drawn = rng.integers(0, len(total), (n, len(total)))
         means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(means), tails)
     found = Interval(float(values.mean()), float(low), float(high))
-    return share_bounds(found, len(total), level) if share else found
+    return proportion_interval(found, len(total), level) if share else found
 
 
-def share_bounds(found: Interval, units: int, level: float = LEVEL) -> Interval:
+def proportion_interval(found: Interval, units: int, level: float = LEVEL) -> Interval:
     """The interval of a share, clipped to [0, 1], where what it is of lies.
 
     A sample of which all or none has a property shows no spread, but is no proof: then
     the far bound is Clopper and Pearson's over units, (1 - level)/2 = low ** units.
 
-    >>> found = share_bounds(Interval(1.0, 1.0, 1.0), 60)
+    >>> found = proportion_interval(Interval(1.0, 1.0, 1.0), 60)
     >>> f"{found.low:.3f} {found.high:.3f}"
     '0.940 1.000'
     """
@@ -164,7 +164,7 @@ def share_bounds(found: Interval, units: int, level: float = LEVEL) -> Interval:
     return Interval(found.mean, low, high)
 
 
-def over_seeds(
+def interval_over_seeds(
     groups: Sequence[np.ndarray],
     *,
     units: Sequence[Units],
@@ -187,7 +187,7 @@ def over_seeds(
       groups: the values of each seed [R] each.
       units: of each seed, the unit of each of its values; an id is the same unit in
         every seed, "each" shares none.
-      share: the values lie in [0, 1]; see `share_bounds`.
+      share: the values lie in [0, 1]; see `proportion_interval`.
 
     Raises:
       ValueError: no groups, an empty one, or a value that is not finite.
@@ -196,13 +196,13 @@ def over_seeds(
     27 (quadrature); Cameron, Gelbach and Miller 2011, Journal of Business and Economic
     Statistics 29 (clusters in two ways).
 
-    >>> found = over_seeds([np.zeros(5), np.ones(5)], units=["each", "each"])
+    >>> found = interval_over_seeds([np.zeros(5), np.ones(5)], units=["each", "each"])
     >>> f"{found.mean} {found.high:.3f}"  # 0.5 + 12.706 * sqrt(0.5 / 2)
     '0.5 6.853'
     """
     if not len(groups):
         raise ValueError("an interval over seeds needs one at least")
-    values = [checked(group) for group in groups]
+    values = [finite_values(group) for group in groups]
     if len(values) == 1:
         return bootstrap(values[0], units=units[0], seed=seed, level=level, share=share)
     means = np.array([group.mean() for group in values])
@@ -212,7 +212,7 @@ def over_seeds(
     half = math.sqrt(t**2 * means.var(ddof=1) / len(means) + z**2 * shared)
     mean = float(means.mean())
     found = Interval(mean, mean - half, mean + half)
-    return share_bounds(found, count, level) if share else found
+    return proportion_interval(found, count, level) if share else found
 
 
 def shared_covariance(
@@ -239,7 +239,7 @@ def shared_covariance(
     return max(covariance, 0.0), count + len(total)
 
 
-def paired(
+def paired_difference(
     ours: np.ndarray, theirs: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
     """The mean difference between two numbers of the same things [R] each.
@@ -251,7 +251,7 @@ def paired(
       units: the unit of each, as in `bootstrap`.
 
     >>> ours, theirs = np.array([2.0, 3.0, 7.0]), np.array([1.0, 2.0, 6.0])
-    >>> paired(ours, theirs, units="each")
+    >>> paired_difference(ours, theirs, units="each")
     Interval(mean=1.0, low=1.0, high=1.0)
     """
     return bootstrap(np.subtract(ours, theirs), units=units, seed=seed)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure  # not pyplot: it would take a notebook's p
 
 from jaxalign.evaluation.intervals import Interval
 
-COLOURS = (
+COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
     *("#56B4E9", "#E69F00", "#000000", "#882255"),
 )
@@ -29,40 +29,40 @@ def plot_reward_kl(
     *,
     reward: str = "true reward",
     title: str = "",
-    growing: str = "",
-    best: tuple[Any, Any] | None = None,
+    joined_by: str = "",
+    optimum: tuple[Any, Any] | None = None,
 ) -> Path:
     """Reward against KL from the reference, on a square-root scale, a series a method.
 
     Args:
       points: by method, (KL in nats, reward with its interval).
-      growing: joins the points of a method, whose markers grow from the first to the
+      joined_by: joins the points of a method, whose markers grow from the first to the
         last, and says what that means: one knob's values, one run's course; not seeds.
-      best: KL and reward of the best there can be, drawn dashed where it is known.
+      optimum: KL and reward of the best there can be, drawn dashed where it is known.
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
     figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("function", functions=(root, square))
-    if best is not None:
-        axes.plot(*best, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
-    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    axes.set_xscale("function", functions=(signed_sqrt, signed_square))
+    if optimum is not None:
+        axes.plot(*optimum, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
+    looks = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
     for (name, series), look in zip(points.items(), looks, strict=False):
-        draw(axes, name, series, *look, joined=bool(growing))
+        draw_series(axes, name, series, *look, joined=bool(joined_by))
     widest = max((kl for series in points.values() for kl, _ in series), default=0.0)
     right = max(1.08 * widest, 0.05)
     axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
     axes.set_xticks([t for t in TICKS if t <= right])
     axes.set_xticks([], minor=True)
-    dress(axes)
+    style_axes(axes)
     axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
     axes.set_ylabel(f"{reward}, with 95 % interval")
     axes.set_title(title, fontsize=10, loc="left")
     figure.legend(
         loc="outside right upper",
         frameon=False,
-        title=f"larger marker:\n{growing}" if growing else None,
+        title=f"larger marker:\n{joined_by}" if joined_by else None,
         alignment="left",
     )
     if jax.process_index() == 0:  # of many processes the first draws
@@ -70,11 +70,11 @@ def plot_reward_kl(
     return path
 
 
-def draw(
+def draw_series(
     axes: Any,
     name: str,
     series: Sequence[tuple[float, Interval]],
-    colour: str,
+    color: str,
     marker: str,
     *,
     joined: bool,
@@ -84,33 +84,33 @@ def draw(
     mean = np.array([r.mean for _, r in series])
     low, high = np.array([(r.low, r.high) for _, r in series]).T
     sizes = np.linspace(24, 84, len(series)) if joined and len(series) > 1 else 54
-    axes.vlines(kl, low, high, color=colour, lw=1.0, alpha=0.35, zorder=2)
+    axes.vlines(kl, low, high, color=color, lw=1.0, alpha=0.35, zorder=2)
     if joined:
-        axes.plot(kl, mean, color=colour, lw=1.3, alpha=0.75, zorder=2)
+        axes.plot(kl, mean, color=color, lw=1.3, alpha=0.75, zorder=2)
     axes.scatter(
         kl,
         mean,
         sizes,
-        color=colour,
+        color=color,
         marker=marker,
         edgecolor="white",
         lw=0.6,
         zorder=3,
     )
-    axes.plot([], [], ls="", color=colour, marker=marker, mec="white", ms=8, label=name)
+    axes.plot([], [], ls="", color=color, marker=marker, mec="white", ms=8, label=name)
 
 
-def root(values: Any) -> Any:
+def signed_sqrt(values: Any) -> Any:
     """The square root, odd so that a scale may begin below 0."""
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
-def square(values: Any) -> Any:
-    """The inverse of `root`."""
+def signed_square(values: Any) -> Any:
+    """The inverse of `signed_sqrt`."""
     return np.sign(values) * np.square(values)
 
 
-def dress(axes: Any) -> None:
+def style_axes(axes: Any) -> None:
     """A light grid, and no box."""
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -18,10 +18,10 @@ from jaxalign.evaluation.intervals import Interval
 Row = Mapping[str, Any]
 
 
-def cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A value as a table shows it; what is not known is a dash.
 
-    >>> cell(0.12345), cell(None), cell("dpo")
+    >>> format_cell(0.12345), format_cell(None), format_cell("dpo")
     ('0.123', '-', 'dpo')
     """
     if value is None or (isinstance(value, float) and np.isnan(value)):
@@ -29,39 +29,39 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
+def column_names(rows: Sequence[Row]) -> list[str]:
     """Every name that a row has, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table.
 
-    >>> print(markdown([{"method": "SFT"}, {"method": "DPO", "KL": 1.5}]), end="")
+    >>> print(markdown_table([{"method": "SFT"}, {"method": "DPO", "KL": 1.5}]), end="")
     | method | KL |
     | --- | --- |
     | SFT | - |
     | DPO | 1.500 |
     """
-    names = columns(rows)
+    names = column_names(rows)
     lines = [names, ["---"] * len(names)]
-    lines += [[cell(row.get(name)) for name in names] for row in rows]
+    lines += [[format_cell(row.get(name)) for name in names] for row in rows]
     escaped = ([text.replace("|", r"\|") for text in line] for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
-def comma_separated(rows: Sequence[Row]) -> str:
+def csv_table(rows: Sequence[Row]) -> str:
     """The rows as CSV; an interval takes three columns, what is not known stays empty.
 
     >>> rows = [{"method": "SFT"}, {"method": "DPO", "gain": Interval(0.5, 0.4, 0.6)}]
-    >>> print(comma_separated(rows), end="")
+    >>> print(csv_table(rows), end="")
     method,gain,gain low,gain high
     SFT,,,
     DPO,0.5,0.4,0.6
     """
     wide = {k for row in rows for k, v in row.items() if isinstance(v, Interval)}
     three = lambda name: [name, f"{name} low", f"{name} high"]
-    names = [three(name) if name in wide else [name] for name in columns(rows)]
+    names = [three(name) if name in wide else [name] for name in column_names(rows)]
     file = io.StringIO()
     writer = csv.DictWriter(file, sum(names, []), lineterminator="\n")
     writer.writeheader()
@@ -74,11 +74,11 @@ def comma_separated(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def show(rows: Sequence[Row], title: str) -> None:
+def print_table(rows: Sequence[Row], title: str) -> None:
     """Prints the rows as a table; as its columns where few rows are too wide."""
-    names = columns(rows)
+    names = column_names(rows)
     head = [name.replace("_", " ") for name in names]
-    lines = [head, *([cell(row.get(name)) for name in names] for row in rows)]
+    lines = [head, *([format_cell(row.get(name)) for name in names] for row in rows)]
     widest = [max(map(len, column)) for column in zip(*lines, strict=True)]
     too_wide = sum(widest) + 3 * len(names) + 1 > rich.get_console().width
     if too_wide and len(lines) < len(names):
@@ -95,14 +95,14 @@ def write_samples(
     """Prompts with each model's answer, as Markdown."""
     lines = ["# Answers, before and after"]
     for i, prompt in enumerate(prompts):
-        lines += [f"## {i + 1}", fenced(prompt)]
+        lines += [f"## {i + 1}", fence(prompt)]
         for name, texts in answers.items():
-            lines += [f"**{name}**", fenced(texts[i])]
+            lines += [f"**{name}**", fence(texts[i])]
     path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def fenced(text: str) -> str:
+def fence(text: str) -> str:
     """A text as it is, between fences longer than any in it."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from jaxalign.evaluation.intervals import Interval, Units, bootstrap, paired
+from jaxalign.evaluation.intervals import Interval, Units, bootstrap, paired_difference
 from jaxalign.evaluation.preference import agreement
 
 
@@ -38,15 +38,15 @@ def kl_from_reference(
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
     """
-    return paired(logp, ref_logp, units=units, seed=seed)
+    return paired_difference(logp, ref_logp, units=units, seed=seed)
 
 
-def lengths(mask: np.ndarray) -> np.ndarray:
+def answer_lengths(mask: np.ndarray) -> np.ndarray:
     """Tokens in each answer, its end token counted [R], of masks [R T]."""
     return np.sum(mask, axis=1)
 
 
-def ended(tokens: np.ndarray, mask: np.ndarray, eos: int) -> np.ndarray:
+def has_eos(tokens: np.ndarray, mask: np.ndarray, eos: int) -> np.ndarray:
     """Whether each answer has its end token, rather than being cut off [R].
 
     The mean of it is the EOS rate.
@@ -54,16 +54,16 @@ def ended(tokens: np.ndarray, mask: np.ndarray, eos: int) -> np.ndarray:
     Args:
       tokens, mask: of the answers alone, or of prompts and answers [R T].
 
-    >>> ended(np.array([[2, 5, 2], [2, 5, 6]]), np.arange(3) > np.zeros((2, 1)), 2)
+    >>> has_eos(np.array([[2, 5, 2], [2, 5, 6]]), np.arange(3) > np.zeros((2, 1)), 2)
     array([ True, False])
     """
     return np.any((np.asarray(tokens) == eos) & np.asarray(mask), axis=1)
 
 
-def best(scores: np.ndarray) -> np.ndarray:
+def best_index(scores: np.ndarray) -> np.ndarray:
     """The index of each prompt's best answer [P], of scores [P N]; the first on ties.
 
-    >>> best(np.array([[0.0, 2.0, 1.0]])).tolist()
+    >>> best_index(np.array([[0.0, 2.0, 1.0]])).tolist()
     [1]
     """
     return np.argmax(scores, axis=1)

@@ -6,8 +6,8 @@ does not matter. `exact_losses` says what a loss does in such a world.
 
 All of it is pure, in the dtype it is given, and may be jitted, mapped, differentiated:
 
->>> world = random_world(jax.random.key(0), prompts=2, answers=3)
->>> rewards = jax.vmap(lambda b: expected_reward(world, optimum(world, beta=b)))
+>>> world = random_bandit(jax.random.key(0), prompts=2, answers=3)
+>>> rewards = jax.vmap(lambda b: expected_reward(world, optimal_policy(world, beta=b)))
 >>> bool((jnp.diff(rewards(jnp.array([0.1, 1.0, 10.0]))) < 0).all())
 True
 """
@@ -22,7 +22,7 @@ from jaxalign.types import Array, Float, Key, Scalar, typed
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class World:
+class Bandit:
     """All there is to know.
 
     Attributes:
@@ -36,14 +36,14 @@ class World:
     prompts: Float[Array, "P"]
 
 
-def random_world(key: Key, *, prompts: int, answers: int) -> World:
+def random_bandit(key: Key, *, prompts: int, answers: int) -> Bandit:
     """A world whose rewards, logits and log-odds of prompts are standard normal.
 
-    >>> random_world(jax.random.key(0), prompts=2, answers=3).reward.shape
+    >>> random_bandit(jax.random.key(0), prompts=2, answers=3).reward.shape
     (2, 3)
     """
     reward_key, reference_key, prompts_key = jax.random.split(key, 3)
-    return World(
+    return Bandit(
         reward=jax.random.normal(reward_key, (prompts, answers)),
         reference=jax.random.normal(reference_key, (prompts, answers)),
         prompts=jax.nn.softmax(jax.random.normal(prompts_key, (prompts,))),
@@ -62,13 +62,13 @@ def log_policy(logits: Float[Array, "P A"]) -> Float[Array, "P A"]:
 
 @typed
 def expectation(
-    world: World, logits: Float[Array, "P A"], values: Float[Array, "P A"]
+    world: Bandit, logits: Float[Array, "P A"], values: Float[Array, "P A"]
 ) -> Float[Array, ""]:
     """The mean of values of answers, over prompts and the policy's answers.
 
     E = sum over x, a of p(x) * pi(a | x) * values(x, a)
 
-    >>> world = random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> world = random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> bool(jnp.isclose(expectation(world, jnp.zeros((2, 3)), jnp.ones((2, 3))), 1.0))
     True
     """
@@ -76,10 +76,10 @@ def expectation(
 
 
 @typed
-def expected_reward(world: World, logits: Float[Array, "P A"]) -> Float[Array, ""]:
+def expected_reward(world: Bandit, logits: Float[Array, "P A"]) -> Float[Array, ""]:
     """E[r], what alignment is after.
 
-    >>> world = World(jnp.array([[0.0, 2.0]]), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> world = Bandit(jnp.array([[0.0, 2.0]]), jnp.zeros((1, 2)), jnp.ones(1))
     >>> float(expected_reward(world, world.reference))
     1.0
     """
@@ -87,12 +87,12 @@ def expected_reward(world: World, logits: Float[Array, "P A"]) -> Float[Array, "
 
 
 @typed
-def kl(world: World, logits: Float[Array, "P A"]) -> Float[Array, ""]:
+def kl(world: Bandit, logits: Float[Array, "P A"]) -> Float[Array, ""]:
     """KL(policy || reference) in nats, what alignment costs: 0 at the reference.
 
     KL = E[log pi(a | x) - log pi_ref(a | x)]
 
-    >>> world = random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> world = random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> float(kl(world, world.reference))
     0.0
     """
@@ -102,30 +102,30 @@ def kl(world: World, logits: Float[Array, "P A"]) -> Float[Array, ""]:
 
 @typed
 def objective(
-    world: World, logits: Float[Array, "P A"], *, beta: Scalar
+    world: Bandit, logits: Float[Array, "P A"], *, beta: Scalar
 ) -> Float[Array, ""]:
     """E[r] - beta * KL(policy || reference), which PPO climbs and DPO solves.
 
     Reference: Rafailov et al. 2023, arXiv:2305.18290, eq. 3.
 
-    >>> world = random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> world = random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> at = lambda logits: objective(world, logits, beta=0.5)
-    >>> bool(at(optimum(world, beta=0.5)) > at(world.reference))
+    >>> bool(at(optimal_policy(world, beta=0.5)) > at(world.reference))
     True
     """
     return expected_reward(world, logits) - beta * kl(world, logits)
 
 
 @typed
-def optimum(world: World, *, beta: Scalar) -> Float[Array, "P A"]:
+def optimal_policy(world: Bandit, *, beta: Scalar) -> Float[Array, "P A"]:
     """The one policy that maximises `objective`, as log-probs.
 
     pi*(a | x) = pi_ref(a | x) * exp(r(x, a) / beta) / Z(x)
 
     Reference: Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
 
-    >>> world = World(jnp.array([[0.0, 1.0]]), jnp.zeros((1, 2)), jnp.ones(1))
-    >>> bool(jnp.allclose(jnp.diff(optimum(world, beta=0.5)), 2.0))
+    >>> world = Bandit(jnp.array([[0.0, 1.0]]), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> bool(jnp.allclose(jnp.diff(optimal_policy(world, beta=0.5)), 2.0))
     True
     """
     return log_policy(world.reference + world.reward / beta)
@@ -133,7 +133,7 @@ def optimum(world: World, *, beta: Scalar) -> Float[Array, "P A"]:
 
 @typed
 def implicit_reward(
-    world: World, logits: Float[Array, "P A"], *, beta: Scalar
+    world: Bandit, logits: Float[Array, "P A"], *, beta: Scalar
 ) -> Float[Array, "P A"]:
     """The reward whose optimum a policy is, but for a constant per prompt.
 
@@ -141,8 +141,8 @@ def implicit_reward(
 
     Reference: Rafailov et al. 2023, arXiv:2305.18290, eq. 5 and section 5.1.
 
-    >>> world = World(jnp.array([[0.0, 1.0]]), jnp.zeros((1, 2)), jnp.ones(1))
-    >>> found = implicit_reward(world, optimum(world, beta=0.5), beta=0.5)
+    >>> world = Bandit(jnp.array([[0.0, 1.0]]), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> found = implicit_reward(world, optimal_policy(world, beta=0.5), beta=0.5)
     >>> bool(jnp.allclose(found[:, 1] - found[:, 0], 1.0))
     True
     """
@@ -150,14 +150,14 @@ def implicit_reward(
 
 
 @typed
-def preference_probability(world: World) -> Float[Array, "P A A"]:
+def preference_probability(world: Bandit) -> Float[Array, "P A A"]:
     """How probably people prefer a to b, at [x a b]: Bradley-Terry on the reward.
 
     P(a preferred to b) = sigmoid(r(x, a) - r(x, b))
 
     Reference: Bradley and Terry 1952; Rafailov et al. 2023, arXiv:2305.18290, eq. 1.
 
-    >>> world = World(jnp.array([[0.0, 0.0]]), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> world = Bandit(jnp.array([[0.0, 0.0]]), jnp.zeros((1, 2)), jnp.ones(1))
     >>> preference_probability(world).tolist()
     [[[0.5, 0.5], [0.5, 0.5]]]
     """
@@ -165,28 +165,28 @@ def preference_probability(world: World) -> Float[Array, "P A A"]:
 
 
 @typed
-def flipped(
+def flip_labels(
     preference: Float[Array, "P A A"], *, rate: Scalar
 ) -> Float[Array, "P A A"]:
     """Preferences as labelled by people who err, at this rate, whatever the pair.
 
     P' = (1 - rate) * P + rate * (1 - P)
 
-    >>> flipped(jnp.ones((1, 1, 1)), rate=0.25).tolist()
+    >>> flip_labels(jnp.ones((1, 1, 1)), rate=0.25).tolist()
     [[[0.75]]]
     """
     return (1.0 - rate) * preference + rate * (1.0 - preference)
 
 
 @typed
-def policy_gradient(world: World, logits: Float[Array, "P A"]) -> Float[Array, "P A"]:
+def policy_gradient(world: Bandit, logits: Float[Array, "P A"]) -> Float[Array, "P A"]:
     """The gradient of `expected_reward` by the logits, which estimators are after.
 
     d E[r] / d logits(x, a) = p(x) * pi(a | x) * (r(x, a) - E[r | x])
 
     Reference: Williams 1992; Sutton and Barto 2018, section 13.3; here of a softmax.
 
-    >>> world = World(jnp.array([[0.0, 2.0]]), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> world = Bandit(jnp.array([[0.0, 2.0]]), jnp.zeros((1, 2)), jnp.ones(1))
     >>> policy_gradient(world, world.reference).tolist()
     [[-0.5, 0.5]]
     """
@@ -197,13 +197,13 @@ def policy_gradient(world: World, logits: Float[Array, "P A"]) -> Float[Array, "
 
 @typed
 def win_rate(
-    world: World, logits: Float[Array, "P A"], other: Float[Array, "P A"]
+    world: Bandit, logits: Float[Array, "P A"], other: Float[Array, "P A"]
 ) -> Float[Array, ""]:
     """How often people prefer the policy's answer to another policy's.
 
     win rate = E[P(a preferred to b)],   a of the policy, b of the other
 
-    >>> world = random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> world = random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> bool(jnp.isclose(win_rate(world, world.reference, world.reference), 0.5))
     True
     """

@@ -19,7 +19,7 @@ from jaxalign.losses import pointwise, preference
 from jaxalign.types import Array, Float, Scalar, typed
 
 
-class Singles(NamedTuple):
+class UnpairedAnswers(NamedTuple):
     """Pairs taken apart, at [x a] each.
 
     Attributes:
@@ -33,16 +33,16 @@ class Singles(NamedTuple):
     down: Array
 
 
-def singles(world: tabular.World, logits: Array, weight: Array) -> Singles:
+def unpair(world: tabular.Bandit, logits: Array, weight: Array) -> UnpairedAnswers:
     """The answers of pairs, one by one."""
     ratio = tabular.log_policy(logits) - tabular.log_policy(world.reference)
     pairs = weight.reshape(*ratio.shape, -1)  # chosen, rejected
-    return Singles(ratio, pairs.sum(axis=2), pairs.sum(axis=1))
+    return UnpairedAnswers(ratio, pairs.sum(axis=2), pairs.sum(axis=1))
 
 
 @typed
 def expected_kto(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     weight: Float[Array, "B"],
     *,
@@ -59,7 +59,7 @@ def expected_kto(
     >>> bool(jnp.isclose(expected_kto(world, world.reference, weight, beta=0.1), 0.5))
     True
     """
-    ratio, up, down = singles(world, logits, weight)
+    ratio, up, down = unpair(world, logits, weight)
     answers = 0.5 * (up + down)
     others = answers.sum(axis=0, keepdims=True) - answers
     others /= jnp.maximum(others.sum(axis=1, keepdims=True), jnp.finfo(others).tiny)
@@ -76,7 +76,7 @@ def expected_kto(
 
 @typed
 def expected_bco(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     weight: Float[Array, "B"],
     *,
@@ -94,7 +94,7 @@ def expected_bco(
     >>> bool(jnp.isclose(loss, 2 * jnp.log(2.0)))
     True
     """
-    ratio, up, down = singles(world, logits, weight)
+    ratio, up, down = unpair(world, logits, weight)
     delta = beta * jnp.sum(0.5 * (up + down) * ratio)
     *logps, _ = pair_logps(world, logits)
     return jnp.sum(weight * pointwise.bco(*logps, beta=beta, delta=delta))
@@ -102,7 +102,7 @@ def expected_bco(
 
 @typed
 def expected_aot(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     weight: Float[Array, "B"],
     *,
@@ -129,7 +129,7 @@ def expected_aot(
 
 @typed
 def expected_aot_unpaired(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     weight: Float[Array, "B"],
     *,
@@ -147,7 +147,7 @@ def expected_aot_unpaired(
     >>> bool(jnp.isclose(loss, jnp.log(2.0)))
     True
     """
-    ratio, up, down = (x.ravel() for x in singles(world, logits, weight))
+    ratio, up, down = (x.ravel() for x in unpair(world, logits, weight))
     gap, share = quantile_gaps(ratio, up, ratio, down)
     return jnp.sum(share * -jax.nn.log_sigmoid(beta * gap))
 

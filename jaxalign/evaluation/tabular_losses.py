@@ -6,7 +6,7 @@ could have drawn; then each is minimised, and the policy compared with the optim
 >>> from jaxalign.losses.preference import dpo
 >>> world = exact.random_world(jax.random.key(0), prompts=2, answers=3)
 >>> half = lambda *logps: dpo(*logps, beta=0.5)
->>> learnt = minimise(lambda x: expected_loss(world, x, half), world.reference)
+>>> learnt = minimize(lambda x: expected_loss(world, x, half), world.reference)
 >>> best = exact.optimum(world, beta=0.5)
 >>> bool(jnp.allclose(exact.log_policy(learnt), best, atol=1e-2))
 True
@@ -41,7 +41,7 @@ class Pairs(NamedTuple):
 
 @typed
 def pair_logps(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     *,
     sampling: Float[Array, "P A"] | None = None,
@@ -77,7 +77,7 @@ def pair_logps(
 
 @typed
 def expected_loss(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     loss: PairLoss,
     *,
@@ -99,7 +99,7 @@ def expected_loss(
 
 @typed
 def expected_group_loss(
-    world: tabular.World,
+    world: tabular.Bandit,
     logits: Float[Array, "P A"],
     loss: GroupLoss,
     *,
@@ -149,22 +149,22 @@ def fit(
     True
     """
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
-    return descend(optax.adam(schedule), loss, start, steps)
+    return run_optimizer(optax.adam(schedule), loss, start, steps)
 
 
-def minimise(
+def minimize(
     loss: Callable[[Array], Array], start: Array, *, steps: int = 100
 ) -> Array:
     """Where L-BFGS ends: a smooth loss's minimum, to most digits of its dtype.
 
     >>> parabola = lambda x: jnp.sum((x - 3.0) ** 2)
-    >>> bool(jnp.allclose(minimise(parabola, jnp.zeros(2), steps=5), 3.0))
+    >>> bool(jnp.allclose(minimize(parabola, jnp.zeros(2), steps=5), 3.0))
     True
     """
-    return descend(optax.lbfgs(), loss, start, steps)
+    return run_optimizer(optax.lbfgs(), loss, start, steps)
 
 
-def descend(
+def run_optimizer(
     optimizer: optax.GradientTransformationExtraArgs,
     loss: Callable[[Array], Array],
     start: Array,

@@ -11,26 +11,26 @@ distillation             a student's distributions against a teacher's
 """
 
 from jaxalign.losses import divergence
-from jaxalign.losses.aot import aot, aot_unpaired
 from jaxalign.losses.distillation import (
-    forward_kl,
-    generalised_jsd,
-    reverse_kl,
+    forward_kl_distillation,
+    generalized_jsd,
+    reverse_kl_distillation,
     top_k_distillation,
 )
 from jaxalign.losses.divergence import f_dpo
 from jaxalign.losses.dpo_variants import (
     cpo,
     discopop,
-    dpo_positive,
+    dpop,
     exo,
     hinge,
-    length_normalised_dpo,
-    length_regularised_dpo,
+    length_normalized_dpo,
+    r_dpo,
     reference_free_dpo,
     robust_dpo,
     slic,
 )
+from jaxalign.losses.optimal_transport import aot, aot_unpaired
 from jaxalign.losses.pointwise import (
     apo_down,
     apo_zero,
@@ -41,45 +41,39 @@ from jaxalign.losses.pointwise import (
     sppo,
 )
 from jaxalign.losses.policy import (
-    answer_ratio_surrogate,
     cispo,
     clipped_surrogate,
     dual_clip,
     entropy_bonus,
+    gspo,
     kl_loss,
     reinforce,
-    sequence_ratio_surrogate,
-    truncated_importance,
+    sequence_clipped_surrogate,
+    truncated_importance_weight,
 )
 from jaxalign.losses.preference import dpo, ipo, kto, log_odds, orpo, simpo
-from jaxalign.losses.reduction import constant_length, sequence_mean, token_mean
+from jaxalign.losses.reduction import constant_length_mean, sequence_mean, token_mean
 from jaxalign.losses.reward import (
     MARGINS_LARGE,
     MARGINS_SMALL,
     all_pairs,
     bradley_terry,
-    center,
     plackett_luce,
-    regression,
+    reward_centering,
+    reward_regression,
     soft_bradley_terry,
 )
 from jaxalign.losses.supervised import nll, unlikelihood, z_loss
 from jaxalign.losses.ties import davidson, rao_kupper
-from jaxalign.losses.token_level import (
-    dpo_nll,
-    ld_logp,
-    token_dpo,
-    token_dpo1,
-    wpo_weight,
-)
-from jaxalign.losses.uncertain import mean_and_variance, safety_classification
+from jaxalign.losses.token_level import ld_dpo_logp, rpo, tdpo1, tdpo2, wpo_weight
+from jaxalign.losses.uncertain import safety_classification, thurstone
 from jaxalign.losses.value import clipped_value, huber_value, squared_value
 
 __all__ = [
     "MARGINS_LARGE",
     "MARGINS_SMALL",
     "all_pairs",
-    "answer_ratio_surrogate",
+    "sequence_clipped_surrogate",
     "aot",
     "aot_unpaired",
     "apo_down",
@@ -88,57 +82,57 @@ __all__ = [
     "bco",
     "bco_unpaired",
     "bradley_terry",
-    "center",
+    "reward_centering",
     "cispo",
     "clipped_surrogate",
     "clipped_value",
-    "constant_length",
+    "constant_length_mean",
     "cpo",
     "davidson",
     "discopop",
     "divergence",
     "dpo",
-    "dpo_nll",
-    "dpo_positive",
+    "rpo",
+    "dpop",
     "dual_clip",
     "entropy_bonus",
     "exo",
     "f_dpo",
-    "forward_kl",
-    "generalised_jsd",
+    "forward_kl_distillation",
+    "generalized_jsd",
     "hinge",
     "huber_value",
     "ipo",
     "kl_loss",
     "kto",
-    "ld_logp",
-    "length_normalised_dpo",
-    "length_regularised_dpo",
+    "ld_dpo_logp",
+    "length_normalized_dpo",
+    "r_dpo",
     "log_odds",
-    "mean_and_variance",
+    "thurstone",
     "nca",
     "nll",
     "orpo",
     "plackett_luce",
     "rao_kupper",
     "reference_free_dpo",
-    "regression",
+    "reward_regression",
     "reinforce",
-    "reverse_kl",
+    "reverse_kl_distillation",
     "robust_dpo",
     "safety_classification",
     "sequence_mean",
-    "sequence_ratio_surrogate",
+    "gspo",
     "simpo",
     "slic",
     "soft_bradley_terry",
     "sppo",
     "squared_value",
-    "token_dpo",
-    "token_dpo1",
+    "tdpo2",
+    "tdpo1",
     "token_mean",
     "top_k_distillation",
-    "truncated_importance",
+    "truncated_importance_weight",
     "unlikelihood",
     "wpo_weight",
     "z_loss",

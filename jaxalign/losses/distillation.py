@@ -16,19 +16,19 @@ from jaxalign.types import Array, Float, Int, Scalar, typed
 LOWEST = -1e5
 
 
-def log_probs(logits: Array) -> Array:
+def finite_log_probs(logits: Array) -> Array:
     """Log-probs over the last axis, in float32 or wider, and finite."""
     wide = logits.astype(jnp.result_type(logits, jnp.float32))
     return jnp.maximum(jax.nn.log_softmax(wide, axis=-1), LOWEST)
 
 
-def divergence(logp: Array, other_logp: Array) -> Array:
+def kl_divergence(logp: Array, other_logp: Array) -> Array:
     """KL of finite log-probs over the last axis: sum of p * (log p - log q)."""
     return jnp.sum(jnp.exp(logp) * (logp - other_logp), axis=-1)
 
 
 @typed
-def forward_kl(
+def forward_kl_distillation(
     teacher: Float[Array, "*S V"], student: Float[Array, "*S V"]
 ) -> Float[Array, "*S"]:
     """KL(teacher || student) in nats, one term per position: covers all modes.
@@ -39,15 +39,15 @@ def forward_kl(
     arXiv:2306.13649 (forward KL).
 
     >>> logits = jnp.zeros((1, 4))
-    >>> forward_kl(logits, logits).tolist()
+    >>> forward_kl_distillation(logits, logits).tolist()
     [0.0]
     """
     teacher = jax.lax.stop_gradient(teacher)
-    return divergence(log_probs(teacher), log_probs(student))
+    return kl_divergence(finite_log_probs(teacher), finite_log_probs(student))
 
 
 @typed
-def reverse_kl(
+def reverse_kl_distillation(
     teacher: Float[Array, "*S V"], student: Float[Array, "*S V"]
 ) -> Float[Array, "*S"]:
     """KL(student || teacher) in nats, one term per position: seeks a mode.
@@ -58,15 +58,15 @@ def reverse_kl(
     (reverse KL).
 
     >>> logits = jnp.zeros((1, 4))
-    >>> reverse_kl(logits, logits).tolist()
+    >>> reverse_kl_distillation(logits, logits).tolist()
     [0.0]
     """
     teacher = jax.lax.stop_gradient(teacher)
-    return divergence(log_probs(student), log_probs(teacher))
+    return kl_divergence(finite_log_probs(student), finite_log_probs(teacher))
 
 
 @typed
-def generalised_jsd(
+def generalized_jsd(
     teacher: Float[Array, "*S V"], student: Float[Array, "*S V"], *, beta: Scalar
 ) -> Float[Array, "*S"]:
     """Generalised Jensen-Shannon divergence, one term per position.
@@ -77,23 +77,23 @@ def generalised_jsd(
     Args:
       beta: strictly between 0 and 1; 1/2 is Jensen-Shannon. Near 0 the loss is beta
         times the forward KL, near 1 it is (1 - beta) times the reverse KL; *at* 0 and
-        1 it is 0 and teaches nothing: use `forward_kl` and `reverse_kl` there.
+        1 it is 0 and teaches nothing: use `forward_kl_distillation` and `reverse_kl_distillation` there.
 
     Derived: KL(S || M) is of order beta^2 near 0, so that loss / beta -> KL(T || S).
 
     Reference: Agarwal et al. 2023, arXiv:2306.13649 (generalised JSD).
 
     >>> logits = jnp.zeros((1, 4))
-    >>> bool(abs(generalised_jsd(logits, logits, beta=0.5)[0]) < 1e-6)
+    >>> bool(abs(generalized_jsd(logits, logits, beta=0.5)[0]) < 1e-6)
     True
     """
     teacher = jax.lax.stop_gradient(teacher)
-    teacher_logp, student_logp = log_probs(teacher), log_probs(student)
+    teacher_logp, student_logp = finite_log_probs(teacher), finite_log_probs(student)
     mixture = jnp.logaddexp(
         jnp.log(beta) + teacher_logp, jnp.log1p(-beta) + student_logp
     )
-    of_teacher = divergence(teacher_logp, mixture)
-    of_student = divergence(student_logp, mixture)
+    of_teacher = kl_divergence(teacher_logp, mixture)
+    of_student = kl_divergence(student_logp, mixture)
     return beta * of_teacher + (1.0 - beta) * of_student
 
 
@@ -109,7 +109,7 @@ def top_k_distillation(
     loss = sum over k of T(k) * (log T(k) - log S(k))
            + rest(T) * (log rest(T) - log rest(S))
 
-    At most `forward_kl`, and equal to it where K = V.
+    At most `forward_kl_distillation`, and equal to it where K = V.
 
     Args:
       teacher_logp: log-probs of the teacher's likeliest tokens, of the whole softmax:
@@ -128,7 +128,7 @@ def top_k_distillation(
     stored = jnp.result_type(teacher_logp)
     rounding = jnp.finfo(stored).eps * (1.0 + math.log(teacher_logp.shape[-1]))
     wide = teacher_logp.astype(jnp.result_type(stored, jnp.float32))
-    teacher, student = jnp.maximum(wide, LOWEST), log_probs(student_logits)
+    teacher, student = jnp.maximum(wide, LOWEST), finite_log_probs(student_logits)
     kept = jnp.take_along_axis(student, teacher_ids, axis=-1)
     taken = jnp.put_along_axis(
         jnp.zeros(student.shape, bool), teacher_ids, True, axis=-1, inplace=False
@@ -139,4 +139,4 @@ def top_k_distillation(
     counts = rest > rounding
     rest = jnp.where(counts, rest, 1.0)
     bucket = jnp.where(counts, rest * (jnp.log(rest) - student_rest), 0.0)
-    return divergence(teacher, kept) + bucket
+    return kl_divergence(teacher, kept) + bucket

@@ -19,7 +19,7 @@ NEAR_1 = 1e-6
 
 
 @typed
-def reverse_kl(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
+def reverse_kl_score(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """The score of KL(policy || ref), the divergence of RLHF and DPO.
 
     f(u) = u * log u - u + 1
@@ -28,14 +28,14 @@ def reverse_kl(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
 
     Reference: Wang et al. 2023, arXiv:2309.16240.
 
-    >>> reverse_kl(jnp.array([0.5])).tolist()
+    >>> reverse_kl_score(jnp.array([0.5])).tolist()
     [0.5]
     """
     return h
 
 
 @typed
-def forward_kl(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
+def forward_kl_score(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """The score of KL(ref || policy), which wants the reference's answers covered.
 
     f(u) = -log u + u - 1
@@ -46,14 +46,14 @@ def forward_kl(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
 
     Reference: Wang et al. 2023, arXiv:2309.16240.
 
-    >>> forward_kl(jnp.array([0.0])).tolist()
+    >>> forward_kl_score(jnp.array([0.0])).tolist()
     [0.0]
     """
     return -jnp.expm1(jnp.minimum(-h, LARGEST_LOG_RATIO))
 
 
 @typed
-def jensen_shannon(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
+def jensen_shannon_score(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """The score of the Jensen-Shannon divergence, bounded above.
 
     f(u) = u * log u - (1 + u) * log((1 + u) / 2)
@@ -65,14 +65,14 @@ def jensen_shannon(h: Float[Array, "*S"]) -> Float[Array, "*S"]:
     Reference: Wang et al. 2023, arXiv:2309.16240.
 
     >>> import numpy as np
-    >>> bool(np.isclose(jensen_shannon(jnp.array([100.0])), np.log(2.0))[0])
+    >>> bool(np.isclose(jensen_shannon_score(jnp.array([100.0])), np.log(2.0))[0])
     True
     """
     return jnp.log(2.0) + jax.nn.log_sigmoid(h)
 
 
 @typed
-def alpha(a: Scalar) -> Callable[[Array], Array]:
+def alpha_score(a: Scalar) -> Callable[[Array], Array]:
     """The score of an alpha divergence, as a function: 0 is forward KL, 1 reverse KL.
 
     f(u) = (u^a - a * u + a - 1) / (a * (a - 1))
@@ -87,7 +87,7 @@ def alpha(a: Scalar) -> Callable[[Array], Array]:
 
     Reference: Wang et al. 2023, arXiv:2309.16240.
 
-    >>> alpha(2.0)(jnp.array([0.0])).tolist()
+    >>> alpha_score(2.0)(jnp.array([0.0])).tolist()
     [0.0]
     """
     is_limit = jnp.abs(a - 1.0) < NEAR_1
@@ -117,15 +117,15 @@ def f_dpo(
     loss = -log sigmoid(beta * margin)
 
     Args:
-      score: f' of the divergence as a function of the log-ratio: `reverse_kl` (DPO
-        itself), `forward_kl`, `jensen_shannon`, `alpha(a)`. Its unknown constant per
+      score: f' of the divergence as a function of the log-ratio: `reverse_kl_score` (DPO
+        itself), `forward_kl_score`, `jensen_shannon_score`, `alpha(a)`. Its unknown constant per
         prompt cancels in this difference, and would not in losses of single answers.
 
     Reference: Wang et al. 2023, arXiv:2309.16240.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> loss = f_dpo(zero, zero, zero, zero, beta=0.1, score=forward_kl)
+    >>> loss = f_dpo(zero, zero, zero, zero, beta=0.1, score=forward_kl_score)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """

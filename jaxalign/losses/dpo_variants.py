@@ -203,7 +203,7 @@ def discopop(
 
 
 @typed
-def dpo_positive(
+def dpop(
     chosen: Float[Array, "B"],
     rejected: Float[Array, "B"],
     ref_chosen: Float[Array, "B"],
@@ -221,7 +221,7 @@ def dpo_positive(
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> loss = dpo_positive(zero, zero, zero, zero, beta=0.1, lam=5.0)
+    >>> loss = dpop(zero, zero, zero, zero, beta=0.1, lam=5.0)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """
@@ -232,7 +232,7 @@ def dpo_positive(
 
 
 @typed
-def length_regularised_dpo(
+def r_dpo(
     chosen: Float[Array, "B"],
     rejected: Float[Array, "B"],
     ref_chosen: Float[Array, "B"],
@@ -257,7 +257,7 @@ def length_regularised_dpo(
     >>> import numpy as np
     >>> zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
     >>> knobs = dict(beta=0.1, alpha=0.01)
-    >>> loss = length_regularised_dpo(zero, zero, zero, zero, one, one, **knobs)
+    >>> loss = r_dpo(zero, zero, zero, zero, one, one, **knobs)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """
@@ -268,7 +268,7 @@ def length_regularised_dpo(
 
 
 @typed
-def length_normalised_dpo(
+def length_normalized_dpo(
     chosen_mean: Float[Array, "B"],
     rejected_mean: Float[Array, "B"],
     ref_chosen_mean: Float[Array, "B"],
@@ -287,7 +287,7 @@ def length_normalised_dpo(
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> loss = length_normalised_dpo(zero, zero, zero, zero, beta=5.0)
+    >>> loss = length_normalized_dpo(zero, zero, zero, zero, beta=5.0)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """

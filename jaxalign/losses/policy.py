@@ -46,7 +46,7 @@ def dual_clip(
     *,
     clip_low: Scalar,
     clip_high: Scalar,
-    dual: Scalar,
+    max_ratio: Scalar,
 ) -> Float[Array, "*S"]:
     """PPO's clipped objective, bounded also where the advantage is negative, negated.
 
@@ -55,7 +55,7 @@ def dual_clip(
          = -surrogate                           if not
 
     Args:
-      dual: the largest ratio that a negative advantage is multiplied by, above 1 and
+      max_ratio: the largest ratio that a negative advantage is multiplied by, above 1 and
         1 + clip_high; the paper has 3. TRL calls it delta.
 
     Reference: Ye et al. 2020, arXiv:1912.09729 (dual-clip PPO).
@@ -69,7 +69,7 @@ def dual_clip(
     loss = clipped_surrogate(
         logp, old_logp, advantage, clip_low=clip_low, clip_high=clip_high
     )
-    bounded = jnp.minimum(loss, -dual * advantage)
+    bounded = jnp.minimum(loss, -max_ratio * advantage)
     return jnp.where(advantage < 0.0, bounded, loss)
 
 
@@ -127,7 +127,7 @@ def cispo(
 
 
 @typed
-def sequence_ratio_surrogate(
+def gspo(
     logp: Float[Array, "B T"],
     old_logp: Float[Array, "B T"],
     advantage: Float[Array, "B"],
@@ -149,7 +149,7 @@ def sequence_ratio_surrogate(
     >>> import numpy as np
     >>> x, mask = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
     >>> knobs = dict(clip_low=0.2, clip_high=0.2)
-    >>> sequence_ratio_surrogate(x, x, np.ones(1, np.float32), mask, **knobs).tolist()
+    >>> gspo(x, x, np.ones(1, np.float32), mask, **knobs).tolist()
     [-1.0]
     """
     old_logp = jax.lax.stop_gradient(old_logp)
@@ -163,7 +163,7 @@ def sequence_ratio_surrogate(
 
 
 @typed
-def answer_ratio_surrogate(
+def sequence_clipped_surrogate(
     logp: Float[Array, "B T"],
     old_logp: Float[Array, "B T"],
     advantage: Float[Array, "B"],
@@ -187,7 +187,7 @@ def answer_ratio_surrogate(
     >>> import numpy as np
     >>> x, mask = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
     >>> wide = dict(clip_low=1.0, clip_high=9.0)
-    >>> loss = answer_ratio_surrogate(x, 0 * x, np.ones(1, np.float32), mask, **wide)
+    >>> loss = sequence_clipped_surrogate(x, 0 * x, np.ones(1, np.float32), mask, **wide)
     >>> bool(np.isclose(loss, -np.exp(2.0))[0])
     True
     """
@@ -254,8 +254,8 @@ def kl_loss(
 
 
 @typed
-def truncated_importance(
-    logp: Float[Array, "*S"], sampler_logp: Float[Array, "*S"], *, cap: Scalar
+def truncated_importance_weight(
+    logp: Float[Array, "*S"], sampler_logp: Float[Array, "*S"], *, max_weight: Scalar
 ) -> Float[Array, "*S"]:
     """Weights for tokens that another program sampled, one per token; no gradient.
 
@@ -272,9 +272,9 @@ def truncated_importance(
 
     >>> import numpy as np
     >>> one = np.ones(1, np.float32)
-    >>> truncated_importance(-one, -3 * one, cap=2.0).tolist()
+    >>> truncated_importance_weight(-one, -3 * one, cap=2.0).tolist()
     [2.0]
     """
     logp, sampler_logp = jax.lax.stop_gradient((logp, sampler_logp))
     log_ratio = jnp.clip(logp - sampler_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-    return jnp.minimum(jnp.exp(log_ratio), cap)
+    return jnp.minimum(jnp.exp(log_ratio), max_weight)

@@ -50,7 +50,7 @@ def sequence_mean(
 
 
 @typed
-def constant_length(
+def constant_length_mean(
     terms: Float[Array, "B T"], mask: Bool[Array, "B T"], *, length: Scalar
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Every answer's sum over the same length: Dr. GRPO's mean.
@@ -66,7 +66,7 @@ def constant_length(
     Reference: Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO).
 
     >>> terms, mask = jnp.array([[1.0, 3.0], [5.0, 0.0]]), jnp.array([[1, 1], [1, 0]])
-    >>> [float(x) for x in constant_length(terms, mask > 0, length=4)]
+    >>> [float(x) for x in constant_length_mean(terms, mask > 0, length=4)]
     [9.0, 8.0]
     """
     answers = jnp.sum(jnp.any(mask, axis=1), dtype=terms.dtype)

@@ -77,7 +77,7 @@ def plackett_luce(
 def soft_bradley_terry(
     chosen: Float[Array, "B"],
     rejected: Float[Array, "B"],
-    p: Scalar | Float[Array, "B"],
+    label_prob: Scalar | Float[Array, "B"],
     *,
     margin: Scalar | Float[Array, "B"] = 0.0,
 ) -> Float[Array, "B"]:
@@ -90,7 +90,7 @@ def soft_bradley_terry(
     smoothing by e is p = 1 - e. Derived: the paper prints the labels, not the loss.
 
     Args:
-      p: probability that `chosen` is the better one, as a judge gives it, per pair or
+      label_prob: probability that `chosen` is the better one, as a judge gives it, per pair or
         for all; gets no gradient.
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.
@@ -100,10 +100,10 @@ def soft_bradley_terry(
     >>> bool(np.isclose(soft_bradley_terry(zero, zero, p), np.log(2.0))[0])
     True
     """
-    p = jax.lax.stop_gradient(p)
+    label_prob = jax.lax.stop_gradient(label_prob)
     right = bradley_terry(chosen, rejected, margin=margin)
     wrong = bradley_terry(rejected, chosen, margin=margin)
-    return p * right + (1.0 - p) * wrong
+    return label_prob * right + (1.0 - label_prob) * wrong
 
 
 @typed
@@ -136,7 +136,9 @@ def all_pairs(
 
 
 @typed
-def center(chosen: Float[Array, "B"], rejected: Float[Array, "B"]) -> Float[Array, "B"]:
+def reward_centering(
+    chosen: Float[Array, "B"], rejected: Float[Array, "B"]
+) -> Float[Array, "B"]:
     """Keeps the scores of a pair around 0, one term per pair.
 
     loss = (chosen + rejected)^2
@@ -148,14 +150,14 @@ def center(chosen: Float[Array, "B"], rejected: Float[Array, "B"]) -> Float[Arra
 
     >>> import numpy as np
     >>> one = np.ones(1, np.float32)
-    >>> center(one, -one).tolist(), center(one, one).tolist()
+    >>> reward_centering(one, -one).tolist(), reward_centering(one, one).tolist()
     ([0.0], [4.0])
     """
     return jnp.square(chosen + rejected)
 
 
 @typed
-def regression(
+def reward_regression(
     score: Float[Array, "B"], target: Float[Array, "B"]
 ) -> Float[Array, "B"]:
     """Half the squared error of a score, one term per answer.
@@ -169,7 +171,7 @@ def regression(
 
     >>> import numpy as np
     >>> one = np.ones(1, np.float32)
-    >>> regression(3 * one, one).tolist()
+    >>> reward_regression(3 * one, one).tolist()
     [2.0]
     """
     target = jax.lax.stop_gradient(target)

@@ -45,14 +45,14 @@ def unlikelihood(logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
 
 @typed
 def z_loss(
-    normaliser: Float[Array, "*S"], *, coefficient: Scalar
+    log_normalizer: Float[Array, "*S"], *, coefficient: Scalar
 ) -> Float[Array, "*S"]:
     """Keeps the softmax normaliser near 1, one term per token.
 
     loss = coefficient * normaliser^2
 
     Args:
-      normaliser: log Z, the logsumexp of a token's logits.
+      log_normalizer: log Z, the logsumexp of a token's logits.
       coefficient: PaLM has 1e-4.
 
     Reference: Chowdhery et al. 2022, arXiv:2204.02311, section 5.
@@ -61,4 +61,4 @@ def z_loss(
     >>> z_loss(np.array([2.0], np.float32), coefficient=0.5).tolist()
     [2.0]
     """
-    return coefficient * jnp.square(normaliser)
+    return coefficient * jnp.square(log_normalizer)

@@ -9,7 +9,7 @@ from jaxalign.types import Array, Bool, Float, Int, Scalar, typed
 
 
 @typed
-def token_dpo(
+def tdpo2(
     chosen_ratio: Float[Array, "B"],
     rejected_ratio: Float[Array, "B"],
     chosen_kl: Float[Array, "B"],
@@ -35,7 +35,7 @@ def token_dpo(
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> loss = token_dpo(zero, zero, zero, zero, beta=0.1, alpha=0.5)
+    >>> loss = tdpo2(zero, zero, zero, zero, beta=0.1, alpha=0.5)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """
@@ -45,7 +45,7 @@ def token_dpo(
 
 
 @typed
-def token_dpo1(
+def tdpo1(
     chosen_ratio: Float[Array, "B"],
     rejected_ratio: Float[Array, "B"],
     chosen_kl: Float[Array, "B"],
@@ -59,14 +59,14 @@ def token_dpo1(
     loss = -log sigmoid(beta * [(chosen_ratio - rejected_ratio) - drift])
 
     Args:
-      chosen_ratio, chosen_kl: as for `token_dpo`; here both KLs get a gradient, which
+      chosen_ratio, chosen_kl: as for `tdpo2`; here both KLs get a gradient, which
         lets that of the chosen answer grow.
 
     Reference: Zeng et al. 2024, arXiv:2404.11999, TDPO1.
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> loss = token_dpo1(zero, zero, zero, zero, beta=0.1)
+    >>> loss = tdpo1(zero, zero, zero, zero, beta=0.1)
     >>> bool(np.isclose(loss, np.log(2.0))[0])
     True
     """
@@ -76,7 +76,7 @@ def token_dpo1(
 
 
 @typed
-def ld_logp(
+def ld_dpo_logp(
     logp: Float[Array, "B T"],
     mask: Bool[Array, "B T"],
     shared_length: Int[Array, "B"],
@@ -98,7 +98,7 @@ def ld_logp(
     Reference: Liu et al. 2024, arXiv:2409.06411.
 
     >>> logp, mask = -jnp.ones((1, 3)), jnp.ones((1, 3), bool)
-    >>> ld_logp(logp, mask, jnp.array([2]), alpha=0.5).tolist()
+    >>> ld_dpo_logp(logp, mask, jnp.array([2]), alpha=0.5).tolist()
     [-2.5]
     """
     shared = jnp.cumsum(mask, axis=1) <= shared_length[:, None]
@@ -137,7 +137,7 @@ def wpo_weight(
 
 
 @typed
-def dpo_nll(
+def rpo(
     chosen: Float[Array, "B"],
     rejected: Float[Array, "B"],
     ref_chosen: Float[Array, "B"],
@@ -165,7 +165,7 @@ def dpo_nll(
 
     >>> import numpy as np
     >>> zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
-    >>> loss = dpo_nll(-one, zero, -one, zero, 2 * one, beta=0.1, alpha=1.0)
+    >>> loss = rpo(-one, zero, -one, zero, 2 * one, beta=0.1, alpha=1.0)
     >>> bool(np.isclose(loss, np.log(2.0) + 0.5)[0])
     True
     """

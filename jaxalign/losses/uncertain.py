@@ -29,7 +29,7 @@ def log_normal_cdf(z: Array) -> Array:
 
 
 @typed
-def mean_and_variance(
+def thurstone(
     chosen_mean: Float[Array, "B"],
     chosen_log_var: Float[Array, "B"],
     rejected_mean: Float[Array, "B"],
@@ -51,7 +51,7 @@ def mean_and_variance(
 
     >>> import numpy as np
     >>> zero = np.zeros(1, np.float32)
-    >>> bool(np.isclose(mean_and_variance(zero, zero, zero, zero), np.log(2.0))[0])
+    >>> bool(np.isclose(thurstone(zero, zero, zero, zero), np.log(2.0))[0])
     True
     """
     log_variance = jnp.logaddexp(chosen_log_var, rejected_log_var)

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxalign.batches import BRANCH, Branches
+from jaxalign.batches import BRANCH_STRIDE, Branches
 from jaxalign.models import blockwise_attention
-from jaxalign.models.cache import by_head
+from jaxalign.models.cache import swap_heads_and_time
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
@@ -18,77 +18,81 @@ Attend = Callable[[Array, Array, Array], Array]
 Tree = TypeVar("Tree")
 
 
-def visible(
+def attention_mask(
     segments: Array,
     positions: Array,
     config: ModelConfig,
     *,
-    slides: bool,
+    is_sliding: bool,
     branches: Branches | None = None,
 ) -> Any:
     """Which tokens see which: what came before in the same segment.
 
-    A branch sees its prompt, too (`batches.BRANCH`). Padding is a segment of its own
+    A branch sees its prompt, too (`batches.BRANCH_STRIDE`). Padding is a segment of its own
     (0), so that nothing real ever attends to it. Of rows, [B T T]; of branches, three:
     of prompts among themselves, of each answer's tokens, and what these see of their
     prompt. None for cuDNN, which goes by the lengths of the rows.
 
     Args:
       segments, positions: [B T].
-      slides: only as far back as the window.
+      is_sliding: only as far back as the window.
     """
     if config.attention == "cudnn":
         return None
-    window = config.window if slides else None
+    window = config.window if is_sliding else None
     if branches is None:
-        return within(segments, positions, window)
-    prompts, answers = apart((segments, positions), branches)
+        return causal_mask(segments, positions, window)
+    prompts, answers = split_branches((segments, positions), branches)
     asked = jax.tree.map(lambda x: jnp.repeat(x, branches.answers, axis=0), prompts)
-    shown = sees(answers, asked, window)
-    return within(*prompts, window), within(*answers, window), shown
+    shown = segment_mask(answers, asked, window)
+    return causal_mask(*prompts, window), causal_mask(*answers, window), shown
 
 
-def within(segments: Array, positions: Array, window: int | None) -> Array:
+def causal_mask(segments: Array, positions: Array, window: int | None) -> Array:
     """What tokens see of what came before in their row [B T T]."""
     row, index = (segments, positions), jnp.arange(segments.shape[1])
-    return sees(row, row, window) & (index[:, None] >= index[None, :])[None]
+    return segment_mask(row, row, window) & (index[:, None] >= index[None, :])[None]
 
 
-def sees(
+def segment_mask(
     queries: tuple[Array, Array], keys: tuple[Array, Array], window: int | None
 ) -> Array:
     """Which queries see which keys, by their segments and positions [B T S]."""
     (segments, at), (others, places) = queries, keys
     query, key = segments[:, :, None], others[:, None, :]
-    mask = (query == key) | (query % BRANCH == key)
+    mask = (query == key) | (query % BRANCH_STRIDE == key)
     if window is not None:
         mask = mask & (at[:, :, None] - places[:, None, :] < window)
     return mask
 
 
-def apart(rows: Tree, branches: Branches) -> tuple[Tree, Tree]:
+def split_branches(rows: Tree, branches: Branches) -> tuple[Tree, Tree]:
     """The prompts [B P ...] and the answers, each in a row of its own [B*A L ...]."""
     first, count = branches
     answers = lambda x: x[:, first:].reshape(len(x) * count, -1, *x.shape[2:])
     return jax.tree.map(lambda x: x[:, :first], rows), jax.tree.map(answers, rows)
 
 
-def attention(
+def select_attention(
     segments: Array, mask: Any, config: ModelConfig, branches: Branches | None = None
 ) -> Attend:
     """The attention of the training forward pass."""
     if mask is None:
-        return fused(segments, config)
+        return cudnn_attention(segments, config)
     plain = config.attention_cap is None and config.dtype == "float32"
-    find = lean if plain and jax.default_backend() == "cpu" else causal
+    find = (
+        blockwise_cpu if plain and jax.default_backend() == "cpu" else causal_attention
+    )
     if branches is None:
         return functools.partial(find, mask=mask, config=config)
 
     def attend(query: Array, key: Array, value: Array) -> Array:
-        asked, answers = apart((query, key, value), branches)
+        asked, answers = split_branches((query, key, value), branches)
         of_prompts, own, shown = mask
         first = find(*asked, mask=of_prompts, config=config)
-        before = blockwise_attention.Part(by_head(asked[1]), by_head(asked[2]), shown)
+        before = blockwise_attention.MaskedKV(
+            swap_heads_and_time(asked[1]), swap_heads_and_time(asked[2]), shown
+        )
         rest = find(*answers, mask=own, config=config, before=before)
         rest = rest.reshape(len(first), -1, *first.shape[2:])
         return jnp.concatenate([first, rest], axis=1)
@@ -96,14 +100,14 @@ def attention(
     return attend
 
 
-def causal(
+def causal_attention(
     query: Array,
     key: Array,
     value: Array,
     *,
     mask: Array,
     config: ModelConfig,
-    before: blockwise_attention.Part | None = None,
+    before: blockwise_attention.MaskedKV | None = None,
 ) -> Array:
     """softmax(query key' scale) value, block by block of queries.
 
@@ -114,42 +118,48 @@ def causal(
       before: what rows share, and see before their own keys.
     """
     read = []
-    for rows, seen in blockwise_attention.blocks(query.shape[1]):
-        parts = [(by_head(key[:, seen]), by_head(value[:, seen]))]
+    for rows, seen in blockwise_attention.query_blocks(query.shape[1]):
+        parts = [
+            (swap_heads_and_time(key[:, seen]), swap_heads_and_time(value[:, seen]))
+        ]
         shown = mask[:, rows, seen]
         if before is not None:
             parts = [(before.key, before.value), *parts]
             shown = jnp.concatenate([before.mask[:, rows], shown], axis=-1)
-        read.append(found_in(query[:, rows], parts, shown, config))
+        read.append(concat_kv_attention(query[:, rows], parts, shown, config))
     return jnp.concatenate(read, axis=1)
 
 
-def lean(
+def blockwise_cpu(
     query: Array,
     key: Array,
     value: Array,
     *,
     mask: Array,
     config: ModelConfig,
-    before: blockwise_attention.Part | None = None,
+    before: blockwise_attention.MaskedKV | None = None,
 ) -> Array:
     """Blockwise attention in float32 without a soft cap, for CPUs."""
     grouped = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[3])
-    parts = [blockwise_attention.Part(by_head(key), by_head(value), mask)]
+    parts = [
+        blockwise_attention.MaskedKV(
+            swap_heads_and_time(key), swap_heads_and_time(value), mask
+        )
+    ]
     if before is not None:
         parts = [before, *parts]
     found = blockwise_attention.attend(
-        grouped.transpose(0, 2, 3, 1, 4), parts, scale(config)
+        grouped.transpose(0, 2, 3, 1, 4), parts, score_scale(config)
     )
     return found.transpose(0, 3, 1, 2, 4).reshape(query.shape)
 
 
-def scale(config: ModelConfig) -> float:
+def score_scale(config: ModelConfig) -> float:
     """By which scores are multiplied."""
     return config.head_dim**-0.5 if config.query_scale is None else config.query_scale
 
 
-def found(
+def dot_product_attention(
     query: Array, key: Array, value: Array, mask: Array, config: ModelConfig
 ) -> Array:
     """What each query [B T H E] finds among S keys, its scores and softmax in float32.
@@ -159,13 +169,15 @@ def found(
     Args:
       mask: [B T S].
     """
-    return found_in(query, [(by_head(key), by_head(value))], mask, config)
+    return concat_kv_attention(
+        query, [(swap_heads_and_time(key), swap_heads_and_time(value))], mask, config
+    )
 
 
-def found_in(
+def concat_kv_attention(
     query: Array, parts: Sequence[tuple[Array, Array]], mask: Array, config: ModelConfig
 ) -> Array:
-    """`found` among keys and values in parts, one after the other.
+    """`dot_product_attention` among keys and values in parts, one after the other.
 
     Args:
       parts: [B K S E]; or [P K S E], each for the next B / P rows, which look at it in
@@ -188,10 +200,10 @@ def found_in(
         )
         for key, _ in parts
     ]
-    score = scale(config) * jnp.concatenate(scores, axis=-1)
+    score = score_scale(config) * jnp.concatenate(scores, axis=-1)
     if config.attention_cap is not None:
         score = config.attention_cap * jnp.tanh(score / config.attention_cap)
-    score = jnp.where(~mask[:, None, None], blockwise_attention.LOWEST, score)
+    score = jnp.where(~mask[:, None, None], blockwise_attention.MASKED_SCORE, score)
     shares = jax.nn.softmax(score, axis=-1).astype(query.dtype)
     read, start = jnp.zeros((), query.dtype), 0
     for _, value in parts:
@@ -201,7 +213,7 @@ def found_in(
     return read.reshape(rows, length, heads, size)
 
 
-def fused(segments: Array, config: ModelConfig) -> Attend:
+def cudnn_attention(segments: Array, config: ModelConfig) -> Attend:
     """cuDNN's kernel: causal, with lengths; a mask would become a dense bias there.
 
     What the kernel leaves in padding is not specified, and NaN * 0 is NaN: padding is

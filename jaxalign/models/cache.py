@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 from jaxalign import sharding
 from jaxalign.models.config import ModelConfig
-from jaxalign.types import Array, Int, repeated
+from jaxalign.types import Array, Int, repeat_rows
 
-NOWHERE = 2**31 - 1  # behind every token
+MASKED_POSITION = 2**31 - 1  # behind every token
 
 
-class Prompts(NamedTuple):
+class SharedPrefix(NamedTuple):
     """What rows have in common: the next B / P rows each, what one prompt left.
 
     Attributes:
@@ -39,7 +39,7 @@ class Cache(NamedTuple):
     length: Int[Array, "B"]
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
-    prompts: Prompts | None = None
+    prompts: SharedPrefix | None = None
 
     @property
     def begun(self) -> Array:
@@ -56,7 +56,7 @@ class Cache(NamedTuple):
         if self.prompts is None:
             return own
         slots = jnp.arange(self.prompts.keys[0].shape[2])[None, :]
-        asked = jnp.where(slots < self.begun[:, None], slots, NOWHERE)
+        asked = jnp.where(slots < self.begun[:, None], slots, MASKED_POSITION)
         return jnp.concatenate([asked, own], axis=1)
 
     @property
@@ -96,8 +96,8 @@ def branch(cache: Cache, rows: int, length: int) -> Cache:
     """
     if rows == 1:
         return cache
-    if len(cache.length) % sharding.shards("batch"):
-        return repeated(cache, rows, length)
+    if len(cache.length) % sharding.shard_count("batch"):
+        return repeat_rows(cache, rows, length)
     asked = lambda x: x[:, :, : x.shape[2] - length]
     own = lambda x: sharding.constrain(
         jnp.zeros((len(x) * rows, x.shape[1], length, x.shape[3]), x.dtype),
@@ -106,17 +106,19 @@ def branch(cache: Cache, rows: int, length: int) -> Cache:
         None,
         None,
     )
-    prompts = Prompts(cache.length, *jax.tree.map(asked, (cache.keys, cache.values)))
+    prompts = SharedPrefix(
+        cache.length, *jax.tree.map(asked, (cache.keys, cache.values))
+    )
     keys, values = jax.tree.map(own, (cache.keys, cache.values))
     return Cache(jnp.repeat(cache.length, rows), keys, values, prompts)
 
 
-def write(cache: Array, new: Array, start: Array) -> Array:
+def write_kv(cache: Array, new: Array, start: Array) -> Array:
     """Puts [B T K E] into [B K S E], each row from its own slot on."""
     put = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (0, at, 0))
-    return jax.vmap(put)(cache, by_head(new), start)
+    return jax.vmap(put)(cache, swap_heads_and_time(new), start)
 
 
-def by_head(x: Array) -> Array:
+def swap_heads_and_time(x: Array) -> Array:
     """[B S K E] as [B K S E], and the other way round."""
     return jnp.swapaxes(x, 1, 2)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal, get_args, get_type_hints
 
-from jaxalign.models.rope import Scaling
+from jaxalign.models.rope import RopeScaling
 
 FLOATS = ("float32", "bfloat16", "float16")
 SIZES = ("vocab_size", "width", "hidden", "layers", "heads", "kv_heads", "head_dim")
@@ -83,7 +83,7 @@ class ModelConfig:
     parallel: bool = False
     learned_positions: bool = False
     rope_share: float = 1.0
-    rope_scaling: Scaling | None = None
+    rope_scaling: RopeScaling | None = None
     rope_local_theta: float | None = None
     embed_scaled: bool = False
     query_scale: float | None = None
@@ -93,17 +93,17 @@ class ModelConfig:
     origin: str = ""
 
     @property
-    def slides(self) -> tuple[bool, ...]:
+    def is_sliding(self) -> tuple[bool, ...]:
         """Of each layer, whether it has the window."""
         return self.sliding or (self.window is not None,) * self.layers
 
     @property
-    def rotary(self) -> int:
+    def rotary_dim(self) -> int:
         """How many numbers of a head are rotated."""
         return int(self.head_dim * self.rope_share)
 
     @property
-    def shares_prompts(self) -> bool:
+    def supports_shared_prompts(self) -> bool:
         """Whether several answers can follow one copy of their prompt in a row.
 
         cuDNN has no such mask, and longrope turns a prompt by how long its answer is.
@@ -127,7 +127,7 @@ class ModelConfig:
             raise ValueError(
                 f"{self.heads} heads do not share {self.kv_heads} kv_heads"
             )
-        if not self.learned_positions and (self.rotary % 2 or not self.rotary):
+        if not self.learned_positions and (self.rotary_dim % 2 or not self.rotary_dim):
             raise ValueError(
                 f"head_dim {self.head_dim} must be even to be rotated, and so must its "
                 f"share of {self.rope_share}"
@@ -143,7 +143,7 @@ class ModelConfig:
                 raise ValueError(f"{field} is one of {FLOATS}, not {name!r}")
         self.check_positions()
         if self.attention == "cudnn":
-            self.check_fused()
+            self.check_cudnn()
 
     def check_positions(self) -> None:
         """Refuses windows and stretchings that fit no layer or no frequency."""
@@ -157,13 +157,13 @@ class ModelConfig:
         scaling = self.rope_scaling
         if scaling and scaling.kind == "longrope":
             sizes = {len(scaling.short), len(scaling.long)}
-            if sizes != {self.rotary // 2}:
+            if sizes != {self.rotary_dim // 2}:
                 raise ValueError(
-                    f"longrope needs {self.rotary // 2} short and long factors, not "
+                    f"longrope needs {self.rotary_dim // 2} short and long factors, not "
                     f"{len(scaling.short)} and {len(scaling.long)}"
                 )
 
-    def check_fused(self) -> None:
+    def check_cudnn(self) -> None:
         """Refuses what cuDNN's attention cannot do."""
         if self.dtype not in ("bfloat16", "float16"):
             raise ValueError(f"attention cudnn needs dtype bfloat16, not {self.dtype}")

@@ -64,15 +64,15 @@ def read(folder: Path) -> FolderSettings:
       FileNotFoundError: no model is there.
       ValueError: a field of generation_config.json of another kind than it must be.
     """
-    there, path = hf_files.config_file(folder), folder / GENERATION
-    generation = json_files.read(path) if path.exists() else {}
-    json_files.check(generation, FIELDS, str(path))
-    json_files.check(
+    there, path = hf_files.read_config_json(folder), folder / GENERATION
+    generation = json_files.read_object(path) if path.exists() else {}
+    json_files.check_fields(generation, FIELDS, str(path))
+    json_files.check_fields(
         there, {"eos_token_id": FIELDS["eos_token_id"]}, f"{folder}/config.json"
     )
     ends = generation.get("eos_token_id", there.get("eos_token_id"))
     stops = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    halves = hf_files.Tensors(folder).dtype == "bfloat16"
+    halves = hf_files.TensorFiles(folder).dtype == "bfloat16"
     # of a model that transformers made, whose settings it would make anew
     kept = {k: x for k, x in generation.items() if k != "_from_model_config"}
     return FolderSettings(

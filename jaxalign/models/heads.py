@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxalign import sharding
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.transformer import Graph, born_sharded
+from jaxalign.models.transformer import TransformerGraph, init_sharded
 from jaxalign.types import Array, Key, Params, ScalarModel
 
 
@@ -20,7 +20,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
     in float32, as the reward heads of Stiennon et al. 2020 (alignment details 9); with
     `zero_head` the weight starts at 0, as Ziegler's value heads do.
     """
-    graph = Graph(config, unembed=False)
+    graph = TransformerGraph(config, unembed=False)
 
     def head(key: Key) -> Params:
         std = 0.0 if zero_head else (config.width + 1) ** -0.5
@@ -51,7 +51,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
     specs = graph.specs | {"head": head_specs}
     return ScalarModel(
         config=config,
-        init=functools.partial(born_sharded, init, specs),
+        init=functools.partial(init_sharded, init, specs),
         specs=lambda: specs,
         scores=scores,
         from_trunk=from_trunk,

@@ -19,18 +19,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxalign import json_files
-from jaxalign.models.hf_layout import Weight
+from jaxalign.models.hf_layout import TensorMapping
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-NEW = ".new-"  # how the name of a model begins that is being written
+TEMP_PREFIX = ".new-"  # how the name of a model begins that is being written
 DTYPES = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-PLAIN = re.compile(r"(?!\.)[^/\\\0]+\.safetensors")
+SHARD_NAME = re.compile(r"(?!\.)[^/\\\0]+\.safetensors")
 ROWS = 2**22  # numbers that are compared at a time
 # What older folders keep besides parameters: tables of angles, causal masks.
 BUFFERS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")
 
 
-def config_file(folder: Path) -> dict[str, Any]:
+def read_config_json(folder: Path) -> dict[str, Any]:
     """What config.json says.
 
     Raises:
@@ -42,10 +42,10 @@ def config_file(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no such folder: {folder}")
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no model (no config.json)")
-    return json_files.read(path)
+    return json_files.read_object(path)
 
 
-def shards(folder: Path) -> dict[str, str]:
+def shard_files(folder: Path) -> dict[str, str]:
     """The files of tensors: one, which goes before an older index, or the index's.
 
     Returns:
@@ -57,12 +57,12 @@ def shards(folder: Path) -> dict[str, str]:
     index = folder / INDEX
     if (folder / SINGLE).exists() or not index.exists():
         return {"": SINGLE}
-    places = json_files.read(index).get("weight_map")
+    places = json_files.read_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise ValueError(f"{index}: field 'weight_map' names no file for any tensor")
     for name, shard in places.items():
-        if not isinstance(shard, str) or not PLAIN.fullmatch(shard):
-            shown = json_files.shortened(repr(shard))
+        if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
+            shown = json_files.shorten(repr(shard))
             raise ValueError(
                 f"{index}: field {f'weight_map.{name}'!r} is {shown}, not the name of "
                 "a safetensors file in the same folder"
@@ -70,12 +70,12 @@ def shards(folder: Path) -> dict[str, str]:
     return places
 
 
-def weighed(folder: Path) -> bool:
+def has_weights(folder: Path) -> bool:
     """Whether there are tensors, or an index that names some."""
     return (folder / SINGLE).exists() or (folder / INDEX).exists()
 
 
-class Tensors:
+class TensorFiles:
     """The tensors of a folder by name, memory-mapped: only what is sliced is read.
 
     Raises:
@@ -87,7 +87,7 @@ class Tensors:
         self.folder = folder
         self.files: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
-        places = shards(folder)
+        places = shard_files(folder)
         for shard in sorted(set(places.values())):
             path = folder / shard
             if not path.exists():
@@ -111,7 +111,7 @@ class Tensors:
         largest = max(parts, key=lambda x: math.prod(x.get_shape()), default=None)
         return DTYPES.get(largest.get_dtype() if largest else "F32", "float32")
 
-    def __call__(self, weight: Weight) -> Any:
+    def __call__(self, weight: TensorMapping) -> Any:
         """The tensor of which a weight is a part, to be sliced."""
         return self.files[weight.name].get_slice(weight.name)
 
@@ -119,10 +119,10 @@ class Tensors:
         """Calls tensors as newer folders do, where they are not there already."""
         for old, new in names.items():
             if old in self.files and new not in self.files:
-                self.files[new] = Renamed(self.files.pop(old), old)
+                self.files[new] = RenamedTensor(self.files.pop(old), old)
                 self.paths[new] = self.paths.pop(old)
 
-    def ties(self, embed: Weight, unembed: Weight) -> bool:
+    def ties(self, embed: TensorMapping, unembed: TensorMapping) -> bool:
         """Whether one of two tensors is missing, or they are equal in every number."""
         if unembed.name not in self or embed.name not in self:
             return True
@@ -133,7 +133,7 @@ class Tensors:
         cuts = (slice(start, min(start + step, rows)) for start in starts)
         return all(np.array_equal(one[cut], other[cut]) for cut in cuts)
 
-    def check(self, table: list[Weight], spare: Iterable[str]) -> None:
+    def check(self, table: list[TensorMapping], spare: Iterable[str]) -> None:
         """Refuses tensors that do not fit the table, before any is read.
 
         Args:
@@ -156,7 +156,7 @@ class Tensors:
             )
         self.check_shapes(table)
 
-    def check_shapes(self, table: Iterable[Weight]) -> None:
+    def check_shapes(self, table: Iterable[TensorMapping]) -> None:
         """Refuses tensors of other shapes or types than the table's, where there.
 
         Raises:
@@ -176,7 +176,7 @@ class Tensors:
                 raise ValueError(f"{where} is {kind}, not one of {', '.join(DTYPES)}")
 
 
-class Renamed:
+class RenamedTensor:
     """A file in which a tensor has an older name."""
 
     def __init__(self, file: Any, name: str) -> None:
@@ -187,16 +187,16 @@ class Renamed:
         return self.file.get_slice(self.name)
 
 
-def planned(sizes: Mapping[str, int], most: int) -> list[list[str]]:
-    """Tensors in files of at most `most` bytes, or of one tensor that is larger.
+def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> list[list[str]]:
+    """Tensors in files of at most `max_bytes` bytes, or of one tensor that is larger.
 
-    >>> planned({"a": 3, "b": 3, "c": 9, "d": 1}, 6)
+    >>> plan_shards({"a": 3, "b": 3, "c": 9, "d": 1}, 6)
     [['a', 'b'], ['c'], ['d']]
     """
     files: list[list[str]] = [[]]
     held = 0
     for name, size in sizes.items():
-        if files[-1] and held + size > most:
+        if files[-1] and held + size > max_bytes:
             files.append([])
             held = 0
         files[-1].append(name)
@@ -210,7 +210,7 @@ def write(
     sizes: Mapping[str, int],
     tensor: Callable[[str], np.ndarray],
     *,
-    most: int,
+    max_shard_bytes: int,
 ) -> None:
     """Writes a model: all of it, and then in place of what was there.
 
@@ -220,12 +220,12 @@ def write(
       settings: the JSON files, and texts.
       sizes: bytes of each tensor.
       tensor: makes one of them; one file's are held at a time.
-      most: bytes of a file.
+      max_shard_bytes: bytes of a file.
 
     Raises:
       OSError: the folder cannot be written; what was there is still there.
     """
-    files = planned(sizes, most)
+    files = plan_shards(sizes, max_shard_bytes)
     names = [
         f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))
     ]
@@ -241,7 +241,7 @@ def write(
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as new:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=TEMP_PREFIX) as new:
             for name, file in zip(names, files, strict=True):
                 held = {x: tensor(x) for x in file}
                 save_file(held, Path(new, name), metadata={"format": "pt"})
@@ -254,7 +254,7 @@ def write(
                 os.replace(Path(new, name), folder / name)
         for stale in stale_files(folder, {*names, *texts}):
             stale.unlink()
-        for half in folder.glob(f"{NEW}*"):  # of writers that were killed
+        for half in folder.glob(f"{TEMP_PREFIX}*"):  # of writers that were killed
             shutil.rmtree(half, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write the model to {folder}: {error}") from error

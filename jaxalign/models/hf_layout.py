@@ -18,7 +18,7 @@ from jaxalign.models.config import ModelConfig
 Region = tuple[slice, ...]
 
 
-class Part(NamedTuple):
+class AxisSlice(NamedTuple):
     """The places of one axis of a fused tensor that are one leaf's."""
 
     axis: str
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     stop: int
 
 
-class Weight(NamedTuple):
+class TensorMapping(NamedTuple):
     """A tensor of a file, or a part of one, and the leaf that it is (a layer of).
 
     Attributes:
@@ -43,7 +43,7 @@ class Weight(NamedTuple):
     name: str
     axes: str
     sizes: Mapping[str, int]
-    part: Part | None = None
+    part: AxisSlice | None = None
 
     @property
     def there(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Weight(NamedTuple):
             found[axis] = (start + cut.start, start + cut.stop)
         return found
 
-    def inward(self, tensor: Any, region: Region) -> np.ndarray:
+    def from_file(self, tensor: Any, region: Region) -> np.ndarray:
         """A part of the leaf; of a slice of a file, no more is read than needed."""
         ranges, cuts, shape, inner = self.ranges(region), [], [], []
         for group in self.there:
@@ -135,7 +135,7 @@ class Weight(NamedTuple):
         return [letters.index(axis) for axis in (*absent, *self.here)]
 
 
-def sizes(config: ModelConfig) -> dict[str, int]:
+def axis_sizes(config: ModelConfig) -> dict[str, int]:
     """What the letters stand for: a is all heads, g the two of gate and up."""
     return {
         "a": config.heads + 2 * config.kv_heads,
@@ -154,8 +154,8 @@ def sizes(config: ModelConfig) -> dict[str, int]:
     }
 
 
-def blocks(
-    weights: list[Weight], region: Region, most: int, dtype: Any, source: Any
+def read_blocks(
+    weights: list[TensorMapping], region: Region, most: int, dtype: Any, source: Any
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """A part of a leaf in blocks of at most `most` bytes, each with where it goes.
 
@@ -185,6 +185,6 @@ def blocks(
             size = [len(taken), *(x.stop - x.start for x in cut)]
             block = np.empty(size, dtype)
             for i, weight in enumerate(taken):
-                block[i] = weight.inward(source(weight), tuple(cut))
+                block[i] = weight.from_file(source(weight), tuple(cut))
             at = tuple(start if i == rows else 0 for i in range(len(inner)))
             yield ((first - layers.start, *at), block) if stacked else (at, block[0])

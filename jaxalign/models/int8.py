@@ -14,23 +14,23 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxalign.models.lazy_weights import (
-    STACKED,
-    Deferred,
+    LAYERS_KEY,
+    LazyWeight,
     input_axes,
-    is_deferred,
+    is_lazy,
     is_matrix,
 )
-from jaxalign.models.param_filter import MATRICES, matching
+from jaxalign.models.param_filter import MATRICES, matching_leaves
 from jaxalign.types import Array, Params
 
-LARGEST = 127
+MAX_CODE = 127
 
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["codes", "scale"], meta_fields=[]
 )
 @dataclasses.dataclass(frozen=True)
-class Int8(Deferred):
+class Int8(LazyWeight):
     """A weight as codes * scale.
 
     Attributes:
@@ -46,13 +46,13 @@ class Int8(Deferred):
         """Of the weight."""
         return tuple(self.codes.shape)
 
-    def dense(self) -> Array:
+    def materialize(self) -> Array:
         """The weight in float32."""
         return self.codes.astype(jnp.float32) * self.scale
 
 
 @functools.partial(jax.jit, static_argnames="axes")
-def quantise(weight: Array, *, axes: tuple[int, ...]) -> Int8:
+def quantize(weight: Array, *, axes: tuple[int, ...]) -> Int8:
     """A weight in 8 bits: symmetric, rounded to the nearest.
 
     scale = max |weight| along the axes / 127,    codes = round(weight / scale)
@@ -66,32 +66,32 @@ def quantise(weight: Array, *, axes: tuple[int, ...]) -> Int8:
     """
     wide = weight.astype(jnp.float32)
     largest = jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
-    scale = jnp.where(largest > 0, largest, 1.0) / LARGEST
+    scale = jnp.where(largest > 0, largest, 1.0) / MAX_CODE
     return Int8(jnp.round(wide / scale).astype(jnp.int8), scale)
 
 
-def quantised(
+def quantize_params(
     params: Params,
     pattern: str = MATRICES,
     *,
-    keep: Callable[..., Deferred] = quantise,
+    quantizer: Callable[..., LazyWeight] = quantize,
 ) -> Params:
     """The parameters with the layers' matrices that a pattern means in few bits.
 
     Those that are so already stay as they are.
 
     Args:
-      keep: (weight, axes of its inputs) -> what it is kept as; `nf4.quantise`, say.
+      quantizer: (weight, axes of its inputs) -> what it is kept as; `nf4.quantize`, say.
 
     Raises:
-      ValueError: the pattern means a matrix that is not of a layer; or see `matching`.
+      ValueError: the pattern means a matrix that is not of a layer; or see `matching_leaves`.
     """
     leaves = flatten_dict(params)
-    for path in matching(params, pattern):
-        if STACKED not in path:
+    for path in matching_leaves(params, pattern):
+        if LAYERS_KEY not in path:
             raise ValueError(
                 f"{'.'.join(path)} cannot be quantised: only the layers' matrices can"
             )
-        if is_matrix(path, leaves[path]) and not is_deferred(leaves[path]):
-            leaves[path] = keep(leaves[path], axes=input_axes(path))
+        if is_matrix(path, leaves[path]) and not is_lazy(leaves[path]):
+            leaves[path] = quantizer(leaves[path], axes=input_axes(path))
     return unflatten_dict(leaves)

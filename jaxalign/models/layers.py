@@ -17,8 +17,8 @@ from jaxalign.models import rope
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array
 
-Rotation = tuple[Array, Array] | None  # cosine and sine [B T 1 R/2] of R numbers
-Places = Callable[[Array], Array]  # [B T ...] -> [B Q ...], those that matter
+CosSin = tuple[Array, Array] | None  # cosine and sine [B T 1 R/2] of R numbers
+GatherFn = Callable[[Array], Array]  # [B T ...] -> [B Q ...], those that matter
 
 ACTIVATIONS = {
     "silu": jax.nn.silu,
@@ -27,12 +27,12 @@ ACTIVATIONS = {
 }
 
 
-def everywhere(x: Array) -> Array:
+def all_positions(x: Array) -> Array:
     """All places of each row."""
     return x
 
 
-def product(x: Array, weight: Array, *, axes: int = 1) -> Array:
+def matmul(x: Array, weight: Array, *, axes: int = 1) -> Array:
     """The last axes of x with the first of a weight, as one product of two matrices.
 
     As matrices, since XLA on CPU takes twice as long for the gradient of a weight that
@@ -43,13 +43,13 @@ def product(x: Array, weight: Array, *, axes: int = 1) -> Array:
     return flat.reshape(*x.shape[:-axes], *weight.shape[axes:])
 
 
-def affine(x: Array, weight: Any, bias: Any, *, axes: int = 1) -> Array:
+def linear(x: Array, weight: Any, bias: Any, *, axes: int = 1) -> Array:
     """The product with a weight, plus a bias if there is one."""
-    y = product(x, weight[...], axes=axes)
+    y = matmul(x, weight[...], axes=axes)
     return y if bias is None else y + bias[...].astype(y.dtype)[None, None]
 
 
-def weight(
+def normal_param(
     rngs: nnx.Rngs,
     shape: tuple[int, ...],
     axes: tuple[str | None, ...],
@@ -61,7 +61,7 @@ def weight(
     return nnx.Param(value, axes=axes)
 
 
-def constant(
+def constant_param(
     value: float, shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: str
 ) -> nnx.Param:
     """A scale or a bias, which starts the same everywhere."""
@@ -79,9 +79,9 @@ class Norm(nnx.Module):
         self, config: ModelConfig, size: int | None = None, axis: str | None = None
     ) -> None:
         shape, kind = (size or config.width,), config.param_dtype
-        self.scale = constant(1.0 - config.norm_offset, shape, (axis,), kind)
+        self.scale = constant_param(1.0 - config.norm_offset, shape, (axis,), kind)
         centred = config.norm == "layer"
-        self.bias = constant(0.0, shape, (axis,), kind) if centred else None
+        self.bias = constant_param(0.0, shape, (axis,), kind) if centred else None
         self.eps, self.offset = config.norm_eps, config.norm_offset
 
     def __call__(self, x: Array) -> Array:
@@ -99,38 +99,45 @@ class Norm(nnx.Module):
         return normed.astype(x.dtype)
 
 
-def through(norm: Norm | None, x: Array) -> Array:
+def maybe_norm(norm: Norm | None, x: Array) -> Array:
     """The norm of x, or x where the model has no norm in that place."""
     return x if norm is None else norm(x)
 
 
-def rotation(
-    positions: Array, config: ModelConfig, *, slides: bool, long: Array | None = None
-) -> Rotation:
+def rotary_cos_sin(
+    positions: Array,
+    config: ModelConfig,
+    *,
+    is_sliding: bool,
+    long: Array | None = None,
+) -> CosSin:
     """The angles by which each position turns its queries and keys; None for none.
 
     Args:
-      slides: of the layers with a window, whose base may be another.
+      is_sliding: of the layers with a window, whose base may be another.
       long: the positions of texts beyond longrope's original context [B T].
     """
     if config.learned_positions:
         return None
     theta, scaling = config.rope_theta, config.rope_scaling
-    if slides and config.rope_local_theta is not None:
+    if is_sliding and config.rope_local_theta is not None:
         theta, scaling = config.rope_local_theta, None
-    inverse = jnp.asarray(rope.frequencies(theta, config.rotary, scaling))
+    inverse = jnp.asarray(rope.frequencies(theta, config.rotary_dim, scaling))
     inverse = inverse[None, None, :]
     if long is not None and scaling is not None and scaling.kind == "longrope":
-        other = rope.frequencies(theta, config.rotary, scaling, long=True)
+        other = rope.frequencies(theta, config.rotary_dim, scaling, long=True)
         inverse = jnp.where(long[..., None], other[None, None, :], inverse)
     angle = positions.astype(jnp.float32)[..., None] * inverse
-    cosine, sine = turns(angle)
-    if scaling is not None and scaling.magnitude != 1.0:
-        cosine, sine = cosine * scaling.magnitude, sine * scaling.magnitude
+    cosine, sine = cos_sin_once(angle)
+    if scaling is not None and scaling.attention_factor != 1.0:
+        cosine, sine = (
+            cosine * scaling.attention_factor,
+            sine * scaling.attention_factor,
+        )
     return cosine[:, :, None, :], sine[:, :, None, :]
 
 
-def turns(angle: Array) -> tuple[Array, Array]:
+def cos_sin_once(angle: Array) -> tuple[Array, Array]:
     """The cosine and the sine, computed once.
 
     XLA on CPU would compute them anew for the queries, the keys and the gradients of
@@ -146,7 +153,9 @@ def turns(angle: Array) -> tuple[Array, Array]:
     return cosine, sine
 
 
-def beyond(positions: Array, segments: Array, config: ModelConfig) -> Array | None:
+def uses_long_factors(
+    positions: Array, segments: Array, config: ModelConfig
+) -> Array | None:
     """Which tokens count as of a text beyond longrope's original context [B T]."""
     scaling = config.rope_scaling
     if scaling is None or scaling.kind != "longrope":
@@ -157,7 +166,7 @@ def beyond(positions: Array, segments: Array, config: ModelConfig) -> Array | No
     return jnp.any(far & (segments[:, :, None] == segments[:, None, :]), axis=-1)
 
 
-def rotate(x: Array, angles: Rotation) -> Array:
+def apply_rope(x: Array, angles: CosSin) -> Array:
     """Turns the pairs (x_i, x_{i + R/2}) of the first R numbers of each head.
 
     The layout of Hugging Face's Llama and GPT-NeoX.
@@ -181,16 +190,22 @@ class Attention(nnx.Module):
         d, h, k, e = config.width, config.heads, config.kv_heads, config.head_dim
         kind, std = config.param_dtype, config.width**-0.5
         out_std = (h * e * 2 * config.layers) ** -0.5
-        self.query = weight(rngs, (d, h, e), ("width", "heads", None), std, kind)
-        self.key = weight(rngs, (d, k, e), ("width", "kv_heads", None), std, kind)
-        self.value = weight(rngs, (d, k, e), ("width", "kv_heads", None), std, kind)
-        self.out = weight(rngs, (h, e, d), ("heads", None, "width"), out_std, kind)
-        heads = lambda n, axis: constant(0.0, (n, e), (axis, None), kind)
+        self.query = normal_param(rngs, (d, h, e), ("width", "heads", None), std, kind)
+        self.key = normal_param(rngs, (d, k, e), ("width", "kv_heads", None), std, kind)
+        self.value = normal_param(
+            rngs, (d, k, e), ("width", "kv_heads", None), std, kind
+        )
+        self.out = normal_param(
+            rngs, (h, e, d), ("heads", None, "width"), out_std, kind
+        )
+        heads = lambda n, axis: constant_param(0.0, (n, e), (axis, None), kind)
         biased = config.qkv_bias
         self.query_bias = heads(h, "heads") if biased else None
         self.key_bias = heads(k, "kv_heads") if biased else None
         self.value_bias = heads(k, "kv_heads") if biased else None
-        self.out_bias = constant(0.0, (d,), (None,), kind) if config.out_bias else None
+        self.out_bias = (
+            constant_param(0.0, (d,), (None,), kind) if config.out_bias else None
+        )
         self.whole = config.qk_norm == "whole"
         self.query_norm = self.norm(config, h, "heads")
         self.key_norm = self.norm(config, k, "kv_heads")
@@ -204,28 +219,28 @@ class Attention(nnx.Module):
         return Norm(config, config.head_dim)
 
     def project(
-        self, x: Array, angles: Rotation, asking: Places
+        self, x: Array, angles: CosSin, asking: GatherFn
     ) -> tuple[Array, Array, Array]:
         """Queries [B Q H E], keys and values [B T K E], turned by position."""
-        query = affine(asking(x), self.query, self.query_bias)
-        key = affine(x, self.key, self.key_bias)
-        value = affine(x, self.value, self.value_bias)
+        query = linear(asking(x), self.query, self.query_bias)
+        key = linear(x, self.key, self.key_bias)
+        value = linear(x, self.value, self.value_bias)
         query = self.normed(self.query_norm, query)
         key = self.normed(self.key_norm, key)
         query = sharding.constrain(query, "batch", None, "heads", None)
         key = sharding.constrain(key, "batch", None, "kv_heads", None)
-        query = rotate(query, jax.tree.map(asking, angles))
-        return query, rotate(key, angles), value
+        query = apply_rope(query, jax.tree.map(asking, angles))
+        return query, apply_rope(key, angles), value
 
     def normed(self, norm: Norm | None, x: Array) -> Array:
         """Heads [B T H E] after their norm: each one's, or one of all of them."""
         if not self.whole:
-            return through(norm, x)
-        return through(norm, x.reshape(*x.shape[:2], -1)).reshape(x.shape)
+            return maybe_norm(norm, x)
+        return maybe_norm(norm, x.reshape(*x.shape[:2], -1)).reshape(x.shape)
 
     def merge(self, attended: Array) -> Array:
         """The heads' answers [B T H E], put together [B T D]."""
-        return affine(attended, self.out, self.out_bias, axes=2)
+        return linear(attended, self.out, self.out_bias, axes=2)
 
 
 class FeedForward(nnx.Module):
@@ -238,24 +253,24 @@ class FeedForward(nnx.Module):
         d, f = config.width, config.hidden
         kind, out_std = config.param_dtype, (f * 2 * config.layers) ** -0.5
         self.activation = ACTIVATIONS[config.activation]
-        wide = lambda: weight(rngs, (d, f), ("width", "hidden"), d**-0.5, kind)
-        bias = lambda size, axis: constant(0.0, (size,), (axis,), kind)
+        wide = lambda: normal_param(rngs, (d, f), ("width", "hidden"), d**-0.5, kind)
+        bias = lambda size, axis: constant_param(0.0, (size,), (axis,), kind)
         biased, gated = config.mlp_bias, config.gated
         self.gate = wide() if gated else None
         self.up = wide()
-        self.down = weight(rngs, (f, d), ("hidden", "width"), out_std, kind)
+        self.down = normal_param(rngs, (f, d), ("hidden", "width"), out_std, kind)
         self.gate_bias = bias(f, "hidden") if biased and gated else None
         self.up_bias = bias(f, "hidden") if biased else None
         self.down_bias = bias(d, None) if biased else None
 
     def __call__(self, x: Array) -> Array:
         if self.gate is None:
-            inner = self.activation(affine(x, self.up, self.up_bias))
+            inner = self.activation(linear(x, self.up, self.up_bias))
         else:
-            gate = affine(x, self.gate, self.gate_bias)
-            up = affine(x, self.up, self.up_bias)
+            gate = linear(x, self.gate, self.gate_bias)
+            up = linear(x, self.up, self.up_bias)
             inner = self.activation(gate) * up
-        return affine(inner, self.down, self.down_bias)
+        return linear(inner, self.down, self.down_bias)
 
 
 class Block(nnx.Module):
@@ -273,7 +288,7 @@ class Block(nnx.Module):
         self.parallel = config.parallel
 
     def __call__(
-        self, x: Array, angles: Rotation, attend: Any, asking: Places = everywhere
+        self, x: Array, angles: CosSin, attend: Any, asking: GatherFn = all_positions
     ) -> Array:
         """The outcome [B Q D] of x [B T D].
 
@@ -281,10 +296,10 @@ class Block(nnx.Module):
           attend: (query, key, value) -> what each query finds [B Q H E].
           asking: [B T ...] -> [B Q ...], the places whose outcome is wanted.
         """
-        normed = through(self.attention_norm, x)
+        normed = maybe_norm(self.attention_norm, x)
         heads = self.attention.project(normed, angles, asking)
         read, x = self.attention.merge(attend(*heads)), asking(x)
-        y = x + through(self.attention_post_norm, read)
-        z = through(self.feed_forward_norm, x if self.parallel else y)
-        y = y + through(self.feed_forward_post_norm, self.feed_forward(z))
+        y = x + maybe_norm(self.attention_post_norm, read)
+        z = maybe_norm(self.feed_forward_norm, x if self.parallel else y)
+        y = y + maybe_norm(self.feed_forward_post_norm, self.feed_forward(z))
         return sharding.constrain(y, "batch", None, None)

@@ -16,11 +16,11 @@ import jax
 
 from jaxalign.types import Array, Params
 
-STACKED = "blocks"  # the leaves under it hold all layers: [layers, ...]
-INPUTS = {"out": 2}  # how many axes a matrix has for its inputs; others have one
+LAYERS_KEY = "blocks"  # the leaves under it hold all layers: [layers, ...]
+INPUT_AXES = {"out": 2}  # how many axes a matrix has for its inputs; others have one
 
 
-class Deferred(abc.ABC):
+class LazyWeight(abc.ABC):
     """A weight that is not an array yet."""
 
     @property
@@ -29,27 +29,27 @@ class Deferred(abc.ABC):
         """Of the weight."""
 
     @abc.abstractmethod
-    def dense(self) -> Array:
+    def materialize(self) -> Array:
         """The weight."""
 
     def astype(self, kind: Any) -> Array:
         """The weight, in the type that a layer computes in."""
-        return self.dense().astype(kind)
+        return self.materialize().astype(kind)
 
     def __getitem__(self, index: EllipsisType) -> Self:
         """Itself: how flax reads a parameter, `weight[...]`."""
         return self
 
 
-def is_deferred(leaf: Any) -> bool:
+def is_lazy(leaf: Any) -> bool:
     """Whether a leaf is computed late."""
-    return isinstance(leaf, Deferred)
+    return isinstance(leaf, LazyWeight)
 
 
-def dense(params: Params) -> Params:
+def materialize(params: Params) -> Params:
     """The parameters with every leaf an array; leaves that are one stay as they are."""
-    made = lambda leaf: leaf.dense() if is_deferred(leaf) else leaf
-    return jax.tree.map(made, params, is_leaf=is_deferred)
+    made = lambda leaf: leaf.materialize() if is_lazy(leaf) else leaf
+    return jax.tree.map(made, params, is_leaf=is_lazy)
 
 
 def input_axes(path: tuple[str, ...]) -> tuple[int, ...]:
@@ -58,11 +58,11 @@ def input_axes(path: tuple[str, ...]) -> tuple[int, ...]:
     >>> input_axes(("blocks", "attention", "out")), input_axes(("embed",))
     ((1, 2), (0,))
     """
-    first = int(STACKED in path)
-    return tuple(range(first, first + INPUTS.get(path[-1], 1)))
+    first = int(LAYERS_KEY in path)
+    return tuple(range(first, first + INPUT_AXES.get(path[-1], 1)))
 
 
 def is_matrix(path: tuple[str, ...], leaf: Any) -> bool:
     """Whether a leaf is a matrix (a layer): no norm, scale or bias."""
     vector = any(word in path[-1] for word in ("norm", "scale", "bias"))
-    return not vector and len(leaf.shape) - int(STACKED in path) >= 2
+    return not vector and len(leaf.shape) - int(LAYERS_KEY in path) >= 2

@@ -22,8 +22,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxalign.models import lazy_weights
-from jaxalign.models.lazy_weights import STACKED, Deferred, input_axes, is_matrix
-from jaxalign.models.param_filter import MATRICES, Path, matching, suggestion
+from jaxalign.models.lazy_weights import LAYERS_KEY, LazyWeight, input_axes, is_matrix
+from jaxalign.models.param_filter import MATRICES, Path, matching_leaves, suggestion
 from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 
 
@@ -33,7 +33,7 @@ from jaxalign.types import Array, Cache, Key, LanguageModel, Params
     meta_fields=["scale"],
 )
 @dataclasses.dataclass(frozen=True)
-class Adapted(Deferred):
+class LoraWeight(LazyWeight):
     """A weight as base + scale * a @ b, added up in float32.
 
     Attributes:
@@ -52,21 +52,21 @@ class Adapted(Deferred):
         """Of the weight."""
         return tuple(self.base.shape)
 
-    def dense(self) -> Array:
+    def materialize(self) -> Array:
         """The weight, in the type that its base is kept in."""
-        base = lazy_weights.dense(self.base)
+        base = lazy_weights.materialize(self.base)
         change = self.scale * (self.a @ self.b).reshape(base.shape)
         return (base.astype(jnp.float32) + change).astype(base.dtype)
 
 
-def scale(rank: int, alpha: float, *, stabilised: bool = False) -> float:
+def scale(rank: int, alpha: float, *, rank_stabilized: bool = False) -> float:
     """How much the factors' product counts: alpha / rank.
 
     Args:
-      stabilised: alpha / sqrt(rank), so that high ranks learn as fast as low ones
+      rank_stabilized: alpha / sqrt(rank), so that high ranks learn as fast as low ones
         (Kalajdzievski 2023, arXiv:2312.03732).
     """
-    return alpha / (math.sqrt(rank) if stabilised else rank)
+    return alpha / (math.sqrt(rank) if rank_stabilized else rank)
 
 
 def factor_shapes(path: Path, leaf: Any, rank: int) -> dict[str, tuple[int, ...]]:
@@ -102,7 +102,7 @@ def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Par
         than a matrix.
     """
     leaves = flatten_dict(params)
-    chosen = [p for p in matching(params, targets) if is_matrix(p, leaves[p])]
+    chosen = [p for p in matching_leaves(params, targets) if is_matrix(p, leaves[p])]
     if not chosen or "[" in targets:
         raise ValueError(
             f"LoRA adapts matrices, of all layers; {targets!r} means something else"
@@ -118,11 +118,11 @@ def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Par
             )
         drawn = inputs**-0.5 * jax.random.normal(leaf_key, shapes["a"])
         new = {"a": drawn, "b": jnp.zeros(shapes["b"])}
-        adapter[path] = placed(path, leaves[path], new)
+        adapter[path] = place_factors(path, leaves[path], new)
     return unflatten_dict(adapter)
 
 
-def places(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
+def factor_shardings(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
     """Where the factors of a leaf lie: cut as it is; None where it is on no mesh."""
     place = getattr(jax.tree.leaves(leaf)[0], "sharding", None)
     if not isinstance(place, NamedSharding):
@@ -136,9 +136,9 @@ def places(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
     return {part: NamedSharding(place.mesh, spec) for part, spec in specs.items()}
 
 
-def placed(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]:
+def place_factors(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]:
     """The factors where they belong."""
-    where = places(path, leaf)
+    where = factor_shardings(path, leaf)
     return jax.device_put(factors, where) if where else factors
 
 
@@ -172,8 +172,8 @@ def attach(base: Params, adapter: Params, *, scale: float) -> Params:
                 f"the adapter's {name} is of shape {shapes}; the model asks for "
                 f"{expected}"
             )
-        adapted = Adapted(leaves[path], found["a"], found["b"], scale)
-        leaves[path] = adapted if STACKED in path else adapted.dense()
+        adapted = LoraWeight(leaves[path], found["a"], found["b"], scale)
+        leaves[path] = adapted if LAYERS_KEY in path else adapted.materialize()
     return unflatten_dict(leaves)
 
 
@@ -183,11 +183,11 @@ def merge(params: Params) -> Params:
 
     A quantised base comes back as float32.
     """
-    return lazy_weights.dense(params)
+    return lazy_weights.materialize(params)
 
 
 @functools.lru_cache
-def language_model(model: LanguageModel) -> LanguageModel:
+def with_merged_decoding(model: LanguageModel) -> LanguageModel:
     """The model, merging once before it decodes rather than at each step.
 
     Only sampling needs it: `hidden` and `unembed` take adapted parameters as
@@ -195,8 +195,9 @@ def language_model(model: LanguageModel) -> LanguageModel:
     """
 
     def extend(params: Params, tokens: Array, cache: Cache) -> tuple[Array, Cache]:
-        return model.extend(lazy_weights.dense(params), tokens, cache)
+        return model.extend(lazy_weights.materialize(params), tokens, cache)
 
     return model._replace(
-        extend=extend, prepare=lambda params: model.prepare(lazy_weights.dense(params))
+        extend=extend,
+        prepare=lambda params: model.prepare(lazy_weights.materialize(params)),
     )

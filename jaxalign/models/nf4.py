@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxalign.models.lazy_weights import Deferred
+from jaxalign.models.lazy_weights import LazyWeight
 from jaxalign.types import Array
 
 BLOCK = 64  # numbers that share a scale
@@ -29,7 +29,7 @@ LEVELS = np.array(
     ],
     np.float32,
 )
-BETWEEN = (LEVELS[1:] + LEVELS[:-1]) / 2
+MIDPOINTS = (LEVELS[1:] + LEVELS[:-1]) / 2
 
 
 @functools.partial(
@@ -38,7 +38,7 @@ BETWEEN = (LEVELS[1:] + LEVELS[:-1]) / 2
     meta_fields=["axis"],
 )
 @dataclasses.dataclass(frozen=True)
-class NF4(Deferred):
+class NF4(LazyWeight):
     """A weight as levels[codes] * scale.
 
     Attributes:
@@ -58,7 +58,7 @@ class NF4(Deferred):
         sizes[self.axis] *= 2
         return tuple(sizes)
 
-    def dense(self) -> Array:
+    def materialize(self) -> Array:
         """The weight in float32."""
         both = jnp.stack([self.codes & 15, self.codes >> 4], axis=-1)
         codes = jnp.moveaxis(both, -1, self.axis).reshape(self.shape)
@@ -71,7 +71,7 @@ class NF4(Deferred):
 
 
 @functools.partial(jax.jit, static_argnames="axes")
-def quantise(weight: Array, *, axes: tuple[int, ...]) -> NF4:
+def quantize(weight: Array, *, axes: tuple[int, ...]) -> NF4:
     """A weight in NF4: each number at the level that is nearest to it.
 
     scale = max |weight| of a block,    codes = nearest level of weight / scale
@@ -93,7 +93,7 @@ def quantise(weight: Array, *, axes: tuple[int, ...]) -> NF4:
     blocks = blocks.reshape(*blocks.shape[:-1], size // block, block)
     scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
     ratio = blocks / jnp.where(scale > 0, scale, 1.0)
-    codes = jnp.searchsorted(jnp.asarray(BETWEEN), ratio).astype(jnp.uint8)
+    codes = jnp.searchsorted(jnp.asarray(MIDPOINTS), ratio).astype(jnp.uint8)
     first, second = codes[..., ::2], codes[..., 1::2]
     packed = (first | second << 4).reshape(*blocks.shape[:-2], size // 2)
     back = lambda x: jnp.moveaxis(x, -1, axis)

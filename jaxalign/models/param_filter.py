@@ -15,7 +15,7 @@ import re
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxalign.models.lazy_weights import STACKED
+from jaxalign.models.lazy_weights import LAYERS_KEY
 from jaxalign.types import Params
 
 Path = tuple[str, ...]
@@ -23,10 +23,10 @@ MATRICES = "attention.*|feed_forward.*"  # those of the layers
 RANGE = re.compile(r"\[(-?\d*):(-?\d*)\]")
 
 
-def matching(params: Params, pattern: str) -> dict[Path, slice]:
+def matching_leaves(params: Params, pattern: str) -> dict[Path, slice]:
     """The leaves that a pattern means, and which of their layers.
 
-    >>> list(matching({"embed": jnp.ones((2, 2)), "unembed": jnp.ones(2)}, "embed"))
+    >>> list(matching_leaves({"embed": jnp.ones((2, 2)), "unembed": jnp.ones(2)}, "embed"))
     [('embed',)]
 
     Raises:
@@ -38,7 +38,7 @@ def matching(params: Params, pattern: str) -> dict[Path, slice]:
     for part in (part.strip() for part in pattern.split("|")):
         bounds = RANGE.search(part)
         names = RANGE.sub("", part).split(".")
-        meant = [path for path in leaves if is_run(names, path)]
+        meant = [path for path in leaves if is_subpath(names, path)]
         if not meant:
             raise ValueError(
                 f"no parameter matches {part!r}{suggestion(names, leaves)}"
@@ -48,13 +48,13 @@ def matching(params: Params, pattern: str) -> dict[Path, slice]:
                 raise ValueError(f"{'.'.join(path)} is matched twice by {pattern!r}")
             found[path] = slice(None)
             if bounds:
-                found[path] = layers_of(
+                found[path] = layer_range(
                     part, path, leaves[path].shape, *bounds.groups()
                 )
     return found
 
 
-def is_run(names: list[str], path: Path) -> bool:
+def is_subpath(names: list[str], path: Path) -> bool:
     """Whether the names stand side by side in the path."""
     ends = range(len(names), len(path) + 1)
     matches = lambda run: all(map(fnmatch.fnmatchcase, run, names))
@@ -75,11 +75,11 @@ def suggestion(names: list[str], leaves: dict[Path, object]) -> str:
     return f"; there are {', '.join(sorted('.'.join(path) for path in leaves))}"
 
 
-def layers_of(
+def layer_range(
     part: str, path: Path, shape: tuple[int, ...], start: str, stop: str
 ) -> slice:
     """The layers that a range means, in numbers."""
-    if STACKED not in path:
+    if LAYERS_KEY not in path:
         raise ValueError(f"{part!r} names layers; {'.'.join(path)} has none")
     bounds = slice(int(start) if start else None, int(stop) if stop else None)
     first, last, _ = bounds.indices(shape[0])
@@ -88,13 +88,13 @@ def layers_of(
     return slice(first, last)
 
 
-def take(params: Params, pattern: str) -> Params:
+def select_trainable(params: Params, pattern: str) -> Params:
     """The leaves (their layers) that a pattern means: what trains.
 
     Raises:
-      ValueError: see `matching`.
+      ValueError: see `matching_leaves`.
     """
-    leaves, found = flatten_dict(params), matching(params, pattern)
+    leaves, found = flatten_dict(params), matching_leaves(params, pattern)
     trained = {
         path: leaves[path] if rows == slice(None) else leaves[path][rows]
         for path, rows in found.items()
@@ -102,16 +102,16 @@ def take(params: Params, pattern: str) -> Params:
     return unflatten_dict(trained)
 
 
-def put(params: Params, trained: Params, pattern: str) -> Params:
+def merge_trainable(params: Params, trained: Params, pattern: str) -> Params:
     """The parameters with what trains in its place: `put(p, take(p, s), s)` is `p`.
 
     Where some layers of a leaf train, a copy of the leaf is made.
 
     Raises:
-      ValueError: see `matching`.
+      ValueError: see `matching_leaves`.
     """
     leaves, new = flatten_dict(params), flatten_dict(trained)
-    for path, rows in matching(params, pattern).items():
+    for path, rows in matching_leaves(params, pattern).items():
         part = new[path]
         whole = rows == slice(None)
         leaves[path] = part if whole else jnp.asarray(leaves[path]).at[rows].set(part)

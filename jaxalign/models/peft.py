@@ -1,7 +1,7 @@
 """Adapters as Hugging Face's PEFT keeps them: adapter_config.json and safetensors.
 
 There lora_A is [rank, inputs] and lora_B [outputs, rank], for each module of a layer;
-`modules` says how leaves share one.
+`linear_modules` says how leaves share one.
 """
 
 import json
@@ -20,20 +20,22 @@ from safetensors.numpy import load_file, save_file
 from jaxalign import json_files, sharding
 from jaxalign.models import lazy_weights, lora, peft_settings
 from jaxalign.models.param_filter import Path as LeafPath
-from jaxalign.models.peft_modules import Module, modules, outputs_of
-from jaxalign.models.peft_settings import CONFIG, Settings
+from jaxalign.models.peft_modules import LinearModule, linear_modules, output_axes
+from jaxalign.models.peft_settings import CONFIG, AdapterSettings
 from jaxalign.types import LanguageModel, Params
 
 TENSORS = "adapter_model.safetensors"
 
 
-def keys(module: Module) -> tuple[str, str]:
+def factor_names(module: LinearModule) -> tuple[str, str]:
     """The names of a module's two factors."""
     stem = f"base_model.model.{module.name}"
     return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
 
 
-def targets(table: list[Module], everything: list[Module]) -> list[str]:
+def target_modules(
+    table: list[LinearModule], everything: list[LinearModule]
+) -> list[str]:
     """The endings of names that mean the modules of a table, and no others."""
     adapted = {module.name for module in table}
     others = {module.name for module in everything} - adapted
@@ -54,7 +56,7 @@ def save(
     *,
     alpha: float,
     base: str = "",
-    stabilised: bool = False,
+    rank_stabilized: bool = False,
 ) -> None:
     """Writes an adapter that PEFT loads onto the model, and `load` reads back.
 
@@ -67,7 +69,7 @@ def save(
       OSError: the folder cannot be written.
     """
     factors = flatten_dict(adapter, is_leaf=lora.is_factors)
-    everything = list(modules(model))
+    everything = list(linear_modules(model))
     table = [m for m in everything if not factors.keys().isdisjoint(m.paths)]
     strange = set(factors) - {path for module in table for path in module.paths}
     if strange:
@@ -77,11 +79,13 @@ def save(
     ranks = {pair["a"].shape[-1] for pair in factors.values()}
     if len(ranks) != 1:
         raise ValueError(f"an adapter here has one rank; this one has {sorted(ranks)}")
-    tensors = tensors_of(table, factors)
-    settings = written(table, tensors, Settings(ranks.pop(), alpha, stabilised)) | {
+    tensors = factor_tensors(table, factors)
+    settings = adapter_config(
+        table, tensors, AdapterSettings(ranks.pop(), alpha, rank_stabilized)
+    ) | {
         "base_model_name_or_path": base,
-        "target_modules": targets(table, everything),
-        "fan_in_fan_out": stored_input_first(table[0]),
+        "target_modules": target_modules(table, everything),
+        "fan_in_fan_out": is_input_first(table[0]),
     }
     if jax.process_index():
         return  # the first of many processes writes
@@ -95,12 +99,12 @@ def save(
         raise OSError(f"cannot write the adapter to {path}: {error}") from error
 
 
-def tensors_of(
-    table: list[Module], factors: Mapping[LeafPath, Any]
+def factor_tensors(
+    table: list[LinearModule], factors: Mapping[LeafPath, Any]
 ) -> dict[str, np.ndarray]:
     """An adapter's factors by their names there."""
     whole = {
-        path: {part: sharding.on_host(x) for part, x in pair.items()}
+        path: {part: sharding.to_host(x) for part, x in pair.items()}
         for path, pair in factors.items()
     }
     tensors: dict[str, np.ndarray] = {}
@@ -110,21 +114,25 @@ def tensors_of(
             for path in module.paths
             if path in whole
         }
-        for key, tensor in zip(keys(module), module.outward(layer), strict=True):
+        for key, tensor in zip(
+            factor_names(module), module.outward(layer), strict=True
+        ):
             tensors[key] = np.ascontiguousarray(tensor)
     return tensors
 
 
-def written(
-    table: list[Module], tensors: Mapping[str, np.ndarray], settings: Settings
+def adapter_config(
+    table: list[LinearModule],
+    tensors: Mapping[str, np.ndarray],
+    settings: AdapterSettings,
 ) -> dict[str, Any]:
     """The settings of adapter_config.json that say ranks and scales.
 
     A fused module has a rank of its own, at the scale of all.
     """
-    ranks = {m.name.rpartition(".")[2]: len(tensors[keys(m)[0]]) for m in table}
+    ranks = {m.name.rpartition(".")[2]: len(tensors[factor_names(m)[0]]) for m in table}
     fused = {name: rank for name, rank in ranks.items() if rank != settings.rank}
-    alpha, stabilised = settings.alpha, settings.stabilised
+    alpha, stabilised = settings.alpha, settings.rank_stabilized
     if fused:  # PEFT advises against patterns where scales are stabilised
         alpha, stabilised = settings.scale * settings.rank, False
     return {
@@ -141,10 +149,10 @@ def written(
     }
 
 
-def stored_input_first(module: Module) -> bool:
+def is_input_first(module: LinearModule) -> bool:
     """Whether the weights there are [inputs, outputs], as GPT-2's are."""
     first = module.weights[0]
-    return first.there[1] == outputs_of(first)
+    return first.there[1] == output_axes(first)
 
 
 def load(
@@ -169,7 +177,7 @@ def load(
     path = Path(folder)
     settings = peft_settings.read(path)
     leaves, adapter = flatten_dict(params), {}
-    for leaf, layers in layered(path, model, leaves, settings).items():
+    for leaf, layers in factors_by_layer(path, model, leaves, settings).items():
         rank = max(len(b) for _, b in layers.values())
         shapes = lora.factor_shapes(leaf, leaves[leaf], rank)
         whole = {part: np.zeros(shape, np.float32) for part, shape in shapes.items()}
@@ -177,19 +185,19 @@ def load(
             whole["a"][layer, :, : len(b)] = a
             whole["b"][layer, : len(b)] = b
         factors = {part: jnp.asarray(x) for part, x in whole.items()}
-        adapter[leaf] = lora.placed(leaf, leaves[leaf], factors)
+        adapter[leaf] = lora.place_factors(leaf, leaves[leaf], factors)
     return unflatten_dict(adapter), settings.scale
 
 
-Layers = dict[int, tuple[np.ndarray, np.ndarray]]
+LayerFactors = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
-def layered(
+def factors_by_layer(
     folder: Path,
     model: LanguageModel,
     leaves: Mapping[LeafPath, Any],
-    settings: Settings,
-) -> dict[LeafPath, Layers]:
+    settings: AdapterSettings,
+) -> dict[LeafPath, LayerFactors]:
     """The factors a and b of each adapted leaf, by layer, in our layout.
 
     Raises:
@@ -197,13 +205,13 @@ def layered(
         settings mean.
     """
     tensors = read_tensors(folder / TENSORS)
-    table: dict[LeafPath, Layers] = {}
-    for module in modules(model):
+    table: dict[LeafPath, LayerFactors] = {}
+    for module in linear_modules(model):
         if not settings.means(module.name):
             continue
         rank, scale = settings.of(module.name)
         factors = []
-        for key, shape in zip(keys(module), module.shapes(rank), strict=True):
+        for key, shape in zip(factor_names(module), module.shapes(rank), strict=True):
             tensor = tensors.pop(key, None)
             if tensor is None or tensor.shape != shape:
                 what = "missing" if tensor is None else f"of shape {tensor.shape}"
@@ -212,9 +220,11 @@ def layered(
                 )
             factors.append(tensor.astype(np.float32))
         if settings.start is not None:
-            factors = without_start(factors, module, leaves, settings.start, scale)
+            factors = subtract_initial_factors(
+                factors, module, leaves, settings.start, scale
+            )
         factors[1] = factors[1] * np.float32(scale / settings.scale)
-        for path, pair in module.inward(*factors).items():
+        for path, pair in module.from_file(*factors).items():
             table.setdefault(path, {})[module.layer] = (pair["a"], pair["b"])
     if tensors or not table:
         raise ValueError(
@@ -225,9 +235,9 @@ def layered(
     return table
 
 
-def without_start(
+def subtract_initial_factors(
     factors: list[np.ndarray],
-    module: Module,
+    module: LinearModule,
     leaves: Mapping[LeafPath, Any],
     start: str,
     scale: float,
@@ -245,11 +255,11 @@ def without_start(
     rank, first = len(a), module.weights[0]
     stored = np.zeros(first.shape, np.float32)
     for weight in module.weights:
-        leaf = lazy_weights.dense(
+        leaf = lazy_weights.materialize(
             jax.tree.map(lambda x: x[module.layer], leaves[weight.path])
         )
-        weight.outward(sharding.on_host(leaf).astype(np.float32), stored)
-    turned = stored_input_first(module)
+        weight.outward(sharding.to_host(leaf).astype(np.float32), stored)
+    turned = is_input_first(module)
     weights = np.asarray(stored.T if turned else stored, np.float64)
     if start == "pissa":
         left, values, right = np.linalg.svd(weights, full_matrices=False)

@@ -29,11 +29,11 @@ from jaxalign.json_files import (
 from jaxalign.models import lora
 
 CONFIG = "adapter_config.json"
-MOST_COPIES = 10_000  # of a part of a pattern
-SECONDS = 5.0  # that all patterns of a file may take
+MAX_COPIES = 10_000  # of a part of a pattern
+MATCH_SECONDS = 5.0  # that all patterns of a file may take
 NAMES = TEXT | list_of(TEXT)
 # Settings that are honoured.
-HONOURED = {
+SUPPORTED = {
     "r": SIZE,
     "lora_alpha": POSITIVE,
     "use_rslora": BOOL,
@@ -47,7 +47,7 @@ HONOURED = {
 }
 # Settings that change nothing of a merged adapter: PEFT goes by the kind of the module
 # itself where fan_in_fan_out is wrong, and eva_config only says how a start was found.
-WITHOUT_EFFECT = {
+IGNORED = {
     "fan_in_fan_out": BOOL,
     "lora_dropout": NOT_NEGATIVE | NULL,
     "inference_mode": BOOL,
@@ -62,8 +62,8 @@ WITHOUT_EFFECT = {
     "runtime_config": OBJECT | NULL,
 }
 # Settings that change the mathematics, with the only values that are built.
-NOTHING: tuple[Any, ...] = (None, [], {}, False)
-FIXED: dict[str, tuple[Any, ...]] = {
+UNSET: tuple[Any, ...] = (None, [], {}, False)
+FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
     **dict.fromkeys(
@@ -72,30 +72,30 @@ FIXED: dict[str, tuple[Any, ...]] = {
         + ("alora_invocation_tokens", "layer_replication", "megatron_config")
         + ("loftq_config", "corda_config", "lora_ga_config", "use_bdlora")
         + ("arrow_config", "kasa_config", "monteclora_config", "velora_config"),
-        NOTHING,
+        UNSET,
     ),
 }
 # Starts that leave the base as it was, and those that take from it what they start at,
 # which PEFT takes from it again when it loads the adapter. Of the others of that kind
 # it cannot: pissa_niter_N draws at random, CorDA and LoRA-GA need their data, and
 # LoftQ quantises the base.
-PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
-TAKEN_STARTS = ("pissa", "olora")
+BASE_PRESERVING_INITS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+BASE_SUBTRACTING_INITS = ("pissa", "olora")
 
 
-class Settings(NamedTuple):
+class AdapterSettings(NamedTuple):
     """What an adapter_config.json says of ranks, scales and modules.
 
     Attributes:
       ranks, alphas: of modules that have others, by a pattern of the name.
-      start: of `TAKEN_STARTS`, where the adapter's start was taken from the base.
+      start: of `BASE_SUBTRACTING_INITS`, where the adapter's start was taken from the base.
       said: all that the file says.
       patterns: how the file's patterns are matched.
     """
 
     rank: int
     alpha: float
-    stabilised: bool = False
+    rank_stabilized: bool = False
     ranks: Mapping[str, int] = {}
     alphas: Mapping[str, float] = {}
     start: str | None = None
@@ -105,7 +105,7 @@ class Settings(NamedTuple):
     @property
     def scale(self) -> float:
         """By how much the product of most modules' factors counts."""
-        return lora.scale(self.rank, self.alpha, stabilised=self.stabilised)
+        return lora.scale(self.rank, self.alpha, rank_stabilized=self.rank_stabilized)
 
     def of(self, module: str) -> tuple[int, float]:
         """The rank and the scale of a module; the first pattern that fits decides."""
@@ -114,22 +114,22 @@ class Settings(NamedTuple):
         ranks, alphas = self.ranks.items(), self.alphas.items()
         rank = next((x for p, x in ranks if fits("rank_pattern", p)), self.rank)
         alpha = next((x for p, x in alphas if fits("alpha_pattern", p)), self.alpha)
-        return rank, lora.scale(rank, alpha, stabilised=self.stabilised)
+        return rank, lora.scale(rank, alpha, rank_stabilized=self.rank_stabilized)
 
     def means(self, module: str) -> bool:
         """Whether a module, a linear one, is adapted; as PEFT reads the settings."""
         targets, match = self.said["target_modules"], self.patterns or Patterns("")
         excluded = self.said.get("exclude_modules")
-        if excluded and named(excluded, module, match, "exclude_modules"):
+        if excluded and matches_name(excluded, module, match, "exclude_modules"):
             return False
         if isinstance(targets, str):  # layers_to_transform is not for these
             every = targets.lower() == "all-linear"
             return every or match("target_modules", targets, module)
-        return named(targets, module, match, "target_modules") and self.in_layers(
-            module, match
-        )
+        return matches_name(
+            targets, module, match, "target_modules"
+        ) and self.is_in_layers(module, match)
 
-    def in_layers(self, module: str, match: "Patterns") -> bool:
+    def is_in_layers(self, module: str, match: "Patterns") -> bool:
         """Whether a module is in one of the layers that are adapted."""
         layers = self.said.get("layers_to_transform")
         if layers is None or layers == []:
@@ -144,7 +144,9 @@ class Settings(NamedTuple):
         return False
 
 
-def named(names: str | list[str], module: str, match: "Patterns", field: str) -> bool:
+def matches_name(
+    names: str | list[str], module: str, match: "Patterns", field: str
+) -> bool:
     """Whether a module has one of these names or endings, or fits a pattern."""
     if isinstance(names, str):
         return match(field, names, module)
@@ -158,7 +160,7 @@ class Patterns:
       ValueError: one that is not valid, or that takes too long; names the field.
     """
 
-    def __init__(self, where: str, seconds: float = SECONDS) -> None:
+    def __init__(self, where: str, seconds: float = MATCH_SECONDS) -> None:
         self.where, self.left = where, seconds
 
     def __call__(self, field: str, pattern: str, text: str) -> bool:
@@ -172,20 +174,20 @@ class Patterns:
         )
         counts = regex.findall(r"\{(\d*),?(\d*)\}", pattern)
         copies = math.prod(int(high or low or 1) or 1 for low, high in counts)
-        if len(pattern) > 1000 or copies > MOST_COPIES:  # which are written out
+        if len(pattern) > 1000 or copies > MAX_COPIES:  # which are written out
             raise fault("is too long, or repeats too much")
         start = time.monotonic()
         try:
             found = regex.fullmatch(pattern, text, timeout=max(self.left, 0.001))
         except TimeoutError:
-            raise fault(f"takes more than {SECONDS:g} s to match") from None
+            raise fault(f"takes more than {MATCH_SECONDS:g} s to match") from None
         except Exception as error:
             raise fault(f"is not valid: {json_files.one_line(error)}") from error
         self.left -= time.monotonic() - start
         return None if found is None else found.groupdict()
 
 
-def read(folder: Path) -> Settings:
+def read(folder: Path) -> AdapterSettings:
     """What adapter_config.json says.
 
     Raises:
@@ -196,23 +198,23 @@ def read(folder: Path) -> Settings:
     path = folder / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no adapter (no {CONFIG})")
-    said, where = json_files.read(path), str(path)
+    said, where = json_files.read_object(path), str(path)
     for field in ("r", "lora_alpha", "target_modules"):
         if field not in said:
             raise ValueError(f"{where} lacks {field}, so it is no settings of LoRA")
-    json_files.check(said, {"peft_type": TEXT, "bias": TEXT, **HONOURED}, where)
-    json_files.check(said, WITHOUT_EFFECT, where)
+    json_files.check_fields(said, {"peft_type": TEXT, "bias": TEXT, **SUPPORTED}, where)
+    json_files.check_fields(said, IGNORED, where)
     first = {"peft_type": said.get("peft_type")}  # the other settings are of its kind
     for field, value in (first | said).items():
-        known = field in HONOURED or field in WITHOUT_EFFECT
-        allowed = FIXED.get(field, (None,))
-        if not known and not one_of(*allowed).fits(value):
-            shown = json_files.shortened(repr(value))
-            name = json_files.shortened(field)
+        known = field in SUPPORTED or field in IGNORED
+        allowed = FIXED_VALUES.get(field, (None,))
+        if not known and not one_of(*allowed).accepts(value):
+            shown = json_files.shorten(repr(value))
+            name = json_files.shorten(field)
             raise ValueError(f"{where}: {name} = {shown} is not supported")
     for field, kind in (("rank_pattern", SIZE), ("alpha_pattern", POSITIVE)):
         values = said.get(field) or {}
-        json_files.check(values, dict.fromkeys(values, kind), where, field)
+        json_files.check_fields(values, dict.fromkeys(values, kind), where, field)
     if isinstance(said["target_modules"], str):
         for field in ("layers_to_transform", "layers_pattern"):
             if said.get(field):  # PEFT refuses them, too
@@ -222,19 +224,19 @@ def read(folder: Path) -> Settings:
                 )
     start = said.get("init_lora_weights", True)
     start = start.lower() if isinstance(start, str) else start
-    if start not in PLAIN_STARTS + TAKEN_STARTS:
-        shown = json_files.shortened(repr(start))
+    if start not in BASE_PRESERVING_INITS + BASE_SUBTRACTING_INITS:
+        shown = json_files.shorten(repr(start))
         raise ValueError(
             f"{where}: init_lora_weights = {shown} is not supported: it changed the "
             "base model when the adapter was made, in a way that the files do not tell"
         )
-    return Settings(
+    return AdapterSettings(
         said["r"],
         said["lora_alpha"],
         said.get("use_rslora", False),
         said.get("rank_pattern") or {},
         said.get("alpha_pattern") or {},
-        start if start in TAKEN_STARTS else None,
+        start if start in BASE_SUBTRACTING_INITS else None,
         said,
         Patterns(where),
     )

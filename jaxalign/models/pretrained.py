@@ -21,12 +21,12 @@ from jaxalign.models import hf_files
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import registry
 from jaxalign.models.heads import scalar_model
-from jaxalign.models.hf_layout import Weight, blocks
+from jaxalign.models.hf_layout import TensorMapping, read_blocks
 from jaxalign.models.transformer import language_model
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 BLOCK = 4 * 2**20  # bytes that are read at a time
-SHARD = 5 * 10**9  # bytes of a file of tensors
+MAX_SHARD_BYTES = 5 * 10**9  # bytes of a file of tensors
 
 
 def load(
@@ -48,8 +48,8 @@ def load(
         wrong shape, a damaged file.
     """
     folder = Path(path)
-    model = language_model(configured(folder, dtype, param_dtype, reward=False))
-    return model, read(folder, model, mesh)
+    model = language_model(read_config(folder, dtype, param_dtype, reward=False))
+    return model, read_params(folder, model, mesh)
 
 
 def load_reward(
@@ -64,11 +64,11 @@ def load_reward(
     Its head has a bias here, which is 0 where the folder has none.
     """
     folder = Path(path)
-    model = scalar_model(configured(folder, dtype, param_dtype, reward=True))
-    return model, read(folder, model, mesh)
+    model = scalar_model(read_config(folder, dtype, param_dtype, reward=True))
+    return model, read_params(folder, model, mesh)
 
 
-def configured(
+def read_config(
     folder: Path, dtype: Any, param_dtype: Any, *, reward: bool = False
 ) -> ModelConfig:
     """The configuration of the model in a folder, in which sizes fit the tensors.
@@ -80,8 +80,8 @@ def configured(
     Raises:
       FileNotFoundError, ValueError: as `load`.
     """
-    there = hf_files.config_file(folder)
-    tensors = hf_files.Tensors(folder) if hf_files.weighed(folder) else None
+    there = hf_files.read_config_json(folder)
+    tensors = hf_files.TensorFiles(folder) if hf_files.has_weights(folder) else None
     config = registry.read_config(
         there,
         f"{folder}/config.json",
@@ -91,44 +91,50 @@ def configured(
         param_dtype=jnp.dtype(param_dtype).name,
     )
     if tensors:
-        table = registry.table(config)
-        tensors.rename(registry.older_names(config, table))
+        table = registry.mapping_table(config)
+        tensors.rename(registry.name_aliases(config, table))
         tensors.check_shapes(table)
-        if config.tied and not reward and not tensors.ties(*registry.ends(config)):
+        if (
+            config.tied
+            and not reward
+            and not tensors.ties(*registry.embed_and_unembed(config))
+        ):
             config = dataclasses.replace(config, tied=False)
     return config
 
 
-def read(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
+def read_params(folder: Path, model: LanguageModel | ScalarModel, mesh: Any) -> Params:
     """The parameters of a model, each where it belongs."""
     config = cast(ModelConfig, model.config)
-    specs = flat(model.specs())
-    shapes = flat(jax.eval_shape(model.init, jax.random.key(0)))
-    table = registry.weights(config, specs)
-    tensors = hf_files.Tensors(folder)
-    tensors.rename(registry.older_names(config, table))
+    specs = flatten(model.specs())
+    shapes = flatten(jax.eval_shape(model.init, jax.random.key(0)))
+    table = registry.tensor_mappings(config, specs)
+    tensors = hf_files.TensorFiles(folder)
+    tensors.rename(registry.name_aliases(config, table))
     optional = {("head", "bias")} & set(shapes)
     absent = {w.path for w in table if w.path in optional and w.name not in tensors}
     table = [weight for weight in table if weight.path not in absent]
-    tensors.check(table, registry.spare(config))
-    by_path: dict[tuple[str, ...], list[Weight]] = {}
+    tensors.check(table, registry.optional_names(config))
+    by_path: dict[tuple[str, ...], list[TensorMapping]] = {}
     for weight in table:
         by_path.setdefault(weight.path, []).append(weight)
     params: Params = {}
     for path, leaf in shapes.items():
         place = None
         if mesh is not None:
-            spec = sharding.fitted(mesh, specs[path], leaf.shape)
+            spec = sharding.drop_indivisible_axes(mesh, specs[path], leaf.shape)
             place = jax.sharding.NamedSharding(mesh, spec)
         if path in absent:
             made = jax.device_put(jnp.zeros(leaf.shape, leaf.dtype), place)
         else:
-            made = streamed(by_path[path], leaf, place, tensors)
-        put(params, path, made)
+            made = stream_leaf(by_path[path], leaf, place, tensors)
+        set_leaf(params, path, made)
     return params
 
 
-def streamed(weights: list[Weight], leaf: Any, place: Any, tensors: Any) -> Array:
+def stream_leaf(
+    weights: list[TensorMapping], leaf: Any, place: Any, tensors: Any
+) -> Array:
     """A leaf, its parts filled on their devices block by block.
 
     Args:
@@ -149,13 +155,13 @@ def streamed(weights: list[Weight], leaf: Any, place: Any, tensors: Any) -> Arra
     for bounds, devices in owners.items():
         region = tuple(slice(*x) for x in bounds)
         shape = tuple(stop - start for start, stop in bounds)
-        for at, block in blocks(weights, region, BLOCK, leaf.dtype, tensors):
+        for at, block in read_blocks(weights, region, BLOCK, leaf.dtype, tensors):
             for device in devices:
                 piece = jax.device_put(block, device)
                 if block.shape != shape:
                     if device not in parts:
                         parts[device] = jnp.zeros(shape, leaf.dtype, device=device)
-                    piece = filled(parts[device], piece, at)
+                    piece = fill_block(parts[device], piece, at)
                 parts[device] = piece
     if place is None:
         return parts[None]
@@ -165,18 +171,18 @@ def streamed(weights: list[Weight], leaf: Any, place: Any, tensors: Any) -> Arra
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def filled(leaf: Array, block: Array, at: tuple[Any, ...]) -> Array:
+def fill_block(leaf: Array, block: Array, at: tuple[Any, ...]) -> Array:
     """The leaf with a block in its place, in the same memory."""
     return jax.lax.dynamic_update_slice(leaf, block, at)
 
 
-def flat(tree: Any) -> dict[tuple[str, ...], Any]:
+def flatten(tree: Any) -> dict[tuple[str, ...], Any]:
     """The leaves of a nested dict by their path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {tuple(key.key for key in path): leaf for path, leaf in leaves}
 
 
-def put(tree: dict[str, Any], path: tuple[str, ...], leaf: Any) -> None:
+def set_leaf(tree: dict[str, Any], path: tuple[str, ...], leaf: Any) -> None:
     """Sets a leaf of a nested dict."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
@@ -192,7 +198,7 @@ def save(
     generation: Mapping[str, Any] | None = None,
     dtype: str | None = None,
     card: str | None = None,
-    max_shard_bytes: int = SHARD,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Writes a Hugging Face folder, which transformers loads and `load` reads back.
 
@@ -216,7 +222,7 @@ def save(
         "generation_config.json": {**(generation or {}), **ids},
     }
     texts |= {"README.md": card} if card else {}
-    write(Path(path), config, params, texts, max_shard_bytes, dtype)
+    write_tensors(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
 def save_reward(
@@ -227,7 +233,7 @@ def save_reward(
     tokens: Mapping[str, Any] | None = None,
     dtype: str | None = None,
     card: str | None = None,
-    max_shard_bytes: int = SHARD,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Writes a reward model, which `AutoModelForSequenceClassification` loads.
 
@@ -239,14 +245,14 @@ def save_reward(
     config = cast(ModelConfig, model.config)
     config = dataclasses.replace(config, param_dtype=dtype or config.param_dtype)
     settings = registry.write_config(config, reward=True, **(tokens or {}))
-    if not np.any(sharding.on_host(params["head"]["bias"])):
+    if not np.any(sharding.to_host(params["head"]["bias"])):
         params = params | {"head": {"weight": params["head"]["weight"]}}
     texts: dict[str, Any] = {"config.json": settings}
     texts |= {"README.md": card} if card else {}
-    write(Path(path), config, params, texts, max_shard_bytes, dtype)
+    write_tensors(Path(path), config, params, texts, max_shard_bytes, dtype)
 
 
-def write(
+def write_tensors(
     folder: Path,
     config: ModelConfig,
     params: Params,
@@ -255,10 +261,10 @@ def write(
     dtype: str | None,
 ) -> None:
     """Writes the tensors of a model, each gathered when its file is written."""
-    leaves = flat(params)
+    leaves = flatten(params)
     kept = lambda w: jnp.dtype(dtype or leaves[w.path].dtype)
-    by_name: dict[str, list[Weight]] = {}
-    for weight in registry.weights(config, leaves):
+    by_name: dict[str, list[TensorMapping]] = {}
+    for weight in registry.tensor_mappings(config, leaves):
         shape = weight.leaf if weight.layer is None else (config.layers, *weight.leaf)
         if leaves[weight.path].shape != shape:
             raise ValueError(
@@ -275,7 +281,7 @@ def write(
         for weight in parts:
             leaf = leaves[weight.path]
             part = leaf if weight.layer is None else leaf[weight.layer]
-            weight.outward(sharding.on_host(part), found)
+            weight.outward(sharding.to_host(part), found)
         return found
 
-    hf_files.write(folder, texts, sizes, tensor, most=most)
+    hf_files.write(folder, texts, sizes, tensor, max_shard_bytes=most)

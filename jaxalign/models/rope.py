@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Scaling:
+class RopeScaling:
     """A stretching of rotary frequencies.
 
     linear    every frequency is divided by `factor` (Chen et al. 2023)
@@ -24,7 +24,7 @@ class Scaling:
       original: context before stretching.
       low, high: turns within the original context.
       whole: yarn's blending starts and ends at whole indices.
-      magnitude: by which rotated queries and keys grow.
+      attention_factor: by which rotated queries and keys grow.
       always: whether longrope takes every text for a long one, as those must who turn
         keys before they know how long their text will be.
     """
@@ -35,14 +35,14 @@ class Scaling:
     low: float = 1.0
     high: float = 4.0
     whole: bool = True
-    magnitude: float = 1.0
+    attention_factor: float = 1.0
     short: tuple[float, ...] = ()
     long: tuple[float, ...] = ()
     always: bool = False
 
 
 def frequencies(
-    theta: float, size: int, scaling: Scaling | None, *, long: bool = False
+    theta: float, size: int, scaling: RopeScaling | None, *, long: bool = False
 ) -> np.ndarray:
     """Radians per position of each of the size / 2 pairs, float32.
 
@@ -58,23 +58,25 @@ def frequencies(
     if scaling.kind == "longrope":
         divisors = np.asarray(scaling.long if long else scaling.short)
         return (plain / divisors).astype(np.float32)
-    kept = {"linear": no_turns, "llama3": by_turns, "yarn": by_index}[scaling.kind]
+    kept = {"linear": linear_ramp, "llama3": llama3_ramp, "yarn": yarn_ramp}[
+        scaling.kind
+    ]
     share = kept(plain, theta, scaling)
     return (share * plain + (1.0 - share) * plain / scaling.factor).astype(np.float32)
 
 
-def no_turns(plain: np.ndarray, theta: float, scaling: Scaling) -> np.ndarray:
+def linear_ramp(plain: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
     """How much of each frequency linear scaling keeps as it is: nothing."""
     return np.zeros_like(plain)
 
 
-def by_turns(plain: np.ndarray, theta: float, scaling: Scaling) -> np.ndarray:
+def llama3_ramp(plain: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
     """The same of llama3: all at `high` turns and beyond, nothing up to `low`."""
     turns = scaling.original * plain / (2 * math.pi)
     return np.clip((turns - scaling.low) / (scaling.high - scaling.low), 0.0, 1.0)
 
 
-def by_index(plain: np.ndarray, theta: float, scaling: Scaling) -> np.ndarray:
+def yarn_ramp(plain: np.ndarray, theta: float, scaling: RopeScaling) -> np.ndarray:
     """The same of yarn: linear in the index of the pair."""
     pairs = len(plain)
 

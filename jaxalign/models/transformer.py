@@ -15,27 +15,34 @@ from jax.sharding import PartitionSpec
 
 from jaxalign import sharding
 from jaxalign.batches import Branches
-from jaxalign.models.attention import attention, found, found_in, visible
-from jaxalign.models.cache import Cache, branch, init_cache, write
+from jaxalign.models.attention import (
+    attention_mask,
+    concat_kv_attention,
+    dot_product_attention,
+    select_attention,
+)
+from jaxalign.models.cache import Cache, branch, init_cache, write_kv
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.layers import (
     Block,
+    CosSin,
+    GatherFn,
     Norm,
-    Places,
-    Rotation,
-    beyond,
-    everywhere,
-    rotation,
-    weight,
+    all_positions,
+    normal_param,
+    rotary_cos_sin,
+    uses_long_factors,
 )
 from jaxalign.types import Array, Key, LanguageModel, Params
 
-POLICIES = {
+REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
-GATHERED = 8 * 2**30  # bytes of whole layers that a device may hold while it decodes
+MAX_GATHERED_BYTES = (
+    8 * 2**30
+)  # bytes of whole layers that a device may hold while it decodes
 
 
 class Transformer(nnx.Module):
@@ -46,10 +53,10 @@ class Transformer(nnx.Module):
     ) -> None:
         shape, std = (config.vocab_size, config.width), config.width**-0.5
         kind = config.param_dtype
-        self.embed = weight(rngs, shape, ("vocab", "width"), std, kind)
+        self.embed = normal_param(rngs, shape, ("vocab", "width"), std, kind)
         if config.learned_positions:
             places = (config.context, config.width)
-            self.positions = weight(rngs, places, (None, "width"), std, kind)
+            self.positions = normal_param(rngs, places, (None, "width"), std, kind)
 
         @nnx.split_rngs(splits=config.layers)
         @nnx.vmap(in_axes=(0,), out_axes=0)
@@ -59,10 +66,12 @@ class Transformer(nnx.Module):
         self.blocks = stacked(rngs)
         self.norm = Norm(config)
         if unembed and not config.tied:
-            self.unembed = weight(rngs, shape[::-1], ("width", "vocab"), std, kind)
+            self.unembed = normal_param(
+                rngs, shape[::-1], ("width", "vocab"), std, kind
+            )
 
 
-class Graph:
+class TransformerGraph:
     """The structure of a transformer, without its parameters."""
 
     def __init__(self, config: ModelConfig, *, unembed: bool = True) -> None:
@@ -104,19 +113,21 @@ class Graph:
             not with `at`.
         """
         config = self.config
-        x = look_up(config, params, tokens, positions)
+        x = embed_tokens(config, params, tokens, positions)
         x = sharding.constrain(x, "batch", None, None)
-        long = beyond(positions, segments, config)
+        long = uses_long_factors(positions, segments, config)
         kinds = [
             (
-                rotation(positions, config, slides=slides, long=long),
-                visible(segments, positions, config, slides=slides, branches=branches),
+                rotary_cos_sin(positions, config, is_sliding=slides, long=long),
+                attention_mask(
+                    segments, positions, config, is_sliding=slides, branches=branches
+                ),
             )
-            for slides in sorted(set(config.slides))
+            for slides in sorted(set(config.is_sliding))
         ]
 
         def layer(
-            x: Array, item: Any, asking: Places = everywhere
+            x: Array, item: Any, asking: GatherFn = all_positions
         ) -> tuple[Array, None]:
             block, slides = item
             if slides is None:  # all layers are of one kind
@@ -124,22 +135,26 @@ class Graph:
             else:
                 either = lambda no, yes: jnp.where(slides, yes, no)
                 angles, mask = jax.tree.map(either, *kinds)
-            if asking is everywhere:
-                attend = attention(segments, mask, config, branches)
+            if asking is all_positions:
+                attend = select_attention(segments, mask, config, branches)
             else:
-                attend = functools.partial(found, mask=asking(mask), config=config)
+                attend = functools.partial(
+                    dot_product_attention, mask=asking(mask), config=config
+                )
             return nnx.merge(self.block, block)(x, angles, attend, asking), None
 
         shallow = config.layers <= config.unroll
         if config.remat != "none":
             # unrolled, XLA would merge the second forward pass with the first and
             # keep all that was to be forgotten
-            policy, shallow = POLICIES[config.remat], False
+            policy, shallow = REMAT_POLICIES[config.remat], False
             layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
-        asking = everywhere if at is None else functools.partial(chosen, at=at)
+        asking = (
+            all_positions if at is None else functools.partial(gather_positions, at=at)
+        )
         apart = at is not None and shallow and config.attention != "cudnn"
         unroll = config.layers if shallow else 1
-        slides = jnp.array(config.slides) if len(kinds) > 1 else None
+        slides = jnp.array(config.is_sliding) if len(kinds) > 1 else None
         stack, last = (params["blocks"], slides), None
         if apart:
             last = jax.tree.map(lambda x: x[-1], stack)
@@ -149,12 +164,14 @@ class Graph:
         return nnx.merge(self.norm, params["norm"])(x)
 
 
-def chosen(x: Array, at: Array) -> Array:
+def gather_positions(x: Array, at: Array) -> Array:
     """Of each row [B T ...] the places at [B Q], [B Q ...]."""
     return jnp.take_along_axis(x, at.reshape(at.shape + (1,) * (x.ndim - 2)), axis=1)
 
 
-def look_up(config: ModelConfig, params: Params, tokens: Array, at: Array) -> Array:
+def embed_tokens(
+    config: ModelConfig, params: Params, tokens: Array, at: Array
+) -> Array:
     """The embeddings of tokens [B T D]; cast after, as gradients add up in float32.
 
     The table is gathered along its width, as other parameters are; XLA would rather
@@ -173,11 +190,11 @@ def look_up(config: ModelConfig, params: Params, tokens: Array, at: Array) -> Ar
     return x
 
 
-def prepare(graph: Graph, params: Params) -> Params:
+def prepare(graph: TransformerGraph, params: Params) -> Params:
     """Cast, cut per layer, gathered: what a decode loop should not do at each step.
 
     Layers that are cut along their width are gathered, unless they are larger than
-    `GATHERED`: then each is gathered at each token.
+    `MAX_GATHERED_BYTES`: then each is gathered at each token.
     """
     config, specs = graph.config, graph.specs
     kind = jnp.dtype(config.dtype)
@@ -188,16 +205,16 @@ def prepare(graph: Graph, params: Params) -> Params:
     )
     ready: Params = jax.tree.map(cast, {**params, "blocks": layers})
     size = sum(x.nbytes for x in jax.tree.leaves(ready))
-    if size > GATHERED * sharding.shards("heads"):
+    if size > MAX_GATHERED_BYTES * sharding.shard_count("heads"):
         return ready
     layer = jax.tree.map(lambda spec: PartitionSpec(*spec[1:]), specs["blocks"])
     specs = {**specs, "blocks": (layer,) * config.layers}
-    whole: Params = sharding.whole_along("width", ready, specs)
+    whole: Params = sharding.gather_along("width", ready, specs)
     return whole
 
 
 def extend(
-    graph: Graph, params: Params, tokens: Array, cache: Cache
+    graph: TransformerGraph, params: Params, tokens: Array, cache: Cache
 ) -> tuple[Array, Cache]:
     """Reads T more tokens of each row: their hidden states, and the longer cache."""
     config = graph.config
@@ -205,20 +222,23 @@ def extend(
         params = prepare(graph, params)
     positions = cache.length[:, None] + jnp.arange(tokens.shape[1])[None, :]
     kinds = {
-        slides: reach(config, cache, positions, slides) for slides in config.slides
+        slides: decode_rope_and_mask(config, cache, positions, slides)
+        for slides in config.is_sliding
     }
-    x = look_up(config, params, tokens, positions)
+    x = embed_tokens(config, params, tokens, positions)
     keys, values = list(cache.keys), list(cache.values)
     asked, start = cache.asked, cache.length - cache.begun
     for i, layer in enumerate(params["blocks"]):
-        angles, mask = kinds[config.slides[i]]
+        angles, mask = kinds[config.is_sliding[i]]
 
         def attend(
             query: Array, key: Array, value: Array, i: int = i, mask: Array = mask
         ) -> Array:
-            keys[i] = write(keys[i], key, start)
-            values[i] = write(values[i], value, start)
-            return found_in(query, [*asked[i], (keys[i], values[i])], mask, config)
+            keys[i] = write_kv(keys[i], key, start)
+            values[i] = write_kv(values[i], value, start)
+            return concat_kv_attention(
+                query, [*asked[i], (keys[i], values[i])], mask, config
+            )
 
         x = nnx.merge(graph.block, layer)(x, angles, attend)
     longer = cache._replace(
@@ -227,9 +247,9 @@ def extend(
     return nnx.merge(graph.norm, params["norm"])(x), longer
 
 
-def reach(
+def decode_rope_and_mask(
     config: ModelConfig, cache: Cache, positions: Array, slides: bool
-) -> tuple[Rotation, Array]:
+) -> tuple[CosSin, Array]:
     """The angles of new tokens, and which slots each of them sees [B T S].
 
     Keys are turned before it is known how long their row will be: with longrope, all
@@ -243,7 +263,7 @@ def reach(
     scaling = config.rope_scaling
     wide = scaling is not None and slots.shape[2] > scaling.original
     long = jnp.full(positions.shape, wide)
-    return rotation(positions, config, slides=slides, long=long), mask
+    return rotary_cos_sin(positions, config, is_sliding=slides, long=long), mask
 
 
 def unembed(config: ModelConfig, params: Params) -> Array:
@@ -252,7 +272,7 @@ def unembed(config: ModelConfig, params: Params) -> Array:
     return matrix.astype(jnp.dtype(config.dtype))
 
 
-def born_sharded(init: Any, specs: Any, key: Key, mesh: Any = None) -> Params:
+def init_sharded(init: Any, specs: Any, key: Key, mesh: Any = None) -> Params:
     """New parameters, each made where it belongs."""
     if mesh is None:
         return jax.jit(init)(key)
@@ -265,10 +285,10 @@ def language_model(config: ModelConfig) -> LanguageModel:
     """The pure functions of a language model; equal configs share them, and so what was
     compiled for them.
     """
-    graph = Graph(config)
+    graph = TransformerGraph(config)
     return LanguageModel(
         config=config,
-        init=functools.partial(born_sharded, graph.init, graph.specs),
+        init=functools.partial(init_sharded, graph.init, graph.specs),
         specs=lambda: graph.specs,
         hidden=graph.hidden,
         unembed=functools.partial(unembed, config),

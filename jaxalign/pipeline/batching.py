@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from jaxalign import sharding
 from jaxalign.data import dataset_ops, loader, packing
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import Example, longest
+from jaxalign.data.tokenize import Example, longest_sequence
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import Trained
+from jaxalign.runtime.config import OfflineConfig
 
 SMALL = 1024  # rows of a packed or mixed step that may repeat what few there are
 
 
 def preferences(
-    config: Trained,
+    config: OfflineConfig,
     policy: Policy,
     examples: Sequence[loader.Example],
     kind: type[Preference] | type[Ranking],
-) -> loader.Batches:
+) -> loader.BatchIterator:
     """Pairs or rankings, several prompts a row, each there once; or in rows apart.
 
     Where prompts are shared, `--batch` is the number of prompts on average.
@@ -27,9 +27,9 @@ def preferences(
       ValueError: names the flags of a batch that cannot be.
     """
     mixed = isinstance(examples, dataset_ops.Mixture)  # each batch has its shares
-    if policy.config.shares_prompts and not mixed:
+    if policy.config.supports_shared_prompts and not mixed:
         check_size("--batch", config.batch, len(examples), small=SMALL)
-        rows = config.micro_batches * sharding.shards("batch")
+        rows = config.micro_batches * sharding.shard_count("batch")
         return packing.answer_batches(
             examples, config.batch, seed=config.seed, multiple=rows
         )
@@ -38,7 +38,7 @@ def preferences(
     return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
 
 
-def check_rows(config: Trained) -> None:
+def check_rows(config: OfflineConfig) -> None:
     """Refuses a batch whose rows do not divide into micro-batches and over the devices.
 
     To be called with the mesh in context, before anything is computed.
@@ -48,7 +48,10 @@ def check_rows(config: Trained) -> None:
     """
     for parts, of in (
         (config.micro_batches, "--micro-batches"),
-        (sharding.shards("batch"), "devices on the axes data and fsdp of the --mesh"),
+        (
+            sharding.shard_count("batch"),
+            "devices on the axes data and fsdp of the --mesh",
+        ),
     ):
         if config.batch % parts:
             raise ValueError(
@@ -57,7 +60,7 @@ def check_rows(config: Trained) -> None:
             )
 
 
-def check_unpacked(config: Trained, examples: Sequence[loader.Example]) -> None:
+def check_unpacked(config: OfflineConfig, examples: Sequence[loader.Example]) -> None:
     """`check_size` of a batch whose examples have rows apart; mixtures may repeat.
 
     Raises:
@@ -91,5 +94,7 @@ def row_length(model: str, context: int, examples: Sequence[Example]) -> int:
 
     The latter of pretrained models, whose contexts are much longer than most data.
     """
-    whole = context if defaults.is_toy(model) else min(context, longest(examples))
+    whole = (
+        context if defaults.is_toy(model) else min(context, longest_sequence(examples))
+    )
     return 2 * whole

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from jaxalign.data import loader
-from jaxalign.data.tokenize import prompts_of
+from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import intervals
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 
 MISSING = "(none)"
-MOST = 100  # values; more are no categories
+MAX_VALUES = 100  # values; more are no categories
 
 
-def values(examples: Sequence[loader.Example], field: str) -> np.ndarray:
+def field_values(examples: Sequence[loader.Example], field: str) -> np.ndarray:
     """The field's value of each example as text [R]; `(none)` where a row has none.
 
     Raises:
@@ -29,27 +29,27 @@ def values(examples: Sequence[loader.Example], field: str) -> np.ndarray:
             f"--split-by {field}: no held-out row has this field; there "
             f"{'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
         )
-    if len(different) > MOST:
+    if len(different) > MAX_VALUES:
         raise ValueError(
-            f"--split-by {field}: {len(different)} different values, more than {MOST}"
+            f"--split-by {field}: {len(different)} different values, more than {MAX_VALUES}"
         )
     return np.array(found)
 
 
-def check(config: Shared, field: str | None, examples: Any) -> None:
+def check_field(config: RunConfig, field: str | None, examples: Any) -> None:
     """Refuses a field that the held-out rows do not have, before anything trains.
 
     Raises:
-      ValueError: as `values`; or rows are kept as tokens, which have no fields.
+      ValueError: as `field_values`; or rows are kept as tokens, which have no fields.
     """
     if field is None:
         return
     if config.token_cache is not None:
         raise ValueError("--split-by needs fields of rows, which --token-cache has not")
-    values(examples, field)
+    field_values(examples, field)
 
 
-def split(
+def metrics_by_value(
     field: str | None,
     examples: Sequence[loader.Example],
     name: str,
@@ -69,7 +69,7 @@ def split(
     """
     if field is None:
         return {}
-    groups, units = values(examples, field), prompts_of(examples)
+    groups, units = field_values(examples, field), example_prompt_hashes(examples)
     found: dict[str, float] = {}
     for group in np.unique(groups):
         at = groups == group

@@ -16,14 +16,14 @@ from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
 from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.pipeline import datasets, policies, rollouts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import Shared, mesh_of
+from jaxalign.runtime.config import RunConfig, mesh_of
 from jaxalign.types import Key, Params, ScalarModel
 
 Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """One method's answers to the held-out prompts, one a prompt.
 
     Attributes:
@@ -47,15 +47,15 @@ class Evaluated:
     temperature: float = 1.0
 
 
-def measured(
+def measure_answers(
     policy: policies.Policy,
     base: policies.Policy,
     answers: rollouts.Answers,
-    judge: datasets.Judge | None,
+    judge: datasets.RuleBasedReward | None,
     scalar: tuple[ScalarModel, Params] | None = None,
     *,
     temperature: float = 1.0,
-) -> Evaluated:
+) -> Evaluation:
     """What a policy's own answers are worth, and how far it went from the base.
 
     Args:
@@ -70,7 +70,7 @@ def measured(
         None if scalar is None else rollouts.learned_scores(*scalar, answers.sequences)
     )
     if score is not None:
-        datasets.finite("model", answers.prompts, score)
+        datasets.check_finite("model", answers.prompts, score)
     if judge is not None:
         judged = judge(answers.prompts, answers.texts, answers.finished)
     elif score is not None:
@@ -81,7 +81,7 @@ def measured(
         rollouts.answer_logps(p, p.params, answers, temperature=temperature)
         for p in (policy, base)
     )
-    return Evaluated(
+    return Evaluation(
         texts=answers.texts,
         reward=judged["reward"],
         score=score,
@@ -94,7 +94,7 @@ def measured(
 
 
 @dataclasses.dataclass(frozen=True)
-class Exam:
+class HeldOutEval:
     """Held-out prompts, which every policy answers with the same noise.
 
     Attributes:
@@ -108,14 +108,14 @@ class Exam:
     prompts: list[Prompt]
     key: Key
     room: int
-    judge: datasets.Judge | None
+    judge: datasets.RuleBasedReward | None
     scalar: tuple[ScalarModel, Params] | None = None
 
     def answered(
         self, policy: policies.Policy, samples: int = 1, *, temperature: float
-    ) -> Evaluated:
+    ) -> Evaluation:
         """What a policy's answers at a temperature are worth, `samples` a prompt."""
-        answers = rollouts.answer(
+        answers = rollouts.sample_answers(
             policy,
             self.prompts,
             self.key,
@@ -123,7 +123,7 @@ class Exam:
             samples=samples,
             temperature=temperature,
         )
-        return measured(
+        return measure_answers(
             policy,
             self.base,
             answers,
@@ -133,34 +133,34 @@ class Exam:
         )
 
 
-def exam(
-    config: Shared,
-    source: datasets.Source,
+def make_held_out_eval(
+    config: RunConfig,
+    source: datasets.Dataset,
     base: Path,
     count: int,
     *,
-    room: int | None = None,
+    max_new_tokens: int | None = None,
     reward: Path | None = None,
-) -> Exam:
+) -> HeldOutEval:
     """An exam of so many prompts at most, by a reward model in a folder if told."""
     policy = load(config, source, base)
-    room = room or source.max_new_tokens
-    return Exam(
+    max_new_tokens = max_new_tokens or source.max_new_tokens
+    return HeldOutEval(
         base=policy,
-        prompts=short(policy, source, count, room),
+        prompts=fitting_prompts(policy, source, count, max_new_tokens),
         key=streams.key(jax.random.key(config.seed), "exam"),
-        room=room,
+        room=max_new_tokens,
         judge=source.judge,
         scalar=policies.load_scalar(reward, config.dtype) if reward else None,
     )
 
 
-def best_of(many: Evaluated, n: int) -> Evaluated:
+def best_of(many: Evaluation, n: int) -> Evaluation:
     """The answer of each n that the reward model likes best."""
     assert many.score is not None
-    best = sample_metrics.best(many.score.reshape(-1, n))
+    best = sample_metrics.best_index(many.score.reshape(-1, n))
     at = np.arange(len(best)) * n + best
-    return Evaluated(
+    return Evaluation(
         texts=[many.texts[i] for i in at],
         reward=many.reward[at],
         score=many.score[at],
@@ -172,87 +172,95 @@ def best_of(many: Evaluated, n: int) -> Evaluated:
     )
 
 
-def load(config: Shared, source: datasets.Source, folder: Path) -> policies.Policy:
+def load(config: RunConfig, source: datasets.Dataset, folder: Path) -> policies.Policy:
     """The policy that a stage left in a folder."""
     settings = dataclasses.replace(config, model=str(folder))
     return policies.load(settings, source, mesh_of(config))
 
 
-def short(
+def fitting_prompts(
     policy: policies.Policy,
-    source: datasets.Source,
+    source: datasets.Dataset,
     count: int,
-    room: int | None = None,
-    note: Callable[[str], None] = distributed.say,
+    max_new_tokens: int | None = None,
+    note: Callable[[str], None] = distributed.print_line,
 ) -> list[Prompt]:
     """Held-out prompts that leave room for an answer; those left out are shown.
 
     Raises:
       ValueError: none does.
     """
-    room = room or source.max_new_tokens
+    max_new_tokens = max_new_tokens or source.max_new_tokens
     held = source.prompts()[1][: 4 * count]
     datasets.check_held_out(held, "an evaluation")
-    found = rollouts.fitting(policy, held, room, note, "held-out prompts")[:count]
+    found = rollouts.select_prompts(
+        policy, held, max_new_tokens, note, "held-out prompts"
+    )[:count]
     if not found:
         raise ValueError(
-            f"none of {len(held)} held-out prompts leaves room for {room} new tokens "
+            f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} new tokens "
             f"in a context of {policy.config.context}"
         )
     return found
 
 
 def by_seed(
-    found: Sequence[dict[str, Evaluated]], method: str, field: str
+    found: Sequence[dict[str, Evaluation]], method: str, field: str
 ) -> list[np.ndarray]:
     """A number of all of a method's answers, of each seed."""
     return [getattr(each[method], field) for each in found]
 
 
 def mean(
-    found: Sequence[dict[str, Evaluated]], method: str, field: str
+    found: Sequence[dict[str, Evaluation]], method: str, field: str
 ) -> Interval | float:
     """The mean of a number over seeds and prompts; no interval where all are equal.
 
     So are the KL of the model that all began from, and best-of-n's, which theory says.
     """
     values = by_seed(found, method, field)
-    interval = intervals.over_seeds(values, units=by_seed(found, method, "prompt"))
+    interval = intervals.interval_over_seeds(
+        values, units=by_seed(found, method, "prompt")
+    )
     return interval if np.ptp(np.concatenate(values)) else interval.mean
 
 
-def measure(
-    found: Sequence[dict[str, Evaluated]], method: str, name: str
+def refusal_measure(
+    found: Sequence[dict[str, Evaluation]], method: str, name: str
 ) -> Interval | None:
-    """One of `refusals.measures` over seeds and prompts; None where nothing counts.
+    """One of `refusals.refusal_metrics` over seeds and prompts; None where nothing counts.
 
     A seed without a prompt that counts has no say.
     """
     groups, units = [], []
     for one in (each[method] for each in found):
-        values, where = refusals.measures(one.judged)[name]
+        values, where = refusals.refusal_metrics(one.judged)[name]
         if where.any():
             groups.append(values[where])
             units.append(one.prompt[where])
     if not groups:
         return None
     share = all(group.dtype == bool for group in groups)
-    return intervals.over_seeds(groups, units=units, share=share)
+    return intervals.interval_over_seeds(groups, units=units, share=share)
 
 
-def point(found: Sequence[dict[str, Evaluated]], method: str) -> tuple[float, Interval]:
+def reward_kl_point(
+    found: Sequence[dict[str, Evaluation]], method: str
+) -> tuple[float, Interval]:
     """A method in the plot of reward against KL."""
     kl, reward, prompt = (by_seed(found, method, n) for n in ("kl", "reward", "prompt"))
-    return float(np.concatenate(kl).mean()), intervals.over_seeds(reward, units=prompt)
+    return float(np.concatenate(kl).mean()), intervals.interval_over_seeds(
+        reward, units=prompt
+    )
 
 
-def reward_name(found: Sequence[dict[str, Evaluated]]) -> str:
+def reward_name(found: Sequence[dict[str, Evaluation]]) -> str:
     """What tables call the reward: true where it is known to be."""
     judged = next(iter(found[0].values())).judged
     return "true reward" if "due" in judged else "reward"
 
 
-def title(data: str, found: Sequence[dict[str, Evaluated]]) -> str:
+def title(data: str, found: Sequence[dict[str, Evaluation]]) -> str:
     """What a table's numbers are of, and its intervals over."""
     first = next(iter(found[0].values()))
     of_seeds = (
@@ -263,10 +271,10 @@ def title(data: str, found: Sequence[dict[str, Evaluated]]) -> str:
     return f"{data}, {len(first.texts)} held-out prompts, {of_seeds}"
 
 
-def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
+def table(found: Sequence[dict[str, Evaluation]]) -> list[Row]:
     """One row a method, over all seeds; gains are paired with the first, by prompt.
 
-    Intervals are over seeds and prompts (`intervals.over_seeds`); of a single seed,
+    Intervals are over seeds and prompts (`intervals.interval_over_seeds`); of a single seed,
     over prompts, of this one model. Each method is at its own temperature.
     """
     base = next(iter(found[0]))
@@ -274,7 +282,7 @@ def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
     rows = []
     for method, one in found[0].items():
         over = functools.partial(
-            intervals.over_seeds, units=by_seed(found, method, "prompt")
+            intervals.interval_over_seeds, units=by_seed(found, method, "prompt")
         )
         ours = by_seed(found, method, "reward")
         pairs = list(zip(ours, theirs, strict=True))
@@ -290,6 +298,9 @@ def table(found: Sequence[dict[str, Evaluated]]) -> list[Row]:
         if one.score is not None:
             row["RM score"] = mean(found, method, "score")
         if "due" in one.judged:
-            row |= {n: measure(found, method, n) for n in refusals.measures(one.judged)}
+            row |= {
+                n: refusal_measure(found, method, n)
+                for n in refusals.refusal_metrics(one.judged)
+            }
         rows.append(row)
     return rows

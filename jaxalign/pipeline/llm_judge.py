@@ -9,19 +9,21 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import chat, records
-from jaxalign.data.records import Answer, Messages, Prompt, Tools, said
+from jaxalign.data.records import Answer, Messages, Prompt, Tools, assistant_message
 from jaxalign.pipeline import rollouts
 from jaxalign.pipeline.policies import Policy
 from jaxalign.rewards import judge_prompts, judges
 
-SURE = 1e-4  # labels stay this far from 0 and 1, so that their log-odds are finite
+LABEL_EPSILON = (
+    1e-4  # labels stay this far from 0 and 1, so that their log-odds are finite
+)
 
 
 # a generator for each prompt, repeat, ..., of a named stream
-Noise = Callable[..., np.random.Generator]
+GeneratorFn = Callable[..., np.random.Generator]
 
 
-class Answered(NamedTuple):
+class AnswerSet(NamedTuple):
     """A prompt with two answers or more, all different."""
 
     prompt: Messages
@@ -33,7 +35,7 @@ class Answered(NamedTuple):
         return records.prompt_fields(Prompt(self.prompt, tools=self.tools))
 
 
-class Manner(NamedTuple):
+class JudgeSettings(NamedTuple):
     """How a judge is asked.
 
     Attributes:
@@ -47,7 +49,7 @@ class Manner(NamedTuple):
     rows: int = 16
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """What a judge says of two answers, i and j, to a prompt.
 
     Attributes:
@@ -63,12 +65,12 @@ class Compared(NamedTuple):
     p: float
 
 
-def asks(text: str) -> dict[str, str]:
+def user_message(text: str) -> dict[str, str]:
     """What the judge is asked, as a message."""
     return {"role": "user", "content": text}
 
 
-def ask(
+def option_logprobs(
     judge: Policy,
     questions: Sequence[Messages],
     options: Sequence[str],
@@ -97,22 +99,22 @@ def ask(
 
 def option_tokens(judge: Policy, question: Messages, option: str) -> tuple[int, ...]:
     """What the judge would say for an option, without the end of its turn."""
-    encoded = chat.encode(judge.tokenizer, [*question, said(option)])
+    encoded = chat.encode(judge.tokenizer, [*question, assistant_message(option)])
     return tuple(encoded.tokens[encoded.mask][:-1].tolist())
 
 
-def thought(
+def reasoned_questions(
     judge: Policy,
     questions: Sequence[str],
     request: str,
-    noise: Noise,
-    manner: Manner,
+    noise: GeneratorFn,
+    manner: JudgeSettings,
 ) -> list[Messages]:
     """Questions to which the judge may think first; then it is asked for the answer."""
     if not manner.thoughts:
-        return [[asks(question)] for question in questions]
-    asked = [Prompt([asks(question)]) for question in questions]
-    answers = rollouts.answer(
+        return [[user_message(question)] for question in questions]
+    asked = [Prompt([user_message(question)]) for question in questions]
+    answers = rollouts.sample_answers(
         judge,
         asked,
         jax.random.key(int(noise().integers(2**31))),
@@ -121,18 +123,18 @@ def thought(
         rows=manner.rows,
     )
     return [
-        [*prompt.messages, said(text or "..."), asks(request)]
+        [*prompt.messages, assistant_message(text or "..."), user_message(request)]
         for prompt, text in zip(asked, answers.texts, strict=True)
     ]
 
 
-def compare(
+def compare_answers(
     judge: Policy,
-    answered: Sequence[Answered],
+    answered: Sequence[AnswerSet],
     principles: Sequence[str],
-    noise: Noise,
-    manner: Manner,
-) -> list[list[Compared]]:
+    noise: GeneratorFn,
+    manner: JudgeSettings,
+) -> list[list[Comparison]]:
     """Every two answers to each prompt, compared in both orders by one principle."""
     pairs = [
         (n, i, j)
@@ -146,52 +148,62 @@ def compare(
         drawn = noise(*times[n].tolist(), i, j).integers(len(principles))
         principle = principles[int(drawn)]
         prompt, answers, tools = answered[n]
-        request = judge_prompts.THINK if manner.thoughts else judge_prompts.LETTER
+        request = (
+            judge_prompts.THINK_REQUEST
+            if manner.thoughts
+            else judge_prompts.LETTER_REQUEST
+        )
         for a, b in ((i, j), (j, i)):
-            text = judge_prompts.comparison(
+            text = judge_prompts.comparison_prompt(
                 *(prompt, answers[a], answers[b]),
                 tools=tools,
                 principle=principle,
                 request=request,
             )
             questions.append(text)
-    asked = thought(judge, questions, judge_prompts.LETTER, noise, manner)
-    logps = ask(judge, asked, judge_prompts.OPTIONS, rows=manner.rows)
+    asked = reasoned_questions(
+        judge, questions, judge_prompts.LETTER_REQUEST, noise, manner
+    )
+    logps = option_logprobs(judge, asked, judge_prompts.OPTIONS, rows=manner.rows)
     first, swapped = np.exp(logps[0::2, 0]), np.exp(logps[1::2, 0])
-    p = judges.both_orders(first, swapped)
-    p = np.asarray(judges.clamped(p) if manner.thoughts else p)
-    found: list[list[Compared]] = [[] for _ in answered]
+    p = judges.average_orders(first, swapped)
+    p = np.asarray(judges.clamp_labels(p) if manner.thoughts else p)
+    found: list[list[Comparison]] = [[] for _ in answered]
     for (n, i, j), *numbers in zip(pairs, first, swapped, p, strict=True):
-        found[n].append(Compared(i, j, *map(float, numbers)))
+        found[n].append(Comparison(i, j, *map(float, numbers)))
     return found
 
 
-def rate(
+def rate_answers(
     judge: Policy,
-    answered: Sequence[Answered],
+    answered: Sequence[AnswerSet],
     highest: int,
-    noise: Noise,
-    manner: Manner,
+    noise: GeneratorFn,
+    manner: JudgeSettings,
 ) -> list[np.ndarray]:
     """The expected rating of each answer, from 1 to the highest."""
-    request = judge_prompts.THINK if manner.thoughts else judge_prompts.NUMBER
+    request = (
+        judge_prompts.THINK_REQUEST if manner.thoughts else judge_prompts.RATING_REQUEST
+    )
     questions = [
-        judge_prompts.rating(
+        judge_prompts.rating_prompt(
             prompt, answer, highest=highest, tools=tools, request=request
         )
         for prompt, answers, tools in answered
         for answer in answers
     ]
-    asked = thought(judge, questions, judge_prompts.NUMBER, noise, manner)
+    asked = reasoned_questions(
+        judge, questions, judge_prompts.RATING_REQUEST, noise, manner
+    )
     ratings = np.arange(1, highest + 1)
-    logps = ask(judge, asked, list(map(str, ratings)), rows=manner.rows)
+    logps = option_logprobs(judge, asked, list(map(str, ratings)), rows=manner.rows)
     found = judges.expected_rating(logps, ratings.astype(np.float32))
     ends = np.cumsum([len(one.answers) for one in answered])
     return np.split(np.asarray(found), ends[:-1])
 
 
 def soft_pairs(
-    answered: Answered, compared: Sequence[Compared]
+    answered: AnswerSet, compared: Sequence[Comparison]
 ) -> list[dict[str, Any]]:
     """Pairs with their labels; those of which neither is better are left out.
 
@@ -203,7 +215,7 @@ def soft_pairs(
         if pair.p == 0.5:
             continue
         better, worse = (pair.i, pair.j) if pair.p > 0.5 else (pair.j, pair.i)
-        p = min(max(pair.p, 1.0 - pair.p), 1.0 - SURE)
+        p = min(max(pair.p, 1.0 - pair.p), 1.0 - LABEL_EPSILON)
         rows.append(
             {
                 **answered.row(),
@@ -216,7 +228,9 @@ def soft_pairs(
     return rows
 
 
-def worths(answered: Answered, compared: Sequence[Compared]) -> np.ndarray:
+def mean_win_probabilities(
+    answered: AnswerSet, compared: Sequence[Comparison]
+) -> np.ndarray:
     """How probably each answer is better than another, a mean over the others [K]."""
     total = np.zeros(len(answered.answers))
     for pair in compared:
@@ -225,7 +239,7 @@ def worths(answered: Answered, compared: Sequence[Compared]) -> np.ndarray:
     return total / (len(total) - 1)
 
 
-def ranking(answered: Answered, worth: np.ndarray) -> dict[str, Any]:
+def ranking_row(answered: AnswerSet, worth: np.ndarray) -> dict[str, Any]:
     """The answers to a prompt, best first, as `--data` reads them."""
     order = np.argsort(-worth, kind="stable")
     return {
@@ -236,13 +250,13 @@ def ranking(answered: Answered, worth: np.ndarray) -> dict[str, Any]:
 
 
 def zephyr_pairs(
-    answered: Sequence[Answered], ratings: Sequence[np.ndarray], key: jax.Array
+    answered: Sequence[AnswerSet], ratings: Sequence[np.ndarray], key: jax.Array
 ) -> list[dict[str, Any]]:
     """The best answer to each prompt against a random other; of equals, none."""
     most = max(len(r) for r in ratings)
     scores = np.array([np.pad(r, (0, most - len(r))) for r in ratings])
     mask = np.arange(most)[None, :] < np.array([[len(r)] for r in ratings])
-    found = judges.best_and_other(scores, mask, key)
+    found = judges.best_and_random(scores, mask, key)
     return [
         {
             **one.row(),

@@ -8,14 +8,14 @@ import sys
 from typing import Any
 
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import ByDefault, Tuned
+from jaxalign.runtime.config import DefaultDate, TrainConfig
 
 # What says where a run was or how it went on, not what was computed.
-ELSEWHERE = ("out", "resume", "extend", "compilation_cache", "token_cache")
+LOCATION_FLAGS = ("out", "resume", "extend", "compilation_cache", "token_cache")
 PACKAGES = ("jaxalign", "jax", "flax", "optax", "transformers", "tokenizers")
 
 
-def write(config: Tuned, *, reward: bool = False) -> str:
+def model_card(config: TrainConfig, *, reward: bool = False) -> str:
     """The card of a model that a run made: its base, data, method, command, versions.
 
     Nothing in it depends on when or where the run was.
@@ -34,17 +34,19 @@ def write(config: Tuned, *, reward: bool = False) -> str:
         "",
         "| what | |",
         "|---|---|",
-        row("base", "a new small model" if base == "toy" else base),
-        row("data", " ".join(str(x) for x in (config.data, config.data_path) if x)),
-        row("method", f"{method}, trained: {config.train}"),
-        row("versions", ", ".join(map(version, PACKAGES))),
+        table_row("base", "a new small model" if base == "toy" else base),
+        table_row(
+            "data", " ".join(str(x) for x in (config.data, config.data_path) if x)
+        ),
+        table_row("method", f"{method}, trained: {config.train}"),
+        table_row("versions", ", ".join(map(version, PACKAGES))),
         "",
         "    " + command(config),
     ]
     return "\n".join(lines) + "\n"
 
 
-def row(name: str, value: str) -> str:
+def table_row(name: str, value: str) -> str:
     """A line of the table; what the table is made of is taken out of the value."""
     plain = " ".join(value.split()).replace("|", "\\|")
     return f"| {name} | {plain} |"
@@ -64,8 +66,10 @@ def command(config: Any) -> str:
     words = ["python", "-m", f"experiments.{experiment_of(config)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        unset = value is None or isinstance(value, ByDefault) or value == field.default
-        if unset or field.name in ELSEWHERE:
+        unset = (
+            value is None or isinstance(value, DefaultDate) or value == field.default
+        )
+        if unset or field.name in LOCATION_FLAGS:
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):

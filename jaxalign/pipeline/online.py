@@ -32,7 +32,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import Online as Online
+from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, optimizer
@@ -41,7 +41,7 @@ from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class RolloutSetup:
     """What sampling and scoring need, beside the parameters.
 
     Attributes:
@@ -57,14 +57,14 @@ class Setting:
       tokens: places for tokens in an iteration.
     """
 
-    config: Online
+    config: OnlineConfig
     mesh: Mesh
-    source: datasets.Source
+    source: datasets.Dataset
     policy: policies.Policy
     prompts: list[Prompt]
     lengths: np.ndarray
     ids: list[int]
-    batches: loader.Batches
+    batches: loader.BatchIterator
     samples: int
     together: int
     shared: int
@@ -73,7 +73,7 @@ class Setting:
     tokens: int
 
 
-class Drawn(NamedTuple):
+class ScoredRollout(NamedTuple):
     """Sampled answers, and what they are worth.
 
     Attributes:
@@ -98,7 +98,9 @@ class Drawn(NamedTuple):
         return {"reward": self.reward.mean(), "eos": self.ended.mean()}
 
 
-def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Setting:
+def prepare(
+    config: OnlineConfig, run: Run, *, prompts: int, samples: int = 1
+) -> RolloutSetup:
     """Reads the data and the policy.
 
     Args:
@@ -108,7 +110,7 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     Raises:
       ValueError: prompts that do not divide over the devices, or too many of them.
     """
-    if prompts % (parts := sharding.shards("batch")):
+    if prompts % (parts := sharding.shard_count("batch")):
         raise ValueError(
             f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
             f"divide over {parts} devices: give a multiple of {parts}, or mend --mesh"
@@ -116,17 +118,19 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
     source = datasets.load(config)
     policy = policies.load(config, source, run.mesh)
     room = config.max_new_tokens or source.max_new_tokens
-    fitting = rollouts.fitting(policy, source.prompts()[0], room, run.note, "prompts")
+    fitting = rollouts.select_prompts(
+        policy, source.prompts()[0], room, run.note, "prompts"
+    )
     batching.check_size(
         "--prompts (of PPO --batch)", prompts, len(fitting), small=batching.SMALL
     )
     run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
-    policy = policies.reaching(policy, tokens.shape[1] + room)
-    policy = trainable.frozen(config, policy)
-    most = functools.partial(shares.answers_a_row, policy.config)
+    policy = policies.extend_longrope(policy, tokens.shape[1] + room)
+    policy = trainable.with_frozen_base(config, policy)
+    most = functools.partial(shares.answers_per_row, policy.config)
     together = most(prompts, samples, parts=config.minibatches)
-    return Setting(
+    return RolloutSetup(
         config=config,
         mesh=run.mesh,
         source=source,
@@ -137,24 +141,26 @@ def prepare(config: Online, run: Run, *, prompts: int, samples: int = 1) -> Sett
         batches=loader.prompt_batches(
             *(tokens, lengths, prompts),
             seed=config.seed,
-            mixture=mixing.shares_of(fitting),
+            mixture=mixing.sizes_and_weights(fitting),
         ),
         samples=samples,
         together=together,
         shared=most(
             prompts * samples // together,
             together,
-            parts=config.minibatches * sharding.shards("batch"),
+            parts=config.minibatches * sharding.shard_count("batch"),
         ),
         room=room,
-        score=reward_functions.scorer(
+        score=reward_functions.make_reward_function(
             config.reward, config.dtype, policy, source, ensemble=config.ensemble
         ),
         tokens=prompts * samples * (tokens.shape[1] + room),
     )
 
 
-def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
+def sample_and_score(
+    setting: RolloutSetup, params: Params, key: jax.Array
+) -> ScoredRollout:
     """Answers to the next prompts, scored.
 
     Args:
@@ -167,8 +173,8 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
     by_prompt = streams.answer_ids(every, samples).reshape(-1, samples, 2)
     row_ids = by_prompt[setting.batches.share].reshape(-1, 2)
     shape = setting.mesh.shape
-    here = sharding.here(setting.mesh, shape["data"] * shape["fsdp"])
-    copies = shares.reads(len(batch.row), samples, parts=len(here))
+    here = sharding.rows_on_local_devices(setting.mesh, shape["data"] * shape["fsdp"])
+    copies = shares.prompt_copies(len(batch.row), samples, parts=len(here))
     read = asked[:: samples // copies]
     told = (batch.tokens[read], batch.lengths[read], row_ids)
     tokens, lengths, ids = sharding.place_batch(told, setting.mesh)
@@ -186,28 +192,28 @@ def draw(setting: Setting, params: Params, key: jax.Array) -> Drawn:
     )
     prompts = [setting.prompts[r] for r in batch.row[asked]]
     reward = setting.score(prompts, sequences, ended)
-    score = with_ending(config, reward, ended)
+    score = penalize_missing_eos(config, reward, ended)
     answers: TokenBatch | AnswerBatch = sequences
     if setting.shared > 1:
-        answers, sampled = forward.together(
+        answers, sampled = forward.pack_shared_prompts(
             sequences, sampled, answers=setting.shared, room=setting.room
         )
-    return Drawn(sequences, answers, sampled, ended, reward, score)
+    return ScoredRollout(sequences, answers, sampled, ended, reward, score)
 
 
-def with_ending(config: Online, score: Array, ended: Array) -> Array:
+def penalize_missing_eos(config: OnlineConfig, score: Array, ended: Array) -> Array:
     """The scores, once a missing end has had its price [B]."""
     penalty = config.missing_eos_penalty
     if config.missing_eos == "assign":
         return shaping.assign_missing_eos(score, ended, value=-penalty)
-    return shaping.missing_eos(score, ended, penalty=penalty)
+    return shaping.penalize_missing_eos(score, ended, penalty=penalty)
 
 
-def compared(
-    setting: Setting, params: Params, drawn: Drawn
+def logprobs(
+    setting: RolloutSetup, params: Params, drawn: ScoredRollout
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Log-probs under the policy and its reference [R T], and what is seen of them."""
-    return rollouts.compared(
+    return rollouts.logprobs(
         setting.policy.model,
         params,
         setting.policy.params,
@@ -217,7 +223,7 @@ def compared(
     )
 
 
-def reference_logps(setting: Setting, drawn: Drawn) -> Array:
+def reference_logps(setting: RolloutSetup, drawn: ScoredRollout) -> Array:
     """Log-probs under the reference alone [R T]."""
     policy, temperature = setting.policy, setting.config.temperature
     return rollouts.token_logps(
@@ -226,7 +232,7 @@ def reference_logps(setting: Setting, drawn: Drawn) -> Array:
 
 
 def passes(
-    config: Online,
+    config: OnlineConfig,
     update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]],
     current: TrainState,
     rollout: Any,
@@ -250,7 +256,9 @@ def passes(
     for indices in rollouts.minibatches(
         key, blocks, epochs=config.epochs, parts=config.minibatches
     ):
-        current, metrics = update(current, rollouts.taken(rollout, indices, blocks))
+        current, metrics = update(
+            current, rollouts.gather_minibatch(rollout, indices, blocks)
+        )
         updates += 1
         finite &= metrics["finite"]
         if kl_stop is not None and float(metrics["approxkl"]) > kl_stop:
@@ -260,13 +268,13 @@ def passes(
 
 def train(
     run: Run,
-    setting: Setting,
+    setting: RolloutSetup,
     current: TrainState,
     iterate: Callable[[TrainState, int, Any], tuple[TrainState, Any, dict[str, Array]]],
     *,
     roles: Callable[[Params], dict[str, Params]],
     carried: Callable[[], Any] = lambda: None,
-    cursors: Mapping[str, loader.Batches] | None = None,
+    cursors: Mapping[str, loader.BatchIterator] | None = None,
 ) -> TrainState:
     """The loop, from where the run stands to its end.
 
@@ -289,19 +297,19 @@ def train(
     beside = loop.extras["carried"] if loop.step else carried()
     for i in run.steps(loop.step, config.steps):
         # the rate follows iterations, even where --kl-stop left updates out
-        opt_state = optimizer.at_update(current.opt_state, i * config.updates)
+        opt_state = optimizer.set_schedule_count(current.opt_state, i * config.updates)
         current = dataclasses.replace(current, opt_state=opt_state)
         current, beside, numbers = iterate(current, i, beside)
         rows = setting.batches.rows
         run.log(i, iteration=numbers, tokens=setting.tokens, rows=rows)
-        watch(run.last, config.logp_gap)
+        warn_logprob_mismatch(run.last, config.logp_gap)
         loop = LoopState(i + 1, current, data, {"carried": beside})
         run.checkpoint(loop, roles(current.params))
-    watch(run.last, config.logp_gap)
+    warn_logprob_mismatch(run.last, config.logp_gap)
     return current
 
 
-def watch(numbers: Mapping[str, float], gap: float) -> None:
+def warn_logprob_mismatch(numbers: Mapping[str, float], gap: float) -> None:
     """Warns where the sampler's log-probs are not the trainer's; once a place."""
     if numbers.get("logp_gap", 0.0) > gap:
         warnings.warn(
@@ -312,7 +320,7 @@ def watch(numbers: Mapping[str, float], gap: float) -> None:
         )
 
 
-def check_minibatches(config: Online, rows: int, what: str) -> None:
+def check_minibatches(config: OnlineConfig, rows: int, what: str) -> None:
     """Refuses rows that do not divide into the minibatches.
 
     Raises:

@@ -20,10 +20,10 @@ from jaxalign.models import folder_settings, heads, pretrained, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.folder_settings import FolderSettings
 from jaxalign.pipeline import model_cards
-from jaxalign.pipeline.datasets import Source
-from jaxalign.rewards import learned
+from jaxalign.pipeline.datasets import Dataset
+from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults, distributed, hub
-from jaxalign.runtime.config import Shared, Tuned
+from jaxalign.runtime.config import RunConfig, TrainConfig
 from jaxalign.types import LanguageModel, LanguageModelConfig, Params, ScalarModel
 
 SCALE = "normalisation.json"  # of a reward model's scores, beside it
@@ -79,7 +79,9 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
     )
 
 
-def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFast, int]:
+def tokenizer_of(
+    config: RunConfig, source: Dataset
+) -> tuple[PreTrainedTokenizerFast, int]:
     """The tokenizer of `--model`, and the longest sequence; no weights are read.
 
     Raises:
@@ -88,14 +90,14 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
     """
     if config.model == "toy":
         made = tokenizers.train(source.texts(), vocab_size=source.vocab)
-        return used(config, made), config.context or source.context
-    folder = hub.model(config.model)
+        return configure_tokenizer(config, made), config.context or source.context
+    folder = hub.model_folder(config.model)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"--model {config.model}: no such folder, nor toy, nor ORG/NAME of a hub"
         )
-    shape = pretrained.configured(folder, config.dtype, "float32")
-    tokenizer = used(config, tokenizers.load(folder))
+    shape = pretrained.read_config(folder, config.dtype, "float32")
+    tokenizer = configure_tokenizer(config, tokenizers.load(folder))
     tokenizers.check_embedding(tokenizer, shape.vocab_size)
     if (config.context or 0) > shape.context:
         raise ValueError(
@@ -106,25 +108,27 @@ def tokenizer_of(config: Shared, source: Source) -> tuple[PreTrainedTokenizerFas
     return tokenizer, min(config.context or suggested, shape.context)
 
 
-def used(config: Shared, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def configure_tokenizer(
+    config: RunConfig, tokenizer: PreTrainedTokenizerFast
+) -> PreTrainedTokenizerFast:
     """A tokenizer, as the flags have it used.
 
     Raises:
       ValueError: --template-date is no day.
     """
     day = config.template_date
-    if tokenizers.is_dated(tokenizer):
-        day = distributed.agreed(day)
+    if tokenizers.shows_date(tokenizer):
+        day = distributed.broadcast_text(day)
     try:
         today = datetime.date.fromisoformat(day)
     except ValueError as error:
         raise ValueError(f"--template-date wants YYYY-MM-DD, not {day!r}") from error
-    manner = tokenizers.Manner(today, config.keep_special_tokens)
-    tokenizers.set_manner(tokenizer, manner)
+    manner = tokenizers.TokenizationOptions(today, config.keep_special_tokens)
+    tokenizers.set_tokenization_options(tokenizer, manner)
     return tokenizer
 
 
-def load(config: Shared, source: Source, mesh: Any) -> Policy:
+def load(config: RunConfig, source: Dataset, mesh: Any) -> Policy:
     """The policy in the folder `--model`, or a new small one for `toy`.
 
     Raises:
@@ -133,18 +137,18 @@ def load(config: Shared, source: Source, mesh: Any) -> Policy:
     tokenizer, context = tokenizer_of(config, source)
     if config.model == "toy":
         shape = toy_config(len(tokenizer), context, config.dtype)
-        model = transformer.language_model(remade(shape, config.remat))
+        model = transformer.language_model(with_remat(shape, config.remat))
         key = streams.key(jax.random.key(config.seed), "model")
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
-    folder = hub.model(config.model)
+    folder = hub.model_folder(config.model)
     settings = folder_settings.read(folder)  # refused before the weights are read
     model, params = pretrained.load(folder, dtype=jnp.dtype(config.dtype), mesh=mesh)
-    model = transformer.language_model(remade(model.config, config.remat))
+    model = transformer.language_model(with_remat(model.config, config.remat))
     return Policy(model, params, tokenizer, context, settings)
 
 
-def reaching(policy: Policy, length: int) -> Policy:
+def extend_longrope(policy: Policy, length: int) -> Policy:
     """The same policy where its sampler and its trainer turn rows of `length` alike.
 
     With longrope a text of another length is turned otherwise, and a sampler does not
@@ -159,12 +163,12 @@ def reaching(policy: Policy, length: int) -> Policy:
     return dataclasses.replace(policy, model=transformer.language_model(shape))
 
 
-def remade(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
+def with_remat(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
     """The shape of a model whose backward pass computes this again."""
     return dataclasses.replace(cast(ModelConfig, shape), remat=remat)
 
 
-def save(folder: Path, policy: Policy, config: Tuned | None = None) -> Path:
+def save(folder: Path, policy: Policy, config: TrainConfig | None = None) -> Path:
     """Writes a Hugging Face folder, which `--model` and transformers read back.
 
     Args:
@@ -179,14 +183,14 @@ def save(folder: Path, policy: Policy, config: Tuned | None = None) -> Path:
         policy.params,
         tokens=ids,
         generation=policy.settings.generation,
-        dtype=kept_dtype(policy, config),
-        card=model_cards.write(config) if config else None,
+        dtype=output_dtype(policy, config),
+        card=model_cards.model_card(config) if config else None,
     )
     save_tokenizer(folder, policy.tokenizer)
     return folder
 
 
-def kept_dtype(policy: Policy, config: Tuned | None) -> str:
+def output_dtype(policy: Policy, config: TrainConfig | None) -> str:
     """The type that a model is saved in: that of the folder it was made from."""
     told = config.save_dtype if config else "auto"
     return policy.settings.dtype if told == "auto" else told
@@ -205,8 +209,8 @@ def save_scalar(
     params: Params,
     policy: Policy | PreTrainedTokenizerFast,
     *,
-    scale: learned.Scale | None = None,
-    config: Tuned | None = None,
+    scale: reward_model.Scale | None = None,
+    config: TrainConfig | None = None,
 ) -> None:
     """Writes a reward model, which transformers loads as a sequence classifier.
 
@@ -217,14 +221,14 @@ def save_scalar(
     """
     if not isinstance(policy, Policy):
         policy = Policy(cast(Any, model), params, policy, 0)
-    model, params, tokenizer = padded(model, params, policy)
+    model, params, tokenizer = with_pad_token(model, params, policy)
     pretrained.save_reward(
         folder,
         model,
         params,
         tokens=special_tokens(tokenizer),
-        dtype=kept_dtype(policy, config),
-        card=model_cards.write(config, reward=True) if config else None,
+        dtype=output_dtype(policy, config),
+        card=model_cards.model_card(config, reward=True) if config else None,
     )
     save_tokenizer(folder, tokenizer)
     if jax.process_index() == 0:
@@ -233,7 +237,7 @@ def save_scalar(
             (folder / SCALE).write_text(json.dumps(scale._asdict()))
 
 
-def padded(
+def with_pad_token(
     model: ScalarModel, params: Params, policy: Policy
 ) -> tuple[ScalarModel, Params, PreTrainedTokenizerFast]:
     """A reward model whose padding token ends no text.
@@ -260,7 +264,7 @@ def padded(
     return model, params, tokenizer
 
 
-def load_scale(folder: Path) -> learned.Scale:
+def load_scale(folder: Path) -> reward_model.Scale:
     """The scale of a reward model's scores: raw score = (score - bias) / gain.
 
     Gain 1 and bias 0 for models that were not normalised here.
@@ -270,11 +274,11 @@ def load_scale(folder: Path) -> learned.Scale:
     """
     path = folder / SCALE
     if not path.exists():
-        return learned.Scale(1.0, 0.0)
-    told = {"gain": None, "bias": None} | json_files.read(path)
+        return reward_model.Scale(1.0, 0.0)
+    told = {"gain": None, "bias": None} | json_files.read_object(path)
     kinds = {"gain": json_files.POSITIVE, "bias": json_files.NUMBER}
-    json_files.check(told, kinds, str(path))
-    return learned.Scale(told["gain"], told["bias"])
+    json_files.check_fields(told, kinds, str(path))
+    return reward_model.Scale(told["gain"], told["bias"])
 
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -316,6 +320,6 @@ def load_scalar(
             "python -m experiments.reward_model makes one"
         )
     model, params = pretrained.load_reward(
-        folder, dtype=jnp.dtype(dtype), mesh=sharding.current()
+        folder, dtype=jnp.dtype(dtype), mesh=sharding.current_mesh()
     )
-    return heads.scalar_model(remade(model.config, remat)), params
+    return heads.scalar_model(with_remat(model.config, remat)), params

@@ -10,16 +10,18 @@ from jaxalign import estimators, masks
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.estimators import running_moments
 from jaxalign.pipeline import online, reward_functions, rollouts
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.training import forward
 from jaxalign.types import Array, Params, ScalarModel
 
-Normalise = Literal["none", "reference", "running", "batch"]
+ScoreNormalization = Literal["none", "reference", "running", "batch"]
 # Scores that differ by less are all the same, and are left as they are.
 SMALLEST_VARIANCE = 1e-8
 
 
-def reference_moments(setting: online.Setting, key: jax.Array, count: int) -> list[Any]:
+def reference_moments(
+    setting: online.RolloutSetup, key: jax.Array, count: int
+) -> list[Any]:
     """The moments of the scores of the reference's own answers, as JSON.
 
     Args:
@@ -28,7 +30,7 @@ def reference_moments(setting: online.Setting, key: jax.Array, count: int) -> li
     Raises:
       ValueError: all scores are the same.
     """
-    answers = rollouts.answer(
+    answers = rollouts.sample_answers(
         setting.policy,
         setting.prompts[:count],
         key,
@@ -36,33 +38,33 @@ def reference_moments(setting: online.Setting, key: jax.Array, count: int) -> li
         temperature=setting.config.temperature,
     )
     ended = jnp.asarray(answers.finished)
-    score = jnp.asarray(reward_functions.scored(setting.score, answers))
-    score = online.with_ending(setting.config, score, ended)
+    score = jnp.asarray(reward_functions.score_answers(setting.score, answers))
+    score = online.penalize_missing_eos(setting.config, score, ended)
     moments = running_moments.update(
-        running_moments.no_moments(), score, jnp.ones_like(ended)
+        running_moments.empty_moments(), score, jnp.ones_like(ended)
     )
     if not running_moments.variance(moments) > SMALLEST_VARIANCE:
         raise ValueError(
             f"the reference's {len(score)} answers all have the score {score[0]}: "
             "there is nothing to normalise by; leave --normalise none"
         )
-    return as_json(moments)
+    return moments_to_json(moments)
 
 
-def as_json(moments: running_moments.RunningMoments) -> list[float]:
+def moments_to_json(moments: running_moments.RunningMoments) -> list[float]:
     """Moments as numbers that JSON keeps exactly."""
     return [float(x) for x in (moments.count, moments.mean, moments.m2)]
 
 
-def from_json(numbers: list[float]) -> running_moments.RunningMoments:
-    """What `as_json` was given."""
+def moments_from_json(numbers: list[float]) -> running_moments.RunningMoments:
+    """What `moments_to_json` was given."""
     return running_moments.RunningMoments(*map(jnp.float32, numbers))
 
 
-def normalised(
+def normalize_scores(
     score: Array,
-    how: Normalise,
-    told: list[float] | None,
+    how: ScoreNormalization,
+    moments_json: list[float] | None,
     *,
     clip: float | None = None,
 ) -> tuple[Array, list[float] | None]:
@@ -74,7 +76,7 @@ def normalised(
     batch       (score - mean) / deviation, of these answers
 
     Args:
-      told: the moments, as JSON; None before the first scores.
+      moments_json: the moments, as JSON; None before the first scores.
       clip: the largest score, and, negated, the smallest; None cuts nothing.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.1 (reference); Touvron
@@ -82,18 +84,22 @@ def normalised(
     """
     everything = jnp.ones_like(score, bool)
     if how == "reference":
-        assert told is not None
-        score = running_moments.scaled(score, from_json(told))
+        assert moments_json is not None
+        score = running_moments.normalize(score, moments_from_json(moments_json))
     if how == "running":
-        moments = from_json(told) if told else running_moments.no_moments()
+        moments = (
+            moments_from_json(moments_json)
+            if moments_json
+            else running_moments.empty_moments()
+        )
         moments = running_moments.update(moments, score, everything)
         variance = running_moments.variance(moments)
         varied = variance > SMALLEST_VARIANCE
         score = score * jnp.where(varied, jax.lax.rsqrt(variance), 1.0)
-        told = as_json(moments)
+        moments_json = moments_to_json(moments)
     if how == "batch":
         score = masks.whiten(score, everything)
-    return score if clip is None else jnp.clip(score, -clip, clip), told
+    return score if clip is None else jnp.clip(score, -clip, clip), moments_json
 
 
 @partial(
@@ -125,13 +131,13 @@ def experience(
     """
     mask = sequences.loss_mask
     value = forward.token_values(model, params, sequences)
-    rewards = estimators.kl_penalised_rewards(score, logp, ref_logp, mask, beta=beta)
-    spread = {"token_reward_std": deviation(rewards, mask)}
+    rewards = estimators.kl_penalized_rewards(score, logp, ref_logp, mask, beta=beta)
+    spread = {"token_reward_std": masked_std(rewards, mask)}
     if whiten_rewards:
         rewards = masks.whiten(rewards, mask, shift_mean=False)
     if bootstrap:
-        beyond = gamma * learned.score(model, params, sequences)
-        rewards += estimators.at_last(jnp.where(ended, 0.0, beyond), mask)
+        beyond = gamma * reward_model.score(model, params, sequences)
+        rewards += estimators.place_at_last_token(jnp.where(ended, 0.0, beyond), mask)
     advantage, returns = estimators.gae(rewards, value, mask, gamma=gamma, lam=lam)
     batch = RolloutBatch(
         sequences=sequences,
@@ -144,10 +150,10 @@ def experience(
         "score": score.mean(),
         "return": masks.masked_mean(returns, mask),
         "advantage_mean": masks.masked_mean(advantage, mask),
-        "advantage_std": deviation(advantage, mask),
+        "advantage_std": masked_std(advantage, mask),
     }
 
 
-def deviation(x: Array, mask: Array) -> Array:
+def masked_std(x: Array, mask: Array) -> Array:
     """The population's standard deviation of what the mask keeps."""
     return jnp.sqrt(masks.masked_mean(jnp.square(x - masks.masked_mean(x, mask)), mask))

@@ -4,7 +4,7 @@ programmed           the data set's own reward
 FOLDER               a reward model
 FOLDER,FOLDER,...    an ensemble of them; `--ensemble` says what their scores make
 judge:FOLDER         a language model, which rates answers from 1 to 10 (direct RLAIF)
-NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.named`
+NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.reward_registry`
 """
 
 import difflib
@@ -23,20 +23,21 @@ from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
-from jaxalign.rewards import learned, mixtures, named, verify
-from jaxalign.runtime.config import Dtype, Shared
+from jaxalign.rewards import combination as mixtures
+from jaxalign.rewards import reward_model, reward_registry, verifiable
+from jaxalign.runtime.config import Dtype, RunConfig
 from jaxalign.types import Array
 
 Combination = Callable[[Array], Array]
 
 
-def folders(reward: str) -> list[Path]:
+def reward_model_folders(reward: str) -> list[Path]:
     """The reward models that `--reward` names; none where it names something else.
 
     Raises:
       ValueError: a folder without a model; a name that is near is suggested.
     """
-    if reward == "programmed" or named.known(reward):
+    if reward == "programmed" or reward_registry.is_known(reward):
         return []
     kind, _, judge_folder = reward.partition(":")
     found = [Path(folder) for folder in reward.split(",")]
@@ -45,7 +46,7 @@ def folders(reward: str) -> list[Path]:
     for folder in found:
         if not (folder / "config.json").exists():
             model = "language" if kind == "judge" else "reward"
-            known = ["programmed", *named.NAMED, "judge:FOLDER"]
+            known = ["programmed", *reward_registry.REWARDS, "judge:FOLDER"]
             near = difflib.get_close_matches(kind.lower(), known, n=2)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise ValueError(
@@ -64,8 +65,12 @@ def combination(name: str) -> Combination:
     """
     kind, _, coefficient = name.partition(":")
     if kind == "variance" and coefficient.replace(".", "", 1).isdigit():
-        return partial(mixtures.less_variance, coefficient=float(coefficient))
-    known = {"mean": mixtures.mean, "minimum": mixtures.minimum, "llama2": llama2}
+        return partial(mixtures.variance_penalized_mean, coefficient=float(coefficient))
+    known = {
+        "mean": mixtures.ensemble_mean,
+        "minimum": mixtures.ensemble_minimum,
+        "llama2": llama2,
+    }
     if name not in known:
         raise ValueError(
             f"--ensemble is {', '.join(known)} or variance:NUMBER, not {name!r}"
@@ -85,10 +90,10 @@ def llama2(scores: Array) -> Array:
             f"there are {len(scores)}"
         )
     helpfulness, safety = scores
-    return mixtures.safety_first(helpfulness, safety, jnp.zeros(len(safety), bool))
+    return mixtures.piecewise_safety(helpfulness, safety, jnp.zeros(len(safety), bool))
 
 
-def learned_from(
+def load_ensemble(
     folders: list[Path], dtype: str, combine: Combination
 ) -> Callable[[TokenBatch], Array]:
     """The reward of one model, or of several together: sequences -> [B].
@@ -96,10 +101,10 @@ def learned_from(
     `llama2` combines raw scores, all others normalised ones.
     """
     models = [policies.load_scalar(folder, dtype) for folder in folders]
-    score = jax.jit(learned.score, static_argnums=0)
+    score = jax.jit(reward_model.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
-    scales = [learned.Scale(1.0, 0.0) for _ in folders]
+    scales = [reward_model.Scale(1.0, 0.0) for _ in folders]
     if combine is llama2:
         scales = [policies.load_scale(folder) for folder in folders]
     gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
@@ -107,12 +112,12 @@ def learned_from(
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
 
 
-def judge(
+def text_reward(
     reward: str,
-    source: datasets.Source,
+    source: datasets.Dataset,
     dtype: Dtype = "float32",
     tokenizer: PreTrainedTokenizerFast | None = None,
-) -> datasets.Judge:
+) -> datasets.RuleBasedReward:
     """The reward of texts: the data set's own, a language model's, or one by name.
 
     Args:
@@ -122,38 +127,38 @@ def judge(
       ValueError: there is none, or the reference answers that it needs are lacking.
     """
     if reward == "programmed":
-        return datasets.judge_of(source)
+        return datasets.require_reward(source)
     if reward.startswith("judge:"):
-        day = tokenizers.manner(tokenizer).today if tokenizer else None
-        settings = Shared(
+        day = tokenizers.tokenization_options(tokenizer).today if tokenizer else None
+        settings = RunConfig(
             model=reward.removeprefix("judge:"),
             dtype=dtype,
             template_date=str(day or ""),
         )
-        model = policies.load(settings, source, sharding.current())
-        return datasets.checked(reward, rated(model))
-    found = datasets.by_name(reward)
+        model = policies.load(settings, source, sharding.current_mesh())
+        return datasets.with_finite_check(reward, llm_rating_reward(model))
+    found = datasets.reward_by_name(reward)
     if tokenizer is not None:
-        check_shown(reward, tokenizer)
-    if named.needs_references(reward):
+        check_special_tokens(reward, tokenizer)
+    if reward_registry.needs_references(reward):
         for prompt in source.prompts()[0]:
             if not prompt.references:
                 raise ValueError(
                     f"--reward {reward} compares with reference answers, and the "
-                    f"prompt at {prompt.where} has none: give its row a field "
+                    f"prompt at {prompt.location} has none: give its row a field "
                     "'reference', or an answer"
                 )
     return found
 
 
-def check_shown(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def check_special_tokens(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
     """Refuses a reward of words that are special tokens, which texts do not show.
 
     Raises:
       ValueError: names the first of them.
     """
-    read = verify.TAGS if reward == "format" else (reward.partition(":")[2],)
-    for token in special_tokens.refused_tokens(tokenizer):
+    read = verifiable.TAGS if reward == "format" else (reward.partition(":")[2],)
+    for token in special_tokens.forbidden_tokens(tokenizer):
         if any(token in text for text in read):
             raise ValueError(
                 f"--reward {reward} looks for {token}, a special token of the "
@@ -162,7 +167,7 @@ def check_shown(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
             )
 
 
-def rated(model: policies.Policy) -> datasets.Judge:
+def llm_rating_reward(model: policies.Policy) -> datasets.RuleBasedReward:
     """What a language model expects to rate each answer by itself, from 1 to 10.
 
     Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF).
@@ -170,23 +175,25 @@ def rated(model: policies.Policy) -> datasets.Judge:
 
     def judge(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> datasets.Judged:
+    ) -> datasets.RewardValues:
         answered = [
-            llm_judge.Answered(prompt.messages, (text,), prompt.tools)
+            llm_judge.AnswerSet(prompt.messages, (text,), prompt.tools)
             for prompt, text in zip(prompts, texts, strict=True)
         ]
         noise = np.random.default_rng  # nothing is thought, nothing drawn
-        ratings = llm_judge.rate(model, answered, 10, noise, llm_judge.Manner())
+        ratings = llm_judge.rate_answers(
+            model, answered, 10, noise, llm_judge.JudgeSettings()
+        )
         return {"reward": np.concatenate(ratings)}
 
     return judge
 
 
-def scorer(
+def make_reward_function(
     reward: str,
     dtype: Dtype,
     policy: policies.Policy,
-    source: datasets.Source,
+    source: datasets.Dataset,
     *,
     ensemble: str = "mean",
 ) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
@@ -198,51 +205,57 @@ def scorer(
     Raises:
       ValueError: no such reward, or a reward model of another vocabulary.
     """
-    models = folders(reward)
+    models = reward_model_folders(reward)
     for folder in models:
         policies.check_vocabulary(folder, policy)
     if models:
-        return checked(reward, learned_from(models, dtype, combination(ensemble)))
-    judged_by = judge(reward, source, dtype, policy.tokenizer)
+        return require_finite(
+            reward, load_ensemble(models, dtype, combination(ensemble))
+        )
+    judged_by = text_reward(reward, source, dtype, policy.tokenizer)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        whole = jax.tree.map(sharding.on_host, (sequences, ended))
-        mine = sharding.share(len(whole[1]))  # of many processes each judges its own
+        whole = jax.tree.map(sharding.to_host, (sequences, ended))
+        mine = sharding.local_rows(
+            len(whole[1])
+        )  # of many processes each judges its own
         rows, told = jax.tree.map(lambda x: x[mine], whole)
         found = judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
-        mesh = sharding.current()
+        mesh = sharding.current_mesh()
         return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
 
     return programmed
 
 
-def checked(
+def require_finite(
     reward: str, score: Callable[[TokenBatch], Array]
 ) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
     """What models learned as a reward, which stops the run where it is not finite."""
 
     def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         found = score(sequences)
-        whole = sharding.on_host(found)
-        datasets.finite(reward, prompts, whole[sharding.share(len(whole))])
+        whole = sharding.to_host(found)
+        datasets.check_finite(reward, prompts, whole[sharding.local_rows(len(whole))])
         return found
 
     return learned
 
 
-def scored(
+def score_answers(
     score: Callable[[list[Prompt], TokenBatch, Array], Array],
     answers: rollouts.Answers,
     *,
     rows: int = 256,
 ) -> np.ndarray:
-    """The reward of each answer [R], by what `scorer` gives."""
+    """The reward of each answer [R], by what `make_reward_function` gives."""
 
     def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
         sequences, at = told
-        mine = at[sharding.share(len(at))]  # as in training, where each has its own
+        mine = at[
+            sharding.local_rows(len(at))
+        ]  # as in training, where each has its own
         prompts = [answers.prompts[i] for i in mine]
         return score(prompts, sequences, answers.finished[at])
 
     index = np.arange(len(answers.texts))
-    return rollouts.in_batches(part, (answers.sequences, index), rows)
+    return rollouts.map_batches(part, (answers.sequences, index), rows)

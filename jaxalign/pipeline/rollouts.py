@@ -13,9 +13,9 @@ import numpy as np
 from jaxalign import sampling, sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data import chat, mixing, special_tokens
-from jaxalign.data.records import Prompt, Report
+from jaxalign.data.records import Prompt, RowReport
 from jaxalign.pipeline.policies import Policy
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.training import forward, group_objectives
 from jaxalign.types import Array, Key, LanguageModel, Params, ScalarModel
 
@@ -43,33 +43,33 @@ class Answers:
 
 
 def padded_prompts(
-    policy: Policy, prompts: Sequence[Prompt], room: int
+    policy: Policy, prompts: Sequence[Prompt], max_new_tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The prompts as right-padded tokens [P T] and their lengths [P].
 
     Raises:
-      ValueError: a prompt leaves no `room` for its answer within the model's context,
+      ValueError: a prompt leaves no `max_new_tokens` for its answer within the model's context,
         or there is none.
     """
     if not prompts:
         raise ValueError(
-            f"no prompt leaves room for {room} new tokens in a context of "
+            f"no prompt leaves room for {max_new_tokens} new tokens in a context of "
             f"{policy.config.context}: lower --max-new-tokens"
         )
-    talks = [chat.Talk(p.messages, p.tools) for p in prompts]
+    talks = [chat.Conversation(p.messages, p.tools) for p in prompts]
     rows = chat.encode_prompts(policy.tokenizer, talks)
     lengths = np.array([len(row) for row in rows], np.int32)
-    limit = policy.model.config.context - room
+    limit = policy.model.config.context - max_new_tokens
     if lengths.max() > limit:
-        where = prompts[int(lengths.argmax())].where
+        where = prompts[int(lengths.argmax())].location
         raise ValueError(
             f"the prompt of {lengths.max()} tokens at {where} leaves no room for "
-            f"{room} new tokens in a context of {policy.model.config.context}"
+            f"{max_new_tokens} new tokens in a context of {policy.model.config.context}"
         )
-    return padded(rows, limit)
+    return pad_rows(rows, limit)
 
 
-def padded(rows: Sequence[Any], limit: int) -> tuple[np.ndarray, np.ndarray]:
+def pad_rows(rows: Sequence[Any], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Token ids as right-padded rows [P T] and their lengths [P].
 
     Args:
@@ -83,14 +83,14 @@ def padded(rows: Sequence[Any], limit: int) -> tuple[np.ndarray, np.ndarray]:
     return tokens, lengths
 
 
-def fitting(
+def select_prompts(
     policy: Policy,
     prompts: Sequence[Prompt],
-    room: int,
+    max_new_tokens: int,
     note: Callable[[str], None],
     name: str,
 ) -> list[Prompt]:
-    """The prompts that leave `room` for an answer; a mixture stays one.
+    """The prompts that leave `max_new_tokens` for an answer; a mixture stays one.
 
     Those left out are counted and shown, as are those which the chat template does not
     show whole.
@@ -103,41 +103,41 @@ def fitting(
       ValueError: none does, of a mixture of one of its parts.
     """
     context = policy.config.context
-    talks = [chat.Talk(p.messages, p.tools) for p in prompts]
-    rows = chat.encode_asked(policy.tokenizer, talks)
-    reasons = collections.Counter(row.refused for row in rows if row.refused)
-    shown = np.array([not row.refused for row in rows], bool)
+    talks = [chat.Conversation(p.messages, p.tools) for p in prompts]
+    rows = chat.try_encode_prompts(policy.tokenizer, talks)
+    reasons = collections.Counter(row.drop_reason for row in rows if row.drop_reason)
+    shown = np.array([not row.drop_reason for row in rows], bool)
     if reasons:
-        told = Report(len(rows), int(shown.sum()), reasons)
+        told = RowReport(len(rows), int(shown.sum()), reasons)
         note(f"{name}: {told}")
         prompts = mixing.select(prompts, shown)
     lengths = np.array([len(row.tokens) for row in rows], np.int64)[shown]
-    fit = lengths <= context - room
+    fit = lengths <= context - max_new_tokens
     if not fit.all():
         note(
             f"{name}: {fit.sum()} of {len(prompts)} prompts ({(~fit).sum()} longer than"
-            f" {context - room} tokens, {lengths.max()} at most, left out: they leave "
-            f"no room for {room} new tokens in a context of {context})"
+            f" {context - max_new_tokens} tokens, {lengths.max()} at most, left out: they leave "
+            f"no room for {max_new_tokens} new tokens in a context of {context})"
         )
     return mixing.select(prompts, fit)
 
 
-def turn(prompts: Sequence[Prompt], first: int, count: int) -> list[Prompt]:
+def cyclic_slice(prompts: Sequence[Prompt], first: int, count: int) -> list[Prompt]:
     """At most so many prompts, beginning with one; after the last comes the first.
 
     Of a mixture each part has its share of them, and begins again by itself.
 
-    >>> turn("abcde", 4, 3), turn("ab", 3, 5)
+    >>> cyclic_slice("abcde", 4, 3), cyclic_slice("ab", 3, 5)
     (['e', 'a', 'b'], ['b', 'a'])
     """
     few = min(count, len(prompts))
     if isinstance(prompts, mixing.MixedRecords):
-        order = mixing.order(prompts.sizes, prompts.weights)
+        order = mixing.mixed_order(prompts.sizes, prompts.weights)
         return [prompts[order[first + i]] for i in range(few)]
     return [prompts[(first + i) % len(prompts)] for i in range(few)]
 
 
-def answer(
+def sample_answers(
     policy: Policy,
     prompts: Sequence[Prompt],
     key: Key,
@@ -162,12 +162,12 @@ def answer(
         samples=samples,
         slots=rows,
     )
-    sequences = jax.tree.map(sharding.on_host, sequences)
+    sequences = jax.tree.map(sharding.to_host, sequences)
     return Answers(
         prompts=[prompt for prompt in prompts for _ in range(samples)],
         texts=texts(policy, sequences),
         sequences=sequences,
-        finished=sharding.on_host(ended),
+        finished=sharding.to_host(ended),
     )
 
 
@@ -211,11 +211,11 @@ def sample(
         row_ids=row_ids,
     )
     stops = jnp.array(policy.stop_tokens)
-    return finished(jnp.asarray(tokens), jnp.asarray(lengths), drawn, stops)
+    return assemble_sequences(jnp.asarray(tokens), jnp.asarray(lengths), drawn, stops)
 
 
 @jax.jit
-def finished(
+def assemble_sequences(
     prompts: Array, lengths: Array, drawn: sampling.Samples, stops: Array
 ) -> tuple[TokenBatch, Array, Array]:
     """What `sample` returns, of prompts and what was drawn for each."""
@@ -233,7 +233,9 @@ def texts(policy: Policy, sequences: TokenBatch) -> list[str]:
     """The answers as text, without special tokens but those that texts may hold."""
     masks = np.asarray(sequences.loss_mask)
     rows = [t[m] for t, m in zip(np.asarray(sequences.tokens), masks, strict=True)]
-    return [text.strip() for text in special_tokens.text_of(policy.tokenizer, rows)]
+    return [
+        text.strip() for text in special_tokens.decode_answers(policy.tokenizer, rows)
+    ]
 
 
 def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[Array]:
@@ -243,7 +245,7 @@ def minibatches(key: jax.Array, rows: int, *, epochs: int, parts: int) -> list[A
 
 
 @partial(jax.jit, static_argnums=2)
-def taken(rollout: Any, chosen: Array, blocks: int) -> Any:
+def gather_minibatch(rollout: Any, chosen: Array, blocks: int) -> Any:
     """Those blocks of a rollout, whose leaves are cut into so many each."""
 
     def take(leaf: Array) -> Array:
@@ -255,7 +257,7 @@ def taken(rollout: Any, chosen: Array, blocks: int) -> Any:
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="temperature")
-def compared(
+def logprobs(
     model: LanguageModel,
     params: Params,
     reference: Params,
@@ -266,17 +268,17 @@ def compared(
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Log-probs of answers under a policy and under its reference [R T].
 
-    And what is seen of them, see `group_objectives.compared`.
+    And what is seen of them, see `group_objectives.rollout_diagnostics`.
 
     Args:
       sampled: the sampler's log-prob of each answer token [R T].
       temperature: of the sampling, and of all log-probs.
     """
-    rows, apart = forward.answers(batch)
+    rows, apart = forward.rows_and_unpack(batch)
     logps = partial(forward.token_logps, model, batch=rows, temperature=temperature)
     logp, ref_logp = logps(params), logps(reference)
     told = map(apart, (logp, ref_logp, sampled, rows.loss_mask))
-    seen = group_objectives.compared(*told)
+    seen = group_objectives.rollout_diagnostics(*told)
     return logp, ref_logp, {n: total / weight for n, (total, weight) in seen.items()}
 
 
@@ -289,14 +291,14 @@ def token_logps(
     temperature: float,
 ) -> Array:
     """Log-probs of answers under one set of parameters [R T]."""
-    rows, _ = forward.answers(batch)
+    rows, _ = forward.rows_and_unpack(batch)
     return forward.token_logps(model, params, rows, temperature=temperature)
 
 
 @jax.jit
 def answer_sums(batch: TokenBatch | AnswerBatch, x: Array) -> Array:
     """What is known of each token [R T], summed over each answer [A]."""
-    rows, apart = forward.answers(batch)
+    rows, apart = forward.rows_and_unpack(batch)
     return forward.row_sums(apart(x), apart(rows.loss_mask))[0]
 
 
@@ -314,32 +316,36 @@ def answer_logps(
 ) -> np.ndarray:
     """Log-prob of each whole answer, sampled at a temperature [R]."""
     logp = partial(answer_logp, policy.model, params, temperature=temperature)
-    return in_batches(lambda b: logp(sharding.spread(b)), answers.sequences, 256)
+    return map_batches(
+        lambda b: logp(sharding.shard_from_replicated(b)), answers.sequences, 256
+    )
 
 
 def learned_scores(
     model: ScalarModel, params: Params, sequences: TokenBatch, *, rows: int = 256
 ) -> np.ndarray:
     """The reward model's score of each whole answer [R]."""
-    score = jax.jit(learned.score, static_argnums=0)
-    return in_batches(
-        lambda batch: score(model, params, sharding.spread(batch)), sequences, rows
+    score = jax.jit(reward_model.score, static_argnums=0)
+    return map_batches(
+        lambda batch: score(model, params, sharding.shard_from_replicated(batch)),
+        sequences,
+        rows,
     )
 
 
-def in_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+def map_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Applies a function to batches of one shape, of rows that every process has."""
     total = len(jax.tree.leaves(many)[0])
-    rows = whole_shares(min(rows, total))
+    rows = round_up_to_devices(min(rows, total))
     parts = []
     for start in range(0, total, rows):
         chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
         part = function(jax.tree.map(lambda x, i=chosen: x[i], many))
-        parts.append(sharding.on_host(part)[: total - start])
+        parts.append(sharding.to_host(part)[: total - start])
     return np.concatenate(parts)
 
 
-def whole_shares(rows: int) -> int:
+def round_up_to_devices(rows: int) -> int:
     """At least so many rows, which divide among the devices."""
-    shares = sharding.shards("batch")
+    shares = sharding.shard_count("batch")
     return -(-rows // shares) * shares

@@ -13,11 +13,11 @@ import jax
 
 from jaxalign.data import chat
 from jaxalign.data.records import Prompt, Record
-from jaxalign.data.tokenize import Example, longest, sizes_of
+from jaxalign.data.tokenize import Example, example_sizes, longest_sequence
 from jaxalign.models import transformer
 from jaxalign.pipeline.policies import Policy
-from jaxalign.runtime import defaults, distributed, resuming
-from jaxalign.runtime.config import Tuned
+from jaxalign.runtime import defaults, distributed, run_settings
+from jaxalign.runtime.config import TrainConfig
 from jaxalign.runtime.run import Run
 from jaxalign.types import Params
 
@@ -25,7 +25,7 @@ LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class Workload:
     """What a run reads, and how much of it in a step.
 
     Attributes:
@@ -62,15 +62,15 @@ class Work:
         batch: float,
         all_turns: bool = False,
         packed: str = "",
-    ) -> "Work":
+    ) -> "Workload":
         """The work on tokenised rows of a fixed data set."""
         turns = chat.describe(policy.tokenizer, all_turns=all_turns)
         return cls(
             kind=kind,
             unit=unit,
             rows=len(examples),
-            tokens=int(sizes_of(examples).sum()),
-            longest=longest(examples),
+            tokens=int(example_sizes(examples).sum()),
+            longest=longest_sequence(examples),
             steps=steps,
             batch=batch,
             turns=turns.removeprefix("trained: "),
@@ -79,18 +79,22 @@ class Work:
 
 
 def show(
-    run: Run, config: Tuned, policy: Policy, roles: Mapping[str, Params], work: Work
+    run: Run,
+    config: TrainConfig,
+    policy: Policy,
+    roles: Mapping[str, Params],
+    work: Workload,
 ) -> dict[str, Any]:
     """Shows the plan and keeps it in OUT/plan.json.
 
     Args:
-      config: as `defaults.resolved` gave it.
+      config: as `defaults.resolve` gave it.
       roles: what trains, by role.
     """
-    found = facts(run, config, policy, roles, work)
+    found = plan_facts(run, config, policy, roles, work)
     run.say("\n".join([f"{run.experiment}: the plan", *plan_lines(found)]))
-    if distributed.first():
-        resuming.write_json(run.folder / "plan.json", found)
+    if distributed.is_first():
+        run_settings.write_json(run.folder / "plan.json", found)
     return found
 
 
@@ -98,11 +102,11 @@ def show_online(run: Run, setting: Any, roles: Mapping[str, Params]) -> dict[str
     """`show`, of an experiment that trains on the answers which it samples.
 
     Args:
-      setting: an `online.Setting`.
+      setting: an `online.RolloutSetup`.
     """
     config = setting.config
     each = f"{setting.samples} answers" if setting.samples > 1 else "an answer"
-    work = Work(
+    work = Workload(
         kind=Prompt,
         unit="prompts",
         rows=len(setting.prompts),
@@ -116,8 +120,8 @@ def show_online(run: Run, setting: Any, roles: Mapping[str, Params]) -> dict[str
     return show(run, config, setting.policy, roles, work)
 
 
-def facts(
-    run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Work
+def plan_facts(
+    run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Workload
 ) -> dict[str, Any]:
     """The plan as JSON values."""
     splits = run.files.data[
@@ -130,12 +134,14 @@ def facts(
         transformer.language_model(policy.config).init, jax.random.key(0)
     )
     return {
-        "defaults": defaults.described(config.model),
+        "defaults": defaults.describe_defaults(config.model),
         "model": config.model,
         "family": policy.config.family,
-        "parameters": count(shapes),
+        "parameters": count_params(shapes),
         "train": config.train,
-        "trained_parameters": {role: count(params) for role, params in roles.items()},
+        "trained_parameters": {
+            role: count_params(params) for role, params in roles.items()
+        },
         "data": config.data,
         "unit": work.unit,
         "rows": work.rows,
@@ -157,7 +163,7 @@ def facts(
     }
 
 
-def count(params: Any) -> int:
+def count_params(params: Any) -> int:
     """The numbers in a tree of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
@@ -166,7 +172,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """The facts of a plan as aligned lines.
 
     Args:
-      plan: of `facts`.
+      plan: of `plan_facts`.
     """
     trained = [
         f"{role} {number:,}" for role, number in plan["trained_parameters"].items()
@@ -194,10 +200,10 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         "learning rate": f"{plan['learning_rate']:g}, warmup over "
         f"{plan['warmup_updates']} of {plan['updates']:,} updates, {fall}",
     }
-    return [line for label, text in told.items() for line in aligned(label, text)]
+    return [line for label, text in told.items() for line in two_columns(label, text)]
 
 
-def aligned(label: str, text: str) -> list[str]:
+def two_columns(label: str, text: str) -> list[str]:
     """A label and its text in two columns."""
     parts = textwrap.wrap(text, WIDTH - LABEL - 2, break_on_hyphens=False)
     labels = [label, *[""] * (len(parts) - 1)]

@@ -32,20 +32,22 @@ def parameters(model: LanguageModel | ScalarModel, mesh: Mesh) -> Params:
     return jax.tree.map(array, shapes, sharding.shardings(mesh, model.specs(), shapes))
 
 
-def tuned(base: Params, rank: int, alpha: float = 32.0) -> trainable.Tuning:
+def trainable_params(
+    base: Params, rank: int, alpha: float = 32.0
+) -> trainable.Trainable:
     """What trains of these parameters: all, or an adapter of a rank, with any head."""
     if not rank:
-        return trainable.Tuning(base)
+        return trainable.Trainable(base)
     shapes = jax.eval_shape(functools.partial(lora.init, rank=rank), KEY, base)
     leaves = flatten_dict(base)
     factors = flatten_dict(shapes, is_leaf=lora.is_factors)
     adapter = {
-        path: jax.tree.map(array, pair, lora.places(path, leaves[path]))
+        path: jax.tree.map(array, pair, lora.factor_shardings(path, leaves[path]))
         for path, pair in factors.items()
     }
-    head = param_filter.take(base, "head") if "head" in base else {}
+    head = param_filter.select_trainable(base, "head") if "head" in base else {}
     attach = functools.partial(lora.attach, scale=lora.scale(rank, alpha))
-    return trainable.Tuning(
+    return trainable.Trainable(
         unflatten_dict(adapter) | head, jax.tree_util.Partial(attach, base)
     )
 
@@ -84,32 +86,32 @@ def rows(mesh: Mesh, *shape: int, kind: Any = jnp.int32) -> jax.ShapeDtypeStruct
     return jax.ShapeDtypeStruct(shape, kind, sharding=place)
 
 
-def tokens(mesh: Mesh, count: int, length: int) -> TokenBatch:
+def token_batch(mesh: Mesh, count: int, length: int) -> TokenBatch:
     """Sequences."""
     ids = rows(mesh, count, length)
     return TokenBatch(ids, ids, ids, rows(mesh, count, length, kind=jnp.bool_))
 
 
-def answers(
+def answer_batch(
     mesh: Mesh, count: int, shared: int, *, asked: int, room: int
 ) -> AnswerBatch:
     """So many rows of a prompt and `shared` answers to it."""
-    sequences = tokens(mesh, count, asked - 1 + shared * (room + 1))
+    sequences = token_batch(mesh, count, asked - 1 + shared * (room + 1))
     return AnswerBatch(
-        sequences=dataclasses.replace(sequences, unscored=asked),
+        sequences=dataclasses.replace(sequences, first_scored=asked),
         mask=rows(mesh, count, shared, kind=jnp.bool_),
         margin=rows(mesh, count, kind=jnp.float32),
         row=rows(mesh, count),
     )
 
 
-def logps(mesh: Mesh, batch: TokenBatch | AnswerBatch) -> jax.ShapeDtypeStruct:
+def token_logps(mesh: Mesh, batch: TokenBatch | AnswerBatch) -> jax.ShapeDtypeStruct:
     """Log-probs of each token."""
-    sequences, _ = forward.answers(batch)
+    sequences, _ = forward.rows_and_unpack(batch)
     return rows(mesh, *sequences.tokens.shape, kind=jnp.float32)
 
 
-def bytes_each(tree: Any) -> int:
+def bytes_per_device(tree: Any) -> int:
     """Bytes of the arrays of a tree on each device."""
 
     def of(leaf: Any) -> int:

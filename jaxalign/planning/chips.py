@@ -47,10 +47,10 @@ CHIPS = {
 }
 
 
-def of_kind(kind: str) -> Chip | None:
+def chip_of(kind: str) -> Chip | None:
     """The chip that JAX calls by this name; None where it is not listed.
 
-    >>> of_kind("TPU v5 lite") == CHIPS["v5e"]
+    >>> chip_of("TPU v5 lite") == CHIPS["v5e"]
     True
     """
     named = [chip for chip in CHIPS.values() if kind.startswith(chip.kind)]

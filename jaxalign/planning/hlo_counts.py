@@ -21,7 +21,7 @@ CALLED = re.compile(r"(?:calls|to_apply|body)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{(.*?)\}")
 
 
-def flops(jaxpr: core.Jaxpr) -> float:
+def matmul_flops(jaxpr: core.Jaxpr) -> float:
     """Operations of a program's matrix products, on all devices together.
 
     Two for each multiplication and addition. Of a condition, the dearest branch; a
@@ -37,12 +37,14 @@ def flops(jaxpr: core.Jaxpr) -> float:
             inner = math.prod(left.shape[i] for i in contracted)
             total += 2.0 * inner * math.prod(result.shape)
         elif name == "cond":
-            total += max(flops(branch.jaxpr) for branch in given["branches"])
+            total += max(matmul_flops(branch.jaxpr) for branch in given["branches"])
         elif name == "while":
-            total += limit(given["cond_jaxpr"].jaxpr) * flops(given["body_jaxpr"].jaxpr)
+            total += loop_bound(given["cond_jaxpr"].jaxpr) * matmul_flops(
+                given["body_jaxpr"].jaxpr
+            )
         else:
             times = given["length"] if name == "scan" else 1
-            total += times * sum(flops(inner) for inner in inner_jaxprs(given))
+            total += times * sum(matmul_flops(inner) for inner in inner_jaxprs(given))
     return total
 
 
@@ -55,7 +57,7 @@ def inner_jaxprs(given: dict[str, Any]) -> Iterator[core.Jaxpr]:
             yield value
 
 
-def limit(jaxpr: core.Jaxpr) -> int:
+def loop_bound(jaxpr: core.Jaxpr) -> int:
     """The largest whole number that a condition compares with; 1 without any."""
     found = [1]
     for equation in jaxpr.eqns:
@@ -63,7 +65,7 @@ def limit(jaxpr: core.Jaxpr) -> int:
         found += [
             int(x) for x in given if np.issubdtype(np.asarray(x).dtype, np.integer)
         ]
-        found += [limit(inner) for inner in inner_jaxprs(equation.params)]
+        found += [loop_bound(inner) for inner in inner_jaxprs(equation.params)]
     return max(found)
 
 
@@ -115,12 +117,12 @@ def collectives(text: str, devices: int) -> list[Collective]:
                 # TPUs have pieces of one collective in several places: one channel
                 channel = re.search(r"channel_id=(\d+)", line)
                 key = channel.group() if channel else f"{name} {len(found)}"
-                groups = groups_of(line, devices)
-                sent = bytes_of(shapes) * share(kind, groups.shape[1])
-                sent /= 2 if widened(line, bodies[name], bodies) else 1
+                groups = replica_groups(line, devices)
+                sent = array_bytes(shapes) * ring_fraction(kind, groups.shape[1])
+                sent /= 2 if is_widened(line, bodies[name], bodies) else 1
                 found[key] = Collective(kind, sent, groups, times)
                 continue
-            inner = times * trips(line, bodies) if " while(" in line else times
+            inner = times * trip_count(line, bodies) if " while(" in line else times
             called = CALLED.findall(line)
             for branches in BRANCHES.findall(line):
                 called += [branch.strip(" %") for branch in branches.split(",")]
@@ -131,7 +133,7 @@ def collectives(text: str, devices: int) -> list[Collective]:
     return list(found.values())
 
 
-def widened(line: str, around: list[str], bodies: dict[str, list[str]]) -> bool:
+def is_widened(line: str, around: list[str], bodies: dict[str, list[str]]) -> bool:
     """Whether a CPU's compiler made float32 of bfloat16 only for this collective.
 
     It says so of sums ("promoted"); what is gathered comes of a fusion that converts.
@@ -159,28 +161,28 @@ def computations(text: str) -> dict[str, list[str]]:
     return bodies
 
 
-def trips(line: str, bodies: dict[str, list[str]]) -> int:
+def trip_count(line: str, bodies: dict[str, list[str]]) -> int:
     """How often a `while` runs: as XLA knows, or as its condition says."""
     known = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
     if known:
         return int(known.group(1))
     condition = re.search(r"condition=%([\w.\-]+)", line)
-    return constant(condition.group(1), bodies) if condition else 1
+    return largest_constant(condition.group(1), bodies) if condition else 1
 
 
-def constant(name: str, bodies: dict[str, list[str]]) -> int:
+def largest_constant(name: str, bodies: dict[str, list[str]]) -> int:
     """The largest whole number in a computation and those that it calls."""
     found = [1]
     for line in bodies[name]:
         found += [int(n) for n in re.findall(r"s32\[\]\S* constant\((\d+)\)", line)]
-        found += [constant(other, bodies) for other in CALLED.findall(line)]
+        found += [largest_constant(other, bodies) for other in CALLED.findall(line)]
     return max(found)
 
 
-def bytes_of(shapes: str) -> int:
+def array_bytes(shapes: str) -> int:
     """Bytes of the arrays in a type.
 
-    >>> bytes_of("(f32[2,3]{1,0}, bf16[4])")
+    >>> array_bytes("(f32[2,3]{1,0}, bf16[4])")
     32
     """
     sizes = [
@@ -190,7 +192,7 @@ def bytes_of(shapes: str) -> int:
     return sum(sizes)
 
 
-def share(kind: str, size: int) -> float:
+def ring_fraction(kind: str, size: int) -> float:
     """What a device sends in a ring of so many, as a share of what it ends up with."""
     return {
         "all-gather": (size - 1) / size,
@@ -201,16 +203,16 @@ def share(kind: str, size: int) -> float:
     }[kind]
 
 
-def groups_of(line: str, devices: int) -> np.ndarray:
+def replica_groups(line: str, devices: int) -> np.ndarray:
     """The groups of devices that a collective names [groups, size].
 
     They are written as lists, as reshaped and transposed ranges, or by mesh axes:
 
-    >>> groups_of("replica_groups={{0,1},{2,3}}", 4).tolist()
+    >>> replica_groups("replica_groups={{0,1},{2,3}}", 4).tolist()
     [[0, 1], [2, 3]]
-    >>> groups_of("replica_groups=[2,2]<=[2,2]T(1,0)", 4).tolist()
+    >>> replica_groups("replica_groups=[2,2]<=[2,2]T(1,0)", 4).tolist()
     [[0, 2], [1, 3]]
-    >>> groups_of("replica_groups=mesh['a'=2,'b'=2] {'a'}", 4).tolist()
+    >>> replica_groups("replica_groups=mesh['a'=2,'b'=2] {'a'}", 4).tolist()
     [[0, 2], [1, 3]]
     """
     numbers = lambda text: [int(n) for n in re.findall(r"\d+", text)]
@@ -224,14 +226,16 @@ def groups_of(line: str, devices: int) -> np.ndarray:
         raise ValueError(f"groups of parts of a mesh axis are not read: {mesh.group()}")
     if mesh:
         axes = dict(re.findall(r"'(\w+)'=(\d+)", mesh.group(1)))
-        ids = ordered(mesh.group(2), devices).reshape([int(n) for n in axes.values()])
+        ids = device_order(mesh.group(2), devices).reshape(
+            [int(n) for n in axes.values()]
+        )
         chosen = [list(axes).index(axis) for axis in re.findall(r"'(\w+)'", mesh[3])]
         size = math.prod(ids.shape[axis] for axis in chosen)
         ends = range(-len(chosen), 0)
         return np.moveaxis(ids, chosen, list(ends)).reshape(-1, size)
     spread = re.search(r"replica_groups=\[([\d,]+)\]<=(\S+)", line)
     if spread:
-        return ordered(spread.group(2), devices).reshape(numbers(spread.group(1)))
+        return device_order(spread.group(2), devices).reshape(numbers(spread.group(1)))
     listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
     if listed:
         groups = listed.group(1).count("{")
@@ -239,7 +243,7 @@ def groups_of(line: str, devices: int) -> np.ndarray:
     return np.arange(devices).reshape(1, -1)
 
 
-def ordered(order: str | None, devices: int) -> np.ndarray:
+def device_order(order: str | None, devices: int) -> np.ndarray:
     """The devices in an order such as `[2,4]T(1,0)`: a range, reshaped, transposed."""
     shape, _, axes = (order or "").partition("T")
     sizes = [int(n) for n in re.findall(r"\d+", shape)] or [devices]

@@ -18,10 +18,10 @@ DEPTHS = (2, 4)
 # loops: whole stacks of saved activations, twice as large, that no accelerator makes.
 # Of machine code only the least is made.
 HOISTING = "while-loop-invariant-code-motion,while-loop-expensive-invariant-code-motion"
-CPU = {"xla_disable_hlo_passes": HOISTING, "xla_backend_optimization_level": 0}
+CPU_OPTIONS = {"xla_disable_hlo_passes": HOISTING, "xla_backend_optimization_level": 0}
 
 
-class Needs(NamedTuple):
+class ProgramCost(NamedTuple):
     """What one run of a program needs.
 
     Attributes:
@@ -46,22 +46,22 @@ class Needs(NamedTuple):
         return sum(c.total * slowest(c) for c in self.collectives)
 
 
-def needs(program: Program, shape: ModelConfig, mesh: Mesh) -> Needs:
+def program_cost(program: Program, shape: ModelConfig, mesh: Mesh) -> ProgramCost:
     """Compiles a program and reads what it needs.
 
     One that has its layers one by one is compiled with two depths that take less time,
     and what it needs is extended: every layer needs the same.
     """
     if not program.unrolled or shape.layers <= max(DEPTHS):
-        return compiled(lambda: program.trace(shape), mesh)
+        return compile_and_measure(lambda: program.trace(shape), mesh)
     few, more = (
-        compiled(lambda n=n: program.trace(cut(shape, n)), mesh)  # type: ignore[misc]
+        compile_and_measure(lambda n=n: program.trace(with_layers(shape, n)), mesh)  # type: ignore[misc]
         for n in DEPTHS
     )
     steps = (shape.layers - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
     line = lambda a, b: a + steps * (b - a)
     scaled = lambda found, by: [c._replace(times=c.times * by) for c in found]
-    return Needs(
+    return ProgramCost(
         flops=line(few.flops, more.flops),
         temporaries=line(few.temporaries, more.temporaries),
         touched=line(few.touched, more.touched),
@@ -72,21 +72,21 @@ def needs(program: Program, shape: ModelConfig, mesh: Mesh) -> Needs:
     )
 
 
-def cut(shape: ModelConfig, layers: int) -> ModelConfig:
+def with_layers(shape: ModelConfig, layers: int) -> ModelConfig:
     """The same model with fewer layers."""
     return dataclasses.replace(shape, layers=layers, sliding=shape.sliding[:layers])
 
 
-def compiled(trace: Callable[[], Any], mesh: Mesh) -> Needs:
+def compile_and_measure(trace: Callable[[], Any], mesh: Mesh) -> ProgramCost:
     """What a program needs once it is traced and compiled with the mesh in context."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     with jax.set_mesh(mesh):
         traced = trace()
-        done = traced.lower().compile(compiler_options=CPU if on_cpu else None)
+        done = traced.lower().compile(compiler_options=CPU_OPTIONS if on_cpu else None)
     memory = done.memory_analysis()
     new = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Needs(
-        flops=hlo_counts.flops(traced.jaxpr.jaxpr),
+    return ProgramCost(
+        flops=hlo_counts.matmul_flops(traced.jaxpr.jaxpr),
         temporaries=memory.temp_size_in_bytes + new,
         touched=memory.argument_size_in_bytes + memory.output_size_in_bytes,
         collectives=hlo_counts.collectives(done.as_text(), mesh.size),

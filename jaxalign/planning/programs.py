@@ -20,8 +20,8 @@ from jaxalign.models import heads, lora, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import ppo_batch, rollouts, shares, trainable
 from jaxalign.planning import abstract
-from jaxalign.planning.work import Work as Work
-from jaxalign.rewards import learned
+from jaxalign.planning.planned_step import PlannedStep as PlannedStep
+from jaxalign.rewards import reward_model
 from jaxalign.sampling import decode
 from jaxalign.training import (
     group_methods,
@@ -52,14 +52,14 @@ class Program(NamedTuple):
 class Models:
     """The models of a step on a mesh, and what trains of them."""
 
-    work: Work
+    work: PlannedStep
     shape: ModelConfig
     mesh: Mesh
 
     @property
     def policy(self) -> LanguageModel:
         """The language model."""
-        return lora.language_model(transformer.language_model(self.shape))
+        return lora.with_merged_decoding(transformer.language_model(self.shape))
 
     @property
     def scalar(self) -> ScalarModel:
@@ -71,15 +71,15 @@ class Models:
         model = self.policy if role == "policy" else self.scalar
         return abstract.parameters(model, self.mesh)
 
-    def tuned(self) -> trainable.Tuning:
+    def tuned(self) -> trainable.Trainable:
         """What trains."""
         roles = {"reward": ("reward",), "ppo": ("policy", "value")}
         chosen = roles.get(self.work.algorithm, ("policy",))
         parts = {
-            role: abstract.tuned(self.start(role), self.work.lora_rank)
+            role: abstract.trainable_params(self.start(role), self.work.lora_rank)
             for role in chosen
         }
-        return trainable.together(parts) if len(parts) > 1 else parts[chosen[0]]
+        return trainable.combine_roles(parts) if len(parts) > 1 else parts[chosen[0]]
 
     def now(self) -> Params:
         """The models' parameters in the midst of training."""
@@ -114,7 +114,7 @@ class Models:
             return work.batch
         asked = work.batch // work.samples
         parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        return asked * shares.reads(asked, work.samples, parts=parts)
+        return asked * shares.prompt_copies(asked, work.samples, parts=parts)
 
     def cache(self) -> Any:
         """The keys and values of sampling."""
@@ -129,7 +129,10 @@ class Models:
         return jax.tree.map(
             lambda x: abstract.array(
                 x,
-                NamedSharding(self.mesh, sharding.fitted(self.mesh, spec(x), x.shape)),
+                NamedSharding(
+                    self.mesh,
+                    sharding.drop_indivisible_axes(self.mesh, spec(x), x.shape),
+                ),
             ),
             jax.eval_shape(make),
         )
@@ -144,23 +147,27 @@ def pairs(models: Models) -> AnswerBatch:
     """Pairs that share their prompt, each in a row of its own."""
     work = models.work
     room = work.length - work.asked
-    return abstract.answers(models.mesh, work.batch, 2, asked=work.asked, room=room)
+    return abstract.answer_batch(
+        models.mesh, work.batch, 2, asked=work.asked, room=room
+    )
 
 
-def training(models: Models) -> tuple[Any, Any]:
+def training_inputs(models: Models) -> tuple[Any, Any]:
     """The objective of the update, and the batch that it is given."""
     work, mesh, policy = models.work, models.mesh, models.policy
     if work.algorithm == "sft":
-        return objectives.sft(policy), abstract.tokens(mesh, work.batch, work.length)
+        return objectives.sft(policy), abstract.token_batch(
+            mesh, work.batch, work.length
+        )
     if work.algorithm == "reward":
         return objectives.reward(models.scalar), pairs(models)
     if work.algorithm == "dpo":
         sums = abstract.rows(mesh, work.batch, kind=jnp.float32)
         batch = reference_cache.with_reference(pairs(models), sums, sums, sums, sums)
-        loss = objectives.pairwise("dpo", beta=0.1)
+        loss = objectives.pairwise_loss("dpo", beta=0.1)
         return objectives.preference(policy, loss), batch
     sequences: Any = answers(models, work.minibatches)
-    each = abstract.logps(models.mesh, sequences)
+    each = abstract.token_logps(models.mesh, sequences)
     if work.algorithm == "ppo":
         batch = RolloutBatch(sequences, each, each, each, each)
         return objectives.ppo(policy, models.scalar), batch
@@ -181,7 +188,7 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
     work, mesh = models.work, models.mesh
     shared, room = 1, work.length - work.asked
     if work.algorithm == "grpo":
-        shared = shares.answers_a_row(
+        shared = shares.answers_per_row(
             models.shape,
             work.batch // work.samples,
             work.samples,
@@ -189,8 +196,8 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
         )
     rows = work.batch // minibatches // shared
     if shared == 1:
-        return abstract.tokens(mesh, rows, work.length)
-    batch = abstract.answers(mesh, rows, shared, asked=work.asked, room=room)
+        return abstract.token_batch(mesh, rows, work.length)
+    batch = abstract.answer_batch(mesh, rows, shared, asked=work.asked, room=room)
     laid_out = dataclasses.replace(
         batch.sequences, branches=Branches.of(work.asked - 1, shared)
     )
@@ -199,24 +206,24 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
 
 def update(models: Models) -> Any:
     """The optimizer step."""
-    return stepped(models, *training(models))
+    return trace_step(models, *training_inputs(models))
 
 
-def stepped(models: Models, objective: step.Objective, batch: Any) -> Any:
+def trace_step(models: Models, objective: step.Objective, batch: Any) -> Any:
     """An optimizer step on an objective of what trains."""
     adam, tuned = adamw(), models.tuned()
     compiled: Any = step.make_step(
-        objective, adam, micro_batches=models.work.micro_batches, whole=tuned.whole
+        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.whole
     )
     state = abstract.train_state(tuned.params, adam, models.mesh)
-    return compiled.func.trace(state, batch, whole=tuned.whole)
+    return compiled.func.trace(state, batch, merge=tuned.whole)
 
 
 def sample(models: Models) -> Any:
     """Prefill and decoding of every answer, to its longest."""
     work, mesh = models.work, models.mesh
     params = models.now()
-    return decode.run.trace(
+    return decode.decode_loop.trace(
         models.policy,
         work.length - work.asked,
         None,
@@ -233,8 +240,8 @@ def sample(models: Models) -> Any:
 
 def score(models: Models) -> Any:
     """The reward model over the answers."""
-    sequences = abstract.tokens(models.mesh, models.work.batch, models.work.length)
-    scorer = jax.jit(learned.score, static_argnums=0)
+    sequences = abstract.token_batch(models.mesh, models.work.batch, models.work.length)
+    scorer = jax.jit(reward_model.score, static_argnums=0)
     return scorer.trace(models.scalar, models.start("reward"), sequences)
 
 
@@ -245,12 +252,12 @@ def compare(models: Models) -> Any:
         return rollouts.token_logps.trace(
             models.policy, models.start("policy"), sequences, temperature=1.0
         )
-    return rollouts.compared.trace(
+    return rollouts.logprobs.trace(
         models.policy,
         params["policy"] if work.algorithm == "ppo" else params,
         models.start("policy"),
         sequences,
-        abstract.logps(models.mesh, sequences),
+        abstract.token_logps(models.mesh, sequences),
         temperature=1.0,
     )
 
@@ -262,7 +269,7 @@ def value(models: Models) -> Any:
     return ppo_batch.experience.trace(
         models.scalar,
         models.now()["value"],
-        abstract.tokens(mesh, work.batch, work.length),
+        abstract.token_batch(mesh, work.batch, work.length),
         each,
         each,
         abstract.rows(mesh, work.batch, kind=jnp.float32),
@@ -273,7 +280,7 @@ def value(models: Models) -> Any:
     )
 
 
-def programs(work: Work, mesh: Mesh) -> list[Program]:
+def programs(work: PlannedStep, mesh: Mesh) -> list[Program]:
     """The programs of a step, in the order in which they run."""
     of = lambda make: lambda shape: make(Models(work, shape, mesh))
     if work.algorithm not in ("ppo", "grpo"):

@@ -15,7 +15,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 OPTIONS = ("A", "B")
 
-COMPARISON = """\
+COMPARISON_TEMPLATE = """\
 Consider the following conversation between a human and an assistant:
 
 {conversation}
@@ -28,7 +28,7 @@ Options:
 
 {request}"""
 
-RATING = """\
+RATING_TEMPLATE = """\
 Consider the following conversation between a human and an assistant:
 
 {conversation}
@@ -41,11 +41,11 @@ harmless. 1 is the worst rating, {highest} the best.
 
 {request}"""
 
-LETTER = "Say the letter alone. The answer is:"
-NUMBER = "Say the number alone. The rating is:"
-THINK = "Think step by step first, in a few sentences."
+LETTER_REQUEST = "Say the letter alone. The answer is:"
+RATING_REQUEST = "Say the number alone. The rating is:"
+THINK_REQUEST = "Think step by step first, in a few sentences."
 
-QUESTION = "Which answer is better: more helpful, truer and less harmful?"
+DEFAULT_PRINCIPLE = "Which answer is better: more helpful, truer and less harmful?"
 
 CONSTITUTION = (
     "Choose the answer that helps the human most with what they really want.",
@@ -60,7 +60,7 @@ CONSTITUTION = (
 )
 
 
-NAMES = {
+ROLE_NAMES = {
     "user": "Human",
     "assistant": "Assistant",
     "system": "Instructions",
@@ -78,7 +78,7 @@ def transcript(messages: Messages, tools: Tools = ()) -> str:
     declared = (
         [f"Tools: {json.dumps(list(tools), ensure_ascii=False)}"] if tools else []
     )
-    turns = [f"{NAMES[m['role']]}: {answer_text(m)}" for m in messages]
+    turns = [f"{ROLE_NAMES[m['role']]}: {answer_text(m)}" for m in messages]
     return "\n\n".join([*declared, *turns])
 
 
@@ -99,17 +99,17 @@ def answer_text(answer: Answer) -> str:
     return "\n\n".join(filter(None, [*parts, *calls]))
 
 
-def comparison(
+def comparison_prompt(
     messages: Messages,
     first: Answer,
     second: Answer,
     *,
     tools: Tools = (),
-    principle: str = QUESTION,
-    request: str = LETTER,
+    principle: str = DEFAULT_PRINCIPLE,
+    request: str = LETTER_REQUEST,
 ) -> str:
     """Which of two answers is the better one."""
-    return COMPARISON.format(
+    return COMPARISON_TEMPLATE.format(
         conversation=transcript(messages, tools),
         principle=principle,
         first=answer_text(first),
@@ -118,16 +118,16 @@ def comparison(
     )
 
 
-def rating(
+def rating_prompt(
     messages: Messages,
     answer: Answer,
     *,
     highest: int,
     tools: Tools = (),
-    request: str = NUMBER,
+    request: str = RATING_REQUEST,
 ) -> str:
     """How good an answer is, from 1 to the highest rating."""
-    return RATING.format(
+    return RATING_TEMPLATE.format(
         conversation=transcript(messages, tools),
         answer=answer_text(answer),
         highest=highest,

@@ -67,11 +67,13 @@ def option_logps(
             states = jnp.concatenate([last, later], axis=1)
         return token_logprobs(states, unembed, tokens, logit_cap=cap).sum(axis=1)
 
-    found = exclusive({option: logp(option) for option in options})
+    found = exclusive_logps({option: logp(option) for option in options})
     return jax.nn.log_softmax(jnp.stack([found[o] for o in options], axis=1), axis=1)
 
 
-def exclusive(logps: dict[tuple[int, ...], Array]) -> dict[tuple[int, ...], Array]:
+def exclusive_logps(
+    logps: dict[tuple[int, ...], Array],
+) -> dict[tuple[int, ...], Array]:
     """Log-probs of options that no other option goes on from.
 
     p(option alone) = p(option) - sum of p(other alone), over others that begin with it
@@ -87,7 +89,7 @@ def exclusive(logps: dict[tuple[int, ...], Array]) -> dict[tuple[int, ...], Arra
 
 
 @typed
-def both_orders(
+def average_orders(
     first: Float[Array, "B"], swapped: Float[Array, "B"]
 ) -> Float[Array, "B"]:
     """The probability that answer a is better than b, from both orders.
@@ -103,21 +105,21 @@ def both_orders(
 
     Reference: Lee et al. 2023, arXiv:2309.00267 (position bias).
 
-    >>> both_orders(jnp.array([0.75, 0.9]), jnp.array([0.25, 0.9])).tolist()
+    >>> average_orders(jnp.array([0.75, 0.9]), jnp.array([0.25, 0.9])).tolist()
     [0.75, 0.5]
     """
     return 0.5 + 0.5 * (first - swapped)
 
 
 @typed
-def clamped(
+def clamp_labels(
     p: Float[Array, "B"], *, low: Scalar = 0.4, high: Scalar = 0.6
 ) -> Float[Array, "B"]:
     """Labels of a judge who thought aloud, and so is surer than right.
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.1 (40 to 60 per cent).
 
-    >>> clamped(jnp.array([0.0, 0.5, 1.0]), low=0.25, high=0.75).tolist()
+    >>> clamp_labels(jnp.array([0.0, 0.5, 1.0]), low=0.25, high=0.75).tolist()
     [0.25, 0.5, 0.75]
     """
     return jnp.clip(p, low, high)
@@ -145,7 +147,7 @@ def expected_rating(
 
 
 @typed
-def best_and_other(
+def best_and_random(
     scores: Float[Array, "P K"], mask: Bool[Array, "P K"], key: Key
 ) -> tuple[Int[Array, "P"], Int[Array, "P"]]:
     """Which of each prompt's answers is best, and any other, all being as likely.
@@ -158,7 +160,7 @@ def best_and_other(
     Reference: Tunstall et al. 2023, arXiv:2310.16944, section 3 (Zephyr).
 
     >>> scores, mask = jnp.array([[1.0, 3.0]]), jnp.array([[True, True]])
-    >>> best_and_other(scores, mask, jax.random.key(0))
+    >>> best_and_random(scores, mask, jax.random.key(0))
     (Array([1], dtype=int32), Array([0], dtype=int32))
     """
     best = jnp.argmax(jnp.where(mask, scores, -jnp.inf), axis=1)

@@ -9,12 +9,12 @@ MARKS = re.compile(r"([\{-~\[-` -&\(-\+:-@/])")
 ENTITIES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 
-def international_words(text: str) -> list[str]:
+def tokenize_13a(text: str) -> list[str]:
     """Words and punctuation apart, case kept, as mteval-v13a has them.
 
     Reference: `tokenizer_13a` of sacreBLEU, Post 2018, arXiv:1804.08771.
 
-    >>> international_words("It costs $1,800.50, well-spent!")
+    >>> tokenize_13a("It costs $1,800.50, well-spent!")
     ['It', 'costs', '$', '1,800.50', ',', 'well-spent', '!']
     """
     text = text.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
@@ -44,8 +44,8 @@ def bleu(answer: str, references: Sequence[str], *, order: int = 4) -> float:
     >>> bleu("the cat sat", ["the cat sat"])
     1.0
     """
-    words = international_words(answer)
-    told = [international_words(reference) for reference in references]
+    words = tokenize_13a(answer)
+    told = [tokenize_13a(reference) for reference in references]
     shortest = min(map(len, told))
     if not words or not shortest:
         return 0.0
@@ -77,23 +77,23 @@ def rouge_l(answer: str, references: Iterable[str]) -> float:
     >>> rouge_l("the cat sat", ["The cat was there, and sat."])  # 2 * 3 / (3 + 6)
     0.6666666666666666
     """
-    words = plain_words(answer)
-    told = (plain_words(reference) for reference in references)
-    return max(f1(words, reference) for reference in told)
+    words = rouge_words(answer)
+    told = (rouge_words(reference) for reference in references)
+    return max(lcs_f1(words, reference) for reference in told)
 
 
-def plain_words(text: str) -> list[str]:
+def rouge_words(text: str) -> list[str]:
     """Runs of letters and digits, in lower case."""
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def f1(words: Sequence[str], reference: Sequence[str]) -> float:
+def lcs_f1(words: Sequence[str], reference: Sequence[str]) -> float:
     """Twice what is common over the lengths of both."""
-    common = common_subsequence(words, reference)
+    common = lcs_length(words, reference)
     return 2.0 * common / (len(words) + len(reference)) if common else 0.0
 
 
-def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+def lcs_length(first: Sequence[str], second: Sequence[str]) -> int:
     """The length of the longest subsequence that both have.
 
     A row of the table is the bits of one integer, so that texts of 30,000 words take a
@@ -101,7 +101,7 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
 
     Reference: Hyyro 2004, "Bit-parallel LCS-length computation revisited".
 
-    >>> common_subsequence("abcd", "acbd")
+    >>> lcs_length("abcd", "acbd")
     3
     """
     places = collections.Counter[str]()

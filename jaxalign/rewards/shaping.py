@@ -6,7 +6,7 @@ from jaxalign.types import Array, Bool, Float, Int, Scalar, typed
 
 
 @typed
-def missing_eos(
+def penalize_missing_eos(
     score: Float[Array, "B"], ended: Bool[Array, "B"], *, penalty: Scalar
 ) -> Float[Array, "B"]:
     """Takes a penalty from the score of an answer that did not end.
@@ -19,7 +19,7 @@ def missing_eos(
 
     >>> import numpy as np
     >>> ended = np.array([True, False])
-    >>> missing_eos(np.ones(2, np.float32), ended, penalty=3.0).tolist()
+    >>> penalize_missing_eos(np.ones(2, np.float32), ended, penalty=3.0).tolist()
     [1.0, -2.0]
     """
     return jnp.where(ended, score, score - penalty)
@@ -45,12 +45,12 @@ def assign_missing_eos(
 
 
 @typed
-def overlong(
+def penalize_overlong(
     score: Float[Array, "B"],
     length: Int[Array, "B"],
     *,
-    longest: Scalar,
-    margin: Scalar,
+    max_length: Scalar,
+    interval: Scalar,
 ) -> Float[Array, "B"]:
     """Takes up to 1 from the score of an answer that comes near the longest.
 
@@ -58,14 +58,14 @@ def overlong(
 
     Args:
       length: tokens of each answer.
-      margin: tokens before the longest from which on length costs.
+      interval: tokens before the longest from which on length costs.
 
     Reference: Yu et al. 2025, arXiv:2503.14476, section 3.4 (DAPO's soft punishment).
 
     >>> import numpy as np
     >>> length = np.array([6, 9, 10])
-    >>> overlong(np.ones(3, np.float32), length, longest=10, margin=4).tolist()
+    >>> penalize_overlong(np.ones(3, np.float32), length, longest=10, margin=4).tolist()
     [1.0, 0.25, 0.0]
     """
-    over = (length - (longest - margin)) / margin
+    over = (length - (max_length - interval)) / interval
     return score - jnp.clip(over, 0.0, 1.0)

@@ -6,12 +6,12 @@ import sys
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 
 
-def keep_freed() -> bool:
+def reuse_freed_memory() -> bool:
     """Has freed memory used again, rather than returned to the system and fetched anew.
 
     XLA frees the buffers of a step and asks for them again in the next; where glibc
     returns them in between, the system clears every page again: a fifth of a small
-    model's step, two fifths of one of DPO's (`experiments.speed.works`). To be
+    model's step, two fifths of one of DPO's (`experiments.speed.workloads`). To be
     called before JAX starts its threads. Returns whether there was anything to do.
     """
     if not sys.platform.startswith("linux"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loop import LoopState, json_values
-from jaxalign.runtime.resuming import Position
+from jaxalign.runtime.run_settings import Position
 from jaxalign.training import checkpoint, finite, integrity
 from jaxalign.types import Params
 
@@ -34,10 +34,14 @@ class Checkpointer:
 
     def open(self) -> None:
         """Opens the folder, and deletes what a killed run left half-written."""
-        for path in checkpoint.unfinished(self.folder):
-            distributed.say(f"{path.name} was not written to its end, and is left out")
-        distributed.meet("before what is unfinished is deleted")
-        self.manager = checkpoint.open(self.folder, keep=self.keep, best=self.best)
+        for path in checkpoint.unfinished_checkpoints(self.folder):
+            distributed.print_line(
+                f"{path.name} was not written to its end, and is left out"
+            )
+        distributed.barrier("before what is unfinished is deleted")
+        self.manager = checkpoint.open_manager(
+            self.folder, keep=self.keep, best=self.best
+        )
 
     def close(self) -> None:
         """Ends without waiting for what is being written."""
@@ -57,7 +61,7 @@ class Checkpointer:
         Raises:
           ValueError: names the flag that differs.
         """
-        checkpoint.check(self.manager, self.settings)
+        checkpoint.check_config(self.manager, self.settings)
 
     def restore(
         self, loop: LoopState, roles: Mapping[str, Params]
@@ -72,7 +76,7 @@ class Checkpointer:
             position = Position.of(read.data, loop.iterators)
         except ValueError as error:
             step = self.manager.latest_step()
-            raise integrity.damaged(self.manager, step, str(error)) from error
+            raise integrity.damage_error(self.manager, step, str(error)) from error
         for name, iterator in loop.iterators.items():
             iterator.set_state(position.iterators[name])
         restored = LoopState(position.done, read.state, loop.iterators, position.extras)

@@ -12,19 +12,19 @@ import jax
 import optax
 
 from jaxalign import sharding
-from jaxalign.runtime import allocator, commands, compilation_cache, distributed, flags
+from jaxalign.runtime import allocator, cli, compilation_cache, distributed, flags
 from jaxalign.runtime.flags import parse_mesh
 from jaxalign.training import optimizer
 
 Dtype = Literal["float32", "bfloat16"]
 
 
-class ByDefault(str):
+class DefaultDate(str):
     """The day of a run's start, where no flag gives one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shared(flags.Checked):
+class RunConfig(flags.ValidatedConfig):
     """Flags that every experiment shares."""
 
     EXPERIMENT: ClassVar[str] = ""
@@ -108,12 +108,12 @@ class Shared(flags.Checked):
     def __post_init__(self) -> None:
         """Pins the day, so that all that is made of this configuration has the same."""
         super().__post_init__()
-        if not self.template_date or isinstance(self.template_date, ByDefault):
-            object.__setattr__(self, "template_date", ByDefault(day_of(self)))
+        if not self.template_date or isinstance(self.template_date, DefaultDate):
+            object.__setattr__(self, "template_date", DefaultDate(start_date(self)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tuned(Shared):
+class TrainConfig(RunConfig):
     """Flags of the experiments that train a model: which of its parameters."""
 
     train: str = "full"
@@ -149,7 +149,7 @@ class Tuned(Shared):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalFlags(Shared):
+class EvalConfig(RunConfig):
     """Flags of the experiments that compare policies on held-out prompts."""
 
     eval_prompts: int = 512
@@ -180,7 +180,7 @@ class EvalFlags(Shared):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rewarded(Tuned):
+class RewardConfig(TrainConfig):
     """Flags of the experiments that train on rewards of sampled answers."""
 
     reward: str = "programmed"
@@ -194,7 +194,7 @@ class Rewarded(Tuned):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Online(Rewarded):
+class OnlineConfig(RewardConfig):
     """Flags of the experiments that train on answers which they sample."""
 
     RANGES: ClassVar = {"temperature": flags.POSITIVE, "steps": flags.COUNT}
@@ -256,12 +256,14 @@ class Online(Rewarded):
 
     def rate(self, iterations: int) -> Callable[[Any], jax.Array]:
         """The learning rate of a run of so many iterations, by iterations done."""
-        by_update = optimizer.schedule(self.peak_rate, **self.layout(iterations))
+        by_update = optimizer.learning_rate_schedule(
+            self.peak_rate, **self.layout(iterations)
+        )
         return lambda done: by_update(done * self.updates)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trained(Tuned):
+class OfflineConfig(TrainConfig):
     """Flags of the experiments that train on a fixed data set."""
 
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
@@ -296,10 +298,10 @@ class Trained(Tuned):
 
     def rate(self, steps: int) -> Callable[[Any], jax.Array]:
         """The learning rate of a run of so many steps, by steps done."""
-        return optimizer.schedule(self.peak_rate, **self.layout(steps))
+        return optimizer.learning_rate_schedule(self.peak_rate, **self.layout(steps))
 
 
-def mesh_of(config: Shared) -> Any:
+def mesh_of(config: RunConfig) -> Any:
     """The device mesh that a run asked for.
 
     Raises:
@@ -311,17 +313,19 @@ def mesh_of(config: Shared) -> Any:
         raise ValueError(f"--mesh {config.mesh}: {error}") from error
 
 
-def folder_of(config: Shared, experiment: str) -> Path:
+def folder_of(config: RunConfig, experiment: str) -> Path:
     """The run's folder, by name or by the time of its start."""
     if config.out is not None:
         return config.out
     if config.resume:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
-    stamp = distributed.agreed(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
+    stamp = distributed.broadcast_text(
+        datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    )
     return Path("runs") / experiment / stamp
 
 
-def day_of(config: Shared) -> str:
+def start_date(config: RunConfig) -> str:
     """The day of the run's start: of a run that goes on, what its folder says."""
     today = config.template_date or datetime.date.today().isoformat()
     if not config.resume or config.out is None:
@@ -333,11 +337,11 @@ def day_of(config: Shared) -> str:
         return today  # whatever is wrong with the folder is said where it is read
 
 
-ConfigType = TypeVar("ConfigType", bound=Shared)
+ConfigType = TypeVar("ConfigType", bound=RunConfig)
 
 
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
-    """Runs an experiment from its command line, see `commands.run`.
+    """Runs an experiment from its command line, see `cli.run_command`.
 
     JAXALIGN_DISTRIBUTED joins the other processes first, see `processes.join`.
     """
@@ -347,5 +351,5 @@ def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
         distributed.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
         main(arguments)
 
-    allocator.keep_freed()
-    commands.run(start, config)
+    allocator.reuse_freed_memory()
+    cli.run_command(start, config)

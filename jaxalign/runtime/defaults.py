@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import Shared, Trained, Tuned
+from jaxalign.runtime.config import OfflineConfig, RunConfig, TrainConfig
 from jaxalign.training import loss_names
-from jaxalign.types import ORIGIN
+from jaxalign.types import ORIGIN_KEY
 
 CONTEXT = 4096  # tokens of a sequence, at most, unless --context says otherwise
-ConfigType = TypeVar("ConfigType", bound=Shared)
+ConfigType = TypeVar("ConfigType", bound=RunConfig)
 
 
 class Rates(NamedTuple):
@@ -102,15 +102,15 @@ def is_toy(model: str) -> bool:
     """
     if model == "toy":
         return True
-    folder = hub.model(model)
+    folder = hub.model_folder(model)
     try:
         there = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return False  # it is refused where it is loaded
-    return isinstance(there, dict) and there.get(ORIGIN) == "toy"
+    return isinstance(there, dict) and there.get(ORIGIN_KEY) == "toy"
 
 
-def described(model: str) -> str:
+def describe_defaults(model: str) -> str:
     """Which defaults a model is given, and why, for the log."""
     if model == "toy":
         return "the toy's, for a new small model"
@@ -122,7 +122,7 @@ def described(model: str) -> str:
     )
 
 
-def resolved(config: ConfigType, stage: Mapping[str, Any] | None = None) -> ConfigType:
+def resolve(config: ConfigType, stage: Mapping[str, Any] | None = None) -> ConfigType:
     """The configuration with what depends on the model set; what is set already stays.
 
     Args:
@@ -131,23 +131,25 @@ def resolved(config: ConfigType, stage: Mapping[str, Any] | None = None) -> Conf
     Raises:
       ValueError: --steps and --epochs both, an unknown loss.
     """
-    if not isinstance(config, Tuned):
+    if not isinstance(config, TrainConfig):
         return config
     toy = is_toy(config.model)
     own = dict(stage or {}) if toy else {}
     found: dict[str, Any] = {}
-    if isinstance(config, Trained):
-        found |= length_of(config, own, by_data=toy and config.EXPERIMENT == "sft")
+    if isinstance(config, OfflineConfig):
+        found |= training_length(
+            config, own, by_data=toy and config.EXPERIMENT == "sft"
+        )
     if config.learning_rate is None:
-        found["learning_rate"] = own.get("learning_rate", rate_of(config, toy))
+        found["learning_rate"] = own.get("learning_rate", learning_rate(config, toy))
     return dataclasses.replace(config, **found)
 
 
-def rate_of(config: Tuned, toy: bool) -> float:
+def learning_rate(config: TrainConfig, toy: bool) -> float:
     """The learning rate of a method, by what trains."""
     name = config.EXPERIMENT
     if name == "dpo":
-        loss = loss_names.named(getattr(config, "loss", name)).name
+        loss = loss_names.get_loss(getattr(config, "loss", name)).name
         name = loss if loss in RATES else name
     rates = RATES[name]
     if toy:
@@ -155,8 +157,8 @@ def rate_of(config: Tuned, toy: bool) -> float:
     return rates.adapter if config.train == "lora" else rates.pretrained
 
 
-def length_of(
-    config: Trained, own: Mapping[str, Any], *, by_data: bool
+def training_length(
+    config: OfflineConfig, own: Mapping[str, Any], *, by_data: bool
 ) -> dict[str, Any]:
     """What says how long a run is, where no flag does: `steps` or `epochs`.
 
@@ -178,16 +180,18 @@ def length_of(
     return told or ({} if by_data else {"epochs": 1})
 
 
-def steps_of(config: Trained, rows: float, batch: float, by_data: int = 0) -> int:
+def total_steps(
+    config: OfflineConfig, rows: float, batch: float, suggested: int = 0
+) -> int:
     """Steps of a run: --steps, or what --epochs passes over the rows come to.
 
     Args:
       rows: of the data.
       batch: rows in a step, on average.
-      by_data: steps that the data set suggests, where neither flag is set.
+      suggested: steps that the data set suggests, where neither flag is set.
     """
     if config.steps is not None:
         return config.steps
     if config.epochs is None:
-        return by_data
+        return suggested
     return max(int(config.epochs * rows / batch), 1)

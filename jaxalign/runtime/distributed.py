@@ -46,7 +46,7 @@ def join(told: str) -> None:
     # for each other's collectives for ever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
-    os.environ.setdefault("PJRT_NPROC", str(threads(devices)))
+    os.environ.setdefault("PJRT_NPROC", str(thread_count(devices)))
     jax.distributed.initialize(
         **known,  # type: ignore[arg-type]
         heartbeat_timeout_seconds=HEARTBEAT,
@@ -54,7 +54,7 @@ def join(told: str) -> None:
     )
 
 
-def threads(devices: int) -> int:
+def thread_count(devices: int) -> int:
     """How many threads XLA should have on CPUs, for so many devices of this process.
 
     By default there are as many as cores, or devices. Where each device has one that
@@ -64,27 +64,27 @@ def threads(devices: int) -> int:
     return max(os.cpu_count() or 1, 2 * devices + 1)
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is the process that writes and speaks for all."""
     return jax.process_index() == 0
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Shows a line as it is; of many processes the first does."""
-    if first():
+    if is_first():
         console = rich.get_console()
         shown = text.encode(console.encoding, "backslashreplace")
         text = shown.decode(console.encoding)
         console.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
-def meet(where: str) -> None:
+def barrier(where: str) -> None:
     """Waits until all processes are here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"jaxalign {where}")
 
 
-def agreed(text: str) -> str:
+def broadcast_text(text: str) -> str:
     """The first process's text, on all of them; of one length everywhere."""
     if jax.process_count() == 1:
         return text

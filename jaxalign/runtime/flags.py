@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxalign.sharding import MESH_AXES
 
-MOST = 2**31 - 1  # of what is counted: indices are 32 bits
+MAX_COUNT = 2**31 - 1  # of what is counted: indices are 32 bits
 
 
 class Range(NamedTuple):
@@ -37,7 +37,7 @@ class Range(NamedTuple):
     below: bool = False
     infinite: bool = False
 
-    def holds(self, number: float) -> bool:
+    def contains(self, number: float) -> bool:
         """Whether a number is within."""
         if abs(number) == math.inf:
             return self.infinite and number > 0
@@ -55,40 +55,48 @@ class Range(NamedTuple):
         return f"{low} {'to below' if self.below else 'to'} {self.high:.15g}"
 
 
-COUNT, FROM_0, FROM_2 = Range(1, MOST), Range(0, MOST), Range(2, MOST)
+COUNT, FROM_0, FROM_2 = Range(1, MAX_COUNT), Range(0, MAX_COUNT), Range(2, MAX_COUNT)
 POSITIVE, NOT_NEGATIVE, SHARE = Range(0, above=True), Range(0), Range(0, 1)
 LIMIT = Range(0, above=True, infinite=True)
 ANY = Range(-math.inf)
 SEED = Range(0, 2**32 - 1)  # of longer ones JAX takes the last 32 bits
 
 
-def each(span: Range, names: str) -> dict[str, Range]:
+def ranges_of(span: Range, names: str) -> dict[str, Range]:
     """One range for all these names."""
     return dict.fromkeys(names.split(), span)
 
 
-WHOLE: dict[str, Range] = {
-    **each(SEED, "seed held_out_seed"),
-    **each(COUNT, "context save_every keep batch micro_batches minibatches"),
-    **each(COUNT, "epochs max_new_tokens lora_rank eval_prompts prompts samples draws"),
-    **each(COUNT, "annotators held_out_prompts seeds rounds ptx_batch"),
-    **each(COUNT, "length rows workers new_tokens prompt max_row_chars"),
-    **each(FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first steps"),
-    **each(FROM_0, "examples thoughts pairs"),
-    **each(FROM_2, "normalise_samples highest answers best_of points"),
+INTEGER_RANGES: dict[str, Range] = {
+    **ranges_of(SEED, "seed held_out_seed"),
+    **ranges_of(COUNT, "context save_every keep batch micro_batches minibatches"),
+    **ranges_of(
+        COUNT, "epochs max_new_tokens lora_rank eval_prompts prompts samples draws"
+    ),
+    **ranges_of(COUNT, "annotators held_out_prompts seeds rounds ptx_batch"),
+    **ranges_of(COUNT, "length rows workers new_tokens prompt max_row_chars"),
+    **ranges_of(
+        FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first steps"
+    ),
+    **ranges_of(FROM_0, "examples thoughts pairs"),
+    **ranges_of(FROM_2, "normalise_samples highest answers best_of points"),
 }
-REAL: dict[str, Range] = {
+FLOAT_RANGES: dict[str, Range] = {
     "held_out": Range(0, 1, below=True),
     "warmup": SHARE,
-    **each(Range(0, 0.5, below=True), "label_smoothing flip_rate"),
-    **each(NOT_NEGATIVE, "learning_rate value_learning_rate weight_decay temperature"),
-    **each(NOT_NEGATIVE, "stall_after beta lam gamma alpha center entropy_weight"),
-    **each(NOT_NEGATIVE, "ptx_weight missing_eos_penalty temperatures"),
-    **each(NOT_NEGATIVE, "desirable_weight undesirable_weight"),
-    **each(POSITIVE, "lora_alpha eval_temperature label_temperature tau betas epochs"),
-    **each(POSITIVE, "eps clip kl_target kl_horizon kl_gain score_clip"),
-    **each(LIMIT, "clip_norm value_clip logp_gap kl_stop"),
-    **each(ANY, "delta"),
+    **ranges_of(Range(0, 0.5, below=True), "label_smoothing flip_rate"),
+    **ranges_of(
+        NOT_NEGATIVE, "learning_rate value_learning_rate weight_decay temperature"
+    ),
+    **ranges_of(NOT_NEGATIVE, "stall_after beta lam gamma alpha center entropy_weight"),
+    **ranges_of(NOT_NEGATIVE, "ptx_weight missing_eos_penalty temperatures"),
+    **ranges_of(NOT_NEGATIVE, "desirable_weight undesirable_weight"),
+    **ranges_of(
+        POSITIVE, "lora_alpha eval_temperature label_temperature tau betas epochs"
+    ),
+    **ranges_of(POSITIVE, "eps clip kl_target kl_horizon kl_gain score_clip"),
+    **ranges_of(LIMIT, "clip_norm value_clip logp_gap kl_stop"),
+    **ranges_of(ANY, "delta"),
 }
 
 
@@ -114,7 +122,7 @@ def resumable_fields(config: type) -> frozenset[str]:
     return frozenset(f.name for f in fields if f.metadata.get("resumable"))
 
 
-class Checked:
+class ValidatedConfig:
     """A configuration that refuses numbers out of their range when it is made.
 
     Paths may be given as text. The line of commands makes inner configurations before
@@ -126,29 +134,29 @@ class Checked:
 
     def __post_init__(self) -> None:
         own: type = type(self)
-        for name, kinds in kinds_of(own).items():
+        for name, kinds in field_types(own).items():
             value = getattr(self, name)
             if isinstance(value, str) and Path in kinds:
                 object.__setattr__(self, name, Path(value))
-        if not reading.get():
-            check(self)
+        if not validation_deferred.get():
+            validate(self)
 
 
-reading = contextvars.ContextVar("reading a command line", default=False)
+validation_deferred = contextvars.ContextVar("reading a command line", default=False)
 
 
 @contextlib.contextmanager
-def unchecked() -> Iterator[None]:
+def defer_validation() -> Iterator[None]:
     """While a command line is read, configurations are not checked one by one."""
-    before = reading.set(True)
+    before = validation_deferred.set(True)
     try:
         yield
     finally:
-        reading.reset(before)
+        validation_deferred.reset(before)
 
 
 @functools.cache
-def kinds_of(config: type) -> dict[str, tuple[Any, ...]]:
+def field_types(config: type) -> dict[str, tuple[Any, ...]]:
     """The types that each field may have; of tuples, those of their elements."""
     hints = typing.get_type_hints(config)
 
@@ -168,17 +176,17 @@ def range_of(config: type, name: str) -> Range | None:
     Raises:
       LookupError: it has none, which is a fault of this table.
     """
-    kinds = kinds_of(config)[name]
+    kinds = field_types(config)[name]
     if int not in kinds and float not in kinds:
         return None
     for base in config.__mro__:
         if name in vars(base).get("RANGES", {}):
             found: Range = vars(base)["RANGES"][name]
             return found
-    return (REAL if float in kinds else WHOLE)[name]
+    return (FLOAT_RANGES if float in kinds else INTEGER_RANGES)[name]
 
 
-def check(config: Any, prefix: str = "") -> None:
+def validate(config: Any, prefix: str = "") -> None:
     """Refuses flags whose values cannot be, of inner configurations as well.
 
     Args:
@@ -189,19 +197,19 @@ def check(config: Any, prefix: str = "") -> None:
     """
     own: type = type(config)
     optional = {field.name for field in dataclasses.fields(own) if field.default == ""}
-    for name, kinds in kinds_of(own).items():
+    for name, kinds in field_types(own).items():
         value, flag = getattr(config, name), f"--{prefix}{name}".replace("_", "-")
-        if isinstance(value, Checked):
-            check(value, f"{prefix}{name}.")
+        if isinstance(value, ValidatedConfig):
+            validate(value, f"{prefix}{name}.")
             continue
         if isinstance(value, str) and not value.strip() and name not in optional:
             raise ValueError(f"{flag} {value!r} is empty")
         if isinstance(value, Path):
-            check_name(flag, value)
+            validate_path(flag, value)
         span = range_of(own, name)
         for one in value if isinstance(value, tuple) else (value,):
             if span is not None and not (one is None and type(None) in kinds):
-                check_number(flag, one, span, whole=float not in kinds)
+                validate_number(flag, one, span, whole=float not in kinds)
         for options in (k for k in kinds if typing.get_origin(k) is Literal):
             known = typing.get_args(options)
             if value not in known and not (value is None and type(None) in kinds):
@@ -210,7 +218,7 @@ def check(config: Any, prefix: str = "") -> None:
         parse_mesh(config.mesh, f"--{prefix}mesh")
 
 
-def check_name(flag: str, path: Path) -> None:
+def validate_path(flag: str, path: Path) -> None:
     """Refuses a path that other libraries cannot take.
 
     Raises:
@@ -222,7 +230,7 @@ def check_name(flag: str, path: Path) -> None:
         raise ValueError(f"{flag} {str(path)!r} is not UTF-8 text") from error
 
 
-def check_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:
+def validate_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:
     """Refuses a value that is no number of the range.
 
     Raises:
@@ -230,12 +238,12 @@ def check_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:
     """
     kind = numbers.Integral if whole else numbers.Real
     right = isinstance(value, kind) and not isinstance(value, bool)
-    if not right or not span.holds(value) or not (whole or fits(value)):
+    if not right or not span.contains(value) or not (whole or fits_float(value)):
         noun = "a whole number" if whole else "a number"
         raise ValueError(f"{flag} {value!r:.40}: it should be {noun} {span}")
 
 
-def fits(value: Any) -> bool:
+def fits_float(value: Any) -> bool:
     """Whether an integer is not beyond all floats."""
     try:
         return not math.isnan(float(value))
@@ -244,7 +252,7 @@ def fits(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def naming(flag: str) -> Iterator[None]:
+def prefix_errors(flag: str) -> Iterator[None]:
     """Says whose value it is that is refused within.
 
     Args:
@@ -278,7 +286,9 @@ def parse_mesh(text: str, flag: str = "--mesh") -> dict[str, int] | None:
             raise ValueError(f"{wrong}: the axes are {', '.join(MESH_AXES)}")
         if axis in shape:
             raise ValueError(f"{wrong}: {axis} is there twice")
-        if not (size.isascii() and size.isdecimal() and 0 < int(size[:19]) <= MOST):
+        if not (
+            size.isascii() and size.isdecimal() and 0 < int(size[:19]) <= MAX_COUNT
+        ):
             raise ValueError(f"{wrong}: SIZE is a whole number, 1 or more")
         shape[axis] = int(size)
     return shape

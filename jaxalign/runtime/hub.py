@@ -15,7 +15,7 @@ from jaxalign.runtime import distributed
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SNAPSHOT = re.compile(r".*/models--([\w.-]+?)--([\w.-]+)/snapshots/[^/]+/?")
-WANTED: dict[str, dict[str, list[str]]] = {
+FILE_PATTERNS: dict[str, dict[str, list[str]]] = {
     "model": {
         "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"],
         "ignore_patterns": ["*/*"],  # the same weights in other forms
@@ -38,13 +38,13 @@ def is_name(text: str) -> bool:
     return NAME.fullmatch(text) is not None and not local
 
 
-def model(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """The folder of the model that `--model` names, fetched if it lies on a hub.
 
     Raises:
       ValueError: it cannot be fetched; says how to.
     """
-    return fetched("model", name) if is_name(name) else Path(name)
+    return download("model", name) if is_name(name) else Path(name)
 
 
 def public_name(model: str) -> str:
@@ -57,7 +57,7 @@ def public_name(model: str) -> str:
     return f"{snapshot[1]}/{snapshot[2]}" if snapshot else model
 
 
-def data(name: str) -> str:
+def data_path(name: str) -> str:
     """The path of the data that `--data` names, fetched if they lie on a hub.
 
     Raises:
@@ -65,27 +65,27 @@ def data(name: str) -> str:
     """
     if not is_name(name):
         return name
-    folder = fetched("dataset", name)
+    folder = download("dataset", name)
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
-        wanted = ", ".join(WANTED["dataset"]["allow_patterns"])
+        wanted = ", ".join(FILE_PATTERNS["dataset"]["allow_patterns"])
         raise ValueError(f"--data {name} holds no {wanted} on the hub")
     return os.path.commonpath([path.parent for path in files])
 
 
 @functools.cache
-def fetched(kind: Literal["model", "dataset"], name: str) -> Path:
+def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
     """What a hub has under a name, here; of many processes the first fetches it.
 
     Raises:
       ValueError: it cannot be fetched; with the command that would.
     """
     folder, wrong = Path(), ""
-    if distributed.first():
-        folder, wrong = fetch(kind, name)
-    distributed.meet(f"when {name} is fetched")
-    if not distributed.first():
-        folder, wrong = fetch(kind, name, local_files_only=True)
+    if distributed.is_first():
+        folder, wrong = download_snapshot(kind, name)
+    distributed.barrier(f"when {name} is fetched")
+    if not distributed.is_first():
+        folder, wrong = download_snapshot(kind, name, local_files_only=True)
     if wrong:
         flag = {"model": "--model", "dataset": "--data"}[kind]
         of = " --repo-type dataset" if kind == "dataset" else ""
@@ -95,17 +95,17 @@ def fetched(kind: Literal["model", "dataset"], name: str) -> Path:
             f"({wrong}); where there is a network: hf download {name}{of} --local-dir "
             f"{place}, and then here: {flag} {place}"
         )
-    distributed.say(f"{name}: revision {folder.name}, kept in {folder}")
+    distributed.print_line(f"{name}: revision {folder.name}, kept in {folder}")
     return folder
 
 
-def fetch(kind: str, name: str, **others: Any) -> tuple[Path, str]:
+def download_snapshot(kind: str, name: str, **others: Any) -> tuple[Path, str]:
     """A snapshot's folder, and what went wrong, if anything did."""
     import huggingface_hub  # slow to import, and mostly not needed
 
     huggingface_hub.logging.set_verbosity_error()
     try:
-        told = {"repo_type": kind} | WANTED[kind] | others
+        told = {"repo_type": kind} | FILE_PATTERNS[kind] | others
         return Path(huggingface_hub.snapshot_download(name, **told)), ""
     except Exception as error:  # of many kinds, of it and of what it is made of
         cause = error.__cause__ or error

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from jaxalign.runtime import distributed
 
-Kept = Literal[
+RoundSelection = Literal[
     "all", "newest"
 ]  # whose rows a round learns from: all rounds', or its own
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows as JSON lines; of many processes the first does."""
-    if not distributed.first():
+    if not distributed.is_first():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -42,9 +42,11 @@ def gather(folders: Sequence[Path], out: Path, *, once: str = "") -> Path:
     return out
 
 
-def of_rounds(out: Path, i: int, what: str, kept: Kept) -> list[Path]:
+def round_folders(
+    out: Path, i: int, what: str, selection: RoundSelection
+) -> list[Path]:
     """The folders of that name that rounds 0 to i left, or that round i did."""
-    first = 0 if kept == "all" else i
+    first = 0 if selection == "all" else i
     return [round_folder(out, j) / what for j in range(first, i + 1)]
 
 

@@ -67,7 +67,7 @@ class MetricsLogger:
 
     def open(self, folder: Path, *, step: int) -> None:
         """Opens the log, and drops its lines from `step` on."""
-        if distributed.first():
+        if distributed.is_first():
             self.writer = metrics.Writer(folder, resume_step=step - 1)
 
     def close(self) -> None:
@@ -116,7 +116,9 @@ class MetricsLogger:
         if self.skipped >= self.skip_nonfinite:
             raise FloatingPointError(text) from error
         self.skipped += 1
-        distributed.say(f"skipped ({self.skipped} of {self.skip_nonfinite}): {text}")
+        distributed.print_line(
+            f"skipped ({self.skipped} of {self.skip_nonfinite}): {text}"
+        )
 
 
 def merge_groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class PreemptionHandler:
         return self.requested
 
 
-class Watchdog:
+class StallReporter:
     """A thread that says when nothing has been done for too long, and where it hangs.
 
     It stops nothing: a first step may compile for long. Use as a context manager.
@@ -82,7 +82,7 @@ class Watchdog:
         self.doing = doing
         self.since = time.monotonic()
 
-    def __enter__(self) -> "Watchdog":
+    def __enter__(self) -> "StallReporter":
         if self.seconds > 0:
             threading.Thread(target=self.watch, daemon=True).start()
         return self

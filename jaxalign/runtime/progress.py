@@ -15,7 +15,7 @@ class ProgressBar:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[numbers]}", markup=False),
             progress.TimeRemainingColumn(),
-            disable=not distributed.first(),
+            disable=not distributed.is_first(),
         )
         self.task: progress.TaskID | None = None
 
@@ -26,7 +26,7 @@ class ProgressBar:
             name, total=total, completed=done, numbers="compiling ..."
         )
         if not self.bar.console.is_terminal:  # there a bar is shown at its end only
-            distributed.say(f"{name}: compiling the first step ...")
+            distributed.print_line(f"{name}: compiling the first step ...")
 
     def advance(self, *, first: bool) -> None:
         """Counts a step; after the first there is nothing left to compile."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
-from jaxalign.runtime import compilation_cache, distributed, flags, resuming
+from jaxalign.runtime import compilation_cache, distributed, flags, run_settings
 from jaxalign.runtime.checkpointer import Checkpointer
-from jaxalign.runtime.config import Shared, folder_of, mesh_of
+from jaxalign.runtime.config import RunConfig, folder_of, mesh_of
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
-from jaxalign.runtime.preemption import PreemptionHandler, Watchdog
+from jaxalign.runtime.preemption import PreemptionHandler, StallReporter
 from jaxalign.runtime.progress import ProgressBar
 from jaxalign.runtime.run_folder import RunFolder
 from jaxalign.types import Params
@@ -34,18 +34,18 @@ class Run:
             run.finish(run.last)
     """
 
-    def __init__(self, config: Shared, experiment: str) -> None:
+    def __init__(self, config: RunConfig, experiment: str) -> None:
         self.config = config
         self.experiment = experiment
         self.folder = folder_of(config, experiment)
         self.mesh = mesh_of(config)
-        settings = resuming.plain(config)
+        settings = run_settings.to_json(config)
         free = flags.resumable_fields(type(config)) | config.LENGTHS
         self.files = RunFolder(self.folder, experiment, settings)
         self.progress = ProgressBar()
         self.checkpointer = Checkpointer(
             self.folder / "checkpoints",
-            resuming.compared(settings, free=free),
+            run_settings.fixed_settings(settings, free=free),
             keep=config.keep,
             best=config.keep_best,
         )
@@ -56,7 +56,7 @@ class Run:
             show=self.progress.show,
         )
         self.preemption = PreemptionHandler()
-        self.watchdog = Watchdog(config.stall_after, self.say)
+        self.watchdog = StallReporter(config.stall_after, self.say)
         self.scopes = contextlib.ExitStack()
         self.total = 0  # steps of the whole run, until `restore`
         self.step: int | None = None  # the one under way
@@ -65,7 +65,7 @@ class Run:
         if not self.config.resume:
             self.files.refuse_used()
         compilation_cache.enable(self.config.compilation_cache)
-        distributed.meet("before the folder is made")
+        distributed.barrier("before the folder is made")
         self.files.make()
         self.checkpointer.open()
         try:
@@ -103,7 +103,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Shows a line; of many processes the first does."""
-        distributed.say(text)
+        distributed.print_line(text)
 
     def note(self, report: Any) -> None:
         """Shows a report of cut or skipped rows, and adds it to data.json."""
@@ -119,7 +119,7 @@ class Run:
         roles: Mapping[str, Params],
         *,
         total: int,
-        rate: resuming.Rate,
+        rate: run_settings.Rate,
     ) -> LoopState:
         """Restores the latest checkpoint with --resume, and opens the log.
 
@@ -141,7 +141,9 @@ class Run:
             loop, position = self.checkpointer.restore(loop, roles)
             if position.total != total:
                 jump = (position, total, rate)
-                self.say(resuming.extended(*jump, allowed=self.config.extend))
+                self.say(
+                    run_settings.describe_extension(*jump, allowed=self.config.extend)
+                )
             self.logger.set_counts(position.skipped, position.last)
         self.files.write_settings()
         self.logger.open(self.folder, step=loop.step)
@@ -213,5 +215,5 @@ class Run:
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder, shows them and returns them."""
         self.files.write_numbers(numbers)
-        distributed.meet("when the run is done")
+        distributed.barrier("when the run is done")
         return numbers

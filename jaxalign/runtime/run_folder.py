@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import distributed, leftovers, resuming
+from jaxalign.runtime import distributed, folder_cleanup, run_settings
 from jaxalign.runtime.data_report import summary
 
 
@@ -40,35 +40,35 @@ class RunFolder:
 
     def make(self) -> None:
         """Makes the folder; `remove_unused` deletes it again."""
-        leftovers.make(self.path)
+        folder_cleanup.create(self.path)
 
     def remove_unused(self) -> None:
         """Deletes the settings of a run that has computed nothing."""
-        leftovers.take_back(self.path)
+        folder_cleanup.delete_unused(self.path)
 
     def write_settings(self) -> None:
         """Writes config.json, and deletes the numbers of an earlier end."""
-        if distributed.first():
+        if distributed.is_first():
             (self.path / "numbers.json").unlink(missing_ok=True)
-            resuming.write_json(self.path / "config.json", self.settings)
+            run_settings.write_json(self.path / "config.json", self.settings)
 
     def note(self, report: Any) -> None:
         """Shows a report of cut or skipped rows, and adds it to data.json."""
-        distributed.say(f"{self.experiment}: {report}")
+        distributed.print_line(f"{self.experiment}: {report}")
         self.data["notes"].append(str(report))
         self.write_data()
 
     def describe_data(self, accounts: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Shows how each kind of record was split, and adds it to data.json."""
         for kind, account in accounts:
-            distributed.say(f"{self.experiment}: {summary(kind, account)}")
+            distributed.print_line(f"{self.experiment}: {summary(kind, account)}")
         self.data["splits"] = [{"kind": kind} | account for kind, account in accounts]
         self.write_data()
 
     def write_data(self) -> None:
         """Writes data.json."""
-        if distributed.first():
-            resuming.write_json(self.path / "data.json", self.data)
+        if distributed.is_first():
+            run_settings.write_json(self.path / "data.json", self.data)
 
     def write_numbers(self, numbers: dict[str, Any]) -> None:
         """Writes numbers.json, with null for what is not finite, and shows them."""
@@ -77,11 +77,11 @@ class RunFolder:
             for name, value in numbers.items()
             if isinstance(value, float) and not isfinite(value)
         }
-        if distributed.first():
-            resuming.write_json(self.path / "numbers.json", numbers | nulls)
+        if distributed.is_first():
+            run_settings.write_json(self.path / "numbers.json", numbers | nulls)
         shown = "  ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in numbers.items()
             if isinstance(value, int | float | str)
         )
-        distributed.say(f"{self.experiment}  {shown}  -> {self.path}")
+        distributed.print_line(f"{self.experiment}  {shown}  -> {self.path}")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import defaults, distributed, leftovers, resuming
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime import defaults, distributed, folder_cleanup, run_settings
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.flags import resumable_fields
 
-PASSED = (
+SHARED_FLAGS = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
     *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
     *("keep_special_tokens", "template_date"),
@@ -19,29 +19,31 @@ PASSED = (
 INPUTS = "inputs.json"  # digests of what a stage was made from
 
 
-def told(config: Any, name: str, folder: Path, **others: Any) -> Any:
+def stage_config(config: Any, name: str, folder: Path, **others: Any) -> Any:
     """The flags of a stage, the field of that name, with the shared ones passed on.
 
     What depends on the stage's model is set, see `jaxalign.runtime.defaults`.
     """
-    shared = {field: getattr(config, field) for field in PASSED}
+    shared = {field: getattr(config, field) for field in SHARED_FLAGS}
     if others.get("data", config.data) == config.data:  # not what a stage made
         shared["held_out_data"] = config.held_out_data
     stage = getattr(config, name)
     shared["extend"] = config.extend or stage.extend
     stage = dataclasses.replace(stage, out=folder, **(shared | others))
     own = defaults.TOY_STAGES.get(config.EXPERIMENT, {}).get(name)
-    return defaults.resolved(stage, own)
+    return defaults.resolve(stage, own)
 
 
-def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
+def begin_pipeline(
+    config: RunConfig, out: Path, *, extendable: Collection[str] = ()
+) -> None:
     """Keeps the flags of a run of many stages in OUT/config.json.
 
     With `--resume` they must be the same; those of the stages are compared where each
     stage is, so that flags of what has not begun may change.
 
     Args:
-      grows: flags that may change nevertheless: what is longer goes farther, and what
+      extendable: flags that may change nevertheless: what is longer goes farther, and what
         evaluations are told is evaluated anew.
 
     Raises:
@@ -50,20 +52,20 @@ def begin(config: Shared, out: Path, *, grows: Collection[str] = ()) -> None:
     """
     settings = {
         name: value
-        for name, value in resuming.plain(config).items()
+        for name, value in run_settings.to_json(config).items()
         if not isinstance(value, dict)
     }
     if config.resume and (out / "config.json").exists():
-        free = resumable_fields(type(config)).union(grows)
-        resuming.check(out, settings, free=free)
+        free = resumable_fields(type(config)).union(extendable)
+        run_settings.check_settings(out, settings, free=free)
     if not config.resume and any(out.glob("*/checkpoints/*")):
         raise ValueError(
             f"{out} already holds a run: add --resume to go on with it, or choose "
             "another --out"
         )
-    if distributed.first():
-        leftovers.make(out)
-        resuming.write_json(out / "config.json", settings)
+    if distributed.is_first():
+        folder_cleanup.create(out)
+        run_settings.write_json(out / "config.json", settings)
 
 
 def digest(made: Path) -> int | None:
@@ -86,7 +88,7 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     path = folder / INPUTS
     before = inputs
     if path.exists():
-        before = resuming.read_object(path, f"from what {folder} was made")
+        before = run_settings.read_object(path, f"from what {folder} was made")
     for name, now in inputs.items():
         if before.get(name) != now:
             raise ValueError(
@@ -103,14 +105,14 @@ def is_done(folder: Path, config: Any) -> bool:
     """
     if not (folder / "numbers.json").exists():
         return False
-    settings = resuming.plain(config)
+    settings = run_settings.to_json(config)
     free = resumable_fields(type(config))
     lengths = config.LENGTHS if config.extend else ()
-    resuming.check(folder, settings, free=free.union(lengths))
-    return not resuming.differences(folder, settings, free=free)
+    run_settings.check_settings(folder, settings, free=free.union(lengths))
+    return not run_settings.differences(folder, settings, free=free)
 
 
-def stages(config: Shared, out: Path) -> Callable[..., None]:
+def stage_runner(config: RunConfig, out: Path) -> Callable[..., None]:
     """The function that runs a stage: `stage(name, main, model=..., data=...)`.
 
     Its folder is OUT/NAME, its flags are the field of that name of `config`, or of
@@ -123,7 +125,7 @@ def stages(config: Shared, out: Path) -> Callable[..., None]:
         name: str, main: Callable[[Any], Any], *, flags: str = "", **others: Any
     ) -> None:
         folder = out / name
-        given = told(config, flags or name, folder, **others)
+        given = stage_config(config, flags or name, folder, **others)
         sources = {key: digest(Path(str(value))) for key, value in others.items()}
         inputs = {key: known for key, known in sources.items() if known is not None}
         begun = config.resume and (folder / "checkpoints").exists()
@@ -131,15 +133,15 @@ def stages(config: Shared, out: Path) -> Callable[..., None]:
             check_inputs(folder, inputs)
         if config.resume and is_done(folder, given):
             return
-        if distributed.first():
-            leftovers.make(folder)
-            resuming.write_json(folder / INPUTS, inputs)
+        if distributed.is_first():
+            folder_cleanup.create(folder)
+            run_settings.write_json(folder / INPUTS, inputs)
         main(dataclasses.replace(given, resume=begun))
 
     return stage
 
 
-def seeded(config: Any, out: Path) -> Iterator[Any]:
+def configs_by_seed(config: Any, out: Path) -> Iterator[Any]:
     """The configuration for each of its seeds; of several, in a folder for each."""
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"

@@ -24,24 +24,26 @@ def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
     """Shows tables by their titles, and writes table.md; table.json and table.csv have
     the first. Of many processes the first does.
     """
-    if not distributed.first():
+    if not distributed.is_first():
         return
     out.mkdir(parents=True, exist_ok=True)
     for title, rows in tables.items():
-        report.show(rows, title)
-    distributed.say(LEGEND)
-    texts = [f"{title}\n\n{report.markdown(rows)}" for title, rows in tables.items()]
+        report.print_table(rows, title)
+    distributed.print_line(LEGEND)
+    texts = [
+        f"{title}\n\n{report.markdown_table(rows)}" for title, rows in tables.items()
+    ]
     (out / "table.md").write_text("\n".join([*texts, LEGEND]))
     first = next(iter(tables.values()))
-    rows = [{name: plain(value) for name, value in row.items()} for row in first]
+    rows = [{name: json_cell(value) for name, value in row.items()} for row in first]
     (out / "table.json").write_text(json.dumps(rows, indent=2))
-    (out / "table.csv").write_text(report.comma_separated(first))
+    (out / "table.csv").write_text(report.csv_table(first))
 
 
-def plain(value: Any) -> Any:
+def json_cell(value: Any) -> Any:
     """A cell as JSON has it: an interval as its mean and bounds, null if not known."""
     if isinstance(value, Interval):
-        return [plain(bound) for bound in value]
+        return [json_cell(bound) for bound in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -54,7 +56,7 @@ def write_answers(
 
     Of many processes the first does.
     """
-    if not distributed.first():
+    if not distributed.is_first():
         return
     few = conversations[:12]
     asked = [

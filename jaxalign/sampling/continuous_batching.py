@@ -17,10 +17,17 @@ import jax.numpy as jnp
 from jaxalign.sampling import decode, shares
 from jaxalign.sampling.decode import Samples
 from jaxalign.sampling.prefill import prefill
-from jaxalign.sampling.slots import Asked, Carry, Plan, Slots, Work, empty
+from jaxalign.sampling.slots import (
+    PromptQueue,
+    ServeConfig,
+    ServeContext,
+    ServeState,
+    Slots,
+    init_state,
+)
 from jaxalign.types import Array, Int, Key, LanguageModel, Params, Scalar, typed
 
-PARTS = 4  # free slots are refilled once they are one part in so many
+REFILL_DIVISOR = 4  # free slots are refilled once they are one part in so many
 
 
 @typed
@@ -59,16 +66,18 @@ def serve(
       ValueError: an empty prompt, a limit out of range, no room in the context, or a
         model whose cache does not have its rows first.
     """
-    decode.check(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
-    check(model, rows)
-    row_ids = decode.ids_of(len(prompts) * samples, row_ids)
-    split = shares.count(len(prompts))
+    decode.check_request(
+        model, prompts, lengths, max_new_tokens, top_k, top_p, temperature
+    )
+    check_servable(model, rows)
+    row_ids = decode.answer_row_ids(len(prompts) * samples, row_ids)
+    split = shares.shard_count(len(prompts))
     slots = -(-min(rows, len(row_ids)) // split)
-    plan = Plan(
+    plan = ServeConfig(
         model=model,
         shares=split,
         rows=slots,
-        refill=-(-slots // PARTS),
+        refill=-(-slots // REFILL_DIVISOR),
         samples=samples,
         max_new_tokens=max_new_tokens,
         top_k=top_k,
@@ -76,12 +85,12 @@ def serve(
         stop_tokens=tuple(stop_tokens),
     )
     temperature = jnp.asarray(temperature, jnp.float32)
-    asked = Asked(jnp.asarray(prompts), jnp.asarray(lengths, jnp.int32), row_ids)
-    found, _ = run(plan, params, asked, key, temperature)
+    asked = PromptQueue(jnp.asarray(prompts), jnp.asarray(lengths, jnp.int32), row_ids)
+    found, _ = serve_loop(plan, params, asked, key, temperature)
     return found
 
 
-def check(model: LanguageModel, rows: int) -> None:
+def check_servable(model: LanguageModel, rows: int) -> None:
     """Refuses what cannot be served, though it could be sampled."""
     if rows < 1:
         raise ValueError(f"rows is {rows}; at least 1 answer is sampled at a time")
@@ -94,32 +103,32 @@ def check(model: LanguageModel, rows: int) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def run(
-    plan: Plan, params: Params, asked: Asked, key: Key, temperature: Array
+def serve_loop(
+    plan: ServeConfig, params: Params, asked: PromptQueue, key: Key, temperature: Array
 ) -> tuple[Samples, Array]:
     """The compiled program of `serve`; and how many steps it decoded."""
     params = plan.model.prepare(params)
-    order = shares.each(plan.shares, jnp.argsort, asked.lengths)
-    prompts, lengths = shares.each(
-        plan.shares, shares.take, (asked.prompts, asked.lengths), order
+    order = shares.map_shards(plan.shares, jnp.argsort, asked.lengths)
+    prompts, lengths = shares.map_shards(
+        plan.shares, shares.take_rows, (asked.prompts, asked.lengths), order
     )
-    asked = Asked(prompts, lengths, asked.row_ids)
+    asked = PromptQueue(prompts, lengths, asked.row_ids)
     unembed = plan.model.unembed(params)
-    work = Work(plan, params, unembed, asked, order, key, temperature)
+    work = ServeContext(plan, params, unembed, asked, order, key, temperature)
 
-    def turn(carry: Carry) -> Carry:
-        going = lambda carry: jnp.any(carry.slots.busy) & ~due(work, carry)
-        step = functools.partial(decoded, work)
-        return jax.lax.while_loop(going, step, refilled(work, carry))
+    def turn(carry: ServeState) -> ServeState:
+        going = lambda carry: jnp.any(carry.slots.busy) & ~should_refill(work, carry)
+        step = functools.partial(decode_step, work)
+        return jax.lax.while_loop(going, step, refill_slots(work, carry))
 
     waiting = lambda carry: jnp.any(carry.started < work.total)
     going = lambda carry: waiting(carry) | jnp.any(carry.slots.busy)
-    end = jax.lax.while_loop(going, turn, empty(work))
+    end = jax.lax.while_loop(going, turn, init_state(work))
     mask = end.tokens >= 0
     return Samples(jnp.where(mask, end.tokens, 0), mask, end.logp), end.steps
 
 
-def due(work: Work, carry: Carry) -> Array:
+def should_refill(work: ServeContext, carry: ServeState) -> Array:
     """Whether free slots can take as many answers as are begun at once, all in all."""
     plan = work.plan
     waiting = work.total - carry.started
@@ -128,7 +137,7 @@ def due(work: Work, carry: Carry) -> Array:
     return (wanted > 0) & (jnp.sum(jnp.minimum(waiting, free)) >= wanted)
 
 
-def refilled(work: Work, carry: Carry) -> Carry:
+def refill_slots(work: ServeContext, carry: ServeState) -> ServeState:
     """Gives free slots the next answers, after their prompts are read."""
     plan = work.plan
     place = lambda busy: jnp.nonzero(~busy, size=plan.refill, fill_value=plan.rows)[0]
@@ -142,20 +151,22 @@ def refilled(work: Work, carry: Carry) -> Carry:
     prompt = jnp.minimum(prompt, work.total // plan.samples - 1).reshape(-1)
     whose = (nth // plan.samples - first).reshape(-1)
     told = (work.asked.prompts, work.asked.lengths, work.order)
-    prompts, lengths, order = work.each(shares.take, told, prompt)
+    prompts, lengths, order = work.each(shares.take_rows, told, prompt)
     hidden, cache = prefill(
         plan.model, work.params, work.unembed, prompts, lengths, work.width
     )
-    hidden, cache, order = work.each(shares.take, (hidden, cache, order), whose)
+    hidden, cache, order = work.each(shares.take_rows, (hidden, cache, order), whose)
     answer = order * plan.samples + nth.reshape(-1) % plan.samples
     none = jnp.zeros_like(answer)
-    carry, new = sampled(work, carry, Slots(cache, none, answer, none, busy), hidden)
+    carry, new = sample_step(
+        work, carry, Slots(cache, none, answer, none, busy), hidden
+    )
     begun = jnp.sum(busy.reshape(plan.shares, -1), axis=1)
-    slots = work.each(shares.put, carry.slots, at, new)
+    slots = work.each(shares.put_rows, carry.slots, at, new)
     return carry._replace(slots=slots, started=carry.started + begun)
 
 
-def decoded(work: Work, carry: Carry) -> Carry:
+def decode_step(work: ServeContext, carry: ServeState) -> ServeState:
     """Reads the last token of each slot; a free one stays where it is."""
     slots = carry.slots
     hidden, cache = work.plan.model.extend(
@@ -163,23 +174,25 @@ def decoded(work: Work, carry: Carry) -> Carry:
     )
     length = jnp.where(slots.busy, cache.length, slots.cache.length)
     slots = slots._replace(cache=cache._replace(length=length))
-    carry, slots = sampled(work, carry, slots, hidden[:, 0])
+    carry, slots = sample_step(work, carry, slots, hidden[:, 0])
     return carry._replace(slots=slots, steps=carry.steps + 1)
 
 
-def sampled(
-    work: Work, carry: Carry, slots: Slots, hidden: Array
-) -> tuple[Carry, Slots]:
+def sample_step(
+    work: ServeContext, carry: ServeState, slots: Slots, hidden: Array
+) -> tuple[ServeState, Slots]:
     """The next token of each busy slot, written to its answer."""
     plan = work.plan
-    row_ids = work.each(shares.take, work.asked.row_ids, slots.answer)
-    uniform = uniform_numbers(work.key, row_ids, slots.size)
+    row_ids = work.each(shares.take_rows, work.asked.row_ids, slots.answer)
+    uniform = step_uniforms(work.key, row_ids, slots.size)
     logits = decode.next_logits(hidden, work.unembed, plan.model.config.logit_cap)
-    token, logp = decode.choose(
+    token, logp = decode.sample_token(
         logits, uniform, work.temperature, plan.top_k, plan.top_p
     )
     at = (jnp.where(slots.busy, slots.answer, work.total), slots.size)
-    tokens, logps = work.each(shares.put, (carry.tokens, carry.logp), at, (token, logp))
+    tokens, logps = work.each(
+        shares.put_rows, (carry.tokens, carry.logp), at, (token, logp)
+    )
     stops = jnp.asarray(plan.stop_tokens, jnp.int32)
     ended = jnp.any(token[:, None] == stops[None, :], axis=1)
     size = slots.size + 1
@@ -188,7 +201,7 @@ def sampled(
     return carry._replace(tokens=tokens, logp=logps), slots
 
 
-def uniform_numbers(key: Key, row_ids: Array, steps: Array) -> Array:
+def step_uniforms(key: Key, row_ids: Array, steps: Array) -> Array:
     """Those of `decode.uniform_numbers`, of one step of each row [B]."""
     fold = jax.random.fold_in
     number = lambda row, n: jax.random.uniform(fold(decode.row_key(key, row), n))

@@ -80,9 +80,9 @@ def generate(
       ValueError: an empty prompt, a limit out of range, no room in the context, or
         row ids that are not those of the answers.
     """
-    check(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
-    row_ids = ids_of(len(prompts) * samples, row_ids)
-    return run(
+    check_request(model, prompts, lengths, max_new_tokens, top_k, top_p, temperature)
+    row_ids = answer_row_ids(len(prompts) * samples, row_ids)
+    return decode_loop(
         model,
         max_new_tokens,
         top_k,
@@ -97,7 +97,7 @@ def generate(
     )
 
 
-def check(
+def check_request(
     model: LanguageModel,
     prompts: Array,
     lengths: Array,
@@ -116,7 +116,7 @@ def check(
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
     longest = prompts.shape[1]
-    if is_known(lengths):
+    if is_concrete(lengths):
         known = np.asarray(lengths)
         bad = (known < 1) | (known > longest)
         if bad.any():
@@ -133,7 +133,7 @@ def check(
         )
 
 
-def ids_of(answers: int, row_ids: Array | None) -> Array:
+def answer_row_ids(answers: int, row_ids: Array | None) -> Array:
     """What identifies each answer's randomness: what is told, or its place."""
     found = jnp.arange(answers) if row_ids is None else jnp.asarray(row_ids)
     if not len(found) == answers > 0:
@@ -141,14 +141,14 @@ def ids_of(answers: int, row_ids: Array | None) -> Array:
     return found
 
 
-def is_known(x: Array) -> bool:
+def is_concrete(x: Array) -> bool:
     """Whether values can be read here: not while tracing, nor from other hosts."""
     if isinstance(x, jax.core.Tracer):
         return False
     return not isinstance(x, jax.Array) or x.is_fully_addressable
 
 
-class Carry(NamedTuple):
+class DecodeState(NamedTuple):
     """What the decode loop hands on: the last tokens, and all that came before."""
 
     step: Array
@@ -159,7 +159,7 @@ class Carry(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def run(
+def decode_loop(
     model: LanguageModel,
     max_new_tokens: int,
     top_k: int | None,
@@ -180,10 +180,10 @@ def run(
     uniforms = uniform_numbers(key, row_ids, max_new_tokens)
     stops = jnp.asarray(stop_tokens, jnp.int32)
 
-    def sample(carry: Carry, hidden: Array) -> Carry:
+    def sample(carry: DecodeState, hidden: Array) -> DecodeState:
         n, done = carry.step, carry.stopped
         logits = next_logits(hidden, unembed, model.config.logit_cap)
-        token, logp = choose(logits, uniforms[:, n], temperature, top_k, top_p)
+        token, logp = sample_token(logits, uniforms[:, n], temperature, top_k, top_p)
         tokens, mask, logps = carry.samples
         samples = Samples(
             tokens.at[:, n].set(jnp.where(done, 0, token)),
@@ -191,9 +191,9 @@ def run(
             logps.at[:, n].set(jnp.where(done, 0.0, logp)),
         )
         done |= jnp.any(token[:, None] == stops[None, :], axis=1)
-        return Carry(n + 1, carry.cache, token, done, samples)
+        return DecodeState(n + 1, carry.cache, token, done, samples)
 
-    def body(carry: Carry) -> Carry:
+    def body(carry: DecodeState) -> DecodeState:
         hidden, cache = model.extend(params, carry.token[:, None], carry.cache)
         return sample(carry._replace(cache=cache), hidden[:, 0])
 
@@ -203,7 +203,7 @@ def run(
     cache = cache._replace(length=lengths)
     cache = model.branch(cache, rows // len(prompts), max_new_tokens)
     empty = lambda dtype: jnp.zeros((rows, max_new_tokens), dtype)
-    start = Carry(
+    start = DecodeState(
         step=jnp.int32(0),
         cache=cache,
         token=jnp.zeros(rows, jnp.int32),
@@ -238,7 +238,7 @@ def row_key(key: Key, row: Array) -> Key:
     return functools.reduce(jax.random.fold_in, jnp.atleast_1d(row), key)
 
 
-def choose(
+def sample_token(
     logits: Array,
     uniform: Array,
     temperature: Array,
@@ -261,7 +261,7 @@ def choose(
     def drawn() -> Array:
         kept = mass if top_k is None else filters.top_k(mass, top_k)
         kept = kept if top_p is None else filters.top_p(kept, top_p)
-        return filters.draw(kept, uniform)
+        return filters.sample_categorical(kept, uniform)
 
     token = jax.lax.cond(greedy, likeliest, drawn)
     picked = jnp.take_along_axis(scaled - highest, token[:, None], axis=1)[:, 0]

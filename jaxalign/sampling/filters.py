@@ -20,7 +20,7 @@ def top_k(mass: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
     """
     if k >= mass.shape[1]:
         return mass
-    return fewest(mass, jnp.ones_like(mass), float(k))
+    return smallest_top_set(mass, jnp.ones_like(mass), float(k))
 
 
 @typed
@@ -31,10 +31,10 @@ def top_p(mass: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     """
     if p >= 1.0:
         return mass
-    return fewest(mass, mass / jnp.sum(mass, axis=-1, keepdims=True), p)
+    return smallest_top_set(mass, mass / jnp.sum(mass, axis=-1, keepdims=True), p)
 
 
-def fewest(mass: Array, weight: Array, target: float) -> Array:
+def smallest_top_set(mass: Array, weight: Array, target: float) -> Array:
     """The fewest largest masses whose weights sum to the target; 0 elsewhere.
 
     Finds the smallest that is kept bit by bit, as the bits of floats above 0 are in the
@@ -58,7 +58,9 @@ def fewest(mass: Array, weight: Array, target: float) -> Array:
 
 
 @typed
-def draw(mass: Float[Array, "B V"], uniform: Float[Array, "B"]) -> Int[Array, "B"]:
+def sample_categorical(
+    mass: Float[Array, "B V"], uniform: Float[Array, "B"]
+) -> Int[Array, "B"]:
     """The token at which the cumulative mass passes a uniform number of [0, 1).
 
     token = min { v : sum over w <= v of mass(w) > uniform * sum of mass }
@@ -71,13 +73,13 @@ def draw(mass: Float[Array, "B V"], uniform: Float[Array, "B"]) -> Int[Array, "B
     padded = jnp.pad(mass, ((0, 0), (0, blocks * BLOCK - vocabulary)))
     padded = padded.reshape(rows, blocks, BLOCK)
     sums = jnp.sum(padded, axis=-1)
-    block, left = passes(sums, uniform * jnp.sum(sums, axis=-1))
+    block, left = inverse_cdf(sums, uniform * jnp.sum(sums, axis=-1))
     within = jnp.take_along_axis(padded, block[:, None, None], axis=1)[:, 0]
-    token, _ = passes(within, left)
+    token, _ = inverse_cdf(within, left)
     return (block * BLOCK + token).astype(jnp.int32)
 
 
-def passes(mass: Array, target: Array) -> tuple[Array, Array]:
+def inverse_cdf(mass: Array, target: Array) -> tuple[Array, Array]:
     """Where each row's cumulative mass passes its target, and what is left of that.
 
     Rounding may let the total fall short of the target: then it is the last entry with

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxalign.types import Array, Cache, LanguageModel, Params
 
-PIECE = 64  # tokens that are read at once
+CHUNK = 64  # tokens that are read at once
 
 
 def prefill(
@@ -29,7 +29,7 @@ def prefill(
     Reference: Agrawal et al. 2023, arXiv:2308.16369 (chunked prefills).
     """
     rows, longest = prompts.shape
-    piece = min(PIECE, longest)
+    piece = min(CHUNK, longest)
     pieces = -(-jnp.max(lengths) // piece)
 
     def read(carry: tuple[Array, Array, Cache]) -> tuple[Array, Array, Cache]:

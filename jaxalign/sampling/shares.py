@@ -9,13 +9,13 @@ from jaxalign import sharding
 from jaxalign.types import Array
 
 
-def count(rows: int) -> int:
+def shard_count(rows: int) -> int:
     """Into how many shares so many rows are split: 1 where they do not divide."""
-    split = sharding.shards("batch")
+    split = sharding.shard_count("batch")
     return 1 if rows % split else split
 
 
-def each(shares: int, function: Callable[..., Any], *trees: Any) -> Any:
+def map_shards(shares: int, function: Callable[..., Any], *trees: Any) -> Any:
     """What a function makes of each share's rows, one share behind the other.
 
     Indices are within the share, so that no row leaves its device.
@@ -27,11 +27,11 @@ def each(shares: int, function: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(joined, jax.vmap(function)(*jax.tree.map(split, trees)))
 
 
-def take(rows: Any, at: Array) -> Any:
+def take_rows(rows: Any, at: Array) -> Any:
     """The rows in these places."""
     return jax.tree.map(lambda x: x[at], rows)
 
 
-def put(rows: Any, at: Any, new: Any) -> Any:
+def put_rows(rows: Any, at: Any, new: Any) -> Any:
     """Rows with new ones in these places; nothing where a place is beyond the last."""
     return jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), rows, new)

@@ -9,7 +9,7 @@ from jaxalign.sampling import shares
 from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 
 
-class Plan(NamedTuple):
+class ServeConfig(NamedTuple):
     """What is compiled in.
 
     Attributes:
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
         return (self.refill + self.samples - 2) // self.samples + 1
 
 
-class Asked(NamedTuple):
+class PromptQueue(NamedTuple):
     """Prompts [P T], their lengths [P], and the ids of their answers' noise [R ...]."""
 
     prompts: Array
@@ -60,7 +60,7 @@ class Slots(NamedTuple):
     busy: Array
 
 
-class Carry(NamedTuple):
+class ServeState(NamedTuple):
     """What the loops hand on.
 
     Attributes:
@@ -76,7 +76,7 @@ class Carry(NamedTuple):
     steps: Array
 
 
-class Work(NamedTuple):
+class ServeContext(NamedTuple):
     """What every step reads: the weights, and what is asked for.
 
     Attributes:
@@ -84,10 +84,10 @@ class Work(NamedTuple):
       order: the place that each of them had.
     """
 
-    plan: Plan
+    plan: ServeConfig
     params: Params
     unembed: Array
-    asked: Asked
+    asked: PromptQueue
     order: Array
     key: Key
     temperature: Array
@@ -104,10 +104,10 @@ class Work(NamedTuple):
 
     def each(self, function: Any, *trees: Any) -> Any:
         """What a function makes of each share's rows."""
-        return shares.each(self.plan.shares, function, *trees)
+        return shares.map_shards(self.plan.shares, function, *trees)
 
 
-def empty(work: Work) -> Carry:
+def init_state(work: ServeContext) -> ServeState:
     """Free slots, and answers without tokens."""
     plan = work.plan
     rows, answers = plan.shares * plan.rows, plan.shares * work.total
@@ -123,4 +123,4 @@ def empty(work: Work) -> Carry:
         busy=zeros(bool),
     )
     started = jnp.zeros(plan.shares, jnp.int32)
-    return Carry(slots, started, table(jnp.int32(-1)), table(0.0), jnp.int32(0))
+    return ServeState(slots, started, table(jnp.int32(-1)), table(0.0), jnp.int32(0))

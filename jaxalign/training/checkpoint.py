@@ -17,26 +17,30 @@ import orbax.checkpoint as ocp
 from jaxalign.training import matching
 from jaxalign.training.finite import first_nonfinite
 from jaxalign.training.frozen import Folder, load_frozen, save_frozen, template
-from jaxalign.training.integrity import checksum, damaged, read_item, reading
-from jaxalign.training.leftovers import put_aside, remove_unfinished, unfinished
+from jaxalign.training.integrity import checksum, damage_error, read_item, report_damage
+from jaxalign.training.leftovers import (
+    put_aside,
+    remove_unfinished,
+    unfinished_checkpoints,
+)
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
 __all__ = [
-    "Restored",
-    "check",
+    "Checkpoint",
+    "check_config",
     "finish",
     "load_frozen",
-    "open",
+    "open_manager",
     "restore",
     "save",
     "save_frozen",
-    "unfinished",
+    "unfinished_checkpoints",
 ]
 
 
 @dataclasses.dataclass(frozen=True)
-class Restored:
+class Checkpoint:
     """A checkpoint, read: the state, the roles in it, and the data item."""
 
     state: TrainState
@@ -44,7 +48,7 @@ class Restored:
     data: Any
 
 
-def open(
+def open_manager(
     folder: Folder, *, keep: int = 2, best: str = "", background: bool = True
 ) -> ocp.CheckpointManager:
     """The manager of a run's checkpoints, made if the folder is not there.
@@ -133,7 +137,7 @@ def save(
         parameters are a dict by role, that dict. Frozen roles: see `save_frozen`.
       data: JSON-able: the iterator's state, the KL controller's, ...
       config: JSON-able; what a resumed run must have in common with this one.
-      metrics: by which the best checkpoint is known, see `open`.
+      metrics: by which the best checkpoint is known, see `open_manager`.
 
     Raises:
       OSError: this checkpoint, or the one before it, could not be written.
@@ -150,7 +154,7 @@ def save(
         saved = ocp.args.Composite(**items)
         return bool(manager.save(step, args=saved, metrics=metrics, force=True))
     except (OSError, ValueError, RuntimeError) as error:
-        raise unwritten(manager, error) from error
+        raise write_error(manager, error) from error
 
 
 def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
@@ -166,10 +170,10 @@ def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
         if close:
             manager.close()
     except (OSError, ValueError, RuntimeError) as error:
-        raise unwritten(manager, error) from error
+        raise write_error(manager, error) from error
 
 
-def unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
+def write_error(manager: ocp.CheckpointManager, error: Exception) -> OSError:
     """One sentence out of what the writing stack says."""
     first = next(iter(str(error).splitlines()), type(error).__name__)
     steps = sorted(manager.all_steps())
@@ -181,19 +185,19 @@ def unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
     )
 
 
-def check(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
+def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
     """Refuses the latest checkpoint where it is of another config.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       ValueError: the config differs, or is damaged.
     """
-    step = latest(manager)
+    step = latest_step(manager)
     saved = read_item(manager, step, "config")
-    matching.compare(saved, config, Path(manager.directory) / str(step))
+    matching.check_same_config(saved, config, Path(manager.directory) / str(step))
 
 
-def latest(manager: ocp.CheckpointManager) -> int:
+def latest_step(manager: ocp.CheckpointManager) -> int:
     """The step of the latest checkpoint.
 
     Raises:
@@ -211,7 +215,7 @@ def restore(
     roles: Mapping[str, Params],
     *,
     config: Mapping[str, Any] | None = None,
-) -> Restored:
+) -> Checkpoint:
     """Reads the latest checkpoint, onto the devices where the templates lie.
 
     Args:
@@ -225,30 +229,30 @@ def restore(
         an item is gone, cut short, edited, or holds numbers that are not finite.
     """
     check_roles(state, roles)
-    step = latest(manager)
+    step = latest_step(manager)
     if config is not None:
-        check(manager, config)
+        check_config(manager, config)
     item = read_item(manager, step, "data")
     if item.get("crc32") != checksum(item.get("data")):
-        raise damaged(manager, step, "its data item is not what was saved")
+        raise damage_error(manager, step, "its data item is not what was saved")
     folder = Path(manager.directory) / str(step)
-    items = {name: standard(params) for name, params in roles.items()}
-    items["optimizer"] = standard(optimizer_item(state))
-    with reading(manager, step):
+    items = {name: restore_args(params) for name, params in roles.items()}
+    items["optimizer"] = restore_args(optimizer_item(state))
+    with report_damage(manager, step):
         saved = {name: matching.saved_shapes(folder / name) for name in roles}
     for name, params in roles.items():
-        matching.compare_shapes(folder / name, saved[name], params)
-    with reading(manager, step):
+        matching.check_same_shapes(folder / name, saved[name], params)
+    with report_damage(manager, step):
         read = manager.restore(step, args=ocp.args.Composite(**items))
     nonfinite = first_nonfinite({name: read[name] for name in items})
     if nonfinite:
-        raise damaged(manager, step, f"{nonfinite} is not finite")
-    return Restored(
-        state_of(read, state, roles), {n: read[n] for n in roles}, item["data"]
+        raise damage_error(manager, step, f"{nonfinite} is not finite")
+    return Checkpoint(
+        assemble_state(read, state, roles), {n: read[n] for n in roles}, item["data"]
     )
 
 
-def state_of(
+def assemble_state(
     read: Mapping[str, Any], state: TrainState, roles: Mapping[str, Params]
 ) -> TrainState:
     """The state that the items of a checkpoint hold, its key of the template's kind."""
@@ -262,6 +266,6 @@ def state_of(
     )
 
 
-def standard(tree: Any) -> ocp.args.StandardRestore:
+def restore_args(tree: Any) -> ocp.args.StandardRestore:
     """How to read one item: as the template lies."""
     return ocp.args.StandardRestore(template(tree))

@@ -31,7 +31,7 @@ def first_nonfinite(tree: Any) -> str | None:
     if not floats:
         return None
     finite = all_finite([leaf for _, leaf in floats])
-    for (path, _), good in zip(floats, sharding.on_host(finite), strict=True):
+    for (path, _), good in zip(floats, sharding.to_host(finite), strict=True):
         if not good:
             return jax.tree_util.keystr(path)
     return None

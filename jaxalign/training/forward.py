@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxalign import estimators, losses, sharding
 from jaxalign.batches import (
-    BRANCH,
+    BRANCH_STRIDE,
     AnswerBatch,
     Branches,
     PreferenceBatch,
@@ -35,14 +35,14 @@ def token_logps(
       chunk: positions whose logits exist at one time; None leaves it to the estimator.
       temperature: of the sampling that the log-probs are compared with.
     """
-    told, aligned = predicted(model, params, batch)
+    told, aligned = scored_inputs(model, params, batch)
     logp = estimators.token_logprobs(
         *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
     )
     return aligned(logp)
 
 
-def predicted(
+def scored_inputs(
     model: LanguageModel, params: Params, batch: TokenBatch
 ) -> tuple[tuple[Array, Array, Array], Callable[[Array], Array]]:
     """What log-probs are made of, less the columns that nobody needs.
@@ -51,13 +51,13 @@ def predicted(
     targets where they belong [B T], after zeros. All cut here, so that products of one
     shape add up in one order: two forward passes of one policy agree to the bit.
     """
-    hidden, unembed = head(model, params, batch)
-    first = batch.unscored
+    hidden, unembed = hidden_and_unembed(model, params, batch)
+    first = batch.first_scored
     told = hidden[:, first - 1 : -1], unembed, batch.tokens[:, first:]
     return told, lambda x: jnp.pad(x, ((0, 0), (first, 0)))
 
 
-def head(
+def hidden_and_unembed(
     model: LanguageModel, params: Params, batch: TokenBatch
 ) -> tuple[Float[Array, "B T D"], Float[Array, "D V"]]:
     """The hidden states of a batch, and the matrix that makes logits of them."""
@@ -77,7 +77,7 @@ def row_sums(
     return total, jnp.sum(mask, axis=-1).astype(x.dtype)
 
 
-def halves(rows: Array) -> tuple[Array, Array]:
+def deinterleave(rows: Array) -> tuple[Array, Array]:
     """Of interleaved rows [2B ...], those of the first batch and of the second."""
     return rows[0::2], rows[1::2]
 
@@ -89,9 +89,9 @@ def pair_sums(
 
     The shared length is as many first tokens as the shorter answer has.
     """
-    shared_length = jnp.minimum(*halves(jnp.sum(mask, axis=-1)))
-    shared = losses.ld_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
-    return halves(row_sums(logp, mask)[0]), halves(shared)
+    shared_length = jnp.minimum(*deinterleave(jnp.sum(mask, axis=-1)))
+    shared = losses.ld_dpo_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
+    return deinterleave(row_sums(logp, mask)[0]), deinterleave(shared)
 
 
 def token_values(
@@ -102,7 +102,7 @@ def token_values(
     return jnp.pad(scores[:, :-1], ((0, 0), (1, 0)))
 
 
-def answers(
+def rows_and_unpack(
     batch: TokenBatch | PreferenceBatch | UnpairedBatch | AnswerBatch,
 ) -> tuple[TokenBatch, Callable[[Array], Array]]:
     """The rows that go through the model, and what makes a row an answer of them.
@@ -113,13 +113,13 @@ def answers(
     if isinstance(batch, TokenBatch):
         return batch, lambda x: x
     if isinstance(batch, AnswerBatch):
-        return batch.sequences, functools.partial(apart, batch)
+        return batch.sequences, functools.partial(unpack_shared_prompts, batch)
     if isinstance(batch, PreferenceBatch):
         return interleave(batch.chosen, batch.rejected), lambda x: x
-    return interleave(batch.answers, batch.mismatched), lambda x: x
+    return interleave(batch.answers, batch.mismatched_answers), lambda x: x
 
 
-def apart(batch: AnswerBatch, x: Array) -> Array:
+def unpack_shared_prompts(batch: AnswerBatch, x: Array) -> Array:
     """Each answer of shared prompts in a row of its own [N*K T], from its start on."""
     own, length = batch.own, x.shape[1]
     at = jnp.argmax(own, axis=1)[:, :, None] + jnp.arange(length)[None, None, :]
@@ -129,12 +129,12 @@ def apart(batch: AnswerBatch, x: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames=("answers", "room"))
-def together(
+def pack_shared_prompts(
     sequences: TokenBatch, logp: Array, *, answers: int, room: int
 ) -> tuple[AnswerBatch, Array]:
     """So many answers a row, after one copy of their prompt; and what is aligned.
 
-    Undone by `apart`, but for the prompts.
+    Undone by `unpack_shared_prompts`, but for the prompts.
 
     Args:
       sequences: one answer a row, those of a prompt side by side [A T].
@@ -155,7 +155,9 @@ def together(
             jnp.concatenate([prompt, told], axis=1), "batch", None
         )
 
-    branch = np.pad(np.arange(1, answers + 1).repeat(room + 1), (shared, 0)) * BRANCH
+    branch = (
+        np.pad(np.arange(1, answers + 1).repeat(room + 1), (shared, 0)) * BRANCH_STRIDE
+    )
     joined = jax.tree.map(rows, sequences)
     segments = joined.segments * (1 + jnp.asarray(branch, jnp.int32)[None, :])
     count = len(joined.tokens)
@@ -163,7 +165,7 @@ def together(
         sequences=dataclasses.replace(
             joined,
             segments=segments,
-            unscored=shared + 1,
+            first_scored=shared + 1,
             branches=Branches.of(shared, answers),
         ),
         mask=jnp.ones((count, answers), bool),

@@ -10,20 +10,20 @@ from jaxalign.batches import GroupBatch
 from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
 from jaxalign.training import forward
-from jaxalign.training.policy_objectives import statistics
+from jaxalign.training.policy_objectives import logp_and_entropy
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, LanguageModel, Params
 
 # (logp, old_logp, advantage, mask), [B T] each, to terms [B T]
 TokenLoss = Callable[[Array, Array, Array, Array], Array]
 # (terms, mask), [B T] each, to their sum and its weight, such as `losses.token_mean`
-Mean = Callable[[Array, Array], tuple[Array, Array]]
+Reduction = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def group(
     policy: LanguageModel,
     loss: TokenLoss,
-    mean: Mean,
+    mean: Reduction,
     *,
     kl_coef: float = 0.0,
     on_policy: bool = False,
@@ -46,15 +46,15 @@ def group(
         the batch has one for each token.
       on_policy: the first and only update on these answers: the policy that sampled
         them is the one at hand, so that its log-probs need no forward pass of their
-        own. `old_logp` is then the sampler's, of which nothing but `compared` is made;
+        own. `old_logp` is then the sampler's, of which nothing but `rollout_diagnostics` is made;
         that adds its metrics.
 
     Reference: Shao et al. 2024, arXiv:2402.03300, eq. 3 (GRPO).
     """
 
     def objective(params: Params, batch: GroupBatch) -> Total:
-        rows, apart = forward.answers(batch.sequences)
-        found = statistics(policy, params, rows, chunk, temperature)
+        rows, apart = forward.rows_and_unpack(batch.sequences)
+        found = logp_and_entropy(policy, params, rows, chunk, temperature)
         told = (*found, batch.old_logp, batch.ref_logp, rows.loss_mask)
         logp, entropy, sampled, ref_logp, mask = map(apart, told)
         old_logp = jax.lax.stop_gradient(logp) if on_policy else sampled
@@ -75,15 +75,15 @@ def group(
         count = jnp.sum(mask)
         metrics = {n: (masked_sum(x, mask), count) for n, x in watched.items()}
         if on_policy:
-            metrics |= compared(logp, ref_logp, sampled, mask)
+            metrics |= rollout_diagnostics(logp, ref_logp, sampled, mask)
         total, weight = mean(terms, mask)
         return total, (weight, metrics)
 
     return objective
 
 
-def compared(
-    logp: Array, ref_logp: Array, sampled: Array, mask: Array
+def rollout_diagnostics(
+    logp: Array, ref_logp: Array, sampler_logp: Array, mask: Array
 ) -> dict[str, tuple[Array, Array]]:
     """What is seen of answers [A T] before the policy trains on them, and its weight.
 
@@ -91,7 +91,7 @@ def compared(
     `logp_gap`, by how much the sampler's log-prob of any token is another.
     """
     answers = jnp.sum(jnp.any(mask, axis=1))
-    gap = jnp.max(jnp.where(mask, jnp.abs(logp - sampled), 0.0))
+    gap = jnp.max(jnp.where(mask, jnp.abs(logp - sampler_logp), 0.0))
     return {
         "kl": (masked_sum(estimators.kl_k1(logp, ref_logp), mask), answers),
         "kl_k3": (masked_sum(estimators.kl_k3(logp, ref_logp), mask), answers),

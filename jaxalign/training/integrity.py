@@ -25,13 +25,13 @@ def read_item(manager: ocp.CheckpointManager, step: int, name: str) -> dict[str,
     try:
         item = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise damaged(manager, step, f"{name}: {error}") from error
+        raise damage_error(manager, step, f"{name}: {error}") from error
     if not isinstance(item, dict):
-        raise damaged(manager, step, f"{name} is not a JSON object")
+        raise damage_error(manager, step, f"{name} is not a JSON object")
     return item
 
 
-def damaged(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueError:
+def damage_error(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueError:
     """One sentence about a checkpoint that cannot be used, and what to do."""
     path = Path(manager.directory) / str(step)
     earlier = [other for other in manager.all_steps() if other < step]
@@ -43,9 +43,9 @@ def damaged(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueErro
 
 
 @contextlib.contextmanager
-def reading(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+def report_damage(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
     """Says of whatever the reading stack raises that the checkpoint is damaged."""
     try:
         yield
     except Exception as error:
-        raise damaged(manager, step, str(error) or type(error).__name__) from error
+        raise damage_error(manager, step, str(error) or type(error).__name__) from error

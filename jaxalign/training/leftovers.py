@@ -12,7 +12,7 @@ from jaxalign.training.frozen import Folder
 TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what is being written
 
 
-def unfinished(folder: Folder) -> list[Path]:
+def unfinished_checkpoints(folder: Folder) -> list[Path]:
     """The checkpoints that a killed run left half-written.
 
     Orbax writes in a folder of another name, and renames it at the end; one without its
@@ -20,11 +20,11 @@ def unfinished(folder: Folder) -> list[Path]:
     """
     found = [path for path in sorted(Path(folder).glob("[0-9]*")) if path.is_dir()]
     begun = lambda path: TEMPORARY in path.name
-    bare = lambda path: not holds_object(path / "_CHECKPOINT_METADATA")
+    bare = lambda path: not is_json_object(path / "_CHECKPOINT_METADATA")
     return [p for p in found if begun(p) or (p.name.isdigit() and bare(p))]
 
 
-def holds_object(path: Path) -> bool:
+def is_json_object(path: Path) -> bool:
     """Whether a file holds a JSON object."""
     try:
         return isinstance(json.loads(path.read_bytes()), dict)
@@ -35,7 +35,7 @@ def holds_object(path: Path) -> bool:
 def put_aside(folder: Path) -> None:
     """Renames those which orbax would take for whole; it deletes its own remains."""
     if jax.process_index() == 0:
-        for step in [p for p in unfinished(folder) if p.name.isdigit()]:
+        for step in [p for p in unfinished_checkpoints(folder) if p.name.isdigit()]:
             others = len(list(folder.glob(f"{step.name}.incomplete*")))
             step.rename(f"{step}.incomplete{others or ''}")
     if jax.process_count() > 1:

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from jaxalign.training.loss_registry import ALIASES, PAIRWISE, UNPAIRED
-from jaxalign.training.preference_loss import PreferenceLoss
+from jaxalign.training.loss_registry import PAIRWISE_LOSSES, TRL_NAMES, UNPAIRED_LOSSES
+from jaxalign.training.preference_loss import PairwiseLoss
 
 TITLE = """# Preference losses
 
@@ -19,7 +19,7 @@ the value is a usual one, or remembered, and the paper was not at hand to check 
 """
 
 
-def check(name: str, known: Collection[str]) -> None:
+def check_loss_name(name: str, known: Collection[str]) -> None:
     """Stops at an unknown loss.
 
     Raises:
@@ -31,43 +31,43 @@ def check(name: str, known: Collection[str]) -> None:
         raise ValueError(f"unknown loss {name!r}: {hint}there are {', '.join(known)}")
 
 
-def named(name: str) -> PreferenceLoss:
+def get_loss(name: str) -> PairwiseLoss:
     """The preference loss of that name, or of that name in TRL, with its defaults.
 
     Raises:
       ValueError: there is none; the near ones are suggested.
     """
-    known = PAIRWISE | UNPAIRED
-    check(name, [*known, *ALIASES])
-    return known[ALIASES.get(name, name)]
+    known = PAIRWISE_LOSSES | UNPAIRED_LOSSES
+    check_loss_name(name, [*known, *TRL_NAMES])
+    return known[TRL_NAMES.get(name, name)]
 
 
-def pairwise(name: str, **hyperparameters: Any) -> PreferenceLoss:
+def pairwise_loss(name: str, **hyperparameters: Any) -> PairwiseLoss:
     """The pairwise loss of that name, some hyperparameters set, the others' defaults.
 
     Raises:
       ValueError: an unknown name (with the near ones), a loss of single answers, or
         hyperparameters that are not the loss's.
     """
-    check(name, [*PAIRWISE, *ALIASES])
-    return named(name).bind(**hyperparameters)
+    check_loss_name(name, [*PAIRWISE_LOSSES, *TRL_NAMES])
+    return get_loss(name).bind(**hyperparameters)
 
 
-def summary() -> str:
+def help_text() -> str:
     """Every name with its hyperparameters' defaults, as a line for --help."""
-    known = [*PAIRWISE.values(), *UNPAIRED.values()]
+    known = [*PAIRWISE_LOSSES.values(), *UNPAIRED_LOSSES.values()]
     lines = [f"{loss.name} ({loss.described()})" for loss in known]
-    same = [f"{theirs} = {ours}" for theirs, ours in ALIASES.items()]
+    same = [f"{theirs} = {ours}" for theirs, ours in TRL_NAMES.items()]
     return f"{', '.join(lines)}; TRL's names: {', '.join(same)}"
 
 
-def table() -> str:
+def markdown_table() -> str:
     """The table of all losses, as docs/losses.md has it."""
-    theirs = {ours: name for name, ours in ALIASES.items()}
+    theirs = {ours: name for name, ours in TRL_NAMES.items()}
     columns = "name", "in TRL", "defaults", "reference", "source", "their source"
     rows = [columns[:5] + ("source of the defaults",), ("---",) * len(columns)]
-    for loss in [*PAIRWISE.values(), *UNPAIRED.values()]:
-        coupled = "; pairs of a batch" if loss.couples_pairs else ""
+    for loss in [*PAIRWISE_LOSSES.values(), *UNPAIRED_LOSSES.values()]:
+        coupled = "; pairs of a batch" if loss.couples_batch else ""
         rows.append(
             (
                 f"`{loss.name}`",
@@ -83,4 +83,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(markdown_table(), end="")

@@ -1,4 +1,4 @@
-"""Preference losses by name: each one object, a `PreferenceLoss`.
+"""Preference losses by name: each one object, a `PairwiseLoss`.
 
 This table is the only one: the command line, the benchmark and docs/losses.md read
 names, hyperparameters, defaults and needs from it.
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from jaxalign import losses
 from jaxalign.training import pairwise_terms as terms
-from jaxalign.training.preference_loss import KLS, PreferenceLoss, entry
+from jaxalign.training.preference_loss import KLS, PairwiseLoss, library_loss
 
 SUMS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
 MEANS = ("chosen_mean", "rejected_mean", "ref_chosen_mean", "ref_rejected_mean")
@@ -18,7 +18,7 @@ WEIGHTS = ("chosen_weight", "rejected_weight")
 
 # What TRL 1.16 calls the same losses; hinge, ipo, aot, aot_unpaired, apo_zero,
 # apo_down, discopop and bco_pair are named alike.
-ALIASES = {
+TRL_NAMES = {
     "sigmoid": "dpo",
     "robust": "robust_dpo",
     "exo_pair": "exo",
@@ -28,7 +28,7 @@ ALIASES = {
 }
 
 
-def by_name(entries: Iterable[PreferenceLoss]) -> dict[str, PreferenceLoss]:
+def by_name(entries: Iterable[PairwiseLoss]) -> dict[str, PairwiseLoss]:
     """The losses by name."""
     return {loss.name: loss for loss in entries}
 
@@ -43,26 +43,26 @@ TDPO = "Zeng et al. 2024, arXiv:2404.11999"
 TRL = "TRL 1.16"
 UNVERIFIED = "not verified against the paper"
 
-PAIRWISE = by_name(
+PAIRWISE_LOSSES = by_name(
     [
-        entry(
+        library_loss(
             *("dpo", losses.dpo, SUMS, RAFAILOV),
             "TRL and Llama 3 (arXiv:2407.21783, section 4.1.4)",
             beta=0.1,
             label_smoothing=0.0,
         ),
-        entry(
+        library_loss(
             *("cdpo", terms.cdpo, SUMS, MITCHELL),
             f"beta: {TRL}'s DPO; label_smoothing: usual, no single source",
             beta=0.1,
             label_smoothing=0.1,
         ),
-        entry(
+        library_loss(
             *("soft_dpo", terms.soft_dpo, (*SUMS, "margin"), f"{MITCHELL}, per label"),
             f"beta: {TRL}'s DPO",
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("robust_dpo", losses.robust_dpo, SUMS),
             "Chowdhury et al. 2024, arXiv:2403.00409, section 3.1",
             f"beta: {TRL}'s DPO; flip_rate: {UNVERIFIED}",
@@ -70,58 +70,58 @@ PAIRWISE = by_name(
             beta=0.1,
             flip_rate=0.1,
         ),
-        entry(
-            *("dpo_nll", losses.dpo_nll, (*SUMS, "chosen_length")),
+        library_loss(
+            *("dpo_nll", losses.rpo, (*SUMS, "chosen_length")),
             "Pang et al. 2024, arXiv:2404.19733 (RPO)",
             "Llama 3 (arXiv:2407.21783, section 4.1.4); Pang et al. have alpha 1",
             beta=0.1,
             alpha=0.2,
         ),
-        entry(
-            *("dpo_positive", losses.dpo_positive, SUMS),
+        library_loss(
+            *("dpo_positive", losses.dpop, SUMS),
             "Pal et al. 2024, arXiv:2402.13228, section 4, eq. 3",
             UNVERIFIED,
             beta=0.1,
             lam=5.0,
         ),
-        entry(
-            *("length_normalised_dpo", losses.length_normalised_dpo, MEANS),
+        library_loss(
+            *("length_normalised_dpo", losses.length_normalized_dpo, MEANS),
             "Lambert et al. 2024, arXiv:2411.15124 (Tulu 3)",
             "Tulu 3",
             beta=5.0,
         ),
-        entry(
-            *("length_regularised_dpo", losses.length_regularised_dpo),
+        library_loss(
+            *("length_regularised_dpo", losses.r_dpo),
             (*SUMS, *LENGTHS),
             "Park et al. 2024, arXiv:2403.19159",
             f"beta: {TRL}'s DPO; alpha: {UNVERIFIED}",
             beta=0.1,
             alpha=0.01,
         ),
-        entry(
+        library_loss(
             *("reference_free_dpo", losses.reference_free_dpo, SUMS[:2]),
             f"{RAFAILOV}, uniform reference",
             f"{TRL}'s DPO",
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("forward_kl_dpo", terms.forward_kl_dpo, SUMS, WANG),
             TRL,
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("jensen_shannon_dpo", terms.jensen_shannon_dpo, SUMS, WANG),
             TRL,
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("alpha_dpo", terms.alpha_dpo, SUMS, WANG),
             f"{TRL} (f_alpha_divergence_coef)",
             trl_names={"f_alpha_divergence_coef": "alpha"},
             beta=0.1,
             alpha=0.5,
         ),
-        entry(
+        library_loss(
             # of means, as its authors confirmed
             *("ipo", losses.ipo, MEANS),
             "Azar et al. 2023, arXiv:2310.12036, eq. 17, of log-probs per token",
@@ -129,20 +129,20 @@ PAIRWISE = by_name(
             trl_names={"beta": "tau"},
             tau=0.1,
         ),
-        entry(
+        library_loss(
             *("ipo_sum", losses.ipo, SUMS),
             "Azar et al. 2023, arXiv:2310.12036, eq. 17",
             "HALOs, which average log-probs",
             trl_names={"beta": "tau"},
             tau=0.1,
         ),
-        entry(
+        library_loss(
             *("hinge", losses.hinge, SUMS),
             "Liu et al. 2023, arXiv:2309.06657 (RSO, hinge-norm)",
             TRL,
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("slic", terms.slic, (*SUMS[:2], "chosen_nll")),
             "Zhao et al. 2023, arXiv:2305.10425",
             "HALOs (its beta is delta here, its lambda alpha)",
@@ -150,7 +150,7 @@ PAIRWISE = by_name(
             delta=1.0,
             alpha=0.1,
         ),
-        entry(
+        library_loss(
             *("simpo", losses.simpo, MEANS[:2]),
             "Meng et al. 2024, arXiv:2405.14734, eq. 6",
             "its authors' README: beta 2, gamma / beta 0.5 to begin with",
@@ -158,14 +158,14 @@ PAIRWISE = by_name(
             beta=2.0,
             gamma=1.0,
         ),
-        entry(
+        library_loss(
             *("orpo", terms.orpo, (*MEANS[:2], "chosen_nll")),
             "Hong et al. 2024, arXiv:2403.07691",
             f"{TRL}; its authors' code has 1",
             trl_names={"beta": "lam"},
             lam=0.1,
         ),
-        entry(
+        library_loss(
             *("cpo", terms.cpo, (*SUMS[:2], "chosen_nll")),
             "Xu et al. 2024, arXiv:2401.08417, eq. 3",
             TRL,
@@ -173,21 +173,21 @@ PAIRWISE = by_name(
             beta=0.1,
             alpha=1.0,
         ),
-        entry(
+        library_loss(
             *("unlikelihood", terms.unlikelihood),
             ("chosen_nll", "rejected_unlikelihood"),
             "Welleck et al. 2019, arXiv:1908.04319, on rejected answers",
             UNVERIFIED,
             alpha=1.0,
         ),
-        entry(
+        library_loss(
             *("exo", losses.exo, SUMS),
             "Ji et al. 2024, arXiv:2402.00856, eq. 16",
             TRL,
             beta=0.1,
             label_smoothing=1e-3,
         ),
-        entry(
+        library_loss(
             *("discopop", losses.discopop, SUMS),
             "Lu et al. 2024, arXiv:2406.08414, eq. 5",
             TRL,
@@ -195,62 +195,62 @@ PAIRWISE = by_name(
             beta=0.1,
             temperature=0.05,
         ),
-        entry(
+        library_loss(
             *("bco", terms.shifted_bco, (*SUMS, "shift")),
             f"{JUNG}, with the running mean of rewards",
             f"{TRL}'s DPO; {UNVERIFIED}",
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("bco_pair", losses.bco, SUMS),
             f"{JUNG}, with a constant shift",
             f"{TRL}, which has no shift",
             beta=0.1,
             delta=0.0,
         ),
-        entry(
+        library_loss(
             *("apo_zero", losses.apo_zero, SUMS, f"{APO}, eq. 7"),
             TRL,
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("apo_down", losses.apo_down, SUMS, f"{APO}, eq. 8"),
             TRL,
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("sppo", losses.sppo, SUMS),
             "Wu et al. 2024, arXiv:2405.00675, eq. 4.7",
             f"{TRL}; {UNVERIFIED}",
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("nca", losses.nca, SUMS),
             "Chen et al. 2024, arXiv:2402.05369, section 4.1",
             f"{TRL}; {UNVERIFIED}",
             beta=0.1,
         ),
-        entry(
-            *("aot", losses.aot, SUMS, f"{AOT}, paired"),
+        library_loss(
+            *("aot", losses.optimal_transport, SUMS, f"{AOT}, paired"),
             TRL,
-            couples_pairs=True,
+            couples_batch=True,
             beta=0.1,
             label_smoothing=0.0,
         ),
-        entry(
+        library_loss(
             *("aot_unpaired", losses.aot_unpaired, SUMS, f"{AOT}, unpaired"),
             TRL,
-            couples_pairs=True,
+            couples_batch=True,
             beta=0.1,
             label_smoothing=0.0,
         ),
-        entry(
+        library_loss(
             *("wpo", terms.wpo, (*SUMS, *WEIGHTS)),
             "Zhou et al. 2024, arXiv:2406.11827, eq. 2",
             f"{TRL}'s DPO; {UNVERIFIED}",
             beta=0.1,
         ),
-        entry(
+        library_loss(
             *("ld_dpo", terms.ld_dpo, (*SUMS, *SHARED)),
             "Liu et al. 2024, arXiv:2409.06411",
             f"beta: {TRL}'s DPO; alpha: {UNVERIFIED}",
@@ -258,22 +258,22 @@ PAIRWISE = by_name(
             beta=0.1,
             alpha=0.5,
         ),
-        entry(
+        library_loss(
             *("token_dpo", terms.token_dpo, (*SUMS, *KLS), f"{TDPO}, TDPO2"),
             UNVERIFIED,
             beta=0.1,
             alpha=0.5,
         ),
-        entry(
+        library_loss(
             *("token_dpo1", terms.token_dpo1, (*SUMS, *KLS), f"{TDPO}, TDPO1"),
             UNVERIFIED,
             beta=0.1,
         ),
     ]
 )
-UNPAIRED = by_name(
+UNPAIRED_LOSSES = by_name(
     [
-        entry(
+        library_loss(
             *("kto", losses.kto, ("logp", "ref_logp", "desirable", "kl")),
             "Ethayarajh et al. 2024, arXiv:2402.01306, eq. 7 and 8",
             f"{TRL} and HALOs",

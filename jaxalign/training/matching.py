@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from jaxalign.types import Params
 
 
-def compare(
+def check_same_config(
     saved: Mapping[str, Any], config: Mapping[str, Any], checkpoint: Path
 ) -> None:
     """Refuses a checkpoint of another config.
@@ -44,12 +44,12 @@ def saved_shapes(item: Path) -> dict[str, tuple[int, ...]]:
         raise FileNotFoundError(f"no role {item.name} in the checkpoint {item.parent}")
     handler = ocp.StandardCheckpointHandler()
     try:
-        return shapes(handler.metadata(item))
+        return shapes_by_path(handler.metadata(item))
     finally:
         handler.close()
 
 
-def compare_shapes(
+def check_same_shapes(
     item: Path, saved: Mapping[str, tuple[int, ...]], params: Params
 ) -> None:
     """Refuses an item whose arrays are not those of the template.
@@ -57,7 +57,7 @@ def compare_shapes(
     Raises:
       ValueError: naming the first that differs. Orbax would say so too, at length.
     """
-    wanted = shapes(params)
+    wanted = shapes_by_path(params)
     for name in sorted({*saved, *wanted}):
         if saved.get(name) != wanted.get(name):
             raise ValueError(
@@ -67,7 +67,7 @@ def compare_shapes(
             )
 
 
-def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
     """The shape of each array, by its path."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): tuple(x.shape) for path, x in paths}

@@ -118,7 +118,7 @@ def lines_until(path: Path, step: int) -> list[bytes]:
     return kept
 
 
-def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_log(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of a run's log, in order."""
     text = (Path(folder) / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]

@@ -31,14 +31,14 @@ class MixedBatch:
     share: Float[Array, ""]
 
 
-def mix(rollout: Any, text: TokenBatch) -> MixedBatch:
+def mix_batches(rollout: Any, text: TokenBatch) -> MixedBatch:
     """Both, with their share."""
     counted = jnp.sum(rollout.sequences.loss_mask)
     return MixedBatch(rollout, text, counted / jnp.maximum(text.loss_mask.sum(), 1))
 
 
-def with_text(
-    objective: Objective, policy: LanguageModel, *, weight: float
+def with_ptx(
+    objective: Objective, policy: LanguageModel, *, ptx_coef: float
 ) -> Objective:
     """Adds the NLL of text to an objective that is a mean over a rollout's tokens.
 
@@ -56,6 +56,6 @@ def with_text(
         logp = forward.token_logps(policy, params["policy"], batch.text)
         nll = masked_sum(losses.nll(logp), batch.text.loss_mask)
         told = {**metrics, "ptx_nll": (nll, jnp.sum(batch.text.loss_mask))}
-        return total + weight * batch.share * nll, (count, told)
+        return total + ptx_coef * batch.share * nll, (count, told)
 
     return mixed

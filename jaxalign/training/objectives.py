@@ -12,20 +12,15 @@ import jax.numpy as jnp
 from jaxalign import losses
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch, TokenBatch
 from jaxalign.masks import masked_sum
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.training import forward
 from jaxalign.training.group_objectives import group
-from jaxalign.training.loss_names import named, pairwise
-from jaxalign.training.loss_registry import PAIRWISE
-from jaxalign.training.mixed_objectives import MixedBatch, mix, with_text
+from jaxalign.training.loss_names import get_loss, pairwise_loss
+from jaxalign.training.loss_registry import PAIRWISE_LOSSES
+from jaxalign.training.mixed_objectives import MixedBatch, mix_batches, with_ptx
 from jaxalign.training.pairwise_terms import label_of
 from jaxalign.training.policy_objectives import explained_variance, ppo
-from jaxalign.training.preference_loss import (
-    PairLogps,
-    PairLoss,
-    PreferenceLoss,
-    as_loss,
-)
+from jaxalign.training.preference_loss import PairLogps, PairLoss, PairwiseLoss, as_loss
 from jaxalign.training.preference_objectives import (
     PairsWithReference,
     UnpairedWithReference,
@@ -37,28 +32,28 @@ from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
 __all__ = [
     "as_loss",
-    "named",
+    "get_loss",
     "MixedBatch",
-    "PAIRWISE",
+    "PAIRWISE_LOSSES",
     "PairLogps",
     "PairLoss",
     "PairsWithReference",
-    "PreferenceLoss",
+    "PairwiseLoss",
     "UnpairedWithReference",
     "explained_variance",
     "group",
-    "hard_labels",
+    "hard_label_loss",
     "kto",
     "label_of",
-    "mix",
-    "pairwise",
+    "mix_batches",
+    "pairwise_loss",
     "ppo",
     "preference",
     "ranking",
     "reward",
     "sft",
-    "soft_labels",
-    "with_text",
+    "soft_label_loss",
+    "with_ptx",
 ]
 
 
@@ -84,12 +79,12 @@ def sft(model: LanguageModel, *, chunk: int | None = None) -> Objective:
 RewardLoss = Callable[[Array, Array, Array], Array]
 
 
-def hard_labels(chosen: Array, rejected: Array, margin: Array) -> Array:
+def hard_label_loss(chosen: Array, rejected: Array, margin: Array) -> Array:
     """Bradley-Terry with Llama 2's margins."""
     return losses.bradley_terry(chosen, rejected, margin=margin)
 
 
-def soft_labels(chosen: Array, rejected: Array, margin: Array) -> Array:
+def soft_label_loss(chosen: Array, rejected: Array, margin: Array) -> Array:
     """Bradley-Terry with the labels of a judge, see `label_of`.
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.
@@ -98,7 +93,7 @@ def soft_labels(chosen: Array, rejected: Array, margin: Array) -> Array:
 
 
 def reward(
-    model: ScalarModel, *, center: float = 0.0, loss: RewardLoss = hard_labels
+    model: ScalarModel, *, center: float = 0.0, loss: RewardLoss = hard_label_loss
 ) -> Objective:
     """A reward model from pairs: Bradley-Terry on the scores at the last tokens.
 
@@ -110,7 +105,7 @@ def reward(
 
     Args:
       center: pulls scores, which pairs fix up to a constant, to 0; 0.01 where wanted.
-      loss: (chosen, rejected, margin) -> a term a pair, such as `soft_labels`.
+      loss: (chosen, rejected, margin) -> a term a pair, such as `soft_label_loss`.
 
     Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1; Touvron et al. 2023,
     arXiv:2307.09288, eq. 2 (margin); Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
@@ -118,10 +113,10 @@ def reward(
 
     def objective(params: Params, batch: PreferenceBatch | AnswerBatch) -> Total:
         if isinstance(batch, AnswerBatch):
-            scores = learned.answer_scores(model, params, batch)
+            scores = reward_model.answer_scores(model, params, batch)
         else:
             both = forward.interleave(batch.chosen, batch.rejected)
-            scores = learned.score(model, params, both).reshape(-1, 2)
+            scores = reward_model.score(model, params, both).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
         terms = loss(chosen, rejected, batch.margin)
         terms = terms + center * jnp.square(chosen + rejected)
@@ -160,9 +155,9 @@ def ranking(
 
     def objective(params: Params, batch: RankingBatch | AnswerBatch) -> Total:
         if isinstance(batch, AnswerBatch):
-            scores = learned.answer_scores(model, params, batch)
+            scores = reward_model.answer_scores(model, params, batch)
         else:
-            scores = learned.score(model, params, batch.answers)
+            scores = reward_model.score(model, params, batch.answers)
             scores = scores.reshape(batch.mask.shape)
         counts = jnp.sum(batch.mask, axis=-1) >= 2
         weight = jnp.sum(counts)

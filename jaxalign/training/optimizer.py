@@ -12,7 +12,7 @@ from jaxalign.types import Array, Params
 SCHEDULES = ("constant", "linear", "cosine")
 
 
-def schedule(
+def learning_rate_schedule(
     learning_rate: float,
     *,
     steps: int,
@@ -59,7 +59,7 @@ def schedule(
     return rate
 
 
-def decayed(params: Params) -> Any:
+def decay_mask(params: Params) -> Any:
     """Which parameters weight decay shrinks: matrices, but no norm, scale or bias.
 
     Names decide beside ranks, since the norms of stacked layers are [layers, width].
@@ -72,7 +72,7 @@ def decayed(params: Params) -> Any:
     return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
-make_schedule = schedule
+make_schedule = learning_rate_schedule
 
 
 def adamw(
@@ -93,8 +93,8 @@ def adamw(
     """AdamW after clipping by the global norm.
 
     Args:
-      learning_rate, steps, warmup, schedule, final_fraction, start: see `schedule`.
-      weight_decay: of matrices only, see `decayed`.
+      learning_rate, steps, warmup, schedule, final_fraction, start: see `learning_rate_schedule`.
+      weight_decay: of matrices only, see `decay_mask`.
       clip_norm: None clips nothing.
       eps: outside the root; PPO's replications use 1e-5.
       adam: what follows the moments, given b1, b2 and eps; `scale_by_tensorflow_adam`
@@ -112,13 +112,13 @@ def adamw(
     )
     update = optax.chain(
         adam(b1=b1, b2=b2, eps=eps),
-        optax.add_decayed_weights(weight_decay, decayed),
+        optax.add_decayed_weights(weight_decay, decay_mask),
         optax.scale_by_learning_rate(rate),
     )
-    return clipped(update, clip_norm)
+    return with_clipping(update, clip_norm)
 
 
-def clipped(
+def with_clipping(
     update: optax.GradientTransformation, norm: float | None
 ) -> optax.GradientTransformation:
     """An optimizer after clipping by the global norm; None clips nothing."""
@@ -151,7 +151,7 @@ def scale_by_tensorflow_adam(
     return optax.GradientTransformation(adam.init, update)
 
 
-def by_role(
+def partition_by_role(
     optimizers: Mapping[str, optax.GradientTransformation],
 ) -> optax.GradientTransformation:
     """An optimizer for each role of `{"policy": ..., "value": ...}`.
@@ -161,7 +161,7 @@ def by_role(
     return optax.partition(optimizers, {role: role for role in optimizers})
 
 
-def at_update(opt_state: Any, count: int) -> Any:
+def set_schedule_count(opt_state: Any, count: int) -> Any:
     """An optimizer's state, whose schedules stand where so many updates are done.
 
     For loops that leave updates out: the rate then follows the loop, and falls to its
@@ -175,7 +175,7 @@ def at_update(opt_state: Any, count: int) -> Any:
     return jax.tree.map(place, opt_state, is_leaf=is_schedule)
 
 
-def still(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def freeze(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """An optimizer that waits: it moves nothing, and its state stays as it is."""
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:

@@ -71,17 +71,17 @@ def slic(
 
 def alpha_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
     """f-DPO with an alpha divergence; Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.alpha(alpha))
+    return losses.f_dpo(*sums, beta=beta, score=divergence.alpha_score(alpha))
 
 
 def forward_kl_dpo(*sums: Array, beta: Scalar) -> Array:
     """f-DPO with KL(reference || policy); Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.forward_kl)
+    return losses.f_dpo(*sums, beta=beta, score=divergence.forward_kl_score)
 
 
 def jensen_shannon_dpo(*sums: Array, beta: Scalar) -> Array:
     """f-DPO with the Jensen-Shannon divergence; Wang et al. 2023, arXiv:2309.16240."""
-    return losses.f_dpo(*sums, beta=beta, score=divergence.jensen_shannon)
+    return losses.f_dpo(*sums, beta=beta, score=divergence.jensen_shannon_score)
 
 
 def wpo(*sums_and_weights: Array, beta: Scalar) -> Array:
@@ -97,7 +97,7 @@ def ld_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
     """DPO whose longer answer counts alpha past the shorter one's length.
 
     Of the sums, four are over whole answers, four over their shared length:
-    `losses.ld_logp` is shared + alpha * (whole - shared).
+    `losses.ld_dpo_logp` is shared + alpha * (whole - shared).
 
     Reference: Liu et al. 2024, arXiv:2409.06411.
     """
@@ -108,15 +108,15 @@ def ld_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
 
 def token_dpo(*sums_and_kls: Array, beta: Scalar, alpha: Scalar) -> Array:
     """TDPO2 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.token_dpo(*ratios(*sums_and_kls), beta=beta, alpha=alpha)
+    return losses.tdpo2(*log_ratios(*sums_and_kls), beta=beta, alpha=alpha)
 
 
 def token_dpo1(*sums_and_kls: Array, beta: Scalar) -> Array:
     """TDPO1 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.token_dpo1(*ratios(*sums_and_kls), beta=beta)
+    return losses.tdpo1(*log_ratios(*sums_and_kls), beta=beta)
 
 
-def ratios(
+def log_ratios(
     chosen: Array, rejected: Array, ref_chosen: Array, ref_rejected: Array, *kls: Array
 ) -> tuple[Array, ...]:
     """Log-ratios to the reference, and what else there is."""

@@ -42,7 +42,7 @@ def ppo(
 
     def objective(params: Params, batch: RolloutBatch) -> Total:
         mask = batch.sequences.loss_mask
-        logp, entropy = statistics(
+        logp, entropy = logp_and_entropy(
             policy, params["policy"], batch.sequences, chunk, temperature
         )
         values = forward.token_values(value, params["value"], batch.sequences)
@@ -68,7 +68,7 @@ def ppo(
             "value_loss": value_loss,
             "entropy": entropy,
             "ratio": ratio,
-            "clipfrac": outside(ratio, 1.0 - clip_low, 1.0 + clip_high),
+            "clipfrac": is_outside(ratio, 1.0 - clip_low, 1.0 + clip_high),
             "value_clipfrac": moved.astype(jnp.float32),
             "approxkl": estimators.kl_k3(batch.old_logp, logp),
             "approxkl_sq": 0.5 * jnp.square(logp - batch.old_logp),
@@ -84,7 +84,7 @@ def ppo(
     return objective
 
 
-def statistics(
+def logp_and_entropy(
     model: LanguageModel,
     params: Params,
     batch: TokenBatch,
@@ -92,14 +92,14 @@ def statistics(
     temperature: float,
 ) -> tuple[Array, Array]:
     """Log-prob and entropy of each token's distribution, aligned with tokens."""
-    told, aligned = forward.predicted(model, params, batch)
+    told, aligned = forward.scored_inputs(model, params, batch)
     found = estimators.token_statistics(
         *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
     )
     return aligned(found.logp), aligned(found.entropy)
 
 
-def outside(x: Array, low: float, high: float) -> Array:
+def is_outside(x: Array, low: float, high: float) -> Array:
     """1.0 where x is not within its bounds."""
     return ((x < low) | (x > high)).astype(jnp.float32)
 

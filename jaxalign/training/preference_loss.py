@@ -56,7 +56,7 @@ KLS = ("chosen_kl", "rejected_kl")  # known only where the reference runs
 
 
 @dataclasses.dataclass(frozen=True)
-class PreferenceLoss:
+class PairwiseLoss:
     """A preference loss: its function, and all that training it needs to know.
 
     Called with `PairLogps`, a pairwise loss returns one term a pair. A function of
@@ -69,7 +69,7 @@ class PreferenceLoss:
       hyperparameters: values by name: the defaults, until `bind`.
       reference: what it needs of the reference: nothing, its summed log-probs, or its
         whole distributions, for which the reference runs in every step.
-      couples_pairs: whether a pair's term depends on other pairs: then a batch is not
+      couples_batch: whether a pair's term depends on other pairs: then a batch is not
         cut into micro-batches, and has no padding. None: unknown, and treated as such.
       name: as the command line has it.
       source: where the formula is from.
@@ -81,7 +81,7 @@ class PreferenceLoss:
     inputs: tuple[str, ...] = ()
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reference: Reference = "sums"
-    couples_pairs: bool | None = None
+    couples_batch: bool | None = None
     name: str = "custom"
     source: str = ""
     defaults: str = ""
@@ -93,11 +93,11 @@ class PreferenceLoss:
         return "desirable" in self.inputs
 
     @property
-    def running_shift(self) -> bool:
+    def needs_reward_shift(self) -> bool:
         """Whether it needs the running mean of rewards."""
         return "shift" in self.inputs
 
-    def bind(self, **hyperparameters: Any) -> "PreferenceLoss":
+    def bind(self, **hyperparameters: Any) -> "PairwiseLoss":
         """The loss with these hyperparameters, the others as they are.
 
         Raises:
@@ -117,7 +117,7 @@ class PreferenceLoss:
     def described(self) -> str:
         """Its hyperparameters and their values, as text.
 
-        >>> PreferenceLoss(len, hyperparameters={"beta": 0.1, "gamma": 1.0}).described()
+        >>> PairwiseLoss(len, hyperparameters={"beta": 0.1, "gamma": 1.0}).described()
         'beta 0.1, gamma 1'
         """
         values = [f"{name} {x:g}" for name, x in self.hyperparameters.items()]
@@ -138,7 +138,7 @@ class PreferenceLoss:
 
     def lacking(self, pairs: PairLogps) -> str:
         """What to give the loss, where an input is not known."""
-        if self.running_shift and pairs.ref_chosen is not None:
+        if self.needs_reward_shift and pairs.ref_chosen is not None:
             return (
                 f"the loss {self.name} needs the running mean of rewards: give the "
                 "objective (or the step) `shift`, as training.reward_shift keeps it"
@@ -155,32 +155,32 @@ class PreferenceLoss:
         )
 
 
-def as_loss(loss: PairLoss) -> PreferenceLoss:
+def as_loss(loss: PairLoss) -> PairwiseLoss:
     """The loss itself, or a function of `PairLogps` as one of unknown needs."""
-    return loss if isinstance(loss, PreferenceLoss) else PreferenceLoss(loss)
+    return loss if isinstance(loss, PairwiseLoss) else PairwiseLoss(loss)
 
 
-def entry(
+def library_loss(
     name: str,
     function: Callable[..., Array],
     inputs: tuple[str, ...],
     source: str,
     defaults: str,
     *,
-    couples_pairs: bool = False,
+    couples_batch: bool = False,
     trl_names: dict[str, str] | None = None,
     **hyperparameters: float,
-) -> PreferenceLoss:
+) -> PairwiseLoss:
     """A loss of the library; its inputs tell what it needs of the reference."""
     reference: Reference = "none"
     if any(field.startswith("ref_") for field in inputs):
         reference = "distributions" if set(KLS) & set(inputs) else "sums"
-    return PreferenceLoss(
+    return PairwiseLoss(
         function,
         inputs,
         hyperparameters,
         reference,
-        couples_pairs,
+        couples_batch,
         name,
         source,
         defaults,

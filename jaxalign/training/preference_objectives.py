@@ -45,7 +45,7 @@ class UnpairedWithReference:
 
     unpaired: UnpairedBatch
     ref_logp: Float[Array, "B"]
-    ref_mismatched: Float[Array, "B"]
+    ref_mismatched_logp: Float[Array, "B"]
 
 
 def preference(
@@ -103,32 +103,36 @@ def pair_logps(
       reference: its parameters, if it is to run here; else its sums are the batch's.
     """
     pairs = batch.pairs if isinstance(batch, PairsWithReference) else batch
-    rows, apart = forward.answers(pairs)
+    rows, apart = forward.rows_and_unpack(pairs)
     mask, cap = apart(rows.loss_mask), model.config.logit_cap
-    here = forward.head(model, params, rows)
+    here = forward.hidden_and_unembed(model, params, rows)
     logp = apart(next_token_logprobs(*here, rows.tokens, chunk=chunk, logit_cap=cap))
     square = apart(next_token_log_sum_square(*here, chunk=chunk, logit_cap=cap))
     counts = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(logp.dtype)
-    lengths = forward.halves(counts)
+    lengths = forward.deinterleave(counts)
     found = {
         "margin": pairs.margin,
         **sides("{}_length", lengths),
-        **sides("{}_weight", forward.halves(losses.wpo_weight(logp, square, mask))),
+        **sides(
+            "{}_weight", forward.deinterleave(losses.wpo_weight(logp, square, mask))
+        ),
         **summed("{}", *forward.pair_sums(logp, mask), lengths),
     }
     if reference is not None:
-        there = jax.lax.stop_gradient(forward.head(model, reference, rows))
+        there = jax.lax.stop_gradient(
+            forward.hidden_and_unembed(model, reference, rows)
+        )
         ref_logp = next_token_logprobs(*there, rows.tokens, chunk=chunk, logit_cap=cap)
         found |= summed("ref_{}", *forward.pair_sums(apart(ref_logp), mask), lengths)
         kl = apart(next_token_kl(*there, *here, chunk=chunk, logit_cap=cap))
-        found |= sides("{}_kl", forward.halves(forward.row_sums(kl, mask)[0]))
+        found |= sides("{}_kl", forward.deinterleave(forward.row_sums(kl, mask)[0]))
     elif isinstance(batch, PairsWithReference):
         kept = jax.lax.stop_gradient(batch)
         whole = kept.ref_chosen, kept.ref_rejected
         shared = kept.ref_chosen_shared, kept.ref_rejected_shared
         found |= summed("ref_{}", whole, shared, lengths)
     unlikely = forward.row_sums(losses.unlikelihood(logp), mask)[0]
-    found["rejected_unlikelihood"] = forward.halves(unlikely)[1] / lengths[1]
+    found["rejected_unlikelihood"] = forward.deinterleave(unlikely)[1] / lengths[1]
     return PairLogps(chosen_nll=-found["chosen_mean"], **found)
 
 
@@ -191,7 +195,9 @@ def kto(
         return forward.row_sums(logp, batch.loss_mask)[0]
 
     def statistic(params: Params, batch: UnpairedWithReference) -> tuple[Array, Array]:
-        ratio = sums(params, batch.unpaired.mismatched) - batch.ref_mismatched
+        ratio = (
+            sums(params, batch.unpaired.mismatched_answers) - batch.ref_mismatched_logp
+        )
         valid = batch.unpaired.valid
         return masked_sum(ratio, valid), jnp.sum(valid)
 

@@ -38,7 +38,7 @@ def fingerprint(*trees: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for tree in trees:
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            array = sharding.on_host(leaf)
+            array = sharding.to_host(leaf)
             if array.dtype == object:
                 raise TypeError(
                     f"cannot fingerprint {type(leaf).__name__}, only arrays"
@@ -51,7 +51,7 @@ def fingerprint(*trees: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowScores:
+class ReferenceLogps:
     """The reference's log-probs of rows, sums over answer tokens, on the host.
 
     Attributes:
@@ -69,7 +69,7 @@ class RowScores:
         Raises:
           KeyError: a row that was not scored.
         """
-        rows, valid = sharding.on_host(rows), sharding.on_host(valid)
+        rows, valid = sharding.to_host(rows), sharding.to_host(valid)
         at = np.minimum(np.searchsorted(self.row, rows), max(len(self.row) - 1, 0))
         found = self.row[at] == rows if len(self.row) else np.zeros(rows.shape, bool)
         missing = rows[valid & ~found]
@@ -95,14 +95,14 @@ def with_reference(batch: Any, *sums: Array) -> Any:
     return PairsWithReference(batch, *sums)
 
 
-def scorer(
+def reference_logp_fn(
     model: LanguageModel, *, chunk: int | None = None
 ) -> Callable[[Params, Batch], Array]:
-    """The compiled (params, batch) -> sums, as `RowScores` has them."""
+    """The compiled (params, batch) -> sums, as `ReferenceLogps` has them."""
 
     @jax.jit
     def score(params: Params, batch: Batch) -> Array:
-        rows, apart = forward.answers(batch)
+        rows, apart = forward.rows_and_unpack(batch)
         logp = apart(forward.token_logps(model, params, rows, chunk=chunk))
         whole, shared = forward.pair_sums(logp, apart(rows.loss_mask))
         both = whole if isinstance(batch, UnpairedBatch) else (*whole, *shared)
@@ -111,7 +111,7 @@ def scorer(
     return score
 
 
-def score_rows(
+def compute_reference_logps(
     model: LanguageModel,
     params: Params,
     batches: Iterable[Batch],
@@ -120,7 +120,7 @@ def score_rows(
     folder: str | os.PathLike[str] | None = None,
     chunk: int | None = None,
     mesh: Mesh | None = None,
-) -> RowScores:
+) -> ReferenceLogps:
     """The reference's summed log-probs of every row of the batches.
 
     Computed once: with a folder they are kept there, under a fingerprint of the
@@ -143,21 +143,21 @@ def score_rows(
     path = None
     if folder is not None:
         path = Path(folder) / f"reference-{fingerprint(params, data)}.npz"
-        kept = load(path)
+        kept = load_cached(path)
         if kept is not None:
             return kept
-    scores = compute(scorer(model, chunk=chunk), params, batches, mesh)
+    scores = score_batches(reference_logp_fn(model, chunk=chunk), params, batches, mesh)
     if path is not None and jax.process_index() == 0:
-        keep(path, scores)
+        write_cached(path, scores)
     return scores
 
 
-def compute(
+def score_batches(
     score: Callable[[Params, Batch], Array],
     params: Params,
     batches: Iterable[Batch],
     mesh: Mesh | None,
-) -> RowScores:
+) -> ReferenceLogps:
     """Scores batch after batch, each fetched while the next one runs."""
     parts: list[tuple[np.ndarray, ...]] = []
     pending = None
@@ -165,11 +165,11 @@ def compute(
         placed = batch if mesh is None else sharding.place_batch(batch, mesh)
         ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
-            parts.append(tuple(map(sharding.on_host, pending)))
+            parts.append(tuple(map(sharding.to_host, pending)))
         pending = ahead
     if pending is None:
         raise ValueError("no batches to score")
-    parts.append(tuple(map(sharding.on_host, pending)))
+    parts.append(tuple(map(sharding.to_host, pending)))
     row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(sums[valid]).all():
         bad = row[valid][~np.isfinite(sums[valid]).all(axis=-1)]
@@ -177,20 +177,20 @@ def compute(
             f"the reference's log-probs of rows {bad[:8].tolist()} are not finite"
         )
     unique, first = np.unique(row[valid], return_index=True)
-    return RowScores(unique, sums[valid][first])
+    return ReferenceLogps(unique, sums[valid][first])
 
 
-def load(path: Path) -> RowScores | None:
+def load_cached(path: Path) -> ReferenceLogps | None:
     """What was kept, or None if there is nothing or it is damaged."""
     try:
         # numpy leaves a damaged file open where it opened it itself.
         with path.open("rb") as file, np.load(file) as kept:
-            return RowScores(kept["row"], kept["sums"])
+            return ReferenceLogps(kept["row"], kept["sums"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def keep(path: Path, scores: RowScores) -> None:
+def write_cached(path: Path, scores: ReferenceLogps) -> None:
     """Writes beside and renames, so that nobody finds half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")

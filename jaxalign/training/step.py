@@ -18,7 +18,7 @@ Metrics = Mapping[str, tuple[Array, Array]]  # each a sum and its weight
 Total = tuple[Array, tuple[Array, Metrics]]
 Objective = Callable[..., Total]  # (params, batch, and what a step is given besides)
 Step = Callable[..., tuple[TrainState, dict[str, Array]]]
-Whole = Callable[[Params], Params]  # what trains -> the parameters of the model
+MergeFn = Callable[[Params], Params]  # what trains -> the parameters of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def divide(total: Array, weight: Array, empty: float = 0.0) -> Array:
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), empty)
 
 
-def split(batch: Any, micro_batches: int) -> Any:
+def split_micro_batches(batch: Any, micro_batches: int) -> Any:
     """Cuts every leaf [B ...] into [M B/M ...]; micro-batch m has rows m, m + M, ...
 
     So each device's rows are spread over all micro-batches, and none has to move. A
@@ -83,7 +83,7 @@ def accumulate(
     if micro_batches == 1:
         total, grads = gradient(params, batch)
         return total, grads
-    micro = split(batch, micro_batches)
+    micro = split_micro_batches(batch, micro_batches)
     if isinstance(objective, TwoPass):
         sums = lax.map(lambda part: objective.statistic(params, part), micro)
         total, weight = (jnp.sum(x, axis=0) for x in sums)
@@ -99,7 +99,7 @@ def accumulate(
     return jax.tree.map(lambda x: jnp.sum(x, axis=0), totals), grads
 
 
-def of_what_trains(objective: Objective, whole: Whole) -> Objective:
+def on_trainable(objective: Objective, whole: MergeFn) -> Objective:
     """The objective as a function of what trains, rather than of all parameters."""
     if isinstance(objective, TwoPass):
         statistic, terms = objective.statistic, objective.terms
@@ -115,7 +115,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     *,
     micro_batches: int = 1,
-    whole: Whole | None = None,
+    merge: MergeFn | None = None,
 ) -> Step:
     """The compiled update `step(state, batch) -> (state, metrics)`; donates the state.
 
@@ -131,7 +131,7 @@ def make_step(
 
     Args:
       objective: (params, batch) -> (sum, (weight, metrics)), or a `TwoPass`.
-      whole: where only some parameters train: from the state's parameters, which are
+      merge: where only some parameters train: from the state's parameters, which are
         those, to the model's. A `jax.tree_util.Partial` that holds the frozen ones, so
         that they are an argument of the compiled step: no constant, not donated, and
         without gradient or optimizer state.
@@ -145,12 +145,12 @@ def make_step(
     """
 
     def update(
-        state: TrainState, batch: Any, *fixed: Any, whole: Whole | None
+        state: TrainState, batch: Any, *fixed: Any, merge: MergeFn | None
     ) -> tuple[TrainState, dict[str, Array]]:
         given = objective
         if fixed:
             given = lambda params, batch: objective(params, batch, *fixed)
-        trained = given if whole is None else of_what_trains(given, whole)
+        trained = given if merge is None else on_trainable(given, merge)
         total, grads = accumulate(trained, state.params, batch, micro_batches)
         loss_sum, (weight, parts) = total
         loss = divide(loss_sum, weight)
@@ -173,4 +173,4 @@ def make_step(
     # to find a NaN, JAX runs the step once more, on the same arguments
     again = jax.config.jax_debug_nans  # type: ignore[attr-defined]
     given = () if again else (0,)
-    return functools.partial(jax.jit(update, donate_argnums=given), whole=whole)
+    return functools.partial(jax.jit(update, donate_argnums=given), merge=merge)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from array_record.python import array_record_module
 
-from jaxalign.data import files
+from jaxalign.data.formats import files
 
 COMPRESS = {
     ".gz": gzip.compress,
@@ -34,7 +34,7 @@ def delimited(rows, delimiter):
 def write(path, rows):
     """Rows in the file format that a path's ending names."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    ending = files.base_ending(path.name)
+    ending = files.uncompressed_ending(path.name)
     if ending in (".csv", ".tsv"):
         text = delimited(rows, {".csv": ",", ".tsv": "\t"}[ending])
     elif ending == ".json":

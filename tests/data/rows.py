@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from jaxalign.data import row_schemas
-from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -13,7 +11,9 @@ from jaxalign.data.records import (
     Ranking,
     Unpaired,
 )
-from jaxalign.data.row_checks import Malformed
+from jaxalign.data.schemas import parser
+from jaxalign.data.schemas.checks import MalformedRow
+from jaxalign.data.schemas.hh_dialogue import UnusableRow
 
 
 def u(text="q"):
@@ -42,7 +42,7 @@ def sft(*messages, **more):
 
 
 def pair(prompt, chosen="a", rejected="b", **more):
-    return Preference(prompt, chosen, rejected, where="f:1", **more)
+    return Preference(prompt, chosen, rejected, location="f:1", **more)
 
 
 def asks(prompt, *references, **more):
@@ -84,7 +84,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def read(row, kind):
-    return list(row_schemas.records(json.loads(json.dumps(row)), kind, "f:1"))
+    return list(parser.parse_row(json.loads(json.dumps(row)), kind, "f:1"))
 
 
 def check(row, kind, wanted):
@@ -92,6 +92,8 @@ def check(row, kind, wanted):
     if isinstance(wanted, kind):
         assert read(row, kind) == [wanted]
         return
-    odd = wanted is Odd
-    with pytest.raises(Odd if odd else Malformed, match=None if odd else wanted):
+    odd = wanted is UnusableRow
+    with pytest.raises(
+        UnusableRow if odd else MalformedRow, match=None if odd else wanted
+    ):
         read(row, kind)

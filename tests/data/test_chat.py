@@ -174,8 +174,12 @@ def test_many_at_once_are_as_one_by_one(tokenizer, stories):
     talks = [talk("hello", "sure"), talk("hello", "no"), talk("2", "3", "4", "5")]
     for which in (tokenizer, stories):
         for all_turns in (False, True):
-            counts = [chat.answers(t, all_turns=all_turns) for t in talks]
-            together = chat.encode_batch(which, list(map(chat.Talk, talks)), counts)
+            counts = [
+                chat.trained_answer_indices(t, all_turns=all_turns) for t in talks
+            ]
+            together = chat.encode_batch(
+                which, list(map(chat.Conversation, talks)), counts
+            )
             for messages, got in zip(talks, together, strict=True):
                 alone = chat.encode(which, messages, all_turns=all_turns)
                 assert got.tokens.tolist() == alone.tokens.tolist()

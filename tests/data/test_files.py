@@ -4,7 +4,8 @@ import fsspec
 import pytest
 from array_record.python import array_record_module
 
-from jaxalign.data import files, readers
+from jaxalign.data import readers
+from jaxalign.data.formats import files
 from jaxalign.data.readers import Demonstration, Preference, Prompt
 from tests.data.row_files import write
 
@@ -17,7 +18,7 @@ ROWS = [
 
 def numbers_of(path, count):
     """What rows are counted by: lines, of CSV after the names; of one list none."""
-    ending = files.base_ending(path.name)
+    ending = files.uncompressed_ending(path.name)
     first = 2 if ending in (".csv", ".tsv") else 1
     return [1 if ending == ".json" else first + i for i in range(count)]
 
@@ -34,7 +35,7 @@ def test_every_format_gives_the_same_records(path):
     found = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
     expected = [tuple(row.values()) for row in ROWS]
     assert found == [row if len(row) == 4 else (*row, 0.0) for row in expected]
-    assert [p.where for p in pairs] == [f"{path}:{n}" for n in numbers_of(path, 3)]
+    assert [p.location for p in pairs] == [f"{path}:{n}" for n in numbers_of(path, 3)]
 
 
 def test_every_format_names_the_bad_row(path):
@@ -56,9 +57,9 @@ def test_the_same_from_a_bucket(path):
     here, _ = readers.read(path, Preference)
     pairs, _ = readers.read(there, Preference)
     assert [p.chosen for p in pairs] == [p.chosen for p in here]
-    assert pairs[0].where == f"{there}:{numbers_of(path, 1)[0]}"
+    assert pairs[0].location == f"{there}:{numbers_of(path, 1)[0]}"
     of_folder, _ = readers.read("memory://bucket", Preference)
-    assert [p.where for p in of_folder] == [p.where for p in pairs]
+    assert [p.location for p in of_folder] == [p.location for p in pairs]
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
     with pytest.raises(FileNotFoundError, match="no such file: memory://bucket"):
         readers.read(there, Preference)

@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from jaxalign.data import hh_dialogue, hh_rlhf, readers
+from jaxalign.data import hh_rlhf, readers
 from jaxalign.data.readers import Preference
 from jaxalign.data.records import row_number
+from jaxalign.data.schemas import hh_dialogue
 
 # rows; then what the folder's README says of the odd ones
 FILES = {
@@ -24,7 +25,7 @@ def test_a_dialogue_is_its_turns():
     text = (
         "\n\nHuman: Hi\n\nthere \n\nAssistant: Oh: Human: you\n\nHuman:\n\nAssistant: x"
     )
-    found = [(m["role"], m["content"]) for m in hh_dialogue.dialogue(text)]
+    found = [(m["role"], m["content"]) for m in hh_dialogue.parse_dialogue(text)]
     assert found == [
         ("user", "Hi\n\nthere"),
         ("assistant", "Oh: Human: you"),
@@ -36,11 +37,11 @@ def test_a_dialogue_is_its_turns():
 def test_an_answer_in_several_turns_is_one_answer():
     chosen = "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"
     odd = row(chosen, "\n\nHuman: q\n\nAssistant: b")
-    pair = hh_dialogue.preference(odd, "f:1")
+    pair = hh_dialogue.parse_dialogue_pair(odd, "f:1")
     asked = [{"role": "user", "content": "q"}]
     assert pair == Preference(asked, "wait\n\na", "b", 0.0, "f:1")
-    assert hh_dialogue.remark(odd)
-    assert not hh_dialogue.remark(row(chosen, chosen))
+    assert hh_dialogue.find_irregularity(odd)
+    assert not hh_dialogue.find_irregularity(row(chosen, chosen))
 
 
 @pytest.mark.parametrize(
@@ -59,25 +60,25 @@ def test_odd_rows_are_counted_without_being_asked(
     good = row("\n\nHuman: q\n\nAssistant: a", "\n\nHuman: q\n\nAssistant: b")
     path = jsonl(tmp_path / "rows.jsonl", row(chosen, rejected), good)
     records, report = readers.read(path, Preference)
-    assert [r.where for r in records] == [f"{path}:2"]
+    assert [r.location for r in records] == [f"{path}:2"]
     ((name, count),) = report.reasons.items()
     assert count == 1 and reason in name
 
 
 def test_the_public_files_and_their_oddities(public_data):
     splits = hh_rlhf.load(public_data / "hh-rlhf")
-    assert splits.report.read == sum(FILES.values()) == 8552
+    assert splits.report.total == sum(FILES.values()) == 8552
     assert splits.report.reasons == {
         "with identical texts": 36,
         "with an empty last turn": 11,
         "differ before the last turn (joined, kept)": 17,
         "that do not end with the assistant": 2,
     }
-    assert splits.report.kept == 8552 - 36 - 11 - 2
-    assert len(splits.train) + len(splits.held_out) == splits.report.kept
+    assert splits.report.usable == 8552 - 36 - 11 - 2
+    assert len(splits.train) + len(splits.held_out) == splits.report.usable
 
     def of(part, name):
-        lines = [row_number(r) for r in part if f"/{name}/" in r.where]
+        lines = [row_number(r) for r in part if f"/{name}/" in r.location]
         return (min(lines), max(lines)) if lines else None
 
     # 90 % of the 2312 lines of harmless-base are the first 2080

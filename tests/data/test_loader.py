@@ -141,7 +141,7 @@ def test_no_prompt_meets_its_own_answer(count, batch_size):
             order, batch_size, kind=Unpaired, seed=0, epochs=2, drop_remainder=False
         ):
             for i in range(batch_size):
-                own, other = batch.answers, batch.mismatched
+                own, other = batch.answers, batch.mismatched_answers
                 assert own.tokens[i, :2].tolist() == other.tokens[i, :2].tolist()
                 (prompt,) = set(own.tokens[i, :2] - 1)
                 answer = other.tokens[i][other.loss_mask[i]]
@@ -156,8 +156,8 @@ def test_no_prompt_meets_its_own_answer(count, batch_size):
 def test_mismatched_answers_stay_within_the_longest_example():
     examples = [asked([1] * 9, [2], 1, 0), asked([3], [4] * 9, 0, 1)]
     batch = next(loader.batches(examples, 2, kind=Unpaired, seed=0, shuffle=False))
-    assert batch.mismatched.lengths.tolist() == [10, 2]
-    assert batch.mismatched.loss_mask.sum(1).tolist() == [1, 1]
+    assert batch.mismatched_answers.lengths.tolist() == [10, 2]
+    assert batch.mismatched_answers.loss_mask.sum(1).tolist() == [1, 1]
 
 
 def test_a_mismatched_answer_counts_as_it_does_at_home():
@@ -168,7 +168,7 @@ def test_a_mismatched_answer_counts_as_it_does_at_home():
     ]
     examples = [Example((row,), i) for i, row in enumerate(rows)]
     batch = next(loader.batches(examples, 2, kind=Unpaired, seed=0, shuffle=False))
-    other = batch.mismatched
+    other = batch.mismatched_answers
     assert [
         t[:n].tolist() for t, n in zip(other.tokens, other.lengths, strict=True)
     ] == [

@@ -19,7 +19,8 @@ import pyarrow.parquet
 import pytest
 from array_record.python import array_record_module
 
-from jaxalign.data import files, readers
+from jaxalign.data import readers
+from jaxalign.data.formats import files
 from jaxalign.data.readers import Demonstration, Preference
 from tests.data.row_files import COMPRESS, write
 
@@ -41,7 +42,7 @@ def sentence(path, kind=Preference, **flags):
 def counts(path, kind=Preference, **flags):
     """Rows kept and rows read, of those that may be skipped."""
     _, report = readers.read(path, kind, skip_bad_rows=True, **flags)
-    return report.kept, report.read
+    return report.usable, report.total
 
 
 def deep(levels, opened="[", closed="]"):
@@ -167,9 +168,9 @@ def test_content_decides_what_a_file_is(name, text, count, tmp_path):
     path = tmp_path / name
     path.write_bytes(text.encode())
     records, report = readers.read(path, Preference)
-    assert (len(records), report.read) == (count, count)
+    assert (len(records), report.total) == (count, count)
     for record in records:
-        line = int(record.where.rpartition(":")[2])
+        line = int(record.location.rpartition(":")[2])
         assert text.split("\n")[line - 1].strip().strip(BOM)
 
 
@@ -367,7 +368,7 @@ def test_values_that_json_has_not_are_kept_as_it_would_write_them(tmp_path):
     )
     ((pair,), _) = readers.read(path, Preference)
     assert (pair.margin, pair.chosen) == (1.5, "bytes")
-    ((_, row),) = files.rows_of(path)
+    ((_, row),) = files.read_rows(path)
     assert (row["when"], row["day"]) == ("2024-01-02T03:04:05", "2024-01-02")
     assert row["precise"] == "2001-09-09T01:46:40"
 
@@ -442,7 +443,7 @@ from jaxalign.data.readers import Preference
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 _, report = formats.read(sys.argv[1], Preference, skip_bad_rows=True)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(report.kept, report.read, (after - before) // 1024)
+print(report.usable, report.total, (after - before) // 1024)
 """
 
 
@@ -482,7 +483,7 @@ def test_rows_of_tensorflow_datasets_are_checked_too():
         readers.from_tfds(rows, Preference, name="tf")
     rows = [PAIR, PAIR | {"prompt": "\ud800"}, PAIR | {"x": "y" * 2000}]
     _, report = readers.from_tfds(rows, Preference, skip_bad_rows=True, **LIMIT)
-    assert (report.kept, report.read) == (1, 3)
+    assert (report.usable, report.total) == (1, 3)
 
 
 # files of ../shared/cases/bad whose fault is of a file or a line, not of a field's
@@ -568,7 +569,7 @@ def test_cases_that_are_refused(name, cases):
 @pytest.mark.parametrize("name", READ)
 def test_cases_that_are_read(name, cases):
     records, report = readers.read(cases / "bad" / name, Preference)
-    assert len(records) == report.kept == report.read == READ[name]
+    assert len(records) == report.usable == report.total == READ[name]
 
 
 @pytest.mark.parametrize("kind", [Preference, Demonstration])

@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from jaxalign.data import files, readers
+from jaxalign.data import readers
+from jaxalign.data.formats import files
 from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
 from tests.data.row_files import COMPRESS, write
 
@@ -72,7 +73,7 @@ SCALARS = [
     "\ud800",
 ]
 SCALARS += [float("nan"), float("inf"), [], {}, [[]], [{}], {"": ""}, "\u2028\r\n\t"]
-FORMATS = [e for e in files.ENDINGS if files.base_ending(e) == e] + [
+FORMATS = [e for e in files.ENDINGS if files.uncompressed_ending(e) == e] + [
     f".jsonl{compression}" for compression in COMPRESS
 ]
 
@@ -132,7 +133,7 @@ def malformed_file(rng, path):
     if rng.random() < 0.5:
         at = rng.randrange(len(rows))
         rows = [*rows[:at], mutated_row(rng, rows[at]), *rows[at + 1 :]]
-    text = files.base_ending(path.name) in (".json", ".jsonl", ".ndjson")
+    text = files.uncompressed_ending(path.name) in (".json", ".jsonl", ".ndjson")
     try:
         write(path, rows)
     except Exception:  # what the format cannot hold: as JSON, under its name

@@ -6,8 +6,8 @@ scored or sampled is honoured, or refused by its name, and that all others are k
 
 import pytest
 
-from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
+from jaxalign.data.schemas.hh_dialogue import UnusableRow
 from tests.data.rows import (
     NAN,
     PAIR,
@@ -124,11 +124,11 @@ ROWS = [
     ({"messages": [u() | {"thinking": "x"}, a()]}, Demonstration, "not the assistant"),
     ({"messages": [u() | {"tool_calls": [call()]}, a()]}, Prompt, "not the assistant"),
     # labels
-    (UP | {"label": False}, Demonstration, Odd),
-    (UP | {"label": 0}, Demonstration, Odd),
-    (UP | {"label": "False"}, Demonstration, Odd),
-    ({"messages": [u(), a()], "kto_tag": 0.0}, Demonstration, Odd),
-    ({"question": "q", "answer": "a", "desirable": "0"}, Demonstration, Odd),
+    (UP | {"label": False}, Demonstration, UnusableRow),
+    (UP | {"label": 0}, Demonstration, UnusableRow),
+    (UP | {"label": "False"}, Demonstration, UnusableRow),
+    ({"messages": [u(), a()], "kto_tag": 0.0}, Demonstration, UnusableRow),
+    ({"question": "q", "answer": "a", "desirable": "0"}, Demonstration, UnusableRow),
     (UP | {"label": "true"}, Demonstration, sft(u(), a())),
     (UP | {"label": "yes"}, Demonstration, "'label' should be true or false"),
     (UP | {"label": None}, Unpaired, "'label' should be true or false, not None"),
@@ -159,7 +159,7 @@ ROWS = [
     ),
     # plain text
     ({"text": "t", "id": 1}, Demonstration, sft(a("t"), plain=True, fields={"id": 1})),
-    ({"text": "t", "label": False}, Demonstration, Odd),
+    ({"text": "t", "label": False}, Demonstration, UnusableRow),
     ({"text": " "}, Demonstration, "'text' is empty"),
     ({"text": ["t"]}, Demonstration, "'text' should be text, not a list"),
     ({"text": "t", "system": "S"}, Demonstration, "'system' cannot be honoured beside"),
@@ -195,7 +195,7 @@ ROWS = [
     ),
     ({"prompt": "q", "answers": ["a", "b"], "ranks": [0, 1]}, Ranking, ranks("a", "b")),
     ({"prompt": "q", "answers": ["a", "b"], "scores": [1]}, Ranking, "'scores' should"),
-    ({"prompt": "q", "answers": ["a", "b"], "scores": [1, 1]}, Ranking, Odd),
+    ({"prompt": "q", "answers": ["a", "b"], "scores": [1, 1]}, Ranking, UnusableRow),
     (
         {"prompt": "q", "answers": ["a", "b"], "scores": [1, True]},
         Ranking,

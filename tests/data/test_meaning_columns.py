@@ -5,9 +5,9 @@ import json
 import pytest
 
 from jaxalign.data import readers
-from jaxalign.data.hh_dialogue import Odd
 from jaxalign.data.records import Demonstration, Prompt
-from jaxalign.data.row_checks import Malformed
+from jaxalign.data.schemas.checks import MalformedRow
+from jaxalign.data.schemas.hh_dialogue import UnusableRow
 from tests.data.rows import (
     FUNCTION,
     INF,
@@ -106,9 +106,9 @@ class TestWholeRows:
 
     def test_two_system_prompts_that_differ_are_refused(self, name):
         row, record = LAYOUTS[name]
-        with pytest.raises(Malformed, match="'system' and 'system_prompt' differ"):
+        with pytest.raises(MalformedRow, match="'system' and 'system_prompt' differ"):
             read(row | {"system": "S", "system_prompt": "other"}, type(record))
-        with pytest.raises(Malformed, match="'system' should be text"):
+        with pytest.raises(MalformedRow, match="'system' should be text"):
             read(row | {"system": 3}, type(record))
 
     @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ class TestWholeRows:
     @pytest.mark.parametrize("tools", ["{", ["weather"], [{"name": 1}], 3, [{}]])
     def test_what_is_no_tool_is_refused(self, name, tools):
         row, record = LAYOUTS[name]
-        with pytest.raises(Malformed, match=r"'tools(\[0\])?' should be"):
+        with pytest.raises(MalformedRow, match=r"'tools(\[0\])?' should be"):
             read(row | {"tools": tools}, type(record))
 
     @pytest.mark.parametrize("tools", ["[]", [], "", None])
@@ -168,7 +168,7 @@ class TestWholeRows:
     )
     def test_what_cannot_be_honoured_is_refused_by_name(self, name, field, value):
         row, record = LAYOUTS[name]
-        with pytest.raises(Malformed, match=f"^field '{field}'"):
+        with pytest.raises(MalformedRow, match=f"^field '{field}'"):
             read(row | {field: value}, type(record))
 
     @pytest.mark.parametrize(
@@ -184,7 +184,9 @@ class TestWholeRows:
     @pytest.mark.parametrize("field", ["score_chosen", "rating", "reward"])
     def test_absurd_numbers_are_refused(self, name, field, value):
         row, record = LAYOUTS[name]
-        with pytest.raises(Malformed, match=f"'{field}' should be a number") as error:
+        with pytest.raises(
+            MalformedRow, match=f"'{field}' should be a number"
+        ) as error:
             read(row | {field: value}, type(record))
         assert len(str(error.value)) < 100
 
@@ -194,7 +196,7 @@ def test_no_layout_puts_two_answers_in_a_row():
         for more in (TALK, {"answer": "1"}, {"response": "a"}, {"prompt": [u(), a()]}):
             try:
                 found = read(more | row, type(record))
-            except (Malformed, Odd):
+            except (MalformedRow, UnusableRow):
                 continue
             for one in found:
                 messages = getattr(one, "messages", None) or [*one.prompt, a()]

@@ -135,7 +135,7 @@ def test_the_files_of_rows_whose_meaning_was_lost(name):
             readers.read(path, first)
         return
     found, report = readers.read(path, type(second))
-    wanted = {**vars(second), "where": found[0].where}
+    wanted = {**vars(second), "location": found[0].location}
     assert found[0] == type(second)(**wanted)
     assert len(found) == first
     if name == "thumbs, sft":

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
-from jaxalign.data.row_checks import Malformed
+from jaxalign.data.schemas.checks import MalformedRow
 from tests.data.rows import (
     NAN,
     TOOL,
@@ -166,11 +166,15 @@ def test_a_message_of_the_assistant(name, message, wanted):
     row = {"prompt": [u()], "chosen": [message], "rejected": [a("b")]}
     ranked = {"prompt": "q", "answers": [message, "b"]}
     if "train" in wanted:
-        with pytest.raises(Malformed, match="'chosen' compares an answer that is not"):
+        with pytest.raises(
+            MalformedRow, match="'chosen' compares an answer that is not"
+        ):
             read(row, Preference)
-        with pytest.raises(Malformed, match="compares an answer that is not"):
+        with pytest.raises(MalformedRow, match="compares an answer that is not"):
             read(ranked, Ranking)
-        with pytest.raises(Malformed, match="'label' compares an answer that is not"):
+        with pytest.raises(
+            MalformedRow, match="'label' compares an answer that is not"
+        ):
             read({"messages": [u(), message], "label": True}, Unpaired)
         return
     assert read(row, Preference) == [pair([u()], answer, "b")]
@@ -190,7 +194,7 @@ def test_a_message_that_is_refused(name, message, sentence):
         ({"prompt": [u()], "chosen": [message], "rejected": [a("b")]}, Preference),
         ({"prompt": "q", "answers": [message, "b"]}, Ranking),
     ):
-        with pytest.raises(Malformed, match=sentence):
+        with pytest.raises(MalformedRow, match=sentence):
             read(row, kind)
 
 
@@ -215,7 +219,9 @@ def test_a_result_of_a_tool(name):
     assert read(row, Demonstration) == [sft(*before, wanted, a())]
     assert read(row, Prompt) == [asks([*before, wanted], "a")]
     alone = {"messages": [u(), message, a()]}
-    with pytest.raises(Malformed, match="message 1: is of role 'tool', a result that"):
+    with pytest.raises(
+        MalformedRow, match="message 1: is of role 'tool', a result that"
+    ):
         read(alone, Demonstration)
-    with pytest.raises(Malformed, match="message 0: is of role 'tool'"):
+    with pytest.raises(MalformedRow, match="message 0: is of role 'tool'"):
         read({"messages": [message, a()]}, Demonstration)

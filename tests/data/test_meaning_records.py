@@ -2,15 +2,16 @@
 
 import pytest
 
-from jaxalign.data import readers, row_schemas, splits
+from jaxalign.data import readers, splits
 from jaxalign.data.records import (
     Demonstration,
     Preference,
     Prompt,
     Ranking,
     Unpaired,
-    prompts,
+    extract_prompts,
 )
+from jaxalign.data.schemas import parser
 from tests.data.rows import (
     TOOL,
     TOOLS,
@@ -32,7 +33,7 @@ def test_prompts_that_differ_in_tools_or_calls_are_two():
     asked = [u(), a("", tool_calls=[call()]), tool()]
     other = [u(), a("", tool_calls=[call("time")]), tool()]
     calls = [sft(*asked, a()), sft(*other, a()), sft(*asked, a("b"))]
-    found = prompts([one, two, one, *calls])
+    found = extract_prompts([one, two, one, *calls])
     assert found == [
         asks([u()], "a", "a"),
         asks([u()], "b", tools=(TOOL,), fields={"id": 1}),
@@ -47,7 +48,7 @@ def test_prompts_that_differ_in_tools_or_calls_are_two():
     assert len(set(splits.prompt_hashes([*found, one, two, *calls]))) == 1
     masked = sft(u(), a("x", train=False), u("r"), a())
     trained = sft(u(), a("x"), u("r"), a("b"))
-    (both,) = prompts([masked, trained])
+    (both,) = extract_prompts([masked, trained])
     assert both.references == ("a", "b")
 
 
@@ -55,18 +56,18 @@ def test_plain_texts_are_split_by_themselves():
     hashes = splits.prompt_hashes([sft(a(t), plain=True) for t in ("x", "y", "x")])
     assert hashes[0] == hashes[2] != hashes[1]
     with pytest.raises(ValueError, match="f:1: a plain text has no prompt"):
-        prompts([sft(a("x"), plain=True)])
+        extract_prompts([sft(a("x"), plain=True)])
 
 
 def test_what_follows_from_a_record_has_its_tools_and_fields():
     more = {"tools": (TOOL,), "fields": {"id": 1}}
     thought = a(reasoning_content="hm")
     ranking = ranks(thought, "b", "c", **more)
-    first, second, third = readers.pairs([ranking])
+    first, second, third = readers.ranking_pairs([ranking])
     assert first == pair([u()], thought, "b", **more)
     assert (second.rejected, third.chosen) == ("c", "b")
     assert readers.demonstrations([first]) == [sft(u(), thought, **more)]
-    assert readers.unpaired([first]) == [
+    assert readers.unpaired_answers([first]) == [
         thumb(True, answer=thought, **more),
         thumb(False, answer="b", **more),
     ]
@@ -107,4 +108,4 @@ def test_a_deep_tree_is_read():
     for depth in range(3000):
         role = ("prompter", "assistant")[depth % 2]
         node = {"text": "t", "role": role, "replies": [node]}
-    assert list(row_schemas.records({"prompt": node}, Ranking, "f:1")) == []
+    assert list(parser.parse_row({"prompt": node}, Ranking, "f:1")) == []

@@ -146,7 +146,7 @@ def test_pairs_of_published_sets(name, tmp_path, jsonl):
     assert readers.read(path, Prompt)[0] == [
         Prompt(user(asked), where, (chosen,), fields=others)
     ]
-    assert not readers.holds_rankings(path)
+    assert not readers.has_ranking_rows(path)
 
 
 def test_ultrafeedback_ranks_four_answers_by_their_scores(tmp_path, jsonl):
@@ -161,7 +161,7 @@ def test_ultrafeedback_ranks_four_answers_by_their_scores(tmp_path, jsonl):
     kept = ("source", "models", "correct_answers", "incorrect_answers")
     others = {"completions": scores} | {k: ULTRAFEEDBACK[k] for k in kept}
     assert ranking == Ranking(user("q"), answers, f"{path}:1", fields=others)
-    assert readers.holds_rankings(path)
+    assert readers.has_ranking_rows(path)
     pairs, report = readers.read(path, Preference)
     found = [(p.chosen, p.rejected) for p in pairs]
     assert found == [("best", "good"), ("best", "poor"), ("good", "poor")]
@@ -209,7 +209,7 @@ def test_helpsteer2s_ratings_are_pairs_of_neighbours(tmp_path, jsonl):
     )
     pairs, report = readers.read(path, Preference)
     assert [(p.chosen, p.rejected) for p in pairs] == [("best", "poor")] * 2
-    assert [p.where for p in pairs] == [f"{path}:1", f"{path}:5"]
+    assert [p.location for p in pairs] == [f"{path}:1", f"{path}:5"]
     assert str(report) == "2 of 3 rows (1 that prefer no answer)"
     path = jsonl(tmp_path / "bad.jsonl", rated("q", "a", "4"), rated("q", "b", 1))
     with pytest.raises(ValueError, match="bad.jsonl:1: field 'helpfulness' should be"):
@@ -265,4 +265,4 @@ def test_the_best_reply_of_real_trees_is_imitated(public_data):
     for ranking, one in zip(rankings, told, strict=True):
         answer = {"role": "assistant", "content": ranking.answers[0]}
         assert one.messages == [*ranking.prompt, answer]
-    assert readers.holds_rankings(path)
+    assert readers.has_ranking_rows(path)

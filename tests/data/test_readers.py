@@ -6,7 +6,7 @@ import pytest
 
 from jaxalign.data import readers
 from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
-from jaxalign.data.records import Report
+from jaxalign.data.records import RowReport
 
 
 def user(text):
@@ -98,7 +98,7 @@ def test_rankings_and_thumbs(tmp_path, jsonl):
     path = jsonl(tmp_path / "rank.jsonl", {"prompt": "q", "answers": ["a", "b", "c"]})
     rankings, _ = readers.read(path, Ranking)
     assert rankings == [Ranking(ASKED, ("a", "b", "c"), f"{path}:1")]
-    found = [(p.chosen, p.rejected) for p in readers.pairs(rankings)]
+    found = [(p.chosen, p.rejected) for p in readers.ranking_pairs(rankings)]
     assert found == [("a", "b"), ("a", "c"), ("b", "c")]
     up = {"prompt": "q", "completion": "a", "label": True}
     down = {"messages": [user("q"), told("a")], "label": 0}
@@ -115,13 +115,13 @@ def test_conversions():
     assert readers.demonstrations([pair]) == [
         Demonstration([user("q"), told("a")], "here:1")
     ]
-    assert readers.unpaired([pair]) == [
+    assert readers.unpaired_answers([pair]) == [
         Unpaired(ASKED, "a", True, "here:1"),
         Unpaired(ASKED, "b", False, "here:1"),
     ]
     demonstration = Demonstration([user("q"), told("z")], "there:1")
     other = Demonstration([user("r"), told("z")], "there:2")
-    assert readers.prompts([pair, demonstration, other]) == [
+    assert readers.extract_prompts([pair, demonstration, other]) == [
         Prompt(ASKED, "here:1", ("a", "z")),
         Prompt([user("r")], "there:2", ("z",)),
     ]
@@ -181,7 +181,7 @@ def test_a_malformed_row_is_named(kind, row, message, tmp_path, jsonl):
     assert str(error.value).startswith(f"{path}:3: ")
     assert str(error.value).endswith("leave such rows out and count them")
     records, report = readers.read(path, kind, skip_bad_rows=True)
-    assert [r.where for r in records] == [f"{path}:1", f"{path}:4"]
+    assert [r.location for r in records] == [f"{path}:1", f"{path}:4"]
     assert str(report) == "2 of 3 rows (1 malformed)"
 
 
@@ -220,7 +220,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path, jsonl):
     (tmp_path / "notes.txt").write_text("not read")
     records, report = readers.read(tmp_path, Prompt)
     assert [r.messages[0]["content"] for r in records] == ["1", "2", "3"]
-    assert report == Report(3, 3)
+    assert report == RowReport(3, 3)
 
 
 def test_half_a_gzip_file_is_named(tmp_path):
@@ -241,8 +241,8 @@ def test_a_json_array_has_lines_too(tmp_path, indent):
     first = [i for i, line in enumerate(lines, 1) if line.startswith("  {")]
     lines_wanted = first if indent else [2, 2, 2]
     records, report = readers.read(path, Prompt, skip_bad_rows=True)
-    assert [r.where for r in records] == [f"{path}:{n}" for n in lines_wanted[:2]]
-    assert report.read == 3
+    assert [r.location for r in records] == [f"{path}:{n}" for n in lines_wanted[:2]]
+    assert report.total == 3
     with pytest.raises(
         ValueError, match=f"rows.json:{lines_wanted[2]}: field 'prompt'"
     ):
@@ -309,8 +309,8 @@ PUBLIC = [
 @pytest.mark.parametrize(("name", "kind", "count"), PUBLIC)
 def test_public_files(public_data, name, kind, count):
     records, report = readers.read(public_data / name, kind)
-    assert len(records) == report.read == report.kept == count
-    path, _, line = records[-1].where.rpartition(":")
+    assert len(records) == report.total == report.usable == count
+    path, _, line = records[-1].location.rpartition(":")
     with open(path, encoding="utf-8") as file:
         lines = file.read().split("\n")
     assert lines[int(line) - 1].lstrip().startswith("{")
@@ -321,7 +321,7 @@ def test_public_files(public_data, name, kind, count):
 def test_public_rankings(public_data):
     path = public_data / "oasst-trees" / "en_100_tree.jsonl"
     rankings, report = readers.read(path, Ranking)
-    assert report == Report(100, 100)
+    assert report == RowReport(100, 100)
 
     def ranked_sets(node):
         replies = node["replies"]
@@ -353,7 +353,7 @@ def test_trees_without_a_ranking_are_counted(tmp_path, jsonl):
 def test_calls_of_tools_are_not_read_as_speech(public_data):
     path = public_data / "llama-factory-demo" / "glaive_toolcall_en_demo.json"
     records, report = readers.read(path, Demonstration)
-    assert report == Report(300, 300)
+    assert report == RowReport(300, 300)
     rows = json.loads(path.read_text("utf-8"))
     for record, row in zip(records, rows, strict=True):
         assert [tool["function"] for tool in record.tools] == json.loads(row["tools"])

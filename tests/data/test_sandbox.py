@@ -114,7 +114,7 @@ TEMPLATES = {
     for name, text in vars(known).items()
     if name.isupper() and isinstance(text, str)
 } | {
-    "TOY": tokenizers.TEMPLATE,
+    "TOY": tokenizers.CHAT_TEMPLATE,
     "CALLS": "{{ ', '.join(messages | map(attribute='role')) }}{{ ' a b'.split() }}"
     "{% set d = {'a': 1} %}{% for k, v in d.items() %}{{ k ~ v }}{% endfor %}"
     "{{ d.get('b', 2) }}{{ '%s|%5d' % ('x', 3) }}{{ '{}-{:>4}'.format(1, 2) }}"
@@ -151,7 +151,7 @@ def test_good_templates_are_written_as_transformers_writes_them(name):
             **SPECIAL,
         )
         assert found.text == text
-        assert list(found.marked) == (parts[0] if marks else [])
+        assert list(found.assistant_spans) == (parts[0] if marks else [])
 
 
 @pytest.mark.slow

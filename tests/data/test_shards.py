@@ -6,9 +6,9 @@ import os
 import pyarrow as pa
 import pytest
 
-from jaxalign.data import shards
+from jaxalign.data.formats import shards
 from jaxalign.pipeline import datasets
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from tests.data.row_files import write
 
 
@@ -27,9 +27,9 @@ def fill(folder, *names):
 
 def split_names(folder):
     """The names of the files of each split, below the folder."""
-    found = shards.splits(str(folder))
+    found = shards.find_splits(str(folder))
     inside = lambda files: [os.path.relpath(file, folder) for file in files]
-    return inside(found.train), inside(found.held_out), list(found.left_aside)
+    return inside(found.train), inside(found.held_out), list(found.unused)
 
 
 LAYOUTS = [
@@ -107,16 +107,16 @@ REFUSED = [
 def test_what_is_ambiguous_or_missing_is_named(names, sentence, tmp_path):
     fill(tmp_path, *names)
     with pytest.raises(ValueError, match=sentence) as error:
-        shards.splits(str(tmp_path))
+        shards.find_splits(str(tmp_path))
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_training_split_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no .jsonl"):
-        shards.splits(str(tmp_path))
+        shards.find_splits(str(tmp_path))
     fill(tmp_path, "test.jsonl", "validation.jsonl")
     with pytest.raises(FileNotFoundError, match="only test.jsonl, validation.jsonl"):
-        shards.splits(str(tmp_path))
+        shards.find_splits(str(tmp_path))
 
 
 def test_links_of_the_cache_of_the_hub_are_files(tmp_path):
@@ -137,10 +137,10 @@ def test_a_pattern_names_one_kind_of_several(tmp_path):
         f"data/{split}_{kind}.json" for split in ("train", "test") for kind in "ab"
     ]
     fill(tmp_path, *names)
-    found = shards.splits(f"{tmp_path}/data/*_b*")
+    found = shards.find_splits(f"{tmp_path}/data/*_b*")
     assert found.train == (f"{tmp_path}/data/train_b.json",)
     assert found.held_out == (f"{tmp_path}/data/test_b.json",)
-    source = datasets.load(Shared(data=f"{tmp_path}/data/*_b*"))
+    source = datasets.load(RunConfig(data=f"{tmp_path}/data/*_b*"))
     train, held_out = source.preferences()
     assert [p.prompt[0]["content"] for p in train + held_out] == ["q1", "q3"]
 
@@ -148,17 +148,17 @@ def test_a_pattern_names_one_kind_of_several(tmp_path):
 def test_shards_are_one_split_of_a_source(tmp_path):
     names = [f"data/train_prefs-{i:05}-of-00011.parquet" for i in range(11)]
     fill(tmp_path, *names, "data/test_prefs-00000-of-00001.parquet")
-    source = datasets.load(Shared(data=str(tmp_path)))
+    source = datasets.load(RunConfig(data=str(tmp_path)))
     train, held_out = source.preferences()
     assert [p.prompt[0]["content"] for p in train] == [f"q{i}" for i in range(11)]
     assert [p.prompt[0]["content"] for p in held_out] == ["q11"]
-    assert train[10].where.endswith("train_prefs-00010-of-00011.parquet:1")
+    assert train[10].location.endswith("train_prefs-00010-of-00011.parquet:1")
     assert len(source.texts()) == 2 * 11
 
 
 def test_what_is_left_aside_is_said(tmp_path):
     fill(tmp_path, "train.jsonl", "test.jsonl", "validation.jsonl")
-    source = datasets.load(Shared(data=str(tmp_path)))
+    source = datasets.load(RunConfig(data=str(tmp_path)))
     source.preferences()
     ((kind, account),) = source.accounts()
     assert account["left_aside"] == ["validation.jsonl"]
@@ -179,13 +179,13 @@ def save_to_disk(folder, *parts):
 def test_what_save_to_disk_wrote_is_read(tmp_path):
     save_to_disk(tmp_path / "one", [0, 1], [2])
     (train, _) = datasets.load(
-        Shared(data=f"{tmp_path}/one", held_out=0.0)
+        RunConfig(data=f"{tmp_path}/one", held_out=0.0)
     ).preferences()
     assert [p.prompt[0]["content"] for p in train] == ["q0", "q1", "q2"]
     for split, numbers in (("train", [3]), ("test", [4, 5])):
         save_to_disk(tmp_path / "dict" / split, numbers)
     (tmp_path / "dict/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    train, held_out = datasets.load(Shared(data=f"{tmp_path}/dict")).preferences()
+    train, held_out = datasets.load(RunConfig(data=f"{tmp_path}/dict")).preferences()
     assert [p.prompt[0]["content"] for p in train + held_out] == ["q3", "q4", "q5"]
 
 
@@ -198,12 +198,14 @@ def test_a_state_that_names_other_files_is_refused(state, tmp_path):
     save_to_disk(tmp_path / "one", [0])
     (tmp_path / "one/state.json").write_text(state)
     with pytest.raises(ValueError, match=r"one/state.json (does not name|names)"):
-        shards.splits(f"{tmp_path}/one")
+        shards.find_splits(f"{tmp_path}/one")
 
 
 @pytest.mark.parametrize("name", ["hub_layout", "hub_layout_plain"])
 def test_downloads_from_the_hub(name, cases):
-    train, held_out = datasets.load(Shared(data=f"{cases}/data/{name}")).preferences()
+    train, held_out = datasets.load(
+        RunConfig(data=f"{cases}/data/{name}")
+    ).preferences()
     count = lambda which: sum(
         pa.parquet.read_metadata(path).num_rows
         for path in (cases / "data" / name / "data").glob(f"{which}*")
@@ -212,5 +214,5 @@ def test_downloads_from_the_hub(name, cases):
 
 
 def test_a_saved_data_set_of_the_cases(cases):
-    source = datasets.load(Shared(data=f"{cases}/data/save_to_disk", held_out=0.0))
+    source = datasets.load(RunConfig(data=f"{cases}/data/save_to_disk", held_out=0.0))
     assert source.demonstrations()[0] or source.prompts()[0]

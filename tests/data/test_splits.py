@@ -35,21 +35,21 @@ def test_the_first_user_message_alone_decides_whatever_its_spelling():
 def test_the_share_of_many_prompts_is_the_one_asked_for():
     hashes = splits.prompt_hashes([Prompt(asks(f"q{i}")) for i in range(20_000)])
     for share in (0.05, 0.1, 0.5):
-        found = splits.HeldOut(share).mask(hashes).mean()
+        found = splits.HeldOutSplit(share).mask(hashes).mean()
         # five standard deviations of a binomial share
         assert abs(found - share) < 5 * np.sqrt(share * (1 - share) / len(hashes))
     # a larger share holds out what a smaller one does, and more
-    small, large = (splits.HeldOut(share).mask(hashes) for share in (0.1, 0.2))
+    small, large = (splits.HeldOutSplit(share).mask(hashes) for share in (0.1, 0.2))
     assert not (small & ~large).any()
     # seeds are independent: 0.1 * 0.1 of the prompts are held out by both
-    both = (small & splits.HeldOut(0.1, seed=1).mask(hashes)).mean()
+    both = (small & splits.HeldOutSplit(0.1, seed=1).mask(hashes)).mean()
     assert abs(both - 0.01) < 5 * np.sqrt(0.01 / len(hashes))
 
 
 def test_a_share_lies_in_range():
     for share in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="held-out share should be in"):
-            splits.HeldOut(share)
+            splits.HeldOutSplit(share)
 
 
 def test_splitmix_is_the_published_generator():
@@ -71,5 +71,5 @@ def test_unique_prompts_keep_all_references():
         Prompt(asks("a"), "f:3", ("y", "x")),
     ]
     first, second = splits.unique_prompts(twice)
-    assert (first.where, first.references) == ("f:1", ("x", "y"))
+    assert (first.location, first.references) == ("f:1", ("x", "y"))
     assert second.messages == asks("b")

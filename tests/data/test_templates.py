@@ -3,7 +3,7 @@
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from jaxalign.data import chat, pieces, templates
+from jaxalign.data import chat, templates, text_encoding
 from jaxalign.data import tokenizer as tokenizers
 from tests.data import chat_templates as known
 
@@ -34,7 +34,7 @@ KNOWN = {
     "phi3": (known.PHI3, PHI, None, "<|endoftext|>", "<|end|>", ""),
     "zephyr": (known.ZEPHYR, ("<s>", "</s>"), "<s>", "</s>", "</s>", ""),
     "qwen3": (known.QWEN3, IM, None, "<|im_end|>", "<|im_end|>", "thought"),
-    "toy": (tokenizers.TEMPLATE, PHI, None, "<|end|>", "<|end|>", ""),
+    "toy": (tokenizers.CHAT_TEMPLATE, PHI, None, "<|end|>", "<|end|>", ""),
 }
 NO_SYSTEM = {"mistral": "Only user and assistant|alternate", "gemma": "not supported"}
 THOUGHT = "<think>\n\n</think>\n\n"  # Qwen3's, before an answer without one
@@ -143,7 +143,7 @@ def test_without_a_template_the_end_of_sequence_ends_a_turn(stories):
 
 
 MARKED = {
-    "toy": (tokenizers.TEMPLATE, PHI, None, "<|end|>"),
+    "toy": (tokenizers.CHAT_TEMPLATE, PHI, None, "<|end|>"),
     "qwen2.5": (
         known.QWEN25.replace(
             "{{- '<|im_start|>' + message.role + '\\n' + message.content "
@@ -177,9 +177,9 @@ MARKED = {
 @pytest.mark.parametrize("all_turns", [False, True])
 def test_marks_and_prefix_difference_agree(made, name, all_turns):
     template, *special = MARKED[name]
-    bare = templates.MARKS.sub("", template)
+    bare = templates.GENERATION_TAG.sub("", template)
     bare = bare.replace("{% endgeneration %}", "").replace("{%- endgeneration %}", "")
-    assert templates.MARKS.search(template) and "generation %}" not in bare
+    assert templates.GENERATION_TAG.search(template) and "generation %}" not in bare
     marked, unmarked = made(template, *special), made(bare, *special)
     messages = talk("hello", "sure", "thanks", "of course")
     assert marked.apply_chat_template(messages, tokenize=False).strip() == (
@@ -242,8 +242,8 @@ def test_a_text_cut_before_special_tokens_has_the_same_tokens(made, rstrip):
     tokenizer = made(known.PHI3, PHI, None, "<|endoftext|>", rstrip=rstrip)
     for messages in (talk("a\n", " b \n", "\n\n c", "d"), talk("", "", "", "")):
         text = tokenizer.apply_chat_template(messages, tokenize=False)
-        assert len(pieces.seams(tokenizer).split(text)) > 8
-        (found,) = pieces.tokenised(tokenizer, [text])
+        assert len(text_encoding.special_token_boundaries(tokenizer).split(text)) > 8
+        (found,) = text_encoding.encode_texts(tokenizer, [text])
         assert found == tokenizer(text, add_special_tokens=False).input_ids
 
 
@@ -252,13 +252,16 @@ def test_tokens_that_take_white_space_before_them_are_no_seams(tokenizer):
     backend.add_special_tokens([AddedToken("<|greedy|>", lstrip=True)])
     copy = type(tokenizer)(tokenizer_object=backend, eos_token="<|end|>")
     text = "hello \n<|greedy|>world<|end|>"
-    assert pieces.seams(copy).split(text) == ["hello \n<|greedy|>world", "<|end|>"]
-    (found,) = pieces.tokenised(copy, [text])
+    assert text_encoding.special_token_boundaries(copy).split(text) == [
+        "hello \n<|greedy|>world",
+        "<|end|>",
+    ]
+    (found,) = text_encoding.encode_texts(copy, [text])
     assert found == copy(text, add_special_tokens=False).input_ids
 
 
 def test_a_tokenizer_of_a_base_model_is_cut_alike(stories):
     text = "<s> Once upon<s>a time</s> there"
-    assert len(pieces.seams(stories).split(text)) == 4
-    (found,) = pieces.tokenised(stories, [text])
+    assert len(text_encoding.special_token_boundaries(stories).split(text)) == 4
+    (found,) = text_encoding.encode_texts(stories, [text])
     assert found == stories(text, add_special_tokens=False).input_ids

@@ -58,7 +58,7 @@ def test_a_source_is_read_as_files_are(source):
     assert str(report) == "2 of 2 rows"
     found = {p.prompt[0]["content"]: (p.chosen, p.rejected, p.margin) for p in pairs}
     assert found == {"é?": ("yes", "no", 1.5), "2 + 2": ("4", "5", 0.0)}
-    assert [p.where for p in pairs] == ["written:0", "written:1"]
+    assert [p.location for p in pairs] == ["written:0", "written:1"]
 
 
 def test_messages_and_labels_come_back(source):

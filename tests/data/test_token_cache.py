@@ -16,8 +16,14 @@ from chex import assert_trees_all_equal
 
 from jaxalign.data import dataset_ops, loader, packing, readers, token_cache, tokenize
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.dataset_ops import Mixture, View
-from jaxalign.data.records import Demonstration, Preference, Ranking, Unpaired, said
+from jaxalign.data.dataset_ops import Mixture, Subset
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Ranking,
+    Unpaired,
+    assistant_message,
+)
 
 ASKED = [{"role": "user", "content": "hello world"}]
 
@@ -26,9 +32,14 @@ def demonstrations(count):
     """Conversations of several turns and lengths; each third is too long."""
     return [
         Demonstration(
-            [*ASKED, said("yes"), *ASKED, said("sure " * (i % 7) + str(i))]
+            [
+                *ASKED,
+                assistant_message("yes"),
+                *ASKED,
+                assistant_message("sure " * (i % 7) + str(i)),
+            ]
             if i % 3
-            else [*ASKED, said("sure " * 99)]
+            else [*ASKED, assistant_message("sure " * 99)]
         )
         for i in range(count)
     ]
@@ -42,10 +53,19 @@ WEATHER = {"type": "function", "function": {"name": "weather"}}
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {}}}
 RECORDS = {
     "tools and plain texts": [
-        Demonstration([*ASKED, said("bad") | {"train": False}, *ASKED, said("good")]),
+        Demonstration(
+            [
+                *ASKED,
+                assistant_message("bad") | {"train": False},
+                *ASKED,
+                assistant_message("good"),
+            ]
+        ),
         Demonstration(ASKED, plain=True),
-        Demonstration([*ASKED, said("") | {"tool_calls": [CALL]}], tools=(WEATHER,)),
-        Demonstration([*ASKED, said("a") | {"reasoning_content": "b"}]),
+        Demonstration(
+            [*ASKED, assistant_message("") | {"tool_calls": [CALL]}], tools=(WEATHER,)
+        ),
+        Demonstration([*ASKED, assistant_message("a") | {"reasoning_content": "b"}]),
     ],
     "demonstrations": demonstrations(20),
     "pairs": [Preference(ASKED, "same", "same"), *pairs(20)],
@@ -64,28 +84,28 @@ def same(found, expected):
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_what_is_stored_is_what_is_tokenised(name, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(token_cache, "PIECE", 4)
+    monkeypatch.setattr(token_cache, "CHUNK_RECORDS", 4)
     settings = {"context": 64, "all_turns": name == "demonstrations"}
-    expected, report = tokenize.tokenise(RECORDS[name], tokenizer, **settings)
+    expected, report = tokenize.tokenize(RECORDS[name], tokenizer, **settings)
     found = token_cache.write(
         tmp_path / "x", iter(RECORDS[name]), tokenizer, **settings
     )
     same(found, expected)
-    assert found.report == report and len(found) == report.kept < 21
-    assert found.longest == tokenize.longest(expected)
+    assert found.report == report and len(found) == report.usable < 21
+    assert found.longest == tokenize.longest_sequence(expected)
     same([found[-1], *found[2:4]], [expected[-1], *expected[2:4]])
     with pytest.raises(IndexError):
         found[len(found)]
 
 
 def test_a_token_that_counts_is_its_complement():
-    row = token_cache.row_of(np.array([0, 5, ~0, ~5], np.int32))
+    row = token_cache.decode_row(np.array([0, 5, ~0, ~5], np.int32))
     assert row.tokens.tolist() == [0, 5, 0, 5]
     assert row.mask.tolist() == [False, False, True, True]
 
 
 def test_workers_change_nothing(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(token_cache, "PIECE", 3)
+    monkeypatch.setattr(token_cache, "CHUNK_RECORDS", 3)
     alone = token_cache.write(tmp_path / "alone", pairs(20), tokenizer, context=64)
     two = token_cache.write(
         tmp_path / "two", pairs(20), tokenizer, context=64, workers=2
@@ -114,10 +134,10 @@ def test_one_writes_and_the_others_wait(tokenizer, tmp_path):
     folder, found = tmp_path / "cache" / "x", []
 
     def other():
-        with token_cache.alone(folder) as there:
+        with token_cache.write_lock(folder) as there:
             found.append(there)
 
-    with token_cache.alone(folder) as there:
+    with token_cache.write_lock(folder) as there:
         assert not there
         waits = threading.Thread(target=other)
         waits.start()
@@ -134,28 +154,31 @@ def test_the_key_changes_with_all_that_decides(tokenizer, templated, tmp_path, j
 
     def keys():
         return [
-            token_cache.key(str(path), Preference, tokenizer, context=64),
-            token_cache.key(str(path), Demonstration, tokenizer, context=64),
-            token_cache.key(str(path), Preference, other, context=64),
-            token_cache.key(str(path), Preference, tokenizer, context=65),
+            token_cache.cache_key(str(path), Preference, tokenizer, context=64),
+            token_cache.cache_key(str(path), Demonstration, tokenizer, context=64),
+            token_cache.cache_key(str(path), Preference, other, context=64),
+            token_cache.cache_key(str(path), Preference, tokenizer, context=65),
         ]
 
     before = keys()
     assert len(set(before)) == 4 and keys() == before
     dated = templated("{{ strftime_now('%d') }}{{ messages }}")
     days = [datetime.date(2026, 1, day) for day in (1, 2)]
-    manners = [*map(tokenizers.Manner, days), tokenizers.Manner(days[0], True)]
+    manners = [
+        *map(tokenizers.TokenizationOptions, days),
+        tokenizers.TokenizationOptions(days[0], True),
+    ]
     found = set()
     for manner in manners:  # the day and kept special tokens decide, too
-        tokenizers.set_manner(dated, manner)
-        found.add(token_cache.key(str(path), Preference, dated, context=64))
+        tokenizers.set_tokenization_options(dated, manner)
+        found.add(token_cache.cache_key(str(path), Preference, dated, context=64))
     assert len(found) == 3
     jsonl(path, {"prompt": "qq"})
     assert not set(keys()) & set(before)
 
 
 def test_batches_of_the_disk_are_those_of_memory(tokenizer, tmp_path):
-    here, _ = tokenize.tokenise(pairs(20), tokenizer, context=64)
+    here, _ = tokenize.tokenize(pairs(20), tokenizer, context=64)
     there = token_cache.write(tmp_path / "x", pairs(20), tokenizer, context=64)
     both = [
         loader.batches(x, 4, kind=Preference, seed=1, epochs=2) for x in (here, there)
@@ -166,7 +189,7 @@ def test_batches_of_the_disk_are_those_of_memory(tokenizer, tmp_path):
 
 def test_a_view_is_some_of_the_rows(tokenizer, tmp_path):
     there = token_cache.write(tmp_path / "x", pairs(20), tokenizer, context=64)
-    held_out = View(there, np.flatnonzero(there.rows % 10 == 9))
+    held_out = Subset(there, np.flatnonzero(there.rows % 10 == 9))
     assert [e.row for e in held_out] == [9, 19] and len(held_out) == 2
     assert held_out[-1].row == 19 and held_out[:1][0].row == 9
     batch = next(loader.batches(held_out, 2, kind=Preference, seed=0, shuffle=False))
@@ -177,7 +200,7 @@ def test_a_view_is_some_of_the_rows(tokenizer, tmp_path):
 def mixture(tokenizer, tmp_path):
     """A small part on disk with a weight of 3, and a large one in memory, of 1."""
     small = token_cache.write(tmp_path / "small", pairs(5), tokenizer, context=64)
-    large, _ = tokenize.tokenise(pairs(200, "x"), tokenizer, context=64)
+    large, _ = tokenize.tokenize(pairs(200, "x"), tokenizer, context=64)
     return Mixture([small, large], [3.0, 1.0])
 
 
@@ -254,8 +277,8 @@ def test_a_file_is_read_as_it_is_needed(tmp_path, jsonl):
     path = jsonl(tmp_path / "rows.jsonl", row, row, "{")
     reading = readers.stream(path, Preference)
     first = list(itertools.islice(reading, 2))
-    assert [p.where for p in first] == [f"{path}:1", f"{path}:2"]
-    assert reading.report.read == 2
+    assert [p.location for p in first] == [f"{path}:1", f"{path}:2"]
+    assert reading.report.total == 2
     with pytest.raises(ValueError, match="rows.jsonl:3: is not JSON"):
         list(readers.stream(path, Preference))
 
@@ -286,11 +309,11 @@ def test_what_a_run_does_with_data_on_disk_holds_a_batch_of_them(tokenizer, tmp_
     records = [Preference(prompt, "sure", "no") for prompt in asked]
     there = token_cache.write(tmp_path / "x", records, tokenizer, context=64)
     data = Watched(there)
-    plain = dataset_ops.without_formatting(data, tokenizer)
+    plain = dataset_ops.mask_special_tokens(data, tokenizer)
     assert tokenize.digest(plain) != tokenize.digest(data)
     assert tokenize.digest(data) == tokenize.digest(iter(there))
     assert len(next(loader.batches(plain, 4, kind=Preference, seed=0)).row) == 4
-    singles = dataset_ops.unpaired(data)
+    singles = dataset_ops.unpair(data)
     assert len(next(loader.batches(singles, 4, kind=Unpaired, seed=0)).row) == 4
     packed = packing.answer_batches(data, 16, seed=0)
     found = next(packed)
@@ -307,18 +330,21 @@ def test_what_comes_next_is_known_without_reading_it(tokenizer, tmp_path):
     ):
         next(batches)
         before = data.read
-        ahead = batches.ahead(3)
+        ahead = batches.peek_indices(3)
         assert data.read == before
         came = [(next(batches), batches.rows)[1] for _ in range(3)]
         assert ahead.tolist() == sorted({row for rows in came for row in rows})
-        assert batches.ahead(0).size == 0
+        assert batches.peek_indices(0).size == 0
 
 
 def test_batches_of_some_examples_are_theirs_among_all(tokenizer, tmp_path):
     """KTO's mismatched answers, too, which are of neighbours in the whole data set."""
-    records = [Preference([*ASKED, said(str(i)), *ASKED], "a", "b") for i in range(9)]
-    found, _ = tokenize.tokenise(records, tokenizer, context=64)
-    data = dataset_ops.unpaired(found)
+    records = [
+        Preference([*ASKED, assistant_message(str(i)), *ASKED], "a", "b")
+        for i in range(9)
+    ]
+    found, _ = tokenize.tokenize(records, tokenizer, context=64)
+    data = dataset_ops.unpair(found)
     known = dict(kind=Unpaired, seed=0, shuffle=False, epochs=1, drop_remainder=False)
     (whole,) = loader.batches(data, 18, **known)
     some = list(loader.batches(data, 2, indices=np.array([3, 8, 17]), **known))
@@ -332,8 +358,8 @@ def test_batches_of_some_examples_are_theirs_among_all(tokenizer, tmp_path):
 
 def test_a_mixture_stays_one_when_its_rows_are_changed(mixture, tokenizer):
     for changed in (
-        dataset_ops.without_formatting(mixture, tokenizer),
-        dataset_ops.unpaired(mixture),
+        dataset_ops.mask_special_tokens(mixture, tokenizer),
+        dataset_ops.unpair(mixture),
     ):
         assert isinstance(changed, Mixture) and changed.weights == mixture.weights
         numbers = [example.row for example in changed]

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from jaxalign.data import tokenize
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Demonstration, said
+from jaxalign.data.records import Demonstration, assistant_message
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
@@ -115,13 +115,15 @@ def test_no_padding_token_is_needed(tokenizer, tmp_path):
     settings.write_text(json.dumps(found))
     loaded = tokenizers.load(tmp_path)
     assert loaded.pad_token is None
-    record = Demonstration([{"role": "user", "content": "hello"}, said("sure")])
+    record = Demonstration(
+        [{"role": "user", "content": "hello"}, assistant_message("sure")]
+    )
     for each in (tokenizer, loaded):
-        (example,), _ = tokenize.tokenise([record], each, context=64)
+        (example,), _ = tokenize.tokenize([record], each, context=64)
         assert each.decode(example.sequences[0].tokens).endswith("sure<|end|>")
 
 
 def test_special_texts_are_all_that_tokenizers_cut_out(templated, tokenizer):
-    assert tokenizers.special_texts(tokenizer) == sorted(SPECIAL)
+    assert tokenizers.special_token_texts(tokenizer) == sorted(SPECIAL)
     # a copy that was told of its end alone still cuts out the others
-    assert tokenizers.special_texts(templated(None)) == sorted(SPECIAL)
+    assert tokenizers.special_token_texts(templated(None)) == sorted(SPECIAL)

@@ -5,7 +5,7 @@ import datetime
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from jaxalign.data import chat, readers, shown, special_tokens, tokenize
+from jaxalign.data import chat, readers, special_tokens, template_probe, tokenize
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import (
     Demonstration,
@@ -13,7 +13,7 @@ from jaxalign.data.records import (
     Prompt,
     Ranking,
     Unpaired,
-    said,
+    assistant_message,
 )
 from tests.data import chat_templates as known
 
@@ -42,7 +42,14 @@ CALL = {
 ASKED = {"role": "user", "content": "Oslo?"}
 CALLS = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 RESULT = {"role": "tool", "name": "weather", "content": "4 degrees"}
-TALK = [ASKED, CALLS, RESULT, said("It is cold."), ASKED, said("Cold.")]
+TALK = [
+    ASKED,
+    CALLS,
+    RESULT,
+    assistant_message("It is cold."),
+    ASKED,
+    assistant_message("Cold."),
+]
 QWEN_CALL = (
     '<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo"}}\n</tool_call>'
     "<|im_end|>"
@@ -66,7 +73,7 @@ def made(tokenizer):
 
 
 def tokenise(tokenizer, *records, all_turns=False):
-    return tokenize.usable_of(
+    return tokenize.tokenize_usable(
         records, tokenizer, context=99999, overlong="drop", all_turns=all_turns
     )
 
@@ -121,12 +128,14 @@ def test_rows_whose_tools_or_calls_are_not_shown_are_refused_by_name(made, token
     for record in (prompt, pair, Ranking([ASKED], ("4", "5"), tools=(WEATHER,))):
         assert reasons(bare, record) == {tools: 1}
     # the name of the tool stands in the text, and the tool does not
-    named = Unpaired([said("weather") | {"role": "user"}], "4", True, tools=(WEATHER,))
+    named = Unpaired(
+        [assistant_message("weather") | {"role": "user"}], "4", True, tools=(WEATHER,)
+    )
     assert reasons(bare, named) == {tools: 1}
     calls = "field 'tool_calls': the chat template shows no calls"
     assert calls in reasons(made(known.PHI3, *QWEN[1:]), Demonstration(TALK[:2]))
     with pytest.raises(ValueError, match=r"0 of 1 rows \(1 field 'tools'"):
-        tokenize.tokenise([pair], bare, context=99)
+        tokenize.tokenize([pair], bare, context=99)
     with pytest.raises(ValueError, match="field 'tools': the chat template shows no"):
         chat.encode_prompt(bare, [ASKED], (WEATHER,))
     plain = made(None, *QWEN[1:])
@@ -135,7 +144,12 @@ def test_rows_whose_tools_or_calls_are_not_shown_are_refused_by_name(made, token
 
 
 def test_what_a_template_cannot_write_beside_a_call_is_refused(made):
-    beside = [ASKED, CALLS | {"content": "Let me look."}, RESULT, said("Cold.")]
+    beside = [
+        ASKED,
+        CALLS | {"content": "Let me look."},
+        RESULT,
+        assistant_message("Cold."),
+    ]
     record = Demonstration(beside, tools=(WEATHER,))
     text = "Let me look.\n" + QWEN_CALL + "Cold.<|im_end|>"
     assert trained(made(*QWEN), record) == [text]
@@ -153,7 +167,7 @@ def test_the_real_file_of_tool_calls(made, public_data):
     for shape in (QWEN, LLAMA):
         tokenizer = made(*shape)
         found, report = tokenise(tokenizer, *records, all_turns=True)
-        assert report.kept == report.read == len(records) == 300
+        assert report.usable == report.total == len(records) == 300
         for example in found:
             (row,) = example.sequences
             text = tokenizer.decode(row.tokens[row.mask])
@@ -168,7 +182,7 @@ def test_the_real_file_of_tool_calls(made, public_data):
 
 def test_a_thought_is_trained_as_qwen3_documents_it(made):
     tokenizer = made(*QWEN3)
-    answer = said("ANSWER") | {"reasoning_content": "THOUGHT"}
+    answer = assistant_message("ANSWER") | {"reasoning_content": "THOUGHT"}
     record = Demonstration([ASKED, answer])
     expected = "<think>\nTHOUGHT\n</think>\n\nANSWER<|im_end|>"
     assert trained(tokenizer, record) == [expected]
@@ -187,35 +201,49 @@ def test_a_thought_is_trained_as_qwen3_documents_it(made):
 
 def test_earlier_thoughts_are_left_out_as_the_template_does_and_counted(made):
     tokenizer = made(*QWEN3)
-    answer = said("ANSWER") | {"reasoning_content": "THOUGHT"}
+    answer = assistant_message("ANSWER") | {"reasoning_content": "THOUGHT"}
     talk = [ASKED, answer, ASKED, answer]
     assert trained(tokenizer, Demonstration(talk)) == [
         "<think>\nTHOUGHT\n</think>\n\nANSWER<|im_end|>"
     ]
-    assert reasons(tokenizer, Demonstration(talk)) == {shown.LEFT_OUT: 1}
+    assert reasons(tokenizer, Demonstration(talk)) == {
+        template_probe.OMITTED_THOUGHTS: 1
+    }
     with pytest.raises(ValueError, match="writes an earlier answer .* anew"):
         tokenise(tokenizer, Demonstration(talk), all_turns=True)
     # a template that never shows one loses it
     why = {"field 'reasoning_content': the chat template shows no thoughts": 1}
-    assert reasons(made(*QWEN), Demonstration([ASKED, answer, ASKED, said("b")])) == why
+    assert (
+        reasons(
+            made(*QWEN), Demonstration([ASKED, answer, ASKED, assistant_message("b")])
+        )
+        == why
+    )
 
 
 def test_calls_of_the_last_turn_are_trained_with_their_thoughts(made):
     tokenizer = made(*QWEN3)
     thinks = CALLS | {"reasoning_content": "LOOK"}
-    talk = [ASKED, thinks, RESULT, said("Cold.") | {"reasoning_content": "4"}]
+    talk = [
+        ASKED,
+        thinks,
+        RESULT,
+        assistant_message("Cold.") | {"reasoning_content": "4"},
+    ]
     assert trained(tokenizer, Demonstration(talk, tools=(WEATHER,))) == [
         f"<think>\nLOOK\n</think>\n\n{QWEN_CALL}<think>\n4\n</think>\n\nCold.<|im_end|>"
     ]
     # without a thought Qwen3 writes an empty one only while nothing follows
-    bare = Demonstration([ASKED, CALLS, RESULT, said("Cold.")], tools=(WEATHER,))
+    bare = Demonstration(
+        [ASKED, CALLS, RESULT, assistant_message("Cold.")], tools=(WEATHER,)
+    )
     assert trained(tokenizer, bare) == [
         f"{QWEN_CALL}<think>\n\n</think>\n\nCold.<|im_end|>"
     ]
 
 
 def test_what_is_not_to_be_trained_is_not(made, tokenizer):
-    bad, good = said("BAD") | {"train": False}, said("good")
+    bad, good = assistant_message("BAD") | {"train": False}, assistant_message("good")
     for which in (tokenizer, made(*QWEN)):
         end = "<|end|>" if which is tokenizer else "<|im_end|>"
         talk = Demonstration([ASKED, bad, ASKED, good])
@@ -244,7 +272,7 @@ def test_a_plain_text_is_trained_whole_but_for_its_first_token(made, stories):
         *[True] * (len(row.tokens) - 1),
     ]
     templated = made(*QWEN)  # which begins no text; beside conversations
-    both = [plain, Demonstration([ASKED, said("b")]), plain]
+    both = [plain, Demonstration([ASKED, assistant_message("b")]), plain]
     found, _ = tokenise(templated, *both)
     texts = [templated.decode(e.sequences[0].tokens) for e in found]
     assert (
@@ -259,7 +287,11 @@ def test_a_plain_text_is_trained_whole_but_for_its_first_token(made, stories):
 
 
 def test_developer_is_itself_where_the_template_takes_it_and_system_elsewhere(made):
-    talk = [{"role": "developer", "content": "be brief"}, ASKED, said("Cold.")]
+    talk = [
+        {"role": "developer", "content": "be brief"},
+        ASKED,
+        assistant_message("Cold."),
+    ]
     im = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
     im += "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
@@ -269,7 +301,7 @@ def test_developer_is_itself_where_the_template_takes_it_and_system_elsewhere(ma
     assert "<|im_start|>developer\nbe brief<|im_end|>" in text(made(im, *QWEN[1:]))
     # Qwen2.5's leaves the role out without a word; the toy's refuses it
     assert "<|im_start|>system\nbe brief<|im_end|>" in text(made(*QWEN))
-    toy = made(tokenizers.TEMPLATE, ("<|system|>",), None, "<|end|>")
+    toy = made(tokenizers.CHAT_TEMPLATE, ("<|system|>",), None, "<|end|>")
     assert "<|system|>be brief<|end|>" in text(toy)
     prompt = chat.encode_prompt(made(*QWEN), talk[:2])
     assert "system\nbe brief" in made(*QWEN).decode(prompt)
@@ -287,18 +319,20 @@ def test_what_a_template_leaves_out_in_silence_is_refused_by_name(made):
     rule = {"role": "system", "content": "Oslo?"}  # which stands in the text anyway
     why = {"field 'content': the chat template leaves out what the system says": 1}
     for record in (
-        Demonstration([rule, ASKED, said("Cold.")]),
+        Demonstration([rule, ASKED, assistant_message("Cold.")]),
         Preference([rule, ASKED], "a", "b"),
         Prompt([rule, ASKED]),
     ):
         assert reasons(tokenizer, record) == why
     mute = NO_SYSTEM.replace("'system'", "'assistant'")
-    (why,) = reasons(made(mute, *QWEN[1:]), Demonstration([ASKED, said("Cold.")]))
+    (why,) = reasons(
+        made(mute, *QWEN[1:]), Demonstration([ASKED, assistant_message("Cold.")])
+    )
     assert why == (
         "field 'content': the chat template leaves out what the assistant says"
     )
     short = NO_SYSTEM.replace("{{ m.content }}", "{{ m.content[:30] }}")
-    long = Demonstration([ASKED, said("longer than " + "thirty" * 5)])
+    long = Demonstration([ASKED, assistant_message("longer than " + "thirty" * 5)])
     (why,) = reasons(made(short, *QWEN[1:]), long)
     assert why == (
         "field 'content': the chat template changes or cuts what the assistant says"
@@ -308,15 +342,17 @@ def test_what_a_template_leaves_out_in_silence_is_refused_by_name(made):
 def test_special_tokens_in_texts_are_kept_on_request(made):
     extra = ("<think>", "</think>")
     tokenizer = made(*QWEN, extra=extra)
-    record = Demonstration([ASKED, said("<think>cold</think>4")])
+    record = Demonstration([ASKED, assistant_message("<think>cold</think>4")])
     others = [
-        Demonstration([ASKED, said(f"a{token}b")])
+        Demonstration([ASKED, assistant_message(f"a{token}b")])
         for token in ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
     ]
     refused = "with special tokens in their text"
     assert reasons(tokenizer, record, *others) == {refused: 4}
     before = tokenizers.fingerprint(tokenizer)
-    tokenizers.set_manner(tokenizer, tokenizers.Manner(keep_special=True))
+    tokenizers.set_tokenization_options(
+        tokenizer, tokenizers.TokenizationOptions(keep_special=True)
+    )
     assert tokenizers.fingerprint(tokenizer) != before
     assert trained(tokenizer, record) == ["<think>cold</think>4<|im_end|>"]
     assert reasons(tokenizer, record, *others) == {refused: 3}
@@ -325,17 +361,17 @@ def test_special_tokens_in_texts_are_kept_on_request(made):
     ids = tokenizer.convert_tokens_to_ids(list(extra))
     assert all((row.tokens[row.mask] == one).sum() == 1 for one in ids)
     # rewards of sampled answers see them, and no ends of turns
-    (text,) = special_tokens.text_of(tokenizer, [row.tokens[row.mask]])
+    (text,) = special_tokens.decode_answers(tokenizer, [row.tokens[row.mask]])
     assert text == "<think>cold</think>4"
-    tokenizers.set_manner(tokenizer, tokenizers.Manner())
-    assert special_tokens.text_of(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
+    tokenizers.set_tokenization_options(tokenizer, tokenizers.TokenizationOptions())
+    assert special_tokens.decode_answers(tokenizer, [row.tokens[row.mask]]) == ["cold4"]
 
 
 def test_special_tokens_in_thoughts_and_calls_are_refused_too(made):
     tokenizer = made(*QWEN3)
     call = {"function": {"name": "weather", "arguments": {"town": "<|im_end|>"}}}
     for answer in (
-        said("a") | {"reasoning_content": "b<|im_end|>"},
+        assistant_message("a") | {"reasoning_content": "b<|im_end|>"},
         CALLS | {"tool_calls": [call]},
     ):
         assert reasons(tokenizer, Demonstration([ASKED, answer])) == {
@@ -350,17 +386,21 @@ def test_a_dated_template_keeps_the_day_that_is_pinned(made, tmp_path):
     assert f"Today Date: {today:%d %b %Y}" in prompt()
     unpinned = tokenizers.fingerprint(tokenizer)
     for day in (datetime.date(2024, 7, 26), datetime.date(2025, 1, 2)):
-        tokenizers.set_manner(tokenizer, tokenizers.Manner(today=day))
+        tokenizers.set_tokenization_options(
+            tokenizer, tokenizers.TokenizationOptions(today=day)
+        )
         assert f"Today Date: {day:%d %b %Y}" in prompt()
         assert tokenizers.fingerprint(tokenizer) != unpinned
     undated = made(*QWEN)
     before = tokenizers.fingerprint(undated)
-    tokenizers.set_manner(undated, tokenizers.Manner(today=day))
+    tokenizers.set_tokenization_options(
+        undated, tokenizers.TokenizationOptions(today=day)
+    )
     assert tokenizers.fingerprint(undated) == before
     tokenizer.save_pretrained(tmp_path)
     saved = tokenizers.load(tmp_path)
     assert saved.chat_template == known.LLAMA31_TOOLS
-    assert tokenizers.manner(saved) == tokenizers.Manner()
+    assert tokenizers.tokenization_options(saved) == tokenizers.TokenizationOptions()
 
 
 def test_which_special_tokens_a_text_may_hold(made):
@@ -371,10 +411,12 @@ def test_which_special_tokens_a_text_may_hold(made):
     for template, tokens, eos in (
         (QWEN3[0], IM, IM[1]),
         (known.PHI3, roles, IM[2]),
-        (tokenizers.TEMPLATE, roles[:4], "<|end|>"),
+        (tokenizers.CHAT_TEMPLATE, roles[:4], "<|end|>"),
     ):
         tokenizer = made(template, tokens, None, eos, extra=extra)
-        tokenizers.set_manner(tokenizer, tokenizers.Manner(keep_special=True))
-        refused = special_tokens.refused_tokens(tokenizer)
+        tokenizers.set_tokenization_options(
+            tokenizer, tokenizers.TokenizationOptions(keep_special=True)
+        )
+        refused = special_tokens.forbidden_tokens(tokenizer)
         assert {*tokens, "<|end_of_text|>"} <= {*refused}
         assert {*refused}.isdisjoint(extra[:3])

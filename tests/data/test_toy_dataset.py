@@ -6,11 +6,11 @@ import pytest
 
 from jaxalign.data import readers, toy_dataset, toy_requests, toy_topics, toy_world
 from jaxalign.data.records import Demonstration, Preference, Prompt
-from jaxalign.data.toy_dataset import Making
+from jaxalign.data.toy_dataset import ToySpec
 
 
 def made(kind, **changed):
-    return Making(kind, **{"train": 30, "test": 7, "seed": 3} | changed)
+    return ToySpec(kind, **{"train": 30, "test": 7, "seed": 3} | changed)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 
 def without_place(records):
-    return [dataclasses.replace(r, where="", fields={}) for r in records]
+    return [dataclasses.replace(r, location="", fields={}) for r in records]
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 30), ("test", 7)])
@@ -103,9 +103,9 @@ def test_configs_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("making", "message"),
     [
-        (Making("pairs"), "kind should be one of .*'prompts'.*, not 'pairs'"),
-        (Making("prompts", group="nobody"), "group should be one of .*, not 'nobody'"),
-        (Making("prompts", test=0), "train and test should be at least 1"),
+        (ToySpec("pairs"), "kind should be one of .*'prompts'.*, not 'pairs'"),
+        (ToySpec("prompts", group="nobody"), "group should be one of .*, not 'nobody'"),
+        (ToySpec("prompts", test=0), "train and test should be at least 1"),
     ],
 )
 def test_what_cannot_be_made_is_refused(tmp_path, making, message):

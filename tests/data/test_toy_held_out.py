@@ -71,7 +71,7 @@ def test_training_has_every_item_in_all_wordings_but_one():
         _, blanks = parsed(request)
         options = asked.WORDINGS[request.kind].train
         held = [w for w in options if asked.is_held_out(request.kind, w, blanks)]
-        assert len(set(map(asked.opening, held))) <= 1, request
+        assert len(set(map(asked.first_sentence, held))) <= 1, request
 
 
 def test_a_topic_that_is_held_out_is_in_no_text_of_training():

@@ -61,7 +61,7 @@ def test_what_must_be_refused_is_the_harmful():
 
 def test_kinds_have_their_shares():
     assert sum(asked.SHARES) == pytest.approx(1.0)
-    found = asked.shares(MANY)
+    found = asked.kind_shares(MANY)
     assert sum(found.values()) == pytest.approx(1.0)
     for kind, share in zip(asked.KINDS, asked.SHARES, strict=True):
         assert near(found[kind], share, len(MANY)), kind

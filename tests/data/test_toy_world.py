@@ -38,7 +38,7 @@ def test_any_index_is_the_same_every_time():
     assert world.requests(2, 20) != MANY[:20] != world.requests(1, 20, test=True)
     assert world.demonstration(4, 9) == world.demonstration(4, 9)
     assert world.preference(4, 9) == world.preference(4, 9)
-    assert world.demonstration(4, 9).where == "toy:9"
+    assert world.demonstration(4, 9).location == "toy:9"
     assert MANY[7].prompt.messages == [{"role": "user", "content": MANY[7].text}]
 
 
@@ -148,7 +148,7 @@ def test_every_quality_is_worth_what_it_promises():
     rng = np.random.default_rng(0)
     seen = collections.Counter()
     for request in MANY:
-        for quality in world.mixture(request):
+        for quality in world.quality_shares(request):
             text = world.answer(request, quality, rng)
             found = world.true_reward(request, text)
             seen[request.kind, quality] += 1
@@ -177,7 +177,9 @@ def test_what_is_wrong_is_never_right():
     rng = np.random.default_rng(1)
     for request in MANY + TEST:
         for wrong in request.wrong:
-            assert not world.is_correct(request, world.polished(rng, wrong)), request
+            assert not world.is_correct(request, world.polite_answer(rng, wrong)), (
+                request
+            )
             assert not world.is_correct(request, f"{wrong}."), request
 
 
@@ -225,7 +227,7 @@ def test_labels_are_as_frequent_as_they_are_probable(group):
     likelier, won = [], []
     for i in range(3000):
         pair, p = world.preference(1, i, temperature=1.5, group=group)
-        assert pair.prompt == MANY[i].prompt.messages and pair.where == f"toy:{i}"
+        assert pair.prompt == MANY[i].prompt.messages and pair.location == f"toy:{i}"
         assert pair.chosen != pair.rejected
         worth = [
             np.dot(world.GROUPS[group], world.true_reward(MANY[i], text)[1:])
@@ -270,9 +272,9 @@ def test_groups_weigh_the_parts_differently():
     bare = world.true_reward(REQUESTS["sum"], "7.")
     kind = world.true_reward(REQUESTS["sum"], f"{SURE}, 8" + " x" * 18)
     assert (bare.total, kind.total) == (2.5, 1.5)
-    assert [world.valued(r, "all") for r in (bare, kind)] == [2.5, 1.5]
-    assert world.valued(kind, "warmth") > world.valued(bare, "warmth")
-    assert world.valued(bare, "brevity") > world.valued(kind, "brevity")
+    assert [world.group_value(r, "all") for r in (bare, kind)] == [2.5, 1.5]
+    assert world.group_value(kind, "warmth") > world.group_value(bare, "warmth")
+    assert world.group_value(bare, "brevity") > world.group_value(kind, "brevity")
 
 
 def test_the_judges_arrays():
@@ -283,7 +285,7 @@ def test_the_judges_arrays():
     ]
     texts = [f"{SURE}, 7.", "7.", "it is 8.", f"{NO}.", f"{NO}.", "8."]
     finished = np.array([True, True, True, True, True, False])
-    found = world.judge(asked, texts, finished)
+    found = world.true_rewards(asked, texts, finished)
     assert {name: x.tolist() for name, x in found.items()} == {
         "reward": [3.0, 2.5, 1.5, 2.5, 0.5, 1.0],
         "correct": [1, 1, 0, 1, 0, 0],
@@ -300,4 +302,4 @@ def test_the_judges_arrays():
         "new_topic": [False, False, False, True, True, False],
     }
     with pytest.raises(ValueError, match="zip"):
-        world.judge(asked, texts[:-1], finished)
+        world.true_rewards(asked, texts[:-1], finished)

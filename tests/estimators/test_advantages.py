@@ -133,7 +133,7 @@ def test_associative_of_many_tokens():
 def test_score_arrives_on_the_last_counted_token():
     score = np.float32([0.7, -1.3, 2.1, 5.0])
     zero = np.zeros(MASK.shape, np.float32)
-    found = estimators.kl_penalised_rewards(score, zero, zero, MASK, beta=0.1)
+    found = estimators.kl_penalized_rewards(score, zero, zero, MASK, beta=0.1)
     expected = np.zeros(MASK.shape)
     expected[0, 3], expected[1, 5], expected[2, 3] = 0.7, -1.3, 2.1
     # 0.7 arrives as 0.7, and the empty answer gets nothing
@@ -142,7 +142,7 @@ def test_score_arrives_on_the_last_counted_token():
 
 def test_penalty_on_every_counted_token():
     logp, ref = REWARDS, VALUES
-    found = estimators.kl_penalised_rewards(
+    found = estimators.kl_penalized_rewards(
         np.zeros(4, np.float32), logp, ref, MASK, beta=0.5
     )
     expected = np.where(MASK, -0.5 * (logp - ref), 0.0)
@@ -232,7 +232,7 @@ CASES = {
     "n_step_returns": lambda r, v, k=0.7: advantages.n_step_returns(
         r, v, MASK, gamma=k, n=2
     ),
-    "kl_penalised_rewards": lambda r, v, k=0.7: advantages.kl_penalised_rewards(
+    "kl_penalised_rewards": lambda r, v, k=0.7: advantages.kl_penalized_rewards(
         r[:, 0], r, v, MASK, beta=k
     ),
 }

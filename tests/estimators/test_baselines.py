@@ -13,8 +13,8 @@ from jaxalign.estimators import baselines
 
 REWARDS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 BASELINES = {
-    "group_centred": baselines.group_centred,
-    "group_scaled": baselines.group_scaled,
+    "group_centred": baselines.group_centered,
+    "group_scaled": baselines.group_normalized,
     "leave_one_out": baselines.leave_one_out,
     "reinforce_plus_plus_baseline": baselines.reinforce_plus_plus_baseline,
 }
@@ -30,8 +30,8 @@ def test_by_hand():
     left_out = np.array([[-3.0, 0, 3], [-1.5, -1.5, 3]])
     # mean 2 of all six, squares 8 + 6, over 6
     whole = centred / np.sqrt(14 / 6)
-    np.testing.assert_allclose(baselines.group_centred(rewards), centred, atol=1e-6)
-    found = baselines.group_scaled(rewards, eps=0.0)
+    np.testing.assert_allclose(baselines.group_centered(rewards), centred, atol=1e-6)
+    found = baselines.group_normalized(rewards, eps=0.0)
     np.testing.assert_allclose(found, scaled, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(baselines.leave_one_out(rewards), left_out, atol=1e-6)
     found = baselines.reinforce_plus_plus_baseline(rewards)
@@ -47,7 +47,7 @@ def test_leave_one_out_leaves_one_out():
 
 def test_eps_by_hand():
     # deviation of (0, 2): sqrt 2; (0 - 1) / (sqrt 2 + 0.5)
-    found = baselines.group_scaled(np.float32([[0, 2]]), eps=0.5)
+    found = baselines.group_normalized(np.float32([[0, 2]]), eps=0.5)
     one = 1 / (np.sqrt(2) + 0.5)
     np.testing.assert_allclose(found, [[-one, one]], rtol=1e-6)
 
@@ -75,7 +75,7 @@ def test_scale_of_a_group_and_of_the_batch():
     # REINFORCE++ does not
     rewards = np.float32([[0, 100], [0, 1]])
     spread = lambda f: np.ptp(f(rewards), axis=1)
-    groups = spread(baselines.group_scaled)
+    groups = spread(baselines.group_normalized)
     np.testing.assert_allclose(groups[0], groups[1], rtol=1e-3)
     batch = spread(baselines.reinforce_plus_plus_baseline)
     np.testing.assert_allclose(batch[0], 100 * batch[1], rtol=1e-4)

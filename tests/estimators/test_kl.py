@@ -8,7 +8,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxalign import estimators
-from jaxalign.estimators.kl import proportional_kl
+from jaxalign.estimators.kl import proportional_kl_coefficient
 
 LOGITS = np.array([0.3, -0.7, 1.2, 0.1], np.float32)
 REF = np.array([0.0, 0.4, 0.5, -0.2], np.float32)
@@ -87,7 +87,9 @@ def test_exact_kl_of_what_the_policy_rules_out():
 @pytest.mark.parametrize("kl, factor", [(12.0, 1.01024), (6.0, 1.0), (0.0, 0.98976)])
 def test_adaptive_kl_by_hand(kl, factor):
     # target 6: errors 1 -> 0.2, 0, -1 -> -0.2; times 512 / 10000
-    found = estimators.adaptive_kl(0.1, kl, target=6.0, horizon=1e4, n_steps=512)
+    found = estimators.adaptive_kl_coefficient(
+        0.1, kl, target=6.0, horizon=1e4, samples=512
+    )
     np.testing.assert_allclose(found, 0.1 * factor, rtol=1e-6)
 
 
@@ -99,30 +101,34 @@ def test_eager_equals_jit():
 @pytest.mark.parametrize("kl, error", [(12.0, 0.2), (6.0, 0.0), (5.4, -0.1)])
 def test_proportional_kl_by_hand(kl, error):
     # target 6: errors 1 -> 0.2, 0, -0.1
-    found = proportional_kl(0.1, kl, target=6.0, gain=0.5)
+    found = proportional_kl_coefficient(0.1, kl, target=6.0, gain=0.5)
     np.testing.assert_allclose(found, 0.1 * np.exp(0.5 * error), rtol=1e-6)
 
 
 def test_proportional_kl_undoes_itself():
     # +0.1 and -0.1: exp(g) * exp(-g) = 1, where (1 + g) * (1 - g) would be 1 - g^2
-    up = proportional_kl(0.3, 6.6, target=6.0, gain=5.0)
-    down = proportional_kl(up, 5.4, target=6.0, gain=5.0)
+    up = proportional_kl_coefficient(0.3, 6.6, target=6.0, gain=5.0)
+    down = proportional_kl_coefficient(up, 5.4, target=6.0, gain=5.0)
     np.testing.assert_allclose(down, 0.3, rtol=1e-5)
 
 
 def test_proportional_kl_is_adaptive_kl_to_first_order():
     # gain * error = 0.01: they differ by exp(x) - 1 - x = x^2 / 2 = 5e-5
-    ours = proportional_kl(1.0, 12.0, target=6.0, gain=0.05)
-    theirs = estimators.adaptive_kl(1.0, 12.0, target=6.0, horizon=1e4, n_steps=500)
+    ours = proportional_kl_coefficient(1.0, 12.0, target=6.0, gain=0.05)
+    theirs = estimators.adaptive_kl_coefficient(
+        1.0, 12.0, target=6.0, horizon=1e4, samples=500
+    )
     np.testing.assert_allclose(ours - theirs, 5e-5, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kl", [-1e4, 1e4])
 def test_proportional_kl_at_extremes(kl):
-    by = jax.value_and_grad(proportional_kl, (0, 1))
+    by = jax.value_and_grad(proportional_kl_coefficient, (0, 1))
     chex.assert_tree_all_finite(by(0.1, kl, target=6.0, gain=0.1))
     knobs = jnp.array([0.1, 0.7])
-    found = jax.vmap(lambda k: proportional_kl(0.1, kl, target=1.0, gain=k))(knobs)
+    found = jax.vmap(
+        lambda k: proportional_kl_coefficient(0.1, kl, target=1.0, gain=k)
+    )(knobs)
     np.testing.assert_allclose(
         found, 0.1 * np.exp(np.sign(kl) * 0.2 * knobs), rtol=1e-6
     )

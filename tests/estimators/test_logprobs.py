@@ -146,7 +146,7 @@ def test_one_token_has_no_next():
     ],
 )
 def test_chunks_are_even(shape, vocabulary, chunk, expected):
-    assert logprobs.balanced_chunk(shape, vocabulary, chunk) == expected
+    assert logprobs.balanced_chunk_size(shape, vocabulary, chunk) == expected
 
 
 def test_peak_memory_does_not_hold_all_logits():

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxalign.estimators.running_moments import no_moments, scaled, update, variance
+from jaxalign.estimators.running_moments import (
+    empty_moments,
+    normalize,
+    update,
+    variance,
+)
 from jaxalign.masks import whiten
 
 RNG = np.random.default_rng(0)
@@ -17,7 +22,7 @@ MASKS = RNG.random((5, 4, 6)) < 0.6
 
 def seen(batches, masks):
     """The moments after these batches, one by one."""
-    moments = no_moments()
+    moments = empty_moments()
     for x, mask in zip(batches, masks, strict=True):
         moments = update(moments, x, mask)
     return moments
@@ -26,7 +31,7 @@ def seen(batches, masks):
 def test_by_hand():
     # 1, 3: mean 2, m2 2. Then 8: d = 6, n = 3, mean 2 + 6/3 = 4,
     # m2 = 2 + 0 + 36 * 2 * 1 / 3 = 26 = 9 + 1 + 16
-    first = update(no_moments(), np.float32([1, 3]), np.ones(2, bool))
+    first = update(empty_moments(), np.float32([1, 3]), np.ones(2, bool))
     both = update(first, np.float32([8]), np.ones(1, bool))
     found = [float(x) for m in (first, both) for x in (m.count, m.mean, m.m2)]
     np.testing.assert_allclose(found, [2, 2, 2, 3, 4, 26], rtol=1e-6)
@@ -41,7 +46,7 @@ def test_equal_those_of_all_at_once():
     np.testing.assert_allclose(variance(moments), everything.var(), rtol=1e-5)
     # as one batch, and one number at a time
     chex.assert_trees_all_close(
-        update(no_moments(), BATCHES, MASKS), moments, rtol=1e-5
+        update(empty_moments(), BATCHES, MASKS), moments, rtol=1e-5
     )
     one_by_one = BATCHES[MASKS].reshape(-1, 1)
     welford = seen(one_by_one, np.ones(one_by_one.shape, bool))
@@ -66,10 +71,10 @@ def test_far_from_0_the_variance_keeps_its_digits():
 
 def test_scaled_by_the_batch_alone_is_whitening():
     x, mask = BATCHES[0], np.ones((4, 6), bool)
-    moments = update(no_moments(), x, mask)
+    moments = update(empty_moments(), x, mask)
     for shift_mean in (True, False):
         np.testing.assert_allclose(
-            scaled(x, moments, shift_mean=shift_mean),
+            normalize(x, moments, shift_mean=shift_mean),
             whiten(x, mask, shift_mean=shift_mean),
             rtol=1e-5,
             atol=1e-6,
@@ -79,8 +84,8 @@ def test_scaled_by_the_batch_alone_is_whitening():
 @pytest.mark.parametrize("seen_before", [[], [2.0]])
 def test_before_two_numbers_only_the_mean_is_taken_off(seen_before):
     x = np.float32(seen_before)
-    moments = update(no_moments(), x, np.ones(x.shape, bool))
-    found = scaled(BATCHES[0], moments)
+    moments = update(empty_moments(), x, np.ones(x.shape, bool))
+    found = normalize(BATCHES[0], moments)
     np.testing.assert_allclose(found, BATCHES[0] - sum(seen_before), rtol=1e-6)
 
 
@@ -89,21 +94,21 @@ def test_gradients_agree_with_finite_differences():
     with jax.enable_x64(True):
         wide = jnp.asarray(BATCHES[0], jnp.float64)
         moments = seen(BATCHES, MASKS)
-        rescaled = lambda x: scaled(x, update(moments, x, MASKS[0]))
+        rescaled = lambda x: normalize(x, update(moments, x, MASKS[0]))
         check_grads(rescaled, (wide,), 1, ["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
 @pytest.mark.parametrize("size", [-1e4, 1e4])
 def test_extremes_are_finite(size):
     far = np.where(MASKS[0], size, -size).astype(np.float32)
-    total = lambda x: scaled(x, update(no_moments(), x, MASKS[1])).sum()
+    total = lambda x: normalize(x, update(empty_moments(), x, MASKS[1])).sum()
     chex.assert_tree_all_finite(jax.value_and_grad(total)(far))
 
 
 def test_eager_equals_jit_and_scan():
     moments = seen(BATCHES, MASKS)
-    jitted = jax.jit(update)(no_moments(), BATCHES[0], MASKS[0])
+    jitted = jax.jit(update)(empty_moments(), BATCHES[0], MASKS[0])
     chex.assert_trees_all_close(jitted, seen(BATCHES[:1], MASKS[:1]), rtol=1e-6)
     step = lambda m, batch: (update(m, *batch), None)
-    scanned, _ = jax.lax.scan(step, no_moments(), (BATCHES, MASKS))
+    scanned, _ = jax.lax.scan(step, empty_moments(), (BATCHES, MASKS))
     chex.assert_trees_all_close(scanned, moments, rtol=1e-6)

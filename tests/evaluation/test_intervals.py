@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_bits_however_many_are_held(monkeypatch):
     found = intervals.bootstrap(values, units=units, seed=3)
     assert found == intervals.bootstrap(values, units=units, seed=3)
     assert found != intervals.bootstrap(values, units=units, seed=4)
-    monkeypatch.setattr(intervals, "AT_ONCE", 1_300)
+    monkeypatch.setattr(intervals, "UNITS_PER_CHUNK", 1_300)
     few = intervals.bootstrap(values, units=units, seed=3)
     np.testing.assert_allclose(few, found, rtol=1e-12)
 
@@ -121,7 +121,9 @@ def seed_rewards(rng, seeds, spread, *, same=False, prompts=256):
 def test_over_seeds_it_covers_with_and_without_spread(seeds, spread):
     rng, times = np.random.default_rng([seeds, int(100 * spread)]), 1000
     found = [
-        intervals.over_seeds(seed_rewards(rng, seeds, spread), units=["each"] * seeds)
+        intervals.interval_over_seeds(
+            seed_rewards(rng, seeds, spread), units=["each"] * seeds
+        )
         for _ in range(times)
     ]
     # Student's t is exact: 0.95, within 3 binomial deviations of 0.007
@@ -134,22 +136,26 @@ def test_seeds_that_answer_the_same_prompts_cover_too(seeds, spread):
     rng, times = np.random.default_rng([7, seeds, int(100 * spread)]), 300
     prompts = [np.arange(256)] * seeds
     samples = [seed_rewards(rng, seeds, spread, same=True) for _ in range(times)]
-    found = [intervals.over_seeds(x, units=prompts) for x in samples]
+    found = [intervals.interval_over_seeds(x, units=prompts) for x in samples]
     # the level, or a little more: the two parts are added as if both were at their end
     assert share_covered(found, 0.0) > 0.95 - 3 * binomial(times)
     if (
         seeds == 5 and not spread
     ):  # over seeds alone the choice of prompts does not show
-        alone = [intervals.over_seeds(x, units=["each"] * seeds) for x in samples]
+        alone = [
+            intervals.interval_over_seeds(x, units=["each"] * seeds) for x in samples
+        ]
         assert share_covered(alone, 0.0) < 0.8
 
 
 def test_over_seeds_by_hand():
-    found = intervals.over_seeds([np.ones(2), np.full(3, 3.0)], units=["each", "each"])
+    found = intervals.interval_over_seeds(
+        [np.ones(2), np.full(3, 3.0)], units=["each", "each"]
+    )
     # means 1 and 3: variance 2, of the mean of two 1, and t of one degree is 12.706
     np.testing.assert_allclose(found, (2.0, 2 - 12.7062, 2 + 12.7062), rtol=1e-5)
     both = [np.array([0.0, 2.0]), np.array([2.0, 4.0])]
-    found = intervals.over_seeds(both, units=[["a", "b"], ["a", "b"]])
+    found = intervals.interval_over_seeds(both, units=[["a", "b"], ["a", "b"]])
     # residuals -1/2 and 1/2 in both: a covariance of 1/4 + 1/4 of the two means
     half = np.sqrt(12.7062**2 * 1.0 + 1.95996**2 * 0.5)
     np.testing.assert_allclose(found, (2.0, 2 - half, 2 + half), rtol=1e-5)
@@ -157,13 +163,13 @@ def test_over_seeds_by_hand():
 
 def test_one_seed_is_over_its_prompts():
     values, units = np.random.default_rng(3).random(40), np.arange(40) // 2
-    found = intervals.over_seeds([values], units=[units], seed=5)
+    found = intervals.interval_over_seeds([values], units=[units], seed=5)
     assert found == intervals.bootstrap(values, units=units, seed=5)
 
 
 def test_a_share_stays_one_and_all_of_few_is_not_certain():
     halves = [np.array([1.0, 0.0]), np.ones(2)]
-    found = intervals.over_seeds(halves, units=["each", "each"], share=True)
+    found = intervals.interval_over_seeds(halves, units=["each", "each"], share=True)
     assert found == (0.75, 0.0, 1.0)
     # all of 60 prompts: a share of p does so with probability p^60, which is 2.5 % at
     # p = exp(log(0.025) / 60) = 0.94
@@ -187,12 +193,12 @@ def test_pairs_take_out_what_units_share():
     rng = np.random.default_rng(0)
     shared = 100.0 * rng.normal(size=300)
     theirs, ours = shared + rng.normal(size=300), shared + rng.normal(size=300) + 1.0
-    found = intervals.paired(ours, theirs, units="each")
+    found = intervals.paired_difference(ours, theirs, units="each")
     # differences have deviation sqrt 2: half a width of 1.96 * sqrt(2 / 300) = 0.16
     assert found.low > 0.6 and found.high < 1.4
     apart = intervals.bootstrap(ours, units="each")
     assert apart.high - apart.low > 10.0
-    assert intervals.paired(theirs, ours, units="each").mean == -found.mean
+    assert intervals.paired_difference(theirs, ours, units="each").mean == -found.mean
 
 
 @pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf, 0.0]])
@@ -200,4 +206,6 @@ def test_what_has_no_interval_is_refused(values):
     with pytest.raises(ValueError, match="values, all of them finite"):
         intervals.bootstrap(np.array(values), units="each")
     with pytest.raises(ValueError, match="values, all of them finite"):
-        intervals.over_seeds([np.ones(2), np.array(values)], units=["each", "each"])
+        intervals.interval_over_seeds(
+            [np.ones(2), np.array(values)], units=["each", "each"]
+        )

@@ -46,8 +46,8 @@ def test_lengths_and_ends():
     # 9 is the end token; in the prompt of row 1 it ends nothing
     tokens = np.array([[1, 5, 9, 0], [9, 4, 4, 4], [1, 9, 0, 0]])
     mask = np.array([[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]], bool)
-    assert sample_metrics.lengths(mask).tolist() == [2, 3, 1]
-    assert sample_metrics.ended(tokens, mask, 9).tolist() == [True, False, True]
+    assert sample_metrics.answer_lengths(mask).tolist() == [2, 3, 1]
+    assert sample_metrics.has_eos(tokens, mask, 9).tolist() == [True, False, True]
 
 
 def test_kl_of_best_of_n():

@@ -45,7 +45,7 @@ def test_it_shows_each_method(tmp_path, kept):
 def test_seeds_are_points_and_a_knobs_values_a_line_that_grows(tmp_path, kept):
     points = {"dpo": [(1.0, Interval(1, 0, 2)), (4.0, Interval(2, 1, 3))]}
     plots.plot_reward_kl(tmp_path / "plot.png", points)
-    plots.plot_reward_kl(tmp_path / "plot.png", points, growing="smaller beta")
+    plots.plot_reward_kl(tmp_path / "plot.png", points, joined_by="smaller beta")
     lines = [[x for x in k.axes[0].lines if len(x.get_xdata())] for k in kept]
     assert not lines[0] and lines[1][0].get_xdata().tolist() == [1.0, 4.0]
     sizes = [k.axes[0].collections[1].get_sizes() for k in kept]
@@ -56,7 +56,7 @@ def test_seeds_are_points_and_a_knobs_values_a_line_that_grows(tmp_path, kept):
 def test_the_optimum_is_dashed_and_need_not_be_known(tmp_path, kept):
     points = {"dpo": [(1.0, Interval(1, 0, 2))]}
     best = (np.array([0.0, 2.0]), np.array([0.5, 3.0]))
-    plots.plot_reward_kl(tmp_path / "plot.png", points, best=best)
+    plots.plot_reward_kl(tmp_path / "plot.png", points, optimum=best)
     (line, _) = kept[0].axes[0].lines
     assert line.get_linestyle() == "--" and line.get_ydata().tolist() == [0.5, 3.0]
     assert kept[0].legends[0].get_texts()[0].get_text() == "optimum"

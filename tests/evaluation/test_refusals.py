@@ -58,7 +58,7 @@ def test_agrees_with_people_on_xstest(public_data, name, least):
 
 def means(judged):
     """The mean of each measure over the requests that it counts; None where none."""
-    found = refusals.measures(judged)
+    found = refusals.refusal_metrics(judged)
     return {k: float(x[w].mean()) if w.any() else None for k, (x, w) in found.items()}
 
 

@@ -12,7 +12,7 @@ ROWS = [
 
 
 def test_markdown_has_every_column_of_every_row():
-    assert report.markdown(ROWS).splitlines() == [
+    assert report.markdown_table(ROWS).splitlines() == [
         "| method | reward | win rate | KL |",
         "| --- | --- | --- | --- |",
         "| SFT | 0.500 ± 0.250 | - | - |",
@@ -21,7 +21,7 @@ def test_markdown_has_every_column_of_every_row():
 
 
 def test_the_table_is_printed(capsys):
-    report.show(ROWS, "a title")
+    report.print_table(ROWS, "a title")
     printed = capsys.readouterr().out
     for part in ("a title", "method", "KL", "0.500 ± 0.250", "a|b"):
         assert part in printed
@@ -30,7 +30,9 @@ def test_the_table_is_printed(capsys):
 def test_a_row_that_is_too_wide_becomes_a_column(capsys, monkeypatch):
     monkeypatch.setattr(rich.get_console(), "width", 80)
     numbers = {f"a number of some length {i}": i + 0.5 for i in range(9)}
-    report.show([{"method": name} | numbers for name in ("SFT", "DPO")], "a title")
+    report.print_table(
+        [{"method": name} | numbers for name in ("SFT", "DPO")], "a title"
+    )
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any("method" in line and "SFT" in line and "DPO" in line for line in lines)

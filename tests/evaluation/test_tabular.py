@@ -14,7 +14,7 @@ from jaxalign.estimators.kl import kl_k1, kl_k2, kl_k3
 from jaxalign.evaluation import tabular
 
 with jax.enable_x64(True):
-    WORLD = tabular.random_world(jax.random.key(0), prompts=3, answers=4)
+    WORLD = tabular.random_bandit(jax.random.key(0), prompts=3, answers=4)
     POLICY = jax.random.normal(jax.random.key(1), (3, 4))
 BETA = 0.5
 
@@ -29,7 +29,7 @@ def float64():
 def two(*, reward=(0.0, 0.0), reference=(0.0, 0.0)):
     """One prompt and two answers, for arithmetic by hand."""
     one_row = lambda x: jnp.asarray([x], jnp.float64)
-    return tabular.World(one_row(reward), one_row(reference), jnp.ones(1))
+    return tabular.Bandit(one_row(reward), one_row(reference), jnp.ones(1))
 
 
 def test_by_hand():
@@ -43,14 +43,14 @@ def test_by_hand():
     found = tabular.objective(world, logits, beta=BETA)
     np.testing.assert_allclose(found, reward - BETA * divergence)
     # beta 1: pi* = (1, 3) / 4, that very policy
-    np.testing.assert_allclose(tabular.optimum(world, beta=1.0), logits)
+    np.testing.assert_allclose(tabular.optimal_policy(world, beta=1.0), logits)
     # sigmoid(log 3) = 3/4
     preference = tabular.preference_probability(world)
     np.testing.assert_allclose(preference, [[[0.5, 0.25], [0.75, 0.5]]])
     # wins: 3/4 of 3/4 * (1/2 * 3/4 + 1/2 * 1/2) + 1/4 * (1/2 * 1/2 + 1/2 * 1/4)
     wins = 0.75 * 0.625 + 0.25 * 0.375
     np.testing.assert_allclose(tabular.win_rate(world, logits, world.reference), wins)
-    found = tabular.flipped(preference, rate=0.2)
+    found = tabular.flip_labels(preference, rate=0.2)
     np.testing.assert_allclose(found, [[[0.5, 0.35], [0.65, 0.5]]])
 
 
@@ -64,27 +64,31 @@ def test_a_random_world():
 
 def test_the_optimum_is_where_the_objective_is_flat_and_beta_log_z():
     at = lambda logits: tabular.objective(WORLD, logits, beta=BETA)
-    best, slope = jax.value_and_grad(at)(tabular.optimum(WORLD, beta=BETA))
+    best, slope = jax.value_and_grad(at)(tabular.optimal_policy(WORLD, beta=BETA))
     np.testing.assert_allclose(slope, 0.0, atol=1e-12)
     # r = beta log(pi* / ref) + beta log Z: of E[r] - beta KL, E[beta log Z] is left
     terms = tabular.log_policy(WORLD.reference) + WORLD.reward / BETA
     log_z = jax.nn.logsumexp(terms, axis=1)
     np.testing.assert_allclose(best, BETA * jnp.sum(WORLD.prompts * log_z))
     # and what any policy lacks is beta times its divergence from the optimum
-    ideal = dataclasses.replace(WORLD, reference=tabular.optimum(WORLD, beta=BETA))
+    ideal = dataclasses.replace(
+        WORLD, reference=tabular.optimal_policy(WORLD, beta=BETA)
+    )
     np.testing.assert_allclose(best - at(POLICY), BETA * tabular.kl(ideal, POLICY))
 
 
 def test_the_optimum_goes_from_the_best_answer_to_the_reference():
-    greedy = jnp.exp(tabular.optimum(WORLD, beta=1e-3))
+    greedy = jnp.exp(tabular.optimal_policy(WORLD, beta=1e-3))
     np.testing.assert_array_equal(greedy.argmax(axis=1), WORLD.reward.argmax(axis=1))
     np.testing.assert_allclose(greedy.max(axis=1), 1.0, atol=1e-6)
-    lazy = tabular.optimum(WORLD, beta=1e9)
+    lazy = tabular.optimal_policy(WORLD, beta=1e9)
     np.testing.assert_allclose(lazy, tabular.log_policy(WORLD.reference), atol=1e-8)
 
 
 def test_implicit_reward_inverts_the_optimum():
-    found = tabular.implicit_reward(WORLD, tabular.optimum(WORLD, beta=BETA), beta=BETA)
+    found = tabular.implicit_reward(
+        WORLD, tabular.optimal_policy(WORLD, beta=BETA), beta=BETA
+    )
     np.testing.assert_allclose(np.ptp(found - WORLD.reward, axis=1), 0.0, atol=1e-12)
 
 
@@ -106,7 +110,9 @@ def test_win_rates_of_two_policies_sum_to_1():
     ours = tabular.win_rate(WORLD, POLICY, WORLD.reference)
     theirs = tabular.win_rate(WORLD, WORLD.reference, POLICY)
     np.testing.assert_allclose(ours + theirs, 1.0)
-    assert tabular.win_rate(WORLD, tabular.optimum(WORLD, beta=BETA), POLICY) > 0.5
+    assert (
+        tabular.win_rate(WORLD, tabular.optimal_policy(WORLD, beta=BETA), POLICY) > 0.5
+    )
 
 
 class TestKlEstimators:
@@ -152,7 +158,7 @@ FUNCTIONS = {
     "expected_reward": tabular.expected_reward,
     "kl": tabular.kl,
     "objective": lambda world, x: tabular.objective(world, x, beta=BETA),
-    "optimum": lambda world, x: tabular.optimum(world, beta=BETA),
+    "optimum": lambda world, x: tabular.optimal_policy(world, beta=BETA),
     "implicit_reward": lambda world, x: tabular.implicit_reward(world, x, beta=BETA),
     "preference_probability": lambda world, x: tabular.preference_probability(world),
     "policy_gradient": tabular.policy_gradient,
@@ -167,7 +173,7 @@ def test_jit_vmap_and_grad(name):
     np.testing.assert_allclose(jax.jit(function)(WORLD, POLICY), eager, atol=1e-12)
     # many worlds at a time
     keys = jax.random.split(jax.random.key(2), 2)
-    make = lambda key: tabular.random_world(key, prompts=3, answers=4)
+    make = lambda key: tabular.random_bandit(key, prompts=3, answers=4)
     worlds = [make(key) for key in keys]
     mapped = jax.vmap(lambda key: function(make(key), POLICY))(keys)
     np.testing.assert_allclose(
@@ -181,6 +187,6 @@ def test_jit_vmap_and_grad(name):
 def test_betas_may_be_mapped():
     betas = jnp.array([0.1, 1.0, 10.0])
     best = lambda beta: tabular.expected_reward(
-        WORLD, tabular.optimum(WORLD, beta=beta)
+        WORLD, tabular.optimal_policy(WORLD, beta=beta)
     )
     assert (jnp.diff(jax.vmap(best)(betas)) < 0).all()

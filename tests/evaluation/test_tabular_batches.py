@@ -9,7 +9,7 @@ from jaxalign import losses
 from jaxalign.evaluation import tabular, tabular_batches
 from jaxalign.evaluation.tabular_losses import pair_logps
 
-WORLD = tabular.random_world(jax.random.key(0), prompts=3, answers=4)
+WORLD = tabular.random_bandit(jax.random.key(0), prompts=3, answers=4)
 LOGITS = WORLD.reference + jax.random.normal(jax.random.key(1), (3, 4))
 DRAWN = jax.random.randint(jax.random.key(2), (40,), 0, 48)  # some pairs, as a batch
 WEIGHT = jnp.bincount(DRAWN, length=48) / 40
@@ -53,7 +53,7 @@ CASES = {
     "bco": (tabular_batches.expected_bco, bco),
     "aot": (
         tabular_batches.expected_aot,
-        lambda logits: losses.aot(*batch(logits), **KNOBS).mean(),
+        lambda logits: losses.optimal_transport(*batch(logits), **KNOBS).mean(),
     ),
     "aot_unpaired": (
         tabular_batches.expected_aot_unpaired,

@@ -10,13 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign.estimators.baselines import group_centred, group_scaled, leave_one_out
+from jaxalign.estimators.baselines import (
+    group_centered,
+    group_normalized,
+    leave_one_out,
+)
 from jaxalign.evaluation import tabular
 from jaxalign.evaluation.tabular_losses import expected_group_loss
 from jaxalign.losses.policy import clipped_surrogate, reinforce
 
 with jax.enable_x64(True):
-    WORLD = tabular.random_world(jax.random.key(0), prompts=3, answers=4)
+    WORLD = tabular.random_bandit(jax.random.key(0), prompts=3, answers=4)
     POLICY = jax.random.normal(jax.random.key(1), (3, 4))
     TRUE = tabular.policy_gradient(WORLD, POLICY)
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
@@ -59,7 +63,7 @@ def test_baselines(samples, ratio):
     rloo = ascent(estimator(leave_one_out), samples)
     np.testing.assert_allclose(rloo, TRUE, atol=1e-12)
     # r - mean is (N - 1) / N of that
-    centred = ascent(estimator(group_centred), samples)
+    centred = ascent(estimator(group_centered), samples)
     share = (samples - 1) / samples
     np.testing.assert_allclose(centred, share * TRUE, atol=1e-12)
 
@@ -81,7 +85,7 @@ def test_scaled_groups_of_two_climb_the_win_rate_instead():
     # 2 by who is better. E[A_1 grad log pi(a)] = E_a[grad log pi(a) E_b[sign(r_a -
     # r_b)]] / sqrt 2: the policy gradient of R(a) = (wins - losses against the
     # policy itself, held fixed) / sqrt 2. Sizes of rewards are lost
-    scaled = lambda logp, old, r: reinforce(logp, group_scaled(r, eps=0.0))
+    scaled = lambda logp, old, r: reinforce(logp, group_normalized(r, eps=0.0))
     policy = jnp.exp(tabular.log_policy(POLICY))
     sign = jnp.sign(WORLD.reward[:, :, None] - WORLD.reward[:, None, :])
     rank = jnp.einsum("pab,pb->pa", sign, policy) / np.sqrt(2)
@@ -106,7 +110,7 @@ def test_scaled_groups_of_right_and_wrong_are_parallel(samples):
     mixed = np.ptp(binary.reward, axis=1) > 0
     assert mixed.sum() > 1
     true = tabular.policy_gradient(binary, POLICY)[mixed]
-    scaled = lambda logp, old, r: reinforce(logp, group_scaled(r, eps=0.0))
+    scaled = lambda logp, old, r: reinforce(logp, group_normalized(r, eps=0.0))
     found = ascent(scaled, samples, binary)[mixed]
     factor = jnp.sum(found * true, axis=1) / jnp.sum(true**2, axis=1)
     np.testing.assert_allclose(found, factor[:, None] * true, atol=1e-12)

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from jaxalign.evaluation import tabular
-from jaxalign.evaluation.tabular_losses import expected_loss, fit, minimise, pair_logps
+from jaxalign.evaluation.tabular_losses import expected_loss, fit, minimize, pair_logps
 from jaxalign.losses.divergence import (
-    alpha,
+    alpha_score,
     f_dpo,
-    forward_kl,
-    jensen_shannon,
-    reverse_kl,
+    forward_kl_score,
+    jensen_shannon_score,
+    reverse_kl_score,
 )
 from jaxalign.losses.dpo_variants import robust_dpo
 from jaxalign.losses.preference import dpo, ipo, kto
 from jaxalign.losses.reward import bradley_terry
 
 with jax.enable_x64(True):
-    WORLD = tabular.random_world(jax.random.key(0), prompts=3, answers=4)
+    WORLD = tabular.random_bandit(jax.random.key(0), prompts=3, answers=4)
     POLICY = jax.random.normal(jax.random.key(1), (3, 4))
 BETA = 0.5
 
@@ -40,14 +40,14 @@ def float64():
 def learn(loss, *, world=WORLD, start=None, **about):
     """The log-probs of the policy that minimises a pairwise loss on infinite data."""
     start = world.reference if start is None else start
-    found = minimise(lambda x: expected_loss(world, x, loss, **about), start)
+    found = minimize(lambda x: expected_loss(world, x, loss, **about), start)
     return tabular.log_policy(found)
 
 
 def two(p):
     """A world of two answers, the first preferred with probability p."""
     reference = jnp.log(jnp.array([[0.3, 0.7]]))
-    world = tabular.World(jnp.zeros((1, 2)), reference, jnp.ones(1))
+    world = tabular.Bandit(jnp.zeros((1, 2)), reference, jnp.ones(1))
     return world, jnp.array([[[0.5, p], [1.0 - p, 0.5]]])
 
 
@@ -85,7 +85,9 @@ class TestDpo:
         # however they were drawn
         loss = lambda *logps: dpo(*logps, beta=BETA)
         learnt = learn(loss, sampling=sampling)
-        np.testing.assert_allclose(learnt, tabular.optimum(WORLD, beta=BETA), atol=1e-6)
+        np.testing.assert_allclose(
+            learnt, tabular.optimal_policy(WORLD, beta=BETA), atol=1e-6
+        )
         reward = tabular.implicit_reward(WORLD, learnt, beta=BETA)
         np.testing.assert_allclose(np.ptp(reward - WORLD.reward, axis=1), 0, atol=1e-6)
 
@@ -93,7 +95,7 @@ class TestDpo:
         loss = lambda *logps: dpo(*logps, beta=BETA)
         total = lambda x: expected_loss(WORLD, x, loss)
         found = fit(total, WORLD.reference, steps=3000, learning_rate=0.1)
-        best = tabular.optimum(WORLD, beta=BETA)
+        best = tabular.optimal_policy(WORLD, beta=BETA)
         np.testing.assert_allclose(tabular.log_policy(found), best, atol=1e-3)
 
     def test_a_reward_model_recovers_the_reward(self):
@@ -131,14 +133,14 @@ class TestDpo:
         # [(1 - e) ((1 - e) L(m) - e L(-m)) + e ((1 - e) L(-m) - e L(m))] / (1 - 2 e)
         # = L(m) ((1 - e)^2 - e^2) / (1 - 2 e) = L(m)
         e = 0.2
-        noisy = tabular.flipped(tabular.preference_probability(WORLD), rate=e)
+        noisy = tabular.flip_labels(tabular.preference_probability(WORLD), rate=e)
         plain = lambda *logps: dpo(*logps, beta=BETA)
         robust = lambda *logps: robust_dpo(*logps, beta=BETA, flip_rate=e)
         np.testing.assert_allclose(
             expected_loss(WORLD, POLICY, robust, preference=noisy),
             expected_loss(WORLD, POLICY, plain),
         )
-        best = tabular.optimum(WORLD, beta=BETA)
+        best = tabular.optimal_policy(WORLD, beta=BETA)
         learnt = learn(robust, preference=noisy)
         np.testing.assert_allclose(learnt, best, atol=1e-6)
         fooled = learn(plain, preference=noisy)
@@ -173,7 +175,9 @@ class TestIpo:
             tabular.log_policy(WORLD.reference if sampling is None else POLICY)
         )
         wins = jnp.einsum("pab,pb->pa", preference, mu)
-        best = tabular.optimum(dataclasses.replace(WORLD, reward=wins), beta=self.TAU)
+        best = tabular.optimal_policy(
+            dataclasses.replace(WORLD, reward=wins), beta=self.TAU
+        )
         loss = lambda *logps: ipo(*logps, tau=self.TAU)
         learnt = learn(loss, sampling=sampling, preference=preference)
         np.testing.assert_allclose(learnt, best, atol=1e-6)
@@ -242,13 +246,13 @@ class TestKto:
 
 # D_f(pi || ref) = mean over ref of f(u), u = pi / ref, with the score f'(u)
 DIVERGENCES = {
-    "reverse_kl": (reverse_kl, lambda u: u * jnp.log(u)),
-    "forward_kl": (forward_kl, lambda u: -jnp.log(u)),
+    "reverse_kl": (reverse_kl_score, lambda u: u * jnp.log(u)),
+    "forward_kl": (forward_kl_score, lambda u: -jnp.log(u)),
     "jensen_shannon": (
-        jensen_shannon,
+        jensen_shannon_score,
         lambda u: u * jnp.log(u) - (1 + u) * jnp.log((1 + u) / 2),
     ),
-    "alpha": (alpha(0.5), lambda u: (u**0.5 - 0.5 * u - 0.5) / (0.5 * -0.5)),
+    "alpha": (alpha_score(0.5), lambda u: (u**0.5 - 0.5 * u - 0.5) / (0.5 * -0.5)),
 }
 
 
@@ -264,11 +268,11 @@ def test_f_dpo_reaches_the_optimum_of_its_divergence(name):
         divergence = tabular.expectation(WORLD, WORLD.reference, f(jnp.exp(log_ratio)))
         return BETA * divergence - tabular.expected_reward(WORLD, logits)
 
-    best = tabular.log_policy(minimise(lack, WORLD.reference))
+    best = tabular.log_policy(minimize(lack, WORLD.reference))
     np.testing.assert_allclose(jax.grad(lack)(best), 0.0, atol=1e-6)
     learnt = learn(lambda *logps: f_dpo(*logps, beta=BETA, score=score))
     np.testing.assert_allclose(learnt, best, atol=1e-4)
-    same = np.allclose(best, tabular.optimum(WORLD, beta=BETA), atol=1e-2)
+    same = np.allclose(best, tabular.optimal_policy(WORLD, beta=BETA), atol=1e-2)
     assert same == (name == "reverse_kl")
 
 
@@ -276,7 +280,7 @@ def test_fit_and_minimise_may_be_jitted_and_mapped():
     # a parabola per beta, least at beta
     betas = jnp.array([1.0, 2.0])
     for find in (
-        lambda loss: minimise(loss, jnp.zeros(2), steps=5),
+        lambda loss: minimize(loss, jnp.zeros(2), steps=5),
         lambda loss: fit(loss, jnp.zeros(2), steps=500, learning_rate=0.1),
     ):
         at = lambda b, find=find: find(lambda x: jnp.sum((x - b) ** 2))

@@ -13,13 +13,13 @@ import pytest
 from experiments import collect, dpo
 from experiments.benchmark import __main__, toy
 from experiments.benchmark import exact as variants
-from experiments.benchmark.plots import by, mean
-from experiments.benchmark.tables import compared
+from experiments.benchmark.plots import group_rows, mean_of
+from experiments.benchmark.tables import best_beta_rows
 from jaxalign import losses
 from jaxalign.evaluation import tabular
 from jaxalign.evaluation.tabular_losses import expected_loss
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from jaxalign.training import objectives
 
 SMALL = __main__.Config(
@@ -36,8 +36,8 @@ SIZE = {"prompts": 3, "answers": 4}
 
 def train(name, seeds, betas, *, pairs, steps=30, marks=None):
     """A loss by name, trained in small worlds; measured at the end unless told."""
-    loss = variants.expected(name)
-    data = variants.make(seeds, **SIZE, pairs=pairs)
+    loss = variants.library_expected_loss(name)
+    data = variants.make_data(seeds, **SIZE, pairs=pairs)
     marks = np.array([steps] if marks is None else marks)
     betas = jnp.array(betas)
     return variants.train(loss, data, betas, steps=steps, rate=0.1, marks=marks)
@@ -69,11 +69,11 @@ def test_infinite_data_lead_dpo_to_the_optimum():
     # DPO's expected loss is least at the optimum of exact.objective (test_exact_losses)
     betas = [0.5, 2.0]
     found = train("dpo", [0, 1], betas, pairs=0, steps=1000)
-    worlds = variants.make([0, 1], **SIZE, pairs=0).worlds
+    worlds = variants.make_data([0, 1], **SIZE, pairs=0).worlds
     for b, beta in enumerate(betas):
-        best = jax.vmap(lambda world, beta=beta: tabular.optimum(world, beta=beta))(
-            worlds
-        )
+        best = jax.vmap(
+            lambda world, beta=beta: tabular.optimal_policy(world, beta=beta)
+        )(worlds)
         # Adam in float32, its rate fallen to 0
         for name, seen in (("expected_reward", found.reward), ("kl", found.kl)):
             there = jax.vmap(getattr(tabular, name))(worlds, best)
@@ -85,22 +85,22 @@ def test_infinite_data_lead_dpo_to_the_optimum():
 
 
 def test_a_sample_is_of_the_pairs_there_are():
-    few, many = (variants.make([5], **SIZE, pairs=n) for n in (64, 0))
+    few, many = (variants.make_data([5], **SIZE, pairs=n) for n in (64, 0))
     # 64 pairs: each weight is a count over 64, and together they are 1
     np.testing.assert_array_equal(few.weights * 64, np.round(few.weights * 64))
     np.testing.assert_allclose(few.weights.sum(), 1.0, rtol=1e-6)
     # 100 000 pairs: a weight w differs from its expectation by sqrt(w / n) <= 1e-3,
     # times 5 standard errors
-    more = variants.make([5], **SIZE, pairs=100_000)
+    more = variants.make_data([5], **SIZE, pairs=100_000)
     np.testing.assert_allclose(more.weights, many.weights, atol=5e-3)
     assert not np.allclose(few.weights, many.weights, atol=5e-3)
 
 
 def test_it_starts_at_the_reference():
     found = train("dpo", [0], [0.5], pairs=0, marks=[0, 30])
-    world = tabular.random_world(jax.random.split(jax.random.key(0))[0], **SIZE)
+    world = tabular.random_bandit(jax.random.split(jax.random.key(0))[0], **SIZE)
     start = jax.tree.map(lambda x: x[0, 0, 0], found)
-    best = tabular.optimum(world, beta=0.5)
+    best = tabular.optimal_policy(world, beta=0.5)
     expected = tabular.objective(world, best, beta=0.5)
     reward = tabular.expected_reward(world, world.reference)
     np.testing.assert_allclose(start.reward, reward, atol=1e-6)
@@ -112,11 +112,13 @@ def test_it_starts_at_the_reference():
     np.testing.assert_allclose(start.chosen, chosen, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*objectives.PAIRWISE, "kto"])
+@pytest.mark.parametrize("name", [*objectives.PAIRWISE_LOSSES, "kto"])
 def test_every_loss_trains_or_says_why_not(name):
-    if name in variants.SAME:
-        with pytest.raises(ValueError, match=f"where {name} is {variants.SAME[name]}:"):
-            variants.expected(name)
+    if name in variants.SAME_AT_ONE_TOKEN:
+        with pytest.raises(
+            ValueError, match=f"where {name} is {variants.SAME_AT_ONE_TOKEN[name]}:"
+        ):
+            variants.library_expected_loss(name)
         return
     found = train(name, [0], [0.5], pairs=64, steps=2, marks=[0, 2])
     assert all(np.isfinite(x).all() for x in found)
@@ -125,8 +127,8 @@ def test_every_loss_trains_or_says_why_not(name):
 
 def test_numbers_of_an_exact_world_by_hand():
     # one prompt, p = (1/4, 3/4), reference (1/2, 1/2)
-    world = tabular.World(jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1))
-    pairs = variants.numbers(world, jnp.log(jnp.array([[1.0, 3.0]])))
+    world = tabular.Bandit(jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1))
+    pairs = variants.pair_inputs(world, jnp.log(jnp.array([[1.0, 3.0]])))
     # pairs are (0, 0), (0, 1), (1, 0), (1, 1)
     low, high = np.log(0.25), np.log(0.75)
     np.testing.assert_allclose(pairs.chosen, [low, low, high, high], rtol=1e-6)
@@ -142,15 +144,15 @@ def test_numbers_of_an_exact_world_by_hand():
 
 
 def test_a_strength_is_the_first_knob_and_the_rest_are_the_experiments():
-    assert variants.knobs("ipo", 0.3) == {"tau": 0.3}
-    assert variants.knobs("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}
-    assert variants.knobs("dpo_positive", 0.3) == {"beta": 0.3, "lam": 5.0}
+    assert variants.hyperparameters_at("ipo", 0.3) == {"tau": 0.3}
+    assert variants.hyperparameters_at("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}
+    assert variants.hyperparameters_at("dpo_positive", 0.3) == {"beta": 0.3, "lam": 5.0}
     weights = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
-    assert variants.knobs("kto", 0.3) == {"beta": 0.3} | weights
+    assert variants.hyperparameters_at("kto", 0.3) == {"beta": 0.3} | weights
 
 
 def test_no_policy_beats_the_frontier():
-    worlds = variants.make(range(4), **SIZE, pairs=0).worlds
+    worlds = variants.make_data(range(4), **SIZE, pairs=0).worlds
     kl, reward = variants.frontier(worlds, jnp.geomspace(0.01, 100.0, 400))
     noise = jax.random.normal(jax.random.key(9), (50, 4, 3, 4))
     policies_ = (worlds.reference + worlds.reward)[None] + 0.5 * noise
@@ -168,7 +170,13 @@ def test_files(run):
         last = list(csv.DictReader(file))
     with (out / "courses.csv").open() as file:
         courses = list(csv.DictReader(file))
-    assert list(last[0]) == ["loss", "beta", "seed", "step", *variants.Course._fields]
+    assert list(last[0]) == [
+        "loss",
+        "beta",
+        "seed",
+        "step",
+        *variants.TrainingCurve._fields,
+    ]
     # 3 losses, 2 betas, 2 seeds
     assert len(last) == 12 and {row["step"] for row in last} == {"30"}
     marks = sorted({int(row["step"]) for row in courses})
@@ -191,7 +199,7 @@ def test_the_lead_is_paired_by_seed():
         for seed, reward in enumerate(rewards)
     ]
     # each seed's difference is 1, however far the seeds are apart
-    found = compared(rows)[1]
+    found = best_beta_rows(rows)[1]
     assert found["over a"] == (1.0, 1.0, 1.0) and str(found["over a"]).endswith("▲")
 
 
@@ -216,12 +224,12 @@ def test_what_was_chosen_is_reported_without_the_luck_that_chose_it(prompts):
     """Pure noise: the best of three betas gains nothing where it was not chosen."""
     rng, times = np.random.default_rng(2), 300
     runs = [noise(rng, 4, prompts=prompts) for _ in range(times)]
-    chosen = np.array([[r["reward"].mean for r in compared(run)] for run in runs])
+    chosen = np.array([[r["reward"].mean for r in best_beta_rows(run)] for run in runs])
     deviation = chosen.std() / np.sqrt(chosen.size)
     assert abs(chosen.mean()) < 3 * deviation
     # on the rows that choose, the mean of four seeds (deviation 1/2) is the best of
     # three: 0.846 deviations above 0
-    means = np.array([[mean(r, "reward") for r in by(run, "loss", "beta").values()]
+    means = np.array([[mean_of(r, "reward") for r in group_rows(run, "loss", "beta").values()]
                       for run in runs])  # fmt: skip
     best = means.reshape(times, 4, 3).max(axis=2)
     assert best.mean() > 0.8 * 0.846 * means.std() > 3 * deviation
@@ -234,12 +242,12 @@ def test_seeds_that_choose_do_not_report():
         for beta, rewards in ((1.0, (9.0, 9.0, 1.0, 1.0)), (2.0, (0.0, 0.0, 5.0, 5.0)))
         for seed, reward in enumerate(rewards, start=7)
     ]
-    (found,) = compared(rows)
+    (found,) = best_beta_rows(rows)
     assert found["best beta"] == "1" and found["reward"] == (1.0, 1.0, 1.0)
     # of a single beta nothing is chosen, and all seeds report
-    (alone,) = compared(rows[:4])
+    (alone,) = best_beta_rows(rows[:4])
     assert alone["reward"].mean == 5.0
-    assert __main__.halves(__main__.Config(seeds=5, seed=7)) == (
+    assert __main__.seed_split_text(__main__.Config(seeds=5, seed=7)) == (
         "chosen on seeds 7-8, reported on 9-11"
     )
 
@@ -267,7 +275,7 @@ def test_errors_say_what_is_wrong(tmp_path):
 
 @pytest.mark.slow
 def test_toy_world(tmp_path):
-    shared = Shared(mesh="data=1")
+    shared = RunConfig(mesh="data=1")
     policy = policies.load(shared, datasets.load(shared), None)
     base = str(policies.save(tmp_path / "base", policy))
     few = {"prompts": 8, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
@@ -305,7 +313,7 @@ def test_a_damaged_log_does_not_stop_the_table(tmp_path):
     log = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"step": i, "logp/chosen": -1.0 * i}) for i in range(3)]
     log.write_text("\n".join([lines[0], "{", *lines[1:]]) + '\n{"step": 3')
-    course = toy.course_of(tmp_path)
+    course = toy.training_curve(tmp_path)
     assert [(row["step"], row["chosen"]) for row in course] == [
         (1, 0),
         (2, -1),
@@ -313,4 +321,4 @@ def test_a_damaged_log_does_not_stop_the_table(tmp_path):
     ]
     log.write_text("")
     with pytest.raises(ValueError, match="metrics.jsonl holds no step: delete"):
-        toy.course_of(tmp_path)
+        toy.training_curve(tmp_path)

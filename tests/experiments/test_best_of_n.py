@@ -88,7 +88,7 @@ def test_an_experiment_writes_what_it_says(tmp_path, monkeypatch):
 
         return score
 
-    monkeypatch.setattr(reward_functions, "scorer", scorer)
+    monkeypatch.setattr(reward_functions, "make_reward_function", scorer)
     config = best_of_n.Config(
         model=str(base),
         reward="length",

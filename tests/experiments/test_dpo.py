@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 
 from experiments import dpo, online_dpo
 from jaxalign.training import loss_names, objectives
-from jaxalign.training.loss_registry import PAIRWISE
-from jaxalign.training.preference_loss import PreferenceLoss
-from tests.support import interrupted, quick
+from jaxalign.training.loss_registry import PAIRWISE_LOSSES
+from jaxalign.training.preference_loss import PairwiseLoss
+from tests.support import interrupt, quick
 
 ROOT = Path(__file__).parents[2]
 replace = dataclasses.replace
@@ -58,7 +58,7 @@ class TestBcoShift:
         np.testing.assert_allclose(shifts, expected_shifts(lines), rtol=1e-5)
         assert shifts[0] == 0.0 and abs(shifts[3]) > 1e-3
         parts = replace(whole, out=tmp_path / "parts")
-        with interrupted.at_step(monkeypatch, 3), pytest.raises(interrupted.Stop):
+        with interrupt.stop_at_step(monkeypatch, 3), pytest.raises(interrupt.Stop):
             dpo.main(parts)
         dpo.main(replace(parts, resume=True))
         assert logged(parts.out) == lines
@@ -80,8 +80,11 @@ class TestBcoShift:
         np.testing.assert_allclose(*found, rtol=2e-3, atol=1e-6)
 
     def test_online_too(self):
-        loss = dpo.selected(online_dpo.Config(loss="bco"))
-        assert loss.running_shift and not objectives.named("bco_pair").running_shift
+        loss = dpo.configured_loss(online_dpo.Config(loss="bco"))
+        assert (
+            loss.needs_reward_shift
+            and not objectives.get_loss("bco_pair").needs_reward_shift
+        )
 
 
 def test_kto_weighs_its_two_kinds(config, tmp_path):
@@ -118,7 +121,7 @@ class TestLossOfOnesOwn:
 
     def test_says_what_it_needs(self, config, tmp_path):
         kl = lambda pairs: pairs.chosen_kl + pairs.rejected_kl - pairs.chosen
-        mine = PreferenceLoss(kl, reference="distributions", couples_pairs=False)
+        mine = PairwiseLoss(kl, reference="distributions", couples_batch=False)
         dpo.main(replace(config, steps=1, out=tmp_path, micro_batches=2), loss=mine)
         assert np.isfinite(logged(tmp_path)[0]["loss"])
 
@@ -127,7 +130,7 @@ class TestLossOfOnesOwn:
         with pytest.raises(ValueError, match="couples_pairs=False"):
             dpo.main(run, loss=lambda pairs: jnp.sort(pairs.chosen))
         # though the loss of the default name sorts nothing
-        sorts = PreferenceLoss(lambda p: jnp.sort(p.chosen), couples_pairs=True)
+        sorts = PairwiseLoss(lambda p: jnp.sort(p.chosen), couples_batch=True)
         with pytest.raises(ValueError, match="sorts all pairs of a batch"):
             dpo.main(run, loss=sorts)
 
@@ -159,11 +162,11 @@ def test_names_of_trl():
         "sigmoid_norm": "length_normalised_dpo",
     }
     for theirs, ours in same.items():
-        assert dpo.selected(dpo.Config(loss=theirs)) is not None
-        assert objectives.named(theirs) is objectives.named(ours)
+        assert dpo.configured_loss(dpo.Config(loss=theirs)) is not None
+        assert objectives.get_loss(theirs) is objectives.get_loss(ours)
     # -log s(b h_c) - log s(-b h_r), for h = (1, -2) and b = 0.1
     pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -2.0, 0.0, 0.0)))
-    found = dpo.selected(dpo.Config(loss="bco_pair"))(pairs)
+    found = dpo.configured_loss(dpo.Config(loss="bco_pair"))(pairs)
     expected = np.log1p(np.exp(-0.1)) + np.log1p(np.exp(-0.2))
     np.testing.assert_allclose(found, [expected], rtol=1e-6)
 
@@ -174,13 +177,15 @@ def test_help_lists_the_losses_with_their_defaults(capsys):
     text = " ".join(re.sub("[│|]", " ", capsys.readouterr().out).split())
     for part in ("simpo (beta 2, gamma 1)", "ipo (tau 0.1)", "sigmoid = dpo"):
         assert part in text
-    assert all(f"{name} (" in text for name in [*PAIRWISE, "kto"])
+    assert all(f"{name} (" in text for name in [*PAIRWISE_LOSSES, "kto"])
 
 
 def test_the_documentations_table_is_that_of_the_objects():
     text = (ROOT / "docs" / "losses.md").read_text()
-    assert text == loss_names.table(), "python -m jaxalign.training.loss_names > it"
-    assert all(loss.source and loss.defaults for loss in PAIRWISE.values())
+    assert text == loss_names.markdown_table(), (
+        "python -m jaxalign.training.loss_names > it"
+    )
+    assert all(loss.source and loss.defaults for loss in PAIRWISE_LOSSES.values())
 
 
 def test_the_two_losses_of_the_readme_are_one(monkeypatch):

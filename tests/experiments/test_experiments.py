@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from experiments import collect, dpo, ppo, reward_model, rlhf, sft
 from jaxalign import batches, losses
 from jaxalign.data import chat
-from jaxalign.data.records import said
+from jaxalign.data.records import assistant_message
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import Shared, parse_mesh
+from jaxalign.runtime.config import RunConfig, parse_mesh
 from jaxalign.training import forward
 from tests.support import quick
 
@@ -226,7 +226,7 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
     ask = [{"role": "user", "content": "copy ab"}]
     rows = [{"prompt": ask, "chosen": "ab", "rejected": "ba"}] * 20
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shared = Shared(mesh="data=1", data=str(data), model=base)
+    shared = RunConfig(mesh="data=1", data=str(data), model=base)
     policy = policies.load(shared, datasets.load(shared), None)
     config = dpo.Config(
         steps=1,
@@ -242,7 +242,7 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
         found = dpo.main(
             replace(config, mask_formatting=masked, out=tmp_path / f"{masked}")
         )
-        row = chat.encode(policy.tokenizer, [*ask, said("ab")])
+        row = chat.encode(policy.tokenizer, [*ask, assistant_message("ab")])
         ends = policy.tokenizer.eos_token_id
         counts = row.mask & (row.tokens != ends) if masked else row.mask
         batch = batches.from_lengths(
@@ -309,20 +309,20 @@ class TestBadInput:
 
     def test_data_that_is_not_there(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="neither toy"):
-            datasets.load(Shared(data=str(tmp_path / "none.jsonl")))
+            datasets.load(RunConfig(data=str(tmp_path / "none.jsonl")))
         with pytest.raises(ValueError, match="needs --data-path"):
-            datasets.load(Shared(data="hh-rlhf"))
+            datasets.load(RunConfig(data="hh-rlhf"))
 
     def test_empty_and_malformed_data(self, tmp_path):
         file = tmp_path / "rows.jsonl"
         file.write_text("")
         with pytest.raises(ValueError, match="no usable rows|holds no"):
-            datasets.load(Shared(data=str(file))).preferences()
+            datasets.load(RunConfig(data=str(file))).preferences()
         good = {"prompt": "a", "chosen": "b", "rejected": "c"}
         file.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "a"}) + "\n")
         with pytest.raises(ValueError, match=r"rows.jsonl:2.*chosen.*--skip-bad-rows"):
-            datasets.load(Shared(data=str(file))).preferences()
-        flags = Shared(data=str(file), skip_bad_rows=True, held_out=0.0)
+            datasets.load(RunConfig(data=str(file))).preferences()
+        flags = RunConfig(data=str(file), skip_bad_rows=True, held_out=0.0)
         kept = datasets.load(flags).preferences()
         assert len(kept[0]) == 1
 
@@ -386,7 +386,7 @@ class TestBadInput:
 def sources_mesh(text: str):
     from jaxalign.runtime.config import mesh_of
 
-    return mesh_of(Shared(mesh=text))
+    return mesh_of(RunConfig(mesh=text))
 
 
 def test_parse_mesh():

@@ -16,7 +16,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
 from jaxalign.models import heads, pretrained
 from jaxalign.pipeline import datasets, online, policies, reward_functions, shares
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
 from jaxalign.runtime.config import mesh_of
 from jaxalign.runtime.run import Run
@@ -54,17 +54,17 @@ def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
     """On 8 devices, 2 answers a row leave each a row; the numbers are those apart."""
     config = grpo.Config(model=base, steps=2, **SMALL | {"mesh": "data=8"})
     found, used = [], []
-    together = forward.together
+    together = forward.pack_shared_prompts
 
     def watched(*told, answers, room):
         used.append(answers)
         return together(*told, answers=answers, room=room)
 
-    monkeypatch.setattr(forward, "together", watched)
+    monkeypatch.setattr(forward, "pack_shared_prompts", watched)
     for name in ("shared", "apart"):
         grpo.main(replace(config, out=tmp_path / name))
         found.append(lines(tmp_path / name))
-        monkeypatch.setattr(shares, "answers_a_row", lambda *args, **kwargs: 1)
+        monkeypatch.setattr(shares, "answers_per_row", lambda *args, **kwargs: 1)
     assert used == [2, 2]
     timed = ("seconds", "per_second", "memory")
     for one, other in zip(*found, strict=True):
@@ -76,15 +76,15 @@ def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
 
 def test_how_many_answers_share_a_row():
     model = replace(policies.toy_config(16, 512, "float32"), width=128)
-    of = lambda parts, model=model: shares.answers_a_row(model, 4, 8, parts=parts)
+    of = lambda parts, model=model: shares.answers_per_row(model, 4, 8, parts=parts)
     assert [of(1), of(4), of(8), of(16), of(32), of(3)] == [8, 8, 4, 2, 1, 1]
-    assert shares.answers_a_row(model, 4, 6, parts=8) == 3
+    assert shares.answers_per_row(model, 4, 6, parts=8) == 3
     cudnn = replace(model, attention="cudnn", dtype="bfloat16")
     assert of(1, model=cudnn) == 1
 
 
 def test_prompts_are_read_as_often_as_devices_divide():
-    of = lambda *told: shares.reads(*told, parts=8)
+    of = lambda *told: shares.prompt_copies(*told, parts=8)
     assert [of(8, 3), of(4, 4), of(2, 8), of(3, 8), of(3, 5)] == [1, 2, 4, 8, 5]
 
 
@@ -146,7 +146,7 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     )
     grpo.main(config)
     assert counts == [[0], [4], [8], [12]]
-    config = defaults.resolved(config)
+    config = defaults.resolve(config)
     assert config.rate(4)(3) == 0.25 * config.learning_rate
 
 
@@ -168,15 +168,19 @@ def test_defaults_are_the_papers_and_beta_is_a_flag(name):
     kl, beta, low, high = DEFAULTS[name]
     assert (method.beta, method.clip_low, method.clip_high) == (beta, low, high)
     assert kl in (None, method.kl) and "arXiv:" in method.source
-    assert method.informative == bool(method.overlong) == (name in ("dapo", "cispo"))
+    assert (
+        method.dynamic_sampling == bool(method.overlong) == (name in ("dapo", "cispo"))
+    )
     assert grpo.beta_of(grpo.Config(), method) == beta
     assert grpo.beta_of(grpo.Config(beta=0.3), method) == 0.3
-    assert method.hyperparameters()["kl_term"] == group_methods.PLACES.get(kl, "none")
+    assert method.hyperparameters()["kl_term"] == group_methods.KL_PLACEMENT_TEXTS.get(
+        kl, "none"
+    )
     assert method.hyperparameters(0.3)["beta"] == 0.3
 
 
 def scored_rollout(monkeypatch, method, reward, lengths, *, room):
-    """What `grpo.draw` makes of answers with these rewards and lengths, two a prompt.
+    """What `grpo.group_batch` makes of answers with these rewards and lengths, two a prompt.
 
     Returns what the advantage was computed of, and which prompts inform.
     """
@@ -186,15 +190,17 @@ def scored_rollout(monkeypatch, method, reward, lengths, *, room):
     tokens = np.ones((len(reward), 1 + room), np.int32)
     sequences = from_lengths(tokens, 1 + lengths, np.ones(len(reward), np.int32))
     zero = jnp.zeros(tokens.shape)
-    score = online.with_ending(config, jnp.asarray(reward), ended)
-    drawn = online.Drawn(sequences, sequences, zero, ended, jnp.asarray(reward), score)
-    monkeypatch.setattr(online, "draw", lambda *told: drawn)
-    monkeypatch.setattr(online, "compared", lambda *told: (zero, zero, {}))
+    score = online.penalize_missing_eos(config, jnp.asarray(reward), ended)
+    drawn = online.ScoredRollout(
+        sequences, sequences, zero, ended, jnp.asarray(reward), score
+    )
+    monkeypatch.setattr(online, "sample_and_score", lambda *told: drawn)
+    monkeypatch.setattr(online, "logprobs", lambda *told: (zero, zero, {}))
     seen = []
     mine = replace(method, advantage=lambda rewards: seen.append(rewards) or rewards)
     setting = SimpleNamespace(room=room)
     parts = grpo.Parts(config, mine, setting, None, False, None)
-    _, informative, _ = grpo.draw(parts, None, None)
+    _, informative, _ = grpo.group_batch(parts, None, None)
     return np.ravel(seen[0]), informative
 
 
@@ -232,7 +238,7 @@ def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
     assert 0 <= first["reward"] <= 1 and first["length"] > 0
     assert first["informative"] in (0, 0.25, 0.5, 0.75, 1)
     source = datasets.load(config)
-    judge = reward_functions.judge("gsm8k", source)
+    judge = reward_functions.text_reward("gsm8k", source)
     prompts, _ = source.prompts()
     ended = np.ones(len(prompts), bool)
     told = [p.references[0] for p in prompts]
@@ -254,7 +260,7 @@ def scored(base, tmp_path_factory):
     rows = from_lengths(
         np.arange(24, dtype=np.int32).reshape(3, 8), np.full(3, 8), np.full(3, 2)
     )
-    found = np.stack([learned.score(model, p, rows) for p in params])
+    found = np.stack([reward_model.score(model, p, rows) for p in params])
     return out, (source, policy), rows, found
 
 
@@ -271,7 +277,9 @@ white = lambda x: (x - x.mean()) / x.std()
 def test_folders_with_commas_are_an_ensemble(scored, name):
     out, (source, policy), rows, (a, b) = scored
     two = f"{out / 'a'},{out / 'b'}"
-    score = reward_functions.scorer(two, "float32", policy, source, ensemble=name)
+    score = reward_functions.make_reward_function(
+        two, "float32", policy, source, ensemble=name
+    )
     found = score(PROMPTS, rows, np.ones(3, bool))
     np.testing.assert_allclose(found, COMBINED[name](a, b), rtol=1e-4, atol=1e-5)
 
@@ -283,21 +291,25 @@ def test_llama2_gates_on_the_probability_not_on_the_normalised_score(scored):
     params = model.from_trunk(jax.random.key(1), policy.params)
     head = {**params["head"], "bias": jnp.float32(-5.0)}
     params = {**params, "head": head}
-    raw = np.asarray(learned.score(model, params, rows))
+    raw = np.asarray(reward_model.score(model, params, rows))
     assert raw.max() < -3.0
     policies.save_scalar(
         out / "normal",
         model,
-        learned.normalise(params, raw),
+        reward_model.normalize(params, raw),
         policy.tokenizer,
-        scale=learned.scale(raw),
+        scale=reward_model.fit_scale(raw),
     )
     two = f"{out / 'a'},{out / 'normal'}"
-    score = reward_functions.scorer(two, "float32", policy, source, ensemble="llama2")
+    score = reward_functions.make_reward_function(
+        two, "float32", policy, source, ensemble="llama2"
+    )
     found = score(PROMPTS, rows, np.ones(3, bool))
     np.testing.assert_allclose(found, white(raw), rtol=1e-3, atol=1e-4)
     # every other ensemble is of normalised scores
-    score = reward_functions.scorer(two, "float32", policy, source, ensemble="mean")
+    score = reward_functions.make_reward_function(
+        two, "float32", policy, source, ensemble="mean"
+    )
     mean = score(PROMPTS, rows, np.ones(3, bool))
     np.testing.assert_allclose(mean, (a + white(raw)) / 2, rtol=1e-3, atol=1e-4)
 
@@ -308,9 +320,9 @@ def test_a_reward_model_of_another_vocabulary_is_refused(scored):
     text = [p.messages[-1]["content"][::-1] for p in source.prompts()[0][:200]]
     other = replace(policy, tokenizer=tokenizers.train(text, vocab_size=300))
     for reward in (str(out / "a"), f"{out / 'a'},{out / 'b'}"):
-        reward_functions.scorer(reward, "float32", policy, source)
+        reward_functions.make_reward_function(reward, "float32", policy, source)
         with pytest.raises(ValueError, match="another vocabulary than the policy"):
-            reward_functions.scorer(reward, "float32", other, source)
+            reward_functions.make_reward_function(reward, "float32", other, source)
 
 
 def test_rewards_that_are_not_are_refused(scored, tmp_path):
@@ -322,9 +334,9 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
         "regex:(": "regex:",
     }.items():
         with pytest.raises(ValueError, match=hint):
-            reward_functions.scorer(reward, "float32", policy, source)
+            reward_functions.make_reward_function(reward, "float32", policy, source)
     for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
-        score = reward_functions.scorer
+        score = reward_functions.make_reward_function
         with pytest.raises(ValueError, match=hint):
             three = ",".join([str(out / "a")] * 3)
             score(three, "float32", policy, source, ensemble=how)([], scored[2], None)
@@ -341,7 +353,7 @@ def test_prompts_that_do_not_inform_are_drawn_anew():
         return GroupBatch(sequences, rows, rows, rows[:, 0])
 
     informs = np.array([False, True, False, False, True, False])
-    kept = grpo.chosen([drawn(0), drawn(6)], informs, config)
+    kept = grpo.select_informative([drawn(0), drawn(6)], informs, config)
     # prompts 1 and 4 inform; the first that does not fills up, and counts nowhere
     np.testing.assert_array_equal(kept.advantage, [2, 3, 8, 9, 0, 1])
     counted = np.asarray(kept.sequences.loss_mask).any(axis=1)

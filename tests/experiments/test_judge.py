@@ -14,10 +14,10 @@ from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, from_lengths
 from jaxalign.data import chat, readers, splits
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.records import Preference, Prompt, Ranking, said
+from jaxalign.data.records import Preference, Prompt, Ranking, assistant_message
 from jaxalign.models import transformer
 from jaxalign.pipeline import llm_judge, policies, reward_functions
-from jaxalign.pipeline.llm_judge import Answered, Compared, asks
+from jaxalign.pipeline.llm_judge import AnswerSet, Comparison, user_message
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import jsonl
 from jaxalign.runtime.config import mesh_of
@@ -26,22 +26,24 @@ from jaxalign.types import ScalarModel
 
 ASKED = [{"role": "user", "content": "How are you?"}]
 ANSWERED = [
-    Answered(ASKED, ("Well, thank you.", "Leave me alone!", "Why?")),
-    Answered([*ASKED, said("Well."), *ASKED], ("Still well.", "I told you.")),
+    AnswerSet(ASKED, ("Well, thank you.", "Leave me alone!", "Why?")),
+    AnswerSet(
+        [*ASKED, assistant_message("Well."), *ASKED], ("Still well.", "I told you.")
+    ),
 ]
 
 
 def compare(model, answered, principles=("Which is better?",)):
-    manner = llm_judge.Manner(rows=4)
+    manner = llm_judge.JudgeSettings(rows=4)
     noise = partial(streams.generator, 0, "judge")
-    return llm_judge.compare(model, answered, principles, noise, manner)
+    return llm_judge.compare_answers(model, answered, principles, noise, manner)
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """A small new model, which judges at random, but always alike."""
     # a tokenizer that knows what judges are asked: questions are short
-    text = judge_prompts.comparison(ASKED, *ANSWERED[0].answers[:2])
+    text = judge_prompts.comparison_prompt(ASKED, *ANSWERED[0].answers[:2])
     tokenizer = tokenizers.train([text] * 9, vocab_size=512)
     shape = policies.toy_config(len(tokenizer), 512, "float32")
     small = {"width": 32, "hidden": 64, "layers": 1, "heads": 2, "kv_heads": 2}
@@ -66,10 +68,12 @@ def biased(tiny):
 
 
 def test_options_are_scored_as_the_model_would_say_them(tiny):
-    question = [llm_judge.asks("Which, of the two, is it?")]
-    (found,) = llm_judge.ask(tiny, [question], ("A", "B"), rows=1)
+    question = [llm_judge.user_message("Which, of the two, is it?")]
+    (found,) = llm_judge.option_logprobs(tiny, [question], ("A", "B"), rows=1)
     np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-5)
-    said_so = [chat.encode(tiny.tokenizer, [*question, said(x)]) for x in "AB"]
+    said_so = [
+        chat.encode(tiny.tokenizer, [*question, assistant_message(x)]) for x in "AB"
+    ]
     # without the end of the turn
     tokens = np.stack([one.tokens[:-1] for one in said_so])
     lengths = np.full(2, tokens.shape[1])
@@ -81,22 +85,22 @@ def test_options_are_scored_as_the_model_would_say_them(tiny):
 
 def test_a_judge_is_a_reward_of_answers(tiny):
     """Each answer is rated by itself, whatever stands beside it in the batch."""
-    prompts = [Prompt(ASKED), Prompt([asks("Why?")]), Prompt(ASKED)]
+    prompts = [Prompt(ASKED), Prompt([user_message("Why?")]), Prompt(ASKED)]
     texts = ["Well, thank you.", "Well, thank you.", "No!"]
-    score = reward_functions.rated(tiny)
+    score = reward_functions.llm_rating_reward(tiny)
     found = score(prompts, texts, np.ones(3, bool))["reward"]
     assert found.shape == (3,) and len(set(found.tolist())) == 3
     assert (found >= 1).all() and (found <= 10).all()
-    question = judge_prompts.rating(ASKED, "No!", highest=10)
+    question = judge_prompts.rating_prompt(ASKED, "No!", highest=10)
     options = [str(k) for k in range(1, 11)]
-    logps = llm_judge.ask(tiny, [[asks(question)]], options, rows=1)
+    logps = llm_judge.option_logprobs(tiny, [[user_message(question)]], options, rows=1)
     np.testing.assert_allclose(found[2], np.exp(logps[0]) @ np.arange(1, 11), rtol=1e-4)
 
 
 def test_swapped_answers_swap_the_label(tiny):
     (first, *_), (single,) = compare(tiny, ANSWERED)
     assert (first.i, first.j) == (0, 1)
-    swapped = [Answered(one.prompt, one.answers[::-1]) for one in ANSWERED]
+    swapped = [AnswerSet(one.prompt, one.answers[::-1]) for one in ANSWERED]
     (*_, last), (other,) = compare(tiny, swapped)
     np.testing.assert_allclose(other.p, 1.0 - single.p, atol=1e-4)
     np.testing.assert_allclose(last.p, 1.0 - first.p, atol=1e-4)
@@ -111,7 +115,7 @@ def test_a_judge_who_goes_by_the_place_prefers_nothing(biased):
     assert {pair.p for pair in every} == {0.5} and len(every) == 4
     assert all(abs(pair.first - 0.5) > 0.1 for pair in every)
     assert llm_judge.soft_pairs(ANSWERED[0], found[0]) == []
-    assert llm_judge.worths(ANSWERED[0], found[0]).tolist() == [0.5] * 3
+    assert llm_judge.mean_win_probabilities(ANSWERED[0], found[0]).tolist() == [0.5] * 3
 
 
 def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
@@ -121,7 +125,7 @@ def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
         seen.extend(question[0]["content"] for question in questions)
         return np.log(np.full((len(questions), 2), 0.5, np.float32))
 
-    monkeypatch.setattr(llm_judge, "ask", ask)
+    monkeypatch.setattr(llm_judge, "option_logprobs", ask)
     compare(tiny, [ANSWERED[1]] * 60, ["Be kind.", "Be true."])
     kind = ["Be kind." in text for text in seen]
     assert kind[::2] == kind[1::2]  # both orders by one principle
@@ -136,17 +140,17 @@ def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
 
 def test_rows_of_labels_by_hand():
     answers = ANSWERED[0].answers
-    pairs = [Compared(0, 1, 0, 0, 0.75), Compared(0, 2, 0, 0, 0.5)]
-    pairs.append(Compared(1, 2, 0, 0, 0.0))
+    pairs = [Comparison(0, 1, 0, 0, 0.75), Comparison(0, 2, 0, 0, 0.5)]
+    pairs.append(Comparison(1, 2, 0, 0, 0.0))
     one, other = llm_judge.soft_pairs(ANSWERED[0], pairs)
     assert (one["chosen"], one["rejected"]) == (answers[0], answers[1])
     assert one["p_chosen"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
     assert (other["chosen"], other["rejected"]) == (answers[2], answers[1])
     assert np.isclose(other["margin"], np.log(0.9999 / 0.0001))
-    worth = llm_judge.worths(ANSWERED[0], pairs)
+    worth = llm_judge.mean_win_probabilities(ANSWERED[0], pairs)
     # (3/4 + 1/2) / 2, (1/4 + 0) / 2, (1/2 + 1) / 2
     assert worth.tolist() == [0.625, 0.125, 0.75]
-    row = llm_judge.ranking(ANSWERED[0], worth)
+    row = llm_judge.ranking_row(ANSWERED[0], worth)
     assert row["answers"] == [answers[2], answers[0], answers[1]]
     # of equal ratings nothing is preferred
     ratings = [np.array([1.0, 4.0, 2.0]), np.array([2.0, 2.0])]
@@ -181,9 +185,11 @@ def test_thoughts_calls_and_tools_are_read_and_kept(ask, tiny, tmp_path, monkeyp
         tall = np.arange(len(questions) * len(options)).reshape(-1, len(options))
         return np.log(tall / tall.sum(axis=1, keepdims=True) + 1e-3)
 
-    monkeypatch.setattr(llm_judge, "ask", answer)
+    monkeypatch.setattr(llm_judge, "option_logprobs", answer)
     monkeypatch.setattr(judge.policies, "load", lambda *_: tiny)
-    monkeypatch.setattr(judge, "fitting", lambda config, model, answered: answered)
+    monkeypatch.setattr(
+        judge, "filter_by_length", lambda config, model, answered: answered
+    )
     row = {"prompt": CALLED, "answers": ANSWERS, "tools": [TOOL]}
     data = tmp_path / "data"
     data.mkdir()
@@ -206,14 +212,17 @@ def test_thoughts_calls_and_tools_are_read_and_kept(ask, tiny, tmp_path, monkeyp
 
 
 def test_answers_of_several_files_keep_their_thoughts(tmp_path):
-    rows = [{"messages": [*ASKED, said(one)], "tools": [TOOL]} for one in ANSWERS]
+    rows = [
+        {"messages": [*ASKED, assistant_message(one)], "tools": [TOOL]}
+        for one in ANSWERS
+    ]
     files = [write(tmp_path / f"{n}.jsonl", row) for n, row in enumerate(rows)]
     files.append(write(tmp_path / "other.jsonl", {"messages": rows[2]["messages"]}))
     config = judge.Config(data=",".join(files), held_out=0.0, mesh="data=1")
     _, parts = judge.candidates(config, None)
-    one, other = judge.merged([train for train, _ in parts])
+    one, other = judge.merge_prompts([train for train, _ in parts])
     assert list(one.answers) == ANSWERS and one.tools == (TOOL,)
-    assert other == Answered(ASKED, ("Mild.",))  # without tools it is another prompt
+    assert other == AnswerSet(ASKED, ("Mild.",))  # without tools it is another prompt
     text = write(tmp_path / "text.jsonl", {"text": "Mild."})
     plain = dataclasses.replace(config, data=f"{text},{files[0]}")
     with pytest.raises(ValueError, match="text.jsonl:1: field 'text' answers nothing"):
@@ -247,7 +256,7 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
     ]
     asks = [Prompt([{"role": "user", "content": x}]) for x in asked]
     hashes = splits.prompt_hashes(asks)
-    one = lambda seed: splits.HeldOut(0.3, seed).mask(hashes)  # which are held out
+    one = lambda seed: splits.HeldOutSplit(0.3, seed).mask(hashes)  # which are held out
     seed = next(seed for seed in range(99) if one(seed).sum() == 1)
     (held,) = np.array(asked)[one(seed)]
     rating = dataclasses.replace(
@@ -279,7 +288,7 @@ def test_models_answer_first_where_told(tiny, tmp_path):
     assert [len(side) for side in first] == [4, 4]
     assert [a.prompt[0]["content"] for a in first[0]] == ["Say 0."] * 2 + ["Say 1."] * 2
     assert first != second  # the same model, with other noise
-    together = judge.merged([first[0], second[0]])
+    together = judge.merge_prompts([first[0], second[0]])
     assert [a.prompt for a in together] == [first[0][0].prompt, first[0][2].prompt]
     said_of_both = {*first[0][0].answers, *second[0][1].answers}
     assert said_of_both - {""} <= set(together[0].answers)
@@ -314,14 +323,14 @@ def test_nothing_to_judge_is_said(tiny, tmp_path):
     with pytest.raises(ValueError, match="no prompt with two different answers"):
         judge.main(config)
     # an answer that does not fit in the context of 512 tokens
-    told = [Answered(ASKED, ("x", "y", "z" * 600)), Answered(ASKED, ("x", "y"))]
-    assert judge.fitting(config, tiny, told) == told[1:]
+    told = [AnswerSet(ASKED, ("x", "y", "z" * 600)), AnswerSet(ASKED, ("x", "y"))]
+    assert judge.filter_by_length(config, tiny, told) == told[1:]
     ratings = dataclasses.replace(config, ask="ratings")
-    assert judge.fitting(ratings, tiny, told) == told[1:]
+    assert judge.filter_by_length(ratings, tiny, told) == told[1:]
     empty = dataclasses.replace(config, principles=write(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match="--principles .*none.txt holds none"):
         judge.main(empty)
-    assert judge.principles_of(config) == (judge_prompts.QUESTION,)
+    assert judge.principles_of(config) == (judge_prompts.DEFAULT_PRINCIPLE,)
 
 
 def test_what_one_of_several_files_holds_out_is_in_the_training_rows_of_none(
@@ -339,7 +348,7 @@ def test_what_one_of_several_files_holds_out_is_in_the_training_rows_of_none(
         [{"p": a.prompt} for a in answered],
         {},
     )
-    monkeypatch.setattr(judge, "judged", shown)
+    monkeypatch.setattr(judge, "judge_answers", shown)
     monkeypatch.setattr(judge.policies, "load", lambda *_: tiny)
     config = judge.Config(data=f"{file},{folder}", out=tmp_path / "out", mesh="data=1")
     judge.main(config)

@@ -10,14 +10,14 @@ from experiments import dpo, kto
 from jaxalign.data import dataset_ops, loader
 from jaxalign.data.records import Unpaired
 from jaxalign.data.tokenize import Example, TokenRow
-from tests.support import launched
+from tests.support import small_runs
 
 replace = dataclasses.replace
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return launched.prepare(tmp_path_factory.mktemp("kto"))
+    return small_runs.prepare(tmp_path_factory.mktemp("kto"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_first_loss_by_hand(config, tmp_path):
 )
 def test_weights_balance_the_kinds_unless_told(n_d, n_u, told, weights):
     """Ethayarajh et al. 2024, eq. 9: lambda_D n_D / (lambda_U n_U) in [1, 4/3]."""
-    found = kto.balanced(kto.Config(**told), n_d, n_u)
+    found = kto.balance_weights(kto.Config(**told), n_d, n_u)
     np.testing.assert_allclose(found, weights, rtol=1e-12)
 
 
@@ -92,7 +92,7 @@ def test_shares_of_a_mixture_are_those_of_its_batches():
         for i, value in enumerate(values)
     ]
     mixture = dataset_ops.Mixture([part([1.0] * 9), part([1.0, 0.0])], [1.0, 3.0])
-    assert kto.shares(mixture) == (0.625, 0.375)
+    assert kto.desirable_shares(mixture) == (0.625, 0.375)
 
 
 @pytest.mark.parametrize("label", [True, False])
@@ -168,7 +168,7 @@ def test_held_out_numbers_by_hand():
     # below and undesirable, the third desirable and below
     ratios = np.array([[1.0, 0.5], [-2.0, -0.1], [0.2, 0.8]])
     up = np.array([True, False, True])
-    numbers = kto.numbers_from(ratios, up, np.arange(3), beta=0.5, seed=0)
+    numbers = kto.held_out_metrics(ratios, up, np.arange(3), beta=0.5, seed=0)
     expected = {
         "held_out/kl": 0.4,
         "held_out/accuracy": 2 / 3,
@@ -183,7 +183,7 @@ def test_held_out_numbers_by_hand():
     found = {name: numbers[name] for name in expected}
     assert found == pytest.approx(expected)
     below = np.array([[0.1, -1.0], [-0.1, -1.0]])  # the mean is -1: clamped at 0
-    numbers = kto.numbers_from(below, up[:2], np.arange(2), beta=0.5, seed=0)
+    numbers = kto.held_out_metrics(below, up[:2], np.arange(2), beta=0.5, seed=0)
     assert numbers["held_out/kl"] == 0.0 and numbers["held_out/accuracy"] == 1.0
 
 
@@ -205,7 +205,7 @@ def test_no_answer_meets_its_own_prompt_however_it_was_cut(batch):
     seen = 0
     for found in batches:
         for k in np.flatnonzero(found.valid):
-            other = found.mismatched
+            other = found.mismatched_answers
             answer = other.tokens[k][other.loss_mask[k]]
             assert answer.tolist() != [100 + int(found.row[k]) // 3]
             assert len(answer) == 1

@@ -12,7 +12,7 @@ from jaxalign.data.records import Prompt
 from jaxalign.evaluation import plots
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import held_out
-from jaxalign.pipeline.held_out import Evaluated
+from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import tables
 from jaxalign.training import group_methods
 
@@ -28,7 +28,7 @@ def answers(reward, score=None, kl=0.0, first=0, temperature=1.0):
     """
     reward = np.array(reward, float)
     right = reward > 0
-    return Evaluated(
+    return Evaluation(
         texts=[f"answer {x}" for x in reward],
         reward=reward,
         score=reward if score is None else np.array(score, float),
@@ -108,7 +108,9 @@ def test_each_policy_is_measured_at_its_own_temperature():
         grpo=replace(SMOKE.grpo, temperature=0.8),
         online_dpo=replace(SMOKE.online_dpo, temperature=0.9),
     )
-    at = lambda config, name: config.temperature_for(methods.trained_at(config, name))
+    at = lambda config, name: config.temperature_for(
+        methods.sampling_temperature(config, name)
+    )
     expected = dict.fromkeys(methods.NAMES, 1.0) | dict.fromkeys(
         group_methods.METHODS, 0.8
     )
@@ -179,10 +181,10 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
 
     (folder / "numbers.json").write_text("1")
     config, exam = replace(SMOKE, resume=True), Exam(8, prompts)
-    first = methods.answered(config, exam, policy, folder)
-    again = methods.answered(config, exam, policy, folder)
+    first = methods.evaluate_method(config, exam, policy, folder)
+    again = methods.evaluate_method(config, exam, policy, folder)
     assert made == [policy]
-    for field in dataclasses.fields(Evaluated):
+    for field in dataclasses.fields(Evaluation):
         expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
         for found in (first, again):
             np.testing.assert_equal(getattr(found, field.name), expected)
@@ -198,7 +200,7 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     )
     for number, (told, asked, samples) in enumerate(others):
         for _ in range(2 if told.resume else 1):
-            methods.answered(told, asked, policy, folder, samples)
+            methods.evaluate_method(told, asked, policy, folder, samples)
         assert len(made) == 2 + number
     for file in (folder, tmp_path / "sft", tmp_path / "reward_model"):
         file.mkdir(exist_ok=True)
@@ -206,11 +208,11 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
             (file / role).mkdir(exist_ok=True)
         (file / "numbers.json").write_text("2")  # made anew since
         before = len(made)
-        methods.answered(config, exam, policy, folder)
-        methods.answered(config, exam, policy, folder)
+        methods.evaluate_method(config, exam, policy, folder)
+        methods.evaluate_method(config, exam, policy, folder)
         assert len(made) == before + 1, file
     (folder / "evaluated.json").write_text("{")
-    methods.answered(config, exam, policy, folder)
+    methods.evaluate_method(config, exam, policy, folder)
     assert len(made) == before + 2
 
 
@@ -228,9 +230,9 @@ def test_every_method_starts_from_the_same(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "main", main)
     gather = lambda *told, **others: tmp_path / "demonstrations"
     monkeypatch.setattr(methods.rejection_stage.jsonl, "gather", gather)
-    start = rlhf.Start(tmp_path / "sft", "pairs", tmp_path / "reward")
+    start = rlhf.StartingPoint(tmp_path / "sft", "pairs", tmp_path / "reward")
     folders = {
-        name: methods.trained(SMOKE, name, start, tmp_path)
+        name: methods.train_method(SMOKE, name, start, tmp_path)
         for name in methods.NAMES
         if name != "best_of_n"
     }

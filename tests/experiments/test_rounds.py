@@ -13,13 +13,13 @@ from experiments import rejection_sampling, rounds, sft, winners
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
 from jaxalign.pipeline import rollouts
-from jaxalign.runtime import jsonl, resuming
+from jaxalign.runtime import jsonl, run_settings
 from jaxalign.runtime.run import Run
-from jaxalign.runtime.stages import told as told_stage
+from jaxalign.runtime.stages import stage_config as told_stage
 from tests.support import untrained
 
 replace = dataclasses.replace
-ASKED = [Prompt([{"role": "user", "content": x}], where=x) for x in "abcd"]
+ASKED = [Prompt([{"role": "user", "content": x}], location=x) for x in "abcd"]
 
 
 class Answers:
@@ -35,10 +35,10 @@ REWARD = np.array([0.0, 2.0, 2.0, 1.0, 9.0, -1.0, 5.0, 6.0, -7.0, 1.0, 2.0, 3.0]
 
 
 def test_winners_by_hand():
-    found = winners.chosen(Answers, REWARD, 3)
+    found = winners.select_winners(Answers, REWARD, 3)
     # y before z, its equal; x, as the empty answer cannot win; z, which alone ended
     assert found.tolist() == [1, 3, 8]
-    assert winners.won(Answers, REWARD, 8) == {
+    assert winners.winner_row(Answers, REWARD, 8) == {
         "messages": [
             {"role": "user", "content": "c"},
             {"role": "assistant", "content": "z"},
@@ -52,15 +52,15 @@ def test_nothing_to_choose_is_said():
         finished = np.zeros(12, bool)
 
     with pytest.raises(ValueError, match="no answer ended"):
-        winners.chosen(Cut, REWARD, 3)
+        winners.select_winners(Cut, REWARD, 3)
     with pytest.raises(ValueError, match="an answer to b is not a finite number"):
-        winners.chosen(Answers, np.where(np.arange(12) == 4, np.nan, REWARD), 3)
+        winners.select_winners(Answers, np.where(np.arange(12) == 4, np.nan, REWARD), 3)
     with pytest.raises(ValueError, match="--held-out-prompts 0: it"):
         winners.main(winners.Config(held_out_prompts=0))
 
 
 def test_winners_are_read_as_demonstrations(tmp_path):
-    rows = [winners.won(Answers, REWARD, at) for at in (1, 3, 8)]
+    rows = [winners.winner_row(Answers, REWARD, at) for at in (1, 3, 8)]
     jsonl.write(tmp_path / "train.jsonl", rows)
     found, _ = readers.read(tmp_path / "train.jsonl", Demonstration)
     assert [d.messages[-1]["content"] for d in found] == ["y", "x", "z"]
@@ -73,7 +73,7 @@ def test_the_union_over_rounds(tmp_path):
         folder = jsonl.round_folder(tmp_path, i) / "best"
         jsonl.write(folder / "train.jsonl", [{"m": x, "reward": i} for x in names])
         jsonl.write(folder / "test.jsonl", [{"m": f"held {i}"}])
-    all_of = lambda i, kept: jsonl.of_rounds(tmp_path, i, "best", kept)
+    all_of = lambda i, kept: jsonl.round_folders(tmp_path, i, "best", kept)
     gathered = lambda folders, once: [
         (row["m"], row["reward"])
         for row in jsonl.read(
@@ -89,13 +89,13 @@ def test_the_union_over_rounds(tmp_path):
 
 
 def test_temperatures_and_prompts_of_each_round():
-    assert winners.temperatures([0.7], 3) == [0.7] * 3
-    assert winners.temperatures([1.0, 1.2], 2) == [1.0, 1.2]
+    assert winners.round_temperatures([0.7], 3) == [0.7] * 3
+    assert winners.round_temperatures([1.0, 1.2], 2) == [1.0, 1.2]
     for told, count in (([1.0, 1.2], 3), ([1.0], 0), ([-1.0], 2), ([], 1)):
         with pytest.raises(ValueError, match=f"one for each of --rounds {count}"):
-            winners.temperatures(told, count)
-    assert rollouts.turn("abcde", 3, 4) == list("deab")
-    assert rollouts.turn("ab", 7, 9) == list("ba")
+            winners.round_temperatures(told, count)
+    assert rollouts.cyclic_slice("abcde", 3, 4) == list("deab")
+    assert rollouts.cyclic_slice("ab", 7, 9) == list("ba")
 
 
 # of what an untrained policy says little ends
@@ -185,7 +185,7 @@ def test_rejection_sampling_needs_a_policy_and_a_reward(base, tmp_path):
         rejection_sampling.main(config)
 
 
-TINY = replace(rounds.smoked(rounds.Config(mesh="data=1")), winners=MANY)
+TINY = replace(rounds.smoke_config(rounds.Config(mesh="data=1")), winners=MANY)
 
 
 @pytest.mark.slow
@@ -195,7 +195,9 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     (tmp_path / "sft" / "numbers.json").write_text("{}")
     config = replace(TINY, rounds=1, out=tmp_path, resume=True)
     stage = told_stage(config, "sft", tmp_path / "sft", model="toy", data="toy")
-    (tmp_path / "sft" / "config.json").write_text(json.dumps(resuming.plain(stage)))
+    (tmp_path / "sft" / "config.json").write_text(
+        json.dumps(run_settings.to_json(stage))
+    )
     rows = rounds.main(config)
     names = ["SFT", "round 1, winners", "round 1, DPO"]
     assert [row["method"] for row in rows] == names
@@ -231,7 +233,7 @@ def test_what_each_stage_of_a_round_is_told(tmp_path, monkeypatch, method):
         module = getattr(rounds, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     config = replace(TINY, rounds=2, temperatures=(1.0, 1.3), method=method)
-    found = rounds.road(config, tmp_path)
+    found = rounds.run_rounds(config, tmp_path)
     stages = ["collect", "reward", "winners", "sft", method]
     assert [(where, name) for where, name, _ in seen] == [
         (tmp_path.name, "sft"),
@@ -267,7 +269,7 @@ def test_what_is_kept_is_as_told(tmp_path, monkeypatch):
         module = getattr(rounds, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     told = {"reward_data": "newest", "sft_data": "newest", "dpo_data": "all"}
-    rounds.road(replace(TINY, start="first", **told), tmp_path)
+    rounds.run_rounds(replace(TINY, start="first", **told), tmp_path)
     _, reward, _, tune, dpo = (config for *_, config in seen[6:])
     lines = [len(jsonl.read(Path(c.data) / "train.jsonl")) for c in (reward, tune, dpo)]
     assert lines == [1, 1, 2]

@@ -23,7 +23,9 @@ def test_no_cost_grows_faster_than_it_must(axis):
 
 def operations(axis, sizes):
     mesh = sharding.make_mesh({"data": 1})
-    return [hlo_counts.flops(scaling.step(axis, n, mesh).jaxpr.jaxpr) for n in sizes]
+    return [
+        hlo_counts.matmul_flops(scaling.step(axis, n, mesh).jaxpr.jaxpr) for n in sizes
+    ]
 
 
 def test_operations_are_in_proportion():

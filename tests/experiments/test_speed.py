@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.speed import device, peers, works
-from experiments.speed.works import Size
+from experiments.speed import device, peers, workloads
+from experiments.speed.workloads import Size
 from jaxalign.planning import flops
 
 TINY = device.SHAPES["tiny"]
@@ -19,8 +19,8 @@ def test_weights_by_hand():
     # a layer: query and out 64 * 2 * 32 each, key and value 64 * 32 each, and three
     # matrices 64 * 128; two layers, and the head 256 * 64
     layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128
-    assert flops.weights(TINY) == 2 * layer + 256 * 64
-    assert flops.weights(TINY, head=False) == 2 * layer
+    assert flops.matmul_params(TINY) == 2 * layer + 256 * 64
+    assert flops.matmul_params(TINY, head=False) == 2 * layer
 
 
 def test_forward_flops_by_hand():
@@ -28,7 +28,7 @@ def test_forward_flops_by_hand():
     # values, 2 * T * T * H * E each, causal half, per layer
     tokens, length = 3 * 10, 10
     attention = 2 * 3 * (2 * 2 * length * length * 2 * 32) / 2
-    expected = 2 * flops.weights(TINY) * tokens + attention
+    expected = 2 * flops.matmul_params(TINY) * tokens + attention
     assert flops.forward_flops(TINY, 3, length) == expected
 
 
@@ -37,20 +37,20 @@ def test_score_flops_by_hand():
     layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128
     attention = 2 * 2 * 10 * 10 * 2 * 32 / 2
     expected = 3 * (10 * 2 * (layer + 2 * 64 * 32) + attention)
-    assert flops.score_flops(TINY, 3, 10) == expected
+    assert flops.scalar_forward_flops(TINY, 3, 10) == expected
 
 
 def test_keys_seen_where_a_prompt_is_shared():
     # prompts of 4 and answers of 2: 8 keys of the prompt, and each answer 4 + 4 + 2
-    np.testing.assert_allclose(flops.seen_shared(4, 2), (8 + 2 * 10) / 8)
+    np.testing.assert_allclose(flops.shared_prompt_keys(4, 2), (8 + 2 * 10) / 8)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", works.WORKS)
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
 def test_every_work_runs(name):
     size = Size(rows=4, length=16, prompt=4, prompts=2, new_tokens=4)
-    work = works.WORKS[name](TINY, size)
-    taken = works.seconds(work.run, steps=1, warmup=1)
+    work = workloads.WORKLOADS[name](TINY, size)
+    taken = workloads.seconds(work.run, steps=1, warmup=1)
     assert len(taken) == 1 and taken[0] > 0 and work.flops > 0 and work.tokens > 0
 
 

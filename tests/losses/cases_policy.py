@@ -37,8 +37,8 @@ CASES = {
         (LOGP, OTHER),
     ),
     "all_pairs": (lambda s: reward.all_pairs(s, MASK), (ROWS[0],)),
-    "center": (reward.center, (LOGP, OTHER)),
-    "regression": (lambda s: reward.regression(s, OTHER), (LOGP,)),
+    "center": (reward.reward_centering, (LOGP, OTHER)),
+    "regression": (lambda s: reward.reward_regression(s, OTHER), (LOGP,)),
     "rao_kupper": (
         lambda a, b: ties.rao_kupper(a, b, OUTCOME, theta=1.5),
         (LOGP, OTHER),
@@ -55,21 +55,21 @@ CASES = {
         lambda a, b: ties.davidson(a, b, OUTCOME, nu=0.0),
         (LOGP, OTHER),
     ),
-    "mean_and_variance": (uncertain.mean_and_variance, (LOGP, OLD, OTHER, ADVANTAGE)),
+    "mean_and_variance": (uncertain.thurstone, (LOGP, OLD, OTHER, ADVANTAGE)),
     "safety_classification": (
         lambda x: uncertain.safety_classification(x, OUTCOME > 0),
         (LOGP,),
     ),
     "dual_clip": (
         lambda x: policy.dual_clip(
-            x, LOGP + 0.05, OTHER, clip_low=0.2, clip_high=0.2, dual=3.0
+            x, LOGP + 0.05, OTHER, clip_low=0.2, clip_high=0.2, max_ratio=3.0
         ),
         (LOGP,),
     ),
     # beyond the bound, where it is flat
     "dual_clip+bounded": (
         lambda x: policy.dual_clip(
-            x, LOGP - 2.0, OTHER, clip_low=0.2, clip_high=0.2, dual=3.0
+            x, LOGP - 2.0, OTHER, clip_low=0.2, clip_high=0.2, max_ratio=3.0
         ),
         (LOGP,),
     ),
@@ -80,13 +80,13 @@ CASES = {
         (LOGP,),
     ),
     "sequence_ratio_surrogate": (
-        lambda x: policy.sequence_ratio_surrogate(
+        lambda x: policy.gspo(
             x, ROWS[0] + 0.05, TWO, MASK, clip_low=0.2, clip_high=0.2
         ),
         (ROWS[0],),
     ),
     "answer_ratio_surrogate": (
-        lambda x: policy.answer_ratio_surrogate(
+        lambda x: policy.sequence_clipped_surrogate(
             x, ROWS[0] + 0.05, TWO, MASK, clip_low=0.3, clip_high=0.3
         ),
         (ROWS[0],),
@@ -96,22 +96,28 @@ CASES = {
     "kl_loss": (lambda x: policy.kl_loss(x, OLD, OTHER), (LOGP,)),
     # No gradient at all: finite differences agree where the weight is capped.
     "truncated_importance": (
-        lambda x: policy.truncated_importance(x, LOGP - 2.0, cap=3.0),
+        lambda x: policy.truncated_importance_weight(x, LOGP - 2.0, max_weight=3.0),
         (LOGP,),
     ),
     "token_mean": (lambda x: reduction.token_mean(x, MASK)[0], (ROWS[0],)),
     "sequence_mean": (lambda x: reduction.sequence_mean(x, MASK)[0], (ROWS[0],)),
     "constant_length": (
-        lambda x: reduction.constant_length(x, MASK, length=4)[0],
+        lambda x: reduction.constant_length_mean(x, MASK, length=4)[0],
         (ROWS[0],),
     ),
     "squared_value": (lambda v: value.squared_value(v, OTHER), (LOGP,)),
     "huber_value": (lambda v: value.huber_value(v, OTHER, delta=0.5), (LOGP,)),
     "z_loss": (lambda z: supervised.z_loss(z, coefficient=0.1), (LOGP,)),
-    "forward_kl": (lambda s: distillation.forward_kl(TEACHER, s), (STUDENT,)),
-    "reverse_kl": (lambda s: distillation.reverse_kl(TEACHER, s), (STUDENT,)),
+    "forward_kl": (
+        lambda s: distillation.forward_kl_distillation(TEACHER, s),
+        (STUDENT,),
+    ),
+    "reverse_kl": (
+        lambda s: distillation.reverse_kl_distillation(TEACHER, s),
+        (STUDENT,),
+    ),
     "generalised_jsd": (
-        lambda s: distillation.generalised_jsd(TEACHER, s, beta=0.3),
+        lambda s: distillation.generalized_jsd(TEACHER, s, beta=0.3),
         (STUDENT,),
     ),
     "top_k_distillation": (
@@ -134,21 +140,23 @@ KNOBS = {
     "rao_kupper": lambda k: ties.rao_kupper(LOGP, OTHER, OUTCOME, theta=1 + k),
     "davidson": lambda k: ties.davidson(LOGP, OTHER, OUTCOME, nu=k),
     "dual_clip": lambda k: policy.dual_clip(
-        LOGP, OLD, ADVANTAGE, clip_low=k, clip_high=2 * k, dual=1 + 3 * k
+        LOGP, OLD, ADVANTAGE, clip_low=k, clip_high=2 * k, max_ratio=1 + 3 * k
     ),
     "cispo": lambda k: policy.cispo(LOGP, OLD, ADVANTAGE, clip_low=k, clip_high=2 * k),
-    "sequence_ratio_surrogate": lambda k: policy.sequence_ratio_surrogate(
+    "sequence_ratio_surrogate": lambda k: policy.gspo(
         *ROWS, TWO, MASK, clip_low=k / 5, clip_high=k / 4
     ),
-    "answer_ratio_surrogate": lambda k: policy.answer_ratio_surrogate(
+    "answer_ratio_surrogate": lambda k: policy.sequence_clipped_surrogate(
         *ROWS, TWO, MASK, clip_low=k / 5, clip_high=k / 4
     ),
     "entropy_bonus": lambda k: policy.entropy_bonus(LOGP, coefficient=k),
-    "truncated_importance": lambda k: policy.truncated_importance(LOGP, OLD, cap=k),
+    "truncated_importance": lambda k: policy.truncated_importance_weight(
+        LOGP, OLD, max_weight=k
+    ),
     "constant_length": lambda k: quotient(
-        reduction.constant_length(ROWS[0], MASK, length=k)
+        reduction.constant_length_mean(ROWS[0], MASK, length=k)
     ),
     "huber_value": lambda k: value.huber_value(LOGP, OTHER, delta=k),
     "z_loss": lambda k: supervised.z_loss(LOGP, coefficient=k),
-    "generalised_jsd": lambda k: distillation.generalised_jsd(TEACHER, STUDENT, beta=k),
+    "generalised_jsd": lambda k: distillation.generalized_jsd(TEACHER, STUDENT, beta=k),
 }

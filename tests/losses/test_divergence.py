@@ -15,14 +15,14 @@ H = np.array([-3.0, -0.5, 0.0, 0.7, 4.0])
 
 # each score with its f
 SCORES = {
-    "reverse": (divergence.reverse_kl, lambda u: u * jnp.log(u) - u + 1),
-    "forward": (divergence.forward_kl, lambda u: -jnp.log(u) + u - 1),
+    "reverse": (divergence.reverse_kl_score, lambda u: u * jnp.log(u) - u + 1),
+    "forward": (divergence.forward_kl_score, lambda u: -jnp.log(u) + u - 1),
     "js": (
-        divergence.jensen_shannon,
+        divergence.jensen_shannon_score,
         lambda u: u * jnp.log(u) - (1 + u) * jnp.log((1 + u) / 2),
     ),
-    "half": (divergence.alpha(0.5), lambda u: (u**0.5 - 0.5 * u - 0.5) / -0.25),
-    "two": (divergence.alpha(2.0), lambda u: (u**2 - 2 * u + 1) / 2),
+    "half": (divergence.alpha_score(0.5), lambda u: (u**0.5 - 0.5 * u - 0.5) / -0.25),
+    "two": (divergence.alpha_score(2.0), lambda u: (u**2 - 2 * u + 1) / 2),
 }
 
 
@@ -54,32 +54,34 @@ class TestScores:
 class TestAlpha:
     def test_ends_are_the_two_kls(self):
         h = H.astype(np.float32)
-        chex.assert_trees_all_close(divergence.alpha(1.0)(h), jnp.asarray(h))
-        forward = divergence.forward_kl(h)
-        chex.assert_trees_all_close(divergence.alpha(0.0)(h), forward, rtol=1e-6)
+        chex.assert_trees_all_close(divergence.alpha_score(1.0)(h), jnp.asarray(h))
+        forward = divergence.forward_kl_score(h)
+        chex.assert_trees_all_close(divergence.alpha_score(0.0)(h), forward, rtol=1e-6)
 
     def test_is_continuous_at_1(self):
         # (exp(x h) - 1) / x = h + x h^2 / 2 + ...: at x = 1e-5 off by 8e-5 for h = 4
         h = H.astype(np.float32)
         for a in (1 - 1e-5, 1 - 1e-7, 1 + 1e-7, 1 + 1e-5):
-            np.testing.assert_allclose(divergence.alpha(a)(h), h, atol=1e-4)
+            np.testing.assert_allclose(divergence.alpha_score(a)(h), h, atol=1e-4)
 
     def test_a_may_be_traced(self):
         values = jnp.array([0.0, 0.5, 1.0, 2.0])
-        found = jax.vmap(lambda a: divergence.alpha(a)(CHOSEN))(values)
-        each = jnp.stack([divergence.alpha(a)(CHOSEN) for a in (0.0, 0.5, 1.0, 2.0)])
+        found = jax.vmap(lambda a: divergence.alpha_score(a)(CHOSEN))(values)
+        each = jnp.stack(
+            [divergence.alpha_score(a)(CHOSEN) for a in (0.0, 0.5, 1.0, 2.0)]
+        )
         chex.assert_trees_all_close(found, each, rtol=1e-6)
 
     @pytest.mark.parametrize("a", [-1.0, 0.0, 0.999, 1.0, 1.001, 3.0])
     @pytest.mark.parametrize("size", [-1e4, 1e4])
     def test_extremes_are_finite(self, a, size):
-        score = lambda h: divergence.alpha(a)(h).sum()
+        score = lambda h: divergence.alpha_score(a)(h).sum()
         found = jax.value_and_grad(score)(np.full(2, size, np.float32))
         chex.assert_tree_all_finite(found)
 
     def test_the_clamp(self):
         # (a - 1) * h = 30 counts as 20, of slope 0; a = 2
-        score = lambda h: divergence.alpha(2.0)(h)
+        score = lambda h: divergence.alpha_score(2.0)(h)
         found, slope = jax.value_and_grad(score)(jnp.float32(30.0))
         np.testing.assert_allclose(found, np.expm1(20.0), rtol=1e-6)
         assert slope == 0
@@ -88,14 +90,14 @@ class TestAlpha:
 class TestFDpo:
     def test_with_reverse_kl_is_dpo(self):
         # h_c - h_r in both: the same operations
-        loss = divergence.f_dpo(*FOUR, beta=0.3, score=divergence.reverse_kl)
+        loss = divergence.f_dpo(*FOUR, beta=0.3, score=divergence.reverse_kl_score)
         chex.assert_trees_all_close(loss, dpo(*FOUR, beta=0.3), rtol=1e-7)
 
     def test_by_hand(self):
         # u of chosen 4, of rejected 1/2, forward: (1 - 1/4) - (1 - 2) = 1.75; beta 2
         log = lambda u: np.log(u * ONE)
         arrays = (log(0.4), log(0.05), log(0.1), log(0.1))
-        loss = divergence.f_dpo(*arrays, beta=2.0, score=divergence.forward_kl)
+        loss = divergence.f_dpo(*arrays, beta=2.0, score=divergence.forward_kl_score)
         np.testing.assert_allclose(loss, [np.log1p(np.exp(-3.5))], rtol=1e-5)
 
     @pytest.mark.parametrize("name", SCORES)

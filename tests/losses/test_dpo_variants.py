@@ -144,11 +144,11 @@ class TestDpoPositive:
     def test_by_hand(self):
         # chosen fell by 1, rejected by 4: 0.5 * (3 - 2 * 1) = 0.5
         arrays = (-2 * ONE, -6 * ONE, -ONE, -2 * ONE)
-        loss = dpo_variants.dpo_positive(*arrays, beta=0.5, lam=2.0)
+        loss = dpo_variants.dpop(*arrays, beta=0.5, lam=2.0)
         np.testing.assert_allclose(loss, [np.log1p(np.exp(-0.5))], rtol=1e-6)
 
     def test_is_dpo_where_chosen_answers_did_not_fall(self):
-        loss = dpo_variants.dpo_positive(*FOUR, beta=0.3, lam=2.0)
+        loss = dpo_variants.dpop(*FOUR, beta=0.3, lam=2.0)
         rose = CHOSEN >= REF_CHOSEN
         assert 0 < rose.sum() < 6
         np.testing.assert_array_equal(loss == dpo(*FOUR, beta=0.3), rose)
@@ -159,7 +159,7 @@ class TestLengthRegularisedDpo:
         # 0.5 * 2 + 0.1 * (5 - 15) = 0
         lengths = (5 * ONE, 15 * ONE)
         knobs = {"beta": 0.5, "alpha": 0.1}
-        loss = dpo_variants.length_regularised_dpo(*HAND, *lengths, **knobs)
+        loss = dpo_variants.r_dpo(*HAND, *lengths, **knobs)
         np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
 
     def test_its_minimum_is_the_best_policy_of_the_reward_less_length(self):
@@ -168,7 +168,7 @@ class TestLengthRegularisedDpo:
         # the rewards alone: P = s(0.6). There the mean gradient is 0.
         best = [(1.0 - 0.45) / 0.5 * ONE, (0.4 - 0.2) / 0.5 * ONE]
         ref, lengths = (0 * ONE, 0 * ONE), (9 * ONE, 4 * ONE)
-        loss = lambda a, b, m, n: dpo_variants.length_regularised_dpo(
+        loss = lambda a, b, m, n: dpo_variants.r_dpo(
             a, b, *ref, m, n, beta=0.5, alpha=0.05
         )[0]
         p = 1 / (1 + np.exp(-0.6))
@@ -179,9 +179,7 @@ class TestLengthRegularisedDpo:
         np.testing.assert_allclose(gradient, [0.0], atol=1e-6)
 
     def test_is_dpo_where_lengths_are_equal(self):
-        loss = dpo_variants.length_regularised_dpo(
-            *FOUR, LENGTHS[0], LENGTHS[0], beta=0.3, alpha=0.1
-        )
+        loss = dpo_variants.r_dpo(*FOUR, LENGTHS[0], LENGTHS[0], beta=0.3, alpha=0.1)
         chex.assert_trees_all_close(loss, dpo(*FOUR, beta=0.3), rtol=1e-6)
 
 
@@ -190,10 +188,10 @@ class TestLengthNormalisedDpo:
         # chosen of 2 tokens rose by 4, 2 a token; rejected of 8 fell by 8, 1 a token:
         # 1/3 * (2 + 1) = 1
         means = (-4 / 2 * ONE, -24 / 8 * ONE, -8 / 2 * ONE, -16 / 8 * ONE)
-        loss = dpo_variants.length_normalised_dpo(*means, beta=1 / 3)
+        loss = dpo_variants.length_normalized_dpo(*means, beta=1 / 3)
         np.testing.assert_allclose(loss, [RIGHT], rtol=1e-6)
 
     def test_with_equal_lengths_is_dpo_at_beta_over_length(self):
         means = [x / 4 for x in FOUR]
-        loss = dpo_variants.length_normalised_dpo(*means, beta=2.0)
+        loss = dpo_variants.length_normalized_dpo(*means, beta=2.0)
         chex.assert_trees_all_close(loss, dpo(*FOUR, beta=0.5), rtol=1e-5)

@@ -57,7 +57,7 @@ class TestGrpo:
     def test_dr_grpo(self):
         # Every row has a token here. TRL counts a row whose tokens are all masked;
         # ours does not: what is masked is as if removed.
-        found = mean(reduction.constant_length(self.terms(), MASK, length=8))
+        found = mean(reduction.constant_length_mean(self.terms(), MASK, length=8))
         agrees(found, (TOKEN_TERMS * MASK).sum() / (4 * 8))
 
     def test_gspo(self):
@@ -67,12 +67,12 @@ class TestGrpo:
         ratio = np.exp(log_ratio)
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         expected = -np.minimum(ratio * ADVANTAGE, clipped * ADVANTAGE)
-        found = policy.sequence_ratio_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        found = policy.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
         agrees(found, expected)
 
     def test_luspo(self):
         # a sequence's term at each of its tokens, summed: the term times the length
-        found = policy.sequence_ratio_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        found = policy.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
         ratio = np.exp(((LOGP - OLD) * MASK).sum(1) / MASK.sum(1))[:, None] * MASK
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         terms = -np.minimum(ratio * PER_TOKEN, clipped * PER_TOKEN) * MASK
@@ -90,7 +90,7 @@ class TestGrpo:
         first = np.minimum(RATIO, 1.5) * PER_TOKEN
         second = np.clip(RATIO, 1 - LOW, 1 + HIGH) * PER_TOKEN
         assert ((RATIO > 1.5) & (PER_TOKEN < 0)).any()
-        found = policy.dual_clip(LOGP, OLD, PER_TOKEN, **CLIP, dual=1.5)
+        found = policy.dual_clip(LOGP, OLD, PER_TOKEN, **CLIP, max_ratio=1.5)
         agrees(found, -np.minimum(first, second))
 
     def test_kl(self):
@@ -107,7 +107,7 @@ class TestGrpo:
         ratio = np.exp(((LOGP - OLD) * MASK).sum(1))
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         expected = -np.minimum(ratio * ADVANTAGE, clipped * ADVANTAGE)
-        found = policy.answer_ratio_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        found = policy.sequence_clipped_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
         agrees(found, expected)
 
     def test_entropy(self):
@@ -118,7 +118,7 @@ class TestGrpo:
         # mode "token_truncate". A NaN of the sampler is a weight of 1 in TRL; here it
         # stays a NaN, which stops the run.
         expected = np.minimum(np.exp(OLD - SAMPLER), 3.0)
-        found = policy.truncated_importance(OLD, SAMPLER, cap=3.0)
+        found = policy.truncated_importance_weight(OLD, SAMPLER, max_weight=3.0)
         agrees(found, expected)
 
 
@@ -144,7 +144,7 @@ class TestReward:
 
     def test_center_rewards_coefficient(self):
         terms = reward.bradley_terry(self.C, self.R)
-        found = (terms + 0.01 * reward.center(self.C, self.R)).mean()
+        found = (terms + 0.01 * reward.reward_centering(self.C, self.R)).mean()
         ranking = np.log1p(np.exp(self.R - self.C)).mean()
         agrees(found, ranking + 0.01 * np.mean((self.C + self.R) ** 2))
 
@@ -160,7 +160,7 @@ class TestDistillation:
     def test_generalised_jsd(self, beta):
         m = beta * self.T + (1 - beta) * self.S
         expected = beta * self.kl(self.T, m) + (1 - beta) * self.kl(self.S, m)
-        found = distillation.generalised_jsd(self.TEACHER, self.STUDENT, beta=beta)
+        found = distillation.generalized_jsd(self.TEACHER, self.STUDENT, beta=beta)
         agrees(found, expected)
 
     def test_beta_0_and_1(self):
@@ -168,7 +168,7 @@ class TestDistillation:
         # both ends, and beta times the one, (1 - beta) times the other near them: ours
         # is the formula, and the two KLs are functions.
         both = self.TEACHER, self.STUDENT
-        agrees(distillation.forward_kl(*both), self.kl(self.T, self.S))
-        agrees(distillation.reverse_kl(*both), self.kl(self.S, self.T))
-        agrees(distillation.generalised_jsd(*both, beta=0.0), np.zeros(3))
-        agrees(distillation.generalised_jsd(*both, beta=1.0), np.zeros(3))
+        agrees(distillation.forward_kl_distillation(*both), self.kl(self.T, self.S))
+        agrees(distillation.reverse_kl_distillation(*both), self.kl(self.S, self.T))
+        agrees(distillation.generalized_jsd(*both, beta=0.0), np.zeros(3))
+        agrees(distillation.generalized_jsd(*both, beta=1.0), np.zeros(3))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxalign.losses import (
-    aot,
     divergence,
     dpo_variants,
+    optimal_transport,
     pointwise,
     preference,
     token_level,
@@ -63,7 +63,7 @@ class TestDifferences:
         n_c, n_r = np.array([[3, 5, 2, 9, 4, 7], [4, 4, 8, 6, 1, 7]])
         expected = -np.log(s(b * (H_C / n_c - H_R / n_r)))
         means = (C / n_c, R / n_r, A / n_c, B / n_r)
-        agrees(dpo_variants.length_normalised_dpo, *means, expected, beta=b)
+        agrees(dpo_variants.length_normalized_dpo, *means, expected, beta=b)
 
     def test_cpo_sigmoid(self, b):
         # its label smoothing is 0 unless asked for; ours has none
@@ -122,23 +122,28 @@ class TestTransport:
         # there per device; ours, of the batch that it is given
         d = np.sort(C - R) - np.sort(A - B)
         expected = self.terms(d, b, e)
-        agrees(aot.aot, *FOUR, expected, beta=b, label_smoothing=e)
+        agrees(optimal_transport.aot, *FOUR, expected, beta=b, label_smoothing=e)
 
     def test_aot_unpaired(self, b, e):
         expected = self.terms(np.sort(H_C) - np.sort(H_R), b, e)
-        agrees(aot.aot_unpaired, *FOUR, expected, beta=b, label_smoothing=e)
+        agrees(
+            optimal_transport.aot_unpaired, *FOUR, expected, beta=b, label_smoothing=e
+        )
 
 
 # name -> our score, its formula. It clamps exponents at 80, we at 20: not reached here.
 SCORES = {
-    "reverse_kl": (divergence.reverse_kl, lambda h: h),
-    "forward_kl": (divergence.forward_kl, lambda h: 1 - np.exp(-h)),
-    "js_divergence": (divergence.jensen_shannon, lambda h: np.log(2) + np.log(s(h))),
+    "reverse_kl": (divergence.reverse_kl_score, lambda h: h),
+    "forward_kl": (divergence.forward_kl_score, lambda h: 1 - np.exp(-h)),
+    "js_divergence": (
+        divergence.jensen_shannon_score,
+        lambda h: np.log(2) + np.log(s(h)),
+    ),
     "alpha_divergence": (
-        divergence.alpha(0.5),
+        divergence.alpha_score(0.5),
         lambda h: (np.exp((0.5 - 1) * h) - 1) / (0.5 - 1),
     ),
-    "alpha_divergence at 1": (divergence.alpha(1.0), lambda h: h),
+    "alpha_divergence at 1": (divergence.alpha_score(1.0), lambda h: h),
 }
 
 
@@ -174,7 +179,7 @@ class TestTokens:
 
         def ours(*rows):
             pairs = zip(rows, masks, strict=True)
-            cut = [token_level.ld_logp(x, m, shared, alpha=0.3) for x, m in pairs]
+            cut = [token_level.ld_dpo_logp(x, m, shared, alpha=0.3) for x, m in pairs]
             return preference.dpo(*cut, beta=0.1)
 
         agrees(ours, *self.LOGP, expected)
@@ -199,7 +204,7 @@ class TestTokens:
         # the mean where lengths are equal.
         def ours(*four):
             lengths = np.full(6, 4.0)
-            return token_level.dpo_nll(*four, lengths, beta=0.1, alpha=0.2).mean()
+            return token_level.rpo(*four, lengths, beta=0.1, alpha=0.2).mean()
 
         sft = -C.sum() / (6 * 4)
         expected = -np.log(s(0.1 * Z)).mean() + 0.2 * sft

@@ -18,13 +18,13 @@ FULL = np.ones((1, 6), bool)
 # Those that keep an older policy near, [1 T] [1 T] [1] -> a sum
 SURROGATES = {
     "dual_clip": lambda x, old, a: policy.dual_clip(
-        x, old, a[:, None] + 0 * x, **CLIP, dual=3.0
+        x, old, a[:, None] + 0 * x, **CLIP, max_ratio=3.0
     ).sum(),
     "cispo": lambda x, old, a: policy.cispo(x, old, a[:, None] + 0 * x, **CLIP).sum(),
-    "sequence_ratio_surrogate": lambda x, old, a: policy.sequence_ratio_surrogate(
+    "sequence_ratio_surrogate": lambda x, old, a: policy.gspo(
         x, old, a, FULL, **CLIP
     ).sum(),
-    "answer_ratio_surrogate": lambda x, old, a: policy.answer_ratio_surrogate(
+    "answer_ratio_surrogate": lambda x, old, a: policy.sequence_clipped_surrogate(
         x, old, a, FULL, **CLIP
     ).sum(),
 }
@@ -57,15 +57,17 @@ class TestDualClip:
         # 3: -1.3 as PPO; 5 bounded by 3; 2 as PPO; 0.8 as PPO
         logp = np.log(np.array([5.0, 5.0, 2.0, 0.5], np.float32))
         advantage = np.array([1, -1, -1, -1], np.float32)
-        loss = policy.dual_clip(logp, 0 * logp, advantage, **CLIP, dual=3.0)
+        loss = policy.dual_clip(logp, 0 * logp, advantage, **CLIP, max_ratio=3.0)
         np.testing.assert_allclose(loss, [-1.3, 3.0, 2.0, 0.8], rtol=1e-6)
 
     def test_no_gradient_beyond_the_bound(self):
-        loss = lambda x: policy.dual_clip(x, LOGP - 2, ZERO - 1, **CLIP, dual=3.0).sum()
+        loss = lambda x: policy.dual_clip(
+            x, LOGP - 2, ZERO - 1, **CLIP, max_ratio=3.0
+        ).sum()
         chex.assert_trees_all_equal(jax.grad(loss)(LOGP), ZERO)
 
     def test_a_far_bound_is_ppo(self):
-        loss = policy.dual_clip(LOGP, OLD, ADVANTAGE, **CLIP, dual=1e9)
+        loss = policy.dual_clip(LOGP, OLD, ADVANTAGE, **CLIP, max_ratio=1e9)
         expected = policy.clipped_surrogate(LOGP, OLD, ADVANTAGE, **CLIP)
         chex.assert_trees_all_equal(loss, expected)
 
@@ -102,7 +104,7 @@ class TestSequenceRatio:
         # (log 1/4, 0) make 1/2
         x = np.log(np.array([[4.0, 1.0], [4.0, 1.0], [0.25, 1.0]], np.float32))
         advantage, mask = np.array([1, -1, 1], np.float32), np.ones((3, 2), bool)
-        loss = policy.sequence_ratio_surrogate(x, 0 * x, advantage, mask, **CLIP)
+        loss = policy.gspo(x, 0 * x, advantage, mask, **CLIP)
         np.testing.assert_allclose(loss, [-1.3, 2.0, -0.5], rtol=1e-6)
 
     def test_masked_is_removed(self):
@@ -110,13 +112,9 @@ class TestSequenceRatio:
         x = np.log(np.array([[1.2, 1.1, np.nan], [np.nan] * 3], np.float32))
         mask = np.array([[True, True, False], [False] * 3])
         a = np.ones(2, np.float32)
-        found, back = jax.vjp(
-            lambda x: policy.sequence_ratio_surrogate(x, 0 * x, a, mask, **CLIP), x
-        )
+        found, back = jax.vjp(lambda x: policy.gspo(x, 0 * x, a, mask, **CLIP), x)
         alone, back_alone = jax.vjp(
-            lambda x: policy.sequence_ratio_surrogate(
-                x, 0 * x, a[:1], mask[:1, :2], **CLIP
-            ),
+            lambda x: policy.gspo(x, 0 * x, a[:1], mask[:1, :2], **CLIP),
             x[:1, :2],
         )
         np.testing.assert_allclose(found, [alone[0], 0.0], rtol=1e-6)
@@ -127,7 +125,7 @@ class TestSequenceRatio:
 
     def test_of_one_token_is_ppo(self):
         column = lambda x: x[:, None]
-        loss = policy.sequence_ratio_surrogate(
+        loss = policy.gspo(
             column(LOGP), column(OLD), ADVANTAGE, np.ones((6, 1), bool), **CLIP
         )
         expected = policy.clipped_surrogate(LOGP, OLD, ADVANTAGE, **CLIP)
@@ -147,7 +145,7 @@ class TestAnswerRatio:
         # (log 1/4, log 2) make 1/2
         x = np.log(np.array([[4.0, 0.5], [4.0, 0.5], [0.25, 2.0]], np.float32))
         advantage, mask = np.array([1, -1, 1], np.float32), np.ones((3, 2), bool)
-        loss = policy.answer_ratio_surrogate(x, 0 * x, advantage, mask, **CLIP)
+        loss = policy.sequence_clipped_surrogate(x, 0 * x, advantage, mask, **CLIP)
         np.testing.assert_allclose(loss, [-1.3, 2.0, -0.5], rtol=1e-6)
 
     def test_masked_is_removed(self):
@@ -155,7 +153,7 @@ class TestAnswerRatio:
         mask = np.array([[True, True, False], [False] * 3])
         a = np.ones(2, np.float32)
         found, back = jax.vjp(
-            lambda x: policy.answer_ratio_surrogate(x, 0 * x, a, mask, **CLIP), x
+            lambda x: policy.sequence_clipped_surrogate(x, 0 * x, a, mask, **CLIP), x
         )
         # 1.2 * 1.05 = 1.26, and each log-prob moves the ratio by as much
         np.testing.assert_allclose(found, [-1.26, 0.0], rtol=1e-6)
@@ -203,17 +201,17 @@ class TestTruncatedImportance:
     def test_by_hand(self):
         # ratios 1/2, 1 and 8, capped at 2
         logp = np.log(np.array([0.5, 1.0, 8.0], np.float32))
-        found = policy.truncated_importance(logp, 0 * logp, cap=2.0)
+        found = policy.truncated_importance_weight(logp, 0 * logp, max_weight=2.0)
         np.testing.assert_allclose(found, [0.5, 1.0, 2.0], rtol=1e-6)
 
     def test_no_gradient(self):
-        total = lambda *x: policy.truncated_importance(*x, cap=99.0).sum()
+        total = lambda *x: policy.truncated_importance_weight(*x, max_weight=99.0).sum()
         gradients = jax.grad(total, (0, 1))(LOGP, OLD)
         chex.assert_trees_all_equal(gradients, (ZERO, ZERO))
 
     def test_uncapped_it_is_unbiased(self):
         # the sampler's mean of weight * x is the trainer's mean of x: over all outcomes
         trainer, sampler = jax.nn.log_softmax(LOGP), jax.nn.log_softmax(OLD)
-        weights = policy.truncated_importance(trainer, sampler, cap=1e9)
+        weights = policy.truncated_importance_weight(trainer, sampler, max_weight=1e9)
         found = np.sum(np.exp(sampler) * weights * OTHER)
         np.testing.assert_allclose(found, np.sum(np.exp(trainer) * OTHER), rtol=1e-5)

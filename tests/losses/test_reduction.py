@@ -9,7 +9,9 @@ from jaxalign.losses import reduction
 ALL = {
     "token_mean": reduction.token_mean,
     "sequence_mean": reduction.sequence_mean,
-    "constant_length": lambda x, mask: reduction.constant_length(x, mask, length=10),
+    "constant_length": lambda x, mask: reduction.constant_length_mean(
+        x, mask, length=10
+    ),
 }
 # rows of 2, 4 and 0 counted tokens
 TERMS = np.array([[1, 3, 99, 99, 99], [1, 2, 3, 6, 99], [99] * 5], np.float32)
@@ -77,6 +79,6 @@ def test_of_equal_lengths_all_agree():
     means = [
         np.divide(*ALL["token_mean"](TERMS, full)),
         np.divide(*ALL["sequence_mean"](TERMS, full)),
-        np.divide(*reduction.constant_length(TERMS, full, length=5)),
+        np.divide(*reduction.constant_length_mean(TERMS, full, length=5)),
     ]
     np.testing.assert_allclose(means, np.full(3, TERMS.mean()), rtol=1e-6)

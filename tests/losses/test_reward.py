@@ -77,24 +77,24 @@ class TestAllPairs:
 class TestCenter:
     def test_by_hand(self):
         # (3 + 1)^2; the gradient is 2 * 4 for each
-        loss, back = jax.vjp(reward.center, 3 * ONE, ONE)
+        loss, back = jax.vjp(reward.reward_centering, 3 * ONE, ONE)
         np.testing.assert_allclose(loss, [16.0])
         np.testing.assert_allclose(back(ONE), [[8.0], [8.0]])
 
     def test_the_difference_does_not_matter(self):
-        loss = reward.center(A + 5, B - 5)
+        loss = reward.reward_centering(A + 5, B - 5)
         np.testing.assert_allclose(loss, (A + B) ** 2, rtol=1e-4, atol=1e-5)
 
 
 class TestRegression:
     def test_by_hand(self):
         # (3 - 1)^2 / 2, with gradient 3 - 1
-        loss, back = jax.vjp(lambda s: reward.regression(s, ONE), 3 * ONE)
+        loss, back = jax.vjp(lambda s: reward.reward_regression(s, ONE), 3 * ONE)
         np.testing.assert_allclose(loss, [2.0])
         np.testing.assert_allclose(back(ONE)[0], [2.0])
 
     def test_the_target_gets_no_gradient(self):
-        total = lambda t: reward.regression(A, t).sum()
+        total = lambda t: reward.reward_regression(A, t).sum()
         chex.assert_trees_all_equal(jax.grad(total)(B), ZERO)
 
 
@@ -163,23 +163,23 @@ class TestMeanAndVariance:
     def test_by_hand(self):
         # variances 9 + 16 = 25, difference 5: -log Phi(1), Phi(1) = 0.8413447
         logs = 2 * np.log(np.array([[3.0], [4.0]], np.float32))
-        loss = uncertain.mean_and_variance(7 * ONE, logs[0], 2 * ONE, logs[1])
+        loss = uncertain.thurstone(7 * ONE, logs[0], 2 * ONE, logs[1])
         np.testing.assert_allclose(loss, [-np.log(0.8413447)], rtol=1e-5)
 
     def test_swapped_probabilities_sum_to_1(self):
-        loss = uncertain.mean_and_variance(A, B, B, A)
-        swapped = uncertain.mean_and_variance(B, A, A, B)
+        loss = uncertain.thurstone(A, B, B, A)
+        swapped = uncertain.thurstone(B, A, A, B)
         total = np.exp(-loss) + np.exp(-swapped)
         np.testing.assert_allclose(total, np.ones(6), rtol=1e-6)
 
     def test_wide_scores_say_nothing(self):
         # at a variance of exp(20), Phi(about 1e-5) is 1/2 to 1e-5
-        loss = uncertain.mean_and_variance(A, 0 * A + 99, B, 0 * A)
+        loss = uncertain.thurstone(A, 0 * A + 99, B, 0 * A)
         np.testing.assert_allclose(loss, np.full(6, np.log(2.0)), rtol=3e-4)
 
     def test_those_who_agree_may_be_surer(self):
         # of a right order a smaller variance is likelier, of a wrong one a larger one
-        loss = lambda v, m: uncertain.mean_and_variance(m, v, 0 * m, v).sum()
+        loss = lambda v, m: uncertain.thurstone(m, v, 0 * m, v).sum()
         slope = jax.grad(loss)(np.zeros(2, np.float32), np.array([1, -1], np.float32))
         assert slope[0] > 0 > slope[1]
 

@@ -10,7 +10,7 @@ from jaxalign.models import attention, blockwise_attention
 from jaxalign.models.config import ModelConfig
 from tests.support import quick
 
-WAYS = {"everywhere": attention.causal, "cpu": attention.lean}
+WAYS = {"everywhere": attention.causal_attention, "cpu": attention.blockwise_cpu}
 
 
 def config(heads: int, groups: int, **given) -> ModelConfig:
@@ -80,7 +80,9 @@ def test_the_scale_is_of_scores_and_so_of_two_gradients():
 
     def gradients(query, scale):
         given = config(2, 2, query_scale=scale)
-        total = lambda *x: jnp.sum(jnp.sin(attention.lean(*x, mask=mask, config=given)))
+        total = lambda *x: jnp.sum(
+            jnp.sin(attention.blockwise_cpu(*x, mask=mask, config=given))
+        )
         return jax.grad(total, (0, 1, 2))(query, key, value)
 
     once, twice = gradients(query, 1.0), gradients(query / 2, 2.0)
@@ -92,7 +94,9 @@ def test_caps_and_bfloat16_ask_for_the_general_way():
     """The gradient made for CPUs knows neither."""
     segments = jnp.ones((1, 2), jnp.int32)
     mask = jnp.tril(jnp.ones((1, 2, 2), bool))
-    way = lambda **given: attention.attention(segments, mask, config(1, 1, **given))
-    assert way().func is attention.lean
-    assert way(attention_cap=50.0).func is attention.causal
-    assert way(dtype="bfloat16").func is attention.causal
+    way = lambda **given: attention.select_attention(
+        segments, mask, config(1, 1, **given)
+    )
+    assert way().func is attention.blockwise_cpu
+    assert way(attention_cap=50.0).func is attention.causal_attention
+    assert way(dtype="bfloat16").func is attention.causal_attention

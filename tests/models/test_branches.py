@@ -95,7 +95,7 @@ def test_prompts_that_do_not_divide_are_copied(tiny, params, texts, mesh):
 def laid_out(texts):
     """All answers to a prompt in one row."""
     zeros = np.zeros(texts.tokens.shape, np.float32)
-    rows, _ = forward.together(texts, zeros, answers=SAMPLES, room=ROOM)
+    rows, _ = forward.pack_shared_prompts(texts, zeros, answers=SAMPLES, room=ROOM)
     assert rows.sequences.branches == Branches(ASKED - 1, SAMPLES)
     return rows
 
@@ -111,7 +111,7 @@ def test_rows_of_known_layout_are_rows_behind_a_mask(variant, draw, texts, kind)
     @jax.jit
     def read(params, rows):
         def total(params):
-            hidden, _ = forward.head(model, params, rows)
+            hidden, _ = forward.hidden_and_unembed(model, params, rows)
             kept = jnp.where(real, hidden, 0.0)
             return jnp.sum(jnp.sin(kept)), kept
 
@@ -132,8 +132,10 @@ def test_answers_cost_no_scores_of_each_other(tiny, params):
         whole, mask = (jax.ShapeDtypeStruct(shape, kind) for kind in (int, bool))
         branches = Branches(64, answers) if known else None
         rows = TokenBatch(whole, whole, whole, mask, branches=branches)
-        head = jax.make_jaxpr(functools.partial(forward.head, tiny))(params, rows)
-        return hlo_counts.flops(head.jaxpr)
+        head = jax.make_jaxpr(functools.partial(forward.hidden_and_unembed, tiny))(
+            params, rows
+        )
+        return hlo_counts.matmul_flops(head.jaxpr)
 
     def growth(known):
         one, two, three = (work(answers, known) for answers in (4, 8, 12))
@@ -146,13 +148,13 @@ def test_answers_cost_no_scores_of_each_other(tiny, params):
 def test_prompts_of_one_token_have_no_columns(texts):
     """The one is each answer's first: nothing is left to share."""
     first = dataclasses.replace(texts, loss_mask=np.arange(10) >= np.ones((12, 1)))
-    rows, _ = forward.together(
+    rows, _ = forward.pack_shared_prompts(
         first, np.zeros((12, 10), np.float32), answers=SAMPLES, room=9
     )
     assert rows.sequences.branches is None
 
 
-@pytest.mark.parametrize("way", [attention.causal, attention.lean])
+@pytest.mark.parametrize("way", [attention.causal_attention, attention.blockwise_cpu])
 def test_what_comes_before_is_part_of_one_softmax(tiny, way):
     """Two rows that share three keys, each with five of its own: against the whole."""
     rng = np.random.default_rng(1)
@@ -163,7 +165,7 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
     shown = rng.random((4, 5, 3)) < 0.6
 
     def here(query, key, value, before):
-        part = blockwise_attention.Part(*(x.swapaxes(1, 2) for x in before), shown)
+        part = blockwise_attention.MaskedKV(*(x.swapaxes(1, 2) for x in before), shown)
         found = way(query, key, value, mask=mask, config=tiny.config, before=part)
         return jnp.sum(found * by), found
 

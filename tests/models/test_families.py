@@ -53,7 +53,7 @@ def test_prefill_and_decode_are_the_full_forward(family, read, texts):
     columns = prompts[:, None] + np.arange(3)[None, :]
     tokens = np.take_along_axis(texts.tokens, columns, axis=1)
     last, _ = extend(params, tokens, cache)
-    # longrope turns all rows of a long cache alike: see `transformer.reach`
+    # longrope turns all rows of a long cache alike: see `transformer.decode_rope_and_mask`
     rows = [0, 1, 3] if family == "phi3" else range(4)
     for row in rows:
         prompt, length = prompts[row], LENGTHS[row]
@@ -96,7 +96,7 @@ def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
     # 3840 numbers about 1 are added up
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-2)
     chex.assert_tree_all_finite(gradient)
-    for path, leaf in pretrained.flat(jax.device_get(gradient)).items():
+    for path, leaf in pretrained.flatten(jax.device_get(gradient)).items():
         # the softmax does not see what all keys have in common
         if path[-1] != "key_bias":
             assert np.abs(leaf).max() > 1e-3, path
@@ -188,7 +188,7 @@ def test_settings_of_older_and_newer_folders_are_one(settings):
     assert registry.read_config(new, "new") == registry.read_config(old, "old")
     older = {k: v for k, v in old.items() if k != "layer_types"}
     every = registry.read_config(older | {"sliding_window_pattern": 2}, "older")
-    assert every.slides == (True, False, True)
+    assert every.is_sliding == (True, False, True)
 
 
 def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):

@@ -55,9 +55,9 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
             read[self.name] = read.get(self.name, 0) + found.size
             return found
 
-    plain = hf_files.Tensors.__call__
+    plain = hf_files.TensorFiles.__call__
     monkeypatch.setattr(
-        hf_files.Tensors, "__call__", lambda s, w: Counted(plain(s, w), w.name)
+        hf_files.TensorFiles, "__call__", lambda s, w: Counted(plain(s, w), w.name)
     )
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     pretrained.load(tmp_path, mesh=mesh)

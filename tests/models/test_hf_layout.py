@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxalign.models.hf_layout import Part, Weight, blocks
+from jaxalign.models.hf_layout import AxisSlice, TensorMapping, read_blocks
 
 SIZES = {"d": 4, "h": 3, "e": 2, "q": 3, "f": 5, "g": 2, "o": 1}
 
 
 def weight(axes, part=None, layer=None):
-    return Weight(("leaf",), layer, "name", axes, SIZES, part)
+    return TensorMapping(("leaf",), layer, "name", axes, SIZES, part)
 
 
 def whole(axes):
@@ -34,15 +34,15 @@ class Counted:
         # row (2, 1) is 2 * 2 + 1 = 5, column 1: 5 * 4 + 1
         ("(h e) d -> d h e", None, 21),
         # row (2, 1, 1) is (2 * 3 + 1) * 2 + 1 = 15, column 1
-        ("(h q e) d -> d h e", Part("q", 1, 2), 61),
+        ("(h q e) d -> d h e", AxisSlice("q", 1, 2), 61),
         # row (2, 2, 1) is (2 * 3 + 2) * 2 + 1 = 17, column 1
-        ("(q h e) d -> d h e", Part("q", 2, 3), 69),
+        ("(q h e) d -> d h e", AxisSlice("q", 2, 3), 69),
         # row 1, column (1, 2, 1) = (1 * 3 + 2) * 2 + 1 = 11 of 18
-        ("d (q h e) -> d h e", Part("q", 1, 2), 29),
+        ("d (q h e) -> d h e", AxisSlice("q", 1, 2), 29),
         # row (1, 2) is 1 * 5 + 2 = 7, column 1
-        ("(g f) d -> d f", Part("g", 1, 2), 29),
+        ("(g f) d -> d f", AxisSlice("g", 1, 2), 29),
         # of three heads the last two: row (1 + 1) * 2 + 0 = 4, column 1
-        ("(h e) d -> d h e", Part("h", 1, 3), 17),
+        ("(h e) d -> d h e", AxisSlice("h", 1, 3), 17),
     ],
 )
 def test_every_part_is_read_and_written_in_its_place(axes, part, place):
@@ -51,12 +51,12 @@ def test_every_part_is_read_and_written_in_its_place(axes, part, place):
     region = list(whole(one.here))
     if part and part.axis in one.here:
         region[one.here.index(part.axis)] = slice(0, part.stop - part.start)
-    leaf = one.inward(tensor, tuple(region))
-    at = (1, 1, 0) if part == Part("h", 1, 3) else (1, 2, 1)
+    leaf = one.from_file(tensor, tuple(region))
+    at = (1, 1, 0) if part == AxisSlice("h", 1, 3) else (1, 2, 1)
     assert leaf[at[: leaf.ndim]] == place
     # any part of the leaf is that part of the tensor
     cut = (slice(1, 3), slice(1, 2), slice(0, 2))[: leaf.ndim]
-    np.testing.assert_array_equal(one.inward(tensor, cut), leaf[cut])
+    np.testing.assert_array_equal(one.from_file(tensor, cut), leaf[cut])
     back = np.full_like(tensor, -1)
     one.outward(leaf, back)
     kept = back >= 0
@@ -66,8 +66,8 @@ def test_every_part_is_read_and_written_in_its_place(axes, part, place):
 
 def test_scalars_and_single_rows():
     row = np.arange(4).reshape(1, 4)
-    np.testing.assert_array_equal(weight("o d -> d").inward(row, whole("d")), row[0])
-    assert weight("o -> ").inward(np.array([7]), ()) == 7
+    np.testing.assert_array_equal(weight("o d -> d").from_file(row, whole("d")), row[0])
+    assert weight("o -> ").from_file(np.array([7]), ()) == 7
 
 
 @pytest.mark.parametrize("most", [1, 16, 48, 10**6])
@@ -78,7 +78,7 @@ def test_blocks_cover_a_part_once_and_read_nothing_else(most):
     region = (slice(1, 3), slice(0, 4), slice(1, 3), slice(0, 2))
     source = lambda weight: tensors[weight.layer]
     found, count = np.full((2, 4, 2, 2), np.nan, np.float32), 0
-    for at, block in blocks(weights, region, most, np.float32, source):
+    for at, block in read_blocks(weights, region, most, np.float32, source):
         places = tuple(slice(a, a + n) for a, n in zip(at, block.shape, strict=True))
         assert np.isnan(found[places]).all()
         found[places] = block

@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
 def test_codes_by_hand():
     # the outputs' largest are 2 and 12.7: scales 2 / 127 and 0.1
     weight = jnp.array([[2.0, 1.26], [-1.0, -12.7], [0.0, 0.0]])
-    kept = int8.quantise(weight, axes=(0,))
+    kept = int8.quantize(weight, axes=(0,))
     codes, scale = kept.codes, kept.scale
     np.testing.assert_allclose(scale, [[2 / 127, 0.1]], rtol=1e-6)
     # -1 / (2 / 127) = -63.5 is rounded to the even -64; 12.6 to 13
@@ -28,10 +28,10 @@ def test_codes_by_hand():
 def test_no_number_moves_by_more_than_half_a_scale():
     weight = np.random.default_rng(0).normal(size=(3, 50, 4, 5)).astype(np.float32)
     weight[:, :, 1, 2] = 0.0
-    kept = int8.quantise(weight, axes=(1,))
+    kept = int8.quantize(weight, axes=(1,))
     scale = kept.scale
     assert scale.shape == (3, 1, 4, 5)
-    error = np.abs(kept.dense() - weight)
+    error = np.abs(kept.materialize() - weight)
     # and float32 rounding of the quotient and the product
     assert (error <= scale * (0.5 + 1e-4)).all()
     assert error.max() > 0.4 * scale.max()
@@ -39,7 +39,7 @@ def test_no_number_moves_by_more_than_half_a_scale():
 
 
 def test_each_layer_and_output_has_its_scale_and_vectors_stay(params):
-    kept = flatten_dict(int8.quantised(params))
+    kept = flatten_dict(int8.quantize_params(params))
     out = kept["blocks", "attention", "out"]
     assert out.codes.shape == out.shape == (3, 6, 8, 24)
     assert out.scale.shape == (3, 1, 1, 24)
@@ -52,12 +52,12 @@ def test_a_quarter_of_the_memory():
     base = {"blocks": {"feed_forward": {"up": jnp.ones((2, 1000, 100))}}}
     size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
     # a code a number, and 4 bytes for each of 100 outputs of 2 layers
-    assert size(int8.quantised(base, "up")) == size(base) // 4 + 2 * 100 * 4
+    assert size(int8.quantize_params(base, "up")) == size(base) // 4 + 2 * 100 * 4
 
 
 @pytest.fixture(scope="module")
 def base(params):
-    return int8.quantised(params)
+    return int8.quantize_params(params)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def adapter(base):
 
 def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
     plain = lora.merge(base)
-    assert not any(map(lazy_weights.is_deferred, jax.tree.leaves(plain)))
+    assert not any(map(lazy_weights.is_lazy, jax.tree.leaves(plain)))
     hidden = jax.jit(
         lambda p: tiny.hidden(p, rows.tokens, rows.positions, rows.segments)
     )
@@ -97,7 +97,7 @@ def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
         lambda base, adapter: lora.attach(base, adapter, scale=1.0), base
     )
     optimizer = optax.adam(1e-2)
-    update = step.make_step(objectives.sft(tiny), optimizer, whole=whole)
+    update = step.make_step(objectives.sft(tiny), optimizer, merge=whole)
     current, found = state.create(adapter, optimizer, KEY), []
     for _ in range(20):
         current, metrics = update(current, rows)
@@ -108,4 +108,4 @@ def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
 
 def test_the_embedding_is_refused(params):
     with pytest.raises(ValueError, match="embed cannot be quantised"):
-        int8.quantised(params, "embed")
+        int8.quantize_params(params, "embed")

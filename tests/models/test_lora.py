@@ -43,7 +43,7 @@ def trained(base, params, batch, objective, optimizer, steps=1):
     whole = jax.tree_util.Partial(
         lambda base, adapter: lora.attach(base, adapter, scale=0.5), base
     )
-    update = step.make_step(objective, optimizer, whole=whole)
+    update = step.make_step(objective, optimizer, merge=whole)
     current = state.create(params, optimizer, KEY)
     losses = []
     for _ in range(steps):
@@ -117,8 +117,8 @@ def test_attached_equals_merged(params, adapter, logits):
 
 def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
     attached = lora.attach(params, adapter, scale=0.5)
-    adapted = lora.language_model(tiny)
-    assert adapted is lora.language_model(tiny)
+    adapted = lora.with_merged_decoding(tiny)
+    assert adapted is lora.with_merged_decoding(tiny)
     prompts, lengths = np.array([[3, 4, 5], [6, 7, 0]], np.int32), np.array([3, 2])
     run = lambda model, p: sampling.generate(
         model, p, prompts, lengths, KEY, max_new_tokens=6, temperature=0.0
@@ -130,8 +130,8 @@ def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
     prepared = adapted.prepare(attached)
     assert not any(
         map(
-            lazy_weights.is_deferred,
-            jax.tree.leaves(prepared, is_leaf=lazy_weights.is_deferred),
+            lazy_weights.is_lazy,
+            jax.tree.leaves(prepared, is_leaf=lazy_weights.is_lazy),
         )
     )
 
@@ -170,7 +170,7 @@ def test_eight_devices_equal_one(tiny, params, adapter, kept):
     tokens = np.random.default_rng(0).integers(0, 22, (8, 9)).astype(np.int32)
     rows = from_lengths(tokens, np.full(8, 9, np.int32), np.ones(8, np.int32))
     objective, optimizer = objectives.sft(tiny), optax.sgd(1.0)
-    keep = int8.quantised if kept == "int8" else lambda tree: tree
+    keep = int8.quantize_params if kept == "int8" else lambda tree: tree
     alone, here = trained(keep(params), adapter, rows, objective, optimizer, steps=2)
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
     base = keep(sharding.place(params, tiny.specs(), mesh))
@@ -204,7 +204,7 @@ def test_eight_devices_equal_one(tiny, params, adapter, kept):
 def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
     model = heads.scalar_model(tiny.config)
     base = model.from_trunk(KEY, params)
-    made = lora.init(KEY, base, rank=2) | param_filter.take(base, "head")
+    made = lora.init(KEY, base, rank=2) | param_filter.select_trainable(base, "head")
     whole = lambda p: lora.attach(base, p, scale=1.0)
     score = lambda p: model.scores(whole(p), rows.tokens, rows.positions, rows.segments)
     score = jax.jit(score)
@@ -217,7 +217,7 @@ def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
 
 def test_scale():
     assert lora.scale(16, 32.0) == 2.0
-    assert lora.scale(16, 32.0, stabilised=True) == 8.0
+    assert lora.scale(16, 32.0, rank_stabilized=True) == 8.0
 
 
 def test_temporaries_are_those_of_a_layer(variant, draw, rows):
@@ -234,7 +234,7 @@ def test_temporaries_are_those_of_a_layer(variant, draw, rows):
 
     late = temporaries(lambda base, a: lora.attach(base, a, scale=1.0))
     whole = temporaries(
-        lambda base, a: lazy_weights.dense(lora.attach(base, a, scale=1.0))
+        lambda base, a: lazy_weights.materialize(lora.attach(base, a, scale=1.0))
     )
     matrices = sum(
         x.nbytes

@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 
 
 def names(params, pattern):
-    return {".".join(path) for path in param_filter.matching(params, pattern)}
+    return {".".join(path) for path in param_filter.matching_leaves(params, pattern)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,9 @@ def test_a_pattern_means_whole_names(params, pattern, meant):
     [("[1:]", (1, 3)), ("[:2]", (0, 2)), ("[-1:]", (2, 3)), ("[0:1]", (0, 1))],
 )
 def test_a_range_means_layers(params, pattern, rows):
-    taken = param_filter.take(params, f"blocks{pattern}.attention.query|norm")
+    taken = param_filter.select_trainable(
+        params, f"blocks{pattern}.attention.query|norm"
+    )
     query = params["blocks"]["attention"]["query"]
     np.testing.assert_array_equal(
         taken["blocks"]["attention"]["query"], query[slice(*rows)]
@@ -55,12 +57,14 @@ def test_a_range_means_layers(params, pattern, rows):
 
 @pytest.mark.parametrize("pattern", ["embed", "blocks[1:]|norm", "attention.key[:1]"])
 def test_put_back_what_was_taken(params, pattern):
-    taken = param_filter.take(params, pattern)
-    chex.assert_trees_all_equal(param_filter.put(params, taken, pattern), params)
+    taken = param_filter.select_trainable(params, pattern)
+    chex.assert_trees_all_equal(
+        param_filter.merge_trainable(params, taken, pattern), params
+    )
     # and what is put is there, and nothing else has changed
     zeros = jax.tree.map(jnp.zeros_like, taken)
-    new = param_filter.put(params, zeros, pattern)
-    chex.assert_trees_all_equal(param_filter.take(new, pattern), zeros)
+    new = param_filter.merge_trainable(params, zeros, pattern)
+    chex.assert_trees_all_equal(param_filter.select_trainable(new, pattern), zeros)
     apart = [
         np.sum(np.asarray(x) != y)
         for x, y in zip(jax.tree.leaves(new), jax.tree.leaves(params), strict=True)
@@ -73,11 +77,11 @@ def test_only_what_is_meant_trains(tiny, params, rows):
     is that of full finetuning."""
     pattern = "blocks[1:].attention.value|norm"
     whole = jax.tree_util.Partial(
-        lambda p, new: param_filter.put(p, new, pattern), params
+        lambda p, new: param_filter.merge_trainable(p, new, pattern), params
     )
     optimizer = optax.sgd(1.0, momentum=0.9)
-    update = step.make_step(objectives.sft(tiny), optimizer, whole=whole)
-    start = param_filter.take(params, pattern)
+    update = step.make_step(objectives.sft(tiny), optimizer, merge=whole)
+    start = param_filter.select_trainable(params, pattern)
     current = state.create(start, optimizer, KEY)
     sizes = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     assert sizes(current.opt_state) == sizes(start) == 2 * 24 * 3 * 8 + 24
@@ -86,9 +90,12 @@ def test_only_what_is_meant_trains(tiny, params, rows):
     full, _ = everything(state.create(params, optax.sgd(1.0), KEY), rows)
     # another program adds up the same float32 products
     chex.assert_trees_all_close(
-        current.params, param_filter.take(full.params, pattern), rtol=1e-4, atol=1e-5
+        current.params,
+        param_filter.select_trainable(full.params, pattern),
+        rtol=1e-4,
+        atol=1e-5,
     )
-    after = flatten_dict(param_filter.put(params, current.params, pattern))
+    after = flatten_dict(param_filter.merge_trainable(params, current.params, pattern))
     before = flatten_dict(params)
     changed = {path for path in before if np.any(after[path] != before[path])}
     assert changed == {("blocks", "attention", "value"), ("norm", "scale")}
@@ -109,4 +116,4 @@ def test_only_what_is_meant_trains(tiny, params, rows):
 )
 def test_bad_patterns(params, pattern, message):
     with pytest.raises(ValueError, match=message):
-        param_filter.take(params, pattern)
+        param_filter.select_trainable(params, pattern)

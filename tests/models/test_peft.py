@@ -44,7 +44,7 @@ def test_out_and_back(tiny, params, adapter, folder):
 
 
 def test_stabilised_scale(tiny, params, adapter, tmp_path):
-    peft.save(tmp_path, tiny, adapter, alpha=8.0, stabilised=True)
+    peft.save(tmp_path, tiny, adapter, alpha=8.0, rank_stabilized=True)
     assert peft.load(tmp_path, tiny, params)[1] == 4.0
 
 
@@ -210,7 +210,7 @@ class TestInPeft:
         params = draw(model)
         adapter = adapter_of(model, params, targets)
         pretrained.save(tmp_path / "model", model, params)
-        peft.save(tmp_path / "ours", model, adapter, alpha=3.0, stabilised=True)
+        peft.save(tmp_path / "ours", model, adapter, alpha=3.0, rank_stabilized=True)
         fresh = lambda: transformers.AutoModelForCausalLM.from_pretrained(
             tmp_path / "model", dtype=torch.float32, attn_implementation="eager"
         )

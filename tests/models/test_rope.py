@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.models.rope import Scaling, frequencies
+from jaxalign.models.rope import RopeScaling, frequencies
 
 # 4 pairs: theta^0, theta^(-1/4), ... with theta = 10^4
 PLAIN = np.array([1.0, 0.1, 0.01, 0.001])
@@ -15,13 +15,13 @@ def of(scaling, **knobs):
 
 def test_plain_and_linear():
     np.testing.assert_allclose(of(None), PLAIN, rtol=1e-6)
-    np.testing.assert_allclose(of(Scaling("linear", 4.0)), PLAIN / 4, rtol=1e-6)
+    np.testing.assert_allclose(of(RopeScaling("linear", 4.0)), PLAIN / 4, rtol=1e-6)
 
 
 def test_llama3_blends_by_turns():
     """In 2 pi * 30 positions the pairs turn 30, 3, 0.3 and 0.03 times."""
     # original is a number of tokens; here any number will do
-    scaling = Scaling("llama3", 8.0, 2 * np.pi * 30, low=1.0, high=5.0)
+    scaling = RopeScaling("llama3", 8.0, 2 * np.pi * 30, low=1.0, high=5.0)
     # of 3 turns, (3 - 1) / (5 - 1) = half is kept
     kept = np.array([1.0, 0.5, 0.0, 0.0])
     expected = PLAIN * (kept + (1 - kept) / 8)
@@ -32,7 +32,7 @@ def test_llama3_blends_by_turns():
 def test_yarn_blends_by_index(whole):
     """The pair that turns once has index log_10(original / 2 pi)."""
     # 30 turns at index 0.52, 0.3 at 2.52: in whole numbers, from 0 to 3
-    scaling = Scaling("yarn", 8.0, 2 * np.pi * 100, low=0.3, high=30.0, whole=whole)
+    scaling = RopeScaling("yarn", 8.0, 2 * np.pi * 100, low=0.3, high=30.0, whole=whole)
     first, last = (0, 3) if whole else (2 - np.log10(30), 2 - np.log10(0.3))
     kept = 1 - np.clip((np.arange(4) - first) / (last - first), 0, 1)
     expected = PLAIN * (kept + (1 - kept) / 8)
@@ -40,6 +40,8 @@ def test_yarn_blends_by_index(whole):
 
 
 def test_longrope_has_two_sets():
-    scaling = Scaling("longrope", short=(1.0, 1.0, 2.0, 2.0), long=(1.0, 2.0, 4.0, 8.0))
+    scaling = RopeScaling(
+        "longrope", short=(1.0, 1.0, 2.0, 2.0), long=(1.0, 2.0, 4.0, 8.0)
+    )
     np.testing.assert_allclose(of(scaling), PLAIN / [1, 1, 2, 2], rtol=1e-6)
     np.testing.assert_allclose(of(scaling, long=True), PLAIN / [1, 2, 4, 8], rtol=1e-6)

@@ -40,7 +40,9 @@ def tiny_folder(settings, tmp_path_factory):
         there = settings(family, reward=reward) | changes
         folder = tmp_path_factory.mktemp(family)
         (folder / "config.json").write_text(json.dumps(there))
-        table = registry.table(registry.read_config(there, family, reward=reward))
+        table = registry.mapping_table(
+            registry.read_config(there, family, reward=reward)
+        )
         names = {w.name: np.zeros(w.shape, np.float32) for w in table}
         spare = "score." if not reward else "lm_head"
         save_file(
@@ -71,7 +73,7 @@ def test_a_field_of_the_wrong_kind(family, tiny_folder):
     """Every field, and those of others and of transformers that change the result."""
     folder = tiny_folder(family)
     original = (folder / "config.json").read_text()
-    expected = pretrained.configured(folder, "float32", "float32")
+    expected = pretrained.read_config(folder, "float32", "float32")
     there = json.loads(original)
     extra = {"architectures", "rope_scaling", "rope_parameters", "torch_dtype", "dtype"}
     extra |= {"initializer_range", "id2label", "num_labels", "eos_token_id", "to_dict"}
@@ -81,7 +83,7 @@ def test_a_field_of_the_wrong_kind(family, tiny_folder):
             continue
         (folder / "config.json").write_text(json.dumps(there | {field: wrong}))
         try:
-            found = pretrained.configured(folder, "float32", "float32")
+            found = pretrained.read_config(folder, "float32", "float32")
         except (ValueError, FileNotFoundError) as error:
             text = str(error)
             assert "\n" not in text and len(text) < 600, text
@@ -161,11 +163,11 @@ def test_a_model_type_of_another_family(tiny_folder, family):
 def test_numbers_that_are_not_in_the_file_allocate_nothing(tiny_folder, changes):
     folder = tiny_folder("llama")
     rewrite(folder, **changes)
-    pretrained.configured(tiny_folder("llama"), "float32", "float32")  # what is loaded
+    pretrained.read_config(tiny_folder("llama"), "float32", "float32")  # what is loaded
     tracemalloc.start()
     began = time.monotonic()
     if "num_labels" in changes:  # of no language model
-        pretrained.configured(folder, "float32", "float32")
+        pretrained.read_config(folder, "float32", "float32")
     else:
         assert str(folder) in refusal(folder)
     seconds, peak = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
@@ -269,7 +271,7 @@ class TestLabels:
     """A reward model has one score, by config.json or else by its head."""
 
     def configured(self, folder):
-        return pretrained.configured(folder, "float32", "float32", reward=True)
+        return pretrained.read_config(folder, "float32", "float32", reward=True)
 
     def test_the_head_says_it_where_config_does_not(self, tiny_folder):
         folder = tiny_folder("llama", reward=True)
@@ -302,7 +304,9 @@ class TestLabels:
         there = json.loads(path.read_text())
         del there["num_labels"]
         path.write_text(json.dumps(there))
-        table = registry.table(registry.read_config(there, "llama", reward=True))
+        table = registry.mapping_table(
+            registry.read_config(there, "llama", reward=True)
+        )
         shapes = {w.name: w.shape for w in table if w.name != "lm_head.weight"}
         shapes["score.weight"] = (2, 32)
         zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

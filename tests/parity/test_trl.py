@@ -105,7 +105,7 @@ def pairs_of(logp):
             found[f"{name}{side}_shared"] = shared[i]
     square = side_by_side(jnp.asarray(SQUARE))
     weights = losses.wpo_weight(side_by_side(logp), square, mask)
-    found["chosen_weight"], found["rejected_weight"] = forward.halves(weights)
+    found["chosen_weight"], found["rejected_weight"] = forward.deinterleave(weights)
     return PairLogps(**found)
 
 
@@ -148,7 +148,7 @@ PAIRWISE = [
 
 @pytest.mark.parametrize("name, told, our_name, knobs", PAIRWISE)
 def test_dpo_trainer(name, told, our_name, knobs):
-    loss = objectives.pairwise(our_name, **knobs)
+    loss = objectives.pairwise_loss(our_name, **knobs)
     # float64 on both sides: what is left is the rounding of a few operations, and of
     # exo's label smoothing, which theirs keeps in float32
     rtol = 1e-6 if name == "exo_pair" else 1e-9
@@ -158,7 +158,7 @@ def test_dpo_trainer(name, told, our_name, knobs):
 def test_dpo_trainer_alpha_divergence_in_float32():
     # theirs knows no float64 here: it looks up a clamp by dtype
     told = {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7}
-    loss = objectives.pairwise("alpha_dpo", beta=0.3, alpha=0.7)
+    loss = objectives.pairwise_loss("alpha_dpo", beta=0.3, alpha=0.7)
     found = theirs("sigmoid", dtype="float32", **told)
     agree(lambda logp: loss(pairs_of(logp)).mean(), *found, rtol=1e-5)
 

@@ -11,14 +11,14 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference
 from jaxalign.data.tokenize import Example
 from jaxalign.pipeline import by_field, datasets
-from tests.support import launched
+from tests.support import small_runs
 
 replace = dataclasses.replace
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return launched.prepare(tmp_path_factory.mktemp("fields"))
+    return small_runs.prepare(tmp_path_factory.mktemp("fields"))
 
 
 def labelled(pairs):
@@ -82,18 +82,20 @@ def test_by_hand():
     examples = [
         Example((), i, prompt=i, fields={"kind": kind}) for i, kind in enumerate("aba")
     ]
-    found = by_field.split("kind", examples, "reward", np.array([1.0, 5.0, 2.0]))
+    found = by_field.metrics_by_value(
+        "kind", examples, "reward", np.array([1.0, 5.0, 2.0])
+    )
     assert found["reward/a"] == 1.5 and found["reward/b"] == 5.0
     assert (found["rows/a"], found["rows/b"]) == (2, 1)
-    assert by_field.split(None, examples, "reward", np.zeros(3)) == {}
+    assert by_field.metrics_by_value(None, examples, "reward", np.zeros(3)) == {}
 
 
 def test_a_number_of_each_row_is_no_category():
     tokenizer = tokenizers.train(["a"], vocab_size=261)
     ask = [{"role": "user", "content": "a"}]
     pairs = [Preference(ask, "b", f"c{i}", fields={"id": i}) for i in range(101)]
-    examples, _ = loader.tokenise(pairs, tokenizer, context=64)
+    examples, _ = loader.tokenize(pairs, tokenizer, context=64)
     assert examples[3].fields == {"id": 3}
-    assert loader.unpaired(examples)[104].fields == {"id": 3}
+    assert loader.unpair(examples)[104].fields == {"id": 3}
     with pytest.raises(ValueError, match="--split-by id: 101 different values"):
-        by_field.values(examples, "id")
+        by_field.field_values(examples, "id")

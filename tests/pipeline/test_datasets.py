@@ -12,7 +12,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.pipeline import datasets
 from jaxalign.pipeline.datasets.registry import NAMED, PUBLISHED
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from tests.data.test_tfds import Written
 
 
@@ -27,55 +27,57 @@ def shp(tmp_path):
 
 
 def test_a_published_set_by_its_name_and_by_its_file(shp):
-    named = datasets.load(Shared(data="shp", data_path=str(shp)))
+    named = datasets.load(RunConfig(data="shp", data_path=str(shp)))
     assert named.name == "shp"
     train, held_out = named.preferences()
     assert held_out and len(train) + len(held_out) == 20
-    assert not {p.where for p in train} & {p.where for p in held_out}
-    assert named.preferences() == datasets.load(Shared(data=str(shp))).preferences()
+    assert not {p.location for p in train} & {p.location for p in held_out}
+    assert named.preferences() == datasets.load(RunConfig(data=str(shp))).preferences()
 
 
 @pytest.mark.parametrize("name", [*NAMED, *PUBLISHED])
 def test_named_sets_need_a_path_that_exists(name, tmp_path):
     with pytest.raises(ValueError, match=f"--data {name} needs --data-path"):
-        datasets.load(Shared(data=name))
+        datasets.load(RunConfig(data=name))
     with pytest.raises(FileNotFoundError, match="--data-path .*nowhere does not exist"):
-        datasets.load(Shared(data=name, data_path=str(tmp_path / "nowhere")))
+        datasets.load(RunConfig(data=name, data_path=str(tmp_path / "nowhere")))
 
 
 def test_a_folder_has_its_own_splits(shp, tmp_path):
     folder = tmp_path / "both"
     folder.mkdir()
     shp.rename(folder / "train.jsonl")
-    by_rule = datasets.load(Shared(data=str(folder))).preferences()
+    by_rule = datasets.load(RunConfig(data=str(folder))).preferences()
     assert by_rule[1] and sum(map(len, by_rule)) == 20
     (folder / "test.jsonl").write_text((folder / "train.jsonl").read_text())
-    train, held_out = datasets.load(Shared(data=str(folder))).preferences()
+    train, held_out = datasets.load(RunConfig(data=str(folder))).preferences()
     assert len(train) == len(held_out) == 20
 
 
 def test_gsm8k_rewards_the_right_number(public_data):
     path = public_data / "gsm8k" / "test.jsonl"
-    source = datasets.load(Shared(data="gsm8k", data_path=str(path)))
+    source = datasets.load(RunConfig(data="gsm8k", data_path=str(path)))
     prompts, _ = source.prompts()
     # the first problem's published answer is 18
     texts = ["9 * 2 = 18\n#### 18", "#### $18", "18", "#### 19", "#### 1\n#### 18"]
-    judged = datasets.judge_of(source)([prompts[0]] * 5, texts, np.ones(5, bool))
+    judged = datasets.require_reward(source)([prompts[0]] * 5, texts, np.ones(5, bool))
     assert judged["reward"].tolist() == [1, 0, 0, 0, 1]
     answers = [d.messages[-1]["content"] for d in source.demonstrations()[0]]
-    judged = datasets.judge_of(source)(prompts, answers, np.ones(len(answers), bool))
+    judged = datasets.require_reward(source)(
+        prompts, answers, np.ones(len(answers), bool)
+    )
     assert judged["reward"].all() and len(answers) == len(prompts)
 
 
 def test_a_prepared_data_set_of_tfds(tmp_path):
-    config = Shared(data="tfds:written", data_path=str(tmp_path), held_out=0.0)
+    config = RunConfig(data="tfds:written", data_path=str(tmp_path), held_out=0.0)
     with pytest.raises(ValueError, match="(?s)tfds:written cannot .*prepare it"):
         datasets.load(config)
     Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     train, held_out = datasets.load(config).preferences()
     assert {p.chosen for p in train} == {"yes", "4"} and held_out == []
     with pytest.raises(ValueError, match="tfds:nothing cannot be read"):
-        datasets.load(Shared(data="tfds:nothing"))
+        datasets.load(RunConfig(data="tfds:nothing"))
 
 
 class Noted(list):
@@ -94,14 +96,14 @@ def policy():
 
 def test_pairs_kept_on_disk_are_those_in_memory(shp, policy, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 0)  # no processes for twenty rows
-    here = Shared(data=str(shp))
+    here = RunConfig(data=str(shp))
     there = dataclasses.replace(here, token_cache=tmp_path / "cache")
-    in_memory = datasets.pairs(here, datasets.load(here), policy, Noted())
+    in_memory = datasets.tokenized_pairs(here, datasets.load(here), policy, Noted())
     for written in (True, False):
         notes = Noted()
         if not written:
             monkeypatch.setattr(token_cache, "write", None)  # is not made again
-        on_disk = datasets.pairs(there, datasets.load(there), policy, notes)
+        on_disk = datasets.tokenized_pairs(there, datasets.load(there), policy, notes)
         for found, expected in zip(on_disk, in_memory, strict=True):
             for one, other in zip(found, expected, strict=True):
                 texts = [e.sequences[0].tokens.tolist() for e in (one, other)]
@@ -111,10 +113,10 @@ def test_pairs_kept_on_disk_are_those_in_memory(shp, policy, tmp_path, monkeypat
 
 
 def test_kept_pairs_must_be_seen_by_all_processes(shp, policy, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "first", lambda: False)
-    config = Shared(data=str(shp), token_cache=tmp_path / "cache")
+    monkeypatch.setattr(distributed, "is_first", lambda: False)
+    config = RunConfig(data=str(shp), token_cache=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="--token-cache: .* a folder that all"):
-        datasets.pairs(config, datasets.load(config), policy, Noted())
+        datasets.tokenized_pairs(config, datasets.load(config), policy, Noted())
     assert not (tmp_path / "cache").exists()
 
 
@@ -123,15 +125,16 @@ def test_a_mixture_by_weights(shp, policy, tmp_path):
     other = tmp_path / "other.jsonl"
     rows = [json.dumps(row | {"prompt": f"other {i}"}) for i in range(100)]
     other.write_text("\n".join(rows))
-    config = Shared(data=f"{shp}=3,{other}=1")
+    config = RunConfig(data=f"{shp}=3,{other}=1")
     source = datasets.load(config)
-    train, held_out = datasets.pairs(config, source, policy, Noted())
+    train, held_out = datasets.tokenized_pairs(config, source, policy, Noted())
     alone = [
-        len(datasets.load(Shared(data=str(p))).preferences()[0]) for p in (shp, other)
+        len(datasets.load(RunConfig(data=str(p))).preferences()[0])
+        for p in (shp, other)
     ]
     assert train.weights == [3, 1] and [len(p) for p in train.parts] == alone
     sides = source.demonstrations()
     assert [len(train), len(held_out)] == list(map(len, sides)) and held_out
     for bad in (f"{shp}=x,{other}=1", f"{shp}=0,{other}=1", f"{shp}=1,{other}"):
         with pytest.raises(ValueError, match="--data wants PATH=WEIGHT"):
-            datasets.load(Shared(data=bad))
+            datasets.load(RunConfig(data=bad))

@@ -14,9 +14,9 @@ from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, held_out, policies, rollouts
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model as learned
 from jaxalign.runtime import tables
-from jaxalign.runtime.config import EvalFlags
+from jaxalign.runtime.config import EvalConfig
 from tests.support import untrained
 
 
@@ -27,8 +27,10 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exam(base):
-    config = EvalFlags(mesh="data=1", model=str(base))
-    return held_out.exam(config, datasets.load(config), base, 4, room=6)
+    config = EvalConfig(mesh="data=1", model=str(base))
+    return held_out.make_held_out_eval(
+        config, datasets.load(config), base, 4, max_new_tokens=6
+    )
 
 
 def logps(policy, sequences, temperature):
@@ -47,14 +49,14 @@ def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
     shaken = jax.tree.map(lambda x: 1.3 * x, exam.base.params)
     policy = policies.Policy(exam.base.model, shaken, exam.base.tokenizer, 96)
     drawn = []
-    answer = rollouts.answer
+    answer = rollouts.sample_answers
 
     def record(*args, **told):
         drawn.append((told["temperature"], answer(*args, **told)))
         return drawn[-1][1]
 
-    monkeypatch.setattr(rollouts, "answer", record)
-    with jax.set_mesh(held_out.mesh_of(EvalFlags(mesh="data=1"))):
+    monkeypatch.setattr(rollouts, "sample_answers", record)
+    with jax.set_mesh(held_out.mesh_of(EvalConfig(mesh="data=1"))):
         found = exam.answered(policy, 3, temperature=0.5)
         ((told, answers),) = drawn
         assert told == found.temperature == 0.5
@@ -73,12 +75,12 @@ def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
 
 
 def test_it_is_the_temperature_of_training_unless_told():
-    assert EvalFlags().temperature_for(0.7) == 0.7
-    assert EvalFlags().temperature_for() == 1.0
-    assert EvalFlags(eval_temperature=0.5).temperature_for(0.7) == 0.5
+    assert EvalConfig().temperature_for(0.7) == 0.7
+    assert EvalConfig().temperature_for() == 1.0
+    assert EvalConfig(eval_temperature=0.5).temperature_for(0.7) == 0.5
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="--eval-temperature .* above 0"):
-            EvalFlags(eval_temperature=wrong).temperature_for(0.7)
+            EvalConfig(eval_temperature=wrong).temperature_for(0.7)
 
 
 @pytest.mark.parametrize("told", [None, 0.5])
@@ -95,7 +97,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
             return SimpleNamespace(texts=[])
 
     source, out = SimpleNamespace(), Path("run")
-    monkeypatch.setattr(held_out, "exam", lambda *args, **others: Exam())
+    monkeypatch.setattr(held_out, "make_held_out_eval", lambda *args, **others: Exam())
     monkeypatch.setattr(held_out, "best_of", lambda many, n: many)
     monkeypatch.setattr(held_out, "load", lambda config, source, at: at.parent.name)
     monkeypatch.setattr(tables, "write_answers", lambda *args: None)

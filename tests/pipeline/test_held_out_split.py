@@ -11,10 +11,10 @@ import pytest
 from jaxalign.data import dataset_ops, token_cache
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking
-from jaxalign.data.records import pairs as pairs_of
+from jaxalign.data.records import ranking_pairs as pairs_of
 from jaxalign.pipeline import datasets
 from jaxalign.pipeline.datasets import held_out as held_out_account
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from tests.support import quick
 
 PROMPTS, COPIES = 60, 6
@@ -130,7 +130,7 @@ def sides(source, layout):
 
 
 def load(path, **flags):
-    return datasets.load(Shared(data=str(path), **flags))
+    return datasets.load(RunConfig(data=str(path), **flags))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -177,8 +177,8 @@ def test_no_mixture_trains_on_what_a_part_holds_out(first, second, tmp_path):
     source = load(f"{one}=1,{folder}=3")
     train, held_out = sides(source, first)
     assert not train & held_out and held_out == rule | set(range(40, PROMPTS))
-    config = Shared(data=f"{one}=1,{folder}=3")
-    examples, held = datasets.pairs(config, source, policy(), Noted())
+    config = RunConfig(data=f"{one}=1,{folder}=3")
+    examples, held = datasets.tokenized_pairs(config, source, policy(), Noted())
     assert not set(examples.prompts) & {e.prompt for e in held}
     assert len(set(examples.prompts)) == len(train)
 
@@ -200,12 +200,12 @@ class Noted(list):
 def test_token_caches_hold_out_the_same(flags, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 0)  # no processes for few rows
     path = write(tmp_path / "a.jsonl", "pair", bad=(2, 90))
-    config = Shared(data=str(path), skip_bad_rows=True, **flags)
+    config = RunConfig(data=str(path), skip_bad_rows=True, **flags)
     cached = dataclasses.replace(config, token_cache=tmp_path / "cache")
     found = []
     for one in (config, cached):
         source = datasets.load(one)
-        train, held_out = datasets.pairs(one, source, policy(), Noted())
+        train, held_out = datasets.tokenized_pairs(one, source, policy(), Noted())
         found.append([[e.prompt for e in side] for side in (train, held_out)])
         ((kind, account),) = source.accounts()
         assert kind == "Preference"
@@ -226,12 +226,12 @@ def test_a_file_of_its_own_is_held_out_whole_and_not_trained_on(tmp_path):
     exam = tmp_path / "exam.jsonl"
     rows = [rows_of("pair", i, 2) for i in (3, 4, 100)]
     exam.write_text("\n".join(map(json.dumps, rows)))
-    config = Shared(data=str(data), held_out_data=str(exam))
+    config = RunConfig(data=str(data), held_out_data=str(exam))
     source = datasets.load(config)
     for kind in (source.prompts, source.preferences, source.demonstrations):
         train, held_out = map(first_messages, kind())
         assert held_out == {3, 4, 100} and train == set(range(PROMPTS)) - held_out
-    train, held_out = datasets.pairs(config, source, policy(), Noted())
+    train, held_out = datasets.tokenized_pairs(config, source, policy(), Noted())
     assert len(held_out) == 3 and len(train) == (PROMPTS - 2) * COPIES
     removed = [a.get("removed_from_training") for _, a in source.accounts()]
     assert 2 * COPIES in removed
@@ -260,14 +260,14 @@ def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
     for name, part in (("train", few[:40]), ("test", few[40:])):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, part)))
     cache = {"token_cache": tmp_path / "cache"} if cached else {}
-    told = Shared(data=str(data), held_out_data=str(exam), **cache)
-    mixed = Shared(data=f"{data}=1,{folder}=3", **cache)
+    told = RunConfig(data=str(data), held_out_data=str(exam), **cache)
+    mixed = RunConfig(data=f"{data}=1,{folder}=3", **cache)
     # the folder has nothing that the rule holds out of the file; its test rows are in
     # the file's training, which loses them
     removed = {told: 2 * COPIES, mixed: (len(few) - 40) * COPIES}
     for config in (told,) if cached else (told, mixed):
         source = datasets.load(config)
-        train, held_out = datasets.pairs(config, source, policy(), Noted())
+        train, held_out = datasets.tokenized_pairs(config, source, policy(), Noted())
         kind, account = source.accounts()[-1]
         assert kind == "Preference"
         assert account["training_rows"] == len(train)
@@ -287,11 +287,11 @@ def test_the_account_names_held_out_rows_by_shard(stated, tmp_path, monkeypatch)
         for split in ("train", "test") if stated else ("train",):
             file = tmp_path / f"{split}-{k}-of-2.jsonl"
             file.write_text("\n".join(map(json.dumps, rows)))
-    config = Shared(data=str(tmp_path), held_out=0.5, held_out_seed=1)
+    config = RunConfig(data=str(tmp_path), held_out=0.5, held_out_seed=1)
     accounts = []
     for each in (config, dataclasses.replace(config, token_cache=tmp_path / "cache")):
         source = datasets.load(each)
-        train, held_out = datasets.pairs(each, source, policy(), Noted())
+        train, held_out = datasets.tokenized_pairs(each, source, policy(), Noted())
         accounts.append(source.accounts()[-1][1]["held_out_row_numbers"])
         assert len(train) == 5 if stated else len(train) + len(held_out) == 5
     assert accounts[0] == accounts[1]
@@ -306,8 +306,10 @@ def test_a_mixture_keeps_its_weights_where_a_file_is_held_out(tmp_path):
     one, two = (write(tmp_path / f"{k}.jsonl", "pair") for k in "ab")
     exam = tmp_path / "exam.jsonl"
     exam.write_text(json.dumps(rows_of("pair", 3, 0)))
-    config = Shared(data=f"{one}=1,{two}=3", held_out_data=str(exam))
-    train, held_out = datasets.pairs(config, datasets.load(config), policy(), Noted())
+    config = RunConfig(data=f"{one}=1,{two}=3", held_out_data=str(exam))
+    train, held_out = datasets.tokenized_pairs(
+        config, datasets.load(config), policy(), Noted()
+    )
     assert isinstance(train, dataset_ops.Mixture) and train.weights == [1.0, 3.0]
     assert list(map(len, train.parts)) == [(PROMPTS - 1) * COPIES] * 2
     assert not set(train.prompts) & {e.prompt for e in held_out}
@@ -335,7 +337,7 @@ def test_a_file_of_no_known_kind_is_refused_in_one_sentence(tmp_path):
 
 
 def test_the_first_row_of_a_prepared_data_set_has_a_number():
-    rows = [Prompt(said("q"), where=f"name/train:{i}") for i in (0, 2)]
+    rows = [Prompt(said("q"), location=f"name/train:{i}") for i in (0, 2)]
     assert held_out_account.row_numbers(rows) == {"name/train": [0, 2]}
 
 
@@ -349,13 +351,13 @@ def test_a_share_that_leaves_a_side_empty_is_refused_with_counts(
     few = [rows_of("pair", i, k) for i in sorted(train)[:2] for k in range(3)]
     path.write_text("\n".join(map(json.dumps, few)))
     said_so = rf"--held-out {held_out} leaves no {side} row of the 6 of .*\(2 different"
-    config = Shared(data=str(path), held_out=held_out)
+    config = RunConfig(data=str(path), held_out=held_out)
     for kind in ("preferences", "demonstrations"):
         with pytest.raises(ValueError, match=said_so):
             getattr(datasets.load(config), kind)()
     cached = dataclasses.replace(config, token_cache=tmp_path / "cache")
     with pytest.raises(ValueError, match=said_so):
-        datasets.pairs(cached, datasets.load(cached), policy(), Noted())
+        datasets.tokenized_pairs(cached, datasets.load(cached), policy(), Noted())
     everything, nothing = load(path, held_out=0.0).preferences()
     assert (len(everything), nothing) == (6, [])
     with pytest.raises(ValueError, match="no rows are held out, and x needs some"):
@@ -388,14 +390,14 @@ def test_what_stories_hold_out_follows_the_rule(tmp_path):
     file = tmp_path / "stories.txt"
     story = lambda i: " ".join([f"q{i}", *["word"] * 30])
     file.write_text("\n".join(story(i % 40) for i in range(120)))
-    source = datasets.load(Shared(data="stories", data_path=str(file)))
+    source = datasets.load(RunConfig(data="stories", data_path=str(file)))
     train, held_out = map(first_messages, source.prompts())
     assert held_out and not train & held_out
     assert first_messages(source.demonstrations()[0]) == train
 
 
 def test_a_stored_row_knows_its_prompt(tmp_path):
-    pair = Preference(said("q1 why?"), "good", "bad", where="a.jsonl:7")
+    pair = Preference(said("q1 why?"), "good", "bad", location="a.jsonl:7")
     tokenizer = policy().tokenizer
     there = token_cache.write(tmp_path / "kept", [pair], tokenizer, context=64)
     assert there.row_numbers(np.arange(1)) == {"a.jsonl": [7]}

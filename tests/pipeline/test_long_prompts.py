@@ -20,9 +20,9 @@ from experiments import (
 )
 from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.pipeline import datasets, held_out, online
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
-from tests.support import launched, quick
+from tests.support import quick, small_runs
 
 ROWS, EVERY = 40, 5  # one prompt of each five is longer than the context of 64
 REWARD = {"reward": "length:3", "max_new_tokens": 4}
@@ -40,7 +40,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = launched.prepare(tmp_path_factory.mktemp("long"))
+    folder = small_runs.prepare(tmp_path_factory.mktemp("long"))
     rows = [
         {"prompt": f"{i} " + "red " * (80 if i % EVERY == 0 else 2), "completion": "x"}
         for i in range(ROWS)
@@ -53,7 +53,7 @@ def base(tmp_path_factory):
 def told(base, tmp_path):
     """Flags, and how many prompts each split has: all, and too long ones."""
     data = str(base / "long.jsonl")
-    sides = datasets.load(Shared(data=data, held_out=0.3)).prompts()
+    sides = datasets.load(RunConfig(data=data, held_out=0.3)).prompts()
     long = lambda side: sum("red " * 9 in p.messages[0]["content"] for p in side)
     counts = [(len(side), long(side)) for side in sides]
     assert all(0 < few < every for every, few in counts)
@@ -75,7 +75,7 @@ def test_runs_count_and_show_them(told, name, capsys, monkeypatch):
     monkeypatch.setattr(datasets, "load", judged)
     # of a policy whose answers never end
     first = lambda answers, reward, samples: np.arange(0, len(reward), samples)
-    monkeypatch.setattr(winners, "chosen", first)
+    monkeypatch.setattr(winners, "select_winners", first)
     module, config = RUNS[name]
     module.main(dataclasses.replace(config, **flags))
     shown = " ".join(capsys.readouterr().out.split())
@@ -95,13 +95,17 @@ def test_judged_policies_and_evaluations_show_them(told, base, capsys):
     lines = []
     with jax.set_mesh(Run(config, "judge").mesh) as mesh:
         source = datasets.load(config)
-        judge.sampled(config, source, mesh, 0, str(base / "policy"), lines.append)
+        judge.sample_candidates(
+            config, source, mesh, 0, str(base / "policy"), lines.append
+        )
     assert [line.split(" (")[0].split(", ")[1] for line in lines] == [
         f"{name}: {every - long} of {every} prompts"
         for name, (every, long) in zip(("train", "test"), counts, strict=True)
     ]
     capsys.readouterr()
-    exam = held_out.exam(config, source, base / "policy", 100, room=4)
+    exam = held_out.make_held_out_eval(
+        config, source, base / "policy", 100, max_new_tokens=4
+    )
     every, long = counts[1]
     assert len(exam.prompts) == every - long
     shown = " ".join(capsys.readouterr().out.split())
@@ -133,7 +137,7 @@ def test_the_reward_models_normalisation_shows_them():
 
     lines = []
     train = [example(3), example(30), example(4), example(30)]
-    found = reward_model.some_prompts(train, np.arange(4), 2, 10, lines.append)
+    found = reward_model.select_prompts(train, np.arange(4), 2, 10, lines.append)
     assert list(map(len, found)) == [3, 4]
     assert lines[0].startswith("normalisation: 2 prompts answered (1 longer than 10")
 

@@ -11,8 +11,8 @@ from jaxalign.data import dataset_ops, loader, mixing, packing
 from jaxalign.data.records import Demonstration, Prompt, Ranking
 from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.pipeline import datasets, rollouts
-from jaxalign.runtime.config import Shared
-from tests.support import launched, quick
+from jaxalign.runtime.config import RunConfig
+from tests.support import quick, small_runs
 
 LARGE, SMALL = 120, 12  # rows of each part; 0.9 of the batches come of the small one
 
@@ -20,7 +20,7 @@ LARGE, SMALL = 120, 12  # rows of each part; 0.9 of the batches come of the smal
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """The little model, and two files of each layout, told apart by their prompts."""
-    folder = launched.prepare(tmp_path_factory.mktemp("mixing"))
+    folder = small_runs.prepare(tmp_path_factory.mktemp("mixing"))
     layouts = {
         "shown": {"completion": "blue"},
         "pairs": {"chosen": "blue", "rejected": "cat dog"},
@@ -52,7 +52,7 @@ def sequences_of(whole):
 def came(monkeypatch):
     """The indices of all that a run's training batches hold."""
     found = []
-    onward = loader.Batches.__next__
+    onward = loader.BatchIterator.__next__
 
     def watched(self):
         batch = onward(self)
@@ -60,7 +60,7 @@ def came(monkeypatch):
             found.extend(sequences_of(self.whole).tolist())
         return batch
 
-    monkeypatch.setattr(loader.Batches, "__next__", watched)
+    monkeypatch.setattr(loader.BatchIterator, "__next__", watched)
     return found
 
 
@@ -83,11 +83,11 @@ def test_batches_have_the_shares_of_the_weights(base, tmp_path, came, name):
     """Of 0.9 of all rows, more than the small part has: it comes again and again."""
     module, config, layout = RUNS[name]
     told = {"model": str(base / "policy"), "data": mixture(base, layout)}
-    source = datasets.load(Shared(data=told["data"], held_out=0.2))
+    source = datasets.load(RunConfig(data=told["data"], held_out=0.2))
     kind = {"ranked": "rankings", "pairs": "preferences"}.get(layout, "prompts")
     small = getattr(source, kind)()[0].sizes[1]
     assert 0 < small < SMALL  # some are held out
-    module.main(launched.dataclasses.replace(config, out=tmp_path / "run", **told))
+    module.main(small_runs.dataclasses.replace(config, out=tmp_path / "run", **told))
     assert len(came) > 3 * 40 - 1
     sides = 2 if name == "kto pairs" else 1
     large = sides * getattr(source, kind)()[0].sizes[0]
@@ -100,7 +100,7 @@ def test_batches_have_the_shares_of_the_weights(base, tmp_path, came, name):
 
 
 def test_rankings_of_a_mixture_are_rankings(base):
-    source = datasets.load(Shared(data=mixture(base, "ranked")))
+    source = datasets.load(RunConfig(data=mixture(base, "ranked")))
     assert source.rankings is not None
     assert {type(r) for r in source.rankings()[0]} == {Ranking}
 
@@ -108,7 +108,7 @@ def test_rankings_of_a_mixture_are_rankings(base):
 @pytest.mark.parametrize("weight", ["nan", "inf", "1e999", "-inf", "-1", "0", "x", ""])
 def test_weights_are_finite_numbers_above_0(base, weight):
     with pytest.raises(ValueError, match="--data wants PATH=WEIGHT.*finite.*above 0"):
-        datasets.load(Shared(data=mixture(base, "shown", (0.5, weight))))
+        datasets.load(RunConfig(data=mixture(base, "shown", (0.5, weight))))
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, 0.0, -1.0])
@@ -171,18 +171,22 @@ def test_prompts_that_are_asked_in_turn_have_the_shares():
         [Prompt([], f"b:{i}") for i in range(4)],
     ]
     mixed = mixing.MixedRecords(parts, [1.0, 3.0])
-    first = rollouts.turn(mixed, 0, 40)
-    names = [prompt.where[0] for prompt in first]
-    assert names.count("b") == 30 and [p.where for p in first if p.where[0] == "a"] == [
-        f"a:{i}" for i in range(10)
-    ]
-    assert rollouts.turn(mixed, 0, 60)[40:] == rollouts.turn(mixed, 40, 20)
-    assert len(rollouts.turn(mixed, 0, 1000)) == 94
+    first = rollouts.cyclic_slice(mixed, 0, 40)
+    names = [prompt.location[0] for prompt in first]
+    assert names.count("b") == 30 and [
+        p.location for p in first if p.location[0] == "a"
+    ] == [f"a:{i}" for i in range(10)]
+    assert rollouts.cyclic_slice(mixed, 0, 60)[40:] == rollouts.cyclic_slice(
+        mixed, 40, 20
+    )
+    assert len(rollouts.cyclic_slice(mixed, 0, 1000)) == 94
 
 
 def test_held_out_prompts_come_of_all_parts(base):
     """In proportion to their sizes, so that the first of them are of both."""
-    held = datasets.load(Shared(data=mixture(base, "shown"), held_out=0.3)).prompts()[1]
+    held = datasets.load(
+        RunConfig(data=mixture(base, "shown"), held_out=0.3)
+    ).prompts()[1]
     starts = [prompt.messages[-1]["content"][:3] for prompt in held]
     small = starts.count("sun")
     assert small > 1
@@ -199,8 +203,8 @@ def test_weights_of_answers_that_are_all_judged_are_refused(base):
 def test_collect_asks_prompts_by_their_weights(base, tmp_path):
     told = {"model": str(base / "policy"), "data": mixture(base, "shown")}
     few = {"prompts": 20, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
-    made = datasets.load(Shared(data=told["data"]))
-    source = launched.dataclasses.replace(
+    made = datasets.load(RunConfig(data=told["data"]))
+    source = small_runs.dataclasses.replace(
         made, judge=lambda prompts, texts, ended: {"reward": np.zeros(len(texts))}
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -34,7 +34,7 @@ def base(tmp_path_factory):
 def reward(monkeypatch):
     """A reward that any tokens have, as answers of an untrained model are alike."""
     monkeypatch.setattr(
-        reward_functions, "scorer", lambda *args, **kwargs: tokens_reward
+        reward_functions, "make_reward_function", lambda *args, **kwargs: tokens_reward
     )
 
 
@@ -75,9 +75,9 @@ def gone_on(main, config, folder):
 
 @pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
-    tokenise = loader.tokenise
+    tokenise = loader.tokenize
     few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
-    monkeypatch.setattr(loader, "tokenise", few)
+    monkeypatch.setattr(loader, "tokenize", few)
     config = ppo.Config(
         model=str(base / "policy"),
         steps=4,
@@ -121,7 +121,7 @@ def test_sampled_logps_are_compared_where_they_count():
     params = model.init(jax.random.key(0))
     sequences = from_lengths(jnp.array([[3, 4, 5, 0]]), jnp.array([3]), jnp.array([1]))
     zero = jnp.zeros((1, 4))
-    told = lambda sampled: rollouts.compared(
+    told = lambda sampled: rollouts.logprobs(
         model, params, params, sequences, sampled, temperature=0.7
     )
     logp, ref_logp, _ = told(zero)
@@ -140,9 +140,9 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "check_vocabulary", check)
     monkeypatch.setattr(policies, "load_scalar", lambda folder, *_: str(folder))
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
-    monkeypatch.setattr(trainable, "headed", lambda *args: "policy")
+    monkeypatch.setattr(trainable, "add_scalar_head", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)
-    start = lambda **flags: ppo.value_start(ppo.Config(**flags), policy)
+    start = lambda **flags: ppo.init_value_model(ppo.Config(**flags), policy)
     assert start(reward=folder) == folder
     assert start(reward=folder, value="policy") == (None, "policy")
     assert start(reward="programmed") == (None, "policy")
@@ -235,7 +235,9 @@ def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch
         drawn.append(tokens_reward(*told))
         return drawn[0] if len(drawn) == 1 else jnp.zeros_like(drawn[0])
 
-    monkeypatch.setattr(reward_functions, "scorer", lambda *args, **kwargs: only_once)
+    monkeypatch.setattr(
+        reward_functions, "make_reward_function", lambda *args, **kwargs: only_once
+    )
     online_dpo.main(replace(config, steps=2, out=tmp_path / "two"))
     assert same(tmp_path / "one", tmp_path / "two")
     assert not same(tmp_path / "one", base)
@@ -251,9 +253,11 @@ def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
     pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
     offline = dpo.Config(loss="discopop", beta=0.3)
-    np.testing.assert_allclose(dpo.selected(told)(pairs), dpo.selected(offline)(pairs))
+    np.testing.assert_allclose(
+        dpo.configured_loss(told)(pairs), dpo.configured_loss(offline)(pairs)
+    )
     hot = replace(offline, temperature=0.5)
-    assert dpo.selected(hot)(pairs) != dpo.selected(offline)(pairs)
+    assert dpo.configured_loss(hot)(pairs) != dpo.configured_loss(offline)(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -35,7 +35,7 @@ def steps(source):
         descent = optax.sgd(1.0)  # new - old parameters is -gradient
         current = state.create(policy.params, descent, jax.random.key(0))
         update = step.make_step(objectives.sft(policy.model), descent)
-        compiled = update.func.lower(current, batch, whole=None).compile()
+        compiled = update.func.lower(current, batch, merge=None).compile()
         after, metrics = update(current, batch)
         temporaries = compiled.memory_analysis().temp_size_in_bytes
         found[remat] = (temporaries, jax.device_get((metrics, after.params)))
@@ -56,17 +56,19 @@ def test_remat_changes_no_number(steps, remat):
 
 
 def test_longer_rows_than_longrope_started_with_all_count_as_long():
-    scaling = rope.Scaling("longrope", original=16, short=(1.0,) * 8, long=(2.0,) * 8)
+    scaling = rope.RopeScaling(
+        "longrope", original=16, short=(1.0,) * 8, long=(2.0,) * 8
+    )
     shape = dataclasses.replace(
         policies.toy_config(32, 64, "float32"), head_dim=16, rope_scaling=scaling
     )
     policy = policies.Policy(transformer.language_model(shape), {}, None, 64)
-    assert policies.reaching(policy, 16) is policy
-    assert policies.reaching(policy, 17).config.rope_scaling.always
+    assert policies.extend_longrope(policy, 16) is policy
+    assert policies.extend_longrope(policy, 17).config.rope_scaling.always
     plain = policies.Policy(
         transformer.language_model(policies.toy_config(32, 64, "float32")), {}, None, 64
     )
-    assert policies.reaching(plain, 64) is plain
+    assert policies.extend_longrope(plain, 64) is plain
 
 
 @pytest.mark.slow

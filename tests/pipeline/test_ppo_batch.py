@@ -55,7 +55,7 @@ def test_the_four_endings_by_hand(drawn, half):
     assert ended.tolist() == [True, True, False, True]
     # the sampler's log-probs stand at their tokens
     np.testing.assert_array_equal(sampled[0], [0, 0, -1, -2, 0])
-    score = online.with_ending(online.Online(), jnp.full(4, 0.7), ended)
+    score = online.penalize_missing_eos(online.OnlineConfig(), jnp.full(4, 0.7), ended)
     np.testing.assert_allclose(score, [0.7, 0.7, -0.3, 0.7], rtol=1e-6)
     zero = jnp.zeros_like(sampled)
     told = (half, None, sequences, zero, zero, score, ended)
@@ -73,8 +73,8 @@ def test_the_four_endings_by_hand(drawn, half):
 
 
 def test_a_missing_end_may_set_the_score(drawn):
-    config = online.Online(missing_eos="assign", missing_eos_penalty=3.0)
-    found = online.with_ending(config, jnp.full(4, 0.7), drawn[1])
+    config = online.OnlineConfig(missing_eos="assign", missing_eos_penalty=3.0)
+    found = online.penalize_missing_eos(config, jnp.full(4, 0.7), drawn[1])
     np.testing.assert_allclose(found, [0.7, 0.7, -3.0, 0.7], rtol=1e-6)
 
 
@@ -93,7 +93,7 @@ def test_prompts_and_padding_do_not_leak_into_rewards(drawn, half):
     np.testing.assert_array_equal(plain.advantage, same.advantage)
     assert jax.tree.map(float, numbers) == jax.tree.map(float, same_numbers)
     mask = sequences.loss_mask
-    rewards = lambda logp: estimators.kl_penalised_rewards(
+    rewards = lambda logp: estimators.kl_penalized_rewards(
         jnp.ones(4), logp, ref_logp, mask, beta=0.3
     )
     np.testing.assert_array_equal(rewards(logp), rewards(odd))
@@ -127,7 +127,7 @@ def test_advantages_are_whitened_over_the_batch_and_minibatches_are_its_rows(
             "finite": jnp.bool_(number != 3),
         }
 
-    config = online.Online(epochs=2, minibatches=2)
+    config = online.OnlineConfig(epochs=2, minibatches=2)
     passes = lambda **stop: online.passes(
         config, update, None, batch, jax.random.key(0), **stop
     )
@@ -164,7 +164,7 @@ def test_orders_differ_between_epochs_and_iterations():
 
 def test_scores_are_normalised_by_what_they_are_told():
     first, second = jnp.array([1.0, 3.0]), jnp.array([5.0, 7.0])
-    normalised = ppo_batch.normalised
+    normalised = ppo_batch.normalize_scores
     assert normalised(first, "none", None)[0].tolist() == [1.0, 3.0]
     np.testing.assert_allclose(normalised(second, "batch", None)[0], [-1, 1], rtol=1e-6)
     # variance 1 of 1 and 3; then 5 of 1, 3, 5, 7; the mean stays
@@ -188,17 +188,17 @@ def test_the_references_moments_are_those_of_its_scores(monkeypatch):
     answers = SimpleNamespace(
         prompts=[None] * 3, texts=[""] * 3, finished=finished, sequences=()
     )
-    monkeypatch.setattr(rollouts, "answer", lambda *args, **kwargs: answers)
+    monkeypatch.setattr(rollouts, "sample_answers", lambda *args, **kwargs: answers)
     setting = SimpleNamespace(
         policy=None,
         prompts=[],
         room=3,
-        config=online.Online(),
+        config=online.OnlineConfig(),
         score=lambda *_: jnp.array([1.0, 3.0, 6.0]),
     )
     # a missing end takes 1: 1, 3, 5
     config = ppo.Config(normalise="reference", normalise_samples=3)
-    told = ppo.moments(config, setting)
+    told = ppo.initial_moments(config, setting)
     np.testing.assert_allclose(told, [3.0, 3.0, 8.0], rtol=1e-6)
     setting.score = lambda *_: jnp.array([1.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="3 answers all have the score 1"):
@@ -219,9 +219,9 @@ def test_the_controllers_of_beta_by_hand():
 @pytest.mark.parametrize("gap, warns", [(0.05, False), (0.2, True)])
 def test_a_gap_between_sampler_and_trainer_warns(gap, warns):
     if not warns:
-        return online.watch({"logp_gap": gap}, 0.1)
+        return online.warn_logprob_mismatch({"logp_gap": gap}, 0.1)
     with pytest.warns(UserWarning, match="more than 0.1 nats"):
-        online.watch({"logp_gap": gap}, 0.1)
+        online.warn_logprob_mismatch({"logp_gap": gap}, 0.1)
 
 
 def test_both_models_have_their_flags():

@@ -11,9 +11,9 @@ from experiments import dpo, grpo, online_dpo, ppo, reward_model, sft
 from jaxalign import types
 from jaxalign.models import lora
 from jaxalign.pipeline import datasets, policies, run_plan
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from tests.support import quick, untrained
-from tests.support.families import arrive
+from tests.support.families import write_user_files
 
 replace = dataclasses.replace
 ROWS = [
@@ -41,7 +41,7 @@ OFFLINE = ("sft", "dpo", "reward_model")
 def arrived(tmp_path_factory):
     """A random Mistral of 64 positions, and 45 pairs, one of them longer than that."""
     folder = tmp_path_factory.mktemp("mistral")
-    return arrive(folder, "mistral", ROWS, num_hidden_layers=1)
+    return write_user_files(folder, "mistral", ROWS, num_hidden_layers=1)
 
 
 @pytest.fixture
@@ -132,7 +132,9 @@ def test_what_began_as_the_toys_hands_the_word_on(arrived, tmp_path):
         assert plan["learning_rate"] == rate
         assert plan["defaults"].startswith("the toy's: config.json says")
         start = str(out / "policy")
-        assert json.loads((out / "policy" / "config.json").read_text())[types.ORIGIN]
+        assert json.loads((out / "policy" / "config.json").read_text())[
+            types.ORIGIN_KEY
+        ]
     assert "origin" not in (arrived / "model" / "config.json").read_text()
 
 
@@ -148,16 +150,18 @@ def test_the_context_is_the_models_up_to_4096(
     there = json.loads((tmp_path / "config.json").read_text())
     there["max_position_embeddings"] = positions
     (tmp_path / "config.json").write_text(json.dumps(there))
-    flags = Shared(model=str(tmp_path), data=str(arrived / "pairs.jsonl"), context=told)
+    flags = RunConfig(
+        model=str(tmp_path), data=str(arrived / "pairs.jsonl"), context=told
+    )
     assert policies.tokenizer_of(flags, datasets.load(flags))[1] == expected
-    there[types.ORIGIN] = "toy"  # then by the data set, 512 for files
+    there[types.ORIGIN_KEY] = "toy"  # then by the data set, 512 for files
     (tmp_path / "config.json").write_text(json.dumps(there))
     by_data = min(told or 512, positions)
     assert policies.tokenizer_of(flags, datasets.load(flags))[1] == by_data
 
 
 def test_long_facts_are_wrapped_in_their_column():
-    lines = run_plan.aligned("context", "word " * 40)
+    lines = run_plan.two_columns("context", "word " * 40)
     assert lines[0].startswith("  context        word")
     assert all(line.startswith(" " * 17 + "word") for line in lines[1:])
     assert max(map(len, lines)) < 80

@@ -185,7 +185,7 @@ def test_a_card_says_what_made_the_model(shape, tmp_path):
     assert "python -m experiments.sft --model 'org/base: '\"'\"'x'\"'\"' | y'" in text
     assert "--data 'a b.jsonl' --steps 7\n" in text and "--resume" not in text
     assert f"jax {jax.__version__}" in text and str(tmp_path) not in text
-    toy = model_cards.write(sft.Config())
+    toy = model_cards.model_card(sft.Config())
     assert "base_model" not in toy and "a new small model" in toy
 
 

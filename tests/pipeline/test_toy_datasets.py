@@ -8,13 +8,13 @@ import pytest
 
 from jaxalign.data import toy_world
 from jaxalign.pipeline import datasets, held_out
-from jaxalign.pipeline.held_out import Evaluated
-from jaxalign.runtime.config import Shared
+from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.runtime.config import RunConfig
 
 
 @pytest.fixture(scope="module")
 def source():
-    return datasets.load(Shared(data="toy", seed=3))
+    return datasets.load(RunConfig(data="toy", seed=3))
 
 
 def last(messages):
@@ -41,9 +41,9 @@ def test_no_stage_is_trained_on_what_is_held_out(source, monkeypatch):
 def test_the_table_has_a_column_for_everything_new(source):
     prompts = source.prompts()[1][:256]
     texts = ["i can not help with that."] * 256  # of which each refuses
-    judged = datasets.judge_of(source)(prompts, texts, np.ones(256, bool))
+    judged = datasets.require_reward(source)(prompts, texts, np.ones(256, bool))
     numbers, units = np.zeros(256), np.arange(256, dtype=np.uint64)
-    found = Evaluated(texts, judged["reward"], None, numbers, numbers, judged, units)
+    found = Evaluation(texts, judged["reward"], None, numbers, numbers, judged, units)
     (row,) = held_out.table([{"SFT": found}])
     for name in ("combination", "wording", "topic"):
         assert row[f"refused_due, new {name}"].mean == 1.0

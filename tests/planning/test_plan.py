@@ -36,7 +36,7 @@ def test_matrix_products_by_hand():
 
     traced = jax.jit(looped).trace(jnp.ones((4, 8)), jnp.ones((8, 8)), jnp.int32(0))
     # one product is 2 * 4 * 8 * 8 operations: 5 + 7 + 3 + 1 of them
-    assert hlo_counts.flops(traced.jaxpr.jaxpr) == 16 * 2 * 4 * 8 * 8
+    assert hlo_counts.matmul_flops(traced.jaxpr.jaxpr) == 16 * 2 * 4 * 8 * 8
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])
@@ -46,14 +46,14 @@ def test_a_step_is_three_forward_passes_and_remat_a_fourth(remat):
     rows, length = TINY.batch, TINY.length
     head = 2 * shape.vocab_size * shape.width * rows * (length - 1)
     # one block of queries sees every key: all of attention, not half of it
-    layers = flops.forward_flops(shape, rows, length, head=False, seen=length)
+    layers = flops.forward_flops(shape, rows, length, head=False, keys_per_token=length)
     # going backward, the logits of each chunk come again; with remat, layers do, but
     # for their last product, which nothing within them reads
     by_hand = 3 * layers + 4 * head
     if remat == "full":
         last = 2 * rows * length * shape.hidden * shape.width
         by_hand += layers - shape.layers * last
-    assert hlo_counts.flops(traced.jaxpr.jaxpr) == by_hand
+    assert hlo_counts.matmul_flops(traced.jaxpr.jaxpr) == by_hand
 
 
 def test_communication_of_sharded_products_by_hand():
@@ -74,7 +74,7 @@ def test_communication_of_sharded_products_by_hand():
         return jax.lax.scan(layer, x, ws)[0]
 
     def sent(function, *given):
-        return measure.compiled(
+        return measure.compile_and_measure(
             lambda: jax.jit(function).trace(*given), mesh
         ).collectives
 
@@ -107,7 +107,7 @@ def test_rings_by_hand(kind, sent):
 
 def test_unread_groups_are_refused():
     with pytest.raises(ValueError, match="parts of a mesh axis"):
-        hlo_counts.groups_of("replica_groups=mesh['a'=4,'b'=2] {'a':(1)2}", 8)
+        hlo_counts.replica_groups("replica_groups=mesh['a'=4,'b'=2] {'a':(1)2}", 8)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,9 @@ def test_bytes_by_role(placed):
     shape = TINY.shape()
     norms = (2 * shape.layers + 1) * shape.width
     one_head = 2 * shape.layers * shape.width * shape.head_dim
-    parameters = 4 * ((flops.weights(shape) - one_head) / 4 + one_head / 2 + norms)
+    parameters = 4 * (
+        (flops.matmul_params(shape) - one_head) / 4 + one_head / 2 + norms
+    )
     assert found.roles["parameters"] == parameters
     # two moments, and Adam's and the schedule's counters
     assert found.roles["optimizer"] == 2 * parameters + 8
@@ -166,8 +168,8 @@ def test_depth_is_extended_from_two_and_four_layers():
     mesh = plan.mesh_of(work)
     deep = dataclasses.replace(work.shape(), layers=7)
     sample = programs.programs(work, mesh)[0]
-    extended = measure.needs(sample, deep, mesh)
-    true = measure.compiled(lambda: sample.trace(deep), mesh)
+    extended = measure.program_cost(sample, deep, mesh)
+    true = measure.compile_and_measure(lambda: sample.trace(deep), mesh)
     assert extended.flops == true.flops
     assert extended.touched == true.touched
     np.testing.assert_allclose(extended.sent(), true.sent(), rtol=1e-6)
@@ -220,7 +222,7 @@ def test_only_answers_of_one_prompt_a_row_are_known_to_be_laid_out(asked):
 
 def test_floors_by_hand():
     gather = hlo_counts.Collective("all-gather", 6e9, np.array([[0, 1], [2, 3]]), 2)
-    one = measure.Needs(8e12, 0.0, 3e9, [gather])
+    one = measure.ProgramCost(8e12, 0.0, 3e9, [gather])
     found = plan.Plan(4, {"parameters": 1}, {"update": {}}, {"update": (2, one)}, 0.0)
     chip = chips.Chip("x", 1e12, 1e9, 1.0, 4e9, 2, 1e9)
     # twice: 8e12 / 4 devices / 1e12 = 2 s; 3 s; 12e9 / 4e9 = 3 s within pairs

@@ -16,7 +16,7 @@ import pytest
 
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets
-from jaxalign.rewards import checks, named, overlap, verify
+from jaxalign.rewards import overlap, reward_registry, validation, verifiable
 
 LONG = 64_000
 PARTS = {
@@ -51,7 +51,7 @@ PARTS = {
 }
 STARTS = ("", "####", "#### 1", r"\boxed{", r"\boxed", "<answer>", "<think>", "-1")
 ENDS = ("", "x", "x", "", "}", "</answer>", "\u00b2", "x")
-REWARDS = [name for name in named.NAMED if name not in ("length", "regex")]
+REWARDS = [name for name in reward_registry.REWARDS if name not in ("length", "regex")]
 REWARDS += ["length:9", "gsm8k:strict", "regex:[0-9]x"]
 REFERENCE = "so 9 * 200 = 1800 a b\n#### 1,800"
 
@@ -69,7 +69,7 @@ def test_every_reward_of_texts_is_linear(kind):
     ]
     told = [[REFERENCE]] * len(answers)
     for name in REWARDS:
-        found = named.reward(name)([[]] * len(answers), answers, told)
+        found = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
         assert np.isfinite(found).all() and found.shape == (len(answers),)
     taken = time.process_time() - begun
     assert taken < 10.0, f"{len(answers)} answers by {len(REWARDS)} rewards: {taken} s"
@@ -82,7 +82,7 @@ def test_a_long_reference_is_no_square_either():
     # of "b a b a ..." as many words follow "a b a b ..." but for one
     turned = "b a " * 16_000
     assert overlap.rouge_l(long, [turned]) == 31_999 / 32_000
-    assert verify.gsm8k(long, [text_of("marks")]) == 0.0
+    assert verifiable.gsm8k(long, [text_of("marks")]) == 0.0
     assert time.process_time() - begun < 10.0
 
 
@@ -104,14 +104,14 @@ def test_the_table_of_bits_is_the_table(seed):
 
     for _ in range(50):
         a, b = ("".join(rng.choices("abcd", k=rng.randrange(0, 80))) for _ in range(2))
-        assert overlap.common_subsequence(a, b) == by_definition(a, b)
+        assert overlap.lcs_length(a, b) == by_definition(a, b)
 
 
 def test_no_text_is_a_fault():
     rng = random.Random(0)
     pieces = [*filter(None, PARTS.values()), *STARTS, *ENDS, "1", "e9", "E-", "$"]
     pieces += ["e99999999999999999999", "\ud800", "\x00", "+", "\u2212", "{,}", "\\!"]
-    rewards = [named.reward(name) for name in REWARDS]
+    rewards = [reward_registry.make_reward(name) for name in REWARDS]
     for _ in range(1500):
         text = "".join(rng.choices(pieces, k=rng.randrange(1, 9)))
         for reward in rewards:
@@ -124,13 +124,13 @@ def test_numbers_compare_exactly():
     for sign in ("", "-", "\u2212", "-$"):
         for form in ("{}", "#### {}", r"\boxed{{{}}}"):
             told = [form.format(sign + number)]
-            assert verify.gsm8k(form.format(sign + number), told) == 1.0
-            assert verify.gsm8k(form.format(sign + near), told) == 0.0
-    assert verify.gsm8k(f"#### -{near}", [f"#### -{number}"], strict=True) == 0.0
-    assert verify.final_number(f"it is -{number}") == Decimal(f"-{number}")
+            assert verifiable.gsm8k(form.format(sign + number), told) == 1.0
+            assert verifiable.gsm8k(form.format(sign + near), told) == 0.0
+    assert verifiable.gsm8k(f"#### -{near}", [f"#### -{number}"], strict=True) == 0.0
+    assert verifiable.final_number(f"it is -{number}") == Decimal(f"-{number}")
     many = "9" * 20_000
-    assert verify.gsm8k(many + ".0", [many]) == 1.0
-    assert verify.gsm8k(many + ".0", [many[:-1] + "8"]) == 0.0
+    assert verifiable.gsm8k(many + ".0", [many]) == 1.0
+    assert verifiable.gsm8k(many + ".0", [many[:-1] + "8"]) == 0.0
 
 
 def test_exponents_are_of_the_number():
@@ -142,16 +142,18 @@ def test_exponents_are_of_the_number():
         "1e5x": "5",  # no number, but a 5 in a name
         "1e999999": "1e999999",
     }.items():
-        assert verify.final_number(text) == Decimal(number), text
-    assert verify.final_number("1e99999999999999999999999999") is None
-    assert verify.gsm8k("1e5", ["5"]) == 0.0
+        assert verifiable.final_number(text) == Decimal(number), text
+    assert verifiable.final_number("1e99999999999999999999999999") is None
+    assert verifiable.gsm8k("1e5", ["5"]) == 0.0
 
 
 def test_the_last_box_may_hold_boxes_and_braces():
-    assert verify.last_boxed(r"\boxed{\sqrt{\frac{1}{2}}} x") == r"\sqrt{\frac{1}{2}}"
-    assert verify.final_number(r"\boxed{\text{{so}} {7}} \boxed{8") == 7
-    assert verify.final_number(r"\boxed{\boxed{7}}") == 7
-    assert verify.last_boxed("} } {") is None
+    assert (
+        verifiable.last_boxed(r"\boxed{\sqrt{\frac{1}{2}}} x") == r"\sqrt{\frac{1}{2}}"
+    )
+    assert verifiable.final_number(r"\boxed{\text{{so}} {7}} \boxed{8") == 7
+    assert verifiable.final_number(r"\boxed{\boxed{7}}") == 7
+    assert verifiable.last_boxed("} } {") is None
 
 
 def test_what_is_concluded_stands_in_the_last_pair_of_tags():
@@ -162,13 +164,13 @@ def test_what_is_concluded_stands_in_the_last_pair_of_tags():
         "</answer><answer>4</answer></answer>": "4",
         "<answer>5": "<answer>5",
     }.items():
-        assert verify.concluded(text) == said
+        assert verifiable.extract_answer(text) == said
 
 
 def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
-    monkeypatch.setattr(verify, "SECONDS", 0.2)
-    judge = datasets.by_name("regex:^(([a-z])+.)+[A-Z]$")
-    prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
+    monkeypatch.setattr(verifiable, "PATTERN_TIMEOUT", 0.2)
+    judge = datasets.reward_by_name("regex:^(([a-z])+.)+[A-Z]$")
+    prompts = [Prompt([], location="rows.jsonl:7"), Prompt([], location="rows.jsonl:8")]
     texts = ["ab.Z", "a" * 500]
     with pytest.raises(ValueError, match=r"\+\[A-Z\]\$ at row 1: .*jsonl:8"):
         judge(prompts, texts, np.array([True, True]))
@@ -177,7 +179,7 @@ def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
 @pytest.mark.parametrize("wrong", ["(", "(?P<a>", "a{5,1}", "[z-a]", "\\"])
 def test_a_pattern_that_is_none_is_refused_with_its_name(wrong):
     with pytest.raises(ValueError, match="the reward regex:"):
-        named.reward(f"regex:{wrong}")
+        reward_registry.make_reward(f"regex:{wrong}")
 
 
 @pytest.mark.parametrize("wrong", [
@@ -189,7 +191,7 @@ def test_a_pattern_without_bound_is_refused_at_once_and_in_a_sentence(wrong):
     tracemalloc.start()
     began = time.process_time()
     with pytest.raises(ValueError, match="the reward regex:") as error:
-        named.reward(f"regex:{wrong}")
+        reward_registry.make_reward(f"regex:{wrong}")
     seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(str(error.value)) < 450
@@ -202,7 +204,9 @@ def test_a_pattern_without_bound_is_refused_at_once_and_in_a_sentence(wrong):
     ("(?:[a-z]{10}){0,9}" * 10, ""), (r"\p{Lu}{2}", "AB"), ("x{1,99}" * 30, "x" * 30),
 ])  # fmt: skip
 def test_patterns_that_repeat_little_are_read(right, text):
-    assert named.reward(f"regex:{right}")([[]], [text], [[]]).tolist() == [1.0]
+    assert reward_registry.make_reward(f"regex:{right}")(
+        [[]], [text], [[]]
+    ).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,7 @@ def test_patterns_that_repeat_little_are_read(right, text):
 )
 def test_names_are_not_repeated_at_length(name):
     with pytest.raises(ValueError) as error:
-        named.reward(name + "9" * 9999)
+        reward_registry.make_reward(name + "9" * 9999)
     assert len(str(error.value)) < 450
 
 
@@ -229,9 +233,9 @@ def test_names_are_not_repeated_at_length(name):
 )
 def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
     with pytest.raises(ValueError, match=sentence):
-        checks.checked("mine", rewards, 2)
-    prompts = [Prompt([], where="rows.jsonl:7"), Prompt([], where="rows.jsonl:8")]
-    judge = datasets.checked("mine", lambda *told: {"reward": rewards})
+        validation.validate_rewards("mine", rewards, 2)
+    prompts = [Prompt([], location="rows.jsonl:7"), Prompt([], location="rows.jsonl:8")]
+    judge = datasets.with_finite_check("mine", lambda *told: {"reward": rewards})
     with pytest.raises(ValueError, match=sentence) as told:
         judge(prompts, ["a", "b"], np.ones(2, bool))
     if "row 1" in str(told.value):
@@ -239,13 +243,13 @@ def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
     if not isinstance(rewards, list):
         return
     with pytest.raises(ValueError, match="row [01]|shape|numbers"):
-        datasets.finite("mine", prompts, rewards)
+        datasets.check_finite("mine", prompts, rewards)
 
 
 def test_a_judge_of_a_source_is_checked(tmp_path):
-    source = datasets.Source(
+    source = datasets.Dataset(
         *("mine", 8, 8, 8, 1, list, list, list),
         judge=lambda prompts, texts, ended: {"reward": np.full(len(texts), np.nan)},
     )
     with pytest.raises(ValueError, match="the reward of mine is nan at row 0"):
-        datasets.judge_of(source)([Prompt([])], ["a"], np.ones(1, bool))
+        datasets.require_reward(source)([Prompt([])], ["a"], np.ones(1, bool))

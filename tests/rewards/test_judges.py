@@ -78,20 +78,20 @@ def test_an_option_of_two_tokens_is_not_also_the_one_it_begins_with(model):
 def test_labels_by_hand_from_both_orders():
     first = np.array([0.9, 0.9, 0.2], np.float32)
     swapped = np.array([0.3, 0.9, 0.6], np.float32)
-    p = judges.both_orders(first, swapped)
+    p = judges.average_orders(first, swapped)
     # (0.9 + 0.7) / 2, (0.9 + 0.1) / 2, (0.2 + 0.4) / 2
     np.testing.assert_allclose(p, [0.8, 0.5, 0.3], rtol=1e-6)
-    other = judges.both_orders(swapped, first)
+    other = judges.average_orders(swapped, first)
     np.testing.assert_allclose(other, 1 - p, rtol=1e-6)
-    np.testing.assert_allclose(judges.clamped(p), [0.6, 0.5, 0.4], rtol=1e-6)
-    p = judges.clamped(p, low=0.2, high=0.7)
+    np.testing.assert_allclose(judges.clamp_labels(p), [0.6, 0.5, 0.4], rtol=1e-6)
+    p = judges.clamp_labels(p, low=0.2, high=0.7)
     np.testing.assert_allclose(p, [0.7, 0.5, 0.3], rtol=1e-6)
 
 
 def test_a_judge_who_goes_by_the_place_says_exactly_one_half():
     rng = np.random.default_rng(0)
     first = jax.nn.sigmoid(rng.normal(size=1000) * 9).astype(np.float32)
-    assert (np.asarray(judges.both_orders(first, first)) == 0.5).all()
+    assert (np.asarray(judges.average_orders(first, first)) == 0.5).all()
 
 
 def test_a_rating_is_an_expectation():
@@ -104,7 +104,7 @@ def test_a_rating_is_an_expectation():
 def test_the_best_stands_against_any_other():
     scores = np.array([[1.0, 3.0, 2.0, 9.0]] * 3000, np.float32)
     mask = np.array([[True, True, True, False]] * 3000)
-    best, other = judges.best_and_other(scores, mask, jax.random.key(0))
+    best, other = judges.best_and_random(scores, mask, jax.random.key(0))
     assert (np.asarray(best) == 1).all()
     counts = np.bincount(other, minlength=4)
     assert counts[1] == counts[3] == 0
@@ -114,8 +114,8 @@ def test_the_best_stands_against_any_other():
 
 def test_what_a_judge_reads_holds_all_it_needs():
     asked = [{"role": "user", "content": "{q}"}, {"role": "assistant", "content": "r"}]
-    text = judge_prompts.comparison(asked, "{x}", "y", principle="Be kind.")
+    text = judge_prompts.comparison_prompt(asked, "{x}", "y", principle="Be kind.")
     assert "Human: {q}\n\nAssistant: r\n\nBe kind." in text
     assert text.index("(A) {x}") < text.index("(B) y") < text.index("answer is:")
-    text = judge_prompts.rating(asked, "x", highest=7)
+    text = judge_prompts.rating_prompt(asked, "x", highest=7)
     assert "Assistant: r" in text and "7 the best" in text and text.endswith("is:")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxalign import batches
-from jaxalign.rewards import learned, shaping, text
+from jaxalign.rewards import reward_model, rule_based, shaping
 from jaxalign.types import ScalarModel
 
 
@@ -39,34 +39,36 @@ def rows(padding=0):
 
 def test_score_is_read_at_the_last_token_whatever_the_padding(model, params):
     # 10 * 3 + 4, 10 * 1 + 6, 10 * 0 + 9
-    score = jax.jit(learned.score, static_argnums=0)
+    score = jax.jit(reward_model.score, static_argnums=0)
     for padding in (0, 5):
         assert score(model, params, rows(padding)).tolist() == [34.0, 16.0, 9.0]
 
 
 def test_a_normalised_model_has_mean_0_and_deviation_1(model, params):
     params = {**params, "head": {"weight": 2.0 * jnp.ones(1), "bias": jnp.array(3.0)}}
-    before = np.asarray(learned.score(model, params, rows()))
-    normal = learned.normalise(params, before)
-    after = np.asarray(learned.score(model, normal, rows()))
+    before = np.asarray(reward_model.score(model, params, rows()))
+    normal = reward_model.normalize(params, before)
+    after = np.asarray(reward_model.score(model, normal, rows()))
     np.testing.assert_allclose(
         after, (before - before.mean()) / before.std(), rtol=1e-5
     )
     assert normal["trunk"] is params["trunk"]
     # doing it again changes nothing
-    again = learned.normalise(normal, after)
+    again = reward_model.normalize(normal, after)
     np.testing.assert_allclose(
         again["head"]["weight"], normal["head"]["weight"], rtol=1e-5
     )
     with pytest.raises(ValueError, match="all scores are the same"):
-        learned.normalise(params, np.full(4, 0.5))
+        reward_model.normalize(params, np.full(4, 0.5))
 
 
 def test_missing_eos_lowers_or_sets_the_score():
     score = np.array([0.7, 0.7, -2.0], np.float32)
     ended = np.array([True, False, False])
     np.testing.assert_allclose(
-        shaping.missing_eos(score, ended, penalty=1.0), [0.7, -0.3, -3.0], rtol=1e-6
+        shaping.penalize_missing_eos(score, ended, penalty=1.0),
+        [0.7, -0.3, -3.0],
+        rtol=1e-6,
     )
     np.testing.assert_allclose(
         shaping.assign_missing_eos(score, ended, value=-1.0),
@@ -74,23 +76,37 @@ def test_missing_eos_lowers_or_sets_the_score():
         rtol=1e-6,
     )
     # a score that was never good is no better for not ending
-    assert shaping.missing_eos(score, ended, penalty=0.0).tolist() == score.tolist()
+    assert (
+        shaping.penalize_missing_eos(score, ended, penalty=0.0).tolist()
+        == score.tolist()
+    )
 
 
 def test_a_word_list_counts_the_ending_only():
     words = {"happy"}
-    assert text.word_list("", words) == 0.0
-    assert text.word_list("sad and blue", words) == 0.0
+    assert rule_based.word_list_reward("", words) == 0.0
+    assert rule_based.word_list_reward("sad and blue", words) == 0.0
     # 1 of 20 words: 10 / 20
-    assert text.word_list("Happy! " + "word " * 19, words) == 0.5
+    assert rule_based.word_list_reward("Happy! " + "word " * 19, words) == 0.5
     # the same word, with 30 others behind it, is no ending
-    assert text.word_list("happy " + "word " * 30, words) == 0.0
-    assert text.word_list("word " * 90 + "HAPPY.", words) == pytest.approx(10 / 30)
+    assert rule_based.word_list_reward("happy " + "word " * 30, words) == 0.0
+    assert rule_based.word_list_reward("word " * 90 + "HAPPY.", words) == pytest.approx(
+        10 / 30
+    )
     # more than a tenth gains nothing
-    assert text.word_list("happy " * 30, words) == 1.0
-    assert text.word_list("they were happy and the end came to us all", words) == 1.0
+    assert rule_based.word_list_reward("happy " * 30, words) == 1.0
+    assert (
+        rule_based.word_list_reward("they were happy and the end came to us all", words)
+        == 1.0
+    )
 
 
 def test_length_reward_is_1_at_its_target_and_falls_evenly():
     tokens = np.array([0, 25, 50, 75, 150])
-    assert text.length(tokens, target=50).tolist() == [0.0, 0.5, 1.0, 0.5, -1.0]
+    assert rule_based.length_reward(tokens, target=50).tolist() == [
+        0.0,
+        0.5,
+        1.0,
+        0.5,
+        -1.0,
+    ]

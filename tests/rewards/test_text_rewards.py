@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from jaxalign.rewards import named, overlap, verify
+from jaxalign.rewards import overlap, reward_registry, verifiable
 
 
 def test_bleu_by_hand():
@@ -67,31 +67,31 @@ NUMBERS = {
 
 @pytest.mark.parametrize("text", NUMBERS)
 def test_the_final_number(text):
-    assert verify.final_number(text) == Decimal(NUMBERS[text])
+    assert verifiable.final_number(text) == Decimal(NUMBERS[text])
 
 
 def test_there_is_no_number():
     for text in ("", "eighteen", "####", r"\boxed{\frac{1}{2}}", r"\boxed{x}"):
-        assert verify.final_number(text) is None
-    assert verify.gsm8k("no number", ["none here either"]) == 0.0
+        assert verifiable.final_number(text) is None
+    assert verifiable.gsm8k("no number", ["none here either"]) == 0.0
 
 
 def test_gsm8k_compares_numbers_not_texts():
     told = ["9 * 200 = <<9*200=1800>>1,800\n#### 1,800"]
     for right in ("#### 1800", "It is 1800.00.", r"\boxed{1,800}", "#### 1,800 eggs"):
-        assert verify.gsm8k(right, told) == 1.0
+        assert verifiable.gsm8k(right, told) == 1.0
     for wrong in ("#### 180", "It is 1800, or 1801.", "#### -1800", "1.800"):
-        assert verify.gsm8k(wrong, told) == 0.0
+        assert verifiable.gsm8k(wrong, told) == 0.0
     tagged = "<think>1800 or 5</think><answer>1800</answer> 7"
-    assert verify.gsm8k(tagged, told) == 1.0
+    assert verifiable.gsm8k(tagged, told) == 1.0
     strict = ["#### 1800", "so\n####1,800 \n", "#### $1800", "#### 1800 eggs", "1800"]
-    found = [verify.gsm8k(text, told, strict=True) for text in strict]
+    found = [verifiable.gsm8k(text, told, strict=True) for text in strict]
     assert found == [1, 1, 0, 0, 0]
 
 
 def test_the_form_of_thought_and_answer():
     good = "<think>a\nb</think>\n<answer>c</answer>\n"
-    assert verify.thought_then_answer(good) == 1.0
+    assert verifiable.think_answer_format(good) == 1.0
     for bad in (
         "so " + good,
         good + good,
@@ -100,7 +100,7 @@ def test_the_form_of_thought_and_answer():
         "<think>a</think><answer>c</answer> and more",
         "<think>a</think> c",
     ):
-        assert verify.thought_then_answer(bad) == 0.0
+        assert verifiable.think_answer_format(bad) == 0.0
 
 
 CASES = {
@@ -118,10 +118,12 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_name_is_a_function_of_prompts_answers_and_references(name):
     prompts = [[{"role": "user", "content": "q"}]] * 2
-    found = named.reward(name)(prompts, ["a b 7", "7.0"], [["a b c"], ["#### 7"]])
+    found = reward_registry.make_reward(name)(
+        prompts, ["a b 7", "7.0"], [["a b c"], ["#### 7"]]
+    )
     assert found.dtype == np.float32 and found.shape == (2,)
     np.testing.assert_allclose(found, CASES[name], rtol=1e-6)
-    assert set(CASES) >= set(named.NAMED) - {"length", "regex"}
+    assert set(CASES) >= set(reward_registry.REWARDS) - {"length", "regex"}
 
 
 def test_names_and_arguments_that_are_not():
@@ -137,4 +139,4 @@ def test_names_and_arguments_that_are_not():
         "bleu:2": "nothing after its name",
     }.items():
         with pytest.raises(ValueError, match=hint):
-            named.reward(name)
+            reward_registry.make_reward(name)

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from jaxalign.runtime import compilation_cache
-from tests.support import launched
+from tests.support import small_runs
 
 COUNTED = """
 import collections, dataclasses, json, pathlib, sys
@@ -28,7 +28,7 @@ out.with_suffix(".json").write_text(json.dumps(events))
 def start(base, out, cache):
     """One start of a small run: how many programs were compiled, and how many read."""
     command = [sys.executable, "-c", COUNTED, str(base), str(out), str(cache)]
-    subprocess.run(command, cwd=launched.ROOT, check=True)
+    subprocess.run(command, cwd=small_runs.ROOT, check=True)
     events = json.loads(out.with_suffix(".json").read_text())
     prefix = "/jax/compilation_cache/cache_"
     return events.get(f"{prefix}misses", 0), events.get(f"{prefix}hits", 0)
@@ -42,7 +42,7 @@ def weights(out):
 
 @pytest.mark.slow
 def test_a_second_start_compiles_nothing_and_bits_are_the_same(tmp_path):
-    base, cache = launched.prepare(tmp_path / "base"), tmp_path / "cache"
+    base, cache = small_runs.prepare(tmp_path / "base"), tmp_path / "cache"
     compiled, read = start(base, tmp_path / "first", cache)
     assert compiled > 10 and not read
     assert start(base, tmp_path / "second", cache) == (0, compiled)

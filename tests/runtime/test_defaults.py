@@ -20,7 +20,7 @@ from experiments import (
 from jaxalign import types
 from jaxalign.pipeline import datasets
 from jaxalign.runtime import defaults, stages
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 from tests.support import untrained
 
 replace = dataclasses.replace
@@ -81,7 +81,7 @@ def folders(tmp_path_factory):
     other = made.parent / "pretrained"
     other.mkdir()
     told = json.loads((made / "config.json").read_text())
-    del told[types.ORIGIN]
+    del told[types.ORIGIN_KEY]
     (other / "config.json").write_text(json.dumps(told))
     return {"toy": str(made), "pretrained": str(other)}
 
@@ -89,36 +89,36 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_toy_keeps_its_numbers(name, folders):
     for model in ("toy", folders["toy"]):
-        found = defaults.resolved(replace(CONFIGS[name], model=model))
+        found = defaults.resolve(replace(CONFIGS[name], model=model))
         assert numbers(found) == TOY[name]
-        assert defaults.resolved(found) == found
+        assert defaults.resolve(found) == found
 
 
 @pytest.mark.parametrize(("pipeline", "stage"), TOY_STAGES)
 def test_stages_of_the_toy_keep_theirs(pipeline, stage, folders, tmp_path):
     for model in ("toy", folders["toy"]):
-        found = stages.told(pipeline(), stage, tmp_path, model=model)
+        found = stages.stage_config(pipeline(), stage, tmp_path, model=model)
         assert numbers(found) == TOY_STAGES[pipeline, stage]
 
 
 def test_the_toys_sft_has_the_steps_of_its_data_set():
-    told = defaults.resolved(sft.Config())
-    source = datasets.load(Shared())
-    assert defaults.steps_of(told, 24_000, 80, source.sft_steps) == 1000
+    told = defaults.resolve(sft.Config())
+    source = datasets.load(RunConfig())
+    assert defaults.total_steps(told, 24_000, 80, source.sft_steps) == 1000
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_pretrained_models_have_the_fields_rates(name, folders):
     config = replace(CONFIGS[name], model=folders["pretrained"])
     low, high = FIELD[name]
-    rate = defaults.resolved(config).learning_rate
+    rate = defaults.resolve(config).learning_rate
     assert low <= rate <= high
-    adapter = defaults.resolved(replace(config, train="lora")).learning_rate
+    adapter = defaults.resolve(replace(config, train="lora")).learning_rate
     assert 9.99 <= adapter / rate <= 20
     part = replace(config, train="blocks[1:]|norm")
-    assert defaults.resolved(part).learning_rate == rate
+    assert defaults.resolve(part).learning_rate == rate
     given = replace(config, learning_rate=3e-3, train="lora")
-    assert defaults.resolved(given).learning_rate == 3e-3
+    assert defaults.resolve(given).learning_rate == 3e-3
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,16 @@ def test_pretrained_models_have_the_fields_rates(name, folders):
 )
 def test_losses_have_rates_of_their_own(loss, low, high, folders):
     config = dpo.Config(loss=loss, model=folders["pretrained"])
-    assert low <= defaults.resolved(config).learning_rate <= high
+    assert low <= defaults.resolve(config).learning_rate <= high
     toy = replace(config, model="toy")
-    assert defaults.resolved(toy).learning_rate == 2e-4
+    assert defaults.resolve(toy).learning_rate == 2e-4
 
 
 @pytest.mark.parametrize(("pipeline", "stage"), TOY_STAGES)
 def test_stages_of_pretrained_models_have_the_fields(
     pipeline, stage, folders, tmp_path
 ):
-    told = stages.told(pipeline(), stage, tmp_path, model=folders["pretrained"])
+    told = stages.stage_config(pipeline(), stage, tmp_path, model=folders["pretrained"])
     name = "sft" if stage == "finetune" else stage
     low, high = FIELD[name]
     assert low <= told.learning_rate <= high
@@ -152,16 +152,16 @@ def test_stages_of_pretrained_models_have_the_fields(
 
 
 def test_steps_are_those_of_the_epochs(folders):
-    config = defaults.resolved(dpo.Config(model=folders["pretrained"], batch=16))
-    assert defaults.steps_of(config, 1000, 16) == 62
-    assert defaults.steps_of(replace(config, epochs=3), 1000, 16) == 187
-    assert defaults.steps_of(replace(config, epochs=0.5), 1000, 16) == 31
-    assert defaults.steps_of(config, 5, 16) == 1  # not none
-    given = defaults.resolved(dpo.Config(model=folders["pretrained"], steps=7))
+    config = defaults.resolve(dpo.Config(model=folders["pretrained"], batch=16))
+    assert defaults.total_steps(config, 1000, 16) == 62
+    assert defaults.total_steps(replace(config, epochs=3), 1000, 16) == 187
+    assert defaults.total_steps(replace(config, epochs=0.5), 1000, 16) == 31
+    assert defaults.total_steps(config, 5, 16) == 1  # not none
+    given = defaults.resolve(dpo.Config(model=folders["pretrained"], steps=7))
     assert (given.steps, given.epochs) == (7, None)
-    assert defaults.steps_of(given, 1000, 16) == 7
-    toy = defaults.resolved(sft.Config(epochs=2))
-    assert defaults.steps_of(toy, 100, 10, by_data=1000) == 20
+    assert defaults.total_steps(given, 1000, 16) == 7
+    toy = defaults.resolve(sft.Config(epochs=2))
+    assert defaults.total_steps(toy, 100, 10, suggested=1000) == 20
 
 
 @pytest.mark.parametrize("name", ["sft", "reward_model", "dpo"])

@@ -20,7 +20,7 @@ def test_every_group_method_is_listed_with_its_defaults():
         told = method.hyperparameters()
         clip = f"{told['clip_low']:g} / {told['clip_high']:g}"
         assert rows[name][4:7] == [told["kl_term"], f"{told['beta']:g}", clip]
-        assert ("dynamic sampling" in rows[name][7]) == method.informative
+        assert ("dynamic sampling" in rows[name][7]) == method.dynamic_sampling
         assert (f"last {method.overlong:g}" in rows[name][7]) == bool(method.overlong)
         assert rows[name][8] == method.source.replace("||", "to")
 
@@ -28,7 +28,7 @@ def test_every_group_method_is_listed_with_its_defaults():
 def test_ppos_defaults_are_those_of_the_code():
     rows = [row for row in ROWS if len(row) == 3 and row[0].startswith("`--")]
     assert len(rows) > 15
-    toy = defaults.resolved(ppo.Config())
+    toy = defaults.resolve(ppo.Config())
     for flag, default, source in rows:
         value = getattr(toy, re.sub("[`-]", " ", flag).strip().replace(" ", "_"))
         assert default == (str(value) if isinstance(value, bool) else f"{value:g}"), (

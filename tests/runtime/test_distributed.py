@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxalign.runtime import distributed
-from tests.support import kill, launched
+from tests.support import kill, small_runs
 
 OTHERS = "reward_model,grpo,online_dpo,ppo,collect,rlhf"
 
@@ -19,7 +19,7 @@ OTHERS = "reward_model,grpo,online_dpo,ppo,collect,rlhf"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launched")
-    launched.prepare(folder)
+    small_runs.prepare(folder)
     return folder
 
 
@@ -34,9 +34,11 @@ def outputs(runs, seconds=500):
 
 def together(base: Path, out: Path, names: str, count: int, mesh: str, **told: object):
     """Starts a run; the mesh has as many devices on each process."""
-    line = launched.command(base, out, names, mesh=mesh, **told)
+    line = small_runs.command_line(base, out, names, mesh=mesh, **told)
     devices = np.prod([int(axis.partition("=")[2]) for axis in mesh.split(",")])
-    return launched.start(line, count, base, JAX_NUM_CPU_DEVICES=str(devices // count))
+    return small_runs.start_processes(
+        line, count, base, JAX_NUM_CPU_DEVICES=str(devices // count)
+    )
 
 
 def ran(base: Path, out: Path, names: str, count: int, mesh: str, **told: object):
@@ -71,13 +73,13 @@ def same(one: Path, other: Path) -> None:
         )
         for name, x in ours.items():
             np.testing.assert_allclose(theirs[name], x, 0, 1e-4, err_msg=name)
-    assert kill.steps(one) == kill.steps(other)
+    assert kill.saved_steps(one) == kill.saved_steps(other)
 
 
 def without_last_step(one: Path, other: Path) -> None:
     """Copies a run of three steps as it was after two of them."""
     shutil.copytree(one, other)
-    *_, last = kill.steps(other)  # of ppo it counts the updates of the policy
+    *_, last = kill.saved_steps(other)  # of ppo it counts the updates of the policy
     shutil.rmtree(other / "checkpoints" / str(last))
     shutil.rmtree(other / "policy")
 
@@ -146,7 +148,7 @@ def test_other_experiments_equal_one(base):
 
 def until_saved(folder: Path, runs, seconds: float = 150) -> None:
     end = time.monotonic() + seconds
-    while not kill.steps(folder) and time.monotonic() < end:
+    while not kill.saved_steps(folder) and time.monotonic() < end:
         assert all(run.poll() is None for run in runs), outputs(runs)
         time.sleep(0.01)
 
@@ -161,7 +163,7 @@ def test_preempted_on_two_goes_on_alone(base, tmp_path):
     found = outputs(runs)
     assert [code for _, code in found] == [0, 0], found
     assert "--resume goes on" in found[0][0]
-    last = kill.steps(tmp_path / "sft")[-1]
+    last = kill.saved_steps(tmp_path / "sft")[-1]
     assert last < 200
     told |= {"steps": last + 2, "resume": True, "extend": True}
     ((said, code),) = outputs(together(base, tmp_path, "sft", 1, "data=1", **told))
@@ -199,7 +201,7 @@ def test_one_that_dies_in_a_run_ends_the_others(base, tmp_path):
 
 @pytest.mark.parametrize("devices", [1, 2, 64])
 def test_a_thread_is_left_for_each_device_beside_those_that_wait(devices):
-    assert distributed.threads(devices) > 2 * devices
+    assert distributed.thread_count(devices) > 2 * devices
 
 
 def test_what_joins_processes_is_checked():

@@ -11,7 +11,7 @@ import pytest
 import experiments
 from experiments import dpo, plan, ppo, rlhf, sft
 from jaxalign.runtime import flags
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 
 WRONG = (-1, 0, math.nan, math.inf, -math.inf, 2**63, True, "1", 0.5, 10**400)
 
@@ -21,7 +21,7 @@ def configurations():
     found = {}
     for module in pkgutil.walk_packages(experiments.__path__, "experiments."):
         for kind in vars(importlib.import_module(module.name)).values():
-            if isinstance(kind, type) and issubclass(kind, flags.Checked):
+            if isinstance(kind, type) and issubclass(kind, flags.ValidatedConfig):
                 if dataclasses.is_dataclass(kind):
                     found[f"{kind.__module__}.{kind.__qualname__}"] = kind
     return found
@@ -53,7 +53,7 @@ def test_every_experiment_has_a_checked_configuration():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_number_is_within_its_declared_range_or_refused_by_name(name):
     kind = CONFIGS[name]
-    for field, kinds in flags.kinds_of(kind).items():
+    for field, kinds in flags.field_types(kind).items():
         span = flags.range_of(kind, field)  # or LookupError: declare one
         if span is None:
             continue
@@ -62,7 +62,7 @@ def test_every_number_is_within_its_declared_range_or_refused_by_name(name):
         for value in WRONG:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             right = number and not (whole and isinstance(value, float))
-            right = right and span.holds(value) and (whole or value != 10**400)
+            right = right and span.contains(value) and (whole or value != 10**400)
             given = {field: (value,) if several else value}
             if right:
                 made(kind, **given)
@@ -71,8 +71,8 @@ def test_every_number_is_within_its_declared_range_or_refused_by_name(name):
             with pytest.raises(ValueError, match=f"^{flag} "):
                 made(kind, **given)
         # no range admits what is no number at all, nor a count without end
-        assert not span.holds(math.nan) and not span.holds(-math.inf)
-        assert not whole or not span.holds(2**63)
+        assert not span.contains(math.nan) and not span.contains(-math.inf)
+        assert not whole or not span.contains(2**63)
 
 
 REFUSED = {
@@ -123,10 +123,10 @@ def test_names_that_mean_another_thing_have_another_range():
 
 
 def test_inner_flags_are_checked_by_their_whole_names():
-    with flags.unchecked():
+    with flags.defer_validation():
         wrong = rlhf.Config(dpo=dpo.Config(batch=0))
     with pytest.raises(ValueError, match="^--dpo.batch 0: "):
-        flags.check(wrong)
+        flags.validate(wrong)
     with pytest.raises(ValueError, match="^--batch 0: "):  # in Python at once
         dpo.Config(batch=0)
 
@@ -134,7 +134,7 @@ def test_inner_flags_are_checked_by_their_whole_names():
 def test_paths_may_be_text():
     assert sft.Config(out="runs/x").out == Path("runs/x")
     assert plan.Config(out="plan.json").out == Path("plan.json")
-    assert Shared(token_cache="kept").token_cache == Path("kept")
+    assert RunConfig(token_cache="kept").token_cache == Path("kept")
     assert dataclasses.replace(sft.Config(), out="y").out == Path("y")
     with pytest.raises(ValueError, match="--out .* is not UTF-8"):
         sft.Config(out="run\udcff")

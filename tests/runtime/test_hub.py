@@ -18,7 +18,7 @@ import pytest
 from experiments import sft
 from jaxalign.pipeline import model_cards
 from jaxalign.runtime import defaults, hub
-from tests.support import launched
+from tests.support import small_runs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A hub with a model and a data set; what it was asked, and its environment."""
-    folder = launched.prepare(tmp_path_factory.mktemp("hub"))
+    folder = small_runs.prepare(tmp_path_factory.mktemp("hub"))
     model, rows = folder / "policy", folder / "rows"
     (model / "code.py").write_text("raise SystemExit('code was run')")
     (model / "pytorch_model.bin").write_bytes(b"a pickle")
@@ -145,41 +145,49 @@ def inside(served, monkeypatch):
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", served["HF_ENDPOINT"])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", served["HF_HOME"] + "/hub")
-    hub.fetched.cache_clear()
+    hub.download.cache_clear()
     yield monkeypatch
-    hub.fetched.cache_clear()
+    hub.download.cache_clear()
 
 
 def test_a_model_of_a_hub_has_the_defaults_of_what_it_began_as(inside):
     """Its learning rates are the toy's where its context is."""
-    folder = hub.model("org/tiny")
+    folder = hub.model_folder("org/tiny")
     there = json.loads((folder / "config.json").read_text())
     assert there["jaxalign_origin"] == "toy" and defaults.is_toy("org/tiny")
-    rate = defaults.resolved(sft.Config(model="org/tiny")).learning_rate
-    assert rate == defaults.resolved(sft.Config()).learning_rate
+    rate = defaults.resolve(sft.Config(model="org/tiny")).learning_rate
+    assert rate == defaults.resolve(sft.Config()).learning_rate
 
 
 def test_stages_of_a_pipeline_name_the_base_as_the_hub_does(inside):
     """They are given the folder that it was fetched to."""
-    config = sft.Config(model=str(hub.model("org/tiny")))
-    card = model_cards.write(config)
+    config = sft.Config(model=str(hub.model_folder("org/tiny")))
+    card = model_cards.model_card(config)
     assert 'base_model: "org/tiny"' in card and "--model org/tiny" in card
     assert "snapshots" not in card
 
 
 def test_what_was_fetched_is_kept(inside):
-    first = hub.model("org/tiny")
-    hub.fetched.cache_clear()
+    first = hub.model_folder("org/tiny")
+    hub.download.cache_clear()
     inside.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert hub.model("org/tiny") == first and (first / "config.json").exists()
+    assert hub.model_folder("org/tiny") == first and (first / "config.json").exists()
 
 
 @pytest.mark.parametrize(
     "kind, name, sentence",
     [
-        (hub.model, "org/absent", "hf download org/absent --local-dir models/absent"),
-        (hub.data, "org/absent", "hf download org/absent --repo-type dataset --local-"),
-        (hub.data, "org/none", r"--data org/none holds no \*.parquet"),
+        (
+            hub.model_folder,
+            "org/absent",
+            "hf download org/absent --local-dir models/absent",
+        ),
+        (
+            hub.data_path,
+            "org/absent",
+            "hf download org/absent --repo-type dataset --local-",
+        ),
+        (hub.data_path, "org/none", r"--data org/none holds no \*.parquet"),
     ],
 )
 def test_what_cannot_be_fetched_says_the_command_that_would(
@@ -205,8 +213,10 @@ def test_only_an_explicit_name_is_one_of_a_hub(tmp_path, monkeypatch):
     # a slip in the name of a run is no reason to ask a network
     for local in ("runs/sfft", "./org/name", "/org/name", "org/name/policy", "toy"):
         assert not hub.is_name(local)
-        assert hub.data(local) == local and hub.model(local) == Path(local)
+        assert hub.data_path(local) == local and hub.model_folder(local) == Path(local)
     for path in ("../x", "org/../x", "a.jsonl", "gs://bucket/x", "a=0.5,b=0.5", "org/"):
         assert not hub.is_name(path)
     (tmp_path / "org" / "name").mkdir(parents=True)
-    assert not hub.is_name("org/name") and hub.model("org/name") == Path("org/name")
+    assert not hub.is_name("org/name") and hub.model_folder("org/name") == Path(
+        "org/name"
+    )

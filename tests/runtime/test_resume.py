@@ -10,7 +10,7 @@ import pytest
 from experiments import sft
 from jaxalign.runtime import flags
 from jaxalign.runtime.run import Run
-from tests.support import interrupted, kill, launched, quick
+from tests.support import interrupt, kill, quick, small_runs
 
 replace = dataclasses.replace
 RUNS = {
@@ -29,13 +29,13 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return launched.prepare(tmp_path_factory.mktemp("resume"))
+    return small_runs.prepare(tmp_path_factory.mktemp("resume"))
 
 
 def config(base, out, name="sft", **told):
     """The module of an experiment, and its configuration."""
     pairs = [f"{key}={value}" for key, value in ({"mesh": "data=1"} | told).items()]
-    return launched.configured(base, out, name, pairs)
+    return small_runs.experiment_config(base, out, name, pairs)
 
 
 @pytest.mark.parametrize("name", quick.only(["sft", "ppo"], RUNS))
@@ -52,16 +52,16 @@ def test_stopped_anywhere_is_the_same_to_the_byte(base, tmp_path, monkeypatch, n
     assert kept <= set(kill.contents(given.out))
     assert len(json.loads((given.out / "numbers.json").read_text())) > 3
     parts = replace(given, out=tmp_path / "parts")
-    with interrupted.at_step(monkeypatch, 2), pytest.raises(interrupted.Stop):
+    with interrupt.stop_at_step(monkeypatch, 2), pytest.raises(interrupt.Stop):
         module.main(parts)
     parts = replace(parts, resume=True)
-    with interrupted.before_the_numbers(monkeypatch), pytest.raises(interrupted.Stop):
+    with interrupt.stop_before_numbers(monkeypatch), pytest.raises(interrupt.Stop):
         module.main(parts)
     assert not (parts.out / "numbers.json").exists()
     module.main(parts)
-    assert kill.different(given.out, parts.out) == []
+    assert kill.differing_files(given.out, parts.out) == []
     module.main(parts)  # which is done
-    assert kill.different(given.out, parts.out) == []
+    assert kill.differing_files(given.out, parts.out) == []
 
 
 @pytest.mark.slow
@@ -73,19 +73,19 @@ def test_stopped_in_every_stage_is_the_same_to_the_byte(
     module, given = config(base, tmp_path / "whole", name)
     module.main(given)
     parts = replace(given, out=tmp_path / "parts")
-    with interrupted.once_in_each_stage(monkeypatch) as stopped:
+    with interrupt.stop_each_stage_once(monkeypatch) as stopped:
         while True:
             before = len(stopped)
             try:
                 module.main(replace(parts, resume=before > 0))
                 break
-            except interrupted.Stop:
+            except interrupt.Stop:
                 assert len(stopped) == before + 1
     stages = {path.parent for path in given.out.rglob("numbers.json")}
     assert len(stopped) == len(stages) >= 4
-    assert kill.different(given.out, parts.out) == []
+    assert kill.differing_files(given.out, parts.out) == []
     module.main(replace(parts, resume=True))  # which is done
-    assert kill.different(given.out, parts.out) == []
+    assert kill.differing_files(given.out, parts.out) == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,9 @@ class TestFinite:
         if name in ("ppo", "grpo"):
             told |= {"minibatches": 1, "epochs": 1}
         message = r"step 0.* is not finite.*there is no checkpoint yet"
-        with flags.unchecked():  # a flag cannot be NaN; parameters become it otherwise
+        with (
+            flags.defer_validation()
+        ):  # a flag cannot be NaN; parameters become it otherwise
             module, given = config(base, tmp_path, name, **told)
             with pytest.raises(FloatingPointError, match=message):
                 module.main(given)

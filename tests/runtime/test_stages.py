@@ -9,8 +9,8 @@ import pytest
 
 from experiments import methods, rejection_sampling, rlhf, rounds, sft
 from jaxalign import types
-from jaxalign.runtime import resuming
-from jaxalign.runtime.stages import begin, digest, stages
+from jaxalign.runtime import run_settings
+from jaxalign.runtime.stages import begin_pipeline, digest, stage_runner
 
 replace = dataclasses.replace
 
@@ -18,7 +18,7 @@ replace = dataclasses.replace
 def made(folder, config):
     """Leaves what a stage of these flags leaves that has ended."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = resuming.plain(config)
+    settings = run_settings.to_json(config)
     (folder / "config.json").write_text(json.dumps(settings))
     (folder / "numbers.json").write_text(json.dumps({}))
 
@@ -33,11 +33,11 @@ def test_stages_that_ended_are_left_alone_and_what_began_goes_on(tmp_path):
             made(config.out, config)
 
     config = rounds.Config(seed=3, sft=sft.Config(steps=7))
-    stages(config, tmp_path)("ended", run, flags="sft")
+    stage_runner(config, tmp_path)("ended", run, flags="sft")
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     told.clear()
     for resume in (True, False):
-        stage = stages(replace(config, resume=resume), tmp_path)
+        stage = stage_runner(replace(config, resume=resume), tmp_path)
         for name in ("new", "begun", "ended"):
             stage(name, run, flags="sft")
     assert told == [
@@ -60,7 +60,7 @@ class TestFinishedStages:
             ran.append(config)
             made(config.out, config)
 
-        stages(config, out)("sft", run, **others)
+        stage_runner(config, out)("sft", run, **others)
         return ran
 
     @pytest.fixture
@@ -68,7 +68,7 @@ class TestFinishedStages:
         policy = tmp_path / "base" / "policy"
         policy.mkdir(parents=True)
         (tmp_path / "base" / "numbers.json").write_text("1")
-        (policy / "config.json").write_text(json.dumps({types.ORIGIN: "toy"}))
+        (policy / "config.json").write_text(json.dumps({types.ORIGIN_KEY: "toy"}))
         assert self.again(tmp_path, self.CONFIG, model=str(policy))
         return tmp_path
 
@@ -191,7 +191,7 @@ def test_the_flags_of_the_whole(tmp_path, monkeypatch, config, flag, grows):
 
 
 def test_a_run_of_many_stages_keeps_its_flags(tmp_path):
-    begin(rlhf.Config(seed=2), tmp_path / "out")
+    begin_pipeline(rlhf.Config(seed=2), tmp_path / "out")
     kept = json.loads((tmp_path / "out" / "config.json").read_text())
     assert kept["seed"] == 2 and "sft" not in kept
 
@@ -199,11 +199,11 @@ def test_a_run_of_many_stages_keeps_its_flags(tmp_path):
 @pytest.mark.parametrize("config", [rlhf.Config(), methods.Config(), rounds.Config()])
 def test_a_start_in_a_folder_that_holds_a_run_leaves_its_flags(tmp_path, config):
     """Or --resume with the flags that it was made with would be refused."""
-    begin(replace(config, dtype="bfloat16"), tmp_path)
+    begin_pipeline(replace(config, dtype="bfloat16"), tmp_path)
     (tmp_path / "sft" / "checkpoints" / "7").mkdir(parents=True)
     with pytest.raises(ValueError, match="already holds a run: add --resume"):
-        begin(config, tmp_path)
-    begin(replace(config, dtype="bfloat16", resume=True), tmp_path)
+        begin_pipeline(config, tmp_path)
+    begin_pipeline(replace(config, dtype="bfloat16", resume=True), tmp_path)
 
 
 def test_only_what_a_stage_made_has_a_digest(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from jaxalign import estimators, sampling, sharding
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import registry
-from jaxalign.models.rope import Scaling
+from jaxalign.models.rope import RopeScaling
 from jaxalign.sampling import prefill, shares
 from tests.support import quick
 from tests.support.families import FAMILIES
@@ -36,7 +36,7 @@ KEY = jax.random.key(7)
 def small_pieces():
     """Prompts of 1 to 6 tokens are read in one piece or two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefill, "PIECE", 4)
+        patch.setattr(prefill, "CHUNK", 4)
         yield
 
 
@@ -145,7 +145,7 @@ def test_eight_devices_serve_what_one_does(model, params, prompts, alike, shape)
 def test_prompts_that_do_not_divide_are_one_queue(model, params, prompts, alike):
     few = tuple(x[:7] for x in prompts)
     with jax.set_mesh(sharding.make_mesh({"data": 8})):
-        assert shares.count(8) == 8 and shares.count(7) == 1
+        assert shares.shard_count(8) == 8 and shares.shard_count(7) == 1
         found = serve(model, params, few, rows=4, samples=SAMPLES)
     check_same(found, jax.tree.map(lambda x: x[: 7 * SAMPLES], alike))
 
@@ -207,7 +207,7 @@ def test_steps_are_few_where_lengths_are_skewed(watched, counting):
 @pytest.mark.slow
 def test_windows_and_long_contexts_are_served(prompts, params):
     """With longrope keys are turned by the width of the cache: as wide as before."""
-    stretched = Scaling("longrope", original=8, short=(1.0,) * 4, long=(2.0,) * 4)
+    stretched = RopeScaling("longrope", original=8, short=(1.0,) * 4, long=(2.0,) * 4)
     changes = {"window": 3, "rope_scaling": stretched}
     model = transformer.language_model(dataclasses.replace(CONFIG, **changes))
     check_same(serve(model, params, prompts, rows=3), generate(model, params, prompts))

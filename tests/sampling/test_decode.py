@@ -282,7 +282,7 @@ def test_top_p_counts_shares_of_what_top_k_left():
     logits = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1]]))
     uniform = jnp.array([0.999])
     choose = lambda k, p: int(
-        decode.choose(logits, uniform, jnp.float32(1), k, p)[0][0]
+        decode.sample_token(logits, uniform, jnp.float32(1), k, p)[0][0]
     )
     assert choose(None, None) == 3
     assert choose(2, None) == 1

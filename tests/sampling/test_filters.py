@@ -64,7 +64,7 @@ def test_draw_cuts_the_unit_interval_into_the_probabilities():
     mass[128:256] = 0.0
     uniform = ((np.arange(count) + 0.5) / count).astype(np.float32)
     rows = jnp.broadcast_to(mass, (count, vocabulary))
-    drawn = np.asarray(jax.jit(filters.draw)(rows, uniform))
+    drawn = np.asarray(jax.jit(filters.sample_categorical)(rows, uniform))
     hits = np.bincount(drawn, minlength=vocabulary)
     expected = count * mass.astype(np.float64) / mass.sum(dtype=np.float64)
     assert np.abs(hits - expected).max() <= 2.0
@@ -75,7 +75,7 @@ def test_draw_at_the_borders():
     # intervals [0, 1/2), [1/2, 3/4), nothing, [3/4, 1)
     mass = np.tile(np.array([2, 1, 0, 1], np.float32), (5, 1))
     uniform = np.array([0.0, 0.49, 0.5, 0.75, 0.99], np.float32)
-    assert filters.draw(mass, uniform).tolist() == [0, 0, 1, 3, 3]
+    assert filters.sample_categorical(mass, uniform).tolist() == [0, 0, 1, 3, 3]
 
 
 @pytest.mark.parametrize("vocabulary", [1, 5, 127, 128, 129, 1000])
@@ -89,6 +89,6 @@ def test_draw_never_takes_what_has_no_mass(vocabulary):
         below_one = np.nextafter(np.float32(1), np.float32(0))
         edges = np.float32([0.0, 1e-9, 0.5, 1 - 1e-6, below_one, 1.0])
         rows = np.broadcast_to(mass, (len(edges), vocabulary)).copy()
-        drawn = np.asarray(filters.draw(rows, edges))
+        drawn = np.asarray(filters.sample_categorical(rows, edges))
         assert (mass[drawn] > 0).all()
         assert drawn[0] == np.flatnonzero(mass)[0]

@@ -26,14 +26,14 @@ SIZES = {
 }
 SHARED = SIZES | {"num_key_value_heads": 2, "head_dim": 12}
 PATTERN = ["sliding_attention", "full_attention", "sliding_attention"]
-STRETCHED = {"factor": 4.0, "original_max_position_embeddings": 16}
+ROPE_SCALING = {"factor": 4.0, "original_max_position_embeddings": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": SHARED
     | {
         "attention_bias": True,
         "mlp_bias": True,
         "rope_theta": 500.0,
-        "rope_scaling": STRETCHED
+        "rope_scaling": ROPE_SCALING
         | {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0},
     },
     "mistral": SHARED | {"sliding_window": 5},
@@ -43,7 +43,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "use_sliding_window": True,
         "sliding_window": 6,
         "max_window_layers": 2,
-        "rope_scaling": STRETCHED | {"rope_type": "yarn"},
+        "rope_scaling": ROPE_SCALING | {"rope_type": "yarn"},
     },
     "qwen3": SHARED
     | {
@@ -97,7 +97,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def arrive(
+def write_user_files(
     folder: Path, family: str, rows: Sequence[dict[str, str]], **others: Any
 ) -> Path:
     """What a user has: FOLDER/model with its tokenizer, and FOLDER/pairs.jsonl."""

@@ -2,7 +2,7 @@
 
     python -m tests.support.kill FOLDER sft 20 [SEED]
 
-kills sft (or another of `launched.configured`) with SIGKILL 20 times, each at a random
+kills sft (or another of `small_runs.experiment_config`) with SIGKILL 20 times, each at a random
 moment after a random checkpoint was begun, some of them in the middle of a save, and
 lets it end: the checkpoint (every role, optimizer, key, cursor), the written models and
 rows, the log and the numbers, of every stage, must be those of the uninterrupted run,
@@ -25,20 +25,20 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tests.support import launched
+from tests.support import small_runs
 
 SPAN = (
     0.3  # seconds after the beginning of a save in which the kill comes: about 3 steps
 )
 
 
-def steps(folder: Path) -> list[int]:
+def saved_steps(folder: Path) -> list[int]:
     """The checkpoints that are written to their end, rising."""
     found = folder.glob("checkpoints/*/_CHECKPOINT_METADATA")
     return sorted(int(p.parent.name) for p in found if p.parent.name.isdigit())
 
 
-def begun(folder: Path) -> int:
+def last_begun_step(folder: Path) -> int:
     """The last checkpoint that was begun, over all stages in sum; 0 if none."""
     last = collections.Counter()
     depths = ("", "*/", "*/*/")  # no deeper: what is within is renamed meanwhile
@@ -49,20 +49,22 @@ def begun(folder: Path) -> int:
     return last.total()
 
 
-def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> str:
+def run_until_killed(
+    line: list[str], base: Path, folder: Path, draw: random.Random
+) -> str:
     """Starts a run, kills it, and says when; empty if it ended before."""
-    least = begun(folder) + draw.randint(0, 1)
+    least = last_begun_step(folder) + draw.randint(0, 1)
     delay = draw.uniform(0, SPAN)
     run = subprocess.Popen(
         line,
-        env=launched.environment(base),
+        env=small_runs.environment(base),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     log = folder / "metrics.jsonl"
     lines = lambda: log.read_text().count("\n") if log.exists() else 0
-    while run.poll() is None and (begun(folder) <= least):
+    while run.poll() is None and (last_begun_step(folder) <= least):
         time.sleep(0.002)
     time.sleep(delay)
     run.send_signal(signal.SIGKILL)
@@ -71,10 +73,10 @@ def killed(line: list[str], base: Path, folder: Path, draw: random.Random) -> st
     if run.returncode == 0:
         return ""
     unfinished = [p.name for p in folder.glob("**/checkpoints/*tmp*")]
-    return f"at {lines()} logged steps, saved {steps(folder)}, unfinished {unfinished}"
+    return f"at {lines()} logged steps, saved {saved_steps(folder)}, unfinished {unfinished}"
 
 
-def arrays(checkpoint: Path) -> dict[str, np.ndarray]:
+def checkpoint_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
     """Every array in a checkpoint, by name."""
     found = {}
     with warnings.catch_warnings(), ocp.StandardCheckpointer() as reader:
@@ -95,9 +97,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.name == "checkpoints" and steps(path.parent):
-            last = path / str(steps(path.parent)[-1])
-            for name, x in arrays(last).items():
+        if path.name == "checkpoints" and saved_steps(path.parent):
+            last = path / str(saved_steps(path.parent)[-1])
+            for name, x in checkpoint_arrays(last).items():
                 found[f"{inside}/{name}"] = x.tobytes()
             name = "data/metadata"
             found[f"{inside}/{name}"] = (last / name).read_bytes()
@@ -116,36 +118,38 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def different(one: Path, other: Path) -> list[str]:
+def differing_files(one: Path, other: Path) -> list[str]:
     """What of two runs is not the same to the bit."""
     ours, theirs = contents(one), contents(other)
     return sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
 
 
-def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
+def compare_with_uninterrupted(
+    base: Path, name: str, kills: int, seed: int
+) -> list[str]:
     """Runs once whole and once with kills; gives the moments of these."""
     told = {"steps": 2 * kills + 3, "mesh": "data=1"}
     whole, parts = base / "whole", base / f"killed-{seed}"
     run = lambda line: subprocess.run(
-        line, env=launched.environment(base), capture_output=True, text=True
+        line, env=small_runs.environment(base), capture_output=True, text=True
     )
     if not (whole / name / "numbers.json").exists():
-        done = run(launched.command(base, whole, name, **told))
+        done = run(small_runs.command_line(base, whole, name, **told))
         assert done.returncode == 0, done.stderr
     draw, moments = random.Random(seed), []
-    line = launched.command(base, parts, name, resume=True, **told)
+    line = small_runs.command_line(base, parts, name, resume=True, **told)
     while len(moments) < kills:
-        moment = killed(line, base, parts / name, draw)
+        moment = run_until_killed(line, base, parts / name, draw)
         assert moment, f"the run ended after {len(moments)} kills: give it more steps"
         moments.append(moment)
     left = [p.name for p in (parts / name).rglob("checkpoints/*tmp*")]
-    saved = steps(parts / name)
+    saved = saved_steps(parts / name)
     done = run(line)
     assert done.returncode == 0, done.stderr
     assert all(part in done.stdout.replace("\n", "") for part in left), done.stdout
     first = next(iter(saved[-1:]), 0)
     print(f"resumed after {first}; half-written and named: {left}")
-    found = different(whole / name, parts / name)
+    found = differing_files(whole / name, parts / name)
     assert not found, f"not the same: {found}"
     return moments
 
@@ -153,6 +157,6 @@ def survive(base: Path, name: str, kills: int, seed: int) -> list[str]:
 if __name__ == "__main__":
     folder, experiment, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     if not (folder / "policy").exists():
-        launched.prepare(folder)
+        small_runs.prepare(folder)
     chance = int((sys.argv[4:] or ["0"])[0])
-    print(*survive(folder, experiment, count, chance), sep="\n")
+    print(*compare_with_uninterrupted(folder, experiment, count, chance), sep="\n")

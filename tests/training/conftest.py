@@ -96,7 +96,7 @@ def unpaired():
         rng = np.random.default_rng(seed)
         return batches.UnpairedBatch(
             answers=random_tokens(rng, n),
-            mismatched=random_tokens(rng, n),
+            mismatched_answers=random_tokens(rng, n),
             desirable=rng.random(n) < 0.5,
             row=np.arange(n),
             valid=np.ones(n, bool),

@@ -36,7 +36,7 @@ ROWS = 16
 
 REWARDS = ("reward", "reward_answers", "ranking")
 POLICIES = ("ppo", "ppo_ptx", "group")
-PAIRS = (*objectives.PAIRWISE, "dpo_answers")
+PAIRS = (*objectives.PAIRWISE_LOSSES, "dpo_answers")
 NAMES = ("sft", *REWARDS, "kto", *POLICIES, *PAIRS)
 
 
@@ -75,7 +75,7 @@ def shared(answers: int) -> batches.AnswerBatch:
     return next(packing.answer_batches(made, 2 * ROWS, seed=0, multiple=ROWS))
 
 
-def case(name: str, rows, pairs, unpaired, *, config=CONFIG) -> Case:
+def make_case(name: str, rows, pairs, unpaired, *, config=CONFIG) -> Case:
     """The case of that name, of rows, pairs or single answers of unequal length."""
     model, scalar = transformer.language_model(config), heads.scalar_model(config)
     params = jax.jit(model.init)(jax.random.key(0))
@@ -95,11 +95,11 @@ def case(name: str, rows, pairs, unpaired, *, config=CONFIG) -> Case:
         batch = objectives.UnpairedWithReference(unpaired(ROWS), *sums)
         return Case(objectives.kto(model, beta=0.1), *of_policy, batch)
     if name in POLICIES:
-        return of_rollouts(name, model, scalar, of_policy, of_scores, rows)
-    return of_pairs(name, model, of_policy, pairs)
+        return rollout_case(name, model, scalar, of_policy, of_scores, rows)
+    return pair_case(name, model, of_policy, pairs)
 
 
-def of_rollouts(name, model, scalar, of_policy, of_scores, rows) -> Case:
+def rollout_case(name, model, scalar, of_policy, of_scores, rows) -> Case:
     sequences = rows(ROWS)
     several = [noise(*sequences.tokens.shape, seed=i) for i in range(4)]
     if name == "group":
@@ -114,13 +114,13 @@ def of_rollouts(name, model, scalar, of_policy, of_scores, rows) -> Case:
     both = zip(of_policy, of_scores, strict=True)
     params, specs = ({"policy": mine, "value": its} for mine, its in both)
     if name == "ppo_ptx":
-        objective = objectives.with_text(objective, model, weight=0.5)
-        batch = objectives.mix(batch, rows(ROWS, seed=4))
+        objective = objectives.with_ptx(objective, model, ptx_coef=0.5)
+        batch = objectives.mix_batches(batch, rows(ROWS, seed=4))
     return Case(objective, params, specs, batch)
 
 
-def of_pairs(name, model, of_policy, pairs) -> Case:
-    loss = objectives.named(name.removesuffix("_answers"))
+def pair_case(name, model, of_policy, pairs) -> Case:
+    loss = objectives.get_loss(name.removesuffix("_answers"))
     objective = objectives.preference(model, loss)
     batch = pairs(ROWS) if loss.name == name else shared(2)
     if loss.reference == "distributions":
@@ -129,5 +129,5 @@ def of_pairs(name, model, of_policy, pairs) -> Case:
     if loss.reference == "sums":
         sums = -20 + 5 * noise(4, *batch.margin.shape)
         batch = reference_cache.with_reference(batch, *sums)
-    fixed = (None, jnp.float32(0.5)) if loss.running_shift else ()
-    return Case(objective, *of_policy, batch, fixed, parts=not loss.couples_pairs)
+    fixed = (None, jnp.float32(0.5)) if loss.needs_reward_shift else ()
+    return Case(objective, *of_policy, batch, fixed, parts=not loss.couples_batch)

@@ -41,12 +41,12 @@ def test_resumed_equals_uninterrupted_to_the_bit(bigram, rows, tmp_path):
     update = step.make_step(objectives.sft(bigram), ADAMW, micro_batches=2)
     whole, log = [], []
     straight = run(new(bigram), update, rows, 6, whole)
-    manager = checkpoint.open(tmp_path)
+    manager = checkpoint.open_manager(tmp_path)
     now = run(new(bigram), update, rows, 3, log)
     checkpoint.save(manager, now, {"policy": now.params}, data={"at": 3})
     now = run(now, update, rows, 1, [])  # donates what is still being written
     checkpoint.finish(manager)
-    manager = checkpoint.open(tmp_path)
+    manager = checkpoint.open_manager(tmp_path)
     template = new(bigram, seed=5)
     found = checkpoint.restore(manager, template, {"policy": template.params})
     checkpoint.finish(manager)
@@ -67,7 +67,7 @@ def test_roles_go_by_name_and_another_mesh_may_read_them(bigram, scalar, tmp_pat
     }
     one = sharding.place(params, specs, sharding.make_mesh({"fsdp": 2, "data": 4}))
     saved = state.create(one, ADAMW, KEY)
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     checkpoint.save(manager, saved, saved.params, config={"beta": 0.1})
     other = sharding.place(params, specs, sharding.make_mesh({"fsdp": 3}))
     template = state.create(jax.tree.map(jnp.zeros_like, other), ADAMW, KEY)
@@ -92,7 +92,7 @@ def test_moments_are_cut_like_their_parameters(bigram):
 
 def test_what_does_not_fit_is_refused_by_name(bigram, tmp_path):
     now = new(bigram)
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
         checkpoint.restore(manager, now, {"policy": now.params})
     with pytest.raises(ValueError, match="roles .'a', 'b'. must be state.params"):
@@ -116,14 +116,14 @@ def test_what_does_not_fit_is_refused_by_name(bigram, tmp_path):
 
 def test_unfinished_checkpoints_are_put_aside(bigram, tmp_path):
     now = new(bigram)
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     checkpoint.save(manager, now, {"policy": now.params})
     checkpoint.finish(manager)
     half = tmp_path / "5" / "policy"
     half.mkdir(parents=True)
     (half / "manifest").write_text("half")
     (tmp_path / "6.orbax-checkpoint-tmp-1").mkdir()
-    manager = checkpoint.open(tmp_path)
+    manager = checkpoint.open_manager(tmp_path)
     assert manager.latest_step() == 0
     assert (tmp_path / "5.incomplete" / "policy" / "manifest").exists()
     checkpoint.restore(manager, now, {"policy": now.params})
@@ -133,7 +133,7 @@ def test_unfinished_checkpoints_are_put_aside(bigram, tmp_path):
 
 
 def test_only_the_latest_are_kept(bigram, tmp_path):
-    manager = checkpoint.open(tmp_path, keep=2)
+    manager = checkpoint.open_manager(tmp_path, keep=2)
     for number in (1, 2, 3):
         now = dataclasses.replace(new(bigram), step=jnp.asarray(number))
         checkpoint.save(manager, now, {"policy": now.params})
@@ -164,14 +164,14 @@ def test_a_frozen_role_is_written_once(bigram, tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_sentence(bigram, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="cannot write checkpoints in .*file: "):
-        checkpoint.open(tmp_path / "file")
+        checkpoint.open_manager(tmp_path / "file")
 
 
 def test_a_full_disk_is_one_sentence_that_names_the_last_whole_checkpoint(
     bigram, tmp_path, monkeypatch
 ):
     now = new(bigram)
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     checkpoint.save(manager, now, {"policy": now.params})
 
     def full(*_, **__):
@@ -206,7 +206,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     params = {"embed": jnp.arange(66.0).reshape(11, 6), "unembed": jnp.ones((6, 11))}
     now = state.create(params, ADAMW, KEY)
-    manager = checkpoint.open(folder, background=False)
+    manager = checkpoint.open_manager(folder, background=False)
     for number in (0, 1):
         each = dataclasses.replace(now, step=jnp.asarray(number))
         data = {"done": number, "rows": [1.5]}
@@ -216,7 +216,7 @@ def saved(tmp_path_factory):
 
 
 def read(folder, now, config=None):
-    manager = checkpoint.open(folder, background=False)
+    manager = checkpoint.open_manager(folder, background=False)
     try:
         given = {"lr": 1} if config is None else config
         return checkpoint.restore(manager, now, {"policy": now.params}, config=given)
@@ -289,7 +289,7 @@ def test_a_checkpoint_that_is_not_finite_is_refused(saved, tmp_path):
     _, now = saved
     params = {**now.params, "embed": now.params["embed"].at[3, 2].set(jnp.nan)}
     bad = dataclasses.replace(now, params=params)
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     checkpoint.save(manager, bad, {"policy": params}, config={"lr": 1})
     checkpoint.finish(manager)
     message = r"damaged \(\['policy'\]\['embed'\] is not finite\)"
@@ -305,7 +305,7 @@ def test_half_written_checkpoints_go_once_a_newer_one_is_whole(saved, tmp_path):
         (tmp_path / name / "rest").write_text("half")
     half = "1.orbax-checkpoint-tmp-7"
     (tmp_path / half).mkdir()
-    manager = checkpoint.open(tmp_path, background=False)
+    manager = checkpoint.open_manager(tmp_path, background=False)
     named = lambda: {path.name for path in tmp_path.iterdir()}
     put_aside = {"0.incomplete", "1.incomplete1", "9.incomplete"}
     assert named() - {half} == put_aside  # none is whole yet

@@ -54,7 +54,7 @@ def compiled(case, mesh) -> str:
 
 @pytest.mark.parametrize("name, shape", quick.only([], CASES), ids=str)
 def test_a_step_says_what_it_must(rows, pairs, unpaired, name, shape):
-    case = mesh_cases.case(name, rows, pairs, unpaired, config=LARGE)
+    case = mesh_cases.make_case(name, rows, pairs, unpaired, config=LARGE)
     found = said(compiled(case, sharding.make_mesh(shape)))
     gathered = found.pop("all-gather", [])
     reduced = found.pop("all-reduce", []) + found.pop("reduce-scatter", [])

@@ -48,7 +48,7 @@ def place(batch, mesh):
     ids=str,
 )
 def test_eight_devices_equal_one(rows, pairs, unpaired, name, shape, micro):
-    case = mesh_cases.case(name, rows, pairs, unpaired)
+    case = mesh_cases.make_case(name, rows, pairs, unpaired)
     # Plain descent at rate 1: new - old parameters is -gradient.
     one = step.make_step(case.objective, optax.sgd(1.0))
     begun = state.create(case.params, optax.sgd(1.0), KEY)

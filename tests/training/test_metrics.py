@@ -15,7 +15,7 @@ def write(folder, steps, **knobs):
 
 def test_nested_metrics_become_lines_and_events(tmp_path):
     write(tmp_path, [1, 3])
-    assert metrics.read(tmp_path) == [
+    assert metrics.read_log(tmp_path) == [
         {"step": 1, "loss": 1.0, "eval/kl": 2},
         {"step": 3, "loss": float(np.float32(1 / 3)), "eval/kl": 2},
     ]
@@ -31,13 +31,13 @@ def test_a_resumed_log_is_that_of_an_uninterrupted_run(tmp_path):
     text = lambda name: (tmp_path / name / "metrics.jsonl").read_text()
     assert text("killed") == text("whole")
     write(tmp_path / "killed", [1])
-    assert len(metrics.read(tmp_path / "killed")) == 1
+    assert len(metrics.read_log(tmp_path / "killed")) == 1
 
 
 def test_a_number_that_is_not_finite_is_null(tmp_path):
     with metrics.Writer(tmp_path) as writer:
         writer.log(1, {"a": float("nan"), "b": np.inf, "c": True})
-    assert metrics.read(tmp_path) == [{"step": 1, "a": None, "b": None, "c": True}]
+    assert metrics.read_log(tmp_path) == [{"step": 1, "a": None, "b": None, "c": True}]
 
 
 def test_a_nan_is_told_with_its_step():

@@ -44,8 +44,8 @@ def mean_gradient(objective, params, batch):
 def test_the_gradient_is_the_sum_of_the_two(bigram, scalar, rows, params, rollout):
     text = rows(3, seed=1)
     ppo, sft = objectives.ppo(bigram, scalar), objectives.sft(bigram)
-    mixed = objectives.with_text(ppo, bigram, weight=WEIGHT)
-    found = mean_gradient(mixed, params, objectives.mix(rollout, text))
+    mixed = objectives.with_ptx(ppo, bigram, ptx_coef=WEIGHT)
+    found = mean_gradient(mixed, params, objectives.mix_batches(rollout, text))
     of_ppo = mean_gradient(ppo, params, rollout)
     of_text = mean_gradient(sft, params["policy"], text)
     expected = jax.tree.map(lambda a, b: a + WEIGHT * b, of_ppo["policy"], of_text)
@@ -60,8 +60,8 @@ def test_the_gradient_is_the_sum_of_the_two(bigram, scalar, rows, params, rollou
 
 def test_micro_batches_change_nothing(bigram, scalar, rows, params, rollout):
     # six rows of each, of unequal lengths: no micro-batch has the batch's share
-    batch = objectives.mix(rollout, rows(6, seed=1))
-    mixed = objectives.with_text(objectives.ppo(bigram, scalar), bigram, weight=WEIGHT)
+    batch = objectives.mix_batches(rollout, rows(6, seed=1))
+    mixed = objectives.with_ptx(objectives.ppo(bigram, scalar), bigram, ptx_coef=WEIGHT)
     sgd = optax.sgd(1.0)
     found = []
     for parts in (1, 3):
@@ -80,8 +80,8 @@ def test_text_of_which_nothing_counts_adds_nothing(
     text = rows(3)
     text = dataclasses.replace(text, loss_mask=np.zeros_like(text.loss_mask))
     ppo = objectives.ppo(bigram, scalar)
-    mixed = objectives.with_text(ppo, bigram, weight=WEIGHT)
-    total, _ = mixed(params, objectives.mix(rollout, text))
+    mixed = objectives.with_ptx(ppo, bigram, ptx_coef=WEIGHT)
+    total, _ = mixed(params, objectives.mix_batches(rollout, text))
     assert total == ppo(params, rollout)[0]
 
 

@@ -116,7 +116,7 @@ def own_reference(bigram, params, batch):
 def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
     params = bigram.init(KEY)
     batch = own_reference(bigram, params, pairs(5))
-    objective = objectives.preference(bigram, objectives.pairwise(name, **knobs))
+    objective = objectives.preference(bigram, objectives.pairwise_loss(name, **knobs))
     loss, metrics = means(objective(params, batch))
     # log-probs of up to 50 nats in float32, twice, in two batch layouts
     np.testing.assert_allclose(loss, at_reference, rtol=1e-5)
@@ -216,30 +216,35 @@ def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
     p = np.array([0.75, 0.9, 1.0, sigmoid(1.0), sigmoid(2.0)])
     told = dataclasses.replace(batch.pairs, margin=margin)
     batch = dataclasses.replace(batch, pairs=told)
-    loss = objectives.pairwise("soft_dpo", beta=0.3)
+    loss = objectives.pairwise_loss("soft_dpo", beta=0.3)
     found = loss(preference_objectives.pair_logps(bigram, params, batch))
     right, wrong = (-np.log(sigmoid(s * 0.3 * (c - rc - r + rr))) for s in (1, -1))
     np.testing.assert_allclose(found, p * right + (1 - p) * wrong, rtol=1e-4)
     scores = scalar.init(jax.random.key(1))
     by = lambda loss: objectives.reward(scalar, loss=loss)(scores, told)[0]
     gap = np.array([3.0, -1.0, 2.0, 0.5, 1.0], np.float32)
-    found = objectives.soft_labels(gap, 0 * gap, margin)
+    found = objectives.soft_label_loss(gap, 0 * gap, margin)
     expected = -p * np.log(sigmoid(gap)) - (1 - p) * np.log(sigmoid(-gap))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert by(objectives.soft_labels) != by(objectives.hard_labels)
+    assert by(objectives.soft_label_loss) != by(objectives.hard_label_loss)
 
 
-@pytest.mark.parametrize("name", sorted(set(objectives.PAIRWISE) - set(FORMULAS)))
+@pytest.mark.parametrize(
+    "name", sorted(set(objectives.PAIRWISE_LOSSES) - set(FORMULAS))
+)
 def test_other_losses_are_given_their_numbers(bigram, measured, name):
     """Formulas of their own are in tests/losses; here, that the fields fit."""
     params, batch, numbers = measured
-    knobs = dict.fromkeys(objectives.named(name).hyperparameters, 0.3)
+    knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
     # any numbers will do
     others = {"chosen_kl": numbers[0], "rejected_kl": numbers[1], "shift": 0.2}
     pairs = preference_objectives.pair_logps(bigram, params, batch)._replace(**others)
     np.testing.assert_allclose(pairs.chosen_length, numbers[4])
-    found = objectives.pairwise(name, **knobs)(pairs)
-    function, fields = objectives.named(name).function, objectives.named(name).inputs
+    found = objectives.pairwise_loss(name, **knobs)(pairs)
+    function, fields = (
+        objectives.get_loss(name).function,
+        objectives.get_loss(name).inputs,
+    )
     named = dict(zip(inspect.signature(function).parameters, fields, strict=False))
     several = [name for name in named if name.startswith("sums")]
     assert several or all(a == b for a, b in named.items()), named
@@ -252,7 +257,7 @@ def test_other_losses_are_given_their_numbers(bigram, measured, name):
 def test_pairwise_losses_by_formula(bigram, measured, name):
     params, batch, numbers = measured
     knobs, formula = FORMULAS[name]
-    loss = objectives.pairwise(name, **knobs)
+    loss = objectives.pairwise_loss(name, **knobs)
     got, metrics = means(objectives.preference(bigram, loss)(params, batch))
     # the last pair is not valid; float32 sums of a dozen log-probs
     np.testing.assert_allclose(got, formula(*numbers)[:4].mean(), rtol=2e-5)
@@ -276,24 +281,24 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
 
 def test_unknown_losses_and_knobs_are_refused_with_the_near_ones():
     with pytest.raises(ValueError, match="unknown loss 'dpoo': did you mean .*dpo"):
-        objectives.pairwise("dpoo", beta=0.1)
+        objectives.pairwise_loss("dpoo", beta=0.1)
     with pytest.raises(ValueError, match="simpo takes beta 2, gamma 1, not tau"):
-        objectives.pairwise("simpo", beta=0.1, tau=1.0)
+        objectives.pairwise_loss("simpo", beta=0.1, tau=1.0)
     with pytest.raises(ValueError, match="what TRL calls beta is its tau"):
-        objectives.pairwise("ipo", beta=0.1)
+        objectives.pairwise_loss("ipo", beta=0.1)
     with pytest.raises(ValueError, match="unknown loss 'kto'"):
-        objectives.pairwise("kto")
+        objectives.pairwise_loss("kto")
 
 
 def test_losses_without_reference_take_plain_pairs_and_others_refuse(bigram, pairs):
     params, batch = bigram.init(KEY), pairs(5)
-    simpo = objectives.pairwise("simpo", beta=2.0, gamma=0.5)
+    simpo = objectives.pairwise_loss("simpo", beta=2.0, gamma=0.5)
     _, metrics = means(objectives.preference(bigram, simpo)(params, batch))
     assert "mean_logp/margin" in metrics and "logratio/chosen" not in metrics
-    dpo = objectives.pairwise("dpo", beta=0.1)
+    dpo = objectives.pairwise_loss("dpo", beta=0.1)
     with pytest.raises(ValueError, match="the loss dpo compares with a reference"):
         objectives.preference(bigram, dpo)(params, batch)
-    needs = {n: objectives.named(n).reference for n in ("dpo", "orpo", "token_dpo")}
+    needs = {n: objectives.get_loss(n).reference for n in ("dpo", "orpo", "token_dpo")}
     assert needs == {"dpo": "sums", "orpo": "none", "token_dpo": "distributions"}
 
 
@@ -303,7 +308,7 @@ def test_unlikelihood_of_rejected_answers(bigram, measured, bigram_logps):
     logp = bigram_logps(params, rejected.tokens)
     logp = np.where(rejected.loss_mask, logp, -1.0)
     unlikely = sums(-np.log1p(-np.exp(logp)), rejected.loss_mask) / n_r
-    loss = objectives.pairwise("unlikelihood", alpha=0.7)
+    loss = objectives.pairwise_loss("unlikelihood", alpha=0.7)
     found, _ = means(objectives.preference(bigram, loss)(params, batch.pairs))
     expected = (-c / n_c + 0.7 * unlikely)[:4].mean()
     np.testing.assert_allclose(found, expected, rtol=2e-5)
@@ -323,7 +328,7 @@ def kto_batch(unpaired, bigram, params, shift=0.0):
         forward.token_logps(bigram, params, x), x.loss_mask
     )[0]
     return UnpairedWithReference(
-        batch, side(batch.answers), side(batch.mismatched) + shift
+        batch, side(batch.answers), side(batch.mismatched_answers) + shift
     )
 
 

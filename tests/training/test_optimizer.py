@@ -9,7 +9,7 @@ from jaxalign.training import optimizer
 
 
 def rates(**knobs):
-    rate = optimizer.schedule(2.0, **knobs)
+    rate = optimizer.learning_rate_schedule(2.0, **knobs)
     return [float(rate(n)) for n in range(knobs["steps"] + 1)]
 
 
@@ -25,9 +25,9 @@ def test_schedules_by_hand():
 
 def test_a_schedule_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="unknown schedule 'cosin'"):
-        optimizer.schedule(1.0, steps=3, schedule="cosin")
+        optimizer.learning_rate_schedule(1.0, steps=3, schedule="cosin")
     with pytest.raises(ValueError, match="warmup of 5 steps in a run of 3"):
-        optimizer.schedule(1.0, steps=3, warmup=5)
+        optimizer.learning_rate_schedule(1.0, steps=3, warmup=5)
 
 
 def params():
@@ -85,8 +85,8 @@ def test_each_role_has_its_optimizer_and_one_that_waits_keeps_its_state():
     of = {"steps": 9, "clip_norm": 1.0, "eps": 1.0}
     fast, slow = optimizer.adamw(1.0, **of), optimizer.adamw(0.1, **of)
     roles = {"policy": fast, "value": slow}
-    both = optimizer.by_role(roles)
-    waiting = optimizer.by_role(roles | {"policy": optimizer.still(fast)})
+    both = optimizer.partition_by_role(roles)
+    waiting = optimizer.partition_by_role(roles | {"policy": optimizer.freeze(fast)})
     state = both.init(grads)
     updates, after = waiting.update(grads, state, grads)
     # clipped each by itself: 3 becomes 1, and 0.5 stays, whatever the other's size
@@ -104,11 +104,11 @@ def test_schedules_stand_where_they_are_told():
     Moments and their counts stay: the update's size is that of constant gradients.
     """
     adam = optimizer.adamw(1.0, steps=16, schedule="linear", start=4)
-    both = optimizer.by_role({"policy": adam})
+    both = optimizer.partition_by_role({"policy": adam})
     grads = {"policy": jnp.array([0.1])}
     state = both.init(grads)
     _, state = both.update(grads, state, grads)
-    updates, _ = both.update(grads, optimizer.at_update(state, 4 + 12), grads)
+    updates, _ = both.update(grads, optimizer.set_schedule_count(state, 4 + 12), grads)
     np.testing.assert_allclose(updates["policy"], [-0.25], rtol=1e-4)
-    updates, _ = both.update(grads, optimizer.at_update(state, 3), grads)
+    updates, _ = both.update(grads, optimizer.set_schedule_count(state, 3), grads)
     np.testing.assert_allclose(updates["policy"], [-1.0], rtol=1e-4)

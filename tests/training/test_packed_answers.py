@@ -12,7 +12,7 @@ from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.rewards import learned
+from jaxalign.rewards import reward_model
 from jaxalign.training import forward, objectives, reference_cache
 
 CONFIG = ModelConfig(
@@ -77,7 +77,7 @@ def test_pairs_train_policies_alike():
     ref = rng.normal(-20, 1, (2, len(apart.row))).astype(np.float32)
     spread = np.zeros((2, len(shared.row)), np.float32)
     spread[:, shared.valid] = ref
-    objective = objectives.preference(model, objectives.pairwise("dpo", beta=0.3))
+    objective = objectives.preference(model, objectives.pairwise_loss("dpo", beta=0.3))
     compare(
         objective,
         params,
@@ -135,13 +135,13 @@ def test_an_answer_sees_its_prompt_and_no_other_answer():
     def scores(tokens):
         sequences = dataclasses.replace(shared.sequences, tokens=tokens)
         changed = dataclasses.replace(shared, sequences=sequences)
-        found = learned.answer_scores(model, params, changed)
+        found = reward_model.answer_scores(model, params, changed)
         return np.where(shared.mask, found, 0.0)  # of no meaning where nobody answers
 
     tokens = shared.sequences.tokens
     before = scores(tokens)
     segments = shared.sequences.segments
-    second = (segments == 1 + 2 * batches.BRANCH) & shared.sequences.loss_mask
+    second = (segments == 1 + 2 * batches.BRANCH_STRIDE) & shared.sequences.loss_mask
     changed = scores(np.where(second, (tokens + 1) % 23, tokens)) != before
     # of the first prompt of each row, the second answer alone
     per_row = changed.reshape(len(tokens), -1, 3)
@@ -157,7 +157,7 @@ def test_the_reference_scores_shared_prompts_alike():
     made = examples(40, lambda i: 2)
     shared, apart = both_ways(made, Preference)
     model = transformer.language_model(CONFIG)
-    score = reference_cache.scorer(model)
+    score = reference_cache.reference_logp_fn(model)
     sums = score(model.init(KEY), shared)
     others = score(model.init(KEY), apart)
     assert sums.shape[1] == 4  # whole answers, then their shared lengths
@@ -180,7 +180,7 @@ def test_sums_by_hand():
     assert batch.sequences.positions[0, :6].tolist() == [0, 1, 2, 1, 2, 3]
     logp = np.arange(batch.sequences.tokens.size, dtype=np.float32)[None]
     counted = np.where(batch.sequences.loss_mask, logp, 0)
-    rows = np.asarray(forward.apart(batch, counted))
+    rows = np.asarray(forward.unpack_shared_prompts(batch, counted))
     np.testing.assert_array_equal(rows[0, :4], [0, 2, 0, 0])
     np.testing.assert_array_equal(rows[1, :4], [0, 4, 5, 0])
     assert not rows[2:].any()

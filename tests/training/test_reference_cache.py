@@ -36,16 +36,16 @@ def test_kept_equals_computed_and_is_read_not_computed(
     model, traces = counted
     params = model.init(KEY)
     knobs = {"data": data, "folder": tmp_path}
-    fresh = reference_cache.score_rows(model, params, data, **knobs)
+    fresh = reference_cache.compute_reference_logps(model, params, data, **knobs)
     assert len(traces) == 1  # one compiled function for all batches
-    kept = reference_cache.score_rows(model, params, iter(()), **knobs)
+    kept = reference_cache.compute_reference_logps(model, params, iter(()), **knobs)
     assert len(traces) == 1
     assert fresh.row.tolist() == [0, 1, 2, 100, 101, 102]
     for name in ("row", "sums"):
         np.testing.assert_array_equal(getattr(fresh, name), getattr(kept, name))
     batch = data[1]
     attached = kept.attach(batch)
-    on_the_fly = reference_cache.scorer(model)(params, batch)
+    on_the_fly = reference_cache.reference_logp_fn(model)(params, batch)
     np.testing.assert_array_equal(attached.ref_chosen[:3], on_the_fly[:3, 0])
     np.testing.assert_array_equal(attached.ref_rejected[:3], on_the_fly[:3, 1])
     assert attached.ref_chosen[3] == 0  # the pair that only fills up
@@ -57,7 +57,9 @@ def test_kept_equals_computed_and_is_read_not_computed(
 
 def test_the_shared_length_is_the_shorter_answers(bigram, data, bigram_logps):
     params, batch = bigram.init(KEY), data[0]
-    attached = reference_cache.score_rows(bigram, params, data).attach(batch)
+    attached = reference_cache.compute_reference_logps(bigram, params, data).attach(
+        batch
+    )
     shorter = np.minimum(*(x.loss_mask.sum(-1) for x in (batch.chosen, batch.rejected)))
     for side, found in (
         (batch.chosen, attached.ref_chosen_shared),
@@ -70,7 +72,7 @@ def test_the_shared_length_is_the_shorter_answers(bigram, data, bigram_logps):
 
 
 def test_rows_are_found_in_any_order(bigram, data):
-    scores = reference_cache.score_rows(bigram, bigram.init(KEY), data)
+    scores = reference_cache.compute_reference_logps(bigram, bigram.init(KEY), data)
     backwards = jax.tree.map(lambda x: x[::-1], data[0])
     straight = scores.attach(data[0])
     np.testing.assert_array_equal(
@@ -80,7 +82,7 @@ def test_rows_are_found_in_any_order(bigram, data):
 
 def test_another_reference_or_other_data_is_scored_anew(bigram, data, tmp_path):
     params, others = bigram.init(KEY), bigram.init(jax.random.key(1))
-    score = lambda params, data: reference_cache.score_rows(
+    score = lambda params, data: reference_cache.compute_reference_logps(
         bigram, params, data, data=data, folder=tmp_path
     )
     first = score(params, data)
@@ -94,7 +96,7 @@ def test_another_reference_or_other_data_is_scored_anew(bigram, data, tmp_path):
 
 
 def test_a_damaged_file_is_computed_again(bigram, data, tmp_path):
-    score = lambda: reference_cache.score_rows(
+    score = lambda: reference_cache.compute_reference_logps(
         bigram, bigram.init(KEY), data, data="rows", folder=tmp_path
     )
     first = score()
@@ -106,25 +108,25 @@ def test_a_damaged_file_is_computed_again(bigram, data, tmp_path):
 def test_unpaired_rows_and_a_mesh_give_the_same(bigram, unpaired):
     params, batch = bigram.init(KEY), unpaired(8)
     mesh = sharding.make_mesh({"data": 4, "tensor": 2})
-    here = reference_cache.score_rows(bigram, params, [batch])
-    spread = reference_cache.score_rows(bigram, params, [batch], mesh=mesh)
+    here = reference_cache.compute_reference_logps(bigram, params, [batch])
+    spread = reference_cache.compute_reference_logps(bigram, params, [batch], mesh=mesh)
     np.testing.assert_allclose(here.sums, spread.sums, rtol=1e-6)
     attached = here.attach(batch)
-    np.testing.assert_array_equal(attached.ref_mismatched, here.sums[:, 1])
+    np.testing.assert_array_equal(attached.ref_mismatched_logp, here.sums[:, 1])
 
 
 def test_what_cannot_be_is_refused(bigram, data, pairs, tmp_path):
     params = bigram.init(KEY)
-    scores = reference_cache.score_rows(bigram, params, data)
+    scores = reference_cache.compute_reference_logps(bigram, params, data)
     with pytest.raises(KeyError, match=r"no reference log-probs for rows \[50, 51\]"):
         scores.attach(pairs(3, first_row=50))
     with pytest.raises(ValueError, match="needs `data`"):
-        reference_cache.score_rows(bigram, params, data, folder=tmp_path)
+        reference_cache.compute_reference_logps(bigram, params, data, folder=tmp_path)
     with pytest.raises(ValueError, match="no batches"):
-        reference_cache.score_rows(bigram, params, [])
+        reference_cache.compute_reference_logps(bigram, params, [])
     broken = {**params, "embed": params["embed"] * np.nan}
     with pytest.raises(FloatingPointError, match=r"rows \[0, 1, 2, 100"):
-        reference_cache.score_rows(bigram, broken, data)
+        reference_cache.compute_reference_logps(bigram, broken, data)
 
 
 def test_the_fingerprint_is_of_names_types_shapes_and_bytes():

@@ -40,15 +40,17 @@ def test_micro_batches_change_nothing_and_the_loss_is_given_it(bigram, pairs):
     key, optimizer = jax.random.key(0), optax.sgd(0.1)
     start, other = (bigram.init(jax.random.key(i)) for i in (0, 1))
     batch = dataclasses.replace(pairs(8), valid=np.arange(8) != 5)
-    batch = reference_cache.score_rows(bigram, other, [batch]).attach(batch)
-    bco = objectives.preference(bigram, objectives.pairwise("bco", beta=0.3))
+    batch = reference_cache.compute_reference_logps(bigram, other, [batch]).attach(
+        batch
+    )
+    bco = objectives.preference(bigram, objectives.pairwise_loss("bco", beta=0.3))
     found = []
     for micro_batches in (1, 4):
         update = step.make_step(bco, optimizer, micro_batches=micro_batches)
         now, shift = state.create(start, optimizer, key), NOTHING
         for _ in range(3):
             delta = float(shift.mean)
-            constant = objectives.pairwise("bco_pair", beta=0.3, delta=delta)
+            constant = objectives.pairwise_loss("bco_pair", beta=0.3, delta=delta)
             total, (weight, _) = objectives.preference(bigram, constant)(
                 now.params, batch
             )
@@ -64,7 +66,9 @@ def test_micro_batches_change_nothing_and_the_loss_is_given_it(bigram, pairs):
 
 def test_bco_without_its_running_mean_is_refused(bigram, pairs):
     params, batch = bigram.init(jax.random.key(0)), pairs(4)
-    batch = reference_cache.score_rows(bigram, params, [batch]).attach(batch)
-    bco = objectives.preference(bigram, objectives.pairwise("bco"))
+    batch = reference_cache.compute_reference_logps(bigram, params, [batch]).attach(
+        batch
+    )
+    bco = objectives.preference(bigram, objectives.pairwise_loss("bco"))
     with pytest.raises(ValueError, match="running mean of rewards"):
         bco(params, batch)

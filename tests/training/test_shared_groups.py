@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxalign import sharding
-from jaxalign.batches import BRANCH, GroupBatch, from_lengths
+from jaxalign.batches import BRANCH_STRIDE, GroupBatch, from_lengths
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.training import (
@@ -65,8 +65,8 @@ def drawn():
 def batch_of(drawn, answers):
     sequences, (old_logp, ref_logp) = drawn
     told = {"answers": answers, "room": ROOM}
-    shared, old_logp = forward.together(sequences, old_logp, **told)
-    _, ref_logp = forward.together(sequences, ref_logp, **told)
+    shared, old_logp = forward.pack_shared_prompts(sequences, old_logp, **told)
+    _, ref_logp = forward.pack_shared_prompts(sequences, ref_logp, **told)
     advantage = np.random.default_rng(1).normal(size=PROMPTS * SAMPLES)
     return GroupBatch(shared, old_logp, ref_logp, advantage.astype(np.float32))
 
@@ -89,21 +89,23 @@ def test_rows_by_hand():
     lengths, asked = np.array([3, 4, 2, 3]), np.array([2, 2, 1, 1])
     sequences = from_lengths(np.array(tokens, np.int32), lengths, asked)
     logp = np.where(sequences.loss_mask, np.arange(16.0).reshape(4, 4), 0.0)
-    found, aligned = forward.together(sequences, logp, answers=2, room=2)
+    found, aligned = forward.pack_shared_prompts(sequences, logp, answers=2, room=2)
     rows = found.sequences
     assert rows.tokens.tolist() == [[7, 8, 1, 0, 8, 2, 3], [0, 9, 4, 0, 9, 5, 6]]
-    assert (rows.segments % BRANCH).tolist() == [
+    assert (rows.segments % BRANCH_STRIDE).tolist() == [
         [1, 1, 1, 0, 1, 1, 1],
         [0, 1, 1, 0, 1, 1, 1],
     ]
-    assert (rows.segments // BRANCH)[0].tolist() == [0, 1, 1, 0, 2, 2, 2]
+    assert (rows.segments // BRANCH_STRIDE)[0].tolist() == [0, 1, 1, 0, 2, 2, 2]
     real = np.asarray(rows.segments) > 0
     positions = np.where(real, rows.positions, 0)
     assert positions.tolist() == [[0, 1, 2, 0, 1, 2, 3], [0, 0, 1, 0, 0, 1, 2]]
     assert aligned.tolist() == [[0, 0, 2, 0, 0, 6, 7], [0, 0, 9, 0, 0, 13, 14]]
-    own = forward.apart(found, aligned)[:, :3]
+    own = forward.unpack_shared_prompts(found, aligned)[:, :3]
     assert own.tolist() == [[0, 2, 0], [0, 6, 7], [0, 9, 0], [0, 13, 14]]
-    np.testing.assert_array_equal(own != 0, forward.apart(found, rows.loss_mask)[:, :3])
+    np.testing.assert_array_equal(
+        own != 0, forward.unpack_shared_prompts(found, rows.loss_mask)[:, :3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_on_policy_is_what_old_log_probs_of_its_own_give(model, params, drawn):
     make = lambda **knobs: objectives.group(
         model, method.loss, method.mean(ROOM), kl_coef=0.3, temperature=0.7, **knobs
     )
-    rows, apart = forward.answers(batch.sequences)
+    rows, apart = forward.rows_and_unpack(batch.sequences)
     logps = jax.jit(lambda p: forward.token_logps(model, p, rows, temperature=0.7))
     known = dataclasses.replace(batch, old_logp=logps(params))
     before, here = stepped(make(), params, known)
@@ -173,6 +175,8 @@ def test_answers_that_do_not_count_are_not_compared():
     mask = np.array([[False, True, True], [False, False, False]])
     logp, far = np.zeros((2, 3), np.float32), np.full((2, 3), -9.0, np.float32)
     ref = np.where(mask, np.float32(-0.5), far)
-    found = group_objectives.compared(logp, ref, np.where(mask, logp, far), mask)
+    found = group_objectives.rollout_diagnostics(
+        logp, ref, np.where(mask, logp, far), mask
+    )
     mean = {name: float(total / weight) for name, (total, weight) in found.items()}
     assert mean["kl"] == 1.0 and mean["length"] == 2.0 and mean["logp_gap"] == 0.0

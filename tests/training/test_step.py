@@ -48,7 +48,7 @@ def cases(bigram, scalar, rows, pairs, unpaired):
     thumbs = UnpairedWithReference(unpaired(8), refs(8, 1), refs(8, 2) - 20)
     mask = np.arange(3)[None, :] < np.array([3, 2, 3, 1, 2, 3, 3, 2])[:, None]
     ranked = batches.RankingBatch(rows(24), mask, np.arange(8))
-    named = objectives.pairwise
+    named = objectives.pairwise_loss
     return {
         "sft": (objectives.sft(bigram), params, rows(8)),
         "reward": (objectives.reward(scalar, center=0.01), scores, pairs(8)),
@@ -81,7 +81,7 @@ def test_where_a_part_trains_its_gradient_is_the_same(cases, name, micro_batches
     whole = jax.tree_util.Partial(lambda frozen, trained: frozen | trained, frozen)
     optimizer = optax.sgd(1.0, momentum=0.9)
     update = step.make_step(
-        objective, optimizer, micro_batches=micro_batches, whole=whole
+        objective, optimizer, micro_batches=micro_batches, merge=whole
     )
     after, metrics = update(state.create(trains, optimizer, KEY), batch)
     full, expected = one_step(objective, params, batch, micro_batches)
@@ -100,7 +100,7 @@ def test_where_a_part_trains_its_gradient_is_the_same(cases, name, micro_batches
 def test_micro_batches_of_unequal_weight_equal_one_batch(cases, name):
     objective, params, batch = cases[name]
     # A mean of means would be wrong here: the micro-batches weigh differently.
-    parts = step.split(jax.tree.map(jnp.asarray, batch), 4)
+    parts = step.split_micro_batches(jax.tree.map(jnp.asarray, batch), 4)
     weights = [
         float(objective(params, jax.tree.map(lambda x, m=m: x[m], parts))[1][0])
         for m in range(4)
@@ -121,7 +121,7 @@ def test_micro_batches_keep_rows_and_groups_whole():
         "answers": jnp.arange(8)[:, None] * jnp.ones((1, 3), int),
         "knob": jnp.asarray(0.5),
     }
-    micro = step.split(batch, 2)
+    micro = step.split_micro_batches(batch, 2)
     # row r has answers 2r and 2r + 1; micro-batch m has rows m and m + 2
     assert micro["row"].tolist() == [[0, 2], [1, 3]]
     assert micro["answers"][:, :, 0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]

@@ -97,7 +97,9 @@ FORMULAS = {
 def cases(bigram, both, pairs):
     """What the objective is given, kept log-probs or the reference: (batch, fixed)."""
     batch = pairs(5)
-    kept = reference_cache.score_rows(bigram, both[1], [batch]).attach(batch)
+    kept = reference_cache.compute_reference_logps(bigram, both[1], [batch]).attach(
+        batch
+    )
     return {False: (kept, ()), True: (batch, (both[1],))}
 
 
@@ -106,8 +108,8 @@ def cases(bigram, both, pairs):
 def test_by_formula(bigram, both, cases, name, running):
     knobs, formula = FORMULAS[name]
     batch, fixed = cases[running]
-    objective = objectives.preference(bigram, objectives.pairwise(name, **knobs))
-    if objectives.named(name).reference == "distributions" and not running:
+    objective = objectives.preference(bigram, objectives.pairwise_loss(name, **knobs))
+    if objectives.get_loss(name).reference == "distributions" and not running:
         with pytest.raises(ValueError, match=f"the loss {name} compares whole"):
             objective(both[0], batch, *fixed)
         return
@@ -124,7 +126,7 @@ def test_by_formula(bigram, both, cases, name, running):
 
 def test_a_loss_pays_only_for_what_it_uses(bigram, both, cases):
     def flops(name, batch, *fixed):
-        loss = objectives.pairwise(name, beta=0.3)
+        loss = objectives.pairwise_loss(name, beta=0.3)
         objective = objectives.preference(bigram, loss, chunk=12)
         of = jax.value_and_grad(objective, has_aux=True)
         compiled = jax.jit(of).lower(both[0], batch, *fixed).compile()
@@ -143,8 +145,8 @@ def test_a_loss_pays_only_for_what_it_uses(bigram, both, cases):
     "name", quick.only(["dpo"], ["dpo", "token_dpo", "wpo", "ld_dpo"])
 )
 def test_a_reference_in_the_step_and_micro_batches(bigram, both, pairs, name):
-    knobs = dict.fromkeys(objectives.named(name).hyperparameters, 0.3)
-    loss = objectives.pairwise(name, **knobs)
+    knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
+    loss = objectives.pairwise_loss(name, **knobs)
     objective = objectives.preference(bigram, loss)
     batch = dataclasses.replace(pairs(8), valid=np.arange(8) != 5)
     found = []
@@ -161,7 +163,7 @@ def test_a_reference_in_the_step_and_micro_batches(bigram, both, pairs, name):
 
 
 def test_the_reference_gets_no_gradient(bigram, both, pairs):
-    loss = objectives.pairwise("token_dpo1", beta=0.3)
+    loss = objectives.pairwise_loss("token_dpo1", beta=0.3)
     objective = objectives.preference(bigram, loss)
     slope = jax.grad(lambda ref: objective(both[0], pairs(5), ref)[0])(both[1])
     assert all((x == 0).all() for x in jax.tree.leaves(slope))
@@ -172,8 +174,8 @@ def test_token_dpo_stops_the_chosen_kl(bigram, both, pairs):
     """TDPO2's gradient is that of TDPO1 less what flows through the chosen KL."""
     batch = pairs(5)
     knobs = {"beta": 0.3}
-    one = objectives.pairwise("token_dpo1", **knobs)
-    two = objectives.pairwise("token_dpo", alpha=1.0, **knobs)
+    one = objectives.pairwise_loss("token_dpo1", **knobs)
+    two = objectives.pairwise_loss("token_dpo", alpha=1.0, **knobs)
     stopped = lambda p: one(p._replace(chosen_kl=jax.lax.stop_gradient(p.chosen_kl)))
 
     def slope(loss):

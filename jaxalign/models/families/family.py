@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config
-from jaxalign.models.hf_layout import Part
+from jaxalign.models.hf_layout import AxisSlice
 
 # A leaf's path -> the tensor's name, its axes, and its part where it is fused.
-Row = tuple[str, str] | tuple[str, str, Part]
-Rows = dict[str, Row]
+TensorRow = tuple[str, str] | tuple[str, str, AxisSlice]
+TensorTable = dict[str, TensorRow]
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -19,7 +19,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
-NEEDED = (
+REQUIRED = (
     "vocab_size",
     "hidden_size",
     "intermediate_size",
@@ -27,11 +27,11 @@ NEEDED = (
     "num_attention_heads",
     "max_position_embeddings",
 )
-EMBED: Rows = {
+EMBED: TensorTable = {
     "embed": ("embed_tokens.weight", "v d -> v d"),
     "norm.scale": ("norm.weight", "d -> d"),
 }
-ATTENTION: Rows = {
+ATTENTION: TensorTable = {
     "attention.query": ("self_attn.q_proj.weight", "(h e) d -> d h e"),
     "attention.key": ("self_attn.k_proj.weight", "(k e) d -> d k e"),
     "attention.value": ("self_attn.v_proj.weight", "(k e) d -> d k e"),
@@ -41,7 +41,7 @@ ATTENTION: Rows = {
     "attention.value_bias": ("self_attn.v_proj.bias", "(k e) -> k e"),
     "attention.out_bias": ("self_attn.o_proj.bias", "d -> d"),
 }
-FEED_FORWARD: Rows = {
+FEED_FORWARD: TensorTable = {
     "feed_forward.gate": ("mlp.gate_proj.weight", "f d -> d f"),
     "feed_forward.up": ("mlp.up_proj.weight", "f d -> d f"),
     "feed_forward.down": ("mlp.down_proj.weight", "d f -> f d"),
@@ -49,11 +49,11 @@ FEED_FORWARD: Rows = {
     "feed_forward.up_bias": ("mlp.up_proj.bias", "f -> f"),
     "feed_forward.down_bias": ("mlp.down_proj.bias", "d -> d"),
 }
-NORMS: Rows = {
+NORMS: TensorTable = {
     "attention_norm.scale": ("input_layernorm.weight", "d -> d"),
     "feed_forward_norm.scale": ("post_attention_layernorm.weight", "d -> d"),
 }
-HEAD_NORMS: Rows = {
+HEAD_NORMS: TensorTable = {
     "attention.query_norm.scale": ("self_attn.q_norm.weight", "e -> e"),
     "attention.key_norm.scale": ("self_attn.k_norm.weight", "e -> e"),
 }
@@ -80,12 +80,12 @@ class Family(NamedTuple):
     reward: str
     read: Callable[[Any], dict[str, Any]]
     write: Callable[[ModelConfig], dict[str, Any]]
-    layer: Callable[[ModelConfig], Rows]
-    trunk: Rows = EMBED
+    layer: Callable[[ModelConfig], TensorTable]
+    trunk: TensorTable = EMBED
     prefix: str = "model"
     layers: str = "layers"
     unembed: str = "lm_head.weight"
-    needed: tuple[str, ...] = NEEDED
+    needed: tuple[str, ...] = REQUIRED
     fixed: Mapping[str, tuple[Any, ...]] = {}
 
 
@@ -110,7 +110,7 @@ def read_llama(there: Any) -> dict[str, Any]:
     attention_bias = bool(getattr(there, "attention_bias", False))
     return read_shape(there) | {
         "norm_eps": there.rms_norm_eps,
-        "activation": activation(there.hidden_act),
+        "activation": our_activation(there.hidden_act),
         "qkv_bias": attention_bias,
         "out_bias": attention_bias,
         "mlp_bias": bool(getattr(there, "mlp_bias", False)),
@@ -130,13 +130,13 @@ def write_llama(config: ModelConfig) -> dict[str, Any]:
         "head_dim": config.head_dim,
         "max_position_embeddings": config.context,
         "rms_norm_eps": config.norm_eps,
-        "hidden_act": theirs(config.activation),
+        "hidden_act": hf_activation(config.activation),
         "tie_word_embeddings": config.tied,
         **rope_config.write(config),
     }
 
 
-def activation(name: str) -> str:
+def our_activation(name: str) -> str:
     """Our name of an activation.
 
     Raises:
@@ -147,7 +147,7 @@ def activation(name: str) -> str:
     return ACTIVATIONS[name]
 
 
-def theirs(name: str) -> str:
+def hf_activation(name: str) -> str:
     """The name of our activation there."""
     return "gelu_pytorch_tanh" if name == "gelu_tanh" else name
 
@@ -171,5 +171,6 @@ def read_sliding(window: int | None, layer_types: list[str] | None) -> dict[str,
 def layer_types(config: ModelConfig) -> list[str]:
     """The kinds of the layers, as config.json names them."""
     return [
-        "sliding_attention" if slides else "full_attention" for slides in config.slides
+        "sliding_attention" if slides else "full_attention"
+        for slides in config.is_sliding
     ]

@@ -9,15 +9,15 @@ from jaxalign.models.families.family import (
     FEED_FORWARD,
     HEAD_NORMS,
     Family,
-    Rows,
-    activation,
+    TensorTable,
     layer_types,
+    our_activation,
     read_shape,
     read_sliding,
     write_llama,
 )
 
-NORMS: Rows = {
+NORMS: TensorTable = {
     "attention_norm.scale": ("input_layernorm.weight", "d -> d"),
     "attention_post_norm.scale": ("post_attention_layernorm.weight", "d -> d"),
     "feed_forward_norm.scale": ("pre_feedforward_layernorm.weight", "d -> d"),
@@ -26,14 +26,14 @@ NORMS: Rows = {
 LAYER = ATTENTION | FEED_FORWARD | NORMS
 
 
-def read_common(there: Any) -> dict[str, Any]:
+def read_gemma(there: Any) -> dict[str, Any]:
     """What both have: norms on both sides, 1 + scale, scaled embeddings, windows."""
     usual = there.query_pre_attn_scalar == there.head_dim
     return read_shape(there) | {
         "norm_eps": there.rms_norm_eps,
         "norm_offset": 1.0,
         "norm_place": "both",
-        "activation": activation(there.hidden_activation),
+        "activation": our_activation(there.hidden_activation),
         "qkv_bias": bool(there.attention_bias),
         "out_bias": bool(there.attention_bias),
         "embed_scaled": True,
@@ -43,7 +43,7 @@ def read_common(there: Any) -> dict[str, Any]:
     }
 
 
-def write_common(config: ModelConfig) -> dict[str, Any]:
+def write_gemma(config: ModelConfig) -> dict[str, Any]:
     """The same."""
     settings = write_llama(config)
     settings["hidden_activation"] = settings.pop("hidden_act")
@@ -60,7 +60,7 @@ def write_common(config: ModelConfig) -> dict[str, Any]:
 
 def read_gemma2(there: Any) -> dict[str, Any]:
     """Soft caps on scores and logits."""
-    return read_common(there) | {
+    return read_gemma(there) | {
         "attention_cap": there.attn_logit_softcapping,
         **rope_config.read(there.rope_parameters, there.max_position_embeddings),
     }
@@ -78,7 +78,7 @@ def read_gemma3(there: Any) -> dict[str, Any]:
     if near["rope_type"] != "default":
         raise ValueError("scaled rotary frequencies in sliding layers: not supported")
     same = near == far
-    return read_common(there) | {
+    return read_gemma(there) | {
         "qk_norm": "head",
         "rope_local_theta": None if same else float(near["rope_theta"]),
         **rope_config.read(far, there.max_position_embeddings),
@@ -88,7 +88,7 @@ def read_gemma3(there: Any) -> dict[str, Any]:
 def write_gemma3(config: ModelConfig) -> dict[str, Any]:
     """The same."""
     local = config.rope_local_theta or config.rope_theta
-    return write_common(config) | {"rope_local_base_freq": local}
+    return write_gemma(config) | {"rope_local_base_freq": local}
 
 
 GEMMA2 = Family(
@@ -96,7 +96,7 @@ GEMMA2 = Family(
     language="Gemma2ForCausalLM",
     reward="Gemma2ForSequenceClassification",
     read=read_gemma2,
-    write=write_common,
+    write=write_gemma,
     layer=lambda config: LAYER,
     fixed={"use_bidirectional_attention": (False, None)},
 )

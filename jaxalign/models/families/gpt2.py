@@ -3,16 +3,21 @@
 from typing import Any
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families.family import Family, Rows, activation, theirs
-from jaxalign.models.hf_layout import Part
+from jaxalign.models.families.family import (
+    Family,
+    TensorTable,
+    hf_activation,
+    our_activation,
+)
+from jaxalign.models.hf_layout import AxisSlice
 
-TRUNK: Rows = {
+TRUNK: TensorTable = {
     "embed": ("wte.weight", "v d -> v d"),
     "positions": ("wpe.weight", "c d -> c d"),
     "norm.scale": ("ln_f.weight", "d -> d"),
     "norm.bias": ("ln_f.bias", "d -> d"),
 }
-LAYER: Rows = {
+LAYER: TensorTable = {
     "attention.out": ("attn.c_proj.weight", "(h e) d -> h e d"),
     "attention.out_bias": ("attn.c_proj.bias", "d -> d"),
     "feed_forward.up": ("mlp.c_fc.weight", "d f -> d f"),
@@ -24,7 +29,7 @@ LAYER: Rows = {
     "feed_forward_norm.scale": ("ln_2.weight", "d -> d"),
     "feed_forward_norm.bias": ("ln_2.bias", "d -> d"),
 } | {
-    f"attention.{leaf}{bias}": (f"attn.c_attn.{kind}", axes, Part("q", i, i + 1))
+    f"attention.{leaf}{bias}": (f"attn.c_attn.{kind}", axes, AxisSlice("q", i, i + 1))
     for i, leaf in enumerate(("query", "key", "value"))
     for bias, kind, axes in (
         ("", "weight", "d (q h e) -> d h e"),
@@ -47,7 +52,7 @@ def read(there: Any) -> dict[str, Any]:
         "tied": there.tie_word_embeddings,
         "norm": "layer",
         "norm_eps": there.layer_norm_epsilon,
-        "activation": activation(there.activation_function),
+        "activation": our_activation(there.activation_function),
         "gated": False,
         "qkv_bias": True,
         "out_bias": True,
@@ -66,7 +71,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
         "n_head": config.heads,
         "n_positions": config.context,
         "layer_norm_epsilon": config.norm_eps,
-        "activation_function": theirs(config.activation),
+        "activation_function": hf_activation(config.activation),
         "tie_word_embeddings": config.tied,
     }
 

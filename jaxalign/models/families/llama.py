@@ -9,7 +9,7 @@ from jaxalign.models.families.family import (
     HEAD_NORMS,
     NORMS,
     Family,
-    Rows,
+    TensorTable,
     layer_types,
     read_llama,
     read_sliding,
@@ -17,7 +17,7 @@ from jaxalign.models.families.family import (
 )
 
 LAYER = ATTENTION | FEED_FORWARD | NORMS
-WHOLE_NORMS: Rows = {
+ALL_HEADS_NORMS: TensorTable = {
     "attention.query_norm.scale": ("self_attn.q_norm.weight", "n -> n"),
     "attention.key_norm.scale": ("self_attn.k_norm.weight", "m -> m"),
     "attention_post_norm.scale": ("post_attention_layernorm.weight", "d -> d"),
@@ -25,14 +25,14 @@ WHOLE_NORMS: Rows = {
 }
 
 
-def biases(config: ModelConfig) -> dict[str, Any]:
+def attention_bias(config: ModelConfig) -> dict[str, Any]:
     """One setting for all biases of attention."""
     return {"attention_bias": config.qkv_bias}
 
 
 def write_plain(config: ModelConfig) -> dict[str, Any]:
     """Llama's settings."""
-    return write_llama(config) | biases(config) | {"mlp_bias": config.mlp_bias}
+    return write_llama(config) | attention_bias(config) | {"mlp_bias": config.mlp_bias}
 
 
 def read_mistral(there: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def write_qwen2(config: ModelConfig) -> dict[str, Any]:
     return write_llama(config) | {
         "use_sliding_window": config.window is not None,
         "sliding_window": config.window,
-        "max_window_layers": config.layers - sum(config.slides),
+        "max_window_layers": config.layers - sum(config.is_sliding),
         "layer_types": layer_types(config),
     }
 
@@ -102,7 +102,7 @@ QWEN3 = Family(
     language="Qwen3ForCausalLM",
     reward="Qwen3ForSequenceClassification",
     read=read_qwen3,
-    write=lambda config: write_qwen2(config) | biases(config),
+    write=lambda config: write_qwen2(config) | attention_bias(config),
     layer=lambda config: LAYER | HEAD_NORMS,
 )
 OLMO2 = Family(
@@ -110,6 +110,6 @@ OLMO2 = Family(
     language="Olmo2ForCausalLM",
     reward="Olmo2ForSequenceClassification",
     read=read_olmo2,
-    write=lambda config: write_llama(config) | biases(config),
-    layer=lambda config: ATTENTION | FEED_FORWARD | WHOLE_NORMS,
+    write=lambda config: write_llama(config) | attention_bias(config),
+    layer=lambda config: ATTENTION | FEED_FORWARD | ALL_HEADS_NORMS,
 )

@@ -6,20 +6,20 @@ from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config
 from jaxalign.models.families.family import (
     Family,
-    Rows,
-    activation,
+    TensorTable,
+    hf_activation,
+    our_activation,
     read_shape,
-    theirs,
     write_llama,
 )
-from jaxalign.models.hf_layout import Part
+from jaxalign.models.hf_layout import AxisSlice
 
-TRUNK: Rows = {
+TRUNK: TensorTable = {
     "embed": ("embed_in.weight", "v d -> v d"),
     "norm.scale": ("final_layer_norm.weight", "d -> d"),
     "norm.bias": ("final_layer_norm.bias", "d -> d"),
 }
-LAYER: Rows = {
+LAYER: TensorTable = {
     "attention.out": ("attention.dense.weight", "d (h e) -> h e d"),
     "attention.out_bias": ("attention.dense.bias", "d -> d"),
     "feed_forward.up": ("mlp.dense_h_to_4h.weight", "f d -> d f"),
@@ -35,7 +35,7 @@ LAYER: Rows = {
     f"attention.{leaf}{bias}": (
         f"attention.query_key_value.{kind}",
         axes,
-        Part("q", i, i + 1),
+        AxisSlice("q", i, i + 1),
     )
     for i, leaf in enumerate(("query", "key", "value"))
     for bias, kind, axes in (
@@ -50,7 +50,7 @@ def read(there: Any) -> dict[str, Any]:
     return read_shape(there) | {
         "norm": "layer",
         "norm_eps": there.layer_norm_eps,
-        "activation": activation(there.hidden_act),
+        "activation": our_activation(there.hidden_act),
         "gated": False,
         "qkv_bias": bool(there.attention_bias),
         "out_bias": bool(there.attention_bias),
@@ -69,7 +69,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
     }
     return settings | {
         "layer_norm_eps": config.norm_eps,
-        "hidden_act": theirs(config.activation),
+        "hidden_act": hf_activation(config.activation),
         "use_parallel_residual": config.parallel,
         "attention_bias": config.qkv_bias,
         "rotary_pct": config.rope_share,

@@ -7,12 +7,12 @@ from jaxalign.models.families.family import (
     EMBED,
     NORMS,
     Family,
-    Rows,
+    TensorTable,
     read_llama,
     read_sliding,
     write_llama,
 )
-from jaxalign.models.hf_layout import Part
+from jaxalign.models.hf_layout import AxisSlice
 
 
 def read(there: Any) -> dict[str, Any]:
@@ -34,18 +34,18 @@ def write(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def layer(config: ModelConfig) -> Rows:
+def layer(config: ModelConfig) -> TensorTable:
     """Queries, keys and values in one tensor; gate and up in another."""
     heads, end = config.heads, config.heads + config.kv_heads
     qkv = ("self_attn.qkv_proj.weight", "(a e) d -> d a e")
     mlp = ("mlp.gate_up_proj.weight", "(g f) d -> d f")
     return NORMS | {
-        "attention.query": (*qkv, Part("a", 0, heads)),
-        "attention.key": (*qkv, Part("a", heads, end)),
-        "attention.value": (*qkv, Part("a", end, end + config.kv_heads)),
+        "attention.query": (*qkv, AxisSlice("a", 0, heads)),
+        "attention.key": (*qkv, AxisSlice("a", heads, end)),
+        "attention.value": (*qkv, AxisSlice("a", end, end + config.kv_heads)),
         "attention.out": ("self_attn.o_proj.weight", "d (h e) -> h e d"),
-        "feed_forward.gate": (*mlp, Part("g", 0, 1)),
-        "feed_forward.up": (*mlp, Part("g", 1, 2)),
+        "feed_forward.gate": (*mlp, AxisSlice("g", 0, 1)),
+        "feed_forward.up": (*mlp, AxisSlice("g", 1, 2)),
         "feed_forward.down": ("mlp.down_proj.weight", "d f -> f d"),
     }
 

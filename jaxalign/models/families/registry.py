@@ -7,17 +7,17 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING
 
-from jaxalign.json_files import one_line, shortened
+from jaxalign.json_files import one_line, shorten
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config, settings
-from jaxalign.models.families.family import Family, Rows
+from jaxalign.models.families.family import Family, TensorTable
 from jaxalign.models.families.gemma import GEMMA2, GEMMA3
 from jaxalign.models.families.gpt2 import GPT2
 from jaxalign.models.families.llama import LLAMA, MISTRAL, OLMO2, QWEN2, QWEN3
 from jaxalign.models.families.neox import NEOX
 from jaxalign.models.families.phi3 import PHI3
-from jaxalign.models.hf_layout import Weight, sizes
-from jaxalign.types import ORIGIN
+from jaxalign.models.hf_layout import TensorMapping, axis_sizes
+from jaxalign.types import ORIGIN_KEY
 
 FAMILIES = {
     family.name: family
@@ -26,10 +26,10 @@ FAMILIES = {
     )
 }  # fmt: skip
 # How a model is run, which no config.json says.
-RUNNING = ("dtype", "param_dtype", "remat", "attention", "unroll")
+RUNTIME_FIELDS = ("dtype", "param_dtype", "remat", "attention", "unroll")
 
 LABELS = ("id2label", "label2id")
-MOST_LAYERS = 10_000  # of a config.json without tensors
+MAX_LAYERS = 10_000  # of a config.json without tensors
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -83,7 +83,7 @@ def read_config(
     settings.check(there, where)
     family = family_of(there, where, reward=reward)
     if there.get("model_type", family.name) != family.name:  # transformers goes by it
-        shown = shortened(repr(there["model_type"]))
+        shown = shorten(repr(there["model_type"]))
         raise ValueError(
             f"{where}: field 'model_type' is {shown}, not {family.name!r} as of "
             f"{there['architectures'][0]}"
@@ -99,7 +99,7 @@ def read_config(
     # labels are counted above, and make lists of their own in transformers
     there = {k: x for k, x in there.items() if k not in ("num_labels", *LABELS)}
 
-    origin = there.get(ORIGIN, "")
+    origin = there.get(ORIGIN_KEY, "")
 
     def read(some: dict[str, Any]) -> ModelConfig:
         full = CONFIG_MAPPING[family.name].from_dict(some)
@@ -114,7 +114,7 @@ def read_config(
     try:
         return read(there)
     except Exception as error:  # those of transformers share no other base
-        field = settings.culprit(there, read)
+        field = settings.invalid_field(there, read)
         why = str(error).rpartition("ValueError: ")[2]  # of a validator that failed
         raise ValueError(f"{where}: {field}{one_line(why or error)}") from error
 
@@ -131,8 +131,8 @@ def check_layers(
     number = rf"(?:^|\.){family.layers}\.(\d{{1,9}})\."
     matches = (re.search(number, name) for name in names or ())
     layers = len({int(match[1]) for match in matches if match})
-    if there[field] != layers and (layers or there[field] > MOST_LAYERS):
-        found = f"the tensors have {layers}" if layers else f"at most {MOST_LAYERS}"
+    if there[field] != layers and (layers or there[field] > MAX_LAYERS):
+        found = f"the tensors have {layers}" if layers else f"at most {MAX_LAYERS}"
         raise ValueError(f"{where}: field {field!r} is {there[field]}; {found}")
 
 
@@ -177,9 +177,9 @@ def write_config(
         # said even where there is none: a family's default may not be in the vocabulary
         **dict.fromkeys(TOKENS),
         **tokens,
-        **({ORIGIN: config.origin} if config.origin else {}),
+        **({ORIGIN_KEY: config.origin} if config.origin else {}),
     }
-    running = {field: getattr(config, field) for field in RUNNING}
+    running = {field: getattr(config, field) for field in RUNTIME_FIELDS}
     if config.rope_scaling is not None:  # how a run turns its rows, too
         scaling = dataclasses.replace(config.rope_scaling, always=False)
         config = dataclasses.replace(config, rope_scaling=scaling)
@@ -195,7 +195,7 @@ def write_config(
     return written
 
 
-def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
+def tensor_mappings(config: ModelConfig, leaves: Any) -> list[TensorMapping]:
     """The table between the tensors of a folder and the leaves of a model.
 
     Args:
@@ -204,7 +204,7 @@ def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
     Raises:
       ValueError: a leaf for which the family has no tensor.
     """
-    found = table(config)
+    found = mapping_table(config)
     absent = set(leaves) - {weight.path for weight in found}
     if absent:
         names = ", ".join(".".join(leaf) for leaf in sorted(absent))
@@ -212,25 +212,25 @@ def weights(config: ModelConfig, leaves: Any) -> list[Weight]:
     return [weight for weight in found if weight.path in set(leaves)]
 
 
-def table(config: ModelConfig) -> list[Weight]:
+def mapping_table(config: ModelConfig) -> list[TensorMapping]:
     """Every tensor that a model of the family may have."""
-    family, extent = FAMILIES[config.family], sizes(config)
+    family, extent = FAMILIES[config.family], axis_sizes(config)
     path = lambda name: tuple(name.split("."))
-    heads: Rows = {
+    heads: TensorTable = {
         "unembed": (family.unembed, "v d -> d v"),
         "head.weight": ("score.weight", "o d -> d"),
         "head.bias": ("score.bias", "o -> "),
     }
     found = [
-        Weight(path(leaf), None, name, axes, extent, *part)
+        TensorMapping(path(leaf), None, name, axes, extent, *part)
         for leaf, (name, axes, *part) in heads.items()
     ]
     found += [
-        Weight(path(leaf), None, f"{family.prefix}.{name}", axes, extent, *part)
+        TensorMapping(path(leaf), None, f"{family.prefix}.{name}", axes, extent, *part)
         for leaf, (name, axes, *part) in family.trunk.items()
     ]
     found += [
-        Weight(
+        TensorMapping(
             ("blocks", *path(leaf)),
             layer,
             f"{family.prefix}.{family.layers}.{layer}.{name}",
@@ -244,14 +244,14 @@ def table(config: ModelConfig) -> list[Weight]:
     return found
 
 
-def older_names(config: ModelConfig, table: list[Weight]) -> dict[str, str]:
+def name_aliases(config: ModelConfig, table: list[TensorMapping]) -> dict[str, str]:
     """Names in other folders of the same family: without the prefix of the trunk.
 
     A tied model's file may have its one matrix by the other name.
     """
     prefix = f"{FAMILIES[config.family].prefix}."
     names = {w.name.removeprefix(prefix): w.name for w in table}
-    embed, unembed = ends(config)
+    embed, unembed = embed_and_unembed(config)
     return (
         {old: new for old, new in names.items() if old != new}
         | {"lm_head.weight": unembed.name}
@@ -259,12 +259,12 @@ def older_names(config: ModelConfig, table: list[Weight]) -> dict[str, str]:
     )
 
 
-def ends(config: ModelConfig) -> tuple[Weight, Weight]:
+def embed_and_unembed(config: ModelConfig) -> tuple[TensorMapping, TensorMapping]:
     """The embedding and the unembedding, of equal shape."""
-    by_path = {weight.path: weight for weight in table(config)}
+    by_path = {weight.path: weight for weight in mapping_table(config)}
     return by_path[("embed",)], by_path[("unembed",)]
 
 
-def spare(config: ModelConfig) -> set[str]:
+def optional_names(config: ModelConfig) -> set[str]:
     """What may be there unused: a tied model's file may still name its head."""
     return {"lm_head.weight", FAMILIES[config.family].unembed}

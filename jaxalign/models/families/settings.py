@@ -6,6 +6,7 @@ from typing import Any
 from jaxalign import json_files
 from jaxalign.json_files import (
     BOOL,
+    FRACTION,
     INDEX,
     INTEGER,
     NOT_NEGATIVE,
@@ -13,10 +14,9 @@ from jaxalign.json_files import (
     NUMBER,
     OBJECT,
     POSITIVE,
-    SHARE,
     SIZE,
     TEXT,
-    Kind,
+    FieldType,
     list_of,
 )
 
@@ -37,7 +37,7 @@ FLAGS = (
 CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
 BASES = ("rope_theta", "rotary_emb_base", "rope_local_base_freq")
-FIELDS: dict[str, Kind] = {
+FIELDS: dict[str, FieldType] = {
     "architectures": list_of(TEXT) | NULL,
     "model_type": TEXT,
     **dict.fromkeys(SIZES, SIZE),
@@ -50,8 +50,8 @@ FIELDS: dict[str, Kind] = {
     "query_pre_attn_scalar": POSITIVE,
     "max_window_layers": INDEX,
     "layer_types": list_of(TEXT) | NULL,
-    "rotary_pct": SHARE,
-    "partial_rotary_factor": SHARE,
+    "rotary_pct": FRACTION,
+    "partial_rotary_factor": FRACTION,
     "hidden_act": TEXT,
     "hidden_activation": TEXT | NULL,
     "activation_function": TEXT,
@@ -61,13 +61,13 @@ FIELDS: dict[str, Kind] = {
     "dtype": TEXT | NULL,
     "id2label": OBJECT | NULL,
     "label2id": OBJECT | NULL,
-    "jaxalign_origin": TEXT,  # `types.ORIGIN`
+    "jaxalign_origin": TEXT,  # `types.ORIGIN_KEY`
     "bos_token_id": INTEGER | NULL,
     "pad_token_id": INTEGER | NULL,
     "eos_token_id": INTEGER | list_of(INTEGER) | NULL,
 }
 NESTED = ("sliding_attention", "full_attention")  # of rotary settings by layer
-ROPE: dict[str, Kind] = {
+ROPE: dict[str, FieldType] = {
     "rope_type": TEXT,
     "type": TEXT,
     "rope_theta": POSITIVE,
@@ -80,7 +80,7 @@ ROPE: dict[str, Kind] = {
     "mscale": NUMBER | NULL,
     "mscale_all_dim": NUMBER | NULL,
     "attention_factor": POSITIVE | NULL,
-    "partial_rotary_factor": SHARE | NULL,
+    "partial_rotary_factor": FRACTION | NULL,
     "truncate": BOOL,
     "short_factor": list_of(POSITIVE),
     "long_factor": list_of(POSITIVE),
@@ -94,7 +94,7 @@ def check(there: Mapping[str, Any], where: str) -> None:
     Raises:
       ValueError: names the file and the field.
     """
-    json_files.check(there, FIELDS, where)
+    json_files.check_fields(there, FIELDS, where)
     for name in ("rope_scaling", "rope_parameters"):
         check_rope(there.get(name) or {}, where, name)
 
@@ -103,9 +103,9 @@ def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
     """Refuses rotary settings with a field that is unknown or of another kind."""
     for field in rope:
         if field not in ROPE:
-            shown = json_files.shortened(field)
+            shown = json_files.shorten(field)
             raise ValueError(f"{where}: field '{name}.{shown}' is not supported")
-    json_files.check(rope, ROPE, where, name)
+    json_files.check_fields(rope, ROPE, where, name)
     if rope and name == "rope_scaling" and not {"rope_type", "type", *NESTED} & {*rope}:
         raise ValueError(f"{where}: field {name!r} lacks rope_type")
     for kind in NESTED:
@@ -113,7 +113,9 @@ def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
             check_rope(rope[kind], where, f"{name}.{kind}")
 
 
-def culprit(there: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
+def invalid_field(
+    there: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]
+) -> str:
     """The field of a config.json without which it could be read, for a message.
 
     Where there is none, as of two that do not go together, the number that could be 1.

@@ -22,36 +22,36 @@ PATH=WEIGHT,...
 """
 
 from jaxalign.pipeline.datasets.dataset import (
+    Dataset,
     Noting,
-    Source,
     check_held_out,
-    judge_of,
-    tokenised,
+    require_reward,
+    tokenize_records,
 )
 from jaxalign.pipeline.datasets.registry import load
 from jaxalign.pipeline.datasets.rule_based import (
-    Judge,
-    Judged,
-    by_name,
-    checked,
-    finite,
+    RewardValues,
+    RuleBasedReward,
+    check_finite,
+    reward_by_name,
+    with_finite_check,
 )
-from jaxalign.pipeline.datasets.tokenized import pairs, unpaired
+from jaxalign.pipeline.datasets.tokenized import tokenized_pairs, tokenized_unpaired
 from jaxalign.runtime.data_report import summary
 
 __all__ = [
-    "Judge",
-    "Judged",
+    "RuleBasedReward",
+    "RewardValues",
     "Noting",
-    "Source",
-    "by_name",
+    "Dataset",
+    "reward_by_name",
     "check_held_out",
-    "checked",
-    "finite",
-    "judge_of",
+    "with_finite_check",
+    "check_finite",
+    "require_reward",
     "load",
-    "pairs",
+    "tokenized_pairs",
     "summary",
-    "tokenised",
-    "unpaired",
+    "tokenize_records",
+    "tokenized_unpaired",
 ]

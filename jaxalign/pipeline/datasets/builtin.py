@@ -15,30 +15,34 @@ from jaxalign.data.records import (
     Preference,
     Prompt,
     Record,
-    Report,
+    RowReport,
+    assistant_message,
     demonstrations,
-    prompts,
-    said,
+    extract_prompts,
 )
-from jaxalign.data.splits import HeldOut
-from jaxalign.pipeline.datasets.dataset import Source, both
+from jaxalign.data.splits import HeldOutSplit
+from jaxalign.pipeline.datasets.dataset import Dataset, map_splits
 from jaxalign.pipeline.datasets.files import from_path
-from jaxalign.pipeline.datasets.held_out import Reads, account_of, split_by_rule
-from jaxalign.pipeline.datasets.rule_based import Judged, by_name
-from jaxalign.rewards import text as text_rewards
-from jaxalign.runtime.config import Shared
+from jaxalign.pipeline.datasets.held_out import (
+    Accounts,
+    account_of_records,
+    split_by_rule,
+)
+from jaxalign.pipeline.datasets.rule_based import RewardValues, reward_by_name
+from jaxalign.rewards import rule_based as text_rewards
+from jaxalign.runtime.config import RunConfig
 
-Sides = tuple[list[Any], list[Any]]  # training and held-out records
+Splits = tuple[list[Any], list[Any]]  # training and held-out records
 
 
-def toy(config: Shared) -> Source:
+def toy(config: RunConfig) -> Dataset:
     """The toy world, of the run's seed; no two held-out prompts are the same."""
     pool, held = 4096, 512
-    reads: Reads = {}
+    reads: Accounts = {}
     rule = "as jaxalign.data.toy_requests states it"
 
-    def recorded(kind: type[Record], sides: Sides) -> Sides:
-        reads[kind.__name__] = account_of("toy", rule, [], *sides)
+    def recorded(kind: type[Record], sides: Splits) -> Splits:
+        reads[kind.__name__] = account_of_records("toy", rule, [], *sides)
         return sides
 
     @functools.cache
@@ -48,7 +52,7 @@ def toy(config: Shared) -> Source:
         return toy_world.requests(config.seed, pool), different[:held]
 
     @functools.cache
-    def shown() -> Sides:
+    def shown() -> Splits:
         made = functools.partial(toy_world.demonstration, config.seed)
         train = [made(i) for i in range(24_000)]
         return recorded(
@@ -56,15 +60,15 @@ def toy(config: Shared) -> Source:
         )
 
     @functools.cache
-    def compared() -> Sides:
+    def compared() -> Splits:
         made = functools.partial(toy_world.preference, config.seed)
         train = [made(i).preference for i in range(pool)]
         held_out = [made(i, test=True).preference for i in range(held)]
         return recorded(Preference, (train, held_out))
 
     @functools.cache
-    def prompted() -> Sides:
-        sides = both(lambda split: [r.prompt for r in split], requests())
+    def prompted() -> Splits:
+        sides = map_splits(lambda split: [r.prompt for r in split], requests())
         return recorded(Prompt, sides)
 
     @functools.cache
@@ -73,11 +77,11 @@ def toy(config: Shared) -> Source:
 
     def judge(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> Judged:
+    ) -> RewardValues:
         known = [asked()[p.messages[-1]["content"]] for p in prompts]
-        return toy_world.judge(known, texts, finished)
+        return toy_world.true_rewards(known, texts, finished)
 
-    return Source(
+    return Dataset(
         name="toy",
         context=48,
         vocab=512,
@@ -91,9 +95,9 @@ def toy(config: Shared) -> Source:
     )
 
 
-def hh_dialogues(config: Shared, folder: Path) -> Source:
+def hh_dialogues(config: RunConfig, folder: Path) -> Dataset:
     """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
-    reads: Reads = {}
+    reads: Accounts = {}
 
     @functools.cache
     def preferences() -> tuple[list[Preference], list[Preference]]:
@@ -103,29 +107,31 @@ def hh_dialogues(config: Shared, folder: Path) -> Source:
             max_row_chars=config.max_row_chars,
         )
         sides = found.train, found.held_out
-        reads["Preference"] = account_of(
+        reads["Preference"] = account_of_records(
             "hh-rlhf", "as jaxalign.data.hh_rlhf states it", [found.report], *sides
         )
         return sides
 
-    return Source(
+    return Dataset(
         name="hh-rlhf",
         context=256,
         vocab=2048,
         max_new_tokens=48,
         sft_steps=300,
-        demonstrations=functools.cache(lambda: both(demonstrations, preferences())),
-        prompts=lambda: both(prompts, preferences()),
+        demonstrations=functools.cache(
+            lambda: map_splits(demonstrations, preferences())
+        ),
+        prompts=lambda: map_splits(extract_prompts, preferences()),
         preferences=preferences,
         reads=reads,
     )
 
 
-def stories(config: Shared, file: Path) -> Source:
+def stories(config: RunConfig, file: Path) -> Dataset:
     """Stories of a text file: each goes on from its first words, to a happy ending."""
 
-    rule = HeldOut(config.held_out, config.held_out_seed)
-    reads: Reads = {}
+    rule = HeldOutSplit(config.held_out, config.held_out_seed)
+    reads: Accounts = {}
 
     @functools.cache
     def told() -> list[Demonstration]:
@@ -136,35 +142,38 @@ def stories(config: Shared, file: Path) -> Source:
             if len(words) < 24:
                 continue
             prompt = [{"role": "user", "content": " ".join(words[:12])}]
-            rest = said(" " + " ".join(words[12:]))
-            found.append(Demonstration([*prompt, rest], where=f"{file.name}:{i + 1}"))
+            rest = assistant_message(" " + " ".join(words[12:]))
+            found.append(
+                Demonstration([*prompt, rest], location=f"{file.name}:{i + 1}")
+            )
         if not found:
             raise ValueError(f"{file} holds no stories of 24 words or more")
         return found
 
     def starts() -> list[Prompt]:
         return [
-            Prompt(d.messages[:1], d.where, (d.messages[1]["content"],)) for d in told()
+            Prompt(d.messages[:1], d.location, (d.messages[1]["content"],))
+            for d in told()
         ]
 
     def divided(kind: type[Record], records: list[Any]) -> tuple[list[Any], list[Any]]:
-        report = Report(len(records), len(records))
+        report = RowReport(len(records), len(records))
         return split_by_rule("stories", kind, records, report, rule, reads)
 
     def liked(text: str) -> float:
         if config.liked == "happy":
-            return text_rewards.word_list(text)
-        return text_rewards.length(len(text.split()), target=60)
+            return text_rewards.word_list_reward(text)
+        return text_rewards.length_reward(len(text.split()), target=60)
 
     def judge(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> Judged:
+    ) -> RewardValues:
         return {"reward": np.array([liked(text) for text in texts])}
 
     def no_pairs() -> tuple[list[Preference], list[Preference]]:
         raise ValueError("stories have no preferences: experiments.collect makes them")
 
-    return Source(
+    return Dataset(
         name="stories",
         context=512,
         vocab=1024,
@@ -179,10 +188,12 @@ def stories(config: Shared, file: Path) -> Source:
     )
 
 
-def solved(config: Shared, path: Path) -> Source:
+def gsm8k(config: RunConfig, path: Path) -> Dataset:
     """GSM8K: problems whose worked answers end with "#### " and the number.
 
     The programmed reward is 1 where an answer's number is the right one.
     """
     source = from_path(config, str(path))
-    return dataclasses.replace(source, name="gsm8k", judge=by_name("gsm8k:strict"))
+    return dataclasses.replace(
+        source, name="gsm8k", judge=reward_by_name("gsm8k:strict")
+    )

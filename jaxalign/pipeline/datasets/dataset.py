@@ -10,16 +10,8 @@ from typing import Any, Protocol, TypeVar
 import jax
 import numpy as np
 
-from jaxalign.data import (
-    dataset_ops,
-    files,
-    loader,
-    mixing,
-    readers,
-    row_limits,
-    splits,
-    token_cache,
-)
+from jaxalign.data import dataset_ops, loader, mixing, readers, splits, token_cache
+from jaxalign.data.formats import files, row_limits
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -28,17 +20,22 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
-from jaxalign.data.tokenize import prompts_of
-from jaxalign.pipeline.datasets.held_out import Reads, account, check_sides, row_numbers
-from jaxalign.pipeline.datasets.rule_based import Judge, checked
+from jaxalign.data.tokenize import example_prompt_hashes
+from jaxalign.pipeline.datasets.held_out import (
+    Accounts,
+    check_sides,
+    row_numbers,
+    split_account,
+)
+from jaxalign.pipeline.datasets.rule_based import RuleBasedReward, with_finite_check
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 
 Examples = Sequence[loader.Example]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Dataset:
     """A data set, as far as experiments need it; what is read, is read when asked for.
 
     Attributes:
@@ -72,22 +69,22 @@ class Source:
     demonstrations: Callable[[], tuple[list[Demonstration], list[Demonstration]]]
     prompts: Callable[[], tuple[list[Prompt], list[Prompt]]]
     preferences: Callable[[], tuple[list[Preference], list[Preference]]]
-    judge: Judge | None = None
+    judge: RuleBasedReward | None = None
     rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
     unpaired: Callable[[], tuple[list[Unpaired], list[Unpaired]]] | None = None
     streams: tuple[tuple[str, ...], ...] = ()
     max_row_chars: int = row_limits.MAX_ROW_CHARS
-    parts: "tuple[tuple[Source, float], ...]" = ()
-    held_out_data: "tuple[Source, Source] | None" = None
-    rule: splits.HeldOut = splits.HeldOut()
-    reads: Reads = dataclasses.field(default_factory=dict)
+    parts: "tuple[tuple[Dataset, float], ...]" = ()
+    held_out_data: "tuple[Dataset, Dataset] | None" = None
+    rule: splits.HeldOutSplit = splits.HeldOutSplit()
+    reads: Accounts = dataclasses.field(default_factory=dict)
     left_aside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """What judges is checked, whoever wrote it."""
         if self.judge is not None:
             name = f"of {self.name}"
-            object.__setattr__(self, "judge", checked(name, self.judge))
+            object.__setattr__(self, "judge", with_finite_check(name, self.judge))
 
     def texts(self) -> Iterable[str]:
         """Texts that a tokenizer may be trained on; of files no more is read."""
@@ -127,7 +124,7 @@ class Noting(Protocol):
     def note(self, report: Any) -> None: ...
 
 
-def judge_of(source: Source) -> Judge:
+def require_reward(source: Dataset) -> RuleBasedReward:
     """The programmed reward.
 
     Raises:
@@ -153,34 +150,34 @@ def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
         )
 
 
-def unseen(train: Examples, held_out: Examples) -> Examples:
+def drop_held_out_prompts(train: Examples, held_out: Examples) -> Examples:
     """The training examples whose prompts are not held out; a mixture stays one.
 
     Raises:
       ValueError: none is left, of a mixture in one of its parts.
     """
     if isinstance(train, dataset_ops.Mixture):
-        parts = [unseen(part, held_out) for part in train.parts]
+        parts = [drop_held_out_prompts(part, held_out) for part in train.parts]
         return dataset_ops.Mixture(parts, train.weights)
-    leaked = np.isin(prompts_of(train), prompts_of(held_out))
+    leaked = np.isin(example_prompt_hashes(train), example_prompt_hashes(held_out))
     if not leaked.any():
         return train
     if leaked.all():
         raise ValueError("the prompts of all training rows are held out")
-    return dataset_ops.View(train, np.flatnonzero(~leaked))
+    return dataset_ops.Subset(train, np.flatnonzero(~leaked))
 
 
-def rows_of(test: Source, held_out: Examples) -> dict[str, list[int]]:
+def held_out_row_numbers(test: Dataset, held_out: Examples) -> dict[str, list[int]]:
     """The numbers of the rows of --held-out-data, by file, as `examples` has them."""
-    if isinstance(held_out, dataset_ops.View) and isinstance(
-        held_out.examples, token_cache.Stored
+    if isinstance(held_out, dataset_ops.Subset) and isinstance(
+        held_out.examples, token_cache.CachedExamples
     ):
         return held_out.examples.row_numbers(held_out.indices)
     return row_numbers((test.unpaired or test.preferences)()[0])
 
 
-def tokenised(
-    config: Shared,
+def tokenize_records(
+    config: RunConfig,
     records: Sequence[Record],
     policy: Any,
     run: Noting,
@@ -195,7 +192,7 @@ def tokenised(
     """
     if isinstance(records, mixing.MixedRecords):
         parts = [
-            tokenised(
+            tokenize_records(
                 *(config, part, policy, run, f"{name}, part {number}"),
                 all_turns=all_turns,
             )
@@ -204,7 +201,7 @@ def tokenised(
         return dataset_ops.Mixture(parts, records.weights)
     if not records:  # nothing is held out
         return []
-    examples, report = loader.tokenise(
+    examples, report = loader.tokenize(
         records,
         policy.tokenizer,
         context=policy.context,
@@ -215,8 +212,8 @@ def tokenised(
     return examples
 
 
-def kept(
-    config: Shared, source: Source, kind: type[Any], policy: Any, run: Noting
+def load_token_cache(
+    config: RunConfig, source: Dataset, kind: type[Any], policy: Any, run: Noting
 ) -> tuple[Examples, Examples]:
     """Records as tokens in --token-cache: training ones and held-out ones.
 
@@ -231,24 +228,24 @@ def kept(
     strict: dict[str, Any] = {"skip_bad_rows": config.skip_bad_rows}
     strict["max_row_chars"] = config.max_row_chars
     for paths in source.streams:
-        key = token_cache.key(paths, kind, policy.tokenizer, **settings, **strict)
+        key = token_cache.cache_key(paths, kind, policy.tokenizer, **settings, **strict)
         folder = Path(str(config.token_cache)) / key
-        if distributed.first():
-            with token_cache.alone(folder) as there:
+        if distributed.is_first():
+            with token_cache.write_lock(folder) as there:
                 if not there:
                     records = readers.stream(paths, kind, **strict)
                     workers = os.cpu_count() or 1
                     token_cache.write(
                         folder, records, policy.tokenizer, workers=workers, **settings
                     )
-        distributed.meet("when tokens are kept")
+        distributed.barrier("when tokens are kept")
         if not folder.exists():
             raise FileNotFoundError(
                 f"--token-cache: {folder}, which the first process wrote, is not there "
                 f"for process {jax.process_index()}: name a folder that all share"
             )
-        found.append(token_cache.Stored(folder))
-        run.note(f"{files.name_of(paths)}: {found[-1].rows_report}")
+        found.append(token_cache.CachedExamples(folder))
+        run.note(f"{files.describe_paths(paths)}: {found[-1].rows_report}")
         run.note(f"{folder}: {found[-1].report}")
     train: Examples
     held_out: Examples
@@ -261,14 +258,14 @@ def kept(
         mask = source.rule.mask(whole.prompts)
         check_sides(source.name, source.rule, whole.prompts, mask)
         rule, numbers = str(source.rule), whole.row_numbers(np.flatnonzero(mask))
-        train = dataset_ops.View(whole, np.flatnonzero(~mask))
-        held_out = dataset_ops.View(whole, np.flatnonzero(mask))
-    source.reads[kind.__name__] = account(
+        train = dataset_ops.Subset(whole, np.flatnonzero(~mask))
+        held_out = dataset_ops.Subset(whole, np.flatnonzero(mask))
+    source.reads[kind.__name__] = split_account(
         source.name,
         rule,
         [each.report for each in found],
-        prompts_of(train),
-        prompts_of(held_out),
+        example_prompt_hashes(train),
+        example_prompt_hashes(held_out),
         numbers,
     )
     return train, held_out
@@ -277,7 +274,7 @@ def kept(
 Records = TypeVar("Records")
 
 
-def both(
+def map_splits(
     function: Callable[[Any], list[Records]], splits: tuple[Any, Any]
 ) -> tuple[list[Records], list[Records]]:
     """What a function makes of the training split and of the held-out one."""

@@ -6,54 +6,55 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-from jaxalign.data import mixing, readers, shards
+from jaxalign.data import mixing, readers
+from jaxalign.data.formats import shards
 from jaxalign.data.records import (
     Demonstration,
     Preference,
     Prompt,
     Ranking,
-    Report,
+    RowReport,
     Unpaired,
 )
-from jaxalign.data.records import pairs as pairs_of
-from jaxalign.data.splits import HeldOut
-from jaxalign.pipeline.datasets.dataset import Source, both
+from jaxalign.data.records import ranking_pairs as pairs_of
+from jaxalign.data.splits import HeldOutSplit
+from jaxalign.pipeline.datasets.dataset import Dataset, map_splits
 from jaxalign.pipeline.datasets.held_out import (
-    Reads,
+    Accounts,
     drop_held_out,
     split_by_rule,
     stated_split,
 )
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 
-Read = Callable[[Any, Any], tuple[list[Any], Report]]
+Read = Callable[[Any, Any], tuple[list[Any], RowReport]]
 
 
-def from_path(config: Shared, path: str) -> Source:
+def from_path(config: RunConfig, path: str) -> Dataset:
     """Records of a file, of a folder's splits, or of the files that a pattern names.
 
     What is in a folder and of no split that is used is said.
     """
-    stated = shards.splits(path)
+    stated = shards.find_splits(path)
     streams = tuple(filter(None, (stated.train, stated.held_out)))
     limits: dict[str, Any] = {"max_row_chars": config.max_row_chars}
 
-    def read(kind: Any, split: tuple[str, ...]) -> tuple[list[Any], Report]:
+    def read(kind: Any, split: tuple[str, ...]) -> tuple[list[Any], RowReport]:
         return readers.read(split, kind, skip_bad_rows=config.skip_bad_rows, **limits)
 
-    ranked = readers.holds_rankings(stated.train, **limits)
-    single = not ranked and readers.holds_unpaired(stated.train, **limits)
-    source = from_splits(config, path, read, streams, ranked, single, stated.left_aside)
+    ranked = readers.has_ranking_rows(stated.train, **limits)
+    single = not ranked and readers.has_unpaired_rows(stated.train, **limits)
+    source = from_splits(config, path, read, streams, ranked, single, stated.unused)
     return dataclasses.replace(source, streams=() if ranked else streams, **limits)
 
 
-def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
+def mixture(parts: Sequence[tuple[Dataset, float]], name: str) -> Dataset:
     """Several sources as one, whose training records know the weights of their parts.
 
     What any part holds out, no part trains on.
     """
     sources = [part for part, _ in parts]
-    reads: Reads = {}
+    reads: Accounts = {}
 
     def together(kind: str) -> tuple[list[Any], list[Any]]:
         found = [getattr(part, kind)() for part in sources]
@@ -63,7 +64,7 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
         return drop_held_out(train, held_out, name, reads), held_out
 
     ranked = all(part.rankings is not None for part in sources)
-    return Source(
+    return Dataset(
         name=name,
         context=max(part.context for part in sources),
         vocab=max(part.vocab for part in sources),
@@ -78,12 +79,12 @@ def mixture(parts: Sequence[tuple[Source, float]], name: str) -> Source:
     )
 
 
-def with_held_out(base: Source, test: Source) -> Source:
+def with_held_out(base: Dataset, test: Dataset) -> Dataset:
     """A source whose held-out records are all those of another, --held-out-data.
 
     Training rows whose first user message is held out are removed, and counted.
     """
-    reads: Reads = {}
+    reads: Accounts = {}
 
     def records(kind: str) -> tuple[list[Any], list[Any]]:
         train, held_out = getattr(base, kind)()[0], getattr(test, kind)()[0]
@@ -112,7 +113,7 @@ def with_held_out(base: Source, test: Source) -> Source:
     )
 
 
-def from_tfds(config: Shared, name: str) -> Source:
+def from_tfds(config: RunConfig, name: str) -> Dataset:
     """Records of a prepared data set of tensorflow_datasets, in --data-path if told.
 
     Its train split is trained on, its test or validation split held out.
@@ -132,7 +133,7 @@ def from_tfds(config: Shared, name: str) -> Source:
         ) from error
     held_out = [split for split in ("test", "validation") if split in sources]
 
-    def read(kind: Any, split: str) -> tuple[list[Any], Report]:
+    def read(kind: Any, split: str) -> tuple[list[Any], RowReport]:
         return readers.from_tfds(
             sources[split],
             kind,
@@ -143,27 +144,27 @@ def from_tfds(config: Shared, name: str) -> Source:
 
     splits = ("train", *held_out[:1])
     aside = tuple(sorted(set(sources) - set(splits)))
-    single = any(readers.is_unpaired(row) for row in islice(sources["train"], 1))
+    single = any(readers.is_unpaired_row(row) for row in islice(sources["train"], 1))
     return from_splits(config, f"tfds:{name}", read, splits, False, single, aside)
 
 
 def from_splits(
-    config: Shared,
+    config: RunConfig,
     name: str,
     read: Read,
     splits: Sequence[Any],
     ranked: bool,
     single: bool,
     left_aside: tuple[str, ...],
-) -> Source:
+) -> Dataset:
     """The records of two stated splits; of a single one, split by prompt.
 
     Args:
       ranked: they are rankings.
       single: they are unpaired answers.
     """
-    rule = HeldOut(config.held_out, config.held_out_seed)
-    reads: Reads = {}
+    rule = HeldOutSplit(config.held_out, config.held_out_seed)
+    reads: Accounts = {}
 
     def records(kind: Any) -> tuple[list[Any], list[Any]]:
         found = [read(kind, split) for split in splits]
@@ -175,9 +176,9 @@ def from_splits(
 
     @functools.cache
     def preferences() -> tuple[list[Preference], list[Preference]]:
-        return both(pairs_of, rankings()) if ranked else records(Preference)
+        return map_splits(pairs_of, rankings()) if ranked else records(Preference)
 
-    return Source(
+    return Dataset(
         name=name,
         context=512,
         vocab=4096,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxalign.data import mixing, splits
-from jaxalign.data.records import Prompt, Record, Report
-from jaxalign.data.tokenize import Example, prompts_of
+from jaxalign.data.records import Prompt, Record, RowReport
+from jaxalign.data.tokenize import Example, example_prompt_hashes
 
-Reads = dict[str, dict[str, Any]]  # by kind of record, as `data.json` has them
+Accounts = dict[str, dict[str, Any]]  # by kind of record, as `data.json` has them
 Records = list[Any]
 
 
@@ -18,9 +18,9 @@ def split_by_rule(
     name: str,
     kind: type[Record],
     records: Records,
-    report: Report,
-    rule: splits.HeldOut,
-    reads: Reads,
+    report: RowReport,
+    rule: splits.HeldOutSplit,
+    reads: Accounts,
 ) -> tuple[Records, Records]:
     """Training and held-out records by the rule; prompts once each.
 
@@ -35,12 +35,14 @@ def split_by_rule(
     mask = rule.mask(hashes)
     check_sides(name, rule, hashes, mask)
     train, held_out = splits.select(records, ~mask), splits.select(records, mask)
-    reads[kind.__name__] = account_of(name, str(rule), [report], train, held_out)
+    reads[kind.__name__] = account_of_records(
+        name, str(rule), [report], train, held_out
+    )
     return train, held_out
 
 
 def check_sides(
-    name: str, rule: splits.HeldOut, hashes: np.ndarray, mask: np.ndarray
+    name: str, rule: splits.HeldOutSplit, hashes: np.ndarray, mask: np.ndarray
 ) -> None:
     """Refuses a positive share that leaves one side without a row.
 
@@ -65,8 +67,8 @@ def check_sides(
 def stated_split(
     name: str,
     kind: type[Record],
-    found: Sequence[tuple[Records, Report]],
-    reads: Reads,
+    found: Sequence[tuple[Records, RowReport]],
+    reads: Accounts,
 ) -> tuple[Records, Records]:
     """The records of a data set that has a training and a held-out split of its own.
 
@@ -76,12 +78,14 @@ def stated_split(
     if kind is Prompt:
         train, held_out = splits.unique_prompts(train), splits.unique_prompts(held_out)
     rule = "as the data set states it"
-    reads[kind.__name__] = account_of(name, rule, [before, after], train, held_out)
+    reads[kind.__name__] = account_of_records(
+        name, rule, [before, after], train, held_out
+    )
     return train, held_out
 
 
 def drop_held_out(
-    train: Records, held_out: Sequence[Record], name: str, reads: Reads
+    train: Records, held_out: Sequence[Record], name: str, reads: Accounts
 ) -> Records:
     """The training records whose first user message is not held out.
 
@@ -99,7 +103,7 @@ def drop_held_out(
         )
     kept = mixing.select(train, ~leaked)
     rule = "held-out prompts are removed from training"
-    reads[kind] = account_of(name, rule, [], kept, held_out)
+    reads[kind] = account_of_records(name, rule, [], kept, held_out)
     reads[kind]["removed_from_training"] = int(leaked.sum())
     return kept
 
@@ -111,7 +115,7 @@ def account_of_parts(
     held_out: Sequence[Example],
     rows: dict[str, list[int]],
 ) -> dict[str, Any]:
-    """`account`, of tokenised parts, and how many rows were removed from training.
+    """`split_account`, of tokenised parts, and how many rows were removed from training.
 
     Args:
       train: all training examples of the parts.
@@ -119,26 +123,33 @@ def account_of_parts(
       rows: the numbers of the held-out rows, by file, where no part's account has them.
     """
     rule = "held-out prompts are removed from training"
-    found = account(name, rule, [], prompts_of(kept), prompts_of(held_out), rows)
+    found = split_account(
+        name,
+        rule,
+        [],
+        example_prompt_hashes(kept),
+        example_prompt_hashes(held_out),
+        rows,
+    )
     return found | {"removed_from_training": len(train) - len(kept)}
 
 
-def account_of(
+def account_of_records(
     name: str,
     rule: str,
-    reports: Sequence[Report],
+    reports: Sequence[RowReport],
     train: Sequence[Record],
     held_out: Sequence[Record],
 ) -> dict[str, Any]:
-    """`account`, of records."""
+    """`split_account`, of records."""
     hashes = splits.prompt_hashes(train), splits.prompt_hashes(held_out)
-    return account(name, rule, reports, *hashes, row_numbers(held_out))
+    return split_account(name, rule, reports, *hashes, row_numbers(held_out))
 
 
-def account(
+def split_account(
     name: str,
     rule: str,
-    reports: Sequence[Report],
+    reports: Sequence[RowReport],
     train: np.ndarray,
     held_out: np.ndarray,
     rows: dict[str, list[int]],
@@ -171,7 +182,7 @@ def row_numbers(records: Sequence[Record]) -> dict[str, list[int]]:
     """
     found: dict[str, set[int]] = collections.defaultdict(set)
     for record in records:
-        file, _, number = record.where.rpartition(":")
+        file, _, number = record.location.rpartition(":")
         if number.isdecimal():
             found[file].add(int(number))
     return {file: sorted(numbers) for file, numbers in sorted(found.items())}

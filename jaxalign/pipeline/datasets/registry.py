@@ -4,9 +4,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-from jaxalign.data import files, public_datasets, shards
-from jaxalign.pipeline.datasets.builtin import hh_dialogues, solved, stories, toy
-from jaxalign.pipeline.datasets.dataset import Source
+from jaxalign.data.formats import files, shards
+from jaxalign.data.schemas import public_datasets
+from jaxalign.pipeline.datasets.builtin import gsm8k, hh_dialogues, stories, toy
+from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.files import (
     from_path,
     from_tfds,
@@ -14,14 +15,14 @@ from jaxalign.pipeline.datasets.files import (
     with_held_out,
 )
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import Shared
+from jaxalign.runtime.config import RunConfig
 
-NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": solved}
+NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": gsm8k}
 # read as any file is, by their fields
-PUBLISHED = ("alpaca", *public_datasets.READERS)
+PUBLISHED = ("alpaca", *public_datasets.PARSERS)
 
 
-def load(config: Shared) -> Source:
+def load(config: RunConfig) -> Dataset:
     """The source that `--data` names.
 
     Raises:
@@ -31,8 +32,8 @@ def load(config: Shared) -> Source:
     if config.held_out_data is not None:
         return held_out_from_file(config, config.held_out_data)
     name = config.data
-    if "=" in name and not there(name):
-        return mixture([weighted(config, part) for part in name.split(",")], name)
+    if "=" in name and not path_exists(name):
+        return mixture([mixture_part(config, part) for part in name.split(",")], name)
     if name == "toy":
         return toy(config)
     if name.startswith("tfds:"):
@@ -41,19 +42,19 @@ def load(config: Shared) -> Source:
         if config.data_path is None:
             raise ValueError(f"--data {name} needs --data-path, where it lies")
         place = str(config.data_path)
-        if not there(place):
+        if not path_exists(place):
             raise FileNotFoundError(f"--data-path {place} does not exist")
         if name in NAMED:
             return NAMED[name](config, Path(place))
         return dataclasses.replace(from_path(config, place), name=name)
-    name = hub.data(name)
-    if not there(name):
+    name = hub.data_path(name)
+    if not path_exists(name):
         known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME", "ORG/NAME"))
         raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
     return dataclasses.replace(from_path(config, name), name=config.data)
 
 
-def held_out_from_file(config: Shared, file: str) -> Source:
+def held_out_from_file(config: RunConfig, file: str) -> Dataset:
     """The source that `--data` names, with the rows of a file held out.
 
     Of stories it is a text file, too.
@@ -77,7 +78,7 @@ def held_out_from_file(config: Shared, file: str) -> Source:
     return with_held_out(load(every), test)
 
 
-def weighted(config: Shared, part: str) -> tuple[Source, float]:
+def mixture_part(config: RunConfig, part: str) -> tuple[Dataset, float]:
     """A part of a mixture, `PATH=WEIGHT`."""
     path, _, weight = part.rpartition("=")
     try:
@@ -92,7 +93,7 @@ def weighted(config: Shared, part: str) -> tuple[Source, float]:
     return load(dataclasses.replace(config, data=path)), share
 
 
-def there(path: str) -> bool:
+def path_exists(path: str) -> bool:
     """Whether a path, of this machine or of a bucket, exists, or matches a file."""
     system, at = files.file_system(path)
     return bool(system.exists(at)) or (

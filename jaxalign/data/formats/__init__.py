@@ -1,0 +1,1 @@
+"""File formats: files -> rows, each with its location."""

@@ -1,0 +1,106 @@
+"""Opens files, here or in a bucket, plain or compressed; damage is named.
+
+What is compressed is decompressed piece by piece, so that memory does not depend on
+what a small file expands to.
+"""
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+
+def open_zstd(raw: Any) -> Any:
+    """A stream of what zstd compressed."""
+    return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+
+
+COMPRESSIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    ".gz": ("gzip", gzip.open),
+    ".bz2": ("bzip2", bz2.open),
+    ".xz": ("xz", lzma.open),
+    ".zst": ("zstd", open_zstd),
+}
+DECOMPRESSION_ERRORS = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    pa.ArrowException,
+    OSError,
+    ValueError,
+)
+
+
+def file_system(path: str) -> tuple[Any, str]:
+    """Where a path lies, and its name there.
+
+    Raises:
+      ValueError: a scheme for which there is no file system, or not its package.
+    """
+    try:
+        return fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{path} cannot be reached: {error}") from error
+
+
+class DamagedFile(ValueError):
+    """A compressed file that cannot be decompressed to its end."""
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__(f"{path} {fault}")
+        self.fault = fault
+
+
+class DecompressedStream(io.RawIOBase):
+    """A decompressed stream whose errors say what they mean."""
+
+    def __init__(self, path: str, kind: str, stream: Any) -> None:
+        super().__init__()
+        self.path, self.kind, self.stream = path, kind, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer.
+
+        Raises:
+          Damaged: names the file.
+        """
+        try:
+            data = self.stream.read1(len(buffer))
+        except DECOMPRESSION_ERRORS as error:
+            said = " ".join(str(error).split())[:160]
+            fault = f"is not a whole {self.kind} file: {said}"
+            raise DamagedFile(self.path, fault) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def read_head(path: str, size: int) -> bytes:
+    """The first bytes of a file, as far as it is whole."""
+    data = b""
+    with open_binary(path) as file, contextlib.suppress(DamagedFile):
+        while len(data) < size and (more := file.read(256)):
+            data += more
+    return data
+
+
+@contextlib.contextmanager
+def open_binary(path: str) -> Iterator[Any]:
+    """The bytes of a file, decompressed where its name says that it is compressed."""
+    ending = next((end for end in COMPRESSIONS if path.lower().endswith(end)), None)
+    with fsspec.open(path, "rb") as raw:
+        if ending is None:
+            yield raw
+            return
+        kind, decompress = COMPRESSIONS[ending]
+        with decompress(raw) as stream:
+            yield io.BufferedReader(DecompressedStream(path, kind, stream), 1 << 18)
