@@ -225,7 +225,7 @@ def sample(models: Models) -> Any:
     params = models.now()
     settings = sampling.SamplingParams(
         max_new_tokens=work.length - work.asked,
-        temperature=jax.ShapeDtypeStruct((), jnp.float32),  # type: ignore[arg-type]
+        temperature=jax.ShapeDtypeStruct((), jnp.float32),
         stop_tokens=(0,),
     )
     return decode.decode_loop.trace(
