@@ -1,4 +1,4 @@
-"""A reward model from preferences: Bradley-Terry on the pair_scores of whole answers.
+"""A reward model from preferences: Bradley-Terry on the scores of whole answers.
 
 Data are pairs, or rankings of K answers; all pairs of a ranking are one element of the
 batch, with one forward pass an answer (InstructGPT). The answers to a prompt share it,
