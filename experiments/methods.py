@@ -26,7 +26,6 @@ evaluated in another way is evaluated anew.
 """
 
 import dataclasses
-import difflib
 import json
 import zlib
 from collections.abc import Sequence
@@ -43,6 +42,8 @@ from experiments import online_dpo as online_dpo_stage
 from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
 from experiments import winners as winners_stage
+from jaxalign import messages
+from jaxalign.atomic_files import atomic_path
 from jaxalign.evaluation import plots, sample_metrics
 from jaxalign.evaluation.intervals import Interval, interval_over_seeds
 from jaxalign.pipeline import datasets, held_out
@@ -148,11 +149,7 @@ def check(config: Config) -> None:
     """
     for name in config.methods:
         if name not in NAMES:
-            near = difflib.get_close_matches(name.lower(), NAMES, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ValueError(
-                f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
-            )
+            raise messages.unknown_name("method", name, NAMES)
     for name in config.methods:
         config.temperature_for(sampling_temperature(config, name))
     if not config.methods:
@@ -269,8 +266,8 @@ def evaluate_method(
     as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
     told = {"settings": settings, **dataclasses.asdict(found)}
     text = json.dumps(told, default=as_lists)
-    path.with_suffix(".part").write_text(text)
-    path.with_suffix(".part").replace(path)  # whole, or not at all
+    with atomic_path(path) as part:
+        part.write_text(text)
     return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
 
 

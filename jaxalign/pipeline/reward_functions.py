@@ -7,7 +7,6 @@ judge:FOLDER         a language model, which rates answers from 1 to 10 (direct 
 NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.reward_registry`
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign import sharding
+from jaxalign import messages, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
@@ -47,8 +46,7 @@ def reward_model_folders(reward: str) -> list[Path]:
         if not (folder / "config.json").exists():
             model = "language" if kind == "judge" else "reward"
             known = ["programmed", *reward_registry.REWARDS, "judge:FOLDER"]
-            near = difflib.get_close_matches(kind.lower(), known, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            hint = messages.did_you_mean(kind, known)
             raise ValueError(
                 f"--reward {reward}: {folder} holds no {model} model (no config.json), "
                 f"and is none of {', '.join(known)}; {hint}"
