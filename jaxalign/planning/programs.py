@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from jaxalign import sharding
+from jaxalign import sampling, sharding
 from jaxalign.batches import (
     AnswerBatch,
     Branches,
@@ -223,17 +223,18 @@ def sample(models: Models) -> Any:
     """Prefill and decoding of every answer, to its longest."""
     work, mesh = models.work, models.mesh
     params = models.now()
+    settings = sampling.SamplingParams(
+        max_new_tokens=work.length - work.asked,
+        temperature=jax.ShapeDtypeStruct((), jnp.float32),
+        stop_tokens=(0,),
+    )
     return decode.decode_loop.trace(
         models.policy,
-        work.length - work.asked,
-        None,
-        None,
-        (0,),
+        settings,
         params["policy"] if work.algorithm == "ppo" else params,
         abstract.rows(mesh, models.prompts, work.asked),
         abstract.rows(mesh, models.prompts),
         abstract.KEY,
-        jax.ShapeDtypeStruct((), jnp.float32),
         abstract.rows(mesh, work.batch),
     )
 

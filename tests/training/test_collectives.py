@@ -106,8 +106,9 @@ def test_a_decoded_token_gathers_no_weights(rows):
     """They are gathered before the loop, in which devices have nothing to say."""
     model, mesh = transformer.language_model(LARGE), sharding.make_mesh({"fsdp": 8})
     batch = rows(8)
+    settings = sampling.SamplingParams(max_new_tokens=4, stop_tokens=(3,))
     draw = lambda params, tokens, lengths: sampling.generate(
-        model, params, tokens, lengths, KEY, max_new_tokens=4, stop_tokens=(3,)
+        model, params, tokens, lengths, KEY, settings
     )
     with jax.set_mesh(mesh):
         asked = (np.asarray(batch.tokens)[:, :8], np.full(8, 3, np.int32))
