@@ -99,7 +99,7 @@ def main(config: Config) -> dict[str, float]:
         tuned = trainable.make_trainable(
             config, trainable.add_scalar_head(model, head, policy.params)
         )
-        batches = batching.preferences(config, policy, train, kind)
+        batches = batching.preferences(config, policy, train, kind, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         adam = config.adamw(steps)
         update = step.make_step(
@@ -183,6 +183,7 @@ def scores(
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
+    mesh = sharding.mesh_of(params)
     batches = loader.batches(
         pairs,
         batch_size,
@@ -191,12 +192,12 @@ def scores(
         shuffle=False,
         epochs=1,
         drop_remainder=False,
+        mesh=mesh,
     )
     score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    mesh = sharding.current_mesh()
     for batch in batches:
-        batch = batch if mesh is None else sharding.place_batch(batch, mesh)
+        batch = sharding.place_batch(batch, mesh)
         valid = sharding.to_host(batch.valid)
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
             part.append(sharding.to_host(score(model, params, side))[valid])
@@ -290,8 +291,9 @@ def agreement(
     """
     rows = jsonl.read(held)
     pairs, _ = readers.read(held, Preference)
-    with jax.set_mesh(mesh_of(config)):
-        model, params = policies.load_scalar(reward, config.dtype)
+    mesh = mesh_of(config)
+    with jax.set_mesh(mesh):
+        model, params = policies.load_scalar(reward, config.dtype, mesh=mesh)
         examples, _ = loader.tokenize(
             pairs,
             policies.configure_tokenizer(config, tokenizers.load(reward)),

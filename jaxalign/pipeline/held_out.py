@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxalign import streams
+from jaxalign import sharding, streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
@@ -144,6 +144,7 @@ def make_held_out_eval(
 ) -> HeldOutEval:
     """An exam of so many prompts at most, by a reward model in a folder if told."""
     policy = load(config, source, base)
+    mesh, load_scalar = sharding.mesh_of(policy.params), policies.load_scalar
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
@@ -151,7 +152,7 @@ def make_held_out_eval(
         key=streams.key(jax.random.key(config.seed), "exam"),
         room=max_new_tokens,
         judge=source.judge,
-        scalar=policies.load_scalar(reward, config.dtype) if reward else None,
+        scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
     )
 
 

@@ -163,7 +163,7 @@ def score_batches(
     parts: list[tuple[np.ndarray, ...]] = []
     pending = None
     for batch in batches:
-        placed = batch if mesh is None else sharding.place_batch(batch, mesh)
+        placed = sharding.place_batch(batch, mesh)
         ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(sharding.to_host, pending)))
