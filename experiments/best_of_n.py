@@ -96,7 +96,11 @@ def main(config: Config) -> list[held_out_tables.Row]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        values = {"proxy reward": reward_functions.score_answers(score, answers)}
+        values = {
+            "proxy reward": reward_functions.score_answers(
+                score, answers, mesh=run.mesh
+            )
+        }
         if source.judge is not None:
             judged = source.judge(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]

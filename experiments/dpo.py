@@ -33,6 +33,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 import tyro
+from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.data import loader
@@ -142,7 +143,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         if config.mask_formatting:
             train = loader.mask_special_tokens(train, policy.tokenizer)
         train = loader.unpair(train) if chosen.unpaired else train
-        batches = make_batches(config, policy, train, chosen)
+        batches = make_batches(config, policy, train, chosen, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))
@@ -240,14 +241,17 @@ def make_batches(
     policy: policies.Policy,
     examples: Sequence[loader.Example],
     loss: PairwiseLoss,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
     if not loss.unpaired and loss.couples_batch is False:
-        return batching.preferences(config, policy, examples, Preference)
-    batching.check_rows(config)
+        return batching.preferences(config, policy, examples, Preference, mesh)
+    batching.check_rows(config, mesh)
     batching.check_unpacked(config, examples)
     kind = Unpaired if loss.unpaired else Preference
-    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+    return loader.batches(
+        examples, config.batch, kind=kind, seed=config.seed, mesh=mesh
+    )
 
 
 def reference_of(
@@ -287,7 +291,7 @@ def reference_scores(
     return reference_cache.compute_reference_logps(
         policy.model,
         policy.params,
-        scored_batches(examples, kind, batch_size, read),
+        scored_batches(examples, kind, batch_size, read, run.mesh),
         data=[digest(examples), read],
         folder=run.folder / "reference",
         mesh=run.mesh,
@@ -299,6 +303,7 @@ def scored_batches(
     kind: type[Record],
     batch_size: int,
     read: np.ndarray,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
     return loader.batches(
@@ -310,6 +315,7 @@ def scored_batches(
         epochs=1,
         drop_remainder=False,
         indices=read,
+        mesh=mesh,
     )
 
 

@@ -81,7 +81,7 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolve(config)
     with Run(config, "kto") as run:
-        batching.check_rows(config)
+        batching.check_rows(config, run.mesh)
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
@@ -92,7 +92,9 @@ def main(config: Config) -> dict[str, float]:
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
         batching.check_unpacked(config, train)
-        batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
+        batches = loader.batches(
+            train, config.batch, kind=Unpaired, seed=config.seed, mesh=run.mesh
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))
@@ -210,7 +212,7 @@ def held_out_numbers(
     after = reference_cache.score_batches(
         reference_cache.reference_logp_fn(policy.model),
         params,
-        dpo.scored_batches(examples, Unpaired, config.batch, every),
+        dpo.scored_batches(examples, Unpaired, config.batch, every, run.mesh),
         run.mesh,
     )
     ratios = np.empty_like(before.sums)

@@ -26,7 +26,6 @@ evaluated in another way is evaluated anew.
 """
 
 import dataclasses
-import difflib
 import json
 import zlib
 from collections.abc import Sequence
@@ -41,6 +40,7 @@ from experiments import online_dpo as online_dpo_stage
 from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
 from experiments import rlhf
+from jaxalign import messages
 from jaxalign.evaluation import plots
 from jaxalign.pipeline import (
     datasets,
@@ -152,11 +152,7 @@ def check(config: Config) -> None:
     """
     for name in config.methods:
         if name not in NAMES:
-            near = difflib.get_close_matches(name.lower(), NAMES, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ValueError(
-                f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
-            )
+            raise messages.unknown_name("method", name, NAMES)
     for name in config.methods:
         config.temperature_for(sampling_temperature(config, name))
     if not config.methods:

@@ -253,7 +253,7 @@ def sft_batches(
     examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
     length = batching.row_length(config.model, policy.context, examples)
     return packing.packed_batches(
-        examples, config.ptx_batch, length=length, seed=config.seed
+        examples, config.ptx_batch, length=length, seed=config.seed, mesh=run.mesh
     )
 
 
@@ -289,7 +289,10 @@ def init_value_model(
     ]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
-        found = model_folders.load_scalar(Path(start), config.dtype, config.remat)
+        mesh = sharding.mesh_of(policy.params)
+        found = model_folders.load_scalar(
+            Path(start), config.dtype, config.remat, mesh=mesh
+        )
         model_folders.check_vocabulary(Path(start), policy)
         return found
     model = heads.scalar_model(policy.config, zero_head=True)

@@ -81,7 +81,7 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
-        batches = batching.preferences(config, policy, train, kind)
+        batches = batching.preferences(config, policy, train, kind, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
 
         model = heads.scalar_model(policy.config)

@@ -40,7 +40,7 @@ def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
     config = defaults.resolve(config)
     with Run(config, "sft") as run:
-        batching.check_rows(config)
+        batching.check_rows(config, run.mesh)
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
@@ -55,7 +55,7 @@ def main(config: Config) -> dict[str, float]:
         run.describe_data(source.accounts())
         length = batching.row_length(config.model, policy.context, examples)
         batches = packing.packed_batches(
-            examples, config.batch, length=length, seed=config.seed
+            examples, config.batch, length=length, seed=config.seed, mesh=run.mesh
         )
         each = packing.examples_per_batch(examples, config.batch, length=length)
         steps = defaults.total_steps(config, len(examples), each, source.sft_steps)

@@ -72,7 +72,7 @@ def main(config: Config) -> dict[str, float]:
             room = config.max_new_tokens or source.max_new_tokens
             fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
             answers = sample_answers(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.score_answers(score, answers)
+            reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [winner_row(answers, reward, at) for at in best]

@@ -9,6 +9,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.data.collate import PromptBatch, make_collate
@@ -49,6 +50,7 @@ class BatchIterator:
         order: dict[str, Any],
         numbers: np.ndarray,
         chosen: Callable[[Any], np.ndarray] = lambda whole: whole[whole >= 0],
+        mesh: Mesh | None = None,
     ) -> None:
         """Args:
 
@@ -56,13 +58,14 @@ class BatchIterator:
         order: what the data are; `batch` of it is the rows of a whole batch.
         numbers: of each example, in its data set.
         chosen: the indices of the examples in a whole batch.
+        mesh: of the run, by which `sharding.local_rows` splits rows over processes.
         """
         self.iterator = iterator
         self.collate = collate
         self.order = order
         self.numbers = numbers
         self.chosen = chosen
-        self.share = sharding.local_rows(order["batch"])
+        self.share = sharding.local_rows(order["batch"], mesh)
         self.whole: Any = numbers[:0]
         self.rows = numbers[:0]
 
@@ -113,6 +116,7 @@ def batches(
     length: int | None = None,
     drop_remainder: bool = True,
     indices: np.ndarray | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Batches of tokenised examples, without end unless `epochs` says.
 
@@ -128,6 +132,7 @@ def batches(
       drop_remainder: leave the last, partial batch of all epochs out; or else fill
         each epoch up with rows that are not valid (or on which no token counts).
       indices: of the examples that batches are made of; by default all.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: the batch does not divide by the processes or exceeds the data, or
@@ -145,6 +150,7 @@ def batches(
         return mixture_batches(
             *(sizes, examples.weights, batch_size, collate, example_rows(examples)),
             seed=seed,
+            mesh=mesh,
         )
     return index_batches(
         example_rows(examples),
@@ -155,6 +161,7 @@ def batches(
         epochs=epochs,
         drop_remainder=drop_remainder,
         indices=np.arange(len(examples)) if indices is None else indices,
+        mesh=mesh,
     )
 
 
@@ -166,12 +173,17 @@ def mixture_batches(
     numbers: np.ndarray,
     *,
     seed: int,
+    mesh: Mesh | None,
 ) -> BatchIterator:
     """Endless batches to which each part gives its share, shuffled by itself."""
     whole = mixed_order(sizes, weights, seed=seed).batch(batch_size)
     said = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
     return BatchIterator(
-        index_iterator(whole), collate, said | weight_state(weights), numbers
+        index_iterator(whole),
+        collate,
+        said | weight_state(weights),
+        numbers,
+        mesh=mesh,
     )
 
 
@@ -187,11 +199,13 @@ def prompt_batches(
     *,
     seed: int,
     mixture: tuple[Sequence[int], Sequence[float]] | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Batches of padded prompts [P T] with their lengths [P], shuffled, without end.
 
     Args:
       mixture: sizes of the parts, one after the other, and their weights.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
     """
 
     def collate(at: np.ndarray) -> PromptBatch:
@@ -200,7 +214,7 @@ def prompt_batches(
 
     if mixture is not None:
         return mixture_batches(
-            *mixture, batch_size, collate, np.arange(len(tokens)), seed=seed
+            *mixture, batch_size, collate, np.arange(len(tokens)), seed=seed, mesh=mesh
         )
     return index_batches(
         np.arange(len(tokens)),
@@ -211,6 +225,7 @@ def prompt_batches(
         epochs=None,
         drop_remainder=True,
         indices=np.arange(len(tokens)),
+        mesh=mesh,
     )
 
 
@@ -224,6 +239,7 @@ def index_batches(
     epochs: int | None,
     drop_remainder: bool,
     indices: np.ndarray,
+    mesh: Mesh | None,
 ) -> BatchIterator:
     """Batches of these indices; -1 fills up."""
     count = len(indices)
@@ -239,7 +255,7 @@ def index_batches(
     ordered = ordered.shuffle() if shuffle else ordered
     whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
     order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
-    return BatchIterator(index_iterator(whole), collate, order, numbers)
+    return BatchIterator(index_iterator(whole), collate, order, numbers, mesh=mesh)
 
 
 def index_iterator(whole: grain.MapDataset) -> Any:

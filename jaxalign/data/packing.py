@@ -11,6 +11,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign.batches import BRANCH_STRIDE, AnswerBatch, TokenBatch
 from jaxalign.data import mixing
@@ -36,7 +37,12 @@ NO_THREADS = grain.ReadOptions(num_threads=0)
 
 
 def packed_batches(
-    examples: Sequence[Example], batch_size: int, *, length: int, seed: int
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    length: int,
+    seed: int,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless batches of demonstrations, packed first-fit in rows of `length`.
 
@@ -46,6 +52,7 @@ def packed_batches(
     Args:
       batch_size: packed rows over all processes.
       length: of a row; no example may be longer.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: an example is too long, the batch does not divide by the processes, or
@@ -65,6 +72,7 @@ def packed_batches(
         batch_size,
         length,
         seed=seed,
+        mesh=mesh,
     )
 
 
@@ -81,6 +89,7 @@ def answer_batches(
     *,
     seed: int,
     multiple: int = 1,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless batches of pairs or rankings, in which each prompt is there once.
 
@@ -91,6 +100,7 @@ def answer_batches(
     Args:
       batch_size: prompts over all processes, on average.
       multiple: of what the number of rows must be: devices times micro-batches.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: the batch does not divide by the processes, or there are no examples.
@@ -114,6 +124,7 @@ def answer_batches(
         rows,
         length,
         seed=seed,
+        mesh=mesh,
         max_sequences_per_bin=prompts,
     )
 
@@ -148,6 +159,7 @@ def first_fit_batches(
     length: int,
     *,
     seed: int,
+    mesh: Mesh | None,
     **packing: Any,
 ) -> BatchIterator:
     """Batches of rows over all processes, filled first-fit; without end.
@@ -193,7 +205,7 @@ def first_fit_batches(
     iterator = iter(filled.batch(rows, drop_remainder=True))
     said = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
     return BatchIterator(
-        iterator, collated, said | weights, example_rows(examples), chosen
+        iterator, collated, said | weights, example_rows(examples), chosen, mesh
     )
 
 

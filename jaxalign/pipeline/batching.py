@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from jax.sharding import Mesh
+
 from jaxalign import sharding
 from jaxalign.data import dataset_ops, loader, packing
 from jaxalign.data.records import Preference, Ranking
@@ -18,6 +20,7 @@ def preferences(
     policy: Policy,
     examples: Sequence[loader.Example],
     kind: type[Preference] | type[Ranking],
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """Pairs or rankings, several prompts a row, each there once; or in rows apart.
 
@@ -29,19 +32,21 @@ def preferences(
     mixed = isinstance(examples, dataset_ops.Mixture)  # each batch has its shares
     if policy.config.supports_shared_prompts and not mixed:
         check_size("--batch", config.batch, len(examples), small=SMALL)
-        rows = config.micro_batches * sharding.shard_count("batch")
+        rows = config.micro_batches * sharding.row_shards(mesh)
         return packing.answer_batches(
-            examples, config.batch, seed=config.seed, multiple=rows
+            examples, config.batch, seed=config.seed, multiple=rows, mesh=mesh
         )
-    check_rows(config)
+    check_rows(config, mesh)
     check_unpacked(config, examples)
-    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+    return loader.batches(
+        examples, config.batch, kind=kind, seed=config.seed, mesh=mesh
+    )
 
 
-def check_rows(config: OfflineConfig) -> None:
+def check_rows(config: OfflineConfig, mesh: Mesh) -> None:
     """Refuses a batch whose rows do not divide into micro-batches and over the devices.
 
-    To be called with the mesh in context, before anything is computed.
+    To be called before anything is computed.
 
     Raises:
       ValueError: names the flags.
@@ -49,7 +54,7 @@ def check_rows(config: OfflineConfig) -> None:
     for parts, of in (
         (config.micro_batches, "--micro-batches"),
         (
-            sharding.shard_count("batch"),
+            sharding.row_shards(mesh),
             "devices on the axes data and fsdp of the --mesh",
         ),
     ):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxalign.atomic_files import atomic_path
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed
 
@@ -37,8 +38,8 @@ def cached_evaluation(
     path.parent.mkdir(parents=True, exist_ok=True)
     as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
     text = json.dumps({"settings": settings, **evaluation}, default=as_list)
-    path.with_suffix(".part").write_text(text)
-    path.with_suffix(".part").replace(path)  # the whole file, or none
+    with atomic_path(path) as part:
+        part.write_text(text)
     return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxalign import streams
+from jaxalign import sharding, streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import sample_metrics
@@ -137,8 +137,16 @@ def make_held_out_eval(
     max_new_tokens: int | None = None,
     reward: Path | None = None,
 ) -> HeldOutEval:
-    """An held_out_eval of so many prompts at most, by a reward model in a folder if told."""
+    """The evaluation on at most `count` held-out prompts.
+
+    Args:
+      base: the folder of the initial policy.
+      max_new_tokens: tokens of the longest answer; None for the data set's.
+      reward: the folder of a reward model, which scores the answers too.
+    """
     policy = load(config, source, base)
+    mesh = sharding.mesh_of(policy.params)
+    load_scalar = model_folders.load_scalar
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
@@ -146,7 +154,7 @@ def make_held_out_eval(
         key=streams.key(jax.random.key(config.seed), "exam"),
         max_new_tokens=max_new_tokens,
         judge=source.judge,
-        scalar=model_folders.load_scalar(reward, config.dtype) if reward else None,
+        scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
     )
 
 

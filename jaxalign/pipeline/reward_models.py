@@ -29,6 +29,7 @@ def pair_scores(
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
+    mesh = sharding.mesh_of(params)
     batches = loader.batches(
         pairs,
         batch_size,
@@ -37,12 +38,12 @@ def pair_scores(
         shuffle=False,
         epochs=1,
         drop_remainder=False,
+        mesh=mesh,
     )
     score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    mesh = sharding.current_mesh()
     for batch in batches:
-        batch = batch if mesh is None else sharding.place_batch(batch, mesh)
+        batch = sharding.place_batch(batch, mesh)
         valid = sharding.to_host(batch.valid)
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
             part.append(sharding.to_host(score(model, params, side))[valid])
@@ -143,8 +144,9 @@ def held_out_agreement(
     """
     rows = jsonl.read(held)
     pairs, _ = readers.read(held, Preference)
-    with jax.set_mesh(mesh_of(config)):
-        model, params = model_folders.load_scalar(reward, config.dtype)
+    mesh = mesh_of(config)
+    with jax.set_mesh(mesh):
+        model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
         examples, _ = loader.tokenize(
             pairs,
             policies.configure_tokenizer(config, tokenizers.load(reward)),
