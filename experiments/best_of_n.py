@@ -85,8 +85,8 @@ def main(config: Config) -> list[held_out.Row]:
             temperature=config.temperature,
         )
         values = {"proxy reward": reward_functions.score_answers(score, answers)}
-        if source.judge is not None:
-            judged = source.judge(answers.prompts, answers.texts, answers.finished)
+        if source.reward is not None:
+            judged = source.reward(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]
         values = {k: r.reshape(-1, config.samples) for k, r in values.items()}
         ns = sizes(config.samples)

@@ -137,7 +137,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, _ = datasets.tokenized_pairs(config, source, policy, run)
+        train, _ = datasets.tokenized_pairs(config, source, policy, run.note)
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.mask_special_tokens(train, policy.tokenizer)

@@ -86,7 +86,7 @@ def main(config: Config) -> dict[str, float]:
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, held_out = datasets.tokenized_unpaired(config, source, policy, run)
+        train, held_out = datasets.tokenized_unpaired(config, source, policy, run.note)
         run.describe_data(source.accounts())
         by_field.check_field(config, config.split_by, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))

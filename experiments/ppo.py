@@ -247,7 +247,9 @@ def sft_batches(
         return None
     policy = setting.policy
     records = setting.source.demonstrations()[0]
-    examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
+    examples = datasets.tokenize_records(
+        config, records, policy, run.note, "demonstrations"
+    )
     length = batching.row_length(config.model, policy.context, examples)
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed

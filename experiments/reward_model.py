@@ -83,14 +83,14 @@ def main(config: Config) -> dict[str, float]:
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, held_out = datasets.tokenized_pairs(config, source, policy, run)
+        train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
         datasets.check_held_out(held_out, "the reward model's accuracy")
         by_field.check_field(config, config.split_by, held_out)
         kind: type[Preference] | type[Ranking] = Preference
-        if source.rankings is not None:
+        if source.has_rankings:
             kind = Ranking
             train = datasets.tokenize_records(
-                config, source.rankings()[0], policy, run, "rankings"
+                config, source.rankings()[0], policy, run.note, "rankings"
             )
         run.describe_data(source.accounts())
         model = heads.scalar_model(policy.config)

@@ -46,7 +46,7 @@ def main(config: Config) -> dict[str, float]:
             config, policies.load(config, source, run.mesh)
         )
         examples = datasets.tokenize_records(
-            *(config, source.demonstrations()[0], policy, run, "train"),
+            *(config, source.demonstrations()[0], policy, run.note, "train"),
             all_turns=config.all_turns,
         )
         batching.check_size(

@@ -150,7 +150,7 @@ def make_held_out_eval(
         prompts=fitting_prompts(policy, source, count, max_new_tokens),
         key=streams.key(jax.random.key(config.seed), "exam"),
         room=max_new_tokens,
-        judge=source.judge,
+        judge=source.reward,
         scalar=policies.load_scalar(reward, config.dtype) if reward else None,
     )
 
