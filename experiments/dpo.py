@@ -35,10 +35,10 @@ import numpy as np
 import tyro
 
 from jaxalign import sharding
-from jaxalign.data import loader
+from jaxalign.data import loader, packing
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import digest
-from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import OfflineConfig, launch
 from jaxalign.runtime.loop import LoopState
@@ -241,12 +241,16 @@ def make_batches(
     loss: PairwiseLoss,
 ) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
-    if not loss.unpaired and loss.couples_batch is False:
-        return batching.preferences(config, policy, examples, Preference)
-    batching.check_rows(config)
-    batching.check_unpacked(config, examples)
-    kind = Unpaired if loss.unpaired else Preference
-    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+    may_pack = not loss.unpaired and loss.couples_batch is False
+    return packing.preference_batches(
+        examples,
+        config.batch,
+        kind=Unpaired if loss.unpaired else Preference,
+        seed=config.seed,
+        shares_prompts=policy.config.shares_prompts and may_pack,
+        micro_batches=config.micro_batches,
+        devices=sharding.shard_count("batch"),
+    )
 
 
 def reference_of(
@@ -300,16 +304,7 @@ def scored_batches(
     read: np.ndarray,
 ) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
-    return loader.batches(
-        examples,
-        batch_size,
-        kind=kind,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-        indices=read,
-    )
+    return loader.evaluation_batches(examples, batch_size, kind=kind, indices=read)
 
 
 if __name__ == "__main__":

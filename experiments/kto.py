@@ -34,12 +34,11 @@ import numpy as np
 
 from experiments import dpo
 from jaxalign import sharding
-from jaxalign.data import dataset_ops, loader
+from jaxalign.data import batch_size, dataset_ops, loader, packing
 from jaxalign.data.records import Unpaired
 from jaxalign.data.tokenize import example_prompt_hashes, example_rows, example_values
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     policies,
@@ -81,7 +80,11 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolve(config)
     with Run(config, "kto") as run:
-        batching.check_rows(config)
+        batch_size.check_divides(
+            config.batch,
+            micro_batches=config.micro_batches,
+            devices=sharding.shard_count("batch"),
+        )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
@@ -91,8 +94,9 @@ def main(config: Config) -> dict[str, float]:
         by_field.check_field(config, config.split_by, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
-        batching.check_unpacked(config, train)
-        batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
+        batches = packing.preference_batches(
+            train, config.batch, kind=Unpaired, seed=config.seed, shares_prompts=False
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))

@@ -81,7 +81,6 @@ from jaxalign.batches import RolloutBatch
 from jaxalign.data import loader, packing
 from jaxalign.models import heads
 from jaxalign.pipeline import (
-    batching,
     datasets,
     online,
     policies,
@@ -250,7 +249,9 @@ def sft_batches(
     examples = datasets.tokenize_records(
         config, records, policy, run.note, "demonstrations"
     )
-    length = batching.row_length(config.model, policy.context, examples)
+    length = packing.row_length(
+        examples, policy.context, whole_context=defaults.is_toy(config.model)
+    )
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed
     )

@@ -26,14 +26,13 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader, readers
+from jaxalign.data import loader, packing, readers
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import intervals, preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     policies,
@@ -99,7 +98,15 @@ def main(config: Config) -> dict[str, float]:
         tuned = trainable.make_trainable(
             config, trainable.add_scalar_head(model, head, policy.params)
         )
-        batches = batching.preferences(config, policy, train, kind)
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=kind,
+            seed=config.seed,
+            shares_prompts=policy.config.shares_prompts,
+            micro_batches=config.micro_batches,
+            devices=sharding.shard_count("batch"),
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
         adam = config.adamw(steps)
         update = step.make_step(
@@ -182,15 +189,7 @@ def scores(
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
-    batches = loader.batches(
-        pairs,
-        batch_size,
-        kind=Preference,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-    )
+    batches = loader.evaluation_batches(pairs, batch_size, kind=Preference)
     score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     mesh = sharding.current_mesh()

@@ -57,7 +57,7 @@ def came(monkeypatch):
     def watched(self):
         batch = onward(self)
         if self.order.get("shuffle", True):  # not those that are scored, or held out
-            found.extend(sequences_of(self.whole).tolist())
+            found.extend(sequences_of(self.global_indices).tolist())
         return batch
 
     monkeypatch.setattr(loader.BatchIterator, "__next__", watched)
@@ -131,7 +131,7 @@ def counted(batches, count):
     found = []
     for _ in range(count):
         next(batches)
-        found.append(sequences_of(batches.whole).tolist())
+        found.append(sequences_of(batches.global_indices).tolist())
     return found
 
 

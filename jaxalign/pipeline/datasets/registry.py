@@ -23,7 +23,7 @@ def from_named_path(config: RunConfig, path: str) -> Dataset:
     return dataclasses.replace(from_path(config, path), name=config.data)
 
 
-# in the file or folder --data-path; public sets are read as any file is, by their fields
+# in the file or folder --data-path; public sets are read by the fields of their rows
 AT_DATA_PATH: dict[str, Callable[[RunConfig, str], Dataset]] = {
     "hh-rlhf": hh_dialogues,
     "stories": stories,
