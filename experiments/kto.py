@@ -110,7 +110,11 @@ def main(config: Config) -> dict[str, float]:
             undesirable_weight=undesirable,
         )
         update = step.make_step(
-            objective, adam, micro_batches=config.micro_batches, merge=tuned.whole
+            objective,
+            adam,
+            micro_batches=config.micro_batches,
+            merge=tuned.whole,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}

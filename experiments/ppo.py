@@ -231,7 +231,9 @@ def steps_of(
     whole = objective
     if config.ptx_weight:
         whole = objectives.with_ptx(objective, policy, ptx_coef=config.ptx_weight)
-    make = functools.partial(step.make_step, merge=tuned.whole)
+    make = functools.partial(
+        step.make_step, merge=tuned.whole, donate=not config.debug_nans
+    )
     return {
         "update": make(whole, config.both_adams()),
         "warm": make(value_alone, config.both_adams(warming=True)),

@@ -114,6 +114,7 @@ def main(config: Config) -> dict[str, float]:
             adam,
             micro_batches=config.micro_batches,
             merge=tuned.whole,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, key)
         roles = lambda now: {"reward": now.params}

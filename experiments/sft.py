@@ -70,6 +70,7 @@ def main(config: Config) -> dict[str, float]:
             adam,
             micro_batches=config.micro_batches,
             merge=tuned.whole,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}

@@ -231,7 +231,7 @@ PAIRWISE_LOSSES = by_name(
             beta=0.1,
         ),
         library_loss(
-            *("aot", losses.optimal_transport, SUMS, f"{AOT}, paired"),
+            *("aot", losses.aot, SUMS, f"{AOT}, paired"),
             TRL,
             couples_batch=True,
             beta=0.1,

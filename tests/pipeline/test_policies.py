@@ -35,7 +35,7 @@ def steps(source):
         descent = optax.sgd(1.0)  # new - old parameters is -gradient
         current = state.create(policy.params, descent, jax.random.key(0))
         update = step.make_step(objectives.sft(policy.model), descent)
-        compiled = update.func.lower(current, batch, merge=None).compile()
+        compiled = update.lower(current, batch).compile()
         after, metrics = update(current, batch)
         temporaries = compiled.memory_analysis().temp_size_in_bytes
         found[remat] = (temporaries, jax.device_get((metrics, after.params)))
