@@ -81,7 +81,6 @@ from jaxalign.batches import RolloutBatch
 from jaxalign.data import loader, packing
 from jaxalign.models import heads
 from jaxalign.pipeline import (
-    batching,
     datasets,
     model_folders,
     online,
@@ -250,8 +249,12 @@ def sft_batches(
         return None
     policy = setting.policy
     records = setting.source.demonstrations()[0]
-    examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
-    length = batching.row_length(config.model, policy.context, examples)
+    examples = datasets.tokenize_records(
+        config, records, policy, run.note, "demonstrations"
+    )
+    length = packing.row_length(
+        examples, policy.context, whole_context=defaults.is_toy(config.model)
+    )
     return packing.packed_batches(
         examples, config.ptx_batch, length=length, seed=config.seed, mesh=run.mesh
     )

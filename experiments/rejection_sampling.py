@@ -83,7 +83,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     policies = run_rounds(config, out)
     held_out_eval = held_out.make_held_out_eval(
         config,
-        dataclasses.replace(source, judge=source.judge or chooses),
+        dataclasses.replace(source, reward=source.reward or chooses),
         hub.model_folder(config.model),
         config.eval_prompts,
         max_new_tokens=config.winners.max_new_tokens,

@@ -23,13 +23,12 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader
+from jaxalign.data import loader, packing
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     model_folders,
@@ -81,7 +80,15 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
-        batches = batching.preferences(config, policy, train, kind, run.mesh)
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=kind,
+            seed=config.seed,
+            shares_prompts=policy.config.supports_shared_prompts,
+            micro_batches=config.micro_batches,
+            mesh=run.mesh,
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
 
         model = heads.scalar_model(policy.config)
@@ -152,14 +159,16 @@ def read_data(
     Raises:
       ValueError: nothing is held out, or --split-by names no field of it.
     """
-    train, held_out = datasets.tokenized_pairs(config, source, policy, run)
+    train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     datasets.check_held_out(held_out, "the reward model's accuracy")
     by_field.check_field(config, config.split_by, held_out)
     kind: type[Preference] | type[Ranking] = Preference
-    if source.rankings is not None:
+    if source.has_rankings:
         kind = Ranking
         rankings = source.rankings()[0]
-        train = datasets.tokenize_records(config, rankings, policy, run, "rankings")
+        train = datasets.tokenize_records(
+            config, rankings, policy, run.note, "rankings"
+        )
     run.describe_data(source.accounts())
     return train, held_out, kind
 

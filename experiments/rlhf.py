@@ -147,7 +147,7 @@ def run_first_stages(
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"
     pairs = rankings = config.data
-    if source.judge is not None:
+    if source.reward is not None:
         stage("collect", collect_stage.main, model=str(base), data=config.data)
         pairs = str(out / "collect" / "preferences")
         rankings = str(out / "collect" / "rankings")

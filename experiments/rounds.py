@@ -86,7 +86,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     config = smoke_config(config) if config.smoke else config
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    datasets.require_reward(datasets.load(config))
+    datasets.load(config).require_reward()
     out = folder_of(config, "rounds")
     found: list[dict[str, Evaluation]] = []
     labelled: list[held_out_tables.Row] = []

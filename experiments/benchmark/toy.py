@@ -78,7 +78,7 @@ def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     """
     config = dataclasses.replace(config, data=config.judge)
     source = datasets.load(config)
-    datasets.require_reward(source)
+    source.require_reward()
     held_out_eval = held_out.make_held_out_eval(
         config, source, hub.model_folder(config.model), config.eval_prompts
     )

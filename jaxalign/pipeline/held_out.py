@@ -153,7 +153,7 @@ def make_held_out_eval(
         prompts=fitting_prompts(policy, source, count, max_new_tokens),
         key=streams.key(jax.random.key(config.seed), "exam"),
         max_new_tokens=max_new_tokens,
-        judge=source.judge,
+        judge=source.reward,
         scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
     )
 
