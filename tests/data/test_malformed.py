@@ -21,12 +21,12 @@ from array_record.python import array_record_module
 
 from jaxalign.data import readers
 from jaxalign.data.formats import files
-from jaxalign.data.readers import Demonstration, Preference
+from jaxalign.data.records import Demonstration, Preference
 from tests.data.row_files import COMPRESS, write
 
 GOOD = '{"prompt": "q", "chosen": "a", "rejected": "b"}'
 PAIR = json.loads(GOOD)
-MEND = "; mend the row, or pass --skip-bad-rows to leave such rows out and count them"
+MEND = "; correct the row, or pass --skip-bad-rows to skip and count such rows"
 
 
 def sentence(path, kind=Preference, **flags):
@@ -67,9 +67,9 @@ ROWS = [
     (GOOD.replace("prompt", "\\ud83d"), "holds a lone surrogate"),
     (GOOD.replace('"q"', '"q\\u0000"'), r"field 'prompt' holds the NUL .* character 2"),
     (extra('{"\\u0000": 1}'), "holds the NUL character"),
-    (extra("NaN"), "field 'x' should be a number or null, not NaN"),
-    (extra("[1, [-Infinity]]"), "field 'x' should be a number or null, not NaN"),
-    (extra('{"y": 1e999}'), "field 'y' should be a number or null, not NaN"),
+    (extra("NaN"), "field 'x' is NaN or infinite; expected"),
+    (extra("[1, [-Infinity]]"), "field 'x' is NaN or infinite; expected"),
+    (extra('{"y": 1e999}'), "field 'y' is NaN or infinite; expected"),
     (GOOD[:-1] + ', "chosen": "c"}', "field 'chosen' is there twice"),
     (extra('[{"a": 1, "a": 2}]'), "field 'a' is there twice"),
     (
@@ -200,7 +200,7 @@ FILES = [
     (
         "a.json",
         DATA[:-1].encode() + b', "rows": [{}]}',
-        ": the fields 'data' and 'rows' stand",
+        ": the fields 'data' and 'rows' are in one",
     ),
     (
         "a.json",
@@ -231,43 +231,43 @@ FILES = [
     (
         "a.csv",
         CSV.replace(b",", b";") + b"a;b;c",
-        ":1: the fields are separated by ';'",
+        ":1: the delimiter is ';'",
     ),
-    ("a.tsv", CSV + b"a,b,c", ":1: the fields are separated by ','"),
-    ("a.csv", b"prompt,chosen,chosen\na,b,c", ":1: the field 'chosen' is named twice"),
-    ("a.csv", CSV + b"a,b\n", ":2: has 2 cells, and the first line 3"),
-    ("a.csv", CSV + b"a,b,c\na,b,c,d", ":3: has 4 cells, and the first line 3"),
+    ("a.tsv", CSV + b"a,b,c", ":1: the delimiter is ','"),
+    ("a.csv", b"prompt,chosen,chosen\na,b,c", ":1: the field 'chosen' is there twice"),
+    ("a.csv", CSV + b"a,b\n", ":2: has 2 cells; expected 3"),
+    ("a.csv", CSV + b"a,b,c\na,b,c,d", ":3: has 4 cells; expected 3"),
     ("a.csv", CSV + b'a,b,"c\n\n', ":2: is not CSV (unexpected end of data)"),
     ("a.csv", CSV + b'a,b,"c"d\n', ":2: is not CSV ("),
     ("a.csv", CSV + b"a,b,\xff\n", ":2: is not CSV ('utf-8' codec"),
-    ("a.csv", b"\xff,chosen\n", ":1: the line of the fields' names is not CSV"),
+    ("a.csv", b"\xff,chosen\n", ":1: the line of field names is not CSV"),
     ("a.csv", CSV + b"a,b,c\0\n", ":2: field 'rejected' holds the NUL character"),
     ("a.csv", CSV + b"a,b," + b"x" * 2_000_000, ":2: holds more characters than"),
-    ("a.csv", b"x" * 2_000_000, ":1: the line of the fields' names holds more char"),
+    ("a.csv", b"x" * 2_000_000, ":1: the line of field names holds more char"),
     (
         "a.csv",
         b"messages\n\"[{'role': 'user'}]\"\n",
         ":2: field 'messages' is not JSON",
     ),
     ("a.csv", b"prompt\n\"[{'role': 'user'}]\"\n", ":2: field 'prompt' is not JSON"),
-    ("a.parquet", b"", " is not a Parquet file, or damaged: "),
+    ("a.parquet", b"", " is not a valid Parquet file: "),
     (
         "a.parquet",
         b"PAR1" + b"\xff" * 99 + b"PAR1",
-        " is not a Parquet file, or damaged",
+        " is not a valid Parquet file",
     ),
-    ("a.arrow", b"", " is not a Arrow file, or damaged: "),
-    ("a.arrow", b"ARROW1\0\0" + b"\xff" * 99, " is not a Arrow file, or damaged: "),
-    ("a.feather", b"FEA1" + b"\0" * 99, " is not a Arrow file, or damaged: version 1"),
-    ("a.array_record", b"\0" * 99_999, " is not an ArrayRecord file: "),
-    ("a.array_record", GOOD.encode(), " is not an ArrayRecord file: "),
-    ("a.txt", b"", " should end in .jsonl, "),
-    ("a.jsonl.zip", b"", " should end in .jsonl, "),
-    ("a.parquet.gz", b"", " should end in .jsonl, "),
-    ("a.gz", b"", " should end in .jsonl, "),
-    ("a.pkl", b"", " should end in .jsonl, "),
-    ("jsonl", b"", " should end in .jsonl, "),
-    ("a.", b"", " should end in .jsonl, "),
+    ("a.arrow", b"", " is not a valid Arrow file: "),
+    ("a.arrow", b"ARROW1\0\0" + b"\xff" * 99, " is not a valid Arrow file: "),
+    ("a.feather", b"FEA1" + b"\0" * 99, " is not a valid Arrow file: version 1"),
+    ("a.array_record", b"\0" * 99_999, " is not a valid ArrayRecord file: "),
+    ("a.array_record", GOOD.encode(), " is not a valid ArrayRecord file: "),
+    ("a.txt", b"", " has the ending '.txt'; expected .jsonl, "),
+    ("a.jsonl.zip", b"", " has the ending '.zip'; expected .jsonl, "),
+    ("a.parquet.gz", b"", " has the ending '.gz'; expected .jsonl, "),
+    ("a.gz", b"", " has the ending '.gz'; expected .jsonl, "),
+    ("a.pkl", b"", " has the ending '.pkl'; expected .jsonl, "),
+    ("jsonl", b"", " has no ending; expected .jsonl, "),
+    ("a.", b"", " has the ending '.'; expected .jsonl, "),
     (".jsonl", b"", " holds no usable Preference rows: 0 of 0 rows"),
 ]
 
@@ -297,10 +297,10 @@ def test_damaged_compression_is_named(ending, damage, tmp_path):
         data = bytearray(GOOD.encode() if damage == "other" else b"")
     path.write_bytes(data)
     said = sentence(path, skip_bad_rows=True)
-    if damage == "empty" and "is not a whole" not in said:
+    if damage == "empty" and "is not a complete" not in said:
         assert said.endswith("0 of 0 rows")
     else:
-        assert re.match(r":\d+: is not a whole ", said), said
+        assert re.match(r":\d+: is not a complete ", said), said
 
 
 def table(**columns):
@@ -400,7 +400,7 @@ def test_a_damaged_table_is_named(ending, damage, tmp_path):
         data[middle : middle + 5000] = bytes(5000)
     path.write_bytes(data)
     said = sentence(path, skip_bad_rows=True) if damage == "cut" else ""
-    assert damage != "cut" or "file, or damaged: " in said
+    assert damage != "cut" or "is not a valid " in said
     if damage == "zero" and ending == ".parquet":
         assert ": after row 1000: " in sentence(path) or "after row 2000" in sentence(
             path
@@ -438,10 +438,10 @@ def test_what_a_small_file_expands_to_takes_no_memory(ending, tmp_path):
 BOMB = """
 import resource, sys
 import pyarrow as pa, pyarrow.parquet as pq
-from jaxalign.data import files, formats
-from jaxalign.data.readers import Preference
+from jaxalign.data import readers
+from jaxalign.data.records import Preference
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-_, report = formats.read(sys.argv[1], Preference, skip_bad_rows=True)
+_, report = readers.read(sys.argv[1], Preference, skip_bad_rows=True)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(report.usable, report.total, (after - before) // 1024)
 """
@@ -467,14 +467,14 @@ def test_a_value_that_a_table_repeats_takes_no_memory(tmp_path):
 @pytest.mark.parametrize("limit", [0, -1, 10**20])
 def test_a_limit_out_of_bounds_is_refused(limit, tmp_path):
     path = write(tmp_path / "rows.jsonl", [PAIR])
-    with pytest.raises(ValueError, match=f"--max-row-chars should .*, not {limit}"):
+    with pytest.raises(ValueError, match=f"--max-row-chars is {limit}; expected 1 to"):
         readers.read(path, Preference, max_row_chars=limit)
 
 
 def test_empty_lines_without_end_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n" * 3_000_000))
-    assert sentence(path) == ":1000001: 1,000,001 lines are empty on end"
+    assert sentence(path) == ":1000001: 1,000,001 consecutive empty lines"
 
 
 def test_rows_of_tensorflow_datasets_are_checked_too():
@@ -491,52 +491,52 @@ def test_rows_of_tensorflow_datasets_are_checked_too():
 CASES = {
     "badutf8.parquet": (":1: field 'prompt' cannot be read", (0, 10)),
     "binary.parquet": (":1: field 'prompt' holds bytes that are not", (0, 10)),
-    "corrupt2.jsonl.gz": (":1: is not a whole gzip file", None),
-    "corruptfooter.parquet": (" is not a Parquet file, or damaged", None),
-    "corruptpage.parquet": (" is not a Parquet file, or damaged: after row 0", None),
+    "corrupt2.jsonl.gz": (":1: is not a complete gzip file", None),
+    "corruptfooter.parquet": (" is not a valid Parquet file", None),
+    "corruptpage.parquet": (" is not a valid Parquet file: after row 0", None),
     "cr-only.jsonl": (":1: lines end in CR alone", None),
-    "cut.parquet": (" is not a Parquet file, or damaged", None),
+    "cut.parquet": (" is not a valid Parquet file", None),
     "deep-tree.jsonl": (":6: field 'prompt.replies", (20, 21)),
     "duplicate-keys.jsonl": (":6: field 'chosen' is there twice", (20, 21)),
     "empty-file.jsonl": (" holds no usable Preference rows", None),
-    "empty.array_record": (" is not an ArrayRecord file", None),
+    "empty.array_record": (" is not a valid ArrayRecord file", None),
     "empty.json": (" holds no usable Preference rows", None),
     "empty.parquet": (" holds no usable Preference rows", None),
     "emptyarray.json": (" holds no usable Preference rows", None),
-    "garbage.array_record": (" is not an ArrayRecord file", None),
+    "garbage.array_record": (" is not a valid ArrayRecord file", None),
     "garbage.jsonl": (":1: is not JSON (not UTF-8", None),
     "huge-int-5000-digits.jsonl": (":6: field 'margin' is an integer of", (20, 21)),
     "lone-surrogate-chosen.jsonl": (":6: field 'chosen' holds a lone", (20, 21)),
     "lone-surrogate.jsonl": (":6: field 'prompt' holds a lone", (20, 21)),
     "margin-1e400-int.jsonl": (":6: field 'margin' is an integer of", (20, 21)),
     "margin-inf.jsonl": (
-        ":6: field 'margin' should be a number or null, not NaN",
+        ":6: field 'margin' is NaN or infinite; expected",
         (20, 21),
     ),
     "margin-nan.jsonl": (
-        ":6: field 'margin' should be a number or null, not NaN",
+        ":6: field 'margin' is NaN or infinite; expected",
         (20, 21),
     ),
     "nul-bytes.jsonl": (":6: is not JSON", (20, 21)),
     "nul-in-text.jsonl": (":6: field 'prompt' holds the NUL", (20, 21)),
     "only-newlines.jsonl": (" holds no usable Preference rows", None),
-    "pairs.jsonl.zst": (":1: is not a whole zstd file", None),
-    "pairs.txt": (" should end in .jsonl", None),
-    "pairsnoext": (" should end in .jsonl", None),
-    "plain.jsonl.gz": (":1: is not a whole gzip file", None),
+    "pairs.jsonl.zst": (":1: is not a complete zstd file", None),
+    "pairs.txt": (" has the ending '.txt'; expected .jsonl", None),
+    "pairsnoext": (" has no ending; expected .jsonl", None),
+    "plain.jsonl.gz": (":1: is not a complete gzip file", None),
     "row-is-null.jsonl": (":6: is not a JSON object", (20, 21)),
     "row-is-number.jsonl": (":6: is not a JSON object", (20, 21)),
     "row-is-string.jsonl": (":6: is not a JSON object", (20, 21)),
     "scalar.json": (":1: is not a JSON object", (0, 1)),
-    "text.parquet": (" is not a Parquet file, or damaged", None),
+    "text.parquet": (" is not a valid Parquet file", None),
     "timestamp.parquet": (":1: field 'when' cannot be read", (0, 10)),
     "trailing.json": (":1: is not JSON (Expecting value)", None),
-    "truncated.jsonl.gz": (":207: is not a whole gzip file", None),
+    "truncated.jsonl.gz": (":207: is not a complete gzip file", None),
     "truncated-line.jsonl": (":6: is not JSON", (20, 21)),
     "two.json": (":1: is not JSON (text follows the list)", None),
     "utf16.jsonl": (" is UTF-16 or UTF-32", None),
     "wrong-utf8.jsonl": (":6: is not JSON (not UTF-8", (20, 21)),
-    "x.parquet": (" is not a Parquet file, or damaged", None),
+    "x.parquet": (" is not a valid Parquet file", None),
 }
 READ = {
     "PAIRS.JSONL": 20,

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from jaxalign.data.formats import files, shards
+from jaxalign.data.formats import dataset_folder, files
 from jaxalign.data.schemas import public_datasets
 from jaxalign.pipeline.datasets.builtin import gsm8k, hh_dialogues, stories, toy
 from jaxalign.pipeline.datasets.dataset import Dataset
@@ -97,5 +97,5 @@ def path_exists(path: str) -> bool:
     """Whether a path, of this machine or of a bucket, exists, or matches a file."""
     system, at = files.file_system(path)
     return bool(system.exists(at)) or (
-        shards.is_pattern(path) and bool(system.glob(at))
+        dataset_folder.is_pattern(path) and bool(system.glob(at))
     )
