@@ -95,8 +95,8 @@ def from_tfds(
     rows = (
         (f"{name}:{i}", row_limits.to_json_row(row)) for i, row in enumerate(source)
     )
-    rows = row_limits.check_rows(rows, max_row_chars)
-    records = RecordStream(rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    checked_rows = row_limits.check_rows(rows, max_row_chars)
+    records = RecordStream(checked_rows, kind, name=name, skip_bad_rows=skip_bad_rows)
     return list(records), records.report
 
 

@@ -94,7 +94,9 @@ def parse_content_parts(
     Raises:
       UnsupportedField: a part of another type, such as an image.
     """
-    texts, reasoning, calls = [], [], []
+    texts: list[Any] = []
+    reasoning: list[Any] = []
+    calls: list[dict[str, Any]] = []
     for part in content:
         if not isinstance(part, Mapping):
             return content, "", []
