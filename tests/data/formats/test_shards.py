@@ -92,7 +92,10 @@ REFUSED = [
     (["train.jsonl", "train/a.jsonl"], "a.jsonl, train.jsonl may all be"),
     (["train.jsonl", "train.00.jsonl"], "train.00.jsonl, train.jsonl may all be"),
     (["train-0-of-1.jsonl", "train-1-of-2.jsonl"], "may all be the same split"),
-    (["train.00.jsonl", "train.01.parquet"], "train.00.jsonl, train.01.parquet may all be"),
+    (
+        ["train.00.jsonl", "train.01.parquet"],
+        "train.00.jsonl, train.01.parquet may all be",
+    ),
     (["train.jsonl", "valid.jsonl", "dev.jsonl"], "dev.jsonl, valid.jsonl may all be"),
     (["a.jsonl", "b.jsonl"], "a.jsonl, b.jsonl may all be the same split"),
     (
