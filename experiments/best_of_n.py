@@ -39,7 +39,8 @@ from jaxalign.evaluation.intervals import (
 )
 from jaxalign.pipeline import datasets, held_out, policies, reward_functions, rollouts
 from jaxalign.runtime import flags, tables
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]

@@ -43,9 +43,12 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults, jsonl
-from jaxalign.runtime.config import OfflineConfig, RunConfig, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.loop import LoopState
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
 

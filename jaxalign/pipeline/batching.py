@@ -8,7 +8,7 @@ from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import Example, longest_sequence
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig
+from jaxalign.runtime.training_config import OfflineConfig
 
 SMALL = 1024  # rows of a packed or mixed step that may repeat what few there are
 

@@ -16,7 +16,8 @@ from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
 from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.pipeline import datasets, policies, rollouts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Key, Params, ScalarModel
 
 Row = dict[str, Any]

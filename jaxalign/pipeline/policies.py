@@ -23,7 +23,8 @@ from jaxalign.pipeline import model_cards
 from jaxalign.pipeline.datasets import Dataset
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults, distributed, hub
-from jaxalign.runtime.config import RunConfig, TrainConfig
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.types import LanguageModel, LanguageModelConfig, Params, ScalarModel
 
 SCALE = "normalisation.json"  # of a reward model's scores, beside it

@@ -8,12 +8,13 @@ import jax
 
 from jaxalign.runtime import compilation_cache, distributed, flags, run_settings
 from jaxalign.runtime.checkpointer import Checkpointer
-from jaxalign.runtime.config import RunConfig, folder_of, mesh_of
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.loop import LoopState
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
 from jaxalign.runtime.preemption import PreemptionHandler, StallReporter
 from jaxalign.runtime.progress import ProgressBar
-from jaxalign.runtime.run_folder import RunFolder
+from jaxalign.runtime.run_folder import RunFolder, folder_of
 from jaxalign.types import Params
 
 

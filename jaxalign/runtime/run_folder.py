@@ -1,11 +1,13 @@
 """The files that a run writes beside its metrics and checkpoints."""
 
+import datetime
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from jaxalign.runtime import distributed, folder_cleanup, run_settings
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.data_report import summary
 
 
@@ -85,3 +87,15 @@ class RunFolder:
             if isinstance(value, int | float | str)
         )
         distributed.print_line(f"{self.experiment}  {shown}  -> {self.path}")
+
+
+def folder_of(config: RunConfig, experiment: str) -> Path:
+    """The run's folder, by name or by the time of its start."""
+    if config.out is not None:
+        return config.out
+    if config.resume:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    stamp = distributed.broadcast_text(
+        datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    )
+    return Path("runs") / experiment / stamp
