@@ -18,6 +18,7 @@ from jaxalign.runtime import (
     library_output,
 )
 from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.interrupts import InterruptOnce
 
 ConfigType = TypeVar("ConfigType", bound=flags.ValidatedConfig)
 RunConfigType = TypeVar("RunConfigType", bound=RunConfig)
@@ -32,6 +33,8 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     Raises:
       SystemExit: with 1 where it failed, 130 where it was interrupted.
     """
+    interrupts = InterruptOnce()
+    interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
         with flags.defer_validation():
@@ -42,6 +45,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             library_output.silence()
         main(arguments)
     except (Exception, KeyboardInterrupt) as error:
+        interrupts.raised = True
         folder_cleanup.delete_unused()
         if traced:
             raise

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -15,6 +16,7 @@ def silence() -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None
+    threading.excepthook = lambda _: None
     warnings.showwarning = show_warning
 
 

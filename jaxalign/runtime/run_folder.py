@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import distributed, folder_cleanup, run_settings
+from jaxalign.runtime import distributed, folder_cleanup, folder_lock, run_settings
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.data_report import summary
 
@@ -41,8 +41,16 @@ class RunFolder:
             )
 
     def make(self) -> None:
-        """Makes the folder; `remove_unused` deletes it again."""
-        folder_cleanup.create(self.path)
+        """Makes and locks the folder; `remove_unused` deletes it again.
+
+        Raises:
+          ValueError: another run is writing to it.
+        """
+        folder_cleanup.create_locked(self.path)
+
+    def unlock(self) -> None:
+        """Lets other runs write to the folder."""
+        folder_lock.release(self.path)
 
     def remove_unused(self) -> None:
         """Deletes the settings of a run that has computed nothing."""

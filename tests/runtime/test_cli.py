@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import logging
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -31,6 +33,8 @@ class Config(config.RunConfig):
 def command(monkeypatch, capfd, tmp_path):
     """Runs a program by a command line: its status, and all that it printed."""
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    interrupt = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.delenv("JAXALIGN_TRACEBACK", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -52,6 +56,7 @@ def command(monkeypatch, capfd, tmp_path):
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     jax.config.update("jax_compilation_cache_dir", cache)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def one_sentence(err):
