@@ -49,7 +49,8 @@ from jaxalign.pipeline import (
     rollouts,
 )
 from jaxalign.runtime import flags, tables
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 Curves = dict[

@@ -41,9 +41,10 @@ from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import digest
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import (
     loss_names,
     objectives,

@@ -46,9 +46,10 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
 

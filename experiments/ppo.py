@@ -90,7 +90,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.training.step import Step

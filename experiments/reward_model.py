@@ -39,9 +39,10 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
 

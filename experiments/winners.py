@@ -27,7 +27,8 @@ from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 

@@ -22,7 +22,7 @@ from experiments.benchmark.plots import Row, mean_of
 from jaxalign.pipeline import datasets, held_out
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.stages import stage_runner
 from jaxalign.training import metrics, objectives
 from jaxalign.training.loss_registry import SUMS

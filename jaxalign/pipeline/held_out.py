@@ -13,7 +13,8 @@ from jaxalign.data.records import Prompt
 from jaxalign.evaluation import sample_metrics
 from jaxalign.pipeline import datasets, model_folders, policies, rollouts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Key, Params, ScalarModel
 
 

@@ -31,9 +31,9 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params

@@ -18,7 +18,8 @@ from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import model_folders, policies, rollouts
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Params, ScalarModel
 
 
