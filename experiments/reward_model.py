@@ -49,6 +49,11 @@ from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
 
+RANKING_LOSSES = {
+    "all_pairs": losses.all_pairs_bradley_terry,
+    "plackett_luce": losses.plackett_luce,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(OfflineConfig):
@@ -164,7 +169,7 @@ def objective(
             else objectives.hard_label_loss
         )
         return objectives.reward(model, center=config.center, loss=labels)
-    return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
+    return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 
 def tokens_of(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
+    "shape_checks": -1,
     "types": 0,
     "lazy": 0,
     "masks": 1,
