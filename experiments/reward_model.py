@@ -46,6 +46,11 @@ from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
 
+RANKING_LOSSES = {
+    "all_pairs": losses.all_pairs_bradley_terry,
+    "plackett_luce": losses.plackett_luce,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(OfflineConfig):
@@ -210,7 +215,7 @@ def objective(
             else objectives.hard_label_loss
         )
         return objectives.reward(model, center=config.center, loss=labels)
-    return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
+    return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 
 def token_count(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:
