@@ -95,7 +95,7 @@ def main(
         policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
         trained = trainable.make_trainable(config, policy.params)
         on_policy = is_on_policy(config, method)
-        beta = method.beta if config.beta is None else config.beta
+        beta = kl_coefficient(config, method)
         objective = objectives.group(
             policy.model,
             method.loss,
@@ -236,6 +236,11 @@ def penalized_score(
         max_length=max_new_tokens,
         interval=method.overlong * max_new_tokens,
     )
+
+
+def kl_coefficient(config: Config, method: group_methods.GroupMethod) -> float:
+    """The coefficient of the KL: --beta, or else the method's own."""
+    return method.beta if config.beta is None else config.beta
 
 
 def is_on_policy(config: Config, method: group_methods.GroupMethod) -> bool:
