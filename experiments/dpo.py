@@ -154,7 +154,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             make_objective(policy, chosen),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))

@@ -249,7 +249,7 @@ def main(
             temperature=config.temperature,
         )
         update = step.make_step(
-            objective, adam, merge=tuned.whole, donate=not config.debug_nans
+            objective, adam, merge=tuned.merge, donate=not config.debug_nans
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current = online.train(

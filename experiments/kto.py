@@ -111,7 +111,7 @@ def main(config: Config) -> dict[str, float]:
             objective,
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))

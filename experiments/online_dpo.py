@@ -155,7 +155,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         update = step.make_step(
             objectives.preference(policy.model, chosen),
             adam,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         compares = chosen.reference != "none" or config.reference_metrics

@@ -14,7 +14,7 @@ from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
 from jaxalign.evaluation.intervals import Gain, Interval
-from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.pipeline import datasets, model_folders, policies, rollouts
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig, mesh_of
 from jaxalign.types import Key, Params, ScalarModel
@@ -144,7 +144,7 @@ def make_held_out_eval(
 ) -> HeldOutEval:
     """An exam of so many prompts at most, by a reward model in a folder if told."""
     policy = load(config, source, base)
-    mesh, load_scalar = sharding.mesh_of(policy.params), policies.load_scalar
+    mesh, load_scalar = sharding.mesh_of(policy.params), model_folders.load_scalar
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
