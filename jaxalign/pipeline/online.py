@@ -19,10 +19,9 @@ from jax.sharding import Mesh
 
 from jaxalign import sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import loader, mixing
+from jaxalign.data import batch_size, loader, mixing
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
-    batching,
     datasets,
     policies,
     reward_functions,
@@ -32,9 +31,9 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
@@ -121,9 +120,8 @@ def prepare(
     fitting = rollouts.select_prompts(
         policy, source.prompts()[0], room, run.note, "prompts"
     )
-    batching.check_size(
-        "--prompts (of PPO --batch)", prompts, len(fitting), small=batching.SMALL
-    )
+    flag = "--prompts (of PPO --batch)"
+    batch_size.check_size(prompts, len(fitting), flag=flag, may_repeat=True)
     run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.extend_longrope(policy, tokens.shape[1] + room)
@@ -170,7 +168,7 @@ def sample_and_score(
     config, samples = setting.config, setting.samples
     batch = next(setting.batches)
     asked = np.repeat(np.arange(len(batch.row)), samples)
-    every = [setting.ids[row] for row in setting.batches.whole]
+    every = [setting.ids[row] for row in setting.batches.global_indices]
     by_prompt = streams.answer_ids(every, samples).reshape(-1, samples, 2)
     row_ids = by_prompt[setting.batches.share].reshape(-1, 2)
     shards = sharding.row_shards(setting.mesh)

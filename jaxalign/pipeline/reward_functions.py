@@ -128,7 +128,7 @@ def text_reward(
       ValueError: there is none, or the reference answers that it needs are lacking.
     """
     if reward == "programmed":
-        return datasets.require_reward(source)
+        return source.require_reward()
     if reward.startswith("judge:"):
         day = tokenizers.tokenization_options(tokenizer).today if tokenizer else None
         settings = RunConfig(
