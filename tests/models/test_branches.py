@@ -75,7 +75,7 @@ def test_prompts_are_kept_once(tiny):
     cache = tiny.branch(tiny.init_cache(PROMPTS, ASKED + ROOM), SAMPLES, ROOM)
     heads, size = tiny.config.kv_heads, tiny.config.head_dim
     asked, own = (PROMPTS, heads, ASKED, size), (PROMPTS * SAMPLES, heads, ROOM, size)
-    assert {x.shape for x in (*cache.prompts.keys, *cache.prompts.values)} == {asked}
+    assert {x.shape for x in (*cache.prefix.keys, *cache.prefix.values)} == {asked}
     assert {x.shape for x in (*cache.keys, *cache.values)} == {own}
     alone = tiny.init_cache(PROMPTS, 2)
     assert tiny.branch(alone, 1, 1) is alone
@@ -88,7 +88,7 @@ def test_prompts_that_do_not_divide_are_copied(tiny, params, texts, mesh):
     made = sharding.make_mesh(mesh, jax.devices()[: np.prod(list(mesh.values()))])
     with jax.set_mesh(made):
         found, cache = answered(tiny, sharding.place(params, tiny.specs(), made), texts)
-    assert (cache.prompts is None) == (mesh["data"] == 8)
+    assert (cache.prefix is None) == (mesh["data"] == 8)
     np.testing.assert_allclose(found, one, **CLOSE)
 
 
@@ -166,7 +166,7 @@ def test_what_comes_before_is_part_of_one_softmax(tiny, way):
 
     def here(query, key, value, before):
         part = blockwise_attention.MaskedKV(*(x.swapaxes(1, 2) for x in before), shown)
-        found = way(query, key, value, mask=mask, config=tiny.config, before=part)
+        found = way(query, key, value, mask=mask, config=tiny.config, prefix=part)
         return jnp.sum(found * by), found
 
     def whole(query, key, value, before):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxalign import sharding
-from jaxalign.models import hf_files, pretrained
+from jaxalign.models import hf_files, hf_params, pretrained
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def wide(variant, draw):
 @pytest.mark.parametrize("mesh", [None, {"fsdp": 4, "tensor": 2}])
 def test_the_host_holds_less_than_a_tensor(wide, tmp_path, mesh, monkeypatch):
     """numpy and Python hold blocks only; the parameters are the devices' own."""
-    monkeypatch.setattr(pretrained, "BLOCK", 2**18)
+    monkeypatch.setattr(hf_params, "BLOCK_BYTES", 2**18)
     pretrained.save(tmp_path, *wide, max_shard_bytes=2**24)
     pretrained.load(tmp_path)  # what is compiled and imported
     place = sharding.make_mesh(mesh) if mesh else None

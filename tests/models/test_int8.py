@@ -107,5 +107,5 @@ def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
 
 
 def test_the_embedding_is_refused(params):
-    with pytest.raises(ValueError, match="embed cannot be quantised"):
+    with pytest.raises(ValueError, match="embed cannot be quantized"):
         int8.quantize_params(params, "embed")

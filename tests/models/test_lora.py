@@ -117,16 +117,14 @@ def test_attached_equals_merged(params, adapter, logits):
 
 def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
     attached = lora.attach(params, adapter, scale=0.5)
-    adapted = lora.with_merged_decoding(tiny)
-    assert adapted is lora.with_merged_decoding(tiny)
     prompts, lengths = np.array([[3, 4, 5], [6, 7, 0]], np.int32), np.array([3, 2])
     greedy = sampling.SamplingParams(max_new_tokens=6, temperature=0.0)
     run = lambda model, p: sampling.generate(model, p, prompts, lengths, KEY, greedy)
-    ours, theirs = run(adapted, attached), run(tiny, lora.merge(attached))
+    ours, theirs = run(tiny, attached), run(tiny, lora.merge(attached))
     np.testing.assert_array_equal(ours.tokens, theirs.tokens)
     np.testing.assert_allclose(ours.logp, theirs.logp, rtol=1e-4, atol=1e-5)
     assert not np.array_equal(ours.logp, run(tiny, params).logp)
-    prepared = adapted.prepare(attached)
+    prepared = tiny.prepare(attached)
     assert not any(
         map(
             lazy_weights.is_lazy,
@@ -255,7 +253,7 @@ class TestBadInput:
             lora.init(KEY, params, rank=2, targets="atention.query")
 
     def test_a_pattern_without_matrices(self, params):
-        with pytest.raises(ValueError, match="adapts matrices"):
+        with pytest.raises(ValueError, match="matches no matrices"):
             lora.init(KEY, params, rank=2, targets="norm")
         with pytest.raises(ValueError, match="of all layers"):
             lora.init(KEY, params, rank=2, targets="blocks[1:]")
@@ -263,7 +261,7 @@ class TestBadInput:
     @pytest.mark.parametrize("rank", [0, 25])
     def test_a_rank_that_does_not_fit(self, params, rank):
         with pytest.raises(
-            ValueError, match=f"rank {rank} .*attention.*choose 1 to 24"
+            ValueError, match=f"rank is {rank}; .*attention.*a rank of 1 to 24"
         ):
             lora.init(KEY, params, rank=rank, targets="attention.key")
 
@@ -272,7 +270,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"attention.*\(3, 32, 2\).*\(3, 24, 2\)"):
             lora.attach(params, other, scale=1.0)
         strange = {"blocks": {"attention": {"quary": {"a": 0, "b": 0}}}}
-        with pytest.raises(ValueError, match="quary is not in the model: did you mean"):
+        with pytest.raises(ValueError, match="no .*quary, .*: did you mean"):
             lora.attach(params, strange, scale=1.0)
 
     def test_bfloat16_base_keeps_float32_factors(self, variant, draw):

@@ -109,7 +109,7 @@ def test_only_what_is_meant_trains(tiny, params, rows):
         ("embedding", "matches 'embedding': did you mean .*embed"),
         ("embed|feed_foward.up", "'feed_foward.up': did you mean feed_forward.up"),
         ("xyzzy", "'xyzzy'; there are blocks.attention.key"),
-        ("blocks[7:]", r"'blocks\[7:\]' means none of the 3 layers"),
+        ("blocks[7:]", r"'blocks\[7:\]' selects none of the 3 layers"),
         ("embed[1:]", "embed has none"),
         ("attention.key|key", "blocks.attention.key is matched twice"),
     ],

@@ -250,7 +250,7 @@ def test_missing_and_damaged_files(copy):
     with pytest.raises(ValueError, match="is not JSON"):
         pretrained.load(copy)
     (copy / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    with pytest.raises(ValueError, match="lacks vocab_size, hidden_size"):
+    with pytest.raises(ValueError, match="missing vocab_size, hidden_size"):
         pretrained.load(copy)
     (copy / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="holds no model"):

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from jaxalign.models import pretrained
 from jaxalign.models.families import registry
+from jaxalign.models.families.tensor_table import mapping_table
 from tests.support.families import FAMILIES
 
 WRONG = ["7", "x" * 9999, [], [[1]], {"a": 1}, -3, -0.5, True, None, 10**12, 10**400]
@@ -40,9 +41,7 @@ def tiny_folder(settings, tmp_path_factory):
         there = settings(family, reward=reward) | changes
         folder = tmp_path_factory.mktemp(family)
         (folder / "config.json").write_text(json.dumps(there))
-        table = registry.mapping_table(
-            registry.read_config(there, family, reward=reward)
-        )
+        table = mapping_table(registry.read_config(there, family, reward=reward))
         names = {w.name: np.zeros(w.shape, np.float32) for w in table}
         spare = "score." if not reward else "lm_head"
         save_file(
@@ -73,7 +72,7 @@ def test_a_field_of_the_wrong_kind(family, tiny_folder):
     """Every field, and those of others and of transformers that change the result."""
     folder = tiny_folder(family)
     original = (folder / "config.json").read_text()
-    expected = pretrained.read_config(folder, "float32", "float32")
+    expected = pretrained.read_config(folder)
     there = json.loads(original)
     extra = {"architectures", "rope_scaling", "rope_parameters", "torch_dtype", "dtype"}
     extra |= {"initializer_range", "id2label", "num_labels", "eos_token_id", "to_dict"}
@@ -83,7 +82,7 @@ def test_a_field_of_the_wrong_kind(family, tiny_folder):
             continue
         (folder / "config.json").write_text(json.dumps(there | {field: wrong}))
         try:
-            found = pretrained.read_config(folder, "float32", "float32")
+            found = pretrained.read_config(folder)
         except (ValueError, FileNotFoundError) as error:
             text = str(error)
             assert "\n" not in text and len(text) < 600, text
@@ -163,11 +162,11 @@ def test_a_model_type_of_another_family(tiny_folder, family):
 def test_numbers_that_are_not_in_the_file_allocate_nothing(tiny_folder, changes):
     folder = tiny_folder("llama")
     rewrite(folder, **changes)
-    pretrained.read_config(tiny_folder("llama"), "float32", "float32")  # what is loaded
+    pretrained.read_config(tiny_folder("llama"))  # what is loaded
     tracemalloc.start()
     began = time.monotonic()
     if "num_labels" in changes:  # of no language model
-        pretrained.read_config(folder, "float32", "float32")
+        pretrained.read_config(folder)
     else:
         assert str(folder) in refusal(folder)
     seconds, peak = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
@@ -271,7 +270,7 @@ class TestLabels:
     """A reward model has one score, by config.json or else by its head."""
 
     def configured(self, folder):
-        return pretrained.read_config(folder, "float32", "float32", reward=True)
+        return pretrained.read_config(folder, reward=True)
 
     def test_the_head_says_it_where_config_does_not(self, tiny_folder):
         folder = tiny_folder("llama", reward=True)
@@ -304,9 +303,7 @@ class TestLabels:
         there = json.loads(path.read_text())
         del there["num_labels"]
         path.write_text(json.dumps(there))
-        table = registry.mapping_table(
-            registry.read_config(there, "llama", reward=True)
-        )
+        table = mapping_table(registry.read_config(there, "llama", reward=True))
         shapes = {w.name: w.shape for w in table if w.name != "lm_head.weight"}
         shapes["score.weight"] = (2, 32)
         zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

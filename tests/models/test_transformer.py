@@ -265,13 +265,13 @@ def test_cudnn_asks_for_lengths_and_no_mask(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kv_heads": 4}, "6 heads do not share 4 kv_heads"),
+        ({"kv_heads": 4}, "heads is 6; it must be a multiple of kv_heads, 4"),
         ({"kv_heads": 0}, "kv_heads is 0"),
-        ({"head_dim": 7}, "head_dim 7 must be even"),
-        ({"remat": "some"}, "remat is none, dots or full"),
-        ({"attention": "flash"}, "attention is xla or cudnn"),
-        ({"attention": "cudnn"}, "cudnn needs dtype bfloat16, not float32"),
-        ({"dtype": "int8"}, "dtype is one of"),
+        ({"head_dim": 7}, "head_dim is 7 and rotary_fraction is 1.0: .* even"),
+        ({"remat": "some"}, "remat is 'some'; it must be none, dots or full"),
+        ({"attention": "flash"}, "attention is 'flash'; it must be xla or cudnn"),
+        ({"attention": "cudnn"}, "dtype is float32; attention cudnn needs bfloat16"),
+        ({"dtype": "int8"}, "dtype is 'int8'; it must be one of float32"),
         (
             {"attention": "cudnn", "dtype": "bfloat16", "head_dim": 12},
             "multiple of 8",

@@ -57,14 +57,14 @@ def test_remat_changes_no_number(steps, remat):
 
 def test_longer_rows_than_longrope_started_with_all_count_as_long():
     scaling = rope.RopeScaling(
-        "longrope", original=16, short=(1.0,) * 8, long=(2.0,) * 8
+        "longrope", original_context=16, short=(1.0,) * 8, long=(2.0,) * 8
     )
     shape = dataclasses.replace(
         policies.toy_config(32, 64, "float32"), head_dim=16, rope_scaling=scaling
     )
     policy = policies.Policy(transformer.language_model(shape), {}, None, 64)
     assert policies.extend_longrope(policy, 16) is policy
-    assert policies.extend_longrope(policy, 17).config.rope_scaling.always
+    assert policies.extend_longrope(policy, 17).config.rope_scaling.always_long
     plain = policies.Policy(
         transformer.language_model(policies.toy_config(32, 64, "float32")), {}, None, 64
     )

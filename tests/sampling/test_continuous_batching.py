@@ -210,7 +210,9 @@ def test_steps_are_few_where_lengths_are_skewed(recorded, counting):
 @pytest.mark.slow
 def test_windows_and_long_contexts_are_served(prompts, params):
     """With longrope keys are turned by the width of the cache: as wide as before."""
-    stretched = RopeScaling("longrope", original=8, short=(1.0,) * 4, long=(2.0,) * 4)
+    stretched = RopeScaling(
+        "longrope", original_context=8, short=(1.0,) * 4, long=(2.0,) * 4
+    )
     changes = {"window": 3, "rope_scaling": stretched}
     model = transformer.language_model(dataclasses.replace(CONFIG, **changes))
     assert_same(serve(model, params, prompts, rows=3), generate(model, params, prompts))
