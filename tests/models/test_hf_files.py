@@ -43,7 +43,7 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
     pretrained.save(tmp_path, *wide)
     read = {}
 
-    class Counted:
+    class CountedSlice:
         def __init__(self, part, name):
             self.part, self.name = part, name
 
@@ -51,13 +51,13 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
             return getattr(self.part, name)
 
         def __getitem__(self, cuts):
-            found = self.part[cuts]
-            read[self.name] = read.get(self.name, 0) + found.size
-            return found
+            numbers = self.part[cuts]
+            read[self.name] = read.get(self.name, 0) + numbers.size
+            return numbers
 
     plain = hf_files.TensorFiles.__call__
     monkeypatch.setattr(
-        hf_files.TensorFiles, "__call__", lambda s, w: Counted(plain(s, w), w.name)
+        hf_files.TensorFiles, "__call__", lambda s, w: CountedSlice(plain(s, w), w.name)
     )
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     pretrained.load(tmp_path, mesh=mesh)
@@ -104,13 +104,13 @@ def test_a_save_that_fails_leaves_the_old_model(tiny, params, tmp_path, monkeypa
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     plain, written = hf_files.save_file, []
 
-    def full(tensors, path, **knobs):
+    def fail_on_second_file(tensors, path, **options):
         if written:
             raise OSError("no space left on device")
         written.append(path)
-        plain(tensors, path, **knobs)
+        plain(tensors, path, **options)
 
-    monkeypatch.setattr(hf_files, "save_file", full)
+    monkeypatch.setattr(hf_files, "save_file", fail_on_second_file)
     other = jax.tree.map(jnp.ones_like, params)
     with pytest.raises(OSError, match="cannot write the model to .*: no space left"):
         pretrained.save(tmp_path, tiny, other, max_shard_bytes=10_000)
