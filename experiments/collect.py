@@ -86,7 +86,7 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "collect") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        judge = datasets.require_reward(source)
+        judge = source.require_reward()
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())

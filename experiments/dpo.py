@@ -33,12 +33,13 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 import tyro
+from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.data import loader
+from jaxalign.data import loader, packing
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import digest
-from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import OfflineConfig, launch
 from jaxalign.runtime.loop import LoopState
@@ -137,12 +138,12 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, _ = datasets.tokenized_pairs(config, source, policy, run)
+        train, _ = datasets.tokenized_pairs(config, source, policy, run.note)
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.mask_special_tokens(train, policy.tokenizer)
         train = loader.unpair(train) if chosen.unpaired else train
-        batches = make_batches(config, policy, train, chosen)
+        batches = make_batches(config, policy, train, chosen, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))
@@ -153,7 +154,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             make_objective(policy, chosen),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
@@ -239,14 +241,19 @@ def make_batches(
     policy: policies.Policy,
     examples: Sequence[loader.Example],
     loss: PairwiseLoss,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
-    if not loss.unpaired and loss.couples_batch is False:
-        return batching.preferences(config, policy, examples, Preference)
-    batching.check_rows(config)
-    batching.check_unpacked(config, examples)
-    kind = Unpaired if loss.unpaired else Preference
-    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+    may_pack = not loss.unpaired and loss.couples_batch is False
+    return packing.preference_batches(
+        examples,
+        config.batch,
+        kind=Unpaired if loss.unpaired else Preference,
+        seed=config.seed,
+        shares_prompts=policy.config.supports_shared_prompts and may_pack,
+        micro_batches=config.micro_batches,
+        mesh=mesh,
+    )
 
 
 def reference_of(
@@ -286,7 +293,7 @@ def reference_scores(
     return reference_cache.compute_reference_logps(
         policy.model,
         policy.params,
-        scored_batches(examples, kind, batch_size, read),
+        scored_batches(examples, kind, batch_size, read, run.mesh),
         data=[digest(examples), read],
         folder=run.folder / "reference",
         mesh=run.mesh,
@@ -298,17 +305,11 @@ def scored_batches(
     kind: type[Record],
     batch_size: int,
     read: np.ndarray,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
-    return loader.batches(
-        examples,
-        batch_size,
-        kind=kind,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-        indices=read,
+    return loader.evaluation_batches(
+        examples, batch_size, kind=kind, indices=read, mesh=mesh
     )
 
 

@@ -34,12 +34,11 @@ import numpy as np
 
 from experiments import dpo
 from jaxalign import sharding
-from jaxalign.data import dataset_ops, loader
+from jaxalign.data import batch_size, dataset_ops, loader, packing
 from jaxalign.data.records import Unpaired
 from jaxalign.data.tokenize import example_prompt_hashes, example_rows, example_values
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     policies,
@@ -81,18 +80,28 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolve(config)
     with Run(config, "kto") as run:
-        batching.check_rows(config)
+        batch_size.check_divides(
+            config.batch,
+            micro_batches=config.micro_batches,
+            devices=sharding.row_shards(run.mesh),
+        )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, held_out = datasets.tokenized_unpaired(config, source, policy, run)
+        train, held_out = datasets.tokenized_unpaired(config, source, policy, run.note)
         run.describe_data(source.accounts())
         by_field.check_field(config, config.split_by, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
-        batching.check_unpacked(config, train)
-        batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=Unpaired,
+            seed=config.seed,
+            shares_prompts=False,
+            mesh=run.mesh,
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))
@@ -106,7 +115,11 @@ def main(config: Config) -> dict[str, float]:
             undesirable_weight=undesirable,
         )
         update = step.make_step(
-            objective, adam, micro_batches=config.micro_batches, merge=tuned.whole
+            objective,
+            adam,
+            micro_batches=config.micro_batches,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}
@@ -206,7 +219,7 @@ def held_out_numbers(
     after = reference_cache.score_batches(
         reference_cache.reference_logp_fn(policy.model),
         params,
-        dpo.scored_batches(examples, Unpaired, config.batch, every),
+        dpo.scored_batches(examples, Unpaired, config.batch, every, run.mesh),
         run.mesh,
     )
     ratios = np.empty_like(before.sums)

@@ -153,7 +153,10 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy, adam = setting.policy, config.adamw()
         tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
-            objectives.preference(policy.model, chosen), adam, merge=tuned.whole
+            objectives.preference(policy.model, chosen),
+            adam,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         compares = chosen.reference != "none" or config.reference_metrics
         reference = policy.params if compares else None

@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "types": 0,
+    "messages": 0,
+    "atomic_files": 0,
     "lazy": 0,
     "masks": 1,
     "batches": 1,

@@ -78,8 +78,8 @@ def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     """
     config = dataclasses.replace(config, data=config.judge)
     source = datasets.load(config)
-    datasets.require_reward(source)
-    exam = held_out.make_held_out_eval(
+    source.require_reward()
+    held_out_eval = held_out.make_held_out_eval(
         config, source, hub.model_folder(config.model), config.eval_prompts
     )
     temperature = config.temperature_for()
@@ -87,7 +87,7 @@ def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     def judged(folder: Path) -> Evaluation:
         with jax.set_mesh(mesh_of(config)):
             policy = held_out.load(config, source, folder)
-            return exam.answered(policy, temperature=temperature)
+            return held_out_eval.evaluate(policy, temperature=temperature)
 
     return judged
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import regex
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.json_files import (
     BOOL,
     INDEX,
@@ -193,7 +193,7 @@ class PatternMatcher:
         except TimeoutError:
             raise error_of(f"takes more than {MATCH_SECONDS:g} s to match") from None
         except Exception as error:
-            reason = json_files.one_line(error)
+            reason = messages.one_line(error)
             raise error_of(f"is not valid: {reason}") from error
         self.seconds_left -= time.monotonic() - start
         return None if match is None else match.groupdict()
@@ -215,7 +215,7 @@ def read(folder: Path) -> AdapterSettings:
     init = raw.get("init_lora_weights", True)
     init = init.lower() if isinstance(init, str) else init
     if init not in BASE_PRESERVING_INITS + BASE_SUBTRACTING_INITS:
-        shown = json_files.shorten(repr(init))
+        shown = messages.shorten(repr(init))
         raise ValueError(
             f"{location}: init_lora_weights = {shown} is not supported: it changed the "
             "base model when the adapter was made, and the files do not say how"
@@ -251,8 +251,8 @@ def check_supported(raw: Mapping[str, Any], location: str) -> None:
         is_known = field in SUPPORTED or field in IGNORED
         allowed = FIXED_VALUES.get(field, (None,))
         if not is_known and not one_of(*allowed).accepts(value):
-            shown = json_files.shorten(repr(value))
-            name = json_files.shorten(field)
+            shown = messages.shorten(repr(value))
+            name = messages.shorten(field)
             raise ValueError(f"{location}: {name} = {shown} is not supported")
     for field, kind in (("rank_pattern", SIZE), ("alpha_pattern", POSITIVE)):
         values = raw.get(field) or {}

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jaxalign import json_files
+from jaxalign import messages
 from jaxalign.models.peft_modules import LinearModule, output_axes
 
 TENSORS = "adapter_model.safetensors"
@@ -40,7 +40,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors: dict[str, np.ndarray] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        why = json_files.one_line(error)
+        why = messages.one_line(error)
         raise ValueError(f"{path} is damaged or cut short: {why}") from error
     for name, tensor in tensors.items():
         if not jnp.issubdtype(tensor.dtype, jnp.floating):

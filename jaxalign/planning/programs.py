@@ -212,11 +212,11 @@ def update(models: Models) -> Any:
 def trace_step(models: Models, objective: step.Objective, batch: Any) -> Any:
     """An optimizer step on an objective of what trains."""
     adam, tuned = adamw(), models.tuned()
-    compiled: Any = step.make_step(
-        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.whole
+    update = step.make_step(
+        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.merge
     )
     state = abstract.train_state(tuned.params, adam, models.mesh)
-    return compiled.func.trace(state, batch, merge=tuned.whole)
+    return update.trace(state, batch)
 
 
 def sample(models: Models) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from jaxalign.atomic_files import atomic_path
+
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | bool]:
     """Nested metrics as one level of Python numbers, names joined by `/`.
@@ -71,11 +73,9 @@ class Writer:
         """
         path = Path(folder) / "metrics.jsonl"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             kept = [] if resume_step is None else lines_until(path, resume_step)
-            beside = path.with_suffix(".part")
-            beside.write_bytes(b"".join(kept))
-            beside.replace(path)
+            with atomic_path(path) as part:
+                part.write_bytes(b"".join(kept))
             self._lines = path.open("a", buffering=1)
         except OSError as error:
             reason = error.strerror or str(error)

@@ -14,7 +14,7 @@ from jaxalign import sharding
 from jaxalign.batches import from_lengths
 from jaxalign.models import heads, hf_files, rope, transformer
 from jaxalign.models.families import registry
-from jaxalign.pipeline import datasets, policies
+from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.training import objectives, state, step
 
 
@@ -37,7 +37,7 @@ def steps(source):
         descent = optax.sgd(1.0)  # new - old parameters is -gradient
         current = state.create(policy.params, descent, jax.random.key(0))
         update = step.make_step(objectives.sft(policy.model), descent)
-        compiled = update.func.lower(current, batch, merge=None).compile()
+        compiled = update.lower(current, batch).compile()
         after, metrics = update(current, batch)
         temporaries = compiled.memory_analysis().temp_size_in_bytes
         found[remat] = (temporaries, jax.device_get((metrics, after.params)))
@@ -81,7 +81,7 @@ def test_a_folder_is_parsed_once_and_its_model_built_once(
     shape = policies.toy_config(len(tokenizer), context, "float32")
     model = transformer.language_model(shape)
     params = model.init(jax.random.key(0))
-    policies.save(tmp_path, policies.Policy(model, params, tokenizer, context))
+    model_folders.save(tmp_path, policies.Policy(model, params, tokenizer, context))
     calls = collections.Counter()
 
     def count(owner, name):
@@ -110,10 +110,12 @@ def test_reward_models_are_cut_as_policies_are(source, tmp_path):
     policy = policies.load(ppo.Config(), source, None)
     model = heads.scalar_model(policy.config)
     made = model.init(jax.random.key(0))
-    policies.save_scalar(tmp_path, model, made, policy.tokenizer)
+    model_folders.save_scalar(tmp_path, model, made, policy.tokenizer)
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     with jax.set_mesh(mesh):
-        model, params = policies.load_scalar(tmp_path, "float32", "full")
+        model, params = model_folders.load_scalar(
+            tmp_path, "float32", "full", mesh=mesh
+        )
     assert model.config.remat == "full"
     places = sharding.shardings(mesh, model.specs(), params)
     for leaf, place in zip(

@@ -48,8 +48,7 @@ def compiled(case, mesh) -> str:
     with jax.set_mesh(mesh):
         begun = state.create(params, optax.adam(1e-3), KEY)
         batch = sharding.place_batch(case.batch, mesh)
-        # `update` is a partial: what it calls has the program
-        return update.func.lower(begun, batch, **update.keywords).compile().as_text()
+        return update.lower(begun, batch).compile().as_text()
 
 
 @pytest.mark.parametrize("name, shape", quick.only([], CASES), ids=str)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.json_files import (
     BOOL,
     FRACTION,
@@ -114,7 +114,7 @@ def check_rope(rope: Mapping[str, Any], location: str, name: str) -> None:
     """
     for field in rope:
         if field not in ROPE:
-            shown = json_files.shorten(field)
+            shown = messages.shorten(field)
             raise ValueError(f"{location}: field '{name}.{shown}' is not supported")
     json_files.check_fields(rope, ROPE, location, name)
     if rope and name == "rope_scaling" and not {"rope_type", "type", *NESTED} & {*rope}:
