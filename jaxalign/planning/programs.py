@@ -16,7 +16,7 @@ from jaxalign.batches import (
     RolloutBatch,
     TokenBatch,
 )
-from jaxalign.models import heads, lora, transformer
+from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import ppo_batch, rollouts, trainable
 from jaxalign.planning import abstract
@@ -59,7 +59,7 @@ class Models:
     @property
     def policy(self) -> LanguageModel:
         """The language model."""
-        return lora.with_merged_decoding(transformer.language_model(self.shape))
+        return transformer.language_model(self.shape)
 
     @property
     def scalar(self) -> ScalarModel:
