@@ -11,7 +11,7 @@ at temperature 1, as everywhere in preference learning, whatever the sampling's.
 
 A loss of your own is passed, as in `experiments.dpo`:
 
-    online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p[:4], tau=0.1))
+    online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p.sums, tau=0.1))
 
 Metrics, of the answers sampled in an iteration: `reward` their mean score, `gap` how
 much better the best of a prompt is than its worst, `ties` the share of prompts without
@@ -34,20 +34,19 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from experiments import dpo
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
-from jaxalign.pipeline import online, trainable
+from jaxalign.pipeline import loss_flags, online, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, state, step
-from jaxalign.training.preference_loss import PairwiseLoss
+from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 from jaxalign.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(dpo.LossFlags, online.OnlineConfig):
+class Config(loss_flags.LossFlags, online.OnlineConfig):
     """Online preference optimisation."""
 
     EXPERIMENT: ClassVar[str] = "online_dpo"
@@ -143,7 +142,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
       loss: takes the place of the loss that the configuration names; see
         `experiments.dpo`. Pairs that tie are given too, and not counted.
     """
-    chosen = dpo.configured_loss(config, loss)
+    chosen = loss_flags.configured_loss(config, loss)
     check(config, chosen)
     config = defaults.resolve(config)
     with Run(config, "online_dpo") as run:
@@ -153,9 +152,9 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy, adam = setting.policy, config.adamw()
         tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
-            objectives.preference(policy.model, chosen), adam, merge=tuned.whole
+            objectives.for_loss(policy.model, chosen), adam, merge=tuned.whole
         )
-        compares = chosen.reference != "none" or config.reference_metrics
+        compares = chosen.needs_reference or config.reference_metrics
         reference = policy.params if compares else None
         parts = Parts(config, setting, tuned, update, reference)
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -172,14 +171,14 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         return run.finish(run.last)
 
 
-def check(config: Config, loss: PairwiseLoss) -> None:
+def check(config: Config, loss: PairwiseLoss | UnpairedLoss) -> None:
     """Refuses a configuration that cannot be, before anything is computed.
 
     Raises:
       ValueError: prompts that do not divide into minibatches, or a
         loss that is not of pairs or cannot drop ties.
     """
-    if loss.unpaired:
+    if isinstance(loss, UnpairedLoss):
         raise ValueError(
             f"the loss {loss.name} is of single answers, not of pairs: choose another, "
             "such as dpo or ipo"

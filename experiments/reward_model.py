@@ -26,7 +26,7 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader, readers
+from jaxalign.data import dataset_ops, loader, readers
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import example_prompt_hashes
@@ -58,7 +58,8 @@ class Config(OfflineConfig):
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
     soft_labels: bool = False
-    """Margins are the log-odds of soft labels, as experiments.judge writes them."""
+    """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
+    in place of margins."""
     normalise_samples: int = 256
     """Answers of --model to training prompts, whose scores come to have mean 0 and
     standard deviation 1."""
@@ -86,6 +87,8 @@ def main(config: Config) -> dict[str, float]:
         train, held_out = datasets.tokenized_pairs(config, source, policy, run)
         datasets.check_held_out(held_out, "the reward model's accuracy")
         by_field.check_field(config, config.split_by, held_out)
+        if config.soft_labels:
+            dataset_ops.check_soft_labels(train)
         kind: type[Preference] | type[Ranking] = Preference
         if source.rankings is not None:
             kind = Ranking

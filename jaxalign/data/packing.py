@@ -29,7 +29,12 @@ TARGET_ROW_TOKENS = (
     192  # tokens that a row of short prompts with their answers should have, about
 )
 TYPICAL_FILL = 0.93  # how much of a row is not padding, about
-PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
+PER_PROMPT = (
+    ("answers", np.int32),
+    ("row", np.int32),
+    ("value", np.float32),
+    ("label_prob", np.float32),
+)
 Columns = dict[str, Any]  # of an example, or of a packed row: arrays and numbers
 # the examples are in memory, so threads would only wait for each other
 NO_THREADS = grain.ReadOptions(num_threads=0)
@@ -246,6 +251,7 @@ def shared_prefix_columns(example: Example) -> Columns:
         "answers": np.int32(len(example.sequences)),
         "row": np.int32(example.row),
         "value": np.float32(example.value),
+        "label_prob": np.float32(example.label_prob),
     }
 
 
@@ -282,4 +288,5 @@ def pack_answers(
         mask=np.arange(answers)[None, :] < there,
         margin=found["value"].reshape(-1),
         row=found["row"].reshape(-1),
+        label_prob=found["label_prob"].reshape(-1),
     )

@@ -56,7 +56,14 @@ class Demonstration:
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """Two answers to one prompt; `margin` says how much better the chosen one is."""
+    """Two answers to one prompt, of which the chosen one is preferred.
+
+    Attributes:
+      margin: how much better the chosen answer is, as people rated it; 0 if they did
+        not (Llama 2's margin).
+      label_prob: the probability that the chosen answer is the better one, in [0, 1]: a
+        soft label, such as a judge's.
+    """
 
     prompt: Messages
     chosen: Answer
@@ -65,6 +72,7 @@ class Preference:
     location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
+    label_prob: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,8 @@ from jaxalign.data import chat, mixing, special_tokens
 from jaxalign.data.records import Prompt, RowReport
 from jaxalign.pipeline.policies import Policy
 from jaxalign.rewards import reward_model
-from jaxalign.training import forward, group_objectives
+from jaxalign.training import forward
+from jaxalign.training.objectives import grpo
 from jaxalign.types import Array, Key, LanguageModel, Params, ScalarModel
 
 
@@ -268,7 +269,7 @@ def logprobs(
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Log-probs of answers under a policy and under its reference [R T].
 
-    And what is seen of them, see `group_objectives.rollout_diagnostics`.
+    And what is seen of them, see `objectives.rollout_diagnostics`.
 
     Args:
       sampled: the sampler's log-prob of each answer token [R T].
@@ -278,7 +279,7 @@ def logprobs(
     logps = partial(forward.token_logps, model, batch=rows, temperature=temperature)
     logp, ref_logp = logps(params), logps(reference)
     told = map(apart, (logp, ref_logp, sampled, rows.loss_mask))
-    seen = group_objectives.rollout_diagnostics(*told)
+    seen = grpo.rollout_diagnostics(*told)
     return logp, ref_logp, {n: total / weight for n, (total, weight) in seen.items()}
 
 

@@ -8,7 +8,8 @@ problems                    {"problem", "solution", "answer" (what it comes to)}
 conversations               {"conversations": [{"from": "human", "value": ...}]}
 turns                       {"conversation": [{"input": ..., "output": ...}]}
 calls                       {"query", "tools", "answers": calls of these, as JSON}
-preference pair             {"prompt", "chosen", "rejected", "margin" (may lack)}
+preference pair             {"prompt", "chosen", "rejected"}; may have "margin", a
+                            rating's, and "label_prob", the label's probability
 pair of conversations       {"chosen": messages, "rejected": messages}
 dialogues                   {"chosen": "\\n\\nHuman: ...", "rejected": ...}
 ranking of K                {"prompt": ..., "answers": [best, ..., worst]}

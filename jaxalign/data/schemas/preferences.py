@@ -1,5 +1,8 @@
 """Rows that prefer one of two answers, as texts, messages or whole conversations."""
 
+import dataclasses
+import math
+
 from jaxalign.data.records import Messages, Preference, conversation_key
 from jaxalign.data.schemas import hh_dialogue
 from jaxalign.data.schemas.checks import (
@@ -7,6 +10,7 @@ from jaxalign.data.schemas.checks import (
     Row,
     UnsupportedField,
     first_field,
+    is_number,
     refuse_fields,
     require_number,
 )
@@ -35,6 +39,41 @@ def is_pair(row: Row) -> bool:
 
 
 def parse_preference(row: Row, where: str) -> Preference:
+    """A pair, in any of its layouts, with its soft label.
+
+    Raises:
+      MalformedRow: as `parse_pair` and `parse_label_prob`.
+    """
+    label_prob = parse_label_prob(row)
+    return dataclasses.replace(parse_pair(row, where), label_prob=label_prob)
+
+
+def parse_label_prob(row: Row) -> float:
+    """The soft label of a pair, 1 where it has none.
+
+    Files of `experiments.judge` once had it as `p_chosen`, with its log-odds as the
+    margin; `p_chosen` without that margin is the annotator's own probability, which
+    nobody trains on.
+
+    Raises:
+      MalformedRow: it is no number in [0, 1].
+    """
+    if row.get("label_prob") is not None:
+        label_prob = require_number(row["label_prob"], "label_prob")
+        if not 0.0 <= label_prob <= 1.0:
+            raise MalformedRow(
+                "field 'label_prob' should be a probability in [0, 1], not "
+                f"{label_prob:g}"
+            )
+        return label_prob
+    p, margin = row.peek("p_chosen"), row.peek("margin")
+    if not (is_number(p) and is_number(margin) and margin and 0.0 < p < 1.0):
+        return 1.0
+    log_odds = math.log(p) - math.log1p(-p)
+    return float(p) if math.isclose(margin, log_odds, rel_tol=1e-3) else 1.0
+
+
+def parse_pair(row: Row, where: str) -> Preference:
     """A pair, in any of its layouts.
 
     Raises:
