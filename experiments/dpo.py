@@ -104,7 +104,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             objectives.for_loss(policy.model, selected),
             optimizer,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         train_state = state.create(tuned.params, optimizer, jax.random.key(config.seed))
         roles = lambda train_state: {"policy": train_state.params}

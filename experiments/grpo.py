@@ -248,7 +248,9 @@ def main(
             on_policy=first,
             temperature=config.temperature,
         )
-        update = step.make_step(objective, adam, merge=tuned.whole)
+        update = step.make_step(
+            objective, adam, merge=tuned.merge, donate=not config.debug_nans
+        )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current = online.train(
             run,

@@ -124,7 +124,11 @@ def main(config: Config) -> dict[str, float]:
             undesirable_weight=undesirable,
         )
         update = step.make_step(
-            objective, optimizer, micro_batches=config.micro_batches, merge=tuned.whole
+            objective,
+            optimizer,
+            micro_batches=config.micro_batches,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         train_state = state.create(tuned.params, optimizer, jax.random.key(config.seed))
         roles = lambda train_state: {"policy": train_state.params}

@@ -42,10 +42,9 @@ from experiments import grpo as grpo_stage
 from experiments import online_dpo as online_dpo_stage
 from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
-from experiments import winners as winners_stage
 from jaxalign.evaluation import plots, sample_metrics
 from jaxalign.evaluation.intervals import Interval, interval_over_seeds
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import datasets, held_out, round_schedule
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
 from jaxalign.runtime.config import folder_of, launch, mesh_of
@@ -158,7 +157,7 @@ def check(config: Config) -> None:
     if not config.methods:
         raise ValueError("--methods should be one at least")
     rejection = config.rejection_sampling
-    winners_stage.round_temperatures(rejection.temperatures, rejection.rounds)
+    round_schedule.round_temperatures(rejection.temperatures, rejection.rounds)
     loss = dpo_stage.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)

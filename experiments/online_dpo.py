@@ -152,7 +152,10 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy, adam = setting.policy, config.adamw()
         tuned = trainable.make_trainable(config, policy.params)
         update = step.make_step(
-            objectives.for_loss(policy.model, chosen), adam, merge=tuned.whole
+            objectives.for_loss(policy.model, chosen),
+            adam,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         compares = chosen.needs_reference or config.reference_metrics
         reference = policy.params if compares else None

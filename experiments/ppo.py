@@ -83,6 +83,7 @@ from jaxalign.models import heads
 from jaxalign.pipeline import (
     batching,
     datasets,
+    model_folders,
     online,
     policies,
     ppo_batch,
@@ -232,7 +233,9 @@ def steps_of(
     whole = objective
     if config.ptx_weight:
         whole = objectives.with_ptx(objective, policy, ptx_coef=config.ptx_weight)
-    make = functools.partial(step.make_step, merge=tuned.whole)
+    make = functools.partial(
+        step.make_step, merge=tuned.merge, donate=not config.debug_nans
+    )
     return {
         "update": make(whole, config.both_adams()),
         "warm": make(value_alone, config.both_adams(warming=True)),
@@ -259,7 +262,7 @@ def initial_moments(config: Config, setting: online.RolloutSetup) -> list[float]
     if config.normalise != "reference":
         return None
     key = streams.key(jax.random.key(config.seed), "reference moments")
-    return ppo_batch.reference_moments(setting, key, config.normalise_samples)
+    return ppo_batch.reference_moments(setting, key, config.normalize_samples)
 
 
 def check(config: Config) -> None:
@@ -286,8 +289,8 @@ def init_value_model(
     ]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
-        found = policies.load_scalar(Path(start), config.dtype, config.remat)
-        policies.check_vocabulary(Path(start), policy)
+        found = model_folders.load_scalar(Path(start), config.dtype, config.remat)
+        model_folders.check_vocabulary(Path(start), policy)
         return found
     model = heads.scalar_model(policy.config, zero_head=True)
     key = streams.key(jax.random.key(config.seed), "head")

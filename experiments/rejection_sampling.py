@@ -31,7 +31,7 @@ import jax
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from jaxalign.evaluation import plots
-from jaxalign.pipeline import datasets, held_out, reward_functions
+from jaxalign.pipeline import datasets, held_out, reward_functions, round_schedule
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, hub, jsonl, tables
 from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
@@ -106,7 +106,7 @@ def check(config: Config, out: Path) -> None:
       ValueError: no policy to begin from, temperatures that do not suit the rounds, or
         a folder with another run.
     """
-    winners_stage.round_temperatures(config.temperatures, config.rounds)
+    round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
     if not (hub.model_folder(config.model) / "config.json").exists():
         raise ValueError(
@@ -151,7 +151,7 @@ def finetune_on_winners(
         model=str(latest),
         data=config.data,
         reward=reward,
-        temperature=winners_stage.round_temperatures(
+        temperature=round_schedule.round_temperatures(
             config.temperatures, config.rounds
         )[i],
         first_prompt=i * config.winners.prompts,

@@ -33,7 +33,7 @@ from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from jaxalign.evaluation import plots
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import datasets, held_out, reward_models
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
 from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
@@ -100,7 +100,9 @@ def main(config: Config) -> list[held_out.Row]:
         held = one.out / "collect" / "preferences" / "test.jsonl"
         if held.exists():
             reward = one.out / "reward_model" / "reward"
-            row = reward_stage.agreement(one, held, reward, one.reward_model.batch)
+            row = reward_models.held_out_agreement(
+                one, held, reward, one.reward_model.batch
+            )
             programmed.append({"seed": one.seed} | row)
     rows = held_out.table(found)
     shown = {held_out.title(config.data, found): rows}

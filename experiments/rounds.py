@@ -41,7 +41,7 @@ from experiments import rejection_sampling
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import datasets, held_out, reward_models, round_schedule
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, jsonl, tables
 from jaxalign.runtime.config import folder_of, launch, mesh_of
@@ -78,7 +78,7 @@ class Config(rejection_sampling.Rounds):
 def main(config: Config) -> list[held_out.Row]:
     """Runs every seed, and returns the rows of the table: SFT, and two a round."""
     config = smoke_config(config) if config.smoke else config
-    winners_stage.round_temperatures(config.temperatures, config.rounds)
+    round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
     datasets.require_reward(datasets.load(config))
     out = folder_of(config, "rounds")
@@ -198,7 +198,7 @@ def agreements(config: Config, out: Path) -> list[held_out.Row]:
     rows = []
     for i in range(config.rounds):
         here = round_folder(out, i)
-        row = reward_stage.agreement(
+        row = reward_models.held_out_agreement(
             config,
             here / "collect" / "preferences" / "test.jsonl",
             here / "reward_model" / "reward",

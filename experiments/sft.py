@@ -65,7 +65,8 @@ def main(config: Config) -> dict[str, float]:
             objectives.sft(policy.model),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}

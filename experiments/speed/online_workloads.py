@@ -33,7 +33,7 @@ def generate(config: ModelConfig, size: Size) -> Workload:
             prompts,
             lengths,
             jax.random.key(0),
-            max_new_tokens=size.new_tokens,
+            sampling.SamplingParams(max_new_tokens=size.new_tokens),
         )
 
     length = size.prompt + size.new_tokens

@@ -14,7 +14,7 @@ from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
 from jaxalign.evaluation.intervals import Gain, Interval
-from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.pipeline import datasets, model_folders, policies, rollouts
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig, mesh_of
 from jaxalign.types import Key, Params, ScalarModel
@@ -151,7 +151,7 @@ def make_held_out_eval(
         key=streams.key(jax.random.key(config.seed), "exam"),
         room=max_new_tokens,
         judge=source.judge,
-        scalar=policies.load_scalar(reward, config.dtype) if reward else None,
+        scalar=model_folders.load_scalar(reward, config.dtype) if reward else None,
     )
 
 

@@ -22,7 +22,7 @@ from jaxalign.batches import TokenBatch
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
+from jaxalign.pipeline import datasets, llm_judge, model_folders, policies, rollouts
 from jaxalign.rewards import combination as mixtures
 from jaxalign.rewards import reward_model, reward_registry, verifiable
 from jaxalign.runtime.config import Dtype, RunConfig
@@ -100,13 +100,13 @@ def load_ensemble(
 
     `llama2` combines raw scores, all others normalised ones.
     """
-    models = [policies.load_scalar(folder, dtype) for folder in folders]
+    models = [model_folders.load_scalar(folder, dtype) for folder in folders]
     score = jax.jit(reward_model.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
     scales = [reward_model.Scale(1.0, 0.0) for _ in folders]
     if combine is llama2:
-        scales = [policies.load_scale(folder) for folder in folders]
+        scales = [model_folders.load_scale(folder) for folder in folders]
     gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
     together = jax.jit(lambda scores: combine((scores - bias) / gain))
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
@@ -207,7 +207,7 @@ def make_reward_function(
     """
     models = reward_model_folders(reward)
     for folder in models:
-        policies.check_vocabulary(folder, policy)
+        model_folders.check_vocabulary(folder, policy)
     if models:
         return require_finite(
             reward, load_ensemble(models, dtype, combination(ensemble))

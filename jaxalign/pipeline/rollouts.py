@@ -205,10 +205,12 @@ def sample(
         tokens,
         lengths,
         key,
-        max_new_tokens=max_new_tokens,
-        samples=samples,
-        temperature=temperature,
-        stop_tokens=policy.stop_tokens,
+        sampling.SamplingParams(
+            max_new_tokens=max_new_tokens,
+            samples=samples,
+            temperature=temperature,
+            stop_tokens=policy.stop_tokens,
+        ),
         row_ids=row_ids,
     )
     stops = jnp.array(policy.stop_tokens)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from jaxalign import sharding
+from jaxalign import sampling, sharding
 from jaxalign.batches import (
     AnswerBatch,
     Branches,
@@ -211,28 +211,29 @@ def update(models: Models) -> Any:
 def trace_step(models: Models, objective: step.Objective, batch: Any) -> Any:
     """An optimizer step on an objective of what trains."""
     adam, tuned = adamw(), models.tuned()
-    compiled: Any = step.make_step(
-        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.whole
+    update = step.make_step(
+        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.merge
     )
     state = abstract.train_state(tuned.params, adam, models.mesh)
-    return compiled.func.trace(state, batch, merge=tuned.whole)
+    return update.trace(state, batch)
 
 
 def sample(models: Models) -> Any:
     """Prefill and decoding of every answer, to its longest."""
     work, mesh = models.work, models.mesh
     params = models.now()
+    settings = sampling.SamplingParams(
+        max_new_tokens=work.length - work.asked,
+        temperature=jax.ShapeDtypeStruct((), jnp.float32),
+        stop_tokens=(0,),
+    )
     return decode.decode_loop.trace(
         models.policy,
-        work.length - work.asked,
-        None,
-        None,
-        (0,),
+        settings,
         params["policy"] if work.algorithm == "ppo" else params,
         abstract.rows(mesh, models.prompts, work.asked),
         abstract.rows(mesh, models.prompts),
         abstract.KEY,
-        jax.ShapeDtypeStruct((), jnp.float32),
         abstract.rows(mesh, work.batch),
     )
 

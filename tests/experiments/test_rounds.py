@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import rejection_sampling, rounds, sft, winners
+from experiments import rejection_sampling, sft, winners
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
-from jaxalign.pipeline import rollouts
+from jaxalign.pipeline import rollouts, round_schedule
 from jaxalign.runtime import jsonl, run_settings
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.stages import stage_config as told_stage
@@ -89,11 +89,11 @@ def test_the_union_over_rounds(tmp_path):
 
 
 def test_temperatures_and_prompts_of_each_round():
-    assert winners.round_temperatures([0.7], 3) == [0.7] * 3
-    assert winners.round_temperatures([1.0, 1.2], 2) == [1.0, 1.2]
+    assert round_schedule.round_temperatures([0.7], 3) == [0.7] * 3
+    assert round_schedule.round_temperatures([1.0, 1.2], 2) == [1.0, 1.2]
     for told, count in (([1.0, 1.2], 3), ([1.0], 0), ([-1.0], 2), ([], 1)):
         with pytest.raises(ValueError, match=f"one for each of --rounds {count}"):
-            winners.round_temperatures(told, count)
+            round_schedule.round_temperatures(told, count)
     assert rollouts.cyclic_slice("abcde", 3, 4) == list("deab")
     assert rollouts.cyclic_slice("ab", 7, 9) == list("ba")
 
@@ -185,7 +185,9 @@ def test_rejection_sampling_needs_a_policy_and_a_reward(base, tmp_path):
         rejection_sampling.main(config)
 
 
-TINY = replace(rounds.smoke_config(rounds.Config(mesh="data=1")), winners=MANY)
+TINY = replace(
+    round_schedule.smoke_config(round_schedule.Config(mesh="data=1")), winners=MANY
+)
 
 
 @pytest.mark.slow
@@ -198,7 +200,7 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     (tmp_path / "sft" / "config.json").write_text(
         json.dumps(run_settings.to_json(stage))
     )
-    rows = rounds.main(config)
+    rows = round_schedule.main(config)
     names = ["SFT", "round 1, winners", "round 1, DPO"]
     assert [row["method"] for row in rows] == names
     assert rows[0]["KL (nats)"] == 0.0
@@ -208,8 +210,8 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     before = (tmp_path / "table.md").read_text()
     again = lambda config: pytest.fail("ran again")
     for stage in ("collect", "reward", "winners", "sft", "dpo"):
-        monkeypatch.setattr(getattr(rounds, f"{stage}_stage"), "main", again)
-    rounds.main(config)
+        monkeypatch.setattr(getattr(round_schedule, f"{stage}_stage"), "main", again)
+    round_schedule.main(config)
     assert (tmp_path / "table.md").read_text() == before
 
 
@@ -230,10 +232,10 @@ def leaves(found, name):
 def test_what_each_stage_of_a_round_is_told(tmp_path, monkeypatch, method):
     seen = []
     for stage in ("sft", "collect", "reward", "winners", "dpo", "ppo"):
-        module = getattr(rounds, f"{stage}_stage")
+        module = getattr(round_schedule, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     config = replace(TINY, rounds=2, temperatures=(1.0, 1.3), method=method)
-    found = rounds.run_rounds(config, tmp_path)
+    found = round_schedule.run_rounds(config, tmp_path)
     stages = ["collect", "reward", "winners", "sft", method]
     assert [(where, name) for where, name, _ in seen] == [
         (tmp_path.name, "sft"),
@@ -266,10 +268,10 @@ def test_what_each_stage_of_a_round_is_told(tmp_path, monkeypatch, method):
 def test_what_is_kept_is_as_told(tmp_path, monkeypatch):
     seen = []
     for stage in ("sft", "collect", "reward", "winners", "dpo"):
-        module = getattr(rounds, f"{stage}_stage")
+        module = getattr(round_schedule, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     told = {"reward_data": "newest", "sft_data": "newest", "dpo_data": "all"}
-    rounds.run_rounds(replace(TINY, start="first", **told), tmp_path)
+    round_schedule.run_rounds(replace(TINY, start="first", **told), tmp_path)
     _, reward, _, tune, dpo = (config for *_, config in seen[6:])
     lines = [len(jsonl.read(Path(c.data) / "train.jsonl")) for c in (reward, tune, dpo)]
     assert lines == [1, 1, 2]
@@ -280,6 +282,8 @@ def test_rounds_need_a_programmed_reward(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "a"}\n')
     with pytest.raises(ValueError, match="no programmed reward"):
-        rounds.main(rounds.Config(data=str(file), out=tmp_path / "run"))
+        round_schedule.main(round_schedule.Config(data=str(file), out=tmp_path / "run"))
     with pytest.raises(ValueError, match="one for each of --rounds 6"):
-        rounds.main(rounds.Config(temperatures=(1.0, 1.1), out=tmp_path / "run"))
+        round_schedule.main(
+            round_schedule.Config(temperatures=(1.0, 1.1), out=tmp_path / "run")
+        )

@@ -120,9 +120,8 @@ def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
     adapted = lora.with_merged_decoding(tiny)
     assert adapted is lora.with_merged_decoding(tiny)
     prompts, lengths = np.array([[3, 4, 5], [6, 7, 0]], np.int32), np.array([3, 2])
-    run = lambda model, p: sampling.generate(
-        model, p, prompts, lengths, KEY, max_new_tokens=6, temperature=0.0
-    )
+    greedy = sampling.SamplingParams(max_new_tokens=6, temperature=0.0)
+    run = lambda model, p: sampling.generate(model, p, prompts, lengths, KEY, greedy)
     ours, theirs = run(adapted, attached), run(tiny, lora.merge(attached))
     np.testing.assert_array_equal(ours.tokens, theirs.tokens)
     np.testing.assert_allclose(ours.logp, theirs.logp, rtol=1e-4, atol=1e-5)

@@ -74,7 +74,7 @@ def test_family(made, tmp_path):
 
     samples = sampling.generate(
         model, params, tokens[:, : PROMPTS.max()], PROMPTS, jax.random.key(0),
-        max_new_tokens=NEW, temperature=0.0,
+        sampling.SamplingParams(max_new_tokens=NEW, temperature=0.0),
     )  # fmt: skip
     other.generation_config.eos_token_id = None
     for row, length in enumerate(PROMPTS):

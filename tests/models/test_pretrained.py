@@ -75,7 +75,7 @@ def test_greedy_answer_is_the_golden_one(stories, golden):
     prompt, lengths = np.array([[1]], np.int32), np.array([1], np.int32)
     samples = sampling.generate(
         model, params, prompt, lengths, jax.random.key(0),
-        max_new_tokens=256, temperature=0.0,
+        sampling.SamplingParams(max_new_tokens=256, temperature=0.0),
     )  # fmt: skip
     assert samples.tokens[0].tolist() == golden["greedy_ids"][1:]
     # printed to 6 decimals; a chain of float32 sums

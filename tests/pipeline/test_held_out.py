@@ -13,7 +13,14 @@ from experiments import ppo, reward_model, rlhf, rounds
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation.intervals import bootstrap
-from jaxalign.pipeline import datasets, held_out, policies, rollouts
+from jaxalign.pipeline import (
+    datasets,
+    held_out,
+    model_folders,
+    policies,
+    reward_models,
+    rollouts,
+)
 from jaxalign.rewards import reward_model as learned
 from jaxalign.runtime import tables
 from jaxalign.runtime.config import EvalConfig
@@ -131,9 +138,9 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
         file.write_text("\n".join(map(json.dumps, rows)))
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
-    monkeypatch.setattr(reward_model, "scores", told)
-    with pytest.raises(ValueError, match="--normalise-samples 1: .* from 2"):
-        reward_model.main(reward_model.Config(normalise_samples=1))
+    monkeypatch.setattr(reward_models, "scores", told)
+    with pytest.raises(ValueError, match="--normalize-samples 1: .* from 2"):
+        reward_model.main(reward_model.Config(normalize_samples=1))
     sampled = []
     sample = rollouts.sample
 
@@ -145,7 +152,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     config = reward_model.Config(
         steps=1,
         batch=2,
-        normalise_samples=24,
+        normalize_samples=24,
         model=str(base),
         data=str(tmp_path / "pairs"),
         mesh="data=1",
@@ -153,12 +160,12 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     )
     numbers = reward_model.main(config)
     # of the initial policy's own answers, four of them to prompts that come again
-    model, params = policies.load_scalar(tmp_path / "run" / "reward", "float32")
+    model, params = model_folders.load_scalar(tmp_path / "run" / "reward", "float32")
     (own,) = sampled
     score = np.asarray(learned.score(model, params, own))
     assert len(score) == 24 and len(np.unique(own.tokens, axis=0)) > 20
     np.testing.assert_allclose([score.mean(), score.std()], [0.0, 1.0], atol=1e-3)
-    scale = policies.load_scale(tmp_path / "run" / "reward")
+    scale = model_folders.load_scale(tmp_path / "run" / "reward")
     np.testing.assert_allclose(scale.bias, params["head"]["bias"], rtol=1e-5)
     assert scale.gain > 0
     # 20 prompts, of which 15 are right, whatever order their numbers have
@@ -169,7 +176,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     np.testing.assert_allclose(width, 2 * 1.96 * deviation, atol=0.05)
     assert width > 2 * np.ptp(bootstrap(scores > 0, units="each")[1:])
     held, reward = tmp_path / "pairs" / "test.jsonl", tmp_path / "run" / "reward"
-    row = reward_model.agreement(config, held, reward, 2)
+    row = reward_models.held_out_agreement(config, held, reward, 2)
     assert row["prompts"] == 20 and row["pairs"] == 120
     np.testing.assert_allclose(row["accuracy"].high - row["accuracy"].low, width, 0.1)
     # 0.75 of 0.75 and 0.25 of 0.25: the share that labels drawn anew would have

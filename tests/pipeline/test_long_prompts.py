@@ -14,12 +14,11 @@ from experiments import (
     judge,
     online_dpo,
     ppo,
-    reward_model,
     sft,
     winners,
 )
 from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.pipeline import datasets, held_out, online
+from jaxalign.pipeline import datasets, held_out, online, reward_models
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 from tests.support import quick, small_runs
@@ -137,7 +136,7 @@ def test_the_reward_models_normalisation_shows_them():
 
     lines = []
     train = [example(3), example(30), example(4), example(30)]
-    found = reward_model.select_prompts(train, np.arange(4), 2, 10, lines.append)
+    found = reward_models.distinct_prompts(train, np.arange(4), 2, 10, lines.append)
     assert list(map(len, found)) == [3, 4]
     assert lines[0].startswith("normalisation: 2 prompts answered (1 longer than 10")
 

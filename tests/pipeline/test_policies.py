@@ -12,7 +12,7 @@ from experiments import ppo, sft
 from jaxalign import sharding
 from jaxalign.batches import from_lengths
 from jaxalign.models import heads, rope, transformer
-from jaxalign.pipeline import datasets, policies
+from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.training import objectives, state, step
 
 
@@ -35,7 +35,7 @@ def steps(source):
         descent = optax.sgd(1.0)  # new - old parameters is -gradient
         current = state.create(policy.params, descent, jax.random.key(0))
         update = step.make_step(objectives.sft(policy.model), descent)
-        compiled = update.func.lower(current, batch, merge=None).compile()
+        compiled = update.lower(current, batch).compile()
         after, metrics = update(current, batch)
         temporaries = compiled.memory_analysis().temp_size_in_bytes
         found[remat] = (temporaries, jax.device_get((metrics, after.params)))
@@ -76,10 +76,10 @@ def test_reward_models_are_cut_as_policies_are(source, tmp_path):
     policy = policies.load(ppo.Config(), source, None)
     model = heads.scalar_model(policy.config)
     made = model.init(jax.random.key(0))
-    policies.save_scalar(tmp_path, model, made, policy.tokenizer)
+    model_folders.save_scalar(tmp_path, model, made, policy.tokenizer)
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     with jax.set_mesh(mesh):
-        model, params = policies.load_scalar(tmp_path, "float32", "full")
+        model, params = model_folders.load_scalar(tmp_path, "float32", "full")
     assert model.config.remat == "full"
     places = sharding.shardings(mesh, model.specs(), params)
     for leaf, place in zip(

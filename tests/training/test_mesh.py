@@ -99,7 +99,11 @@ def test_answers_are_the_same_on_any_mesh(rows, shape):
     lengths = np.asarray(batch.lengths, np.int32) // 2 + 1
     tokens = np.asarray(batch.tokens)[:, :8]
     draw = lambda params, *told: sampling.generate(
-        model, params, *told, jax.random.key(5), max_new_tokens=4, stop_tokens=(3,)
+        model,
+        params,
+        *told,
+        jax.random.key(5),
+        sampling.SamplingParams(max_new_tokens=4, stop_tokens=(3,)),
     )
     expected = draw(params, tokens, np.minimum(lengths, 8))
     mesh = sharding.make_mesh(shape)

@@ -154,6 +154,29 @@ def test_one_trace_and_the_state_is_donated(bigram, rows):
     assert params["embed"].is_deleted()
 
 
+def test_a_state_that_is_not_donated_is_still_there(bigram, rows):
+    optimizer = optax.adam(1e-2)
+    update = step.make_step(objectives.sft(bigram), optimizer, donate=False)
+    first = state.create(bigram.init(KEY), optimizer, KEY)
+    again = [update(first, rows(8))[0] for _ in range(2)]
+    chex.assert_trees_all_equal(*(jax.device_get(x.params) for x in again))
+    assert not first.params["embed"].is_deleted()
+
+
+def test_frozen_parameters_are_arguments_of_the_compiled_step(bigram, rows):
+    params, optimizer = bigram.init(KEY), optax.sgd(1.0)
+    put = lambda frozen, trainable: frozen | trainable
+    merge = jax.tree_util.Partial(put, {"embed": params["embed"]})
+    update = step.make_step(objectives.sft(bigram), optimizer, merge=merge)
+    now = state.create({"unembed": params["unembed"]}, optimizer, KEY)
+    traced = update.trace(now, rows(8))
+    # params["embed"] is the one array that neither the state nor the batch holds
+    given = len(jax.tree.leaves((now, rows(8)))) + 1
+    assert len(traced.jaxpr.in_avals) == given
+    assert max((np.size(x) for x in traced.jaxpr.consts), default=0) < 2
+    assert update.lower(now, rows(8)).as_text() == traced.lower().as_text()
+
+
 def test_a_step_that_is_not_finite_keeps_the_state(bigram, rows, on_device):
     sft = objectives.sft(bigram)
 
