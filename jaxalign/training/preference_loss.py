@@ -92,7 +92,9 @@ class PreferenceLoss:
         term per pair (or unpaired answer).
       inputs: paths in `PairLogps` of its arguments, such as "policy.chosen", in order.
         None: the function takes the whole `PairLogps`, of which all is computed.
-      hyperparameters: values by name; the defaults, until `bind`.
+      hyperparameters: values by name; the defaults, until `bind`. The first is the
+        strength, which papers tune: beta, tau, lam ...
+      proportional: hyperparameters that are scaled with the strength where it is tuned.
       needs_reference: whether it compares with the reference's log-probs.
       needs_reference_distribution: whether it compares with the reference's whole
         next-token distributions, so that the reference runs in every step.
@@ -118,6 +120,7 @@ class PreferenceLoss:
     default_source: str = ""
     trl_name: str = ""
     trl_hyperparameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    proportional: tuple[str, ...] = ()
 
     @property
     def needs_reward_shift(self) -> bool:
@@ -142,6 +145,22 @@ class PreferenceLoss:
                 )
         values = {**self.hyperparameters, **hyperparameters}
         return dataclasses.replace(self, hyperparameters=values)
+
+    def at_strength(self, strength: Any) -> Self:
+        """The loss with another strength: its first hyperparameter.
+
+        Args:
+          strength: a float, or a traced number.
+
+        >>> loss = PairwiseLoss(len, hyperparameters={"beta": 2.0, "gamma": 1.0})
+        >>> dataclasses.replace(loss, proportional=("gamma",)).at_strength(3.0)
+        ... # doctest: +ELLIPSIS
+        PairwiseLoss(..., hyperparameters={'beta': 3.0, 'gamma': 1.5}, ...)
+        """
+        name, default = next(iter(self.hyperparameters.items()))
+        scaled = {x: self.hyperparameters[x] / default for x in self.proportional}
+        scaled = {x: ratio * strength for x, ratio in scaled.items()}
+        return self.bind(**{name: strength}, **scaled)
 
     def hyperparameter_text(self) -> str:
         """Its hyperparameters and their values, as text.

@@ -37,13 +37,14 @@ def entry(
     couples_batch: bool = False,
     trl_name: str = "",
     trl_hyperparameters: Mapping[str, str] | None = None,
+    proportional: tuple[str, ...] = (),
     **hyperparameters: float,
 ) -> PairwiseLoss:
     """A pairwise loss of the library; its inputs determine what it needs.
 
     Args:
       name: where it is not the function's.
-      hyperparameters: defaults by name; the first is the strength (beta, tau ...).
+      hyperparameters: defaults by name; the first is the strength.
       others: as in `PreferenceLoss`.
     """
     return PairwiseLoss(
@@ -59,4 +60,5 @@ def entry(
         default_source=default_source,
         trl_name=trl_name,
         trl_hyperparameters=trl_hyperparameters or {},
+        proportional=proportional,
     )

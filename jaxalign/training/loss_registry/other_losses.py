@@ -56,6 +56,7 @@ OTHER_LOSSES = [
         "Meng et al. 2024, arXiv:2405.14734, eq. 6",
         "its authors' README: beta 2, gamma / beta 0.5 to begin with",
         trl_hyperparameters={"simpo_gamma": "gamma"},
+        proportional=("gamma",),
         beta=2.0,
         gamma=1.0,
     ),
