@@ -33,13 +33,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
+from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.data import dataset_ops, loader
+from jaxalign.data import dataset_ops, loader, packing
 from jaxalign.data.records import Preference, Unpaired
 from jaxalign.data.tokenize import Example
 from jaxalign.pipeline import (
-    batching,
     datasets,
     loss_flags,
     policies,
@@ -48,9 +48,10 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, reward_shift, state, step
 from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 
@@ -85,7 +86,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             config, policies.load(config, source, run.mesh)
         )
         train = training_examples(config, source, policy, selected, run)
-        batches = make_batches(config, policy, train, selected)
+        batches = make_batches(config, policy, train, selected, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         ref = reference.reference_for(
             selected,
@@ -150,7 +151,7 @@ def training_examples(
     run: Run,
 ) -> Sequence[Example]:
     """The tokenized training pairs, or for an `UnpairedLoss` their single answers."""
-    train, _ = datasets.tokenized_pairs(config, source, policy, run)
+    train, _ = datasets.tokenized_pairs(config, source, policy, run.note)
     run.describe_data(source.accounts())
     if config.mask_formatting:
         train = dataset_ops.mask_special_tokens(train, policy.tokenizer)
@@ -166,14 +167,20 @@ def make_batches(
     policy: policies.Policy,
     examples: Sequence[Example],
     loss: PairwiseLoss | UnpairedLoss,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """Endless batches for a loss, packed only where padding cannot change it."""
-    if isinstance(loss, PairwiseLoss) and loss.couples_batch is False:
-        return batching.preferences(config, policy, examples, Preference)
-    batching.check_rows(config)
-    batching.check_unpacked(config, examples)
-    kind = Unpaired if isinstance(loss, UnpairedLoss) else Preference
-    return loader.batches(examples, config.batch, kind=kind, seed=config.seed)
+    unpaired = isinstance(loss, UnpairedLoss)
+    may_pack = not unpaired and loss.couples_batch is False
+    return packing.preference_batches(
+        examples,
+        config.batch,
+        kind=Unpaired if unpaired else Preference,
+        seed=config.seed,
+        shares_prompts=policy.config.supports_shared_prompts and may_pack,
+        micro_batches=config.micro_batches,
+        mesh=mesh,
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
 from jaxalign.pipeline import online, rollouts, trainable
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, group_methods, objectives, state, step
 from jaxalign.types import Array, Params

@@ -33,7 +33,7 @@ import jax
 import numpy as np
 
 from jaxalign import sharding
-from jaxalign.data import dataset_ops, loader
+from jaxalign.data import batch_size, dataset_ops, packing
 from jaxalign.data.records import Unpaired
 from jaxalign.data.tokenize import (
     Example,
@@ -43,7 +43,6 @@ from jaxalign.data.tokenize import (
 )
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     policies,
@@ -52,9 +51,10 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
 
@@ -93,18 +93,28 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolve(config)
     with Run(config, "kto") as run:
-        batching.check_rows(config)
+        batch_size.check_divides(
+            config.batch,
+            micro_batches=config.micro_batches,
+            devices=sharding.row_shards(run.mesh),
+        )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, held_out = datasets.tokenized_unpaired(config, source, policy, run)
+        train, held_out = datasets.tokenized_unpaired(config, source, policy, run.note)
         run.describe_data(source.accounts())
         by_field.check_field(config, config.split_by, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_text(train, desirable, undesirable))
-        batching.check_unpacked(config, train)
-        batches = loader.batches(train, config.batch, kind=Unpaired, seed=config.seed)
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=Unpaired,
+            seed=config.seed,
+            shares_prompts=False,
+            mesh=run.mesh,
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
         ref_logps = reference.compute_logps(
             policy,
@@ -239,7 +249,7 @@ def held_out_numbers(
     after = reference_cache.score_batches(
         reference_cache.reference_logp_fn(policy.model),
         params,
-        reference.ordered_batches(examples, Unpaired, config.batch, indices),
+        reference.ordered_batches(examples, Unpaired, config.batch, indices, run.mesh),
         run.mesh,
     )
     ratios = np.empty_like(before.sums)

@@ -38,7 +38,7 @@ from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.pipeline import loss_flags, online, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, state, step
 from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss

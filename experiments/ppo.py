@@ -81,7 +81,6 @@ from jaxalign.batches import RolloutBatch
 from jaxalign.data import loader, packing
 from jaxalign.models import heads
 from jaxalign.pipeline import (
-    batching,
     datasets,
     model_folders,
     online,
@@ -91,7 +90,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.training.step import Step
@@ -250,10 +249,14 @@ def sft_batches(
         return None
     policy = setting.policy
     records = setting.source.demonstrations()[0]
-    examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
-    length = batching.row_length(config.model, policy.context, examples)
+    examples = datasets.tokenize_records(
+        config, records, policy, run.note, "demonstrations"
+    )
+    length = packing.row_length(
+        examples, policy.context, whole_context=defaults.is_toy(config.model)
+    )
     return packing.packed_batches(
-        examples, config.ptx_batch, length=length, seed=config.seed
+        examples, config.ptx_batch, length=length, seed=config.seed, mesh=run.mesh
     )
 
 
@@ -289,7 +292,10 @@ def init_value_model(
     ]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
-        found = model_folders.load_scalar(Path(start), config.dtype, config.remat)
+        mesh = sharding.mesh_of(policy.params)
+        found = model_folders.load_scalar(
+            Path(start), config.dtype, config.remat, mesh=mesh
+        )
         model_folders.check_vocabulary(Path(start), policy)
         return found
     model = heads.scalar_model(policy.config, zero_head=True)

@@ -27,7 +27,8 @@ from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 
@@ -72,15 +73,15 @@ def main(config: Config) -> dict[str, float]:
             room = config.max_new_tokens or source.max_new_tokens
             fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
             answers = sample_answers(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.score_answers(score, answers)
+            reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [winner_row(answers, reward, at) for at in best]
             jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
             worth = {"reward": reward}
             units = splits.prompt_hashes(answers.prompts)
-            if source.judge is not None:
-                judged = source.judge(answers.prompts, answers.texts, answers.finished)
+            if source.reward is not None:
+                judged = source.reward(answers.prompts, answers.texts, answers.finished)
                 worth["true"] = judged["reward"]
             numbers[f"{name}_winners"] = len(best)
             for kind, values in worth.items():

@@ -104,7 +104,7 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
                 online.sample_and_score(
                     setting, None, streams.key(KEY, "rollouts", iteration)
                 )
-            whole = setting.batches.whole
+            whole = setting.batches.global_indices
             doubled += len(set(whole)) < len(whole)
             assert len(np.unique(seen[-1], axis=0)) == 8
         asked = [setting.ids[row] for row in whole for _ in range(2)]

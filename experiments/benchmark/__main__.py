@@ -68,7 +68,8 @@ from experiments.benchmark.tables import best_beta_rows, final_points, variant_r
 from jaxalign.evaluation import plots, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import folder_of, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.training.loss_names import get_loss
 from jaxalign.training.loss_registry.entries import SUMS
 from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss

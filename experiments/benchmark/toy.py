@@ -20,7 +20,8 @@ from experiments.benchmark.plots import Row, mean_of
 from jaxalign.pipeline import datasets, held_out
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import EvalConfig, mesh_of
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.stages import stage_runner
 from jaxalign.training import metrics
 from jaxalign.training.loss_names import KNOWN
@@ -111,7 +112,7 @@ def make_evaluator(config: VariantConfig) -> Callable[[Path], Evaluation]:
     """
     config = dataclasses.replace(config, data=config.eval_data)
     source = datasets.load(config)
-    datasets.require_reward(source)
+    source.require_reward()
     held_out_eval = held_out.make_held_out_eval(
         config, source, hub.model_folder(config.model), config.eval_prompts
     )
@@ -120,7 +121,7 @@ def make_evaluator(config: VariantConfig) -> Callable[[Path], Evaluation]:
     def evaluate(folder: Path) -> Evaluation:
         with jax.set_mesh(mesh_of(config)):
             policy = held_out.load(config, source, folder)
-            return held_out_eval.answered(policy, temperature=temperature)
+            return held_out_eval.evaluate(policy, temperature=temperature)
 
     return evaluate
 

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign import json_files, sharding
+from jaxalign import json_files
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.tokenizer import PAD
 from jaxalign.models import heads, pretrained
@@ -19,7 +20,7 @@ from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import model_cards
 from jaxalign.pipeline.policies import Policy, with_remat
 from jaxalign.rewards import reward_model
-from jaxalign.runtime.config import TrainConfig
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.types import Params, ScalarModel
 
 SCALE = "normalisation.json"  # of a reward model's scores, beside it
@@ -162,11 +163,12 @@ def check_vocabulary(folder: Path, policy: Policy) -> None:
 
 
 def load_scalar(
-    folder: Path, dtype: str, remat: str = "none"
+    folder: Path, dtype: str, remat: str = "none", *, mesh: Mesh | None = None
 ) -> tuple[ScalarModel, Params]:
     """Reads what `save_scalar` wrote, or another reward model with one label.
 
-    Onto the mesh in context, if there is one, cut as policies are.
+    Args:
+      mesh: on which the parameters are placed, cut as policies are.
 
     Raises:
       ValueError: the folder holds no reward model.
@@ -176,7 +178,5 @@ def load_scalar(
             f"{folder} holds no reward model (no config.json); "
             "python -m experiments.reward_model makes one"
         )
-    model, params = pretrained.load_reward(
-        folder, dtype=jnp.dtype(dtype), mesh=sharding.current_mesh()
-    )
+    model, params = pretrained.load_reward(folder, dtype=jnp.dtype(dtype), mesh=mesh)
     return heads.scalar_model(with_remat(model.config, remat)), params

@@ -19,10 +19,9 @@ from jax.sharding import Mesh
 
 from jaxalign import sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import loader, mixing
+from jaxalign.data import batch_size, loader, mixing
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
-    batching,
     datasets,
     policies,
     reward_functions,
@@ -32,9 +31,9 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
@@ -110,7 +109,7 @@ def prepare(
     Raises:
       ValueError: prompts that do not divide over the devices, or too many of them.
     """
-    if prompts % (parts := sharding.shard_count("batch")):
+    if prompts % (parts := sharding.row_shards(run.mesh)):
         raise ValueError(
             f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
             f"divide over {parts} devices: give a multiple of {parts}, or mend --mesh"
@@ -121,9 +120,8 @@ def prepare(
     fitting = rollouts.select_prompts(
         policy, source.prompts()[0], room, run.note, "prompts"
     )
-    batching.check_size(
-        "--prompts (of PPO --batch)", prompts, len(fitting), small=batching.SMALL
-    )
+    flag = "--prompts (of PPO --batch)"
+    batch_size.check_size(prompts, len(fitting), flag=flag, may_repeat=True)
     run.describe_data(source.accounts())
     tokens, lengths = rollouts.padded_prompts(policy, fitting, room)
     policy = policies.extend_longrope(policy, tokens.shape[1] + room)
@@ -142,13 +140,14 @@ def prepare(
             *(tokens, lengths, prompts),
             seed=config.seed,
             mixture=mixing.sizes_and_weights(fitting),
+            mesh=run.mesh,
         ),
         samples=samples,
         together=together,
         shared=most(
             prompts * samples // together,
             together,
-            parts=config.minibatches * sharding.shard_count("batch"),
+            parts=config.minibatches * sharding.row_shards(run.mesh),
         ),
         room=room,
         score=reward_functions.make_reward_function(
@@ -169,12 +168,12 @@ def sample_and_score(
     config, samples = setting.config, setting.samples
     batch = next(setting.batches)
     asked = np.repeat(np.arange(len(batch.row)), samples)
-    every = [setting.ids[row] for row in setting.batches.whole]
+    every = [setting.ids[row] for row in setting.batches.global_indices]
     by_prompt = streams.answer_ids(every, samples).reshape(-1, samples, 2)
     row_ids = by_prompt[setting.batches.share].reshape(-1, 2)
-    shape = setting.mesh.shape
-    here = sharding.rows_on_local_devices(setting.mesh, shape["data"] * shape["fsdp"])
-    copies = shares.prompt_copies(len(batch.row), samples, parts=len(here))
+    shards = sharding.row_shards(setting.mesh)
+    local = sharding.rows_on_local_devices(shards, setting.mesh)
+    copies = shares.prompt_copies(len(batch.row), samples, parts=len(local))
     read = asked[:: samples // copies]
     told = (batch.tokens[read], batch.lengths[read], row_ids)
     tokens, lengths, ids = sharding.place_batch(told, setting.mesh)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign.data import loader
 from jaxalign.data.records import Preference, Unpaired
@@ -79,7 +80,7 @@ def compute_logps(
     return reference_cache.compute_reference_logps(
         policy.model,
         policy.params,
-        ordered_batches(examples, kind, batch_size, indices),
+        ordered_batches(examples, kind, batch_size, indices, run.mesh),
         data=[digest(examples), indices],
         folder=run.folder / "reference",
         mesh=run.mesh,
@@ -87,18 +88,15 @@ def compute_logps(
 
 
 def ordered_batches(
-    examples: Sequence[Example], kind: Kind, batch_size: int, indices: np.ndarray
+    examples: Sequence[Example],
+    kind: Kind,
+    batch_size: int,
+    indices: np.ndarray,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
-    """Each of these examples once, padded, in the order of the data set."""
-    return loader.batches(
-        examples,
-        batch_size,
-        kind=kind,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-        indices=indices,
+    """Padded batches of these examples, each once, in the order of the data set."""
+    return loader.evaluation_batches(
+        examples, batch_size, kind=kind, indices=indices, mesh=mesh
     )
 
 

@@ -18,7 +18,8 @@ from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import model_folders, policies, rollouts
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Params, ScalarModel
 
 
@@ -29,20 +30,12 @@ def pair_scores(
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
-    batches = loader.batches(
-        pairs,
-        batch_size,
-        kind=Preference,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-    )
+    mesh = sharding.mesh_of(params)
+    batches = loader.evaluation_batches(pairs, batch_size, kind=Preference, mesh=mesh)
     score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    mesh = sharding.current_mesh()
     for batch in batches:
-        batch = batch if mesh is None else sharding.place_batch(batch, mesh)
+        batch = sharding.place_batch(batch, mesh)
         valid = sharding.to_host(batch.valid)
         for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
             part.append(sharding.to_host(score(model, params, side))[valid])
@@ -143,8 +136,9 @@ def held_out_agreement(
     """
     rows = jsonl.read(held)
     pairs, _ = readers.read(held, Preference)
-    with jax.set_mesh(mesh_of(config)):
-        model, params = model_folders.load_scalar(reward, config.dtype)
+    mesh = mesh_of(config)
+    with jax.set_mesh(mesh):
+        model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
         examples, _ = loader.tokenize(
             pairs,
             policies.configure_tokenizer(config, tokenizers.load(reward)),

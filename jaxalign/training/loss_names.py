@@ -1,10 +1,9 @@
 """Look-up of preference losses by name, TRL's names among them; docs/losses.md."""
 
-import difflib
 from collections.abc import Collection
 from typing import Any
 
-from jaxalign import losses
+from jaxalign import losses, messages
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES, TRL_NAMES, UNPAIRED_LOSSES
 from jaxalign.training.preference_loss import (
     PairwiseLoss,
@@ -46,9 +45,7 @@ def check_loss_name(name: str, known: Collection[str]) -> None:
       ValueError: suggests similar names.
     """
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"unknown loss {name!r}: {hint}there are {', '.join(known)}")
+        raise messages.unknown_name("loss", name, known)
 
 
 def get_loss(name: str) -> PairwiseLoss | UnpairedLoss:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import rejection_sampling, sft, winners
+from experiments import rejection_sampling, rounds, sft, winners
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
 from jaxalign.pipeline import rollouts, round_schedule
@@ -185,9 +185,7 @@ def test_rejection_sampling_needs_a_policy_and_a_reward(base, tmp_path):
         rejection_sampling.main(config)
 
 
-TINY = replace(
-    round_schedule.smoke_config(round_schedule.Config(mesh="data=1")), winners=MANY
-)
+TINY = replace(rounds.smoke_config(rounds.Config(mesh="data=1")), winners=MANY)
 
 
 @pytest.mark.slow
@@ -200,7 +198,7 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     (tmp_path / "sft" / "config.json").write_text(
         json.dumps(run_settings.to_json(stage))
     )
-    rows = round_schedule.main(config)
+    rows = rounds.main(config)
     names = ["SFT", "round 1, winners", "round 1, DPO"]
     assert [row["method"] for row in rows] == names
     assert rows[0]["KL (nats)"] == 0.0
@@ -210,8 +208,8 @@ def test_a_round_of_everything(base, tmp_path, monkeypatch):
     before = (tmp_path / "table.md").read_text()
     again = lambda config: pytest.fail("ran again")
     for stage in ("collect", "reward", "winners", "sft", "dpo"):
-        monkeypatch.setattr(getattr(round_schedule, f"{stage}_stage"), "main", again)
-    round_schedule.main(config)
+        monkeypatch.setattr(getattr(rounds, f"{stage}_stage"), "main", again)
+    rounds.main(config)
     assert (tmp_path / "table.md").read_text() == before
 
 
@@ -232,10 +230,10 @@ def leaves(found, name):
 def test_what_each_stage_of_a_round_is_told(tmp_path, monkeypatch, method):
     seen = []
     for stage in ("sft", "collect", "reward", "winners", "dpo", "ppo"):
-        module = getattr(round_schedule, f"{stage}_stage")
+        module = getattr(rounds, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     config = replace(TINY, rounds=2, temperatures=(1.0, 1.3), method=method)
-    found = round_schedule.run_rounds(config, tmp_path)
+    found = rounds.run_rounds(config, tmp_path)
     stages = ["collect", "reward", "winners", "sft", method]
     assert [(where, name) for where, name, _ in seen] == [
         (tmp_path.name, "sft"),
@@ -268,10 +266,10 @@ def test_what_each_stage_of_a_round_is_told(tmp_path, monkeypatch, method):
 def test_what_is_kept_is_as_told(tmp_path, monkeypatch):
     seen = []
     for stage in ("sft", "collect", "reward", "winners", "dpo"):
-        module = getattr(round_schedule, f"{stage}_stage")
+        module = getattr(rounds, f"{stage}_stage")
         monkeypatch.setattr(module, "main", leaves(seen, stage))
     told = {"reward_data": "newest", "sft_data": "newest", "dpo_data": "all"}
-    round_schedule.run_rounds(replace(TINY, start="first", **told), tmp_path)
+    rounds.run_rounds(replace(TINY, start="first", **told), tmp_path)
     _, reward, _, tune, dpo = (config for *_, config in seen[6:])
     lines = [len(jsonl.read(Path(c.data) / "train.jsonl")) for c in (reward, tune, dpo)]
     assert lines == [1, 1, 2]
@@ -282,8 +280,6 @@ def test_rounds_need_a_programmed_reward(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "a"}\n')
     with pytest.raises(ValueError, match="no programmed reward"):
-        round_schedule.main(round_schedule.Config(data=str(file), out=tmp_path / "run"))
+        rounds.main(rounds.Config(data=str(file), out=tmp_path / "run"))
     with pytest.raises(ValueError, match="one for each of --rounds 6"):
-        round_schedule.main(
-            round_schedule.Config(temperatures=(1.0, 1.1), out=tmp_path / "run")
-        )
+        rounds.main(rounds.Config(temperatures=(1.0, 1.1), out=tmp_path / "run"))

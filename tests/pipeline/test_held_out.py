@@ -33,7 +33,7 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exam(base):
+def held_out_eval(base):
     config = EvalConfig(mesh="data=1", model=str(base))
     return held_out.make_held_out_eval(
         config, datasets.load(config), base, 4, max_new_tokens=6
@@ -52,9 +52,11 @@ def logps(policy, sequences, temperature):
     return np.asarray(jnp.where(sequences.loss_mask[:, 1:], logp, 0.0).sum(axis=1))
 
 
-def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
-    shaken = jax.tree.map(lambda x: 1.3 * x, exam.base.params)
-    policy = policies.Policy(exam.base.model, shaken, exam.base.tokenizer, 96)
+def test_answers_and_their_kl_are_at_the_temperature(held_out_eval, monkeypatch):
+    shaken = jax.tree.map(lambda x: 1.3 * x, held_out_eval.base.params)
+    policy = policies.Policy(
+        held_out_eval.base.model, shaken, held_out_eval.base.tokenizer, 96
+    )
     drawn = []
     answer = rollouts.sample_answers
 
@@ -64,18 +66,22 @@ def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
 
     monkeypatch.setattr(rollouts, "sample_answers", record)
     with jax.set_mesh(held_out.mesh_of(EvalConfig(mesh="data=1"))):
-        found = exam.answered(policy, 3, temperature=0.5)
+        found = held_out_eval.evaluate(policy, 3, temperature=0.5)
         ((told, answers),) = drawn
         assert told == found.temperature == 0.5
-        ours, theirs = (logps(p, answers.sequences, 0.5) for p in (policy, exam.base))
+        ours, theirs = (
+            logps(p, answers.sequences, 0.5) for p in (policy, held_out_eval.base)
+        )
         # sums of six log-probs of some nats, in float32
         np.testing.assert_allclose(found.kl, ours - theirs, atol=1e-4)
-        at_one = [logps(p, answers.sequences, 1.0) for p in (policy, exam.base)]
+        at_one = [
+            logps(p, answers.sequences, 1.0) for p in (policy, held_out_eval.base)
+        ]
         assert np.abs(found.kl - (at_one[0] - at_one[1])).max() > 0.01
         # nearly greedy, the answers to a prompt are one; at 1 they were not
         alike = lambda texts: all(len({*texts[i : i + 3]}) == 1 for i in (0, 3, 6, 9))
-        assert alike(exam.answered(policy, 3, temperature=1e-4).texts)
-        assert not alike(exam.answered(policy, 3, temperature=1.0).texts)
+        assert alike(held_out_eval.evaluate(policy, 3, temperature=1e-4).texts)
+        assert not alike(held_out_eval.evaluate(policy, 3, temperature=1.0).texts)
     # the unit is the prompt, whose answers share it
     np.testing.assert_array_equal(found.prompt, splits.prompt_hashes(answers.prompts))
     assert len(set(found.prompt[:3])) == 1
@@ -99,7 +105,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
         base = "SFT"
         prompts = ()
 
-        def answered(self, policy, samples=1, *, temperature):
+        def evaluate(self, policy, samples=1, *, temperature):
             measured[policy] = temperature
             return SimpleNamespace(texts=[])
 

@@ -144,7 +144,9 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     checked = []
     check = lambda folder, policy: checked.append(str(folder))
     monkeypatch.setattr(model_folders, "check_vocabulary", check)
-    monkeypatch.setattr(model_folders, "load_scalar", lambda folder, *_: str(folder))
+    monkeypatch.setattr(
+        model_folders, "load_scalar", lambda folder, *_, **__: str(folder)
+    )
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(trainable, "add_scalar_head", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)

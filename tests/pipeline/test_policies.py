@@ -79,7 +79,9 @@ def test_reward_models_are_cut_as_policies_are(source, tmp_path):
     model_folders.save_scalar(tmp_path, model, made, policy.tokenizer)
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     with jax.set_mesh(mesh):
-        model, params = model_folders.load_scalar(tmp_path, "float32", "full")
+        model, params = model_folders.load_scalar(
+            tmp_path, "float32", "full", mesh=mesh
+        )
     assert model.config.remat == "full"
     places = sharding.shardings(mesh, model.specs(), params)
     for leaf, place in zip(

@@ -226,7 +226,7 @@ ARGUMENTS = {
 
 
 def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
-    """By the probability of the label; a rating margin of 3 is none, and changes none."""
+    """By the probability of the label; a rating margin of 3 changes none."""
     params, hard, (c, r, rc, rr, *_) = measured
     p = np.array([0.75, 0.9, 1.0, 0.5, 0.0], np.float32)
     batch = dataclasses.replace(hard, label_prob=p, margin=np.full(5, 3.0, np.float32))
