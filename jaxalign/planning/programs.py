@@ -27,7 +27,6 @@ from jaxalign.training import (
     group_methods,
     objectives,
     optimizer,
-    reference_cache,
     step,
 )
 from jaxalign.types import LanguageModel, Params, ScalarModel
@@ -163,7 +162,7 @@ def training_inputs(models: Models) -> tuple[Any, Any]:
         return objectives.reward(models.scalar), pairs(models)
     if work.algorithm == "dpo":
         sums = abstract.rows(mesh, work.batch, kind=jnp.float32)
-        batch = reference_cache.with_reference(pairs(models), sums, sums, sums, sums)
+        batch = pairs(models).with_reference(sums, sums, sums, sums)
         loss = objectives.pairwise_loss("dpo", beta=0.1)
         return objectives.preference(policy, loss), batch
     sequences: Any = answers(models, work.minibatches)
