@@ -239,8 +239,9 @@ def sampling_temperature(config: Config, name: str) -> float:
     """
     if name in group_methods.METHODS:
         return config.grpo.temperature
-    online = {"ppo": config.ppo, "online_dpo": config.online_dpo}
-    return online[name].temperature if name in online else 1.0
+    if name == "ppo":
+        return config.ppo.temperature
+    return config.online_dpo.temperature if name == "online_dpo" else 1.0
 
 
 def evaluate_method(

@@ -22,13 +22,22 @@ from jaxalign.batches import TokenBatch
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import datasets, llm_judge, model_folders, policies, rollouts
+from jaxalign.pipeline import (
+    answer_scores,
+    datasets,
+    llm_judge,
+    model_folders,
+    policies,
+    rollouts,
+)
 from jaxalign.rewards import combination as mixtures
 from jaxalign.rewards import reward_model, reward_registry, verifiable
 from jaxalign.runtime.config import Dtype, RunConfig
 from jaxalign.types import Array
 
 Combination = Callable[[Array], Array]
+# (prompts of this process, sequences [A T], ended [A]) -> the reward of each answer [A]
+RewardFunction = Callable[[list[Prompt], TokenBatch, Array], Array]
 
 
 def reward_model_folders(reward: str) -> list[Path]:
@@ -197,7 +206,7 @@ def make_reward_function(
     source: datasets.Dataset,
     *,
     ensemble: str = "mean",
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+) -> RewardFunction:
     """The reward: a function of prompts, sequences and whether they ended -> [B].
 
     Args:
@@ -228,7 +237,7 @@ def make_reward_function(
 
 def require_finite(
     reward: str, score: Callable[[TokenBatch], Array], mesh: Mesh | None
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+) -> RewardFunction:
     """What models learned as a reward, which stops the run where it is not finite."""
 
     def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
@@ -242,7 +251,7 @@ def require_finite(
 
 
 def score_answers(
-    score: Callable[[list[Prompt], TokenBatch, Array], Array],
+    score: RewardFunction,
     answers: rollouts.Answers,
     *,
     mesh: Mesh | None,
@@ -257,4 +266,4 @@ def score_answers(
         return score(prompts, sequences, answers.finished[at])
 
     index = np.arange(len(answers.texts))
-    return rollouts.map_batches(part, (answers.sequences, index), rows, mesh)
+    return answer_scores.map_batches(part, (answers.sequences, index), rows, mesh)

@@ -16,9 +16,9 @@ from jaxalign.batches import (
     RolloutBatch,
     TokenBatch,
 )
-from jaxalign.models import heads, lora, transformer
+from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.pipeline import ppo_batch, rollouts, shares, trainable
+from jaxalign.pipeline import ppo_batch, rollouts, trainable
 from jaxalign.planning import abstract
 from jaxalign.planning.planned_step import PlannedStep as PlannedStep
 from jaxalign.rewards import reward_model
@@ -59,7 +59,7 @@ class Models:
     @property
     def policy(self) -> LanguageModel:
         """The language model."""
-        return lora.with_merged_decoding(transformer.language_model(self.shape))
+        return transformer.language_model(self.shape)
 
     @property
     def scalar(self) -> ScalarModel:
@@ -114,7 +114,7 @@ class Models:
             return work.batch
         asked = work.batch // work.samples
         parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        return asked * shares.prompt_copies(asked, work.samples, parts=parts)
+        return asked * rollouts.prompt_copies(asked, work.samples, parts=parts)
 
     def cache(self) -> Any:
         """The keys and values of sampling."""
@@ -188,7 +188,7 @@ def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
     work, mesh = models.work, models.mesh
     shared, room = 1, work.length - work.asked
     if work.algorithm == "grpo":
-        shared = shares.answers_per_row(
+        shared = rollouts.answers_per_row(
             models.shape,
             work.batch // work.samples,
             work.samples,
@@ -267,7 +267,7 @@ def value(models: Models) -> Any:
     """The answers' values, and the advantages that come of them."""
     work, mesh = models.work, models.mesh
     each = abstract.rows(mesh, work.batch, work.length, kind=jnp.float32)
-    return ppo_batch.experience.trace(
+    return ppo_batch.rollout_batch.trace(
         models.scalar,
         models.now()["value"],
         abstract.token_batch(mesh, work.batch, work.length),

@@ -81,7 +81,7 @@ class MetricsLogger:
           OSError: the last lines cannot be written.
         """
         if self.writer is not None:
-            with contextlib.suppress(OSError if error else ()):
+            with contextlib.suppress(*([OSError] if error else [])):
                 self.writer.close()
 
     def start_clock(self) -> None:
