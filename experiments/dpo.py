@@ -36,8 +36,8 @@ import tyro
 
 from jaxalign import sharding
 from jaxalign.data import loader, packing
+from jaxalign.data.examples import digest
 from jaxalign.data.records import Preference, Record, Unpaired
-from jaxalign.data.tokenize import digest
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import OfflineConfig, launch
@@ -248,7 +248,7 @@ def make_batches(
         config.batch,
         kind=Unpaired if loss.unpaired else Preference,
         seed=config.seed,
-        shares_prompts=policy.config.shares_prompts and may_pack,
+        shares_prompts=policy.config.supports_shared_prompts and may_pack,
         micro_batches=config.micro_batches,
         devices=sharding.shard_count("batch"),
     )

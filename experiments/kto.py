@@ -35,8 +35,8 @@ import numpy as np
 from experiments import dpo
 from jaxalign import sharding
 from jaxalign.data import batch_size, dataset_ops, loader, packing
+from jaxalign.data.examples import example_prompt_hashes, example_rows, example_values
 from jaxalign.data.records import Unpaired
-from jaxalign.data.tokenize import example_prompt_hashes, example_rows, example_values
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
     by_field,

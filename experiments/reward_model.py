@@ -28,8 +28,8 @@ from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import loader, packing, readers
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import intervals, preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
@@ -103,7 +103,7 @@ def main(config: Config) -> dict[str, float]:
             config.batch,
             kind=kind,
             seed=config.seed,
-            shares_prompts=policy.config.shares_prompts,
+            shares_prompts=policy.config.supports_shared_prompts,
             micro_batches=config.micro_batches,
             devices=sharding.shard_count("batch"),
         )
@@ -258,7 +258,7 @@ def select_prompts(
     long: set[bytes] = set()
     for at in order:
         row = train[int(at)].sequences[0]
-        prompt = row.tokens[: row.prompt].astype(np.int32)
+        prompt = row.tokens[: row.prompt_length].astype(np.int32)
         if len(prompt) > limit:
             long.add(prompt.tobytes())
         else:

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 
 from jaxalign.data import chat
+from jaxalign.data.examples import Example, example_sizes, longest_sequence
 from jaxalign.data.records import Prompt, Record
-from jaxalign.data.tokenize import Example, example_sizes, longest_sequence
 from jaxalign.models import transformer
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults, distributed, run_settings
@@ -113,7 +113,7 @@ def show_online(run: Run, setting: Any, roles: Mapping[str, Params]) -> dict[str
         tokens=int(setting.lengths.sum()),
         longest=int(setting.lengths.max()),
         steps=config.steps,
-        batch=setting.batches.order["batch"],
+        batch=setting.batches.batch_size,
         turns=f"the answers that the policy samples, of at most {setting.room} tokens",
         packed=f"{each} to each, {config.updates} updates",
     )

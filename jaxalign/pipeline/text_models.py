@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.data import chat, collate, records
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.tokenize import TokenRow
+from jaxalign.data.examples import TokenRow
 from jaxalign.models import folder_settings, pretrained
 from jaxalign.pipeline import policies, rollouts
 from jaxalign.rewards import reward_model
