@@ -30,7 +30,8 @@ from jaxalign.data.records import Prompt
 from jaxalign.data.records import prompt_fields as asked_of
 from jaxalign.evaluation import preference
 from jaxalign.pipeline import datasets, policies, rollouts
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 

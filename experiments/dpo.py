@@ -33,6 +33,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 import tyro
+from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.data import loader, packing
@@ -40,9 +41,10 @@ from jaxalign.data.examples import digest
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import (
     loss_names,
     objectives,
@@ -142,7 +144,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         if config.mask_formatting:
             train = loader.mask_special_tokens(train, policy.tokenizer)
         train = loader.unpair(train) if chosen.unpaired else train
-        batches = make_batches(config, policy, train, chosen)
+        batches = make_batches(config, policy, train, chosen, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
         read = batches.peek_indices(steps) if few else np.arange(len(train))
@@ -153,7 +155,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             make_objective(policy, chosen),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -240,6 +242,7 @@ def make_batches(
     policy: policies.Policy,
     examples: Sequence[loader.Example],
     loss: PairwiseLoss,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
     may_pack = not loss.unpaired and loss.couples_batch is False
@@ -250,7 +253,7 @@ def make_batches(
         seed=config.seed,
         shares_prompts=policy.config.supports_shared_prompts and may_pack,
         micro_batches=config.micro_batches,
-        devices=sharding.shard_count("batch"),
+        mesh=mesh,
     )
 
 
@@ -291,7 +294,7 @@ def reference_scores(
     return reference_cache.compute_reference_logps(
         policy.model,
         policy.params,
-        scored_batches(examples, kind, batch_size, read),
+        scored_batches(examples, kind, batch_size, read, run.mesh),
         data=[digest(examples), read],
         folder=run.folder / "reference",
         mesh=run.mesh,
@@ -303,9 +306,12 @@ def scored_batches(
     kind: type[Record],
     batch_size: int,
     read: np.ndarray,
+    mesh: Mesh,
 ) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
-    return loader.evaluation_batches(examples, batch_size, kind=kind, indices=read)
+    return loader.evaluation_batches(
+        examples, batch_size, kind=kind, indices=read, mesh=mesh
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
 from jaxalign.pipeline import online, rollouts, trainable
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, group_methods, objectives, state, step
 from jaxalign.types import Array, Params
@@ -249,7 +249,7 @@ def main(
             temperature=config.temperature,
         )
         update = step.make_step(
-            objective, adam, merge=tuned.whole, donate=not config.debug_nans
+            objective, adam, merge=tuned.merge, donate=not config.debug_nans
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         current = online.train(

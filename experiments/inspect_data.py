@@ -26,7 +26,8 @@ from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Record
 from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 
 TRAINED, SPECIAL = "green", "reverse"
 SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"], "unpaired": [""]}

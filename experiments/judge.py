@@ -59,7 +59,8 @@ from jaxalign.pipeline.datasets.record_splits import map_splits
 from jaxalign.pipeline.llm_judge import AnswerSet
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 

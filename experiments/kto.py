@@ -46,9 +46,10 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
 
@@ -83,7 +84,7 @@ def main(config: Config) -> dict[str, float]:
         batch_size.check_divides(
             config.batch,
             micro_batches=config.micro_batches,
-            devices=sharding.shard_count("batch"),
+            devices=sharding.row_shards(run.mesh),
         )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
@@ -95,7 +96,12 @@ def main(config: Config) -> dict[str, float]:
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
         batches = packing.preference_batches(
-            train, config.batch, kind=Unpaired, seed=config.seed, shares_prompts=False
+            train,
+            config.batch,
+            kind=Unpaired,
+            seed=config.seed,
+            shares_prompts=False,
+            mesh=run.mesh,
         )
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)
@@ -113,7 +119,7 @@ def main(config: Config) -> dict[str, float]:
             objective,
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
@@ -214,7 +220,7 @@ def held_out_numbers(
     after = reference_cache.score_batches(
         reference_cache.reference_logp_fn(policy.model),
         params,
-        dpo.scored_batches(examples, Unpaired, config.batch, every),
+        dpo.scored_batches(examples, Unpaired, config.batch, every, run.mesh),
         run.mesh,
     )
     ratios = np.empty_like(before.sums)

@@ -39,7 +39,7 @@ from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.pipeline import online, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, state, step
 from jaxalign.training.preference_loss import PairwiseLoss
@@ -155,7 +155,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         update = step.make_step(
             objectives.preference(policy.model, chosen),
             adam,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         compares = chosen.reference != "none" or config.reference_metrics

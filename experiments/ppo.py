@@ -82,6 +82,7 @@ from jaxalign.data import loader, packing
 from jaxalign.models import heads
 from jaxalign.pipeline import (
     datasets,
+    model_folders,
     online,
     policies,
     ppo_batch,
@@ -89,7 +90,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, state, step
 from jaxalign.training.step import Step
@@ -232,7 +233,7 @@ def steps_of(
     if config.ptx_weight:
         whole = objectives.with_ptx(objective, policy, ptx_coef=config.ptx_weight)
     make = functools.partial(
-        step.make_step, merge=tuned.whole, donate=not config.debug_nans
+        step.make_step, merge=tuned.merge, donate=not config.debug_nans
     )
     return {
         "update": make(whole, config.both_adams()),
@@ -255,7 +256,7 @@ def sft_batches(
         examples, policy.context, whole_context=defaults.is_toy(config.model)
     )
     return packing.packed_batches(
-        examples, config.ptx_batch, length=length, seed=config.seed
+        examples, config.ptx_batch, length=length, seed=config.seed, mesh=run.mesh
     )
 
 
@@ -264,7 +265,7 @@ def initial_moments(config: Config, setting: online.RolloutSetup) -> list[float]
     if config.normalise != "reference":
         return None
     key = streams.key(jax.random.key(config.seed), "reference moments")
-    return ppo_batch.reference_moments(setting, key, config.normalise_samples)
+    return ppo_batch.reference_moments(setting, key, config.normalize_samples)
 
 
 def check(config: Config) -> None:
@@ -291,8 +292,11 @@ def init_value_model(
     ]
     start = config.value or (rewarded or ["policy"])[0]
     if start != "policy":
-        found = policies.load_scalar(Path(start), config.dtype, config.remat)
-        policies.check_vocabulary(Path(start), policy)
+        mesh = sharding.mesh_of(policy.params)
+        found = model_folders.load_scalar(
+            Path(start), config.dtype, config.remat, mesh=mesh
+        )
+        model_folders.check_vocabulary(Path(start), policy)
         return found
     model = heads.scalar_model(policy.config, zero_head=True)
     key = streams.key(jax.random.key(config.seed), "head")

@@ -71,7 +71,7 @@ class Config(online.OnlineConfig):
     """Adapts beta in log space, by this gain, rather than by the horizon."""
     normalise: ppo_batch.ScoreNormalization = "none"
     """Scores by the moments of the reference's answers, all so far, or the batch."""
-    normalise_samples: int = 256
+    normalize_samples: int = 256
     """Answers of the reference to normalise by."""
     score_clip: float | None = None
     """Scores are cut to plus and minus this, once normalised."""

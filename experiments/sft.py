@@ -18,9 +18,10 @@ from jaxalign.data import batch_size, packing
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 
 
@@ -43,7 +44,7 @@ def main(config: Config) -> dict[str, float]:
         batch_size.check_divides(
             config.batch,
             micro_batches=config.micro_batches,
-            devices=sharding.shard_count("batch"),
+            devices=sharding.row_shards(run.mesh),
         )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
@@ -59,7 +60,7 @@ def main(config: Config) -> dict[str, float]:
             examples, policy.context, whole_context=defaults.is_toy(config.model)
         )
         batches = packing.packed_batches(
-            examples, config.batch, length=length, seed=config.seed
+            examples, config.batch, length=length, seed=config.seed, mesh=run.mesh
         )
         each = packing.examples_per_batch(examples, config.batch, length=length)
         steps = defaults.total_steps(config, len(examples), each, source.sft_steps)
@@ -69,7 +70,7 @@ def main(config: Config) -> dict[str, float]:
             objectives.sft(policy.model),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
             donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))

@@ -27,7 +27,8 @@ from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 
@@ -72,7 +73,7 @@ def main(config: Config) -> dict[str, float]:
             room = config.max_new_tokens or source.max_new_tokens
             fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
             answers = sample_answers(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.score_answers(score, answers)
+            reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [winner_row(answers, reward, at) for at in best]
@@ -146,23 +147,6 @@ def winner_row(
     messages = [*prompt.messages, assistant_message(answers.texts[at])]
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
     return {"messages": messages, **tools, "reward": float(reward[at])}
-
-
-def round_temperatures(temperatures: Sequence[float], rounds: int) -> list[float]:
-    """The temperature of each round; a single one is that of all.
-
-    Raises:
-      ValueError: no rounds, another number of temperatures, or one below 0.
-
-    >>> round_temperatures([1.0], 3)
-    [1.0, 1.0, 1.0]
-    """
-    if rounds < 1 or len(temperatures) not in (1, rounds) or min(temperatures) < 0:
-        raise ValueError(
-            f"--temperatures wants one, or one for each of --rounds {rounds} (1 at "
-            f"least), none below 0; got {' '.join(map(str, temperatures))}"
-        )
-    return list(temperatures) * (rounds if len(temperatures) == 1 else 1)
 
 
 if __name__ == "__main__":

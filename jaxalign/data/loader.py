@@ -9,6 +9,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.batches import PromptBatch
@@ -54,6 +55,7 @@ class BatchIterator:
         identity: dict[str, Any],
         row_numbers: np.ndarray,
         examples_in: Callable[[Any], np.ndarray] = lambda batch: batch[batch >= 0],
+        mesh: Mesh | None = None,
     ) -> None:
         """Wraps an iterator of global batches of indices.
 
@@ -65,6 +67,7 @@ class BatchIterator:
             `batch` of it is the number of rows of a global batch.
           row_numbers: of each example, in its data set [R].
           examples_in: the indices of the examples in a global batch.
+          mesh: of the run, by which `sharding.local_rows` splits rows over processes.
         """
         self.iterator = iterator
         self.collate = collate
@@ -72,7 +75,7 @@ class BatchIterator:
         self.row_numbers = row_numbers
         self.examples_in = examples_in
         self.batch_size = identity["batch"]
-        self.share = sharding.local_rows(self.batch_size)
+        self.share = sharding.local_rows(self.batch_size, mesh)
         self.global_indices: Any = row_numbers[:0]
         self.rows = row_numbers[:0]
 
@@ -123,6 +126,7 @@ def batches(
     shuffle: bool = True,
     epochs: int | None = None,
     length: int | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Padded batches for training, without end unless `epochs` is given.
 
@@ -136,6 +140,7 @@ def batches(
         PreferenceBatch, a RankingBatch, an UnpairedBatch or a PromptBatch.
       length: columns; by default those of the longest example, rounded up to a
         multiple of 16.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: the batch does not divide by the processes or exceeds the data, or
@@ -146,7 +151,9 @@ def batches(
     if isinstance(examples, Mixture) and shuffle and epochs is None:
         sizes = list(map(len, examples.parts))
         return mixture_batches(
-            sizes, examples.weights, batch_size, collate, rows, seed=seed
+            *(sizes, examples.weights, batch_size, collate, rows),
+            seed=seed,
+            mesh=mesh,
         )
     if len(examples) < batch_size:
         raise ValueError(
@@ -157,7 +164,8 @@ def batches(
         indices, batch_size, seed=seed, shuffle=shuffle, epochs=epochs
     )
     identity = {"rows": len(examples), "batch": batch_size, "seed": seed}
-    return BatchIterator(iterator, collate, identity | {"shuffle": shuffle}, rows)
+    identity |= {"shuffle": shuffle}
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
 
 
 def evaluation_batches(
@@ -166,6 +174,7 @@ def evaluation_batches(
     *,
     kind: type[Record],
     indices: np.ndarray | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Padded batches of every example once, in order, mixture or not.
 
@@ -176,6 +185,7 @@ def evaluation_batches(
       batch_size: rows over all processes; each process gets its own.
       kind: of the examples, as in `batches`.
       indices: of the examples to use; by default all.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: there are no examples, or the batch does not divide by the processes.
@@ -187,7 +197,8 @@ def evaluation_batches(
     )
     iterator = index_batches(filled, batch_size, seed=0, shuffle=False, epochs=1)
     identity = {"rows": len(indices), "batch": batch_size, "seed": 0, "shuffle": False}
-    return BatchIterator(iterator, collate, identity, example_rows(examples))
+    rows = example_rows(examples)
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
 
 
 def padding_collate(
@@ -216,6 +227,7 @@ def mixture_batches(
     row_numbers: np.ndarray,
     *,
     seed: int,
+    mesh: Mesh | None,
 ) -> BatchIterator:
     """Endless batches to which each part gives its share, shuffled by itself.
 
@@ -227,7 +239,11 @@ def mixture_batches(
     indices = mixed_order(sizes, weights, seed=seed).batch(batch_size)
     identity = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
     return BatchIterator(
-        index_iterator(indices), collate, identity | weight_state(weights), row_numbers
+        index_iterator(indices),
+        collate,
+        identity | weight_state(weights),
+        row_numbers,
+        mesh=mesh,
     )
 
 
@@ -243,6 +259,7 @@ def prompt_batches(
     *,
     seed: int,
     mixture: tuple[Sequence[int], Sequence[float]] | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless shuffled batches of prompts that are padded already.
 
@@ -251,6 +268,7 @@ def prompt_batches(
       lengths: tokens of each prompt, int32 [P].
       batch_size: prompts over all processes.
       mixture: sizes of the parts, one after the other, and their weights.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
     """
 
     def collate(indices: np.ndarray) -> PromptBatch:
@@ -259,14 +277,16 @@ def prompt_batches(
 
     rows = np.arange(len(tokens))
     if mixture is not None:
-        return mixture_batches(*mixture, batch_size, collate, rows, seed=seed)
+        return mixture_batches(
+            *mixture, batch_size, collate, rows, seed=seed, mesh=mesh
+        )
     if len(tokens) < batch_size:
         raise ValueError(
             f"batch {batch_size} is larger than the data set of {len(tokens)} rows"
         )
     iterator = index_batches(rows, batch_size, seed=seed, shuffle=True, epochs=None)
     identity = {"rows": len(tokens), "batch": batch_size, "seed": seed, "shuffle": True}
-    return BatchIterator(iterator, collate, identity, rows)
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
 
 
 def index_batches(

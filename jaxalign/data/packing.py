@@ -11,7 +11,9 @@ from typing import Any
 
 import grain
 import numpy as np
+from jax.sharding import Mesh
 
+from jaxalign import sharding
 from jaxalign.data import loader, mixing
 from jaxalign.data.batch_size import check_divides, check_size
 from jaxalign.data.dataset_ops import Mixture
@@ -40,7 +42,12 @@ NO_THREADS = grain.ReadOptions(num_threads=0)
 
 
 def packed_batches(
-    examples: Sequence[Example], batch_size: int, *, length: int, seed: int
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    length: int,
+    seed: int,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless batches of SFT data, packed first-fit in rows of `length`.
 
@@ -67,6 +74,7 @@ def packed_batches(
         batch_size,
         length,
         seed=seed,
+        mesh=mesh,
     )
 
 
@@ -99,7 +107,7 @@ def preference_batches(
     seed: int,
     shares_prompts: bool,
     micro_batches: int = 1,
-    devices: int = 1,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless batches of pairs, rankings or unpaired answers, packed or padded.
 
@@ -112,7 +120,7 @@ def preference_batches(
       kind: of the examples; Unpaired cannot share prompts.
       shares_prompts: whether the model can, and the loss allows it.
       micro_batches: of a step.
-      devices: on the axes data and fsdp of the mesh.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Returns:
       Iterator of AnswerBatch if packed; else of the kind's batch, as `loader.batches`.
@@ -121,13 +129,16 @@ def preference_batches(
       ValueError: names the flags of a batch that is too large or does not divide.
     """
     mixed = isinstance(examples, Mixture)
+    devices = sharding.row_shards(mesh)
     if shares_prompts and not mixed:
         check_size(batch_size, len(examples), may_repeat=True)
         multiple = micro_batches * devices
-        return answer_batches(examples, batch_size, seed=seed, multiple=multiple)
+        return answer_batches(
+            examples, batch_size, seed=seed, multiple=multiple, mesh=mesh
+        )
     check_divides(batch_size, micro_batches=micro_batches, devices=devices)
     check_size(batch_size, len(examples), may_repeat=mixed)
-    return loader.batches(examples, batch_size, kind=kind, seed=seed)
+    return loader.batches(examples, batch_size, kind=kind, seed=seed, mesh=mesh)
 
 
 def answer_batches(
@@ -136,6 +147,7 @@ def answer_batches(
     *,
     seed: int,
     multiple: int = 1,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
     """Endless batches of pairs or rankings, in which each prompt is stored once.
 
@@ -169,6 +181,7 @@ def answer_batches(
         rows,
         length,
         seed=seed,
+        mesh=mesh,
         max_sequences_per_bin=prompts,
     )
 
@@ -206,6 +219,7 @@ def first_fit_batches(
     length: int,
     *,
     seed: int,
+    mesh: Mesh | None,
     **packing: Any,
 ) -> BatchIterator:
     """Endless batches of rows that are filled first-fit.
@@ -251,7 +265,7 @@ def first_fit_batches(
     identity = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
     row_numbers = example_rows(examples)
     return BatchIterator(
-        iterator, collate_share, identity | weights, row_numbers, examples_in
+        iterator, collate_share, identity | weights, row_numbers, examples_in, mesh
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.models.hf_layout import TensorMapping
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -62,7 +62,7 @@ def shard_files(folder: Path) -> dict[str, str]:
         raise ValueError(f"{index}: field 'weight_map' names no file for any tensor")
     for name, shard in places.items():
         if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
-            shown = json_files.shorten(repr(shard))
+            shown = messages.shorten(repr(shard))
             raise ValueError(
                 f"{index}: field {f'weight_map.{name}'!r} is {shown}, not the name of "
                 "a safetensors file in the same folder"
@@ -95,7 +95,7 @@ class TensorFiles:
             try:
                 file = safe_open(path, framework="numpy").__enter__()
             except (SafetensorError, OSError, ValueError) as error:
-                why = json_files.one_line(error)
+                why = messages.one_line(error)
                 raise ValueError(f"{path} is damaged or cut short: {why}") from error
             for name in file.keys():
                 if name not in self.files or places.get(name) == shard:

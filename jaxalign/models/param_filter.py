@@ -8,13 +8,13 @@ for any letters; `[start:stop]` takes some layers only, and `|` joins patterns:
     blocks[2:]|norm              all but the first two layers, and the final norm
 """
 
-import difflib
 import fnmatch
 import re
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxalign import messages
 from jaxalign.models.lazy_weights import LAYERS_KEY
 from jaxalign.types import Params
 
@@ -69,7 +69,7 @@ def suggestion(names: list[str], leaves: dict[Path, object]) -> str:
         for i in range(len(path))
         for j in range(i + 1, len(path) + 1)
     }
-    near = difflib.get_close_matches(".".join(names), sorted(runs), n=3, cutoff=0.5)
+    near = messages.nearest_names(".".join(names), sorted(runs))
     if near:
         return f": did you mean {' or '.join(near)}?"
     return f"; there are {', '.join(sorted('.'.join(path) for path in leaves))}"

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from jaxalign import json_files, sharding
+from jaxalign import messages, sharding
 from jaxalign.models import lazy_weights, lora, peft_settings
 from jaxalign.models.param_filter import Path as LeafPath
 from jaxalign.models.peft_modules import LinearModule, linear_modules, output_axes
@@ -289,7 +289,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors: dict[str, np.ndarray] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        why = json_files.one_line(error)
+        why = messages.one_line(error)
         raise ValueError(f"{path} is damaged or cut short: {why}") from error
     for name, tensor in tensors.items():
         if not jnp.issubdtype(tensor.dtype, jnp.floating):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import regex
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.json_files import (
     BOOL,
     INDEX,
@@ -182,7 +182,7 @@ class Patterns:
         except TimeoutError:
             raise fault(f"takes more than {MATCH_SECONDS:g} s to match") from None
         except Exception as error:
-            raise fault(f"is not valid: {json_files.one_line(error)}") from error
+            raise fault(f"is not valid: {messages.one_line(error)}") from error
         self.left -= time.monotonic() - start
         return None if found is None else found.groupdict()
 
@@ -209,8 +209,8 @@ def read(folder: Path) -> AdapterSettings:
         known = field in SUPPORTED or field in IGNORED
         allowed = FIXED_VALUES.get(field, (None,))
         if not known and not one_of(*allowed).accepts(value):
-            shown = json_files.shorten(repr(value))
-            name = json_files.shorten(field)
+            shown = messages.shorten(repr(value))
+            name = messages.shorten(field)
             raise ValueError(f"{where}: {name} = {shown} is not supported")
     for field, kind in (("rank_pattern", SIZE), ("alpha_pattern", POSITIVE)):
         values = said.get(field) or {}
@@ -225,7 +225,7 @@ def read(folder: Path) -> AdapterSettings:
     start = said.get("init_lora_weights", True)
     start = start.lower() if isinstance(start, str) else start
     if start not in BASE_PRESERVING_INITS + BASE_SUBTRACTING_INITS:
-        shown = json_files.shorten(repr(start))
+        shown = messages.shorten(repr(start))
         raise ValueError(
             f"{where}: init_lora_weights = {shown} is not supported: it changed the "
             "base model when the adapter was made, in a way that the files do not tell"

@@ -31,9 +31,9 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
@@ -109,7 +109,7 @@ def prepare(
     Raises:
       ValueError: prompts that do not divide over the devices, or too many of them.
     """
-    if prompts % (parts := sharding.shard_count("batch")):
+    if prompts % (parts := sharding.row_shards(run.mesh)):
         raise ValueError(
             f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
             f"divide over {parts} devices: give a multiple of {parts}, or mend --mesh"
@@ -140,13 +140,14 @@ def prepare(
             *(tokens, lengths, prompts),
             seed=config.seed,
             mixture=mixing.sizes_and_weights(fitting),
+            mesh=run.mesh,
         ),
         samples=samples,
         together=together,
         shared=most(
             prompts * samples // together,
             together,
-            parts=config.minibatches * sharding.shard_count("batch"),
+            parts=config.minibatches * sharding.row_shards(run.mesh),
         ),
         room=room,
         score=reward_functions.make_reward_function(
@@ -170,9 +171,9 @@ def sample_and_score(
     every = [setting.ids[row] for row in setting.batches.global_indices]
     by_prompt = streams.answer_ids(every, samples).reshape(-1, samples, 2)
     row_ids = by_prompt[setting.batches.share].reshape(-1, 2)
-    shape = setting.mesh.shape
-    here = sharding.rows_on_local_devices(setting.mesh, shape["data"] * shape["fsdp"])
-    copies = shares.prompt_copies(len(batch.row), samples, parts=len(here))
+    shards = sharding.row_shards(setting.mesh)
+    local = sharding.rows_on_local_devices(shards, setting.mesh)
+    copies = shares.prompt_copies(len(batch.row), samples, parts=len(local))
     read = asked[:: samples // copies]
     told = (batch.tokens[read], batch.lengths[read], row_ids)
     tokens, lengths, ids = sharding.place_batch(told, setting.mesh)

@@ -38,7 +38,9 @@ def reference_moments(
         temperature=setting.config.temperature,
     )
     ended = jnp.asarray(answers.finished)
-    score = jnp.asarray(reward_functions.score_answers(setting.score, answers))
+    score = jnp.asarray(
+        reward_functions.score_answers(setting.score, answers, mesh=setting.mesh)
+    )
     score = online.penalize_missing_eos(setting.config, score, ended)
     moments = running_moments.update(
         running_moments.empty_moments(), score, jnp.ones_like(ended)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign import sampling, sharding, streams
 from jaxalign.batches import AnswerBatch, TokenBatch
@@ -318,9 +319,9 @@ def answer_logps(
 ) -> np.ndarray:
     """Log-prob of each whole answer, sampled at a temperature [R]."""
     logp = partial(answer_logp, policy.model, params, temperature=temperature)
-    return map_batches(
-        lambda b: logp(sharding.shard_from_replicated(b)), answers.sequences, 256
-    )
+    mesh = sharding.mesh_of(params)
+    cut = partial(sharding.shard_from_replicated, mesh=mesh)
+    return map_batches(lambda b: logp(cut(b)), answers.sequences, 256, mesh)
 
 
 def learned_scores(
@@ -328,17 +329,19 @@ def learned_scores(
 ) -> np.ndarray:
     """The reward model's score of each whole answer [R]."""
     score = jax.jit(reward_model.score, static_argnums=0)
+    mesh = sharding.mesh_of(params)
+    cut = partial(sharding.shard_from_replicated, mesh=mesh)
     return map_batches(
-        lambda batch: score(model, params, sharding.shard_from_replicated(batch)),
-        sequences,
-        rows,
+        lambda batch: score(model, params, cut(batch)), sequences, rows, mesh
     )
 
 
-def map_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+def map_batches(
+    function: Callable[[Any], Array], many: Any, rows: int, mesh: Mesh | None
+) -> np.ndarray:
     """Applies a function to batches of one shape, of rows that every process has."""
     total = len(jax.tree.leaves(many)[0])
-    rows = round_up_to_devices(min(rows, total))
+    rows = round_up_to_devices(min(rows, total), mesh)
     parts = []
     for start in range(0, total, rows):
         chosen = np.resize(np.arange(start, min(start + rows, total)), rows)
@@ -347,7 +350,7 @@ def map_batches(function, many, rows: int) -> np.ndarray:  # type: ignore[no-unt
     return np.concatenate(parts)
 
 
-def round_up_to_devices(rows: int) -> int:
+def round_up_to_devices(rows: int, mesh: Mesh | None) -> int:
     """At least so many rows, which divide among the devices."""
-    shares = sharding.shard_count("batch")
-    return -(-rows // shares) * shares
+    shards = sharding.row_shards(mesh)
+    return -(-rows // shards) * shards

@@ -17,8 +17,8 @@ from jaxalign.data.records import Prompt, Record
 from jaxalign.models import transformer
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults, distributed, run_settings
-from jaxalign.runtime.config import TrainConfig
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.types import Params
 
 LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it

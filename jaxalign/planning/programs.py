@@ -213,7 +213,7 @@ def trace_step(models: Models, objective: step.Objective, batch: Any) -> Any:
     """An optimizer step on an objective of what trains."""
     adam, tuned = adamw(), models.tuned()
     update = step.make_step(
-        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.whole
+        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.merge
     )
     state = abstract.train_state(tuned.params, adam, models.mesh)
     return update.trace(state, batch)

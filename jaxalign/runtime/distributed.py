@@ -14,6 +14,8 @@ import numpy as np
 import rich
 from jax.experimental import multihost_utils
 
+from jaxalign import messages
+
 # Seconds without a sign of life after which a process counts as dead, and seconds that
 # one which ends waits for the others; then JAX ends them all.
 HEARTBEAT = 60
@@ -94,7 +96,7 @@ def broadcast_text(text: str) -> str:
 
 def leave(error: Exception) -> NoReturn:
     """Ends a process whose collective failed, without waiting for the others."""
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    first_line = messages.first_line(error)
     print(
         f"error: process {jax.process_index()} of {jax.process_count()} lost the "
         f"others: one of them has ended or cannot be reached ({first_line}); start all "

@@ -1,9 +1,9 @@
 """Preference losses found by name, TRL's names among them, and their table."""
 
-import difflib
 from collections.abc import Collection
 from typing import Any
 
+from jaxalign import messages
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES, TRL_NAMES, UNPAIRED_LOSSES
 from jaxalign.training.preference_loss import PairwiseLoss
 
@@ -26,9 +26,7 @@ def check_loss_name(name: str, known: Collection[str]) -> None:
       ValueError: suggests the near ones.
     """
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"unknown loss {name!r}: {hint}there are {', '.join(known)}")
+        raise messages.unknown_name("loss", name, known)
 
 
 def get_loss(name: str) -> PairwiseLoss:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxalign import sharding
+from jaxalign.atomic_files import atomic_path
 from jaxalign.batches import AnswerBatch, PreferenceBatch, UnpairedBatch
 from jaxalign.training import forward
 from jaxalign.training.preference_objectives import (
@@ -162,7 +163,7 @@ def score_batches(
     parts: list[tuple[np.ndarray, ...]] = []
     pending = None
     for batch in batches:
-        placed = batch if mesh is None else sharding.place_batch(batch, mesh)
+        placed = sharding.place_batch(batch, mesh)
         ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(sharding.to_host, pending)))
@@ -191,9 +192,6 @@ def load_cached(path: Path) -> ReferenceLogps | None:
 
 
 def write_cached(path: Path, scores: ReferenceLogps) -> None:
-    """Writes beside and renames, so that nobody finds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
+    """Writes the log-probs to a file, whole or not at all."""
+    with atomic_path(path) as part, part.open("wb") as file:
         np.savez(file, **dataclasses.asdict(scores))
-    beside.replace(path)

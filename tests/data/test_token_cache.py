@@ -261,7 +261,7 @@ def test_mixtures_that_cannot_be(mixture):
     for parts, weights in (([], []), ([part], [1, 2])):
         with pytest.raises(ValueError, match="needs parts, each with a weight"):
             Mixture(parts, weights)
-    with pytest.raises(ValueError, match="part 2 of the mixture has no rows"):
+    with pytest.raises(ValueError, match="part 2 of the mixture has no training rows"):
         Mixture([part, []], [1, 1])
     with pytest.raises(ValueError, match="above 0, not 0"):
         Mixture([part, part], [1, 0])

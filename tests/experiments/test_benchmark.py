@@ -18,7 +18,7 @@ from experiments.benchmark.tables import best_beta_rows
 from jaxalign import losses
 from jaxalign.evaluation import tabular
 from jaxalign.evaluation.tabular_losses import expected_loss
-from jaxalign.pipeline import datasets, policies
+from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.runtime.config import RunConfig
 from jaxalign.training import objectives
 
@@ -277,7 +277,7 @@ def test_errors_say_what_is_wrong(tmp_path):
 def test_toy_world(tmp_path):
     shared = RunConfig(mesh="data=1")
     policy = policies.load(shared, datasets.load(shared), None)
-    base = str(policies.save(tmp_path / "base", policy))
+    base = str(model_folders.save(tmp_path / "base", policy))
     few = {"prompts": 8, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
     collect.main(
         collect.Config(model=base, out=tmp_path / "pairs", mesh="data=1", **few)

@@ -15,10 +15,17 @@ from jaxalign.batches import GroupBatch, from_lengths
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
 from jaxalign.models import heads, pretrained
-from jaxalign.pipeline import datasets, online, policies, reward_functions, shares
+from jaxalign.pipeline import (
+    datasets,
+    model_folders,
+    online,
+    policies,
+    reward_functions,
+    shares,
+)
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, group_methods
 from tests.support import quick
@@ -256,7 +263,7 @@ def scored(base, tmp_path_factory):
     model = heads.scalar_model(policy.config)
     params = [model.from_trunk(jax.random.key(k), policy.params) for k in range(2)]
     for k, name in enumerate("ab"):
-        policies.save_scalar(out / name, model, params[k], policy.tokenizer)
+        model_folders.save_scalar(out / name, model, params[k], policy.tokenizer)
     rows = from_lengths(
         np.arange(24, dtype=np.int32).reshape(3, 8), np.full(3, 8), np.full(3, 2)
     )
@@ -293,7 +300,7 @@ def test_llama2_gates_on_the_probability_not_on_the_normalised_score(scored):
     params = {**params, "head": head}
     raw = np.asarray(reward_model.score(model, params, rows))
     assert raw.max() < -3.0
-    policies.save_scalar(
+    model_folders.save_scalar(
         out / "normal",
         model,
         reward_model.normalize(params, raw),

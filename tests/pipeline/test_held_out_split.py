@@ -325,7 +325,9 @@ def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
 def test_a_file_of_no_known_kind_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("once\n")
-    with pytest.raises(ValueError, match=r"notes.txt should end in .jsonl, "):
+    with pytest.raises(
+        ValueError, match=r"notes.txt has the ending '.txt'; expected .jsonl, "
+    ):
         load(path)
 
 

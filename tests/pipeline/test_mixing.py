@@ -115,7 +115,7 @@ def test_weights_are_finite_numbers_above_0(base, weight):
 def test_and_so_from_python(weight):
     part = singles(3)
     for kind in (dataset_ops.Mixture, mixing.MixedRecords):
-        with pytest.raises(ValueError, match="finite numbers above 0, not"):
+        with pytest.raises(ValueError, match="expected a finite number above 0"):
             kind([part, part], [1.0, weight])
         with pytest.raises(ValueError, match="part 2 of the mixture has no rows"):
             kind([part, []], [1.0, 1.0])

@@ -17,7 +17,13 @@ from jaxalign import losses
 from jaxalign.batches import from_lengths
 from jaxalign.data import loader
 from jaxalign.models import heads, transformer
-from jaxalign.pipeline import policies, reward_functions, rollouts, trainable
+from jaxalign.pipeline import (
+    model_folders,
+    policies,
+    reward_functions,
+    rollouts,
+    trainable,
+)
 from jaxalign.training import forward, objectives
 from tests.support import untrained
 
@@ -137,8 +143,10 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     checked = []
     check = lambda folder, policy: checked.append(str(folder))
-    monkeypatch.setattr(policies, "check_vocabulary", check)
-    monkeypatch.setattr(policies, "load_scalar", lambda folder, *_: str(folder))
+    monkeypatch.setattr(model_folders, "check_vocabulary", check)
+    monkeypatch.setattr(
+        model_folders, "load_scalar", lambda folder, *_, **__: str(folder)
+    )
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(trainable, "add_scalar_head", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)

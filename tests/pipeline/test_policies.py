@@ -12,7 +12,7 @@ from experiments import ppo, sft
 from jaxalign import sharding
 from jaxalign.batches import from_lengths
 from jaxalign.models import heads, rope, transformer
-from jaxalign.pipeline import datasets, policies
+from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.training import objectives, state, step
 
 
@@ -76,10 +76,12 @@ def test_reward_models_are_cut_as_policies_are(source, tmp_path):
     policy = policies.load(ppo.Config(), source, None)
     model = heads.scalar_model(policy.config)
     made = model.init(jax.random.key(0))
-    policies.save_scalar(tmp_path, model, made, policy.tokenizer)
+    model_folders.save_scalar(tmp_path, model, made, policy.tokenizer)
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     with jax.set_mesh(mesh):
-        model, params = policies.load_scalar(tmp_path, "float32", "full")
+        model, params = model_folders.load_scalar(
+            tmp_path, "float32", "full", mesh=mesh
+        )
     assert model.config.remat == "full"
     places = sharding.shardings(mesh, model.specs(), params)
     for leaf, place in zip(

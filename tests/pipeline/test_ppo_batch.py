@@ -197,7 +197,7 @@ def test_the_references_moments_are_those_of_its_scores(monkeypatch):
         score=lambda *_: jnp.array([1.0, 3.0, 6.0]),
     )
     # a missing end takes 1: 1, 3, 5
-    config = ppo.Config(normalise="reference", normalise_samples=3)
+    config = ppo.Config(normalise="reference", normalize_samples=3)
     told = ppo.initial_moments(config, setting)
     np.testing.assert_allclose(told, [3.0, 3.0, 8.0], rtol=1e-6)
     setting.score = lambda *_: jnp.array([1.0, 1.0, 2.0])

@@ -7,7 +7,7 @@ import pytest
 
 import jaxalign
 from jaxalign.models import heads
-from jaxalign.pipeline import policies
+from jaxalign.pipeline import model_folders
 from jaxalign.training import objectives, state, step
 from tests.support import untrained
 
@@ -76,7 +76,7 @@ def test_one_string_is_no_list(model):
 def test_scores_of_a_reward_model(model, folder, tmp_path):
     scalar = heads.scalar_model(model.policy.config)
     params = scalar.init(jax.random.key(0))
-    policies.save_scalar(tmp_path, scalar, params, model.policy)
+    model_folders.save_scalar(tmp_path, scalar, params, model.policy)
     reward = jaxalign.load_reward(tmp_path)
     scores = reward.score(PROMPTS, ANSWERS)
     whole = [

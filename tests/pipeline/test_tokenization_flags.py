@@ -15,7 +15,7 @@ from jaxalign.data import chat, special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.formats import row_limits
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import policies, reward_functions, rollouts
+from jaxalign.pipeline import model_folders, policies, reward_functions, rollouts
 from jaxalign.rewards import reward_registry
 
 TODAY = datetime.date.today().isoformat()
@@ -53,7 +53,7 @@ def test_the_day_reaches_the_template_and_no_file(tokenizer, tmp_path):
     asked = [{"role": "user", "content": "abc"}]
     text = used.decode(chat.encode_prompt(used, asked))
     assert text == "26 Jul 2024abc"
-    policies.save_tokenizer(tmp_path, used)
+    model_folders.save_tokenizer(tmp_path, used)
     saved = tokenizers.load(tmp_path)
     assert saved.chat_template == tokenizer.chat_template
     assert "2024" not in "".join(f.read_text() for f in tmp_path.iterdir())

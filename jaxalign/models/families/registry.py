@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING
 
-from jaxalign.json_files import one_line, shorten
+from jaxalign.messages import one_line, shorten
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config, settings
 from jaxalign.models.families.family import Family, TensorTable

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.json_files import (
     BOOL,
     FRACTION,
@@ -103,7 +103,7 @@ def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
     """Refuses rotary settings with a field that is unknown or of another kind."""
     for field in rope:
         if field not in ROPE:
-            shown = json_files.shorten(field)
+            shown = messages.shorten(field)
             raise ValueError(f"{where}: field '{name}.{shown}' is not supported")
     json_files.check_fields(rope, ROPE, where, name)
     if rope and name == "rope_scaling" and not {"rope_type", "type", *NESTED} & {*rope}:
