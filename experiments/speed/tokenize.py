@@ -135,7 +135,7 @@ def ours(file: Path, model: Path, folder: Path, config: Config) -> dict[str, flo
     peak = own_peak() + config.workers * used[1].ru_maxrss
     return {
         "pairs": len(written),
-        "tokens": int(written.ends[-1]),
+        "tokens": int(written.sequence_ends[-1]),
         "seconds": taken,
         "cpu_seconds": sum(u.ru_utime + u.ru_stime for u in used),
         "peak_gib": peak / 2**20,

@@ -24,7 +24,7 @@ from experiments.speed.workload import Workload as Workload
 from experiments.speed.workload import stepper
 from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, from_lengths
 from jaxalign.data import packing
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.planning import flops
