@@ -50,7 +50,8 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.runtime import flags, tables
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 Curves = dict[
@@ -97,13 +98,10 @@ def main(config: Config) -> list[held_out_tables.Row]:
             samples=config.samples,
             temperature=config.temperature,
         )
-        values = {
-            "proxy reward": reward_functions.score_answers(
-                score, answers, mesh=run.mesh
-            )
-        }
-        if source.judge is not None:
-            judged = source.judge(answers.prompts, answers.texts, answers.finished)
+        proxy = reward_functions.score_answers(score, answers, mesh=run.mesh)
+        values = {"proxy reward": proxy}
+        if source.reward is not None:
+            judged = source.reward(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]
         values = {k: r.reshape(-1, config.samples) for k, r in values.items()}
         ns = powers_of_two(config.samples)

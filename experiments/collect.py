@@ -31,7 +31,8 @@ from jaxalign.data.records import prompt_fields as asked_of
 from jaxalign.evaluation import preference
 from jaxalign.pipeline import datasets, policies, rollouts
 from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 
@@ -87,7 +88,7 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "collect") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        judge = datasets.require_reward(source)
+        judge = source.require_reward()
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())

@@ -36,14 +36,15 @@ import tyro
 from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.data import loader
+from jaxalign.data import loader, packing
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import digest
-from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import (
     loss_names,
     objectives,
@@ -138,7 +139,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, _ = datasets.tokenized_pairs(config, source, policy, run)
+        train, _ = datasets.tokenized_pairs(config, source, policy, run.note)
         run.describe_data(source.accounts())
         if config.mask_formatting:
             train = loader.mask_special_tokens(train, policy.tokenizer)
@@ -244,13 +245,15 @@ def make_batches(
     mesh: Mesh,
 ) -> loader.BatchIterator:
     """Batches for a loss: packed, with padding, only where that cannot matter."""
-    if not loss.unpaired and loss.couples_batch is False:
-        return batching.preferences(config, policy, examples, Preference, mesh)
-    batching.check_rows(config, mesh)
-    batching.check_unpacked(config, examples)
-    kind = Unpaired if loss.unpaired else Preference
-    return loader.batches(
-        examples, config.batch, kind=kind, seed=config.seed, mesh=mesh
+    may_pack = not loss.unpaired and loss.couples_batch is False
+    return packing.preference_batches(
+        examples,
+        config.batch,
+        kind=Unpaired if loss.unpaired else Preference,
+        seed=config.seed,
+        shares_prompts=policy.config.supports_shared_prompts and may_pack,
+        micro_batches=config.micro_batches,
+        mesh=mesh,
     )
 
 
@@ -306,16 +309,8 @@ def scored_batches(
     mesh: Mesh,
 ) -> loader.BatchIterator:
     """The rows read, each once, in the order of the data set."""
-    return loader.batches(
-        examples,
-        batch_size,
-        kind=kind,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-        indices=read,
-        mesh=mesh,
+    return loader.evaluation_batches(
+        examples, batch_size, kind=kind, indices=read, mesh=mesh
     )
 
 

@@ -44,7 +44,7 @@ from jaxalign.batches import GroupBatch
 from jaxalign.pipeline import group_batch, online, rollouts, run_plan, trainable
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import group_methods, objectives, step

@@ -55,12 +55,13 @@ from jaxalign.data.schemas.messages import message_to_answer
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
-from jaxalign.pipeline.datasets.dataset import map_splits
+from jaxalign.pipeline.datasets.record_splits import map_splits
 from jaxalign.pipeline.llm_judge import AnswerSet
 from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 
@@ -226,7 +227,7 @@ def answers_of(source: datasets.Dataset, single: bool) -> Splits:
     Args:
       single: of rows without a ranking, take the one answer that they show.
     """
-    if source.rankings is not None:
+    if source.has_rankings:
         return map_splits(
             lambda split: [AnswerSet(r.prompt, r.answers, r.tools) for r in split],
             source.rankings(),

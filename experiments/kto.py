@@ -34,12 +34,11 @@ import numpy as np
 
 from experiments import dpo
 from jaxalign import sharding
-from jaxalign.data import dataset_ops, loader
+from jaxalign.data import batch_size, dataset_ops, loader, packing
 from jaxalign.data.records import Unpaired
 from jaxalign.data.tokenize import example_prompt_hashes, example_rows, example_values
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     policies,
@@ -47,9 +46,10 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, reference_cache, state, step
 from jaxalign.types import Params
 
@@ -81,19 +81,27 @@ def main(config: Config) -> dict[str, float]:
         )
     config = defaults.resolve(config)
     with Run(config, "kto") as run:
-        batching.check_rows(config, run.mesh)
+        batch_size.check_divides(
+            config.batch,
+            micro_batches=config.micro_batches,
+            devices=sharding.row_shards(run.mesh),
+        )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train, held_out = datasets.tokenized_unpaired(config, source, policy, run)
+        train, held_out = datasets.tokenized_unpaired(config, source, policy, run.note)
         run.describe_data(source.accounts())
         by_field.check_field(config, config.split_by, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_line(train, desirable, undesirable))
-        batching.check_unpacked(config, train)
-        batches = loader.batches(
-            train, config.batch, kind=Unpaired, seed=config.seed, mesh=run.mesh
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=Unpaired,
+            seed=config.seed,
+            shares_prompts=False,
+            mesh=run.mesh,
         )
         steps = defaults.total_steps(config, len(train), config.batch)
         few = 2 * steps * config.batch < len(train)

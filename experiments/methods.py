@@ -52,7 +52,9 @@ from jaxalign.pipeline import (
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.pipeline.held_out_tables import best_of_line
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import (
     begin_pipeline,
     configs_by_seed,

@@ -45,7 +45,7 @@ from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.pipeline import online, rollouts, run_plan, trainable
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, step

@@ -79,7 +79,7 @@ from jaxalign import sharding, streams
 from jaxalign.pipeline import online, ppo_batch, rollouts, run_plan, trainable
 from jaxalign.pipeline.ppo_setup import init_value_model, reference_moments, sft_batches
 from jaxalign.runtime import defaults, flags
-from jaxalign.runtime.config import launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState, Resumable
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, optimizer

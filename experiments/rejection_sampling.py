@@ -40,7 +40,10 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, hub, jsonl, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is
@@ -83,7 +86,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     policies = run_rounds(config, out)
     held_out_eval = held_out.make_held_out_eval(
         config,
-        dataclasses.replace(source, judge=source.judge or chooses),
+        dataclasses.replace(source, reward=source.reward or chooses),
         hub.model_folder(config.model),
         config.eval_prompts,
         max_new_tokens=config.winners.max_new_tokens,

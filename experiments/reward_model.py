@@ -23,13 +23,12 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader
+from jaxalign.data import loader, packing
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
-    batching,
     by_field,
     datasets,
     model_folders,
@@ -40,11 +39,17 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
+
+RANKING_LOSSES = {
+    "all_pairs": losses.all_pairs_bradley_terry,
+    "plackett_luce": losses.plackett_luce,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,15 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
-        batches = batching.preferences(config, policy, train, kind, run.mesh)
+        batches = packing.preference_batches(
+            train,
+            config.batch,
+            kind=kind,
+            seed=config.seed,
+            shares_prompts=policy.config.supports_shared_prompts,
+            micro_batches=config.micro_batches,
+            mesh=run.mesh,
+        )
         steps = defaults.total_steps(config, len(train), config.batch)
 
         model = heads.scalar_model(policy.config)
@@ -152,14 +165,16 @@ def read_data(
     Raises:
       ValueError: nothing is held out, or --split-by names no field of it.
     """
-    train, held_out = datasets.tokenized_pairs(config, source, policy, run)
+    train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     datasets.check_held_out(held_out, "the reward model's accuracy")
     by_field.check_field(config, config.split_by, held_out)
     kind: type[Preference] | type[Ranking] = Preference
-    if source.rankings is not None:
+    if source.has_rankings:
         kind = Ranking
         rankings = source.rankings()[0]
-        train = datasets.tokenize_records(config, rankings, policy, run, "rankings")
+        train = datasets.tokenize_records(
+            config, rankings, policy, run.note, "rankings"
+        )
     run.describe_data(source.accounts())
     return train, held_out, kind
 
@@ -200,7 +215,7 @@ def objective(
             else objectives.hard_label_loss
         )
         return objectives.reward(model, center=config.center, loss=labels)
-    return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
+    return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 
 def token_count(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:

@@ -36,7 +36,10 @@ from jaxalign.evaluation import plots
 from jaxalign.pipeline import datasets, held_out, held_out_tables, reward_models
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
@@ -147,7 +150,7 @@ def run_first_stages(
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"
     pairs = rankings = config.data
-    if source.judge is not None:
+    if source.reward is not None:
         stage("collect", collect_stage.main, model=str(base), data=config.data)
         pairs = str(out / "collect" / "preferences")
         rankings = str(out / "collect" / "rankings")

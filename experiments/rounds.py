@@ -50,8 +50,10 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, jsonl, tables
-from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.jsonl import round_folder
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 
@@ -86,7 +88,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     config = smoke_config(config) if config.smoke else config
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    datasets.require_reward(datasets.load(config))
+    datasets.load(config).require_reward()
     out = folder_of(config, "rounds")
     found: list[dict[str, Evaluation]] = []
     labelled: list[held_out_tables.Row] = []

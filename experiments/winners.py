@@ -27,7 +27,8 @@ from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 
@@ -79,8 +80,8 @@ def main(config: Config) -> dict[str, float]:
             jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
             worth = {"reward": reward}
             units = splits.prompt_hashes(answers.prompts)
-            if source.judge is not None:
-                judged = source.judge(answers.prompts, answers.texts, answers.finished)
+            if source.reward is not None:
+                judged = source.reward(answers.prompts, answers.texts, answers.finished)
                 worth["true"] = judged["reward"]
             numbers[f"{name}_winners"] = len(best)
             for kind, values in worth.items():

@@ -73,6 +73,23 @@ class TokenBatch:
 
 @batch
 @dataclasses.dataclass(frozen=True)
+class PromptBatch:
+    """Right-padded prompts to answer.
+
+    Attributes:
+      lengths: tokens of each prompt.
+      row: the index of each prompt in its dataset.
+      valid: False on rows that only fill the batch up.
+    """
+
+    tokens: Int[Array, "B T"]
+    lengths: Int[Array, "B"]
+    row: Int[Array, "B"]
+    valid: Bool[Array, "B"]
+
+
+@batch
+@dataclasses.dataclass(frozen=True)
 class PreferenceBatch:
     """Pairs of answers, one preferred.
 

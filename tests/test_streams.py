@@ -104,7 +104,7 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
             with pytest.raises(Sampled):
                 key = streams.key(KEY, "rollouts", iteration)
                 online.sample_rollout(setup, None, next(setup.prompt_batches), key)
-            whole = setup.prompt_batches.batches.whole
+            whole = setup.prompt_batches.batches.global_indices
             doubled += len(set(whole)) < len(whole)
             assert len(np.unique(seen[-1], axis=0)) == 8
         asked = [setup.prompt_batches.ids[row] for row in whole for _ in range(2)]

@@ -66,7 +66,9 @@ from experiments.benchmark.tables import best_beta_rows, final_points, variant_r
 from jaxalign.evaluation import plots, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.run_folder import folder_of
 
 POINTS = 20  # of a course, beside its start
 

@@ -22,7 +22,7 @@ from experiments.benchmark.plots import Row, mean_of
 from jaxalign.pipeline import datasets, held_out
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.stages import stage_runner
 from jaxalign.training import metrics, objectives
 from jaxalign.training.loss_registry import SUMS
@@ -78,7 +78,7 @@ def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     """
     config = dataclasses.replace(config, data=config.judge)
     source = datasets.load(config)
-    datasets.require_reward(source)
+    source.require_reward()
     held_out_eval = held_out.make_held_out_eval(
         config, source, hub.model_folder(config.model), config.eval_prompts
     )

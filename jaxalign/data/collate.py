@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxalign.batches import (
     PreferenceBatch,
+    PromptBatch,
     RankingBatch,
     TokenBatch,
     UnpairedBatch,
@@ -23,24 +23,6 @@ from jaxalign.data.records import (
     Unpaired,
 )
 from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.types import Array, Bool, Int
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PromptBatch:
-    """Prompts to answer, right-padded.
-
-    Attributes:
-      lengths: tokens of each prompt.
-      row: which prompt of the data set.
-      valid: False on rows that only fill the batch up.
-    """
-
-    tokens: Int[Array, "B T"]
-    lengths: Int[Array, "B"]
-    row: Int[Array, "B"]
-    valid: Bool[Array, "B"]
 
 
 def pad_sequences(sequences: Sequence[TokenRow], length: int) -> TokenBatch:

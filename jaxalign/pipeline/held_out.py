@@ -20,7 +20,8 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.prompts import select_prompts, tokenize_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Key, Params, ScalarModel
 
 
@@ -162,7 +163,7 @@ def make_held_out_eval(
         prompts=fitting_prompts(policy, source, count, max_new_tokens),
         key=streams.key(jax.random.key(config.seed), "exam"),
         max_new_tokens=max_new_tokens,
-        judge=source.judge,
+        judge=source.reward,
         scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
     )
 

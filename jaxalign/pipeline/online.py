@@ -20,9 +20,9 @@ from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
+from jaxalign.data import batch_size
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
-    batching,
     datasets,
     policies,
     reward_functions,
@@ -37,8 +37,8 @@ from jaxalign.pipeline.prompts import (
     select_prompts,
 )
 from jaxalign.rewards import shaping
-from jaxalign.runtime.config import OnlineConfig as OnlineConfig
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
 from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
@@ -127,9 +127,8 @@ def prepare(
     selected = select_prompts(
         policy, dataset.prompts()[0], longest, run.note, "prompts"
     )
-    batching.check_size(
-        "--prompts (of PPO --batch)", prompts, len(selected), small=batching.SMALL
-    )
+    flag = "--prompts (of PPO --batch)"
+    batch_size.check_size(prompts, len(selected), flag=flag, may_repeat=True)
     run.describe_data(dataset.accounts())
     tokens, lengths = pad_prompts(policy, selected, longest)
     policy = policies.extend_longrope(policy, tokens.shape[1] + longest)

@@ -10,7 +10,6 @@ from jaxalign.data import packing
 from jaxalign.data.loader import BatchIterator
 from jaxalign.models import heads
 from jaxalign.pipeline import (
-    batching,
     datasets,
     model_folders,
     online,
@@ -20,8 +19,9 @@ from jaxalign.pipeline import (
     rollouts,
     trainable,
 )
-from jaxalign.runtime.config import OnlineConfig
+from jaxalign.runtime import defaults
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig
 from jaxalign.types import Params, ScalarModel
 
 
@@ -61,8 +61,12 @@ def sft_batches(
       rows: packed rows in a batch, over all devices.
     """
     records, policy = setup.dataset.demonstrations()[0], setup.policy
-    examples = datasets.tokenize_records(config, records, policy, run, "demonstrations")
-    length = batching.row_length(config.model, policy.context, examples)
+    examples = datasets.tokenize_records(
+        config, records, policy, run.note, "demonstrations"
+    )
+    length = packing.row_length(
+        examples, policy.context, whole_context=defaults.is_toy(config.model)
+    )
     return packing.packed_batches(
         examples, rows, length=length, seed=config.seed, mesh=run.mesh
     )

@@ -206,7 +206,7 @@ class PromptIterator:
         batch = next(self.batches)
         # of the whole batch: a prompt that comes twice has other noise each time,
         # whichever process has it
-        ids = [self.ids[row] for row in self.batches.whole]
+        ids = [self.ids[row] for row in self.batches.global_indices]
         answer_ids = streams.answer_ids(ids, self.samples).reshape(-1, self.samples, 2)
         return PromptRows(
             records=[self.records[row] for row in batch.row],

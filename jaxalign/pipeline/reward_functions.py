@@ -147,7 +147,7 @@ def text_reward(
         reward compares with; or a reward of special tokens, which texts lack.
     """
     if reward == "programmed":
-        return datasets.require_reward(dataset)
+        return dataset.require_reward()
     if reward.startswith("judge:"):
         day = tokenizers.tokenization_options(tokenizer).today if tokenizer else None
         settings = RunConfig(

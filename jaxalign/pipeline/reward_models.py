@@ -19,7 +19,8 @@ from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
 from jaxalign.pipeline.prompts import pad_rows
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.sampling import SamplingParams
 from jaxalign.types import Params, ScalarModel
 
@@ -32,16 +33,7 @@ def pair_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
     mesh = sharding.mesh_of(params)
-    batches = loader.batches(
-        pairs,
-        batch_size,
-        kind=Preference,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-        mesh=mesh,
-    )
+    batches = loader.evaluation_batches(pairs, batch_size, kind=Preference, mesh=mesh)
     score = jax.jit(reward_model.score, static_argnums=0)
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for batch in batches:

@@ -18,8 +18,8 @@ from jaxalign.models import transformer
 from jaxalign.pipeline.online import RolloutSetup
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults, distributed, run_settings
-from jaxalign.runtime.config import OnlineConfig, TrainConfig
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OnlineConfig, TrainConfig
 from jaxalign.types import Params
 
 LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it

@@ -1,42 +1,27 @@
 """A command: flags are read and checked, a program runs, and whatever fails is told."""
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
-from jaxalign.runtime import distributed, errors, flags, folder_cleanup
+from jaxalign.runtime import (
+    allocator,
+    compilation_cache,
+    distributed,
+    errors,
+    flags,
+    folder_cleanup,
+    library_output,
+)
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.interrupts import InterruptOnce
 
 ConfigType = TypeVar("ConfigType", bound=flags.ValidatedConfig)
-
-
-def silence_libraries() -> None:
-    """Keeps back the traces of threads that save: what ended them is raised as well."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None
-    warnings.showwarning = show_warning
-
-
-def show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """Shows a warning as a sentence, not as a line of a program; of libraries', none
-    that is for programmers.
-    """
-    if not issubclass(category, DeprecationWarning | FutureWarning | ResourceWarning):
-        text = " ".join(str(message).split())
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+RunConfigType = TypeVar("RunConfigType", bound=RunConfig)
 
 
 def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
@@ -48,6 +33,8 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     Raises:
       SystemExit: with 1 where it failed, 130 where it was interrupted.
     """
+    interrupts = InterruptOnce()
+    interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
         with flags.defer_validation():
@@ -55,9 +42,10 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
         flags.validate(arguments)
         traced = traced or getattr(arguments, "debug_nans", False)
         if not traced:
-            silence_libraries()
+            library_output.silence()
         main(arguments)
     except (Exception, KeyboardInterrupt) as error:
+        interrupts.raised = True
         folder_cleanup.delete_unused()
         if traced:
             raise
@@ -65,3 +53,18 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             distributed.leave(error)
         print(errors.error_message(error), file=sys.stderr, flush=True)
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) -> None:
+    """Runs an experiment from its command line, see `run_command`.
+
+    JAXALIGN_DISTRIBUTED joins the other processes first, see `distributed.join`.
+    """
+
+    def start(arguments: RunConfigType) -> None:
+        compilation_cache.enable(arguments.compilation_cache)
+        distributed.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
+        main(arguments)
+
+    allocator.reuse_freed_memory()
+    run_command(start, config)

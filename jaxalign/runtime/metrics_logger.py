@@ -1,5 +1,6 @@
 """The metrics of a run's steps: logged one step late, checked for NaN, shown."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,10 +71,18 @@ class MetricsLogger:
         if distributed.is_first():
             self.writer = metrics.Writer(folder, resume_step=step - 1)
 
-    def close(self) -> None:
-        """Closes the log; the pending step is not written."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Closes the log; the pending step is not written.
+
+        Args:
+          error: what ended the run; then nothing more is raised.
+
+        Raises:
+          OSError: the last lines cannot be written.
+        """
         if self.writer is not None:
-            self.writer.close()
+            with contextlib.suppress(OSError if error else ()):
+                self.writer.close()
 
     def start_clock(self) -> None:
         """Begins to measure the tokens per second."""

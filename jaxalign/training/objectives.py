@@ -147,7 +147,8 @@ def ranking(
     highest score.
 
     Args:
-      loss: (scores [B K] best first, mask [B K]) -> [B], such as `losses.all_pairs`.
+      loss: (scores [B K] best first, mask [B K]) -> [B], such as
+        `losses.all_pairs_bradley_terry`.
 
     Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1 (all pairs of a prompt are
     one element of the batch).

@@ -16,7 +16,8 @@ from jaxalign import batches, losses
 from jaxalign.data import chat
 from jaxalign.data.records import assistant_message
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import RunConfig, parse_mesh
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.flags import parse_mesh
 from jaxalign.training import forward
 from tests.support import quick
 
@@ -384,7 +385,7 @@ class TestBadInput:
 
 
 def sources_mesh(text: str):
-    from jaxalign.runtime.config import mesh_of
+    from jaxalign.runtime.mesh import mesh_of
 
     return mesh_of(RunConfig(mesh=text))
 

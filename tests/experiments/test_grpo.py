@@ -26,7 +26,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import reward_model, shaping
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run import Run
 from jaxalign.training import forward, group_methods, step
 from tests.support import quick

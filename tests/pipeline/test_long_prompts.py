@@ -69,7 +69,7 @@ def test_runs_count_and_show_them(told, name, capsys, monkeypatch):
         reward = lambda prompts, texts, ended: {
             "reward": np.array([float(len(text)) for text in texts])
         }
-        return dataclasses.replace(load(config), judge=reward)
+        return dataclasses.replace(load(config), reward=reward)
 
     monkeypatch.setattr(datasets, "load", judged)
     # of a policy whose answers never end

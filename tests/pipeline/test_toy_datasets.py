@@ -41,7 +41,7 @@ def test_no_stage_is_trained_on_what_is_held_out(source, monkeypatch):
 def test_the_table_has_a_column_for_everything_new(source):
     prompts = source.prompts()[1][:256]
     texts = ["i can not help with that."] * 256  # of which each refuses
-    judged = datasets.require_reward(source)(prompts, texts, np.ones(256, bool))
+    judged = source.require_reward()(prompts, texts, np.ones(256, bool))
     numbers, units = np.zeros(256), np.arange(256, dtype=np.uint64)
     found = Evaluation(texts, judged["reward"], None, numbers, numbers, judged, units)
     (row,) = held_out_tables.table([{"SFT": found}])

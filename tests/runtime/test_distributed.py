@@ -162,7 +162,7 @@ def test_preempted_on_two_goes_on_alone(base, tmp_path):
     runs[1].send_signal(signal.SIGTERM)
     found = outputs(runs)
     assert [code for _, code in found] == [0, 0], found
-    assert "--resume goes on" in found[0][0]
+    assert "continue with --resume" in found[0][0]
     last = kill.saved_steps(tmp_path / "sft")[-1]
     assert last < 200
     told |= {"steps": last + 2, "resume": True, "extend": True}

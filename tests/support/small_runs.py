@@ -219,7 +219,8 @@ def start_processes(line: list[str], processes: int, base: Path, **more: str):  
 if __name__ == "__main__":
     import tyro
 
-    from jaxalign.runtime.config import RunConfig, launch
+    from jaxalign.runtime.cli import launch
+    from jaxalign.runtime.config import RunConfig
 
     base, out = map(Path, sys.argv[1:3])
     folders = [name.split(":") for name in sys.argv[3].split(",")]

@@ -97,7 +97,7 @@ def test_pairs_and_their_margins_train_reward_models_alike():
 def test_rankings_of_unlike_numbers_train_reward_models_alike():
     shared, apart = both_ways(examples(40, lambda i: 2 + i % 3), Ranking)
     model = heads.scalar_model(CONFIG)
-    for loss in (losses.all_pairs, losses.plackett_luce):
+    for loss in (losses.all_pairs_bradley_terry, losses.plackett_luce):
         objective = objectives.ranking(model, loss=loss)
         compare(objective, model.init(KEY), shared, apart)
 

@@ -16,7 +16,7 @@ import pytest
 
 from jaxalign.data import readers
 from jaxalign.data.formats import files
-from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
+from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
 from tests.data.row_files import COMPRESS, write
 
 KINDS = [Preference, Demonstration, Prompt, Ranking, Unpaired]

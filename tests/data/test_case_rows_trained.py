@@ -7,7 +7,7 @@ import pytest
 
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Preference, Unpaired
-from tests.data.test_meaning_files import CASES
+from tests.data.test_case_rows import CASES
 from tests.data.test_tools import QWEN, QWEN3, QWEN_CALL, made, tokenise, trained
 
 __all__ = ["made"]

@@ -39,15 +39,23 @@ ROWS = [
         Prompt,
         asks([u("Think: q")], "a"),
     ),
-    (TALK | {"prompt": "another"}, Demonstration, "'prompt' and 'messages' do not fit"),
-    (TALK | {"question": "another"}, Demonstration, "'question' and 'messages' do not"),
+    (
+        TALK | {"prompt": "another"},
+        Demonstration,
+        "'prompt' and 'messages' do not fit together",
+    ),
+    (
+        TALK | {"question": "another"},
+        Demonstration,
+        "'question' and 'messages' do not fit",
+    ),
     ({"messages": [a()], "prompt": "q"}, Demonstration, sft(u(), a())),
     (TALK | {"prompt": [s()]}, Demonstration, sft(s(), u(), a())),
     ({"messages": [a()]}, Demonstration, "'completion' .* is missing"),
     (
         {"prompt": [u(), a("x")], "completion": "a"},
         Demonstration,
-        "'prompt' and 'completion' do not fit",
+        "'prompt' and 'completion' do not fit together",
     ),
     ({"prompt": [u(), a()], "completion": "a"}, Demonstration, sft(u(), a())),
     (
@@ -58,12 +66,12 @@ ROWS = [
     (
         {"question": "q", "answer": "1", "response": "one"},
         Demonstration,
-        "'answer' and 'response' answer and differ",
+        "'answer' and 'response' are different answers",
     ),
     (
         {"prompt": "q", "instruction": "i", "output": "a"},
         Demonstration,
-        "'prompt' and 'instruction' both ask",
+        "'prompt' and 'instruction' are different prompts",
     ),
     (
         {"prompt": "Solve: q", "question": "q", "answer": "a"},
@@ -81,13 +89,21 @@ ROWS = [
         Demonstration,
         sft(u("h"), a("r"), u(), a()),
     ),
-    (TALK | {"history": [["h", "r"]]}, Demonstration, "'history' beside 'messages'"),
+    (
+        TALK | {"history": [["h", "r"]]},
+        Demonstration,
+        "'history' is not supported beside 'messages'",
+    ),
     (
         {"messages": json.dumps([u(), a()])},
         Demonstration,
         sft(u(), a()),
     ),
-    ({"messages": "q", "completion": "a"}, Demonstration, "'messages' should be JSON"),
+    (
+        {"messages": "q", "completion": "a"},
+        Demonstration,
+        "'messages' is .*; expected JSON",
+    ),
     (
         {"chosen": [a("x")], "rejected": [a("y")], "messages": [u("h"), a("g"), u()]},
         Preference,
@@ -101,7 +117,7 @@ ROWS = [
     (
         {"chosen": "x", "rejected": "y"} | TALK,
         Preference,
-        "'messages' ends with an answer that is neither",
+        "'messages' ends with an answer that is neither of the two",
     ),
     (
         {"chosen": [u(), a()], "rejected": [u(), a("b")], "messages": [u(), a()]},
@@ -131,32 +147,36 @@ ROWS = [
     (
         {"prompt": "other", "chosen": [u(), a()], "rejected": [u(), a("b")]},
         Preference,
-        "'prompt' and 'chosen' do not fit",
+        "'prompt' and 'chosen' do not fit together",
     ),
     (
         {"prompt": [u(), a("x")], "chosen": [a()], "rejected": [a("b")]},
         Preference,
-        "'prompt' and 'chosen' do not fit",
+        "'prompt' and 'chosen' do not fit together",
     ),
     (
         {"prompt": [u(), a("x")], "chosen": [u(), a()], "rejected": [u(), a("b")]},
         Preference,
-        "'prompt' and 'chosen' do not fit",
+        "'prompt' and 'chosen' do not fit together",
     ),
     (
         {"prompt": [u()], "chosen": [a("1"), u("2"), a()], "rejected": [a("b")]},
         Preference,
         "'chosen' and 'rejected' differ before",
     ),
-    ({"prompt": "q", "chosen": [u()], "rejected": [u("b")]}, Preference, "do not fit"),
+    (
+        {"prompt": "q", "chosen": [u()], "rejected": [u("b")]},
+        Preference,
+        "do not fit together",
+    ),
     (
         {"prompt": [s()], "chosen": [u(), a()], "rejected": [u(), a("b")]},
         Prompt,
         asks([s(), u()], "a"),
     ),
-    ({"prompt": [a()], "chosen": "a", "rejected": "b"}, Prompt, "has answers, and no"),
+    ({"prompt": [a()], "chosen": "a", "rejected": "b"}, Prompt, "has answers, but no"),
     ({"prompt": [a()], "completion": "a"}, Demonstration, "an answer to a prompt"),
-    ({"prompt": [a()], "answers": ["a", "b"]}, Ranking, "has answers, and no prompt"),
+    ({"prompt": [a()], "answers": ["a", "b"]}, Ranking, "has answers, but no prompt"),
     # dialogues with a prompt beside them
     (
         {
@@ -183,7 +203,7 @@ ROWS = [
             "rejected": "\n\nHuman: q\n\nAssistant: b",
         },
         Preference,
-        "'prompt' and 'chosen' do not fit",
+        "'prompt' and 'chosen' do not fit together",
     ),
     # prompts that are objects
     ({"prompt": u(), "completion": "a"}, Demonstration, sft(u(), a())),
@@ -229,7 +249,7 @@ ROWS = [
     (
         TALK | {"tools": [{"type": "web_search"}]},
         Demonstration,
-        "'tools\\[0\\]' is of type",
+        "'tools\\[0\\]' has type",
     ),
 ]
 

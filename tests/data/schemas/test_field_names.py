@@ -69,9 +69,9 @@ ROWS = [
     (
         SOLVED | {"answer": "two, as one and one more are"},
         Demonstration,
-        "answer and d",
+        "are different answers",
     ),
-    (SOLVED | {"response": "2"}, Demonstration, "answer and differ"),
+    (SOLVED | {"response": "2"}, Demonstration, "are different answers"),
     # the same beside messages
     (
         TALK | {"problem": "q", "solution": "s", "answer": "1"},
@@ -81,13 +81,13 @@ ROWS = [
     (
         TALK | {"problem": "other", "answer": "1"},
         Demonstration,
-        "'problem' and 'messages' do not fit",
+        "'problem' and 'messages' do not fit together",
     ),
     # two that ask
     (
         {"prompt": "q", "query": "other", "completion": "a"},
         Demonstration,
-        "'prompt' and 'query' both ask",
+        "'prompt' and 'query' are different prompts",
     ),
     # conversations
     (

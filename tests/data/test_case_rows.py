@@ -139,5 +139,5 @@ def test_the_files_of_rows_whose_meaning_was_lost(name):
     assert found[0] == type(second)(**wanted)
     assert len(found) == first
     if name == "thumbs, sft":
-        assert str(report) == "20 of 40 rows (20 with an answer labelled false)"
+        assert str(report) == "20 of 40 rows (20 with an answer labeled false)"
         assert [r.messages[-1]["content"][-4:] for r in found] == ["good"] * 20

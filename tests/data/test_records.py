@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxalign.data import readers, splits
+from jaxalign.data import readers, records, splits
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -63,11 +63,11 @@ def test_what_follows_from_a_record_has_its_tools_and_fields():
     more = {"tools": (TOOL,), "fields": {"id": 1}}
     thought = a(reasoning_content="hm")
     ranking = ranks(thought, "b", "c", **more)
-    first, second, third = readers.ranking_pairs([ranking])
+    first, second, third = records.ranking_pairs([ranking])
     assert first == pair([u()], thought, "b", **more)
     assert (second.rejected, third.chosen) == ("c", "b")
-    assert readers.demonstrations([first]) == [sft(u(), thought, **more)]
-    assert readers.unpaired_answers([first]) == [
+    assert records.demonstrations([first]) == [sft(u(), thought, **more)]
+    assert records.unpaired_answers([first]) == [
         thumb(True, answer=thought, **more),
         thumb(False, answer="b", **more),
     ]

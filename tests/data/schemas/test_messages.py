@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
-from jaxalign.data.schemas.checks import MalformedRow
+from jaxalign.data.row_errors import MalformedRow
 from tests.data.rows import (
     NAN,
     TOOL,
@@ -105,19 +105,27 @@ def message_cases():
 def refused_messages():
     """(message of the assistant, sentence)."""
     yield "two thoughts", a(reasoning="x", thinking="y"), "'reasoning' and 'thinking'"
-    yield "a thought that is none", a(thinking=["x"]), "'thinking' should be text"
+    yield (
+        "a thought that is none",
+        a(thinking=["x"]),
+        "'thinking' is a list; expected text",
+    )
     for name in ("weight", "loss_weight", "train", "training", "mask", "loss"):
         for value in (0.5, -1, 2, [0, 1], "high", NAN, 10**400):
-            yield f"{name} {str(value)[:5]}", a(**{name: value}), f"'{name}' should be"
+            yield (
+                f"{name} {str(value)[:5]}",
+                a(**{name: value}),
+                f"'{name}' is .*; expected 0 or 1",
+            )
     yield "weights that differ", a(weight=0, train=True), "'weight' and 'train' differ"
-    yield "null", a() | {"content": None}, "content should be text, not null"
+    yield "null", a() | {"content": None}, "content is null; expected text"
     yield (
         "null beside a thought",
         a(reasoning_content="x") | {"content": None},
-        "content should be text, not null",
+        "content is null; expected text",
     )
     yield "a call without a name", a(tool_calls=[{"arguments": {}}]), "a 'name'"
-    yield "a call of text", a(tool_calls="weather"), "'tool_calls' should be JSON"
+    yield "a call of text", a(tool_calls="weather"), "'tool_calls' is .*; expected JSON"
     yield (
         "two calls that differ",
         a(tool_calls=[call()], function_call={"name": "time"}),
@@ -126,18 +134,18 @@ def refused_messages():
     yield (
         "a call in words",
         {"from": "function_call", "value": "hm"},
-        "'function_call' should be JSON",
+        "'function_call' is .*; expected JSON",
     )
     for text in ("Oslo", '{"town": ', "[1]", [1], 7):
         told = {"name": "weather", "arguments": text}
-        sentence = "'arguments' should be"
+        sentence = "'arguments' is .*; expected"
         yield f"arguments {text}", a(tool_calls=[{"function": told}]), sentence
         yield f"old arguments {text}", a(function_call=told), sentence
     # names that nobody reads: false says something, too
     for name in ("is_trained", "trainable", "masked", "no_loss", "ignore", "untrained"):
-        yield f"{name} false", a(**{name: False}), f"'{name}' of a message is not"
+        yield f"{name} false", a(**{name: False}), f"'{name}' is not a supported field"
     for name in ("thinking_content", "thoughts", "rationale", "function_calls"):
-        yield name, a(**{name: "x"}), f"'{name}' of a message is not"
+        yield name, a(**{name: "x"}), f"'{name}' is not a supported field"
     yield "two texts", a(value="b"), "'content' and 'value' differ"
     yield "two roles", a() | {"from": "human"}, "'role' and 'from' differ"
     yield "an image", a([{"type": "image_url", "image_url": "x"}]), "'image_url'"
@@ -147,7 +155,7 @@ def refused_messages():
     yield "a mask of tokens", a(loss_mask=[1]), "'loss_mask'"
     yield "a training detail", a(train_detail=[{"begin_offset": 0}]), "'train_detail'"
     yield "a refusal", a(refusal="no") | {"content": None}, "'refusal'"
-    yield "tools in a message", a(tools=[TOOL]), "'tools' of a message"
+    yield "tools in a message", a(tools=[TOOL]), "'tools' is not a supported"
     yield "an unknown role", {"role": "narrator", "content": "x"}, "role 'narrator'"
 
 
@@ -167,13 +175,13 @@ def test_a_message_of_the_assistant(name, message, wanted):
     ranked = {"prompt": "q", "answers": [message, "b"]}
     if "train" in wanted:
         with pytest.raises(
-            MalformedRow, match="'chosen' compares an answer that is not"
+            MalformedRow, match="'chosen' compares an answer that is masked out"
         ):
             read(row, Preference)
-        with pytest.raises(MalformedRow, match="compares an answer that is not"):
+        with pytest.raises(MalformedRow, match="compares an answer that is masked out"):
             read(ranked, Ranking)
         with pytest.raises(
-            MalformedRow, match="'label' compares an answer that is not"
+            MalformedRow, match="'label' compares an answer that is masked out"
         ):
             read({"messages": [u(), message], "label": True}, Unpaired)
         return
@@ -220,8 +228,9 @@ def test_a_result_of_a_tool(name):
     assert read(row, Prompt) == [asks([*before, wanted], "a")]
     alone = {"messages": [u(), message, a()]}
     with pytest.raises(
-        MalformedRow, match="message 1: is of role 'tool', a result that"
+        MalformedRow,
+        match="message 1: has role 'tool', but no message of the assistant",
     ):
         read(alone, Demonstration)
-    with pytest.raises(MalformedRow, match="message 0: is of role 'tool'"):
+    with pytest.raises(MalformedRow, match="message 0: has role 'tool'"):
         read({"messages": [message, a()]}, Demonstration)

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxalign.data import readers
-from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
+from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
 
 
 def user(text):
@@ -210,9 +210,12 @@ def test_helpsteer2s_ratings_are_pairs_of_neighbours(tmp_path, jsonl):
     pairs, report = readers.read(path, Preference)
     assert [(p.chosen, p.rejected) for p in pairs] == [("best", "poor")] * 2
     assert [p.location for p in pairs] == [f"{path}:1", f"{path}:5"]
-    assert str(report) == "2 of 3 rows (1 that prefer no answer)"
+    assert str(report) == "2 of 3 rows (1 with equal scores)"
     path = jsonl(tmp_path / "bad.jsonl", rated("q", "a", "4"), rated("q", "b", 1))
-    with pytest.raises(ValueError, match="bad.jsonl:1: field 'helpfulness' should be"):
+    with pytest.raises(
+        ValueError,
+        match="bad.jsonl:1: field 'helpfulness' is '4'; expected a finite number",
+    ):
         readers.read(path, Preference)
 
 
@@ -227,17 +230,20 @@ def test_summaries_of_news_and_of_tfds(tmp_path, jsonl):
 
 
 BAD = [
-    (ULTRAFEEDBACK | {"completions": ["x"]}, "'completions' should be a list of obj"),
+    (ULTRAFEEDBACK | {"completions": ["x"]}, "'completions' is not a list of obj"),
     (
         ULTRAFEEDBACK | {"completions": [completion("a", None)]},
-        r"'completions\[0\].overall_score' should be a number, not None",
+        r"'completions\[0\].overall_score' is null; expected a finite number",
     ),
-    (SHP | {"human_ref_B": None}, "'human_ref_B' should be text, not null"),
-    (SHP | {"labels": "A"}, "'labels' should be a number"),
-    (HELPSTEER2 | {"preference_strength": None}, "'preference_strength' should be"),
-    (TLDR | {"choice": 2}, "'choice' should be an index, not 2"),
-    (TLDR | {"info": "x"}, "'info' should be an object"),
-    (TLDR | {"info": {"post": None}}, "'info.article' should be text, not null"),
+    (SHP | {"human_ref_B": None}, "'human_ref_B' is null; expected text"),
+    (SHP | {"labels": "A"}, "'labels' is .*; expected a finite number"),
+    (
+        HELPSTEER2 | {"preference_strength": None},
+        "'preference_strength' is null; expected a finite number",
+    ),
+    (TLDR | {"choice": 2}, "'choice' is 2; expected the index"),
+    (TLDR | {"info": "x"}, "'info' is not an object"),
+    (TLDR | {"info": {"post": None}}, "'info.article' is null; expected text"),
 ]
 
 
@@ -254,7 +260,7 @@ def test_rows_that_prefer_nothing_are_counted(tmp_path, jsonl):
     path = jsonl(tmp_path / "rows.jsonl", SHP, alike, tie)
     pairs, report = readers.read(path, Preference)
     assert len(pairs) == 1
-    assert str(report) == "1 of 3 rows (2 that prefer no answer)"
+    assert str(report) == "1 of 3 rows (2 with equal scores)"
 
 
 def test_the_best_reply_of_real_trees_is_imitated(public_data):

@@ -6,7 +6,7 @@ from array_record.python import array_record_module
 
 from jaxalign.data import readers
 from jaxalign.data.formats import files
-from jaxalign.data.readers import Demonstration, Preference, Prompt
+from jaxalign.data.records import Demonstration, Preference, Prompt
 from tests.data.row_files import write
 
 ROWS = [
@@ -74,7 +74,9 @@ def test_a_scheme_without_a_file_system_is_named():
 def test_a_file_of_something_else_is_named(ending, tmp_path):
     path = tmp_path / f"rows{ending}"
     path.write_text('{"prompt": "q"}\n')
-    with pytest.raises(ValueError, match=f"{path} is not an? (Parquet|ArrayRecord) "):
+    with pytest.raises(
+        ValueError, match=f"{path} is not a valid (Parquet|ArrayRecord) "
+    ):
         readers.read(path, Prompt)
 
 
