@@ -94,12 +94,10 @@ def kinds(
         ("demonstrations", lambda: source.demonstrations()[0]),
         ("pairs", lambda: source.preferences()[0]),
     ]
-    if source.rankings is not None:
-        rankings = source.rankings
-        found.append(("rankings", lambda: rankings()[0]))
-    if source.unpaired is not None:
-        unpaired = source.unpaired
-        found.append(("unpaired", lambda: unpaired()[0]))
+    if source.has_rankings:
+        found.append(("rankings", lambda: source.rankings()[0]))
+    if source.has_unpaired:
+        found.append(("unpaired", lambda: source.unpaired()[0]))
     return found
 
 

@@ -12,7 +12,7 @@ from jaxalign import sampling
 from jaxalign.batches import GroupBatch
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.pipeline import rollouts, shares
+from jaxalign.pipeline import rollouts
 from jaxalign.planning import flops
 from jaxalign.training import forward, group_methods, objectives, optimizer, state, step
 
@@ -33,7 +33,7 @@ def generate(config: ModelConfig, size: Size) -> Workload:
             prompts,
             lengths,
             jax.random.key(0),
-            max_new_tokens=size.new_tokens,
+            sampling.SamplingParams(max_new_tokens=size.new_tokens),
         )
 
     length = size.prompt + size.new_tokens
@@ -64,7 +64,7 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
     prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
     lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
     policy: Any = SimpleNamespace(model=model, stop_tokens=())
-    shared = shares.answers_per_row(config, len(prompts), samples, parts=1)
+    shared = rollouts.answers_per_row(config, len(prompts), samples, parts=1)
 
     def run() -> Any:
         params, number = carried[0].params, carried[0].step
@@ -74,10 +74,8 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
             prompts,
             lengths,
             jax.random.fold_in(jax.random.key(1), number),
-            max_new_tokens=room,
-            temperature=1.0,
+            sampling.SamplingParams(max_new_tokens=room, samples=samples),
             row_ids=jnp.arange(size.prompts),
-            samples=samples,
         )
         answers, logp = forward.pack_shared_prompts(
             sequences, sampled, answers=shared, room=room

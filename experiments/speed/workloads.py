@@ -107,7 +107,7 @@ def dpo_shared(config: ModelConfig, size: Size) -> Workload:
     model = transformer.language_model(config)
     pairs = shared_pairs_of(config, size)
     zeros = np.zeros(len(pairs.row), np.float32)
-    batch = reference_cache.with_reference(pairs, zeros, zeros)
+    batch = pairs.with_reference(zeros, zeros)
     loss = objectives.pairwise_loss("dpo", beta=0.1)
     params = model.init(jax.random.key(0))
     run = stepper(objectives.preference(model, loss), params, batch)
@@ -120,7 +120,7 @@ def dpo_kept(config: ModelConfig, size: Size) -> Workload:
     """A step of DPO whose reference log-probs were computed before, as ours are."""
     model = transformer.language_model(config)
     zeros = np.zeros(size.rows // 2, np.float32)
-    batch = reference_cache.with_reference(pairs_of(config, size), zeros, zeros)
+    batch = pairs_of(config, size).with_reference(zeros, zeros)
     loss = objectives.pairwise_loss("dpo", beta=0.1)
     params = model.init(jax.random.key(0))
     run = stepper(objectives.preference(model, loss), params, batch)

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxalign.batches import (
     PreferenceBatch,
+    PromptBatch,
     RankingBatch,
     TokenBatch,
     UnpairedBatch,
@@ -23,24 +23,6 @@ from jaxalign.data.records import (
     Unpaired,
 )
 from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.types import Array, Bool, Int
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PromptBatch:
-    """Prompts to answer, right-padded.
-
-    Attributes:
-      lengths: tokens of each prompt.
-      row: which prompt of the data set.
-      valid: False on rows that only fill the batch up.
-    """
-
-    tokens: Int[Array, "B T"]
-    lengths: Int[Array, "B"]
-    row: Int[Array, "B"]
-    valid: Bool[Array, "B"]
 
 
 def pad_sequences(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
@@ -110,7 +92,8 @@ def make_collate(
             return PromptBatch(first.tokens, lengths, row, valid)
         if kind is Preference:
             second = pad_sequences([e.sequences[1] for e in chosen], length)
-            return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
+            label_prob = np.array([e.label_prob for e in chosen], np.float32)
+            return PreferenceBatch(first, second, value, row, valid, label_prob)
         if kind is Unpaired:
             others = pad_sequences(
                 [mismatched_row(examples, i, longest) for i in at], length

@@ -36,7 +36,7 @@ from jaxalign.data.tokenize import (
 from jaxalign.data.tokenizer import fingerprint
 
 CHUNK_RECORDS = 512  # records that are tokenised at once
-FORMAT_VERSION = 4  # of a folder's files; another number makes folders anew
+FORMAT_VERSION = 5  # of a folder's files; another number makes folders anew
 
 
 class CachedExamples(Sequence[Example]):
@@ -54,6 +54,7 @@ class CachedExamples(Sequence[Example]):
         self.last = np.load(folder / "example_ends.npy")
         self.rows = np.load(folder / "rows.npy")
         self.values = np.load(folder / "values.npy")
+        self.label_probs = np.load(folder / "label_probs.npy")
         self.prompts = np.load(folder / "prompts.npy")
         self.longest = int(np.diff(self.ends, prepend=0).max())
         self.file = os.open(folder / "tokens", os.O_RDONLY)
@@ -78,8 +79,13 @@ class CachedExamples(Sequence[Example]):
             decode_row(found[a - begin : b - begin])
             for a, b in itertools.pairwise(cuts)
         )
-        row, value = int(self.rows[i]), float(self.values[i])
-        return Example(sequences, row, value, int(self.prompts[i]))
+        return Example(
+            sequences,
+            int(self.rows[i]),
+            float(self.values[i]),
+            int(self.prompts[i]),
+            label_prob=float(self.label_probs[i]),
+        )
 
     @property
     def sizes(self) -> np.ndarray:
@@ -144,6 +150,7 @@ class Chunk(NamedTuple):
     counts: np.ndarray
     rows: np.ndarray
     values: np.ndarray
+    label_probs: np.ndarray
     prompts: np.ndarray
     places: np.ndarray
     files: np.ndarray
@@ -191,7 +198,7 @@ def write(
     whole = {name: np.concatenate(arrays) for name, arrays in found.items()}
     np.save(unfinished / "sequence_ends.npy", np.cumsum(whole["lengths"]))
     np.save(unfinished / "example_ends.npy", np.cumsum(whole["counts"]))
-    for name in ("rows", "values", "prompts", "places", "shards"):
+    for name in ("rows", "values", "label_probs", "prompts", "places", "shards"):
         np.save(unfinished / f"{name}.npy", whole[name])
     (unfinished / "files.json").write_text(json.dumps(list(index)))
     told = {"read": report.total, "kept": report.usable, "reasons": report.reasons}
@@ -259,6 +266,7 @@ def tokenize_chunk(
         np.array([len(e.sequences) for e in examples], np.int64),
         np.array([e.row for e in examples], np.int64),
         np.array([e.value for e in examples], np.float32),
+        np.array([e.label_prob for e in examples], np.float32),
         example_prompt_hashes(examples),
         np.array([row_number(record) for record in kept], np.int64),
         np.array([record.location.rpartition(":")[0] for record in kept]),

@@ -44,7 +44,7 @@ class Example:
 
     A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
     unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
-    counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
+    counts. A pair's `value` is its margin, and `label_prob` its soft label. `prompt` is `splits.prompt_hash` of the
     record: what the held-out split and intervals go by. `fields` are the row's others,
     which examples that are kept on disk have not.
     """
@@ -54,6 +54,7 @@ class Example:
     value: float = 0.0
     prompt: int = 0
     fields: Fields = dataclasses.field(default_factory=dict)
+    label_prob: float = 1.0
 
 
 class DroppedRow(ValueError):
@@ -125,7 +126,9 @@ def tokenize_usable(
         reasons["cut to the context (kept)"] += cut is not sequences
         reasons.update({each.note for each in rows if each.note})
         prompt = splits.prompt_hash(record)
-        examples.append(Example(cut, row, value_of(record), prompt, record.fields))
+        label_prob = record.label_prob if isinstance(record, Preference) else 1.0
+        value = value_of(record)
+        examples.append(Example(cut, row, value, prompt, record.fields, label_prob))
     return examples, RowReport(len(records), len(examples), +reasons)
 
 
@@ -302,6 +305,14 @@ def example_values(examples: Sequence[Example]) -> np.ndarray:
     if known is not None:
         return known
     return np.array([e.value for e in examples], np.float32)
+
+
+def example_label_probs(examples: Sequence[Example]) -> np.ndarray:
+    """The `label_prob` of each example, float32 [R]."""
+    known = getattr(examples, "label_probs", None)
+    if known is not None:
+        return np.asarray(known)
+    return np.array([e.label_prob for e in examples], np.float32)
 
 
 def example_sizes(examples: Sequence[Example]) -> np.ndarray:

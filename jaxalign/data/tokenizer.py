@@ -12,7 +12,7 @@ from typing import cast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from jaxalign import json_files
+from jaxalign import json_files, messages
 from jaxalign.json_files import (
     BOOL,
     NULL,
@@ -176,7 +176,7 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the Rust reader raises what is no Exception
-        why = json_files.one_line(error)
+        why = messages.one_line(error)
         raise ValueError(f"the tokenizer in {path} cannot be read: {why}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"the tokenizer in {path} has no tokenizer.json to be made of")
@@ -205,7 +205,7 @@ def check_files(folder: Path) -> None:
         json_files.check_fields(settings, FIELDS, str(path))
         for key in settings.get("added_tokens_decoder", ()):
             if not key.isdecimal():
-                shown = json_files.shorten(key)
+                shown = messages.shorten(key)
                 raise ValueError(
                     f"{path}: field 'added_tokens_decoder': {shown!r} is no id"
                 )

@@ -7,7 +7,6 @@ judge:FOLDER         a language model, which rates answers from 1 to 10 (direct 
 NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.reward_registry`
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,20 +14,30 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign import sharding
+from jaxalign import messages, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
+from jaxalign.pipeline import (
+    answer_scores,
+    datasets,
+    llm_judge,
+    model_folders,
+    policies,
+    rollouts,
+)
 from jaxalign.rewards import combination as mixtures
 from jaxalign.rewards import reward_model, reward_registry, verifiable
 from jaxalign.runtime.config import Dtype, RunConfig
 from jaxalign.types import Array
 
 Combination = Callable[[Array], Array]
+# (prompts of this process, sequences [A T], ended [A]) -> the reward of each answer [A]
+RewardFunction = Callable[[list[Prompt], TokenBatch, Array], Array]
 
 
 def reward_model_folders(reward: str) -> list[Path]:
@@ -47,8 +56,7 @@ def reward_model_folders(reward: str) -> list[Path]:
         if not (folder / "config.json").exists():
             model = "language" if kind == "judge" else "reward"
             known = ["programmed", *reward_registry.REWARDS, "judge:FOLDER"]
-            near = difflib.get_close_matches(kind.lower(), known, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            hint = messages.did_you_mean(kind, known)
             raise ValueError(
                 f"--reward {reward}: {folder} holds no {model} model (no config.json), "
                 f"and is none of {', '.join(known)}; {hint}"
@@ -94,19 +102,19 @@ def llama2(scores: Array) -> Array:
 
 
 def load_ensemble(
-    folders: list[Path], dtype: str, combine: Combination
+    folders: list[Path], dtype: str, combine: Combination, mesh: Mesh | None
 ) -> Callable[[TokenBatch], Array]:
     """The reward of one model, or of several together: sequences -> [B].
 
     `llama2` combines raw scores, all others normalised ones.
     """
-    models = [policies.load_scalar(folder, dtype) for folder in folders]
+    models = [model_folders.load_scalar(folder, dtype, mesh=mesh) for folder in folders]
     score = jax.jit(reward_model.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
     scales = [reward_model.Scale(1.0, 0.0) for _ in folders]
     if combine is llama2:
-        scales = [policies.load_scale(folder) for folder in folders]
+        scales = [model_folders.load_scale(folder) for folder in folders]
     gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
     together = jax.jit(lambda scores: combine((scores - bias) / gain))
     return lambda batch: together(jnp.stack([score(*model, batch) for model in models]))
@@ -117,17 +125,19 @@ def text_reward(
     source: datasets.Dataset,
     dtype: Dtype = "float32",
     tokenizer: PreTrainedTokenizerFast | None = None,
+    mesh: Mesh | None = None,
 ) -> datasets.RuleBasedReward:
     """The reward of texts: the data set's own, a language model's, or one by name.
 
     Args:
       tokenizer: of the policy whose answers it is of.
+      mesh: on which a language model that rates them is placed.
 
     Raises:
       ValueError: there is none, or the reference answers that it needs are lacking.
     """
     if reward == "programmed":
-        return datasets.require_reward(source)
+        return source.require_reward()
     if reward.startswith("judge:"):
         day = tokenizers.tokenization_options(tokenizer).today if tokenizer else None
         settings = RunConfig(
@@ -135,7 +145,7 @@ def text_reward(
             dtype=dtype,
             template_date=str(day or ""),
         )
-        model = policies.load(settings, source, sharding.current_mesh())
+        model = policies.load(settings, source, mesh)
         return datasets.with_finite_check(reward, llm_rating_reward(model))
     found = datasets.reward_by_name(reward)
     if tokenizer is not None:
@@ -196,7 +206,7 @@ def make_reward_function(
     source: datasets.Dataset,
     *,
     ensemble: str = "mean",
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+) -> RewardFunction:
     """The reward: a function of prompts, sequences and whether they ended -> [B].
 
     Args:
@@ -205,57 +215,55 @@ def make_reward_function(
     Raises:
       ValueError: no such reward, or a reward model of another vocabulary.
     """
-    models = reward_model_folders(reward)
+    models, mesh = reward_model_folders(reward), sharding.mesh_of(policy.params)
     for folder in models:
-        policies.check_vocabulary(folder, policy)
+        model_folders.check_vocabulary(folder, policy)
     if models:
         return require_finite(
-            reward, load_ensemble(models, dtype, combination(ensemble))
+            reward, load_ensemble(models, dtype, combination(ensemble), mesh), mesh
         )
-    judged_by = text_reward(reward, source, dtype, policy.tokenizer)
+    judged_by = text_reward(reward, source, dtype, policy.tokenizer, mesh)
 
     def programmed(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         whole = jax.tree.map(sharding.to_host, (sequences, ended))
-        mine = sharding.local_rows(
-            len(whole[1])
-        )  # of many processes each judges its own
+        # of many processes each judges its own rows
+        mine = sharding.local_rows(len(whole[1]), mesh)
         rows, told = jax.tree.map(lambda x: x[mine], whole)
         found = judged_by(prompts, rollouts.texts(policy, rows), told)["reward"]
-        mesh = sharding.current_mesh()
         return jnp.asarray(found) if mesh is None else sharding.place_batch(found, mesh)
 
     return programmed
 
 
 def require_finite(
-    reward: str, score: Callable[[TokenBatch], Array]
-) -> Callable[[list[Prompt], TokenBatch, Array], Array]:
+    reward: str, score: Callable[[TokenBatch], Array], mesh: Mesh | None
+) -> RewardFunction:
     """What models learned as a reward, which stops the run where it is not finite."""
 
     def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
         found = score(sequences)
         whole = sharding.to_host(found)
-        datasets.check_finite(reward, prompts, whole[sharding.local_rows(len(whole))])
+        mine = sharding.local_rows(len(whole), mesh)
+        datasets.check_finite(reward, prompts, whole[mine])
         return found
 
     return learned
 
 
 def score_answers(
-    score: Callable[[list[Prompt], TokenBatch, Array], Array],
+    score: RewardFunction,
     answers: rollouts.Answers,
     *,
+    mesh: Mesh | None,
     rows: int = 256,
 ) -> np.ndarray:
     """The reward of each answer [R], by what `make_reward_function` gives."""
 
     def part(told: tuple[TokenBatch, np.ndarray]) -> Array:
         sequences, at = told
-        mine = at[
-            sharding.local_rows(len(at))
-        ]  # as in training, where each has its own
+        mine = at[sharding.local_rows(len(at), mesh)]  # as in training
         prompts = [answers.prompts[i] for i in mine]
         return score(prompts, sequences, answers.finished[at])
 
     index = np.arange(len(answers.texts))
-    return rollouts.map_batches(part, (answers.sequences, index), rows)
+    return answer_scores.map_batches(part, (answers.sequences, index), rows, mesh)

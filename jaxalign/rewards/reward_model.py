@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxalign.batches import AnswerBatch, TokenBatch
+from jaxalign.batches import BatchLayout, TokenBatch
 from jaxalign.types import Array, Float, Params, ScalarModel
 
 
@@ -22,12 +22,15 @@ def score(model: ScalarModel, params: Params, batch: TokenBatch) -> Float[Array,
 
 
 def answer_scores(
-    model: ScalarModel, params: Params, batch: AnswerBatch
-) -> Float[Array, "N K"]:
-    """The score at each answer's last token; of no meaning where there is no answer."""
-    rows = batch.sequences
-    told = (rows.tokens, rows.positions, rows.segments)
-    return model.scores(params, *told, at=batch.ends).reshape(batch.mask.shape)
+    model: ScalarModel, params: Params, batch: BatchLayout
+) -> Float[Array, "A"]:
+    """The score at the last token of each answer, whatever the layout of the batch.
+
+    An answer that is missing from a packed batch has a score of no meaning.
+    """
+    rows = batch.rows()
+    inputs = (rows.tokens, rows.positions, rows.segments)
+    return model.scores(params, *inputs, at=batch.answer_ends()).reshape(-1)
 
 
 class Scale(NamedTuple):

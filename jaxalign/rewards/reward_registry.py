@@ -11,7 +11,6 @@ regex:PATTERN   whether the pattern is found (syntax of `re`, and what the
 format          whether it is <think>...</think><answer>...</answer>
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import regex as regular
 
-from jaxalign import json_files
+from jaxalign import messages
 from jaxalign.rewards import overlap, rule_based, validation, verifiable
 
 MAX_PATTERN_LENGTH = 10_000  # characters of a pattern, with what it repeats written out
@@ -55,7 +54,7 @@ def batch_reward(reward: AnswerReward, name: str) -> TextReward:
 
 def make_length(argument: str) -> AnswerReward:
     """Length in words."""
-    shown = json_files.shorten(argument)
+    shown = messages.shorten(argument)
     if not re.fullmatch("0*[1-9][0-9]{0,8}", argument or "40"):
         raise ValueError(f"the reward length:N wants a number of words: {shown!r}")
     target = int(argument or 40)
@@ -68,7 +67,7 @@ def make_regex(argument: str) -> AnswerReward:
     """Whether a pattern is found."""
     if not argument:
         raise ValueError("the reward regex:PATTERN wants a pattern")
-    shown = json_files.shorten(argument)
+    shown = messages.shorten(argument)
     if (
         len(argument) > MAX_PATTERN_LENGTH
         or verifiable.expanded_length(argument) > MAX_PATTERN_LENGTH
@@ -80,7 +79,7 @@ def make_regex(argument: str) -> AnswerReward:
     try:
         regular.compile(argument)
     except (regular.error, RecursionError, OverflowError, MemoryError) as error:
-        why = json_files.one_line(error)
+        why = messages.one_line(error)
         raise ValueError(f"the reward regex:{shown}: {why}") from error
     return lambda answer, told: verifiable.matches_pattern(answer, argument)
 
@@ -88,7 +87,7 @@ def make_regex(argument: str) -> AnswerReward:
 def make_gsm8k(argument: str) -> AnswerReward:
     """Whether the number is right."""
     if argument not in ("", "strict"):
-        shown = json_files.shorten(argument)
+        shown = messages.shorten(argument)
         raise ValueError(f"the reward gsm8k is gsm8k or gsm8k:strict, not {shown!r}")
     return functools.partial(verifiable.gsm8k, strict=argument == "strict")
 
@@ -98,7 +97,7 @@ def without_argument(reward: AnswerReward) -> Callable[[str], AnswerReward]:
 
     def make(argument: str) -> AnswerReward:
         if argument:
-            shown = json_files.shorten(argument)
+            shown = messages.shorten(argument)
             raise ValueError(f"this reward takes nothing after its name: {shown!r}")
         return reward
 
@@ -147,11 +146,6 @@ def needs_references(name: str) -> bool:
     return REWARDS[name.partition(":")[0]].references
 
 
-def close_names(name: str) -> list[str]:
-    """The names that one may have meant."""
-    return difflib.get_close_matches(name.partition(":")[0].lower(), REWARDS, n=2)
-
-
 def make_reward(name: str) -> TextReward:
     """The reward of that name.
 
@@ -165,14 +159,7 @@ def make_reward(name: str) -> TextReward:
     [1.0]
     """
     kind, _, argument = name.partition(":")
-    shown = json_files.shorten(name)
+    shown = messages.shorten(name)
     if kind not in REWARDS:
-        hint = (
-            f"did you mean {' or '.join(close_names(kind))}? "
-            if close_names(kind)
-            else ""
-        )
-        raise ValueError(
-            f"unknown reward {shown!r}: {hint}there are {', '.join(REWARDS)}"
-        )
+        raise messages.unknown_name("reward", kind, REWARDS)
     return batch_reward(REWARDS[kind].make(argument), shown)

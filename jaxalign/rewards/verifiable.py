@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import regex
 
-from jaxalign.json_files import shorten
+from jaxalign.messages import shorten
 
 PATTERN_TIMEOUT = (
     5.0  # of the processor, that a pattern of a user's may take on one answer

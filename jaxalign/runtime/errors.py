@@ -6,6 +6,8 @@ from types import TracebackType
 
 import jax
 
+from jaxalign import messages
+
 ROOT = Path(__file__).resolve().parents[2]
 OWN_PACKAGES = ("jaxalign", "experiments")
 TRACE_ADVICE = "JAXALIGN_TRACEBACK=1 shows where it arose"
@@ -72,8 +74,7 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
-    text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
+    return messages.one_line(text or type(error).__name__, MAX_CHARS)
 
 
 def innermost_file(trace: TracebackType | None) -> str:

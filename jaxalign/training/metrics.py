@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxalign.atomic_files import atomic_path
 from jaxalign.training.tensorboard import EventFile
 
 
@@ -72,11 +73,9 @@ class Writer:
         """
         path = Path(folder) / "metrics.jsonl"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             kept = [] if resume_step is None else lines_until(path, resume_step)
-            beside = path.with_suffix(".part")
-            beside.write_bytes(b"".join(kept))
-            beside.replace(path)
+            with atomic_path(path) as part:
+                part.write_bytes(b"".join(kept))
             self._lines = path.open("a", buffering=1)
         except OSError as error:
             reason = error.strerror or str(error)

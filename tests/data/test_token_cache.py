@@ -252,22 +252,14 @@ def test_mixtures_that_cannot_be(mixture):
     for parts, weights in (([], []), ([part], [1, 2])):
         with pytest.raises(ValueError, match="needs parts, each with a weight"):
             Mixture(parts, weights)
-    with pytest.raises(ValueError, match="part 2 of the mixture has no rows"):
+    with pytest.raises(ValueError, match="part 2 of the mixture has no training rows"):
         Mixture([part, []], [1, 1])
     with pytest.raises(ValueError, match="above 0, not 0"):
         Mixture([part, part], [1, 0])
 
 
 def test_an_evaluation_of_a_mixture_sees_every_row_once(mixture):
-    batches = loader.batches(
-        mixture,
-        8,
-        kind=Preference,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-    )
+    batches = loader.evaluation_batches(mixture, 8, kind=Preference)
     found = np.concatenate([batch.row[batch.valid] for batch in batches])
     assert found.tolist() == [mixture[i].row for i in range(205)]
 
@@ -345,9 +337,9 @@ def test_batches_of_some_examples_are_theirs_among_all(tokenizer, tmp_path):
     ]
     found, _ = tokenize.tokenize(records, tokenizer, context=64)
     data = dataset_ops.unpair(found)
-    known = dict(kind=Unpaired, seed=0, shuffle=False, epochs=1, drop_remainder=False)
-    (whole,) = loader.batches(data, 18, **known)
-    some = list(loader.batches(data, 2, indices=np.array([3, 8, 17]), **known))
+    (whole,) = loader.evaluation_batches(data, 18, kind=Unpaired)
+    indices = np.array([3, 8, 17])
+    some = list(loader.evaluation_batches(data, 2, kind=Unpaired, indices=indices))
     rows = np.concatenate([batch.row[batch.valid] for batch in some])
     assert rows.tolist() == data.rows[[3, 8, 17]].tolist() == [6, 16, 17]
     for batch, at in zip(some, ([3, 8], [17]), strict=True):

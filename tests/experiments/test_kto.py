@@ -199,9 +199,7 @@ def test_no_answer_meets_its_own_prompt_however_it_was_cut(batch):
         tokens = np.array([*asked, 100 + i // 3], np.int32)
         row = TokenRow(tokens, np.arange(len(tokens)) == len(asked))
         examples.append(Example((row,), i, float(i % 2), prompt=i // 3))
-    batches = loader.batches(
-        examples, batch, kind=Unpaired, seed=0, epochs=1, drop_remainder=False
-    )
+    batches = loader.evaluation_batches(examples, batch, kind=Unpaired)
     seen = 0
     for found in batches:
         for k in np.flatnonzero(found.valid):

@@ -62,7 +62,7 @@ CASES = {
 }
 
 # Each loss as a function of one number, put where its knobs are.
-KNOBS = {
+HYPERPARAMETERS = {
     "dpo": lambda k: losses.dpo(*FOUR, beta=k, label_smoothing=k / 3),
     "ipo": lambda k: losses.ipo(*FOUR, tau=k),
     "simpo": lambda k: losses.simpo(CHOSEN, REJECTED, beta=k, gamma=k),

@@ -70,7 +70,9 @@ class TestDpo:
         np.testing.assert_allclose(slope(both), slope(alone) - 0.2, rtol=1e-6)
 
     def test_broadcasting_is_an_error(self):
-        with pytest.raises(Exception, match="[Tt]ype"):
+        with pytest.raises(
+            TypeError, match=r"chosen \[6\] and rejected \[6 1\] differ"
+        ):
             losses.dpo(CHOSEN, REJECTED[:, None], REF_CHOSEN, REF_REJECTED, beta=0.1)
 
 

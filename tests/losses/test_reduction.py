@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxalign.losses import reduction
+from jaxalign import losses
 
 ALL = {
-    "token_mean": reduction.token_mean,
-    "sequence_mean": reduction.sequence_mean,
-    "constant_length": lambda x, mask: reduction.constant_length_mean(
+    "token_mean": losses.token_mean,
+    "sequence_mean": losses.sequence_mean,
+    "constant_length_mean": lambda x, mask: losses.constant_length_mean(
         x, mask, length=10
     ),
 }
@@ -26,7 +26,7 @@ MASK = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [0] * 5], bool)
         # means 2 and 3, over the 2 rows that have tokens
         ("sequence_mean", 5.0, 2.0),
         # the same sum, over 2 rows of 10
-        ("constant_length", 16.0, 20.0),
+        ("constant_length_mean", 16.0, 20.0),
     ],
 )
 def test_by_hand(name, total, weight):
@@ -40,7 +40,7 @@ def test_by_hand(name, total, weight):
         # what a token weighs in the mean, in the row of 2 and in the row of 4
         ("token_mean", 1 / 6, 1 / 6),
         ("sequence_mean", 1 / 4, 1 / 8),
-        ("constant_length", 1 / 20, 1 / 20),
+        ("constant_length_mean", 1 / 20, 1 / 20),
     ],
 )
 def test_weights_of_tokens(name, first, second):
@@ -79,6 +79,6 @@ def test_of_equal_lengths_all_agree():
     means = [
         np.divide(*ALL["token_mean"](TERMS, full)),
         np.divide(*ALL["sequence_mean"](TERMS, full)),
-        np.divide(*reduction.constant_length_mean(TERMS, full, length=5)),
+        np.divide(*losses.constant_length_mean(TERMS, full, length=5)),
     ]
     np.testing.assert_allclose(means, np.full(3, TERMS.mean()), rtol=1e-6)

@@ -11,6 +11,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference
 from jaxalign.data.tokenize import Example
 from jaxalign.pipeline import by_field, datasets
+from jaxalign.pipeline.datasets.record_splits import SplitRecords
 from tests.support import small_runs
 
 replace = dataclasses.replace
@@ -38,7 +39,7 @@ def told(base, tmp_path, monkeypatch):
     def with_fields(config):
         source = load(config)
         sides = tuple(map(labelled, source.preferences()))
-        return replace(source, preferences=lambda: sides)
+        return replace(source, read=lambda kind: SplitRecords(*sides))
 
     monkeypatch.setattr(datasets, "load", with_fields)
     return {

@@ -130,7 +130,7 @@ def test_names_and_arguments_that_are_not():
     for name, hint in {
         "blue": "did you mean bleu",
         "gsm9k:strict": "did you mean gsm8k",
-        "xyz": "unknown reward 'xyz': there are length, bleu",
+        "xyz": "unknown reward 'xyz': expected one of length, bleu",
         "length:long": "wants a number of words",
         "length:0": "wants a number of words",
         "regex:(": "regex:",

@@ -19,6 +19,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxalign.pipeline import model_folders
+
 ROOT = Path(__file__).parents[2]
 WORDS = "red blue green one two three cat dog sun moon".split()
 
@@ -67,9 +69,9 @@ def prepare(base: Path) -> Path:
     )
     model, scalar = transformer.language_model(shape), heads.scalar_model(shape)
     policy = policies.Policy(model, model.init(jax.random.key(0)), tokenizer, 64)
-    policies.save(base / "policy", policy)
+    model_folders.save(base / "policy", policy)
     reward = scalar.init(jax.random.key(1))
-    policies.save_scalar(base / "reward", scalar, reward, tokenizer)
+    model_folders.save_scalar(base / "reward", scalar, reward, tokenizer)
     return base
 
 
