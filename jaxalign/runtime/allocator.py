@@ -11,7 +11,7 @@ def reuse_freed_memory() -> bool:
 
     XLA frees the buffers of a step and asks for them again in the next; where glibc
     returns them in between, the system clears every page again: a fifth of a small
-    model's step, two fifths of one of DPO's (`experiments.speed.workloads`). To be
+    model's step, two fifths of one of DPO's (`jaxalign.planning.workloads`). To be
     called before JAX starts its threads. Returns whether there was anything to do.
     """
     if not sys.platform.startswith("linux"):
