@@ -69,9 +69,9 @@ def learning_rate_schedule(
 
 
 def decay_mask(params: Params) -> Any:
-    """The mask of weight decay: True for matrices, False for norms, scales and biases.
+    """The mask of weight decay: True for matrices, not for norms, scales and biases.
 
-    Names decide as well as ranks, since the norms of stacked layers are [layers, width].
+    By name as well as rank, since the norms of stacked layers are [layers, width].
     """
 
     def is_matrix(path: tuple[Any, ...], leaf: Any) -> bool:
@@ -99,7 +99,8 @@ def adamw(
     """AdamW after clipping of the gradient by its global norm.
 
     Args:
-      learning_rate, steps, warmup, schedule, final_fraction, start: see `learning_rate_schedule`.
+      learning_rate, steps, warmup, schedule, final_fraction, start: arguments of
+        `learning_rate_schedule`.
       weight_decay: coefficient, on matrices only, see `decay_mask`.
       clip_norm: largest global norm; None disables clipping.
       eps: added outside the square root; replications of PPO use 1e-5.
