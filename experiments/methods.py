@@ -47,6 +47,7 @@ from jaxalign.pipeline import (
     evaluation_cache,
     held_out,
     held_out_tables,
+    loss_flags,
     round_schedule,
 )
 from jaxalign.pipeline.held_out import Evaluation
@@ -161,7 +162,7 @@ def check(config: Config) -> None:
         raise ValueError("--methods should be one at least")
     rejection = config.rejection_sampling
     round_schedule.round_temperatures(rejection.temperatures, rejection.rounds)
-    loss = dpo_stage.configured_loss(config.online_dpo)
+    loss = loss_flags.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
     for name in set(config.methods) & set(group_methods.METHODS):

@@ -19,7 +19,7 @@ from experiments.speed.workload import Workload as Workload
 from experiments.speed.workload import stepper
 from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, from_lengths
 from jaxalign.data import packing
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.planning import flops
@@ -101,7 +101,7 @@ def dpo_shared(config: ModelConfig, size: Size) -> Workload:
     model = transformer.language_model(config)
     pairs = shared_pairs_of(config, size)
     zeros = np.zeros(len(pairs.row), np.float32)
-    batch = reference_cache.with_reference(pairs, zeros, zeros)
+    batch = pairs.with_reference(zeros, zeros)
     loss = objectives.pairwise_loss("dpo", beta=0.1)
     params = model.init(jax.random.key(0))
     run = stepper(objectives.preference(model, loss), params, batch)
@@ -114,7 +114,7 @@ def dpo_cached(config: ModelConfig, size: Size) -> Workload:
     """A step of DPO with precomputed reference log-probs, as `experiments.dpo` runs."""
     model = transformer.language_model(config)
     zeros = np.zeros(size.rows // 2, np.float32)
-    batch = reference_cache.with_reference(pairs_of(config, size), zeros, zeros)
+    batch = pairs_of(config, size).with_reference(zeros, zeros)
     loss = objectives.pairwise_loss("dpo", beta=0.1)
     params = model.init(jax.random.key(0))
     run = stepper(objectives.preference(model, loss), params, batch)

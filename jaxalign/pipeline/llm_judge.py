@@ -208,8 +208,8 @@ def soft_pairs(
 ) -> list[dict[str, Any]]:
     """Pairs with their labels; those of which neither is better are left out.
 
-    `p_chosen` is the label, and `margin` its log-odds: by how much the judge thinks the
-    chosen answer better, in nats.
+    `label_prob` is the probability that the chosen answer is the better one, and
+    `margin` its log-odds, in nats.
     """
     rows = []
     for pair in compared:
@@ -222,7 +222,7 @@ def soft_pairs(
                 **answered.row(),
                 "chosen": answered.answers[better],
                 "rejected": answered.answers[worse],
-                "p_chosen": p,
+                "label_prob": p,
                 "margin": float(np.log(p) - np.log1p(-p)),
             }
         )

@@ -265,13 +265,17 @@ def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch
 
 def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
-    pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
+    sides = lambda *sums: objectives.ModelLogps(*(jnp.array([x]) for x in sums))
+    pairs = objectives.PairLogps(sides(1.0, -1.0), sides(0.0, 0.0))
     offline = dpo.Config(loss="discopop", beta=0.3)
     np.testing.assert_allclose(
-        dpo.configured_loss(told)(pairs), dpo.configured_loss(offline)(pairs)
+        loss_flags.configured_loss(told)(pairs),
+        loss_flags.configured_loss(offline)(pairs),
     )
     hot = replace(offline, temperature=0.5)
-    assert dpo.configured_loss(hot)(pairs) != dpo.configured_loss(offline)(pairs)
+    assert loss_flags.configured_loss(hot)(pairs) != loss_flags.configured_loss(
+        offline
+    )(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):
