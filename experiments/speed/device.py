@@ -94,7 +94,7 @@ def measure(model: str, workload: str, config: Config) -> dict[str, float | str 
 
 
 def main(config: Config) -> list[dict[str, float | str | None]]:
-    """Measures every workload of every model, prints the table, writes it to `--out`."""
+    """Measures every workload of every model; prints and writes the table."""
     for model in config.models:
         if model not in SHAPES:
             raise unknown_name("model", model, SHAPES)

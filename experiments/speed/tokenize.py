@@ -46,7 +46,7 @@ class Config(flags.ValidatedConfig):
     data: str | None = None
     """A file of pairs, repeated or truncated to `--pairs`; by default random words."""
     model: str | None = None
-    """A folder with a tokenizer; by default one of 8192 tokens is trained on the data."""
+    """A folder with a tokenizer; by default one of 8192 tokens is trained."""
     context: int = 4096
     """Tokens of the longest sequence."""
     workers: int = os.cpu_count() or 1
@@ -152,7 +152,7 @@ def own_peak() -> int:
 
 
 def theirs(file: Path, model: Path) -> tuple[float, float]:
-    """Seconds by the clock and of CPU time that `encode_batch` takes on the same pairs."""
+    """Seconds by the clock and of CPU time of `encode_batch` on the same pairs."""
     tokenizer = tokenizers.load(model)
     seconds, cpu_seconds = 0.0, 0.0
     for piece in token_cache.record_chunks(readers.stream(file, Preference)):
