@@ -61,11 +61,9 @@ and of the last update:
   ptx_nll           NLL of the SFT data mixed in (nats per token)
   entropy           of the policy's next token (nats)
   ratio             mean probability ratio to the policy that sampled
-  clipfrac, value_clipfrac
-                    fraction of tokens whose ratio, or value, is outside its clip range
+  clipfrac          fraction of ratios out of their clip range; value_clipfrac: values
   approxkl          k3 to the policy that sampled (nats per token); approxkl_sq: k2
-  explained_variance
-                    fraction of the returns' variance that the values explain
+  explained_variance  fraction of the returns' variance explained by the values
   updates           optimizer steps of the iteration
 """
 
@@ -159,11 +157,9 @@ def main(config: Config) -> dict[str, float]:
         setup = online.prepare(config, run, prompts=config.batch)
         policy, prompts = setup.policy, setup.prompt_batches
         value_model, value_params = init_value_model(config, policy, config.value)
+        make = functools.partial(trainable.make_trainable, config)
         trained = trainable.combine_roles(
-            {
-                "policy": trainable.make_trainable(config, policy.params),
-                "value": trainable.make_trainable(config, value_params),
-            }
+            {"policy": make(policy.params), "value": make(value_params)}
         )
         objective = objectives.ppo(
             policy.model,
@@ -195,7 +191,7 @@ def main(config: Config) -> dict[str, float]:
         if config.normalize == "reference" and moments is None:
             moments = reference_moments(config, setup, config.normalize_samples)
         for i in run.steps(loop.step, config.steps):
-            # the rate follows iterations, even where --kl-stop left updates out
+            # the learning rate follows iterations, even if --kl-stop ends some early
             state = online.set_update_count(state, i * config.updates)
             rollout_key = streams.key(state.key, "rollouts", i)
             shuffle_key = streams.key(state.key, "minibatches", i)

@@ -24,8 +24,8 @@ import numpy as np
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import dataset_ops, loader, packing
+from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (

@@ -78,7 +78,7 @@ def set_hyperparameters(config: LossFlags, group: type[LossFlags]) -> dict[str, 
 
 
 def configured_loss(
-    config: LossFlags, loss: objectives.PairLoss | None = None
+    config: LossFlags, loss: objectives.PairLoss | UnpairedLoss | None = None
 ) -> PairwiseLoss | UnpairedLoss:
     """The loss given, or that of the configuration's name, with its hyperparameters.
 

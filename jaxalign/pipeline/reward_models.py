@@ -12,8 +12,8 @@ import numpy as np
 from jaxalign import sharding, streams
 from jaxalign.data import loader, readers
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference
-from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
 from jaxalign.pipeline.prompts import pad_rows
@@ -106,7 +106,7 @@ def distinct_prompts(
     too_long: set[bytes] = set()
     for i in order:
         row = train[int(i)].sequences[0]
-        prompt = row.tokens[: row.prompt].astype(np.int32)
+        prompt = row.tokens[: row.prompt_length].astype(np.int32)
         if len(prompt) > limit:
             too_long.add(prompt.tobytes())
         else:

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.data import chat, collate, records
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.tokenize import TokenRow
+from jaxalign.data.examples import TokenRow
 from jaxalign.models import pretrained
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import answer_scores, policies, rollouts

@@ -168,8 +168,8 @@ def training_inputs(models: Models) -> tuple[Any, Any]:
     sequences: Any = answers(models, work.minibatches)
     each = abstract.token_logps(models.mesh, sequences)
     if work.algorithm == "ppo":
-        batch = RolloutBatch(sequences, each, each, each, each)
-        return objectives.ppo(policy, models.scalar), batch
+        rollout = RolloutBatch(sequences, each, each, each, each)
+        return objectives.ppo(policy, models.scalar), rollout
     count = work.batch // work.minibatches
     advantage = abstract.rows(mesh, count, kind=jnp.float32)
     objective = objectives.group(

@@ -95,7 +95,7 @@ def reference_logp_fn(
         mask = batch.per_answer(rows.loss_mask)
         logp = forward.token_logps(model, params, rows, chunk=chunk)
         logp = batch.per_answer(logp)
-        sums = deinterleave(forward.row_sums(logp, mask)[0])
+        sums: tuple[Array, ...] = deinterleave(forward.row_sums(logp, mask)[0])
         if not isinstance(batch, UnpairedBatch):
             sums += deinterleave(forward.shared_length_sums(logp, mask))
         return jnp.stack(sums, axis=1)

@@ -371,7 +371,10 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
     }.items():
         with pytest.raises(ValueError, match=hint):
             reward_functions.make_reward_function(reward, "float32", policy, source)
-    for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
+    for how, hint in {
+        "max": "--ensemble is mean, min",
+        "llama2": "two reward models",
+    }.items():
         score = reward_functions.make_reward_function
         with pytest.raises(ValueError, match=hint):
             three = ",".join([str(out / "a")] * 3)
