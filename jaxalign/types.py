@@ -90,7 +90,7 @@ class LanguageModel(NamedTuple):
         argument of `jax.jit`.
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
         normalisation applied. For training and scoring. Models whose config says
-        `shares_prompts` take `branches`, too: how rows are laid out.
+        `supports_shared_prompts` take `branches`, too: how rows are laid out.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
       init_cache: (batch, length) -> cache with `length` slots a row, all empty. Rows
         are the first axis of its arrays, so that they can be taken apart.

@@ -85,7 +85,7 @@ class TransformerGraph:
         """New parameters as a nested dict."""
         return nnx.to_pure_dict(nnx.state(self.build(key), nnx.Param))
 
-    def hidden(
+    def hidden_states(
         self,
         params: Params,
         tokens: Array,
