@@ -40,7 +40,10 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, hub, jsonl, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is

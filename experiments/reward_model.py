@@ -23,9 +23,9 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader, packing
+from jaxalign.data import dataset_ops, loader, packing
+from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
@@ -39,11 +39,17 @@ from jaxalign.pipeline import (
 )
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
+
+RANKING_LOSSES = {
+    "all_pairs": losses.all_pairs_bradley_terry,
+    "plackett_luce": losses.plackett_luce,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,8 @@ class Config(OfflineConfig):
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
     soft_labels: bool = False
-    """Margins are the log-odds of soft labels, as experiments.judge writes them."""
+    """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
+    in place of margins."""
     normalize_samples: int = 256
     """Answers of --model to training prompts, whose scores come to have mean 0 and
     standard deviation 1."""
@@ -80,6 +87,8 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
+        if config.soft_labels:
+            dataset_ops.check_soft_labels(train)
         batches = packing.preference_batches(
             train,
             config.batch,
@@ -209,7 +218,7 @@ def objective(
             else objectives.hard_label_loss
         )
         return objectives.reward(model, center=config.center, loss=labels)
-    return objectives.ranking(model, loss=getattr(losses, config.ranking_loss))
+    return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 
 def token_count(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:

@@ -36,7 +36,10 @@ from jaxalign.evaluation import plots
 from jaxalign.pipeline import datasets, held_out, held_out_tables, reward_models
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.

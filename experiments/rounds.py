@@ -50,8 +50,10 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, jsonl, tables
-from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.jsonl import round_folder
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 

@@ -18,9 +18,10 @@ from jaxalign.data import batch_size, packing
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
+    "shape_checks": -1,
     "types": 0,
     "messages": 0,
     "atomic_files": 0,

@@ -1,4 +1,4 @@
-"""Text -> batch: tokenizers, chats, formats, loading, and the toy world."""
+"""Text -> batch: file formats, row schemas, tokenizers, packing, the toy world."""
 
 import os
 

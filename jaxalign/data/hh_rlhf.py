@@ -1,4 +1,4 @@
-"""Anthropic's HH-RLHF as it is published: four folders of gzipped dialogues.
+"""Anthropic's HH-RLHF as published: four folders of gzipped dialogues.
 
 Reference: Bai et al. 2022, arXiv:2204.05862.
 """
@@ -17,14 +17,15 @@ SUBSETS = (
     "harmless-base",
     "helpful-base",
 )
-HELD_OUT_SUBSET = "helpful-base"  # where there are no training files
-DIVIDED_SUBSET = "harmless-base"  # of which the last tenth is then held out too
+# without training files, this test file is held out, and the last tenth of the other
+HELD_OUT_SUBSET = "helpful-base"
+DIVIDED_SUBSET = "harmless-base"
 
 
 class Splits(NamedTuple):
-    """Pairs to train on and pairs to test on, as the data set states them.
+    """Training and held-out pairs, as the data set divides them.
 
-    No whole prompt is in both; conversations of both may begin with the same message.
+    No full prompt is in both. Conversations of both may begin with the same message.
     """
 
     train: list[Preference]
@@ -38,12 +39,15 @@ def load(
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
 ) -> Splits:
-    """The splits of the four subsets below a folder.
+    """Load the splits of the four subsets in a folder.
 
-    As published, train.jsonl.gz of each subset is for training and test.jsonl.gz is
-    held out. With the test files alone: helpful-online, helpful-rejection-sampled and
-    the first 90 % of harmless-base (by lines) are for training, helpful-base and the
-    rest of harmless-base are held out.
+    Of each subset, train.jsonl.gz is the training split and test.jsonl.gz is held out,
+    as published. Without training files, the test files of helpful-online and
+    helpful-rejection-sampled and the first 90 % of the lines of harmless-base are the
+    training split; helpful-base and the rest of harmless-base are held out.
+
+    Args:
+      skip_bad_rows, max_row_chars: see `readers.read`.
 
     Raises:
       FileNotFoundError: a subset is missing.
@@ -53,23 +57,23 @@ def load(
     train: list[Preference] = []
     held_out: list[Preference] = []
     report = RowReport(0, 0)
-    published = any((root / name / "train.jsonl.gz").exists() for name in SUBSETS)
+    has_train = any((root / name / "train.jsonl.gz").exists() for name in SUBSETS)
     for name in SUBSETS:
-        for split in ("train", "test") if published else ("test",):
-            path = root / name / f"{split}.jsonl.gz"
-            found, part = readers.read(
-                path,
+        for split in ("train", "test") if has_train else ("test",):
+            pairs, file_report = readers.read(
+                root / name / f"{split}.jsonl.gz",
                 Preference,
                 skip_bad_rows=skip_bad_rows,
                 max_row_chars=max_row_chars,
             )
-            report += part
-            if published:
-                cut = len(found) if split == "train" else 0
+            report += file_report
+            if has_train:
+                boundary = len(pairs) if split == "train" else 0
             elif name == DIVIDED_SUBSET:
-                cut = sum(row_number(p) <= part.total * 9 // 10 for p in found)
+                last_line = file_report.total * 9 // 10
+                boundary = sum(row_number(pair) <= last_line for pair in pairs)
             else:
-                cut = 0 if name == HELD_OUT_SUBSET else len(found)
-            train += found[:cut]
-            held_out += found[cut:]
+                boundary = 0 if name == HELD_OUT_SUBSET else len(pairs)
+            train += pairs[:boundary]
+            held_out += pairs[boundary:]
     return Splits(train, held_out, report)

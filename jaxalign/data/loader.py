@@ -15,15 +15,10 @@ from jaxalign import sharding
 from jaxalign.batches import PromptBatch
 from jaxalign.data.collate import make_collate
 from jaxalign.data.dataset_ops import Mixture, mask_special_tokens, unpair
+from jaxalign.data.examples import Example, TokenRow, example_rows, longest_sequence
 from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import (
-    Example,
-    TokenRow,
-    example_rows,
-    longest_sequence,
-    tokenize,
-)
+from jaxalign.data.tokenize import tokenize
 
 __all__ = [
     "BatchIterator",
@@ -47,6 +42,8 @@ class BatchIterator:
     every process; each process collates its own rows alone.
 
     Attributes:
+      batch_size: rows of a global batch.
+      share: the rows of a global batch that this process collates.
       global_indices: indices of the last global batch's examples, before collation.
       rows: numbers of those examples in their data set, rising.
     """
@@ -77,7 +74,8 @@ class BatchIterator:
         self.identity = identity
         self.row_numbers = row_numbers
         self.examples_in = examples_in
-        self.share = sharding.local_rows(identity["batch"], mesh)
+        self.batch_size = identity["batch"]
+        self.share = sharding.local_rows(self.batch_size, mesh)
         self.global_indices: Any = row_numbers[:0]
         self.rows = row_numbers[:0]
 

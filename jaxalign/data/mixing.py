@@ -1,4 +1,7 @@
-"""Mixtures: parts that each give their share of what is read, whatever their sizes."""
+"""Mixtures of data sets: each part has a fixed share of the training rows.
+
+The share of a part is its weight over the sum of the weights, whatever its size.
+"""
 
 import itertools
 import math
@@ -8,42 +11,41 @@ from typing import TypeVar
 import grain
 import numpy as np
 
-MAX_WEIGHT_RATIO, MAX_WEIGHT = (
-    1e9,
-    1e100,
-)  # of weights; others leave rounding errors alone
+MAX_WEIGHT_RATIO, MAX_WEIGHT = 1e9, 1e100  # beyond them only rounding errors remain
 Item = TypeVar("Item")
 
 
 def check_weights(parts: Sequence[Sequence[object]], weights: Sequence[float]) -> None:
-    """Refuses a mixture whose shares are not defined.
+    """Refuse a mixture whose shares are undefined.
 
     Raises:
-      ValueError: no part, a part without rows, or a weight that is not a finite number
-        above 0, or that is nothing beside another.
+      ValueError: no part, a part without rows, a weight that is not finite and
+        positive, or weights whose ratio exceeds `MAX_WEIGHT_RATIO`.
     """
     if not parts or len(parts) != len(weights):
         raise ValueError("a mixture needs parts, each with a weight")
     for number, (part, weight) in enumerate(zip(parts, weights, strict=True), start=1):
         if not len(part):
-            raise ValueError(f"part {number} of the mixture has no rows to train on")
+            raise ValueError(f"part {number} of the mixture has no training rows")
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(
-                f"weights of a mixture should be finite numbers above 0, not {weight}"
+                f"a weight of the mixture is {weight}; expected a finite number above 0"
             )
     low, high = min(weights), max(weights)
     if high / MAX_WEIGHT_RATIO > low or high > MAX_WEIGHT:
         raise ValueError(
-            f"weights of a mixture from {low:g} to {high:g}: the largest should be at "
-            f"most {MAX_WEIGHT_RATIO:g} times the smallest, and {MAX_WEIGHT:g}"
+            f"the weights of the mixture are from {low:g} to {high:g}; expected the "
+            f"largest to be at most {MAX_WEIGHT_RATIO:g} times the smallest, and "
+            f"{MAX_WEIGHT:g}"
         )
 
 
 class MixedRecords(list[Item]):
-    """Records of a mixture's parts, one part after the other, with their weights.
+    """The records of all parts of a mixture, one part after the other.
 
     Args:
-      weights: of the parts; only their ratios matter.
+      parts: records of each part.
+      weights: weight of each part; only their ratios matter.
 
     Raises:
       ValueError: as `check_weights`.
@@ -59,40 +61,45 @@ class MixedRecords(list[Item]):
 
     @property
     def sizes(self) -> list[int]:
-        """How many records each part has."""
+        """Number of records of each part."""
         return list(map(len, self.parts))
 
 
-def sizes_and_weights(records: Sequence[Item]) -> tuple[list[int], list[float]] | None:
-    """The sizes of a mixture's parts and their weights; None of other records."""
+def sizes_and_weights(
+    records: Sequence[Item],
+) -> tuple[list[int], list[float]] | None:
+    """Sizes and weights of the parts of a mixture; None of other records."""
     if not isinstance(records, MixedRecords):
         return None
     return records.sizes, records.weights
 
 
 def select(records: Sequence[Item], mask: np.ndarray) -> list[Item]:
-    """The records where the mask [R] is True; a mixture stays one.
+    """Select the records where the mask, bool [R], is True; a mixture stays a mixture.
 
     Raises:
-      ValueError: nothing is left of a part of a mixture.
+      ValueError: no record of a part of a mixture is selected.
     """
     if not isinstance(records, MixedRecords):
         return [record for record, keep in zip(records, mask, strict=True) if keep]
-    cuts = np.cumsum(records.sizes)[:-1]
-    parts = zip(records.parts, np.split(mask, cuts), strict=True)
-    return MixedRecords([select(part, keep) for part, keep in parts], records.weights)
+    boundaries = np.cumsum(records.sizes)[:-1]
+    parts = zip(records.parts, np.split(mask, boundaries), strict=True)
+    return MixedRecords(
+        [select(part, part_mask) for part, part_mask in parts], records.weights
+    )
 
 
 def mixed_order(
     sizes: Sequence[int], weights: Sequence[float], *, seed: int | None = None
 ) -> grain.MapDataset:
-    """Endless indices of parts one after the other, each part with its share.
+    """Endless record indices of a mixture whose parts are stored one after the other.
 
-    Any stretch has the shares of the weights, to within a row or so a part. A part that
-    ends begins again, shuffled anew.
+    Every stretch of indices has the shares of the weights, up to about one row per
+    part. A part that ends begins again, in a new shuffle.
 
     Args:
-      seed: of the shuffling; None leaves each part in its order.
+      sizes, weights: number of records and weight of each part.
+      seed: seed of the shuffles; None keeps the order within each part.
     """
     begins = [0, *itertools.accumulate(sizes)][:-1]
     parts = []
@@ -104,14 +111,14 @@ def mixed_order(
 
 
 def interleave(parts: Sequence[Sequence[Item]]) -> list[Item]:
-    """All records once, so that any stretch has each part in proportion to its size.
+    """All records once, every stretch with each part in proportion to its size.
 
     >>> interleave(["abcd", "xy"])
     ['a', 'x', 'b', 'c', 'y', 'd']
     """
-    placed = [
+    positions = [
         ((i + 0.5) / len(part), k, record)
         for k, part in enumerate(parts)
         for i, record in enumerate(part)
     ]
-    return [record for _, _, record in sorted(placed, key=lambda one: one[:2])]
+    return [record for _, _, record in sorted(positions, key=lambda one: one[:2])]

@@ -1,6 +1,7 @@
-"""Records from files (see `files`) and from TFDS sources.
+"""Readers: records of files in all formats, and of TFDS sources.
 
-What rows may look like is in `parser`.
+Files are read as rows (see `formats.files`), and each row is parsed into a record of
+the wanted kind (see `schemas.parser`).
 """
 
 import collections
@@ -18,29 +19,10 @@ from jaxalign.data.records import (
     Ranking,
     RowReport,
     Unpaired,
-    demonstrations,
-    extract_prompts,
-    ranking_pairs,
-    unpaired_answers,
 )
-from jaxalign.data.schemas import checks, hh_dialogue, parser, public_datasets, rankings
-
-__all__ = [
-    "Demonstration",
-    "Preference",
-    "Prompt",
-    "Ranking",
-    "RecordStream",
-    "RowReport",
-    "Unpaired",
-    "demonstrations",
-    "from_tfds",
-    "ranking_pairs",
-    "extract_prompts",
-    "read",
-    "stream",
-    "unpaired_answers",
-]
+from jaxalign.data.row_errors import MalformedRow, UnusableRow
+from jaxalign.data.schemas import hh_dialogue, parser, public_datasets, rankings
+from jaxalign.data.schemas.field_names import LABEL_FIELDS
 
 Kind = TypeVar("Kind", Demonstration, Preference, Prompt, Ranking, Unpaired)
 
@@ -52,21 +34,25 @@ def read(
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
 ) -> tuple[list[Kind], RowReport]:
-    """The records of a file, of several, or of all files of a folder in their order.
+    """Read the records of one or more files, or of all files of a folder.
 
     Args:
-      kind: the record wanted: Demonstration, Preference, Ranking, Unpaired or Prompt.
-      skip_bad_rows: count malformed rows rather than stop at the first.
-      max_row_chars: characters of the longest row; longer ones are malformed.
+      path: a file, a folder (read in natural order of file names), or several.
+      kind: Demonstration, Preference, Ranking, Unpaired or Prompt.
+      skip_bad_rows: count malformed rows instead of raising at the first one.
+      max_row_chars: largest number of characters of a row; longer ones are malformed.
+
+    Returns:
+      The records, and the report on the rows.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a malformed row (file, line and field are named), or no rows at all.
+      ValueError: a malformed row (named by file, line and field), or no usable row.
     """
-    reading = stream(
+    records = stream(
         path, kind, skip_bad_rows=skip_bad_rows, max_row_chars=max_row_chars
     )
-    return list(reading), reading.report
+    return list(records), records.report
 
 
 def stream(
@@ -76,7 +62,7 @@ def stream(
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
 ) -> "RecordStream[Kind]":
-    """`read`, one record after the other, for files larger than memory."""
+    """Iterate over records, as `read` does, for files larger than memory."""
     rows = (
         row
         for file in files.list_all_files(path)
@@ -94,11 +80,14 @@ def from_tfds(
     skip_bad_rows: bool = False,
     max_row_chars: int = MAX_ROW_CHARS,
 ) -> tuple[list[Kind], RowReport]:
-    """The records of a `tensorflow_datasets` source, whose texts are bytes.
+    """Read the records of a `tensorflow_datasets` source, whose texts are bytes.
 
     Args:
-      source: what `builder.as_data_source(split=...)` gives, or any rows.
-      name: what messages call the source; row i is `name:i`.
+      source: `builder.as_data_source(split=...)`, or any rows.
+      name: name of the source in error messages; the location of row i is `name:i`.
+
+    Returns:
+      The records, and the report on the rows.
 
     Raises:
       ValueError: as `read`.
@@ -106,15 +95,20 @@ def from_tfds(
     rows = (
         (f"{name}:{i}", row_limits.to_json_row(row)) for i, row in enumerate(source)
     )
-    checked = row_limits.check_rows(rows, max_row_chars)
-    reading = RecordStream(checked, kind, name=name, skip_bad_rows=skip_bad_rows)
-    return list(reading), reading.report
+    checked_rows = row_limits.check_rows(rows, max_row_chars)
+    records = RecordStream(checked_rows, kind, name=name, skip_bad_rows=skip_bad_rows)
+    return list(records), records.report
 
 
 class RecordStream(Generic[Kind]):
-    """Records, one after the other, and the report on those read so far.
+    """Iterator over the records of rows, with a report on the rows read so far.
 
-    Odd dialogues are left out and counted, malformed rows if told so.
+    Unusable rows are skipped and counted; malformed ones too, with `skip_bad_rows`.
+
+    Args:
+      rows: (location, row) pairs.
+      kind: class of the records.
+      name: name of the source in error messages.
     """
 
     def __init__(
@@ -129,44 +123,43 @@ class RecordStream(Generic[Kind]):
         self.kind: type[Any] = kind
         self.name = name
         self.skip_bad_rows = skip_bad_rows
-        self.read, self.kept = 0, 0
+        self.total, self.usable = 0, 0
         self.reasons = collections.Counter[str]()
 
     @property
     def report(self) -> RowReport:
-        """What became of the rows that were read."""
-        return RowReport(self.read, self.kept, +self.reasons)
+        """Report on the rows read so far."""
+        return RowReport(self.total, self.usable, +self.reasons)
 
     def __iter__(self) -> Iterator[Kind]:
-        for where, row in public_datasets.pair_ratings(self.rows):
-            self.read += 1
-            found = self.records(row, where)
-            self.kept += bool(found)
-            yield from found
-        if not self.kept:
+        for location, row in public_datasets.pair_ratings(self.rows):
+            self.total += 1
+            records = self.parse(row, location)
+            self.usable += bool(records)
+            yield from records
+        if not self.usable:
             raise ValueError(
                 f"{self.name} holds no usable {self.kind.__name__} rows: {self.report}"
             )
 
-    def records(self, row: Any, where: str) -> list[Any]:
-        """The records of a row; none where it is left out, and counted."""
+    def parse(self, row: Any, location: str) -> list[Any]:
+        """Records of a row; none if the row is skipped, which is counted."""
         try:
-            if isinstance(row, checks.MalformedRow | hh_dialogue.UnusableRow):
+            if isinstance(row, MalformedRow | UnusableRow):
                 raise row
-            found = list(parser.parse_row(row, self.kind, where))
-            self.reasons["without a ranking"] += not found
-            if hh_dialogue.is_dialogue(row) and (
-                remark := hh_dialogue.find_irregularity(row)
-            ):
-                self.reasons[remark] += 1
-            return found
-        except hh_dialogue.UnusableRow as odd:
-            self.reasons[str(odd)] += 1
-        except (checks.MalformedRow, RecursionError) as error:
+            records = list(parser.parse_row(row, self.kind, location))
+            self.reasons["without a ranking"] += not records
+            if hh_dialogue.is_dialogue(row):
+                if irregularity := hh_dialogue.find_irregularity(row):
+                    self.reasons[irregularity] += 1
+            return records
+        except UnusableRow as reason:
+            self.reasons[str(reason)] += 1
+        except (MalformedRow, RecursionError) as error:
             if not self.skip_bad_rows:
                 raise ValueError(
-                    f"{where}: {one_line(error)}; mend the row, or pass --skip-bad-rows "
-                    "to leave such rows out and count them"
+                    f"{location}: {one_line(error)}; correct the row, or pass "
+                    "--skip-bad-rows to skip and count such rows"
                 ) from error
             field = getattr(error, "field", None)
             self.reasons[f"refused for {field!r}" if field else "malformed"] += 1
@@ -174,20 +167,20 @@ class RecordStream(Generic[Kind]):
 
 
 def one_line(error: Exception, *, length: int = 240) -> str:
-    """An error's message on one line, without the middle of a long one."""
-    said = " ".join(str(error).split())
-    return said if len(said) <= length else f"{said[: length - 63]} ... {said[-58:]}"
+    """Message of an error on one line, without the middle of a long one."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[: length - 63]} ... {text[-58:]}"
 
 
 def has_unpaired_rows(
     path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
 ) -> bool:
-    """Whether one of the first rows is a single answer with its label."""
+    """Whether one of the first `rows` rows is a single answer with a label."""
     return any(is_unpaired_row(row) for _, row in first_rows(path, rows, max_row_chars))
 
 
 def is_unpaired_row(row: Any) -> bool:
-    """Whether a row is a single answer with its label, not a pair.
+    """Whether a row is a single answer with a label, and not a pair.
 
     >>> is_unpaired_row({"prompt": "2 + 2?", "completion": "4", "label": True})
     True
@@ -196,21 +189,23 @@ def is_unpaired_row(row: Any) -> bool:
     """
     if not isinstance(row, Mapping) or {"chosen", "chosen_messages"} & set(row):
         return False
-    return any(field in row for field in parser.LABEL_FIELDS)
-
-
-def first_rows(path: Paths, rows: int, max_row_chars: int) -> files.Rows:
-    """The first rows of the first of some files."""
-    file = files.list_all_files(path)[0]
-    return itertools.islice(files.read_rows(file, max_row_chars=max_row_chars), rows)
+    return any(field in row for field in LABEL_FIELDS)
 
 
 def has_ranking_rows(
     path: Paths, *, rows: int = 1000, max_row_chars: int = MAX_ROW_CHARS
 ) -> bool:
-    """Whether one of the first rows ranks more than two answers to a prompt.
+    """Whether one of the first `rows` rows ranks more than two answers to a prompt.
 
-    Not the first row alone, which may have a tie or be malformed.
+    The very first row does not suffice: it may be a tie or malformed.
     """
-    first = first_rows(path, rows, max_row_chars)
-    return any(rankings.ranking_size(row, where) > 2 for where, row in first)
+    return any(
+        rankings.ranking_size(row, location) > 2
+        for location, row in first_rows(path, rows, max_row_chars)
+    )
+
+
+def first_rows(path: Paths, count: int, max_row_chars: int) -> row_limits.Rows:
+    """The first rows of the first file."""
+    file = files.list_all_files(path)[0]
+    return itertools.islice(files.read_rows(file, max_row_chars=max_row_chars), count)

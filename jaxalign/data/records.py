@@ -1,15 +1,17 @@
-"""Records: SFT examples, preference pairs, rankings, unpaired answers, prompts.
+"""Dataset records: SFT examples, preference pairs, rankings, unpaired answers, prompts.
 
-A message is a dict of `role` (system, user, assistant, tool) and `content` (text, empty
-beside a tool call), and where a row has them of
-  reasoning_content  the thought before an assistant's answer, text
+A message is a dict of `role` (system, developer, user, assistant, tool) and `content`
+(text, empty beside a tool call) and, optionally,
+  reasoning_content  the assistant's reasoning before its answer, text
   tool_calls         the assistant's calls, [{"type": "function", "function": ...}]
-  tool_call_id, name which call a tool's result answers
-  train              False for an assistant's message that is not trained on
-These are the names that chat templates know; readers rename what other data sets call
-them. Each record says where it came from, so that an error can name the line, has the
-`tools` that its chat template declares, and keeps the row's other `fields` (category,
-source, id, annotator), by which numbers can be split later.
+  tool_call_id, name the call that a tool's result belongs to
+  train              False for an assistant message that is masked out of the loss
+Chat templates know these names; other names in data sets are mapped to them
+(see `schemas.messages`).
+
+Every record has the `location` of its row (FILE:LINE), which error messages name, the
+`tools` that its chat template declares, and `fields`, the metadata of its row
+(category, source, id, annotator), by which results can be split.
 """
 
 import collections
@@ -22,14 +24,14 @@ from typing import Any
 Message = dict[str, Any]
 Messages = list[Message]
 Answer = str | Message
-"""An answer: its text, or the assistant's message where it has more than a text."""
+"""An answer: its text, or the assistant's message if it has more than a text."""
 Tools = tuple[Mapping[str, Any], ...]
 Fields = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What an answer is wanted to, and what others answered, where that is known."""
+    """A prompt to sample answers for, with reference answers if there are any."""
 
     messages: Messages
     location: str = ""
@@ -40,11 +42,11 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """An SFT example: a conversation whose last message, the assistant's, is trained.
+    """An SFT example: a conversation that ends with the answer to imitate.
 
     Attributes:
-      plain: its one message is a text without roles, which is trained as a whole, as in
-        language modelling; no chat template is applied.
+      plain: the only message is text without roles; all of its tokens are trained on,
+        as in language modeling, and no chat template is applied.
     """
 
     messages: Messages
@@ -56,7 +58,14 @@ class Demonstration:
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """Two answers to one prompt; `margin` says how much better the chosen one is."""
+    """A preference pair: two answers to one prompt.
+
+    Attributes:
+      margin: rating margin of the chosen answer over the rejected one, in nats; 0
+        where the data have none.
+      label_prob: probability in [0, 1] that the chosen answer is the better one: a soft
+        label, such as a judge's; 1 for a hard label.
+    """
 
     prompt: Messages
     chosen: Answer
@@ -65,6 +74,7 @@ class Preference:
     location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
+    label_prob: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +90,7 @@ class Ranking:
 
 @dataclasses.dataclass(frozen=True)
 class Unpaired:
-    """One answer with a thumb up (`desirable`) or down."""
+    """One answer with a binary label, as in KTO: desirable or undesirable."""
 
     prompt: Messages
     answer: Answer
@@ -95,7 +105,14 @@ Record = Prompt | Demonstration | Preference | Ranking | Unpaired
 
 @dataclasses.dataclass(frozen=True)
 class RowReport:
-    """What became of the rows that were read: nothing is dropped in silence."""
+    """Numbers of rows read and used, and the reasons for the difference.
+
+    Attributes:
+      total: rows read.
+      usable: rows that became records.
+      reasons: number of rows by reason; mostly of skipped rows, some of rows that were
+        used after a repair.
+    """
 
     total: int
     usable: int
@@ -104,12 +121,12 @@ class RowReport:
     )
 
     def __str__(self) -> str:
-        """One line: how many of how many, and why not the others."""
+        """One line: rows used, rows read, and the reasons."""
         rest = ", ".join(f"{n} {reason}" for reason, n in self.reasons.most_common())
         return f"{self.usable} of {self.total} rows" + (f" ({rest})" if rest else "")
 
     def __add__(self, other: "RowReport") -> "RowReport":
-        """The report of both."""
+        """The sums of two reports."""
         return RowReport(
             self.total + other.total,
             self.usable + other.usable,
@@ -118,7 +135,7 @@ class RowReport:
 
 
 def row_number(record: Record) -> int:
-    """The line or row of its file that a record came from, from 1; 0 if unknown.
+    """Line or row number of a record in its file, from 1; 0 if unknown.
 
     >>> row_number(Prompt([], location="pairs.jsonl:12")), row_number(Prompt([]))
     (12, 0)
@@ -128,36 +145,40 @@ def row_number(record: Record) -> int:
 
 
 def assistant_message(answer: Answer) -> Message:
-    """An answer, as the assistant's message."""
+    """Convert an answer to the assistant's message."""
     if isinstance(answer, str):
         return {"role": "assistant", "content": answer}
     return answer
 
 
 def answer_content(answer: Answer) -> str:
-    """The text of an answer, without its thought and its tool calls.
+    """Text of an answer, without its reasoning and its tool calls.
 
-    >>> answer_content({"role": "assistant", "content": "4", "reasoning_content": "2+2"})
+    >>> answer = {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
+    >>> answer_content(answer)
     '4'
     """
     return answer if isinstance(answer, str) else answer["content"]
 
 
 def conversation_key(messages: Messages, tools: Tools = ()) -> Hashable:
-    """What tells a conversation, with its tools, from others; not what is trained."""
-    told = [(message["role"], message["content"]) for message in messages]
-    more = [
+    """Dictionary key of a conversation and its tools.
+
+    Equal for conversations that differ in their `train` flags alone.
+    """
+    texts = [(message["role"], message["content"]) for message in messages]
+    rich = [
         json.dumps({**message, "train": None}, sort_keys=True)
         for message in messages
         if len(message) > 2 + ("train" in message)
     ]
-    return (
-        (*told, *more, json.dumps(tools, sort_keys=True)) if tools or more else (*told,)
-    )
+    if not (tools or rich):
+        return (*texts,)
+    return (*texts, *rich, json.dumps(tools, sort_keys=True))
 
 
 def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
-    """The chosen answers, to be imitated."""
+    """SFT examples of the chosen answers."""
     return [
         Demonstration(
             [*p.prompt, assistant_message(p.chosen)],
@@ -170,14 +191,16 @@ def demonstrations(preferences: Iterable[Preference]) -> list[Demonstration]:
 
 
 def extract_prompts(records: Iterable[Demonstration | Preference]) -> list[Prompt]:
-    """The prompts, each once; its references are the answers shown, or chosen.
+    """Distinct prompts of SFT examples and pairs, with their answers as references.
 
-    Prompts with other tools are others. Fields are those of the first record.
+    The references of a prompt are its demonstrated and chosen answers, in order.
+    Prompts with different tools are distinct. Location and fields are those of the
+    first record.
 
     Raises:
       ValueError: a plain text, which has no prompt.
     """
-    found: dict[Hashable, Prompt] = {}
+    by_key: dict[Hashable, Prompt] = {}
     for record in records:
         if isinstance(record, Preference):
             messages, answer = record.prompt, answer_content(record.chosen)
@@ -187,26 +210,26 @@ def extract_prompts(records: Iterable[Demonstration | Preference]) -> list[Promp
             *messages, last = record.messages
             answer = "" if last.get("train") is False else last["content"]
         key = conversation_key(messages, record.tools)
-        known = found.get(key) or Prompt(
+        prompt = by_key.get(key) or Prompt(
             messages, record.location, tools=record.tools, fields=record.fields
         )
-        # an answer that is a call alone has no text to compare with
-        references = (*known.references, *filter(None, [answer]))
-        found[key] = dataclasses.replace(known, references=references)
-    return list(found.values())
+        # an answer that is only a tool call has no text to compare with
+        references = (*prompt.references, *filter(None, [answer]))
+        by_key[key] = dataclasses.replace(prompt, references=references)
+    return list(by_key.values())
 
 
 def unpaired_answers(preferences: Iterable[Preference]) -> list[Unpaired]:
-    """Each pair as two single answers, a thumb up and a thumb down."""
+    """Both answers of each pair: the chosen one desirable, the rejected one not."""
     return [
-        Unpaired(p.prompt, answer, up, p.location, p.tools, p.fields)
+        Unpaired(p.prompt, answer, desirable, p.location, p.tools, p.fields)
         for p in preferences
-        for answer, up in ((p.chosen, True), (p.rejected, False))
+        for answer, desirable in ((p.chosen, True), (p.rejected, False))
     ]
 
 
 def ranking_pairs(rankings: Iterable[Ranking]) -> list[Preference]:
-    """All pairs of each ranking, the better one chosen."""
+    """All K (K - 1) / 2 pairs of each ranking of K answers, the better one chosen."""
     return [
         Preference(
             r.prompt, better, worse, location=r.location, tools=r.tools, fields=r.fields
@@ -217,6 +240,6 @@ def ranking_pairs(rankings: Iterable[Ranking]) -> list[Preference]:
 
 
 def prompt_fields(prompt: "Prompt") -> dict[str, Any]:
-    """The fields of a row that hold a prompt and its tools."""
+    """Fields of a written row that hold a prompt and its tools."""
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
     return {"prompt": prompt.messages, **tools}

@@ -1,8 +1,8 @@
-"""The held-out split: decided by a hash of each conversation's first user message.
+"""Held-out split by a hash of the first user message of each conversation.
 
-So the split is by prompt, the same for every kind of record of a data set (SFT data,
-prompts, pairs, rankings, unpaired answers), and independent of the order of rows and
-of the rows that are skipped. Conversations that share a beginning are on one side.
+The split is therefore by prompt. It is the same for every kind of record of a data set
+(SFT data, prompts, pairs, rankings, unpaired answers), and independent of the order of
+the rows and of skipped rows. Conversations with the same first message are on one side.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutSplit:
-    """Holds out a share of the prompts, chosen by hash.
+    """Random choice of held-out prompts, by their hashes.
 
     Args:
-      share: of the distinct first user messages, in expectation; in [0, 1).
-      seed: another seed holds out other prompts.
+      share: expected share of the distinct first user messages; in [0, 1).
+      seed: seed of the choice.
 
     Raises:
       ValueError: a share outside [0, 1).
@@ -42,7 +42,7 @@ class HeldOutSplit:
     def __post_init__(self) -> None:
         if not 0.0 <= self.share < 1.0:
             raise ValueError(
-                f"the held-out share should be in [0, 1), not {self.share}"
+                f"the held-out share is {self.share}; expected a number in [0, 1)"
             )
 
     def __str__(self) -> str:
@@ -52,7 +52,10 @@ class HeldOutSplit:
         )
 
     def mask(self, hashes: np.ndarray) -> np.ndarray:
-        """Whether each prompt hash is held out [R].
+        """Whether each prompt is held out, bool [R].
+
+        Args:
+          hashes: prompt hashes, uint64 [R].
 
         >>> HeldOutSplit(0.0).mask(np.arange(3, dtype=np.uint64))
         array([False, False, False])
@@ -71,7 +74,7 @@ def splitmix64(x: np.ndarray) -> np.ndarray:
 
 
 def normalize(text: str) -> str:
-    """NFKC, with case and white space folded.
+    """Normalize a text: NFKC, case and white space folded.
 
     >>> normalize("  What\\tIS \\uff11?") == normalize("what is 1?")
     True
@@ -81,20 +84,20 @@ def normalize(text: str) -> str:
 
 
 def prompt_messages(record: Record) -> Messages:
-    """The messages that a record's answers answer; a plain text is its own."""
+    """Messages before the answer of a record; a plain text is its own prompt."""
     if isinstance(record, Demonstration):
         return record.messages if record.plain else record.messages[:-1]
     return record.messages if isinstance(record, Prompt) else record.prompt
 
 
 def prompt_hash(record: Record) -> int:
-    """64 bits of the first user message of a record's conversation, normalized.
+    """64-bit hash of the first user message of a record, normalized.
 
-    A conversation without a user message, and a plain text, go by their first message.
+    Without a user message, and in a plain text, it is that of the first message.
     """
     messages = prompt_messages(record)
-    asked = (m["content"] for m in messages if m["role"] == "user")
-    text = next(asked, messages[0]["content"] if messages else "")
+    user_texts = (m["content"] for m in messages if m["role"] == "user")
+    text = next(user_texts, messages[0]["content"] if messages else "")
     data = normalize(text).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
@@ -105,21 +108,21 @@ def prompt_hashes(records: Iterable[Record]) -> np.ndarray:
 
 
 def select(records: Sequence[RecordType], mask: np.ndarray) -> list[RecordType]:
-    """The records where the mask [R] is True."""
+    """Select the records where the mask, bool [R], is True."""
     return [record for record, keep in zip(records, mask, strict=True) if keep]
 
 
 def unique_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Each prompt once, in the order of its first row, with all its references.
+    """Distinct prompts, in the order of their first rows, each with all its references.
 
-    Prompts with other tools are others.
+    Prompts with different tools are distinct.
     """
-    found: dict[Hashable, Prompt] = {}
+    by_key: dict[Hashable, Prompt] = {}
     for prompt in prompts:
         key = conversation_key(prompt.messages, prompt.tools)
-        known = found.get(key)
+        first = by_key.get(key)
         references = prompt.references
-        if known is not None:
-            references = tuple(dict.fromkeys((*known.references, *references)))
-        found[key] = dataclasses.replace(known or prompt, references=references)
-    return list(found.values())
+        if first is not None:
+            references = tuple(dict.fromkeys((*first.references, *references)))
+        by_key[key] = dataclasses.replace(first or prompt, references=references)
+    return list(by_key.values())

@@ -20,7 +20,7 @@ from jaxalign.models.config import ModelConfig, Remat
 from jaxalign.pipeline import model_cards
 from jaxalign.pipeline.policies import Policy
 from jaxalign.rewards import reward_model
-from jaxalign.runtime.config import TrainConfig
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.types import Params, ScalarModel
 
 SCALE = "normalisation.json"  # of a reward model's scores, beside it

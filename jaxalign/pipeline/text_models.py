@@ -22,10 +22,11 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.data import chat, collate, records
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.tokenize import TokenRow
+from jaxalign.data.examples import TokenRow
 from jaxalign.models import pretrained
 from jaxalign.models.pretrained_folder import open_folder
-from jaxalign.pipeline import policies, rollouts
+from jaxalign.pipeline import answer_scores, policies, rollouts
+from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import hub
 from jaxalign.sampling.next_token import next_logits
@@ -110,7 +111,7 @@ class TextModel:
     def logprobs(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Array:
         """Log-probs of answers [B], summed over their tokens and end token, in nats."""
         batch = encode(self.policy.tokenizer, prompts, answers)
-        return rollouts.answer_logp(self.model, self.params, batch)
+        return answer_scores.answer_logp(self.model, self.params, batch)
 
     def generate(
         self,
@@ -129,7 +130,9 @@ class TextModel:
         """
         answers = rollouts.sample_answers(
             self.policy,
-            [records.Prompt(m) for m in messages(prompts)],
+            tokenize_prompts(
+                self.policy, [records.Prompt(m) for m in messages(prompts)]
+            ),
             jax.random.key(seed),
             max_new_tokens=max_new_tokens,
             temperature=temperature,

@@ -15,7 +15,7 @@ from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, param_filter, peft
 from jaxalign.pipeline import model_folders, policies
 from jaxalign.runtime import flags, hub
-from jaxalign.runtime.config import TrainConfig
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.training.step import MergeFn
 from jaxalign.types import Key, Params, ScalarModel
 

@@ -27,7 +27,7 @@ def error_message(error: BaseException) -> str:
     """
     text = one_line(error)
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{notes_of(error)}; a run with checkpoints goes on with --resume"
+        return f"interrupted{notes_of(error)}; continue a run with --resume"
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
             return f"error: out of memory on the device{notes_of(error)} ({text}): {MEMORY_ADVICE}"

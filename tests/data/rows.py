@@ -11,9 +11,8 @@ from jaxalign.data.records import (
     Ranking,
     Unpaired,
 )
+from jaxalign.data.row_errors import MalformedRow, UnusableRow
 from jaxalign.data.schemas import parser
-from jaxalign.data.schemas.checks import MalformedRow
-from jaxalign.data.schemas.hh_dialogue import UnusableRow
 
 
 def u(text="q"):

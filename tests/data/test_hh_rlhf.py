@@ -4,8 +4,7 @@ import json
 import pytest
 
 from jaxalign.data import hh_rlhf, readers
-from jaxalign.data.readers import Preference
-from jaxalign.data.records import row_number
+from jaxalign.data.records import Preference, row_number
 from jaxalign.data.schemas import hh_dialogue
 
 # rows; then what the folder's README says of the odd ones

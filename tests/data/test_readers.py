@@ -5,8 +5,18 @@ import numpy as np
 import pytest
 
 from jaxalign.data import readers
-from jaxalign.data.readers import Demonstration, Preference, Prompt, Ranking, Unpaired
-from jaxalign.data.records import RowReport
+from jaxalign.data.records import (
+    Demonstration,
+    Preference,
+    Prompt,
+    Ranking,
+    RowReport,
+    Unpaired,
+    demonstrations,
+    extract_prompts,
+    ranking_pairs,
+    unpaired_answers,
+)
 
 
 def user(text):
@@ -98,7 +108,7 @@ def test_rankings_and_thumbs(tmp_path, jsonl):
     path = jsonl(tmp_path / "rank.jsonl", {"prompt": "q", "answers": ["a", "b", "c"]})
     rankings, _ = readers.read(path, Ranking)
     assert rankings == [Ranking(ASKED, ("a", "b", "c"), f"{path}:1")]
-    found = [(p.chosen, p.rejected) for p in readers.ranking_pairs(rankings)]
+    found = [(p.chosen, p.rejected) for p in ranking_pairs(rankings)]
     assert found == [("a", "b"), ("a", "c"), ("b", "c")]
     up = {"prompt": "q", "completion": "a", "label": True}
     down = {"messages": [user("q"), told("a")], "label": 0}
@@ -112,16 +122,14 @@ def test_rankings_and_thumbs(tmp_path, jsonl):
 
 def test_conversions():
     pair = Preference(ASKED, "a", "b", 1.0, "here:1")
-    assert readers.demonstrations([pair]) == [
-        Demonstration([user("q"), told("a")], "here:1")
-    ]
-    assert readers.unpaired_answers([pair]) == [
+    assert demonstrations([pair]) == [Demonstration([user("q"), told("a")], "here:1")]
+    assert unpaired_answers([pair]) == [
         Unpaired(ASKED, "a", True, "here:1"),
         Unpaired(ASKED, "b", False, "here:1"),
     ]
     demonstration = Demonstration([user("q"), told("z")], "there:1")
     other = Demonstration([user("r"), told("z")], "there:2")
-    assert readers.extract_prompts([pair, demonstration, other]) == [
+    assert extract_prompts([pair, demonstration, other]) == [
         Prompt(ASKED, "here:1", ("a", "z")),
         Prompt([user("r")], "there:2", ("z",)),
     ]
@@ -133,18 +141,38 @@ BAD = [
     (Demonstration, {"completion": "a"}, "field 'prompt' .* is missing"),
     (Demonstration, {"prompt": "q"}, "field 'completion' .* is missing"),
     (Demonstration, {"prompt": " ", "completion": "a"}, "field 'prompt' is empty"),
-    (Demonstration, {"prompt": "q", "completion": None}, "'completion' .* not null"),
-    (Demonstration, {"prompt": "q", "completion": 3}, "'completion' .* not a number"),
-    (Demonstration, {"messages": []}, "'messages' should be text or a list"),
+    (
+        Demonstration,
+        {"prompt": "q", "completion": None},
+        "'completion' is null; expected text",
+    ),
+    (
+        Demonstration,
+        {"prompt": "q", "completion": 3},
+        "'completion' is a number; expected text",
+    ),
+    (
+        Demonstration,
+        {"messages": []},
+        "'messages' is not a text or a list",
+    ),
     (Demonstration, {"messages": ["q"]}, "'messages', message 0: is text"),
     (Demonstration, {"messages": [{"role": "x"}]}, "message 0: has role 'x'"),
     (Demonstration, {"messages": [{"role": ["x"]}]}, "message 0: has role"),
-    (Demonstration, {"messages": [{"role": "user"}]}, "content should be text"),
-    (Demonstration, {"messages": [user([{"image": 1}])]}, "content .* not a list"),
+    (Demonstration, {"messages": [{"role": "user"}]}, "content is null; expected text"),
+    (
+        Demonstration,
+        {"messages": [user([{"image": 1}])]},
+        "content is a list; expected text",
+    ),
     (Demonstration, {"instruction": "q", "output": "a", "history": ["h"]}, "'history'"),
     (Preference, {"prompt": "q", "chosen": "a"}, "field 'rejected' is missing"),
     (Preference, {"chosen": "a", "rejected": "b"}, "field 'prompt' .* is missing"),
-    (Preference, {"prompt": "q", "chosen": "a", "rejected": 1}, "'rejected' should"),
+    (
+        Preference,
+        {"prompt": "q", "chosen": "a", "rejected": 1},
+        "'rejected' is a number; expected text",
+    ),
     (
         Preference,
         {"chosen": [user("q"), told("a")], "rejected": [user("r"), told("b")]},
@@ -153,16 +181,20 @@ BAD = [
     (
         Preference,
         {"chosen": [*ASKED, user("a")], "rejected": [*ASKED, user("b")]},
-        "should end with an answer",
+        "do not end with an answer",
     ),
     (Preference, PREFERENCES[0] | {"margin": "big"}, "field 'margin'"),
     (Preference, PREFERENCES[0] | {"margin": float("nan")}, "field 'margin'"),
     (Ranking, {"prompt": "q", "answers": ["a"]}, "field 'answers' .* two or more"),
-    (Ranking, {"prompt": "q", "answers": ["a", 1]}, r"'answers\[1\]' should be text"),
+    (
+        Ranking,
+        {"prompt": "q", "answers": ["a", 1]},
+        r"'answers\[1\]' is a number; expected text",
+    ),
     (Unpaired, {"prompt": "q", "completion": "a"}, "field 'label' .* is missing"),
-    (Unpaired, {"prompt": "q", "completion": "a", "label": 2}, "'label' .* not 2"),
+    (Unpaired, {"prompt": "q", "completion": "a", "label": 2}, "'label' is 2"),
     (Unpaired, {"prompt": "q", "completion": "a", "label": None}, "'label'"),
-    (Prompt, {"messages": [told("a")]}, "has an answer, and no prompt"),
+    (Prompt, {"messages": [told("a")]}, "has an answer, but no prompt"),
 ]
 
 
@@ -179,7 +211,7 @@ def test_a_malformed_row_is_named(kind, row, message, tmp_path, jsonl):
     with pytest.raises(ValueError, match=message) as error:
         readers.read(path, kind)
     assert str(error.value).startswith(f"{path}:3: ")
-    assert str(error.value).endswith("leave such rows out and count them")
+    assert str(error.value).endswith("skip and count such rows")
     records, report = readers.read(path, kind, skip_bad_rows=True)
     assert [r.location for r in records] == [f"{path}:1", f"{path}:4"]
     assert str(report) == "2 of 3 rows (1 malformed)"
@@ -199,7 +231,9 @@ def test_paths_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no .jsonl"):
         readers.read(tmp_path, Prompt)
     (tmp_path / "rows.txt").write_text("prompt\n")
-    with pytest.raises(ValueError, match="rows.txt should end in .jsonl"):
+    with pytest.raises(
+        ValueError, match="rows.txt has the ending '.txt'; expected .jsonl"
+    ):
         readers.read(tmp_path / "rows.txt", Prompt)
 
 
@@ -227,7 +261,7 @@ def test_half_a_gzip_file_is_named(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "q"}\n' * 99)[:-12])
     with pytest.raises(
-        ValueError, match=r"rows.jsonl.gz:\d+: is not a whole gzip file"
+        ValueError, match=r"rows.jsonl.gz:\d+: is not a complete gzip file"
     ):
         readers.read(path, Prompt)
 

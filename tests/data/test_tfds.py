@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxalign.data import readers
-from jaxalign.data.readers import Demonstration, Preference, Unpaired
+from jaxalign.data.records import Demonstration, Preference, Unpaired
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -64,8 +64,8 @@ def test_a_source_is_read_as_files_are(source):
 def test_messages_and_labels_come_back(source):
     rows = [{"messages": row["messages"], "label": row["label"]} for row in source]
     talks, report = readers.from_tfds(rows, Demonstration)
-    # what is labelled false is not imitated
+    # what is labeled false is not imitated
     assert [[m["content"] for m in t.messages] for t in talks] == [["é?", "yes"]]
-    assert str(report) == "1 of 2 rows (1 with an answer labelled false)"
+    assert str(report) == "1 of 2 rows (1 with an answer labeled false)"
     thumbs, _ = readers.from_tfds(rows, Unpaired)
     assert {(t.answer, t.desirable) for t in thumbs} == {("yes", True), ("4", False)}

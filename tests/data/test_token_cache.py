@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_equal
 
-from jaxalign.data import dataset_ops, loader, packing, readers, token_cache, tokenize
+from jaxalign.data import (
+    cached_examples,
+    dataset_ops,
+    examples,
+    loader,
+    packing,
+    readers,
+    token_cache,
+    tokenize,
+)
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.dataset_ops import Mixture, Subset
 from jaxalign.data.records import (
@@ -92,14 +101,14 @@ def test_what_is_stored_is_what_is_tokenised(name, tokenizer, tmp_path, monkeypa
     )
     same(found, expected)
     assert found.report == report and len(found) == report.usable < 21
-    assert found.longest == tokenize.longest_sequence(expected)
+    assert found.longest == examples.longest_sequence(expected)
     same([found[-1], *found[2:4]], [expected[-1], *expected[2:4]])
     with pytest.raises(IndexError):
         found[len(found)]
 
 
 def test_a_token_that_counts_is_its_complement():
-    row = token_cache.decode_row(np.array([0, 5, ~0, ~5], np.int32))
+    row = cached_examples.decode_row(np.array([0, 5, ~0, ~5], np.int32))
     assert row.tokens.tolist() == [0, 5, 0, 5]
     assert row.mask.tolist() == [False, False, True, True]
 
@@ -252,7 +261,7 @@ def test_mixtures_that_cannot_be(mixture):
     for parts, weights in (([], []), ([part], [1, 2])):
         with pytest.raises(ValueError, match="needs parts, each with a weight"):
             Mixture(parts, weights)
-    with pytest.raises(ValueError, match="part 2 of the mixture has no rows"):
+    with pytest.raises(ValueError, match="part 2 of the mixture has no training rows"):
         Mixture([part, []], [1, 1])
     with pytest.raises(ValueError, match="above 0, not 0"):
         Mixture([part, part], [1, 0])
@@ -302,8 +311,8 @@ def test_what_a_run_does_with_data_on_disk_holds_a_batch_of_them(tokenizer, tmp_
     there = token_cache.write(tmp_path / "x", records, tokenizer, context=64)
     data = Watched(there)
     plain = dataset_ops.mask_special_tokens(data, tokenizer)
-    assert tokenize.digest(plain) != tokenize.digest(data)
-    assert tokenize.digest(data) == tokenize.digest(iter(there))
+    assert examples.digest(plain) != examples.digest(data)
+    assert examples.digest(data) == examples.digest(iter(there))
     assert len(next(loader.batches(plain, 4, kind=Preference, seed=0)).row) == 4
     singles = dataset_ops.unpair(data)
     assert len(next(loader.batches(singles, 4, kind=Unpaired, seed=0)).row) == 4

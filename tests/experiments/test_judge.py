@@ -20,7 +20,7 @@ from jaxalign.pipeline import llm_judge, model_folders, policies, reward_functio
 from jaxalign.pipeline.llm_judge import AnswerSet, Comparison, user_message
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.training import forward
 from jaxalign.types import ScalarModel
 

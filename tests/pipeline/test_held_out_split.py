@@ -179,8 +179,8 @@ def test_no_mixture_trains_on_what_a_part_holds_out(first, second, tmp_path):
     assert not train & held_out and held_out == rule | set(range(40, PROMPTS))
     config = RunConfig(data=f"{one}=1,{folder}=3")
     examples, held = datasets.tokenized_pairs(config, source, policy(), print)
-    assert not set(examples.prompts) & {e.prompt for e in held}
-    assert len(set(examples.prompts)) == len(train)
+    assert not set(examples.prompt_hashes) & {e.prompt_hash for e in held}
+    assert len(set(examples.prompt_hashes)) == len(train)
 
 
 def policy():
@@ -199,7 +199,7 @@ def test_token_caches_hold_out_the_same(flags, tmp_path, monkeypatch):
     for one in (config, cached):
         source = datasets.load(one)
         train, held_out = datasets.tokenized_pairs(one, source, policy(), print)
-        found.append([[e.prompt for e in side] for side in (train, held_out)])
+        found.append([[e.prompt_hash for e in side] for side in (train, held_out)])
         ((kind, account),) = source.accounts()
         assert kind == "Preference"
         found[-1].append({k: v for k, v in account.items() if k != "read"})
@@ -305,7 +305,7 @@ def test_a_mixture_keeps_its_weights_where_a_file_is_held_out(tmp_path):
     )
     assert isinstance(train, dataset_ops.Mixture) and train.weights == [1.0, 3.0]
     assert list(map(len, train.parts)) == [(PROMPTS - 1) * COPIES] * 2
-    assert not set(train.prompts) & {e.prompt for e in held_out}
+    assert not set(train.prompt_hashes) & {e.prompt_hash for e in held_out}
 
 
 def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
@@ -325,7 +325,9 @@ def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
 def test_a_file_of_no_known_kind_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("once\n")
-    with pytest.raises(ValueError, match=r"notes.txt should end in .jsonl, "):
+    with pytest.raises(
+        ValueError, match=r"notes.txt has the ending '.txt'; expected .jsonl, "
+    ):
         load(path)
 
 
@@ -394,4 +396,4 @@ def test_a_stored_row_knows_its_prompt(tmp_path):
     tokenizer = policy().tokenizer
     there = token_cache.write(tmp_path / "kept", [pair], tokenizer, context=64)
     assert there.row_numbers(np.arange(1)) == {"a.jsonl": [7]}
-    assert there[0].prompt == there.prompts[0] != 0
+    assert there[0].prompt_hash == there.prompt_hashes[0] != 0

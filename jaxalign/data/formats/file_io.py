@@ -1,7 +1,7 @@
-"""Opens files, here or in a bucket, plain or compressed; damage is named.
+"""Opening of files, local or in a bucket, plain or compressed.
 
-What is compressed is decompressed piece by piece, so that memory does not depend on
-what a small file expands to.
+Compressed files are decompressed piece by piece, so that memory does not depend on the
+size that a small file expands to.
 """
 
 import bz2
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 
 def open_zstd(raw: Any) -> Any:
-    """A stream of what zstd compressed."""
+    """Open a zstd stream for decompression."""
     return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
 
 
@@ -39,10 +39,10 @@ DECOMPRESSION_ERRORS = (
 
 
 def file_system(path: str) -> tuple[Any, str]:
-    """Where a path lies, and its name there.
+    """File system of a path, and the path within it.
 
     Raises:
-      ValueError: a scheme for which there is no file system, or not its package.
+      ValueError: an unknown scheme, or one whose package is not installed.
     """
     try:
         return fsspec.core.url_to_fs(path)
@@ -51,7 +51,11 @@ def file_system(path: str) -> tuple[Any, str]:
 
 
 class DamagedFile(ValueError):
-    """A compressed file that cannot be decompressed to its end."""
+    """A compressed file that cannot be decompressed to its end.
+
+    Attributes:
+      fault: the message without the path.
+    """
 
     def __init__(self, path: str, fault: str) -> None:
         super().__init__(f"{path} {fault}")
@@ -59,7 +63,13 @@ class DamagedFile(ValueError):
 
 
 class DecompressedStream(io.RawIOBase):
-    """A decompressed stream whose errors say what they mean."""
+    """A decompressed stream that raises `DamagedFile` for every error of its codec.
+
+    Args:
+      path: name of the file in error messages.
+      kind: name of the compression.
+      stream: the stream of the codec's library.
+    """
 
     def __init__(self, path: str, kind: str, stream: Any) -> None:
         super().__init__()
@@ -69,23 +79,23 @@ class DecompressedStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer.
+        """Fill a buffer, and return the number of bytes.
 
         Raises:
-          Damaged: names the file.
+          DamagedFile: names the file.
         """
         try:
             data = self.stream.read1(len(buffer))
         except DECOMPRESSION_ERRORS as error:
-            said = " ".join(str(error).split())[:160]
-            fault = f"is not a whole {self.kind} file: {said}"
+            reason = " ".join(str(error).split())[:160]
+            fault = f"is not a complete {self.kind} file: {reason}"
             raise DamagedFile(self.path, fault) from error
         buffer[: len(data)] = data
         return len(data)
 
 
 def read_head(path: str, size: int) -> bytes:
-    """The first bytes of a file, as far as it is whole."""
+    """The first `size` bytes of a file; fewer if it is shorter or damaged."""
     data = b""
     with open_binary(path) as file, contextlib.suppress(DamagedFile):
         while len(data) < size and (more := file.read(256)):
@@ -95,7 +105,7 @@ def read_head(path: str, size: int) -> bytes:
 
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[Any]:
-    """The bytes of a file, decompressed where its name says that it is compressed."""
+    """Open a file as bytes, decompressed according to the ending of its name."""
     ending = next((end for end in COMPRESSIONS if path.lower().endswith(end)), None)
     with fsspec.open(path, "rb") as raw:
         if ending is None:

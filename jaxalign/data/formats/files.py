@@ -1,7 +1,7 @@
-"""Rows of files: JSON, CSV, Parquet, Arrow and ArrayRecord, by the endings of names.
+"""Rows of files in all formats, by the ending of the file name.
 
-Files lie on this machine, or wherever fsspec has a file system for: gs://, s3://,
-hf://datasets/... Rows are read one after the other; no file is held as a whole.
+Files are local, or anywhere that fsspec has a file system for: gs://, s3://,
+hf://datasets/... Rows are read one after the other; no file is held in memory.
 """
 
 import functools
@@ -24,8 +24,8 @@ from jaxalign.data.formats import (
 from jaxalign.data.formats.file_io import file_system
 from jaxalign.data.formats.row_limits import MAX_ROW_CHARS, Rows, row_too_long
 
-MAX_LIMIT = 10**8  # characters: such a row takes some 10 GB
-# what data sets and runs leave beside their rows
+MAX_LIMIT = 10**8  # characters; parsing such a row takes about 10 GB
+# files beside the rows that data sets and runs write
 METADATA_FILES = frozenset(
     "dataset_info.json dataset_infos.json dataset_dict.json state.json metadata.json "
     "features.json config.json data.json numbers.json metrics.jsonl samples.jsonl "
@@ -33,8 +33,8 @@ METADATA_FILES = frozenset(
 )
 UNSUPPORTED_HINTS = {
     ".zip .tar .tgz .7z .rar": "unpack it",
-    ".gz .bz2 .xz .zst": "name what is inside, such as .jsonl.gz, or decompress it",
-    ".pkl .pickle .pt .pth .joblib": "it may run code when it is read",
+    ".gz .bz2 .xz .zst": "name the format, such as .jsonl.gz, or decompress it",
+    ".pkl .pickle .pt .pth .joblib": "reading it may run code",
     ".xls .xlsx .ods": "save it as .csv",
     ".txt .md": 'write lines of {"text": ...} as .jsonl',
     ".tfrecord .riegeli .npy .npz .h5 .orc .avro .db .sqlite .yaml .yml .xml": (
@@ -44,12 +44,14 @@ UNSUPPORTED_HINTS = {
 
 
 def read_array_record(path: str, max_row_chars: int) -> Rows:
-    """The records of an ArrayRecord file, each the JSON of a row."""
-    system, at = file_system(path)
-    # its reader knows this machine's files alone
-    local = (
-        at if "file" in system.protocol else fsspec.open_local(f"simplecache::{path}")
-    )
+    """Read an ArrayRecord file whose records are rows as JSON.
+
+    Raises:
+      ValueError: not an ArrayRecord file, or a damaged one.
+    """
+    system, local = file_system(path)
+    if "file" not in system.protocol:  # the reader opens local files only
+        local = fsspec.open_local(f"simplecache::{path}")
     try:
         reader = array_record_module.ArrayRecordReader(local)
         for number in range(reader.num_records()):
@@ -63,15 +65,16 @@ def read_array_record(path: str, max_row_chars: int) -> Rows:
             yield f"{path}:{number + 1}", row
         reader.close()
     except (RuntimeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is not an ArrayRecord file: {error}") from error
+        raise ValueError(f"{path} is not a valid ArrayRecord file: {error}") from error
 
 
 Paths = str | os.PathLike[str] | Sequence[str]
 RowReader = Callable[[str, int], Rows]
+"""(path, max_row_chars) -> rows."""
 TEXT_READERS: dict[str, RowReader] = {
     ".jsonl": json_rows.read_json_rows,
     ".ndjson": json_rows.read_json_rows,
-    ".json": functools.partial(json_rows.read_json_rows, document=True),
+    ".json": functools.partial(json_rows.read_json_rows, is_document=True),
     ".csv": csv_rows.read_csv_rows,
     ".tsv": functools.partial(csv_rows.read_csv_rows, delimiter="\t"),
 }
@@ -86,31 +89,32 @@ ENDINGS_BY_LENGTH = sorted(ENDINGS, key=len, reverse=True)
 
 
 def file_ending(name: str) -> str:
-    """The ending of a file's name, which says what its rows are, in small letters.
+    """Ending of a file name that identifies the format, in lower case.
 
-    TensorFlow's shards have their number after it.
+    The shard number that TensorFlow appends is ignored.
 
     Raises:
-      ValueError: it is none that can be read.
+      ValueError: not a supported format; says what to do.
 
     >>> file_ending("PAIRS.JSONL"), file_ending("train.array_record-00000-of-00002")
     ('.jsonl', '.array_record')
     """
     lower = re.sub(r"-\d+-of-\d+$", "", name.lower())
-    for each in ENDINGS_BY_LENGTH:
-        if lower.endswith(each):
-            return each
+    for ending in ENDINGS_BY_LENGTH:
+        if lower.endswith(ending):
+            return ending
     last = os.path.splitext(lower.rpartition("/")[2])[1]
     hints = (hint for ends, hint in UNSUPPORTED_HINTS.items() if last in ends.split())
+    hint = next(hints, "give it the ending of its format")
     raise ValueError(
-        f"{name} should end in {', '.join(READERS)} (texts also in "
-        f"{', '.join(file_io.COMPRESSIONS)}), not in {last[:20]!r}: "
-        f"{next(hints, 'name it by what is in it') if last else 'it has no ending'}"
+        f"{name} has {f'the ending {last[:20]!r}' if last else 'no ending'}; expected "
+        f"{', '.join(READERS)} (text formats also with "
+        f"{', '.join(file_io.COMPRESSIONS)}): {hint}"
     )
 
 
 def is_data_file(name: str) -> bool:
-    """Whether a file of a folder holds rows, by its name."""
+    """Whether a file in a folder holds rows, by its name."""
     base = name.rpartition("/")[2].lower()
     if base in METADATA_FILES or base.startswith("."):
         return False
@@ -121,14 +125,14 @@ def is_data_file(name: str) -> bool:
 
 
 def list_all_files(path: Paths) -> list[str]:
-    """`list_files`, of a path or of each of several."""
+    """`list_files` of a path, or of each of several."""
     if isinstance(path, str | os.PathLike):
         return list_files(path)
     return [file for each in path for file in list_files(each)]
 
 
 def describe_paths(path: Paths) -> str:
-    """A path, or the first of several and their number."""
+    """A path; of several, the first and their number."""
     if isinstance(path, str | os.PathLike):
         return str(path)
     more = f" and {len(path) - 1} more" if len(path) > 1 else ""
@@ -136,26 +140,25 @@ def describe_paths(path: Paths) -> str:
 
 
 def list_files(path: str | os.PathLike[str]) -> list[str]:
-    """The file, or the files of the folder, in the order of names and numbers.
+    """The file itself, or the data files of a folder in natural order of names.
 
     Raises:
-      FileNotFoundError: no such file, or nothing in the folder that can be read.
-      ValueError: a file whose name says nothing that can be read, or a place that
-        cannot be reached.
+      FileNotFoundError: no such file, or no data file in the folder.
+      ValueError: a file in an unsupported format, or a file system that fails.
     """
     name = str(path)
     if not is_folder(name):
         file_ending(name)
         return [name]
-    inside = [each for each, folder in list_folder(name).items() if not folder]
-    found = sorted(filter(is_data_file, inside), key=natural_sort_key)
-    if not found:
+    names = [entry for entry, is_dir in list_folder(name).items() if not is_dir]
+    data_files = sorted(filter(is_data_file, names), key=natural_sort_key)
+    if not data_files:
         raise FileNotFoundError(f"the folder {name} holds no {', '.join(READERS)}")
-    return [f"{name.rstrip('/')}/{each}" for each in found]
+    return [f"{name.rstrip('/')}/{file}" for file in data_files]
 
 
 def natural_sort_key(name: str) -> list[str | int]:
-    """A sorting key: names, and the numbers in them by value.
+    """Sort key that compares the numbers in names by value.
 
     >>> sorted(["b-10", "b-9", "a-11"], key=natural_sort_key)
     ['a-11', 'b-9', 'b-10']
@@ -165,60 +168,63 @@ def natural_sort_key(name: str) -> list[str | int]:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path, which must be there, is a folder.
+    """Whether an existing path is a folder.
 
     Raises:
-      FileNotFoundError: there is nothing.
-      ValueError: a place that cannot be reached.
+      FileNotFoundError: the path does not exist.
+      ValueError: the file system fails.
     """
-    system, at = file_system(path)
+    system, inner = file_system(path)
     try:
-        folder, there = system.isdir(at), system.exists(at)
+        is_dir, exists = system.isdir(inner), system.exists(inner)
     except OSError:
         raise
-    except Exception as error:  # each file system has its own
+    except Exception as error:  # every file system has its own classes
         raise ValueError(f"{path} cannot be reached: {error}") from error
-    if not there:
+    if not exists:
         raise FileNotFoundError(f"no such file: {path}")
-    return bool(folder)
+    return bool(is_dir)
 
 
 def list_folder(folder: str) -> dict[str, bool]:
-    """The names of what is in a folder, and whether each is a folder."""
-    system, at = file_system(folder)
-    entries = system.ls(at, detail=True)
-    is_folder = lambda entry: (
-        entry["type"] == "directory"
-        or (
-            entry["type"] == "other" and system.isdir(entry["name"])  # a link to one
-        )
-    )
-    return {e["name"].rstrip("/").rpartition("/")[2]: is_folder(e) for e in entries}
+    """Names of the entries of a folder -> whether each is a folder."""
+    system, inner = file_system(folder)
+
+    def is_directory(entry: dict[str, Any]) -> bool:
+        is_link = entry["type"] == "other"
+        return entry["type"] == "directory" or is_link and system.isdir(entry["name"])
+
+    return {
+        entry["name"].rstrip("/").rpartition("/")[2]: is_directory(entry)
+        for entry in system.ls(inner, detail=True)
+    }
 
 
 def read_rows(
     path: str | os.PathLike[str], *, max_row_chars: int = MAX_ROW_CHARS
 ) -> Rows:
-    """Rows with where they stand, `path:line` or `path:row`, counted from 1.
+    """Read the rows of a file in any format.
 
-    A row that cannot be used comes as a `Malformed`.
+    Returns:
+      (location, row) pairs. The location is `path:line` or `path:row`, from 1. A
+      `MalformedRow` stands in place of a row that cannot be read.
 
     Raises:
-      ValueError: a file whose name says nothing that can be read, or in which no
-        further row can be found; a limit out of bounds.
+      ValueError: an unsupported format, a file that cannot be read on, or a limit out
+        of range.
     """
     name = str(path)
     if not 1 <= max_row_chars <= MAX_LIMIT:
         raise ValueError(
-            f"--max-row-chars should be from 1 to {MAX_LIMIT:,}, not {max_row_chars}"
+            f"--max-row-chars is {max_row_chars}; expected 1 to {MAX_LIMIT:,}"
         )
     rows = READERS[uncompressed_ending(name)](name, max_row_chars)
     return row_limits.check_rows(rows, max_row_chars)
 
 
 def uncompressed_ending(name: str) -> str:
-    """The ending of what a file holds when it is decompressed."""
-    found: Any = file_ending(name)
-    for each in file_io.COMPRESSIONS:
-        found = found.removesuffix(each)
-    return str(found)
+    """Ending of a file name without that of the compression: .jsonl of x.jsonl.gz."""
+    ending: Any = file_ending(name)
+    for compression in file_io.COMPRESSIONS:
+        ending = ending.removesuffix(compression)
+    return str(ending)

@@ -1,7 +1,7 @@
-"""Rows of tables: Parquet and Arrow (Feather, and what `save_to_disk` writes).
+"""Rows of tables: Parquet and Arrow (Feather, `save_to_disk` of `datasets`).
 
-Both are read a batch of rows at a time. A batch has as many rows as fit in memory by
-the sizes that the file states; rows that no memory holds are refused.
+Both are read in batches of rows. The metadata of the file decide how many rows fit in
+memory; a file whose single rows do not fit is refused.
 """
 
 import contextlib
@@ -13,36 +13,39 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from jaxalign.data.formats.row_limits import Rows, row_too_long, to_json_row
-from jaxalign.data.schemas.checks import MalformedRow
+from jaxalign.data.row_errors import MalformedRow
 
-BATCH_ROWS = 1024  # rows
-BATCH_BYTES = 256 << 20  # bytes that a batch may take
-MAX_ROW_BYTES = 256 << 20  # bytes of an average row
-MAX_EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 24}  # the most that a codec expands to
+BATCH_ROWS = 1024  # at most
+BATCH_BYTES = 256 << 20  # at most, by the file's metadata
+MAX_ROW_BYTES = 256 << 20  # of an average row
+MAX_EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 24}  # largest ratio of a codec
 READ_ERRORS = (pa.ArrowException, ValueError, OverflowError, MemoryError, OSError)
 
 
 @contextlib.contextmanager
 def name_file_in_errors(path: str, kind: str) -> Iterator[None]:
-    """Errors of pyarrow's, with the file that they are about.
+    """Convert errors of pyarrow to errors that name the file.
+
+    Args:
+      kind: name of the format.
 
     Raises:
-      ValueError: the file is damaged, or is none of its kind.
+      ValueError: the file is damaged, or has another format.
     """
     try:
         yield
     except READ_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the file system, which names the file
-        said = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is not a {kind} file, or damaged: {said}") from error
+            raise  # an error of the file system, which names the file
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not a valid {kind} file: {reason}") from error
 
 
 def read_parquet(path: str, max_row_chars: int) -> Rows:
-    """The rows of a Parquet file; fields that are null are left out.
+    """Read the rows of a Parquet file, without the fields that are null.
 
     Raises:
-      ValueError: no Parquet file, a damaged one, or one of rows that no memory holds.
+      ValueError: not a Parquet file, a damaged one, or one with too large rows.
     """
     with (
         fsspec.open(path, "rb") as raw,
@@ -63,43 +66,47 @@ def read_parquet(path: str, max_row_chars: int) -> Rows:
 
 
 def rows_per_batch(path: str, group: Any) -> int:
-    """How many rows of a row group may be read at a time.
+    """Number of rows of a row group to read at a time.
 
-    A dictionary's value, which is stored once, may be in every row.
+    A value of a dictionary is stored once and may be in every row, so that the size of
+    the column does not bound that of its rows.
+
+    Args:
+      group: metadata of the row group.
 
     Raises:
       ValueError: an average row is larger than LARGEST_ROW.
     """
     columns = [group.column(i) for i in range(group.num_columns)]
-    bound = [max(c.total_uncompressed_size, 16 * c.num_values) for c in columns]
-    average = sum(bound) / max(group.num_rows, 1)
+    column_bytes = [max(c.total_uncompressed_size, 16 * c.num_values) for c in columns]
+    average = sum(column_bytes) / max(group.num_rows, 1)
     if average > MAX_ROW_BYTES:
-        raise ValueError(f"its rows take {average:,.0f} bytes each")
+        raise ValueError(f"its rows have {average:,.0f} bytes each")
     largest = max([average, *map(dictionary_bytes, columns)])
     return int(min(max(BATCH_BYTES // max(largest, 1), 1), BATCH_ROWS))
 
 
 def dictionary_bytes(column: Any) -> int:
-    """The most that a column's dictionary may take: no more than all of its chunk."""
-    whole = int(column.total_uncompressed_size)
+    """Upper bound of the size of a column's dictionary; at most that of its chunk."""
+    chunk_bytes = int(column.total_uncompressed_size)
     if not column.has_dictionary_page:
         return 0
     stored = column.data_page_offset - column.dictionary_page_offset
-    expands = MAX_EXPANSION.get(column.compression)
-    return min(whole, expands * stored) if expands and stored > 0 else whole
+    ratio = MAX_EXPANSION.get(column.compression)
+    return min(chunk_bytes, ratio * stored) if ratio and stored > 0 else chunk_bytes
 
 
 def read_arrow(path: str, max_row_chars: int) -> Rows:
-    """The rows of an Arrow file, in the format for streams or the one for files.
+    """Read the rows of an Arrow file, in the streaming or the file format.
 
     Raises:
-      ValueError: no Arrow file, or a damaged one.
+      ValueError: not an Arrow file, or a damaged one.
     """
     with fsspec.open(path, "rb") as raw, name_file_in_errors(path, "Arrow"):
         magic = raw.read(6)
         raw.seek(0)
         if magic[:4] == b"FEA1":
-            raise ValueError("version 1 of Feather: write it again with version 2")
+            raise ValueError("version 1 of Feather is not supported: write version 2")
         if magic == b"ARROW1":
             file = pa.ipc.open_file(raw)
             batches = (file.get_batch(i) for i in range(file.num_record_batches))
@@ -111,23 +118,23 @@ def read_arrow(path: str, max_row_chars: int) -> Rows:
 
 
 def refuse_duplicate_columns(path: str, names: list[str]) -> None:
-    """Refuses a table that has a column twice.
+    """Refuse a table with two columns of one name.
 
     Raises:
       ValueError: names the column.
     """
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"the column {min(twice)[:80]!r} is there twice")
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise ValueError(f"the column {min(duplicates)[:80]!r} is there twice")
 
 
 def number_rows(
     path: str, batches: Iterator[pa.RecordBatch], max_row_chars: int
 ) -> Iterator[tuple[str, Any]]:
-    """The rows of batches, counted from 1.
+    """Number the rows of batches, from 1: (path:number, row) pairs.
 
     Raises:
-      ValueError: a batch cannot be read; says after which row.
+      ValueError: a batch cannot be read; names the last row before it.
     """
     number = 0
     while True:
@@ -143,44 +150,40 @@ def number_rows(
 
 
 def batch_to_rows(batch: pa.RecordBatch, max_row_chars: int) -> Iterator[Any]:
-    """The rows of a batch; a `MalformedRow` in place of one that cannot be read.
+    """Convert a batch to rows; a `MalformedRow` stands for one that cannot be read.
 
-    Offsets and texts of a file are checked here: nobody else does, and what reads them
-    trusts them.
+    Offsets and UTF-8 of the file are validated, because pyarrow reads them unchecked.
     """
-    simple = not any(map(has_dictionary, batch.schema.types))
-    given = (
-        drop_null_fields
-        if all(map(is_json_type, batch.schema.types))
-        else drop_nulls_to_json
-    )
-    batch.validate()  # that its buffers are as large as they should be
+    has_dictionaries = any(map(has_dictionary, batch.schema.types))
+    is_plain_json = all(map(is_json_type, batch.schema.types))
+    convert = drop_null_fields if is_plain_json else drop_nulls_to_json
+    batch.validate()  # the sizes of its buffers
     batch = to_microseconds(batch)
-    if simple and batch.nbytes < 16 << 20:
+    if not has_dictionaries and batch.nbytes < 16 << 20:
         try:
             batch.validate(full=True)
             rows = batch.to_pylist()
         except READ_ERRORS:
-            pass  # said of its row, below
+            pass  # the loop below names the row
         else:
-            yield from map(given, rows)
+            yield from map(convert, rows)
             return
     for i in range(batch.num_rows):
         row = batch.slice(i, 1)
         try:
             row.validate(full=True)
-            if simple and row.nbytes > 8 * max_row_chars:
+            if not has_dictionaries and row.nbytes > 8 * max_row_chars:
                 yield row_too_long(max_row_chars)
                 continue
             (values,) = row.to_pylist()
         except READ_ERRORS as error:
             yield unreadable_row(row, error)
         else:
-            yield given(values)
+            yield convert(values)
 
 
 def to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with its columns of nanoseconds in what Python's times can hold."""
+    """Cast columns of nanoseconds to microseconds, which Python's types can hold."""
     for i, name in enumerate(batch.schema.names):
         kind = batch.schema.types[i]
         if getattr(kind, "unit", None) != "ns":
@@ -194,25 +197,25 @@ def to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def unreadable_row(row: pa.RecordBatch, error: Exception) -> MalformedRow:
-    """Says which column of a row cannot be read."""
-    said = " ".join(str(error).split())[:160]
+    """The error of a row that cannot be read; names the column at fault."""
+    reason = " ".join(str(error).split())[:160]
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
             column.validate(full=True)
             column.to_pylist()
         except READ_ERRORS:
-            return MalformedRow(f"field {name[:80]!r} cannot be read ({said})")
-    return MalformedRow(f"cannot be read ({said})")
+            return MalformedRow(f"field {name[:80]!r} cannot be read ({reason})")
+    return MalformedRow(f"cannot be read ({reason})")
 
 
 def has_dictionary(kind: pa.DataType) -> bool:
-    """Whether values of a type, or values within them, are stored once for all."""
+    """Whether a type, or a type nested in it, is dictionary-encoded."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     return pa.types.is_dictionary(kind) or any(map(has_dictionary, inner))
 
 
 def is_json_type(kind: pa.DataType) -> bool:
-    """Whether JSON has all values of a type."""
+    """Whether JSON can represent all values of a type."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     if inner:
         return not pa.types.is_map(kind) and all(map(is_json_type, inner))
@@ -221,10 +224,10 @@ def is_json_type(kind: pa.DataType) -> bool:
 
 
 def drop_null_fields(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without the columns that are null, which other rows have."""
+    """Remove the fields of a row that are null."""
     return {name: value for name, value in row.items() if value is not None}
 
 
 def drop_nulls_to_json(row: dict[str, Any]) -> Any:
-    """`drop_null_fields`, of a row whose values JSON has not."""
+    """Remove null fields, and convert the other values to JSON values."""
     return to_json_row(drop_null_fields(row))

@@ -1,1 +1,1 @@
-"""Row schemas: rows -> records."""
+"""Row schemas: rows -> records, one module for each part of a row."""

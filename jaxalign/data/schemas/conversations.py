@@ -1,29 +1,34 @@
-"""Conversations put together of parts that a row holds in several fields.
+"""Joining of a conversation that a row holds in several fields.
 
-A system prompt is that of the row's conversation, or else that of its `system` column;
-a prompt stands before what an answer of several turns does not repeat of it.
+A system prompt inside the conversation has precedence over the row's `system` field. A
+prompt field stands before those messages of an answer field that do not repeat it.
 """
 
 from collections.abc import Sequence
 
 from jaxalign.data.records import Message, Messages, conversation_key
-from jaxalign.data.schemas.checks import MalformedRow, UnsupportedField
+from jaxalign.data.row_errors import MalformedRow, UnsupportedField
 
 SYSTEM_ROLES = ("system", "developer")
 
 
 def split_system(messages: Messages) -> tuple[Messages, Messages]:
-    """The system's messages that a conversation begins with, and the others."""
+    """Split a conversation into its leading system messages and the rest."""
     roles = [message["role"] for message in messages]
     first = next((i for i, r in enumerate(roles) if r not in SYSTEM_ROLES), len(roles))
     return messages[:first], messages[first:]
 
 
 def merge_system(own: Messages, other: Messages, field: str) -> Messages:
-    """The system's messages of a conversation, or else those of another field.
+    """System messages of a conversation, or else those of another field.
+
+    Args:
+      own: system messages of the conversation.
+      other: system messages of the field.
+      field: name of the other field.
 
     Raises:
-      Refused: both are there and differ.
+      UnsupportedField: both are present and differ.
     """
     if not own or not other:
         return own or other
@@ -31,55 +36,58 @@ def merge_system(own: Messages, other: Messages, field: str) -> Messages:
     if any(" ".join(m["content"].split()) not in texts for m in other):
         raise UnsupportedField(
             field,
-            f"field {field!r} and the conversation have two system prompts that differ",
+            f"field {field!r} and the conversation have different system prompts",
         )
     return own
 
 
 def add_system(messages: Messages, system: str, field: str) -> Messages:
-    """A conversation, begun with the system prompt of a field of its own."""
+    """Put the system prompt of a separate field before a conversation."""
     own, rest = split_system(messages)
-    told = [{"role": "system", "content": system}]
-    return [*merge_system(own, told, field), *rest]
+    other = [{"role": "system", "content": system}]
+    return [*merge_system(own, other, field), *rest]
 
 
 def join_messages(
     before: Messages, after: Messages, fields: tuple[str, str] = ("prompt", "messages")
 ) -> Messages:
-    """One conversation: `before`, then what `after` does not repeat of it.
+    """Concatenate two parts of one conversation, overlapping messages only once.
+
+    Args:
+      fields: names of the fields of `before` and `after`, for error messages.
+
+    Raises:
+      MalformedRow: the parts do not fit: two user or two assistant messages in a row.
 
     >>> q, a = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
     >>> join_messages([q], [a]) == join_messages([q], [q, a]) == [q, a]
     True
-
-    Raises:
-      Malformed: they do not fit, as two questions or two answers in a row.
     """
     if after[: len(before)] == before:
         return after
     if len(after) == 1 and before[-1]["role"] == "user" != after[0]["role"]:
         return [*before, *after]
-    (own_before, begun), (own_after, ended) = map(split_system, (before, after))
-    system = merge_system(own_after, own_before, fields[0])
-    most = min(len(begun), len(ended))
-    repeated = next(
+    (system_before, first), (system_after, last) = map(split_system, (before, after))
+    system = merge_system(system_after, system_before, fields[0])
+    longest = min(len(first), len(last))
+    overlap = next(
         k
-        for k in range(most, -1, -1)
-        if same_messages(begun[len(begun) - k :], ended[:k])
+        for k in range(longest, -1, -1)
+        if same_messages(first[len(first) - k :], last[:k])
     )
-    if not repeated and begun and ended:
-        both = begun[-1]["role"] == ended[0]["role"]
-        if both or same_messages(begun[:1], ended[:1]):
+    if not overlap and first and last:
+        same_role = first[-1]["role"] == last[0]["role"]
+        if same_role or same_messages(first[:1], last[:1]):
             raise MalformedRow(
-                f"fields {fields[0]!r} and {fields[1]!r} do not fit: one ends with a "
-                f"message of the {begun[-1]['role']}, which the other does not go on "
-                "from"
+                f"fields {fields[0]!r} and {fields[1]!r} do not fit together: the "
+                f"second does not continue the last message ({first[-1]['role']}) of "
+                "the first"
             )
-    return [*system, *begun[: len(begun) - repeated], *ended]
+    return [*system, *first[: len(first) - overlap], *last]
 
 
 def same_messages(some: Sequence[Message], others: Sequence[Message]) -> bool:
-    """Whether messages are the same but for white space and what is trained."""
+    """Whether messages are equal up to white space and `train` flags."""
     return len(some) == len(others) and all(
         one is other
         or one["role"] == other["role"]
@@ -91,7 +99,7 @@ def same_messages(some: Sequence[Message], others: Sequence[Message]) -> bool:
 
 
 def contains_messages(messages: Messages, part: Messages) -> bool:
-    """Whether each message of a part is in the text of one of the same role."""
+    """Whether the text of each message of `part` is in a message of the same role."""
     texts = [(m["role"], casefold_text(m["content"])) for m in messages]
     return all(
         any(
@@ -103,5 +111,5 @@ def contains_messages(messages: Messages, part: Messages) -> bool:
 
 
 def casefold_text(text: str) -> str:
-    """A text without the differences of case and white space."""
+    """Fold the case and the white space of a text."""
     return " ".join(text.casefold().split())

@@ -1,7 +1,7 @@
-"""The dialogue format of HH-RLHF: whole conversations in two strings.
+"""Dialogue format of HH-RLHF: two whole conversations as text.
 
 A row has `chosen` and `rejected`, each "\\n\\nHuman: ...\\n\\nAssistant: ...", which
-differ in their last turn. Some rows are odd: these are told apart and counted.
+differ in their last turn. Rows that cannot be used are skipped and counted.
 
 Reference: Bai et al. 2022, arXiv:2204.05862.
 """
@@ -11,23 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxalign.data.records import Messages, Preference
+from jaxalign.data.row_errors import UnusableRow
 
 TURN_MARKER = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 ASSISTANT_MARKER = "\n\nAssistant:"
 
 
-class UnusableRow(ValueError):
-    """A row that cannot be used, for a reason that is counted."""
-
-
 def parse_dialogue(text: str) -> Messages:
-    """The turns of a dialogue; neighbouring turns of one speaker become one.
+    """Parse the turns of a dialogue; consecutive turns of one speaker are merged.
 
     Raises:
-      Odd: the text does not begin with a turn.
+      UnusableRow: the text does not begin with a turn.
 
-    >>> [m["content"] for m in parse_dialogue("\\n\\nHuman: Hi\\n\\nAssistant: Hello")]
+    >>> text = "\\n\\nHuman: Hi\\n\\nAssistant: Hello"
+    >>> [message["content"] for message in parse_dialogue(text)]
     ['Hi', 'Hello']
     """
     before, *parts = TURN_MARKER.split(text)
@@ -43,7 +41,7 @@ def parse_dialogue(text: str) -> Messages:
 
 
 def is_dialogue(row: Mapping[str, Any]) -> bool:
-    """Whether a row is of this layout."""
+    """Whether a row has this format."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     return (
         isinstance(chosen, str)
@@ -53,25 +51,25 @@ def is_dialogue(row: Mapping[str, Any]) -> bool:
 
 
 def find_irregularity(row: Mapping[str, Any]) -> str:
-    """What is odd about a row that can be used all the same, or nothing.
+    """Describe the irregularity of a usable row; "" if there is none.
 
-    In 17 of the published test pairs one answer is given in several turns, so that
-    the dialogues differ before their last turn; those turns are one answer here.
+    In 17 of the published test pairs one answer has several turns, so that the
+    dialogues differ before their last turn. Those turns are merged into one answer.
     """
     before = [
-        row[side].rpartition(ASSISTANT_MARKER)[0] for side in ("chosen", "rejected")
+        row[name].rpartition(ASSISTANT_MARKER)[0] for name in ("chosen", "rejected")
     ]
     return (
         "" if before[0] == before[1] else "differ before the last turn (joined, kept)"
     )
 
 
-def parse_dialogue_pair(row: Mapping[str, Any], where: str) -> Preference:
-    """The pair of a row.
+def parse_dialogue_pair(row: Mapping[str, Any], location: str) -> Preference:
+    """Parse a pair of dialogues.
 
     Raises:
-      Odd: identical dialogues, dialogues that differ before the last answer, an empty
-        last turn, or one that is not the assistant's.
+      UnusableRow: identical dialogues, dialogues that differ before the last answer, an
+        empty last turn, or one that is not the assistant's.
     """
     chosen, rejected = parse_dialogue(row["chosen"]), parse_dialogue(row["rejected"])
     if row["chosen"] == row["rejected"]:
@@ -83,4 +81,4 @@ def parse_dialogue_pair(row: Mapping[str, Any], where: str) -> Preference:
     answers = (chosen[-1]["content"], rejected[-1]["content"])
     if not all(answers):
         raise UnusableRow("with an empty last turn")
-    return Preference(chosen[:-1], *answers, location=where)
+    return Preference(chosen[:-1], *answers, location=location)

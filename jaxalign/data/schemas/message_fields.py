@@ -1,11 +1,12 @@
-"""Fields of messages beside their texts: what is trained, and what nobody reads."""
+"""Fields of a message besides its text: the loss mask, and fields that are refused."""
 
 import functools
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxalign.data.schemas.checks import UnsupportedField, is_empty, parse_bool, preview
+from jaxalign.data.row_errors import UnsupportedField
+from jaxalign.data.schemas.checks import is_empty, parse_bool, preview
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought")
 TRAIN_MASK_FIELDS = ("weight", "loss_weight", "train", "training", "mask", "loss")
@@ -14,11 +15,9 @@ KNOWN_FIELDS = {
     *TEXT_FIELDS,
     *REASONING_FIELDS,
     *TRAIN_MASK_FIELDS,
-    "tool_calls",
-    "function_call",
-    "tool_call_id",
+    *("tool_calls", "function_call", "tool_call_id"),
 }
-# what other names of fields speak of, and whether false says something, too
+# unknown fields with such names change what is trained; a loss mask does even if false
 MASK_NAME = re.compile(
     "(?<![a-z])(un)?(train|loss|mask|weight|supervis|ignore)|Train|Loss|Mask|Weight"
 )
@@ -28,50 +27,62 @@ CONTENT_NAME = re.compile(
 )
 
 
-def refuse_unknown_fields(value: Mapping[str, Any], at: str) -> None:
-    """Refuses fields whose names say that they would matter, and that nobody reads."""
-    for name, inner in value.items():
-        if name in KNOWN_FIELDS or inner is None:
+def refuse_unknown_fields(message: Mapping[str, Any], prefix: str) -> None:
+    """Refuse unknown fields whose names suggest content or a loss mask.
+
+    Args:
+      prefix: name of the message, which begins the error message.
+
+    Raises:
+      UnsupportedField: names the field.
+    """
+    for name, value in message.items():
+        if name in KNOWN_FIELDS or value is None:
             continue
-        masking, telling = classify_field_name(name)
-        if masking or telling and inner is not False and not is_empty(inner):
+        is_mask, is_content = classify_field_name(name)
+        if is_mask or is_content and value is not False and not is_empty(value):
             raise UnsupportedField(
-                name, f"{at} {name!r} of a message is not understood"
+                name, f"{prefix} {name!r} is not a supported field of a message"
             )
 
 
 @functools.lru_cache(4096)
 def classify_field_name(name: str) -> tuple[bool, bool]:
-    """Whether a field of this name may say what is trained, and whether it may hold a
-    thought, a call, media or a refusal."""
+    """Whether a name suggests a loss mask, and whether it suggests content.
+
+    Content is reasoning, a tool call, media or a refusal.
+    """
     return MASK_NAME.search(name) is not None, CONTENT_NAME.search(name) is not None
 
 
-def is_trained(value: Mapping[str, Any], at: str, role: str) -> bool:
-    """Whether a message of the assistant may be trained on; True of all others.
+def is_trained(message: Mapping[str, Any], prefix: str, role: str) -> bool:
+    """Whether the loss counts a message; True for all but the assistant's.
 
     Raises:
-      Refused: a weight that is neither 0 nor 1, two that differ, or a message of
-        another role that is to be trained.
+      UnsupportedField: a weight that is neither 0 nor 1, two different weights, or a
+        weight of 1 on a message of another role.
     """
-    found = {}
+    flags = {}
     for name in TRAIN_MASK_FIELDS:
-        if value.get(name) is not None:
-            found[name] = parse_bool(value[name])
-            if found[name] is None:
-                told = preview(value[name])
+        if message.get(name) is not None:
+            flags[name] = parse_bool(message[name])
+            if flags[name] is None:
                 raise UnsupportedField(
-                    name, f"{at} {name!r} should be 0 or 1, not {told}"
+                    name,
+                    f"{prefix} {name!r} is {preview(message[name])}; expected 0 or 1",
                 )
-    if not found:
+    if not flags:
         return True
-    name, trained = next(iter(found.items()))
-    if len(set(found.values())) > 1:
-        raise UnsupportedField(name, f"{at} {' and '.join(map(repr, found))} differ")
+    name, trained = next(iter(flags.items()))
+    if len(set(flags.values())) > 1:
+        raise UnsupportedField(
+            name, f"{prefix} {' and '.join(map(repr, flags))} differ"
+        )
     if role != "assistant":
         if trained:
             raise UnsupportedField(
-                name, f"{at} {name!r} is 1, but only the assistant's are trained on"
+                name,
+                f"{prefix} {name!r} is 1; only assistant messages can be trained on",
             )
         return True
     return bool(trained)

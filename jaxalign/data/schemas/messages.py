@@ -1,18 +1,18 @@
-"""Messages of rows, under whichever names data sets give them, as `records` has them.
+"""Messages of rows, mapped from the names that data sets use to those of `records`.
 
 role       human, user, prompter | gpt, assistant, model, bot, chatgpt, ... | system |
-           developer | tool, function, observation, ipython; of any case
-content    text, or parts of it: text, thinking or reasoning, tool_call
-thoughts   reasoning_content, reasoning, thinking, thought of an assistant's message
+           developer | tool, function, observation, ipython; case is ignored
+content    text, or a list of parts: text, thinking or reasoning, tool_call
+reasoning  reasoning_content, reasoning, thinking, thought of an assistant message
 calls      tool_calls, function_call; a message of role function_call or tool_call
-trained    weight, loss_weight, train, training, mask, loss: 0 is not trained, 1 is
+loss mask  weight, loss_weight, train, training, mask, loss: 0 is masked, 1 is trained
 
-Read too are objects of a question and its answer, {"input": ..., "output": ...}.
+A turn {"input": ..., "output": ...} is a user and an assistant message.
 
-Refused by name are two thoughts, texts or roles that differ, weights between 0 and 1
-and masks that are lists, a user's message that is to be trained, images and other
-media, null content (right beside a call alone), a tool's result that follows no call,
-and fields of other names that speak of any of these.
+Refused with the field's name: conflicting reasoning, texts or roles, weights between 0
+and 1 and masks that are lists, user messages that are marked as trained, images and
+other media, null content (except beside a call), tool results without a call before
+them, and unknown fields whose names suggest any of these.
 """
 
 import json
@@ -20,10 +20,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxalign.data.records import Answer, Message, Messages
-from jaxalign.data.schemas import tools
+from jaxalign.data.row_errors import MalformedRow, UnsupportedField
 from jaxalign.data.schemas.checks import (
-    MalformedRow,
-    UnsupportedField,
     is_empty,
     json_type,
     parse_json,
@@ -31,8 +29,8 @@ from jaxalign.data.schemas.checks import (
     refuse_fields,
     require_objects,
 )
+from jaxalign.data.schemas.message_content import parse_content
 from jaxalign.data.schemas.message_fields import (
-    REASONING_FIELDS,
     TEXT_FIELDS,
     is_trained,
     refuse_unknown_fields,
@@ -53,56 +51,61 @@ ROLES = {
     **dict.fromkeys(("function_call", "tool_call", "tool_calls"), "call"),
 }
 MEDIA_FIELDS = ("images", "image", "videos", "video", "audios", "audio")
-TEXT_PART_TYPES = ("text", "input_text", "output_text")
 
 
 def to_messages(value: Any, field: str) -> Messages:
-    """Messages, from a text, role/content or from/value objects.
+    """Convert a text, or role/content or from/value objects, to messages.
+
+    Args:
+      value: a text is one user message.
+      field: name of the row's field, for error messages.
 
     Raises:
-      Malformed: names the message and what is wrong with it.
+      MalformedRow: names the message and its fault.
     """
     if isinstance(value, str):
         if not value.strip():
             raise MalformedRow(f"field {field!r} is empty")
         return [{"role": "user", "content": value}]
     if isinstance(value, Mapping):
-        one = isinstance(value.get("role", value.get("from")), str)
-        value = [value] if one else require_objects(value, field)
+        is_message = isinstance(value.get("role", value.get("from")), str)
+        value = [value] if is_message else require_objects(value, field)
     if not isinstance(value, list) or not value:
-        raise MalformedRow(f"field {field!r} should be text or a list of messages")
-    messages = []
-    for i, message in enumerate(expand_turns(value)):
-        messages.append(parse_message(message, f"field {field!r}, message {i}:"))
-        before = messages[i - 1]["role"] if i else None
-        if messages[i]["role"] == "tool" and before not in ("assistant", "tool"):
+        raise MalformedRow(f"field {field!r} is not a text or a list of messages")
+    messages: Messages = []
+    for i, entry in enumerate(expand_turns(value)):
+        message = parse_message(entry, f"field {field!r}, message {i}:")
+        previous = messages[-1]["role"] if messages else None
+        if message["role"] == "tool" and previous not in ("assistant", "tool"):
             raise MalformedRow(
-                f"field {field!r}, message {i}: is of role 'tool', a result that "
-                "follows no message of the assistant"
+                f"field {field!r}, message {i}: has role 'tool', but no message of the "
+                "assistant before it"
             )
+        messages.append(message)
     return messages
 
 
 def parse_messages(value: Any, field: str) -> Messages:
-    """The messages of a field that has no texts; they may be written as JSON."""
+    """Parse the messages of a field that never holds plain text; JSON is accepted."""
     return to_messages(
         parse_json(value, f"field {field!r}") if isinstance(value, str) else value,
         field,
     )
 
 
-def expand_turns(value: list[Any]) -> list[Any]:
-    """A list of messages; objects of `input` and `output` are two messages each.
+def expand_turns(entries: list[Any]) -> list[Any]:
+    """Replace each {"input", "output"} turn by a user and an assistant message.
 
-    What else such an object says is said of its answer.
+    Other fields of a turn go to its assistant message.
     """
     if not all(
-        isinstance(m, Mapping) and {"input", "output"} <= m.keys() for m in value
+        isinstance(entry, Mapping) and {"input", "output"} <= entry.keys()
+        for entry in entries
     ):
-        return value
+        return entries
     return [
         message
-        for turn in value
+        for turn in entries
         for message in (
             {"role": "user", "content": turn["input"]},
             {
@@ -113,173 +116,110 @@ def expand_turns(value: list[Any]) -> list[Any]:
     ]
 
 
-def parse_message(value: Any, at: str, role: str | None = None) -> Message:
-    """One message.
+def parse_message(value: Any, prefix: str, default_role: str | None = None) -> Message:
+    """Parse one message.
 
     Args:
-      at: where it is, for what is said of it.
-      role: of a message that names none.
+      prefix: name of the message, which begins error messages.
+      default_role: role of a message without one.
+
+    Raises:
+      MalformedRow: an unknown role, or no text.
+      UnsupportedField: see the docstring of this module.
     """
     if not isinstance(value, Mapping):
-        raise MalformedRow(f"{at} is {json_type(value)}, should be an object")
-    told = value.get("role", value.get("from", role))
-    told = value.get("from", role) if told is None else told
-    role = ROLES.get(told.strip().lower()) if isinstance(told, str) else None
+        raise MalformedRow(f"{prefix} is {json_type(value)}; expected an object")
+    written_role = value.get("role", value.get("from", default_role))
+    if written_role is None:
+        written_role = value.get("from", default_role)
+    role = parse_role(written_role)
     if role is None:
         names = ", ".join(dict.fromkeys(ROLES.values())).replace("call", "tool_call")
-        raise MalformedRow(f"{at} has role {preview(told)}, should be one of {names}")
+        raise MalformedRow(
+            f"{prefix} has role {preview(written_role)}; expected one of {names}"
+        )
     content = value.get("content")
     content = value.get("value") if content is None else content
     if isinstance(content, str) and role != "call" and value.keys() <= TEXT_FIELDS:
         if len(value) > 2:
-            refuse_conflicts(value, at)
+            refuse_conflicts(value, prefix)
         return {"role": role, "content": content}
-    refuse_conflicts(value, at)
-    refuse_fields(value, MEDIA_FIELDS, f"{at} ", "cannot be read, only texts")
-    refuse_unknown_fields(value, at)
-    return parse_structured_message(value, at, role, content)
+    refuse_conflicts(value, prefix)
+    refuse_fields(value, MEDIA_FIELDS, f"{prefix} ", "cannot be read; only text can")
+    refuse_unknown_fields(value, prefix)
+    return parse_structured_message(value, prefix, role, content)
 
 
-def refuse_conflicts(value: Mapping[str, Any], at: str) -> None:
-    """Refuses a message with two texts, or of two roles, that differ."""
+def parse_role(role: Any) -> str | None:
+    """One of the values of `ROLES`, or None."""
+    return ROLES.get(role.strip().lower()) if isinstance(role, str) else None
+
+
+def refuse_conflicts(message: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a message with two different texts or roles."""
     roles = [
-        ROLES.get(told.strip().lower())
-        for told in (value.get("role"), value.get("from"))
-        if isinstance(told, str)
+        parse_role(role)
+        for role in (message.get("role"), message.get("from"))
+        if isinstance(role, str)
     ]
     if len(roles) == 2 and None not in roles and roles[0] != roles[1]:
-        raise UnsupportedField("from", f"{at} 'role' and 'from' differ: keep one")
-    texts = value.get("content"), value.get("value")
+        raise UnsupportedField("from", f"{prefix} 'role' and 'from' differ; keep one")
+    texts = message.get("content"), message.get("value")
     if not any(map(is_empty, texts)) and texts[0] != texts[1]:
-        raise UnsupportedField("value", f"{at} 'content' and 'value' differ: keep one")
+        raise UnsupportedField(
+            "value", f"{prefix} 'content' and 'value' differ; keep one"
+        )
 
 
 def parse_structured_message(
-    value: Mapping[str, Any], at: str, role: str, content: Any
+    value: Mapping[str, Any], prefix: str, role: str, content: Any
 ) -> Message:
-    """A message with more than a text."""
-    calls = message_tool_calls(value, at)
-    thoughts = parse_reasoning(value, at)
-    if role == "call":
-        told = f"{at} content of role 'function_call'"
-        role, content, calls = "assistant", "", tools.parse_tool_calls(content, told)
-        if not calls:
-            raise MalformedRow(f"{at} is of role 'tool_call', and calls nothing")
-    if isinstance(content, list):
-        content, inner, called = parse_content_parts(content, at)
-        if thoughts and inner and thoughts != inner:
-            raise UnsupportedField(
-                "content", f"{at} has two thoughts that differ: keep one"
-            )
-        thoughts, calls = thoughts or inner, calls + called
+    """Parse a message with more than a role and a text.
+
+    Args:
+      role: a value of `ROLES`.
+      content: `content` or `value` of the message.
+    """
+    content, reasoning, calls = parse_content(value, prefix, role, content)
+    role = "assistant" if role == "call" else role
     if role == "tool" and isinstance(content, Mapping | list):
         content = json.dumps(content, ensure_ascii=False)
     if content is None and calls:
         content = ""
     if not isinstance(content, str):
-        raise MalformedRow(f"{at} content should be text, not {json_type(content)}")
+        raise MalformedRow(f"{prefix} content is {json_type(content)}; expected text")
     message: Message = {"role": role, "content": content}
-    if (thoughts or calls) and role != "assistant":
+    if (reasoning or calls) and role != "assistant":
         name = "tool_calls" if calls else "reasoning_content"
         raise UnsupportedField(
-            name, f"{at} {name!r} of a message that is not the assistant's"
+            name, f"{prefix} has {name!r}, but is not a message of the assistant"
         )
-    if thoughts:
-        message["reasoning_content"] = thoughts
+    if reasoning:
+        message["reasoning_content"] = reasoning
     if calls:
         message["tool_calls"] = calls
     for name in ("tool_call_id", "name"):
         if isinstance(value.get(name), str) and value[name]:
             message[name] = value[name]
-    if not is_trained(value, at, role):
+    if not is_trained(value, prefix, role):
         message["train"] = False
     return message
 
 
-def message_tool_calls(value: Mapping[str, Any], at: str) -> list[dict[str, Any]]:
-    """The calls in the fields of a message; the same told twice are told once."""
-    found = [
-        tools.parse_tool_calls(value[name], f"{at} {name!r}")
-        for name in ("tool_calls", "function_call")
-        if not is_empty(value.get(name))
-    ]
-    if len(found) > 1 and strip_call_ids(found[0]) != strip_call_ids(found[1]):
-        raise UnsupportedField(
-            "function_call", f"{at} 'tool_calls' and 'function_call' differ"
-        )
-    return found[0] if found else []
-
-
-def strip_call_ids(calls: list[dict[str, Any]]) -> list[Any]:
-    """Calls without their ids."""
-    return [call["function"] for call in calls]
-
-
-def parse_reasoning(value: Mapping[str, Any], at: str) -> str:
-    """The thought of an answer, under any of its names; '' where there is none.
-
-    Raises:
-      Refused: two that differ, or one that is no text.
-    """
-    found = {
-        name: value[name] for name in REASONING_FIELDS if not is_empty(value.get(name))
-    }
-    for name, thought in found.items():
-        if not isinstance(thought, str):
-            raise UnsupportedField(
-                name, f"{at} {name!r} should be text, not {json_type(thought)}"
-            )
-    if len(set(found.values())) > 1:
-        names = " and ".join(map(repr, found))
-        raise UnsupportedField(
-            next(iter(found)), f"{at} {names} differ: keep one thought"
-        )
-    return next(iter(found.values()), "")
-
-
-def parse_content_parts(
-    content: list[Any], at: str
-) -> tuple[Any, str, list[dict[str, Any]]]:
-    """The text, the thought and the calls in a content of parts.
-
-    Raises:
-      Refused: a part that is none of these, as an image.
-    """
-    texts, thoughts, calls = [], [], []
-    for part in content:
-        if not isinstance(part, Mapping):
-            return content, "", []
-        kind = part.get("type") or "text"
-        inner = part.get("text")
-        inner = part.get("value") if inner is None else inner
-        if kind in REASONING_FIELDS:
-            thoughts.append(part.get(kind, inner))
-        elif kind in ("tool_call", "function_call"):
-            calls += tools.parse_tool_calls(part.get(kind, inner), f"{at} content")
-        elif kind in TEXT_PART_TYPES:
-            texts.append(inner)
-        else:
-            name = kind if isinstance(kind, str) else "type"
-            raise UnsupportedField(
-                name, f"{at} has content of type {preview(kind)}, which cannot be read"
-            )
-    said = [text for text in texts if isinstance(text, str)]
-    thought = [text for text in thoughts if isinstance(text, str)]
-    if len(said) < len(texts) or len(thought) < len(thoughts):
-        return content, "", []
-    return "".join(said), "".join(thought), calls
-
-
 def message_to_answer(message: Message, field: str) -> Answer:
-    """An assistant's message as an answer to compare: its text, if it has no more.
+    """Convert an assistant message to an answer: its text, if it has nothing else.
+
+    Args:
+      field: name of the row's field, for the error message.
 
     Raises:
-      Refused: one that is not to be trained on, which nothing could be compared with.
+      UnsupportedField: the message is masked out of the loss, so that it cannot be
+        compared with others.
     """
     if message.get("train") is False:
         raise UnsupportedField(
             "train",
-            f"field {field!r} compares an answer that is not to be trained on (weight, "
-            "loss_weight, train, mask or loss is 0)",
+            f"field {field!r} compares an answer that is masked out of the loss "
+            "(weight, loss_weight, train, mask or loss is 0)",
         )
     return message["content"] if len(message) == 2 else message

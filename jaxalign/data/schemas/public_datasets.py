@@ -1,14 +1,13 @@
-"""Published preference sets whose rows have fields of their own, by those fields.
+"""Public preference data sets with schemas of their own.
 
-ultrafeedback   OpenBMB's, four answers with scores (binarized sets are plain pairs)
-shp             Stanford's, two comments on a post
-helpsteer2      NVIDIA's preference annotations; of its ratings, see `pair_ratings`
-tldr            OpenAI's comparisons of summaries (of posts, or of news)
+ultrafeedback   OpenBMB, four answers with scores (binarized versions are plain pairs)
+shp             Stanford, two comments on a post
+helpsteer2      NVIDIA, preference annotations; for its ratings see `pair_ratings`
+tldr            OpenAI, comparisons of summaries of posts or of news
 
-HH-RLHF, UltraFeedback binarized, Alpaca and GSM8K are of layouts that `layouts`
-reads.
-Scores order answers and are no margins, which are in nats; where they are equal
-nothing is preferred, and the row is left out and counted.
+HH-RLHF, UltraFeedback binarized, Alpaca and GSM8K have common schemas (see `parser`).
+Scores only order the answers; they are not margins, which are in nats. Rows with equal
+scores have no preference: they are skipped and counted.
 
 References: Cui et al. 2023, arXiv:2310.01377; Ethayarajh et al. 2022,
 arXiv:2110.08420; Wang et al. 2024, arXiv:2410.01257; Stiennon et al. 2020,
@@ -35,15 +34,14 @@ from jaxalign.data.records import (
     ranking_pairs,
     unpaired_answers,
 )
+from jaxalign.data.row_errors import MalformedRow, UnusableRow
 from jaxalign.data.schemas.checks import (
-    MalformedRow,
     Row,
     preview,
     require_number,
     require_objects,
     require_text,
 )
-from jaxalign.data.schemas.hh_dialogue import UnusableRow
 
 TURN_MARKER = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
@@ -51,110 +49,114 @@ TURN_MARKER = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 def rank_by_score(
     prompt: Messages,
     scored: Iterable[tuple[float, Answer]],
-    where: str,
+    location: str,
     fields: Fields | None = None,
 ) -> Ranking:
-    """Answers by their scores, best first; of equal scores the first answer alone.
+    """Order answers by score, highest first; of equal scores, keep the first answer.
 
     Args:
-      fields: what a part of the row says beside its texts.
+      scored: (score, answer) pairs.
+      fields: metadata from a part of the row that is read.
 
     Raises:
-      Odd: all scores are equal.
+      UnusableRow: all scores are equal.
     """
-    first: dict[float, Answer] = {}
+    by_score: dict[float, Answer] = {}
     for score, answer in scored:
-        first.setdefault(score, answer)
-    if len(first) < 2:
-        raise UnusableRow("that prefer no answer")
-    answers = tuple(first[score] for score in sorted(first, reverse=True))
-    return Ranking(prompt, answers, where, fields=fields or {})
+        by_score.setdefault(score, answer)
+    if len(by_score) < 2:
+        raise UnusableRow("with equal scores")
+    answers = tuple(by_score[score] for score in sorted(by_score, reverse=True))
+    return Ranking(prompt, answers, location, fields=fields or {})
 
 
-def parse_ultrafeedback(row: Row, where: str) -> Ranking:
-    """Four answers by `overall_score`.
+def parse_ultrafeedback(row: Row, location: str) -> Ranking:
+    """Parse a row of UltraFeedback: four answers with an `overall_score` each.
 
-    Kept of each are its model and scores. The `custom_system_prompt` differs by answer,
-    and is no part of the prompt, as in the binarized sets.
+    The models and scores are kept as metadata. The `custom_system_prompt` differs by
+    answer and is not part of the prompt, as in the binarized versions.
     """
-    answers = require_objects(row["completions"], "completions")
+    completions = require_objects(row["completions"], "completions")
     scored = [
         (
             require_number(
-                answer.get("overall_score"), f"completions[{k}].overall_score"
+                completion.get("overall_score"), f"completions[{k}].overall_score"
             ),
-            require_text(answer.get("response"), f"completions[{k}].response"),
+            require_text(completion.get("response"), f"completions[{k}].response"),
         )
-        for k, answer in enumerate(answers)
+        for k, completion in enumerate(completions)
     ]
-    rest = [
-        {k: v for k, v in answer.items() if k == "model" or isinstance(v, int | float)}
-        for answer in answers
+    metadata = [
+        {k: v for k, v in c.items() if k == "model" or isinstance(v, int | float)}
+        for c in completions
     ]
-    asked = user_messages(require_text(row["instruction"], "instruction"))
-    return rank_by_score(asked, scored, where, {"completions": rest})
+    prompt = user_messages(require_text(row["instruction"], "instruction"))
+    return rank_by_score(prompt, scored, location, {"completions": metadata})
 
 
-def parse_shp(row: Row, where: str) -> Ranking:
-    """Two comments; `labels` is 1 where A is preferred."""
-    first = require_number(row["labels"], "labels")
-    if first not in (0, 1):
-        raise MalformedRow(f"field 'labels' should be 0 or 1, not {preview(first)}")
+def parse_shp(row: Row, location: str) -> Ranking:
+    """Parse a row of SHP: two comments; `labels` is 1 if A is preferred, else 0."""
+    label = require_number(row["labels"], "labels")
+    if label not in (0, 1):
+        raise MalformedRow(f"field 'labels' is {preview(label)}; expected 0 or 1")
     scored = [
-        (first, require_text(row["human_ref_A"], "human_ref_A")),
-        (1 - first, require_text(row["human_ref_B"], "human_ref_B")),
+        (label, require_text(row["human_ref_A"], "human_ref_A")),
+        (1 - label, require_text(row["human_ref_B"], "human_ref_B")),
     ]
-    return rank_by_score(
-        user_messages(require_text(row["history"], "history")), scored, where
-    )
+    prompt = user_messages(require_text(row["history"], "history"))
+    return rank_by_score(prompt, scored, location)
 
 
-def parse_helpsteer2(row: Row, where: str) -> Ranking:
-    """Two answers; `preference_strength` is negative where the first is preferred."""
-    second = require_number(row["preference_strength"], "preference_strength")
+def parse_helpsteer2(row: Row, location: str) -> Ranking:
+    """Parse a preference of HelpSteer2: `preference_strength` is that of answer 2."""
+    strength = require_number(row["preference_strength"], "preference_strength")
     scored = [
-        (-second, require_text(row["response_1"], "response_1")),
-        (second, require_text(row["response_2"], "response_2")),
+        (-strength, require_text(row["response_1"], "response_1")),
+        (strength, require_text(row["response_2"], "response_2")),
     ]
-    return rank_by_score(
-        parse_helpsteer2_prompt(require_text(row["prompt"], "prompt")), scored, where
-    )
+    prompt = parse_helpsteer2_prompt(require_text(row["prompt"], "prompt"))
+    return rank_by_score(prompt, scored, location)
 
 
 def parse_helpsteer2_prompt(prompt: str) -> Messages:
-    """HelpSteer2's prompt: further turns stand after <extra_id_1>."""
+    """Parse a prompt of HelpSteer2, whose further turns begin with <extra_id_1>."""
     first, *rest = TURN_MARKER.split(prompt)
     roles = [role.lower() for role in rest[::2]]
     later = zip(roles, rest[1::2], strict=True)
     return [*user_messages(first), *({"role": r, "content": c} for r, c in later)]
 
 
-def parse_tldr(row: Row, where: str) -> Ranking:
-    """Two summaries; `choice` is the index of the preferred one."""
+def parse_tldr(row: Row, location: str) -> Ranking:
+    """Parse a comparison of summaries: `choice` is the index of the preferred one."""
     info, choice = row["info"], row["choice"]
     if not isinstance(info, Mapping):
-        raise MalformedRow("field 'info' should be an object")
+        raise MalformedRow("field 'info' is not an object")
     texts = [
         require_text(summary.get("text"), f"summaries[{k}].text")
         for k, summary in enumerate(require_objects(row["summaries"], "summaries"))
     ]
     if isinstance(choice, bool) or choice not in range(len(texts)):
-        raise MalformedRow(f"field 'choice' should be an index, not {preview(choice)}")
-    if info.get("post") is None:
-        asked = f"{require_text(info.get('article'), 'info.article')}\n\nTL;DR:"
-    else:
-        title = require_text(info.get("title") or "", "info.title")
-        asked = (
-            f"SUBREDDIT: r/{require_text(info.get('subreddit') or '', 'info.subreddit')}\n\n"
-            f"TITLE: {title}\n\nPOST: {require_text(info['post'], 'info.post')}\n\nTL;DR:"
+        raise MalformedRow(
+            f"field 'choice' is {preview(choice)}; expected the index of a summary"
         )
     scored = [(float(k == choice), text) for k, text in enumerate(texts)]
-    rest = {k: v for k, v in info.items() if k not in ("post", "title", "article")}
-    return rank_by_score(user_messages(asked), scored, where, {"info": rest})
+    metadata = {k: v for k, v in info.items() if k not in ("post", "title", "article")}
+    prompt = user_messages(tldr_prompt(info))
+    return rank_by_score(prompt, scored, location, {"info": metadata})
+
+
+def tldr_prompt(info: Mapping[str, Any]) -> str:
+    """Prompt for the summary of a post, or of a news article."""
+    if info.get("post") is None:
+        return f"{require_text(info.get('article'), 'info.article')}\n\nTL;DR:"
+    title = require_text(info.get("title") or "", "info.title")
+    subreddit = require_text(info.get("subreddit") or "", "info.subreddit")
+    post = require_text(info["post"], "info.post")
+    return f"SUBREDDIT: r/{subreddit}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
 
 
 RankingParser = Callable[[Row, str], Ranking]
-# name: the fields that tell its rows from all others, and what reads them
+# name -> fields that identify the rows of the data set, and the parser of a row
 PARSERS: dict[str, tuple[set[str], RankingParser]] = {
     "ultrafeedback": ({"instruction", "completions"}, parse_ultrafeedback),
     "shp": ({"history", "human_ref_A", "human_ref_B", "labels"}, parse_shp),
@@ -167,17 +169,21 @@ PARSERS: dict[str, tuple[set[str], RankingParser]] = {
 
 
 def find_parser(row: Row) -> RankingParser | None:
-    """What reads a row, where it is of a published set."""
-    for fields, read in PARSERS.values():
+    """The parser of a row of a public data set, (row, location) -> ranking; or None."""
+    for fields, parse in PARSERS.values():
         if fields <= row.keys():
-            return read
+            return parse
     return None
 
 
 def derive_records(ranking: Ranking, kind: type[Record]) -> Iterator[Record]:
-    """What follows from a ranking: itself, pairs, the best answer, the prompt,
-    thumbs for the best and the last."""
-    told: dict[str, Any] = {
+    """Derive records of another kind from a ranking.
+
+    Preference: all pairs. Unpaired: the best answer as desirable, the last one as
+    undesirable. Demonstration: the best answer. Prompt: with the best answer as the
+    reference.
+    """
+    shared: dict[str, Any] = {
         "location": ranking.location,
         "tools": ranking.tools,
         "fields": ranking.fields,
@@ -188,62 +194,74 @@ def derive_records(ranking: Ranking, kind: type[Record]) -> Iterator[Record]:
         yield from ranking_pairs([ranking])
     elif kind is Unpaired:
         best_and_worst = Preference(
-            ranking.prompt, ranking.answers[0], ranking.answers[-1], **told
+            ranking.prompt, ranking.answers[0], ranking.answers[-1], **shared
         )
         yield from unpaired_answers([best_and_worst])
     elif kind is Demonstration:
         best = assistant_message(ranking.answers[0])
-        yield Demonstration([*ranking.prompt, best], **told)
+        yield Demonstration([*ranking.prompt, best], **shared)
     else:
         text = answer_content(ranking.answers[0])
-        yield Prompt(ranking.prompt, references=(text,) if text else (), **told)
+        yield Prompt(ranking.prompt, references=(text,) if text else (), **shared)
 
 
 def pair_ratings(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Rows, HelpSteer2's ratings as its preferences: neighbours with one prompt.
+    """Join HelpSteer2's ratings of two consecutive answers to one prompt.
 
-    The more helpful answer is preferred. Of the other ratings both are kept; an answer
-    without a second one is left out, and counted.
+    In the joined row the more helpful answer is preferred, and the other ratings of
+    both are metadata. All other rows are passed on unchanged.
+
+    Args:
+      rows: (location, row) pairs.
+
+    Yields:
+      (location, row) pairs. The row is replaced by an `UnusableRow` for an answer
+      without a second one, and by a `MalformedRow` for a rating that is not a number.
     """
     for prompt, group in itertools.groupby(rows, key=rating_prompt):
         if prompt is None:
             yield from group
             continue
-        for (where, first), other in itertools.zip_longest(group, group):
+        for (location, first), other in itertools.zip_longest(group, group):
             if other is None:
-                yield where, UnusableRow("rated without a second answer")
+                yield location, UnusableRow("rated without a second answer")
                 continue
-            second = other[1]
             try:
-                better, worse = (
-                    require_number(row["helpfulness"], "helpfulness")
-                    for row in (second, first)
-                )
+                yield location, join_ratings(first, other[1])
             except MalformedRow as error:
-                yield where, error
-                continue
-            rest = first.keys() - {"prompt", "response"}
-            told = {k: (first[k], second.get(k)) for k in first if k in rest}
-            yield (
-                where,
-                {k: a if a == b else [a, b] for k, (a, b) in told.items()}
-                | {
-                    "prompt": prompt,
-                    "response_1": first["response"],
-                    "response_2": second["response"],
-                    "preference_strength": better - worse,
-                },
-            )
+                yield location, error
 
 
-def rating_prompt(where_and_row: tuple[str, Any]) -> Any:
-    """The prompt of a rating, or None where the row is none."""
-    row = where_and_row[1]
+def join_ratings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """One preference row of two rating rows.
+
+    Raises:
+      MalformedRow: `helpfulness` is not a number.
+    """
+    second_score, first_score = (
+        require_number(row["helpfulness"], "helpfulness") for row in (second, first)
+    )
+    values = {
+        k: (v, second.get(k))
+        for k, v in first.items()
+        if k not in ("prompt", "response")
+    }
+    return {k: a if a == b else [a, b] for k, (a, b) in values.items()} | {
+        "prompt": first["prompt"],
+        "response_1": first["response"],
+        "response_2": second["response"],
+        "preference_strength": second_score - first_score,
+    }
+
+
+def rating_prompt(location_and_row: tuple[str, Any]) -> Any:
+    """The prompt of a row that is a HelpSteer2 rating; None of other rows."""
+    row = location_and_row[1]
     if isinstance(row, Mapping) and {"prompt", "response", "helpfulness"} <= set(row):
         return row["prompt"]
     return None
 
 
 def user_messages(text: str) -> Messages:
-    """What the user asks."""
+    """A conversation of one user message."""
     return [{"role": "user", "content": text}]

@@ -1,132 +1,142 @@
-"""Rows that compare more than two answers: rankings, and trees of ranked replies."""
+"""Rankings: several answers to one prompt, and trees of ranked replies."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxalign.data.records import Answer, Messages, Ranking, assistant_message
+from jaxalign.data.row_errors import MalformedRow, UnsupportedField, UnusableRow
 from jaxalign.data.schemas import public_datasets
 from jaxalign.data.schemas.checks import (
-    MalformedRow,
     Row,
-    UnsupportedField,
     fields_with_values,
     first_field,
     refuse_fields,
     require_number,
 )
+from jaxalign.data.schemas.completions import has_call_answers, parse_answer
 from jaxalign.data.schemas.conversations import same_messages
-from jaxalign.data.schemas.hh_dialogue import UnusableRow
 from jaxalign.data.schemas.messages import message_to_answer, parse_message
-from jaxalign.data.schemas.prompt_completion import (
-    has_call_answers,
-    parse_answer,
-    parse_conversation,
-)
+from jaxalign.data.schemas.prompts import parse_conversation
 
-SCORE_FIELDS = ("scores", "ratings")  # better answers have higher ones
+SCORE_FIELDS = ("scores", "ratings")  # higher is better
+RANK_FIELDS = ("ranks", "rank")  # lower is better
 BEST_ANSWER_FIELDS = (
-    "label",
-    "labels",
-    "choice",
-    "winner",
-    "best",
-    "correct",
-    "answer",
+    *("label", "labels", "choice", "winner"),
+    *("best", "correct", "answer"),
 )
-RANK_FIELDS = ("ranks", "rank")  # and lower ones
 
 
-def parse_rankings(row: Row, where: str) -> Iterable[Ranking] | None:
-    """The answers that a row compares, where it is of a layout for that alone."""
-    root = row.peek("prompt")
-    if isinstance(root, Mapping) and "text" in root:
-        return parse_tree(row["prompt"], where)
+def parse_rankings(row: Row, location: str) -> Iterable[Ranking] | None:
+    """Parse the rankings of a row: a tree, a list of answers or a public data set.
+
+    Returns:
+      None if the row has another schema.
+    """
+    prompt = row.peek("prompt")
+    if isinstance(prompt, Mapping) and "text" in prompt:
+        return parse_tree(row["prompt"], location)
     if isinstance(row.peek("answers"), list) and not has_call_answers(row):
-        return [parse_ranking(row, where)]
-    read = public_datasets.find_parser(row)
-    return None if read is None else [read(row, where)]
+        return [parse_ranking(row, location)]
+    parse = public_datasets.find_parser(row)
+    return None if parse is None else [parse(row, location)]
 
 
-def ranking_size(row: Any, where: str) -> int:
-    """The most answers to one prompt that a row ranks; 0 where it ranks none."""
+def ranking_size(row: Any, location: str) -> int:
+    """Largest number of answers to one prompt that a row ranks; 0 if it ranks none."""
     try:
-        found = (
-            parse_rankings(Row(row), where) if isinstance(row, Mapping) else None
-        ) or ()
-        return max((len(ranking.answers) for ranking in found), default=0)
-    except ValueError:  # reported, with its line, where the row is read
+        rankings = (
+            parse_rankings(Row(row), location) if isinstance(row, Mapping) else None
+        )
+        return max((len(ranking.answers) for ranking in rankings or ()), default=0)
+    except ValueError:  # raised again, with the location, when the row is read
         return 0
 
 
-def parse_ranking(row: Row, where: str) -> Ranking:
-    """Answers, best first, or by scores or ranks beside them.
+def parse_ranking(row: Row, location: str) -> Ranking:
+    """Parse a list of answers: best first, or with a list of scores or ranks.
 
     Raises:
-      Odd: all scores are equal.
+      MalformedRow: fewer than two answers, or a malformed list of scores.
+      UnsupportedField: two fields order the answers, or another may name the best one.
+      UnusableRow: all scores are equal.
     """
     field = first_field(row, "answers", "completions", "responses")
-    answers = row[field]
-    if not isinstance(answers, list) or len(answers) < 2:
+    values = row[field]
+    if not isinstance(values, list) or len(values) < 2:
         raise MalformedRow(
-            f"field {field!r} should be a list of two or more, best first"
+            f"field {field!r} is not a list of two or more answers, best first"
         )
     refuse_fields(
         row,
         BEST_ANSWER_FIELDS,
         "field ",
-        f"may say which of {field!r} is best: order them",
+        f"may say which of {field!r} is best: order {field!r} instead",
     )
-    told = [parse_single_answer(a, f"{field}[{k}]") for k, a in enumerate(answers)]
-    ordered = fields_with_values(row, (*SCORE_FIELDS, *RANK_FIELDS))
-    prompt = parse_ranking_prompt(row, told, field)
-    if not ordered:
-        return Ranking(prompt, tuple(told), where)
-    if len(ordered) > 1:
-        names = " and ".join(map(repr, ordered))
-        raise UnsupportedField(ordered[1], f"fields {names} both rank: keep one")
-    values = row[ordered[0]]
-    if not isinstance(values, list) or len(values) != len(told):
-        raise MalformedRow(
-            f"field {ordered[0]!r} should be a list of {len(told)} numbers"
+    answers = [parse_single_answer(v, f"{field}[{k}]") for k, v in enumerate(values)]
+    order_fields = fields_with_values(row, (*SCORE_FIELDS, *RANK_FIELDS))
+    prompt = parse_ranking_prompt(row, answers, field)
+    if not order_fields:
+        return Ranking(prompt, tuple(answers), location)
+    if len(order_fields) > 1:
+        names = " and ".join(map(repr, order_fields))
+        raise UnsupportedField(
+            order_fields[1], f"fields {names} both order the answers; keep one"
         )
-    sign = -1 if ordered[0] in RANK_FIELDS else 1
-    scored = [
-        (sign * require_number(value, f"{ordered[0]}[{k}]"), one)
-        for k, (value, one) in enumerate(zip(values, told, strict=True))
-    ]
-    return public_datasets.rank_by_score(prompt, scored, where)
+    scores = parse_scores(row, order_fields[0], len(answers))
+    scored = zip(scores, answers, strict=True)
+    return public_datasets.rank_by_score(prompt, scored, location)
+
+
+def parse_scores(row: Row, field: str, count: int) -> list[float]:
+    """Parse scores, or ranks as scores of opposite sign, one for each answer.
+
+    Raises:
+      MalformedRow: the field is not a list of `count` numbers.
+    """
+    values = row[field]
+    if not isinstance(values, list) or len(values) != count:
+        raise MalformedRow(f"field {field!r} is not a list of {count} numbers")
+    sign = -1 if field in RANK_FIELDS else 1
+    return [sign * require_number(v, f"{field}[{k}]") for k, v in enumerate(values)]
 
 
 def parse_ranking_prompt(row: Row, answers: list[Answer], field: str) -> Messages:
-    """The conversation before the answers, without the one of them that ends it.
+    """Parse the prompt; a last message that is one of the answers is left out.
+
+    Args:
+      field: name of the field of the answers, for the error message.
 
     Raises:
-      Malformed: it ends with another answer.
+      MalformedRow: the conversation ends with another answer, or has no prompt.
     """
     *before, last = parse_conversation(row)
     if last["role"] != "assistant":
         return [*before, last]
-    if not any(same_messages([last], [assistant_message(one)]) for one in answers):
-        raise MalformedRow(f"ends with an answer that is none of field {field!r}")
+    if not any(same_messages([last], [assistant_message(a)]) for a in answers):
+        raise MalformedRow(f"ends with an answer that is not in field {field!r}")
     if not before:
-        raise MalformedRow("has answers, and no prompt")
+        raise MalformedRow("has answers, but no prompt")
     return before
 
 
 def parse_single_answer(value: Any, field: str) -> Answer:
-    """One of the answers: a text, or the assistant's message."""
-    found = parse_answer(value, field)
-    if len(found) != 1 or found[0]["role"] != "assistant":
-        raise MalformedRow(f"field {field!r} should be text, or an assistant's message")
-    return message_to_answer(found[0], field)
-
-
-def parse_tree(root: Mapping[str, Any], where: str) -> Iterator[Ranking]:
-    """The rankings in a tree of replies: one for each ranked set of answers.
+    """Parse one answer of a ranking: a text, or an assistant message.
 
     Raises:
-      Malformed: a node that is none, or a rank that is no number.
+      MalformedRow: neither of these.
+    """
+    messages = parse_answer(value, field)
+    if len(messages) != 1 or messages[0]["role"] != "assistant":
+        raise MalformedRow(f"field {field!r} is not a text or an assistant message")
+    return message_to_answer(messages[0], field)
+
+
+def parse_tree(root: Mapping[str, Any], location: str) -> Iterator[Ranking]:
+    """Parse a tree of replies: one ranking for each user message with ranked replies.
+
+    Raises:
+      MalformedRow: a malformed node, or a rank that is not a number.
     """
     nodes: list[tuple[Mapping[str, Any], Messages]] = [(root, [])]
     while nodes:
@@ -135,20 +145,20 @@ def parse_tree(root: Mapping[str, Any], where: str) -> Iterator[Ranking]:
         if not isinstance(replies, list) or not all(
             isinstance(reply, Mapping) for reply in replies
         ):
-            raise MalformedRow("field 'replies' should be a list of objects")
-        told = {**node, "content": node.get("text")}
-        here = [*before, parse_message(told, "field 'prompt':")]
+            raise MalformedRow("field 'replies' is not a list of objects")
+        message = {**node, "content": node.get("text")}
+        path = [*before, parse_message(message, "field 'prompt':")]
         ranked = [reply for reply in replies if reply.get("rank") is not None]
-        if here[-1]["role"] == "user" and len(ranked) > 1:
-            with contextlib.suppress(UnusableRow):  # all of one rank
-                yield rank_replies(here, ranked, where)
-        nodes += [(reply, here) for reply in reversed(replies)]
+        if path[-1]["role"] == "user" and len(ranked) > 1:
+            with contextlib.suppress(UnusableRow):  # all ranks are equal
+                yield rank_replies(path, ranked, location)
+        nodes += [(reply, path) for reply in reversed(replies)]
 
 
 def rank_replies(
-    prompt: Messages, replies: list[Mapping[str, Any]], where: str
+    prompt: Messages, replies: list[Mapping[str, Any]], location: str
 ) -> Ranking:
-    """The ranked replies to a question, the lowest rank first."""
+    """Ranking of the replies to a message, lowest `rank` first."""
     scored = [
         (
             -require_number(reply["rank"], "rank"),
@@ -156,4 +166,4 @@ def rank_replies(
         )
         for reply in replies
     ]
-    return public_datasets.rank_by_score(prompt, scored, where)
+    return public_datasets.rank_by_score(prompt, scored, location)

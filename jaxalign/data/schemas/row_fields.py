@@ -1,11 +1,11 @@
-"""What a whole row says beside its answers: a system prompt, tools, other fields.
+"""Fields of a row besides its prompt and answers: system prompt, tools, metadata.
 
-system, system_prompt, system_message, system_instruction   begin the conversation
-tools, functions                                            are declared by the template
-whatever no reader used                                     is kept in `record.fields`
+system, system_prompt, system_message, system_instruction   system prompt
+tools, functions                                            tools of the chat template
+unused fields                                               kept in `record.fields`
 
-Refused by name are media, a row's weight that is not 1, masks of tokens, settings of
-the chat template that differ by row, and scores or ratings that are no finite numbers.
+Refused with the field's name: media, row weights other than 1, token masks, chat
+template settings of single rows, and scores or ratings that are not finite numbers.
 """
 
 import functools
@@ -13,11 +13,10 @@ import re
 from typing import Any
 
 from jaxalign.data.records import Demonstration, Prompt, Tools
+from jaxalign.data.row_errors import MalformedRow, UnsupportedField
 from jaxalign.data.schemas import tools
 from jaxalign.data.schemas.checks import (
-    MalformedRow,
     Row,
-    UnsupportedField,
     is_empty,
     is_number,
     parse_bool,
@@ -41,38 +40,41 @@ CHECKED_FIELDS = {
     *TEMPLATE_FIELDS,
     *THINKING_FIELDS,
 }
-# whole answers, which are no row's other fields though one kind does not read them
+# answers are not metadata, even for a kind of record that does not read them
 PAIR_FIELDS = {"chosen", "rejected", "chosen_messages", "rejected_messages"}
 SCORE_NAME = re.compile("score|rating|label|margin|reward|rank|helpfulness")
 
 
 def check_row_fields(row: Row) -> None:
-    """Refuses fields that would change what is trained and cannot be honoured.
+    """Refuse fields that change what is trained on and are not supported.
 
     Raises:
-      Refused: names the field.
-      Malformed: a score or a rating that is no finite number.
+      UnsupportedField: names the field.
+      MalformedRow: a score or a rating that is not a finite number.
     """
     if not CHECKED_FIELDS.isdisjoint(row):
         refuse_unsupported_fields(row)
     for name, value in row.items():
         if type(value) in (float, int, list) and is_score_field(name):
             values = value if isinstance(value, list) else [value]
-            for bad in filter(is_invalid_number, values):
+            for invalid in filter(is_invalid_number, values):
                 raise MalformedRow(
-                    f"field {name!r} should be a number, not {preview(bad)}"
+                    f"field {name!r} is {preview(invalid)}; expected a finite number"
                 )
 
 
 def refuse_unsupported_fields(row: Row) -> None:
-    """Refuses the fields whose names say that they cannot be honoured."""
-    at = "field "
-    refuse_fields(row, MEDIA_FIELDS, at, "holds media, and only texts can be read")
+    """Refuse media, token masks, template settings and weights, by field name."""
+    prefix = "field "
+    refuse_fields(row, MEDIA_FIELDS, prefix, "holds media; only text can be read")
     refuse_fields(
-        row, TOKEN_FIELDS, at, "holds tokens or their masks; rows are texts here"
+        row, TOKEN_FIELDS, prefix, "holds token ids or token masks; expected text rows"
     )
     refuse_fields(
-        row, TEMPLATE_FIELDS, at, "changes the text of this row alone, which cannot be"
+        row,
+        TEMPLATE_FIELDS,
+        prefix,
+        "is a chat template setting, which cannot differ by row",
     )
     for name in THINKING_FIELDS:
         if row.peek(name) is not None:
@@ -82,42 +84,45 @@ def refuse_unsupported_fields(row: Row) -> None:
         if weight is not None and parse_bool(weight) is not True:
             raise UnsupportedField(
                 name,
-                f"field {name!r} should be 1, not {preview(weight)}: rows have no "
-                "weights; leave rows out, or repeat them",
+                f"field {name!r} is {preview(weight)}; expected 1: weights of rows are "
+                "not supported, remove or repeat rows",
             )
 
 
 @functools.cache
 def is_score_field(name: str) -> bool:
-    """Whether a field of this name holds scores, ratings or labels."""
+    """Whether a field name suggests scores, ratings or labels."""
     return SCORE_NAME.search(name) is not None
 
 
 def is_invalid_number(value: Any) -> bool:
-    """Whether a value is NaN, infinite, or out of float32's range."""
+    """Whether a value is a number that is NaN, infinite or outside of float32."""
     return type(value) in (int, float) and not is_number(value)
 
 
 def system_prompt(row: Row) -> tuple[str, str]:
-    """The system prompt of a row's own field, and the field's name.
+    """System prompt of a separate field of the row, and the name of that field.
+
+    Returns:
+      Two empty strings if there is none.
 
     Raises:
-      Refused: two fields that differ.
+      UnsupportedField: two fields with different system prompts.
     """
-    told = {name: row[name] for name in SYSTEM_FIELDS if name in row}
-    if not told:
+    values = {name: row[name] for name in SYSTEM_FIELDS if name in row}
+    if not values:
         return "", ""
-    found = {k: parse_system_text(v, k) for k, v in told.items() if not is_empty(v)}
-    if len({text.strip() for text in found.values()}) > 1:
-        names = " and ".join(map(repr, found))
-        raise UnsupportedField(next(iter(found)), f"fields {names} differ: keep one")
+    texts = {k: parse_system_text(v, k) for k, v in values.items() if not is_empty(v)}
+    if len({text.strip() for text in texts.values()}) > 1:
+        names = " and ".join(map(repr, texts))
+        raise UnsupportedField(next(iter(texts)), f"fields {names} differ; keep one")
     return next(
-        ((text, name) for name, text in found.items() if text.strip()), ("", "")
+        ((text, name) for name, text in texts.items() if text.strip()), ("", "")
     )
 
 
 def parse_system_text(value: Any, field: str) -> str:
-    """The text of a system field, which may be a message, or a list of one."""
+    """Parse a system prompt: a text, a message, or a list of one message."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
@@ -126,41 +131,47 @@ def parse_system_text(value: Any, field: str) -> str:
 
 
 def declared_tools(row: Row) -> Tools:
-    """The tools that a row declares.
+    """Tools that a row declares.
 
     Raises:
-      Refused: two fields that differ.
+      UnsupportedField: two fields with different tools.
     """
-    told = {name: row[name] for name in TOOL_FIELDS if name in row}
-    if not told:
+    values = {name: row[name] for name in TOOL_FIELDS if name in row}
+    if not values:
         return ()
-    found = {k: tools.parse_tools(v, k) for k, v in told.items() if not is_empty(v)}
-    if len(found) > 1 and found["tools"] != found["functions"]:
+    parsed = {k: tools.parse_tools(v, k) for k, v in values.items() if not is_empty(v)}
+    if len(parsed) > 1 and parsed["tools"] != parsed["functions"]:
         raise UnsupportedField(
-            "functions", "fields 'tools' and 'functions' differ: keep one"
+            "functions", "fields 'tools' and 'functions' differ; keep one"
         )
-    return next(iter(found.values()), ())
+    return next(iter(parsed.values()), ())
 
 
 def add_row_fields(
     record: Any, row: Row, system: tuple[str, str], declared: Tools
 ) -> Any:
-    """A record with what its whole row says.
+    """Add the system prompt, the tools and the metadata of its row to a record.
+
+    Args:
+      system: the system prompt and the name of its field.
+      declared: the tools.
 
     Raises:
-      Refused: a system prompt or tools beside a plain text.
+      UnsupportedField: a system prompt or tools beside a plain text.
     """
-    others = {k: v for k, v in row.unread().items() if k not in PAIR_FIELDS}
-    told: dict[str, Any] = {"tools": declared, "fields": {**record.fields, **others}}
+    metadata = {k: v for k, v in row.unread().items() if k not in PAIR_FIELDS}
+    fields = {**record.fields, **metadata}
+    changes: dict[str, Any] = {"tools": declared, "fields": fields}
     text, field = system
     if isinstance(record, Demonstration) and record.plain:
         if text or declared:
+            name = field or "tools"
             raise UnsupportedField(
-                field or "tools",
-                f"field {field or 'tools'!r} cannot be honoured beside a plain 'text'",
+                name, f"field {name!r} is not supported beside a plain 'text'"
             )
     elif text:
-        where = "messages" if isinstance(record, Prompt | Demonstration) else "prompt"
-        told[where] = add_system(getattr(record, where), text, field)
-    # as `dataclasses.replace`, which would take longer than to read the row
-    return type(record)(**(vars(record) | told))
+        is_conversation = isinstance(record, Prompt | Demonstration)
+        name = "messages" if is_conversation else "prompt"
+        changes[name] = add_system(getattr(record, name), text, field)
+    # `dataclasses.replace` would take longer than parsing the row
+    return type(record)(**(vars(record) | changes))

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from jaxalign.data.formats import files, shards
+from jaxalign.data.formats import dataset_folder, files
 from jaxalign.data.schemas import public_datasets
 from jaxalign.pipeline.datasets.builtin import gsm8k, hh_dialogues, stories, toy
 from jaxalign.pipeline.datasets.dataset import Dataset
@@ -118,5 +118,5 @@ def path_exists(path: str) -> bool:
     """Whether a path of this machine or of a bucket exists, or a pattern matches."""
     system, at = files.file_system(path)
     return bool(system.exists(at)) or (
-        shards.is_pattern(path) and bool(system.glob(at))
+        dataset_folder.is_pattern(path) and bool(system.glob(at))
     )
