@@ -1,4 +1,4 @@
-"""A tiny transformer, and rows of different length for it to read."""
+"""A tiny transformer, and rows of different lengths."""
 
 import dataclasses
 from pathlib import Path
