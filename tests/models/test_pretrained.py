@@ -230,7 +230,7 @@ def test_rope_parameters_of_transformers_5(copy):
             "model.norm.weight is I8",
         ),
     ],
-    ids=["missing", "extra", "transposed", "quantised"],
+    ids=["missing", "extra", "transposed", "quantized"],
 )
 def test_tensors_that_do_not_fit(copy, change, message):
     retensor(copy, change)

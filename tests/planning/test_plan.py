@@ -205,7 +205,7 @@ def test_answers_to_a_prompt_have_it_in_the_cache_once():
     held = programs.Models(work, shape, plan.mesh_of(work)).cache()
     slots = lambda cache: sum(x.size for x in (*cache.keys, *cache.values))
     per_slot = 2 * shape.layers * shape.kv_heads * shape.head_dim
-    assert slots(held.prompts) == 4 * work.asked * per_slot
+    assert slots(held.prefix) == 4 * work.asked * per_slot
     assert slots(held) == 8 * (work.length - work.asked) * per_slot
 
 
