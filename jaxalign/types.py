@@ -79,7 +79,7 @@ class LanguageModel(NamedTuple):
         argument of `jax.jit`.
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
         normalization applied. For training and scoring. Models whose config has
-        `shares_prompts` also take `branches`, the layout of the rows.
+        `supports_shared_prompts` also take `branches`, the layout of the rows.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
       init_cache: (batch, length) -> cache with `length` empty slots per row. Rows
         are the first axis of its arrays, so that they can be indexed.
