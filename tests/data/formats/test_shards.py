@@ -165,7 +165,7 @@ def test_unused_files_are_reported(tmp_path):
     source.preferences()
     ((kind, account),) = source.accounts()
     assert account["left_aside"] == ["validation.jsonl"]
-    assert "; left unused: validation.jsonl" in datasets.summary(kind, account)
+    assert "; left aside: validation.jsonl" in datasets.summary(kind, account)
 
 
 def save_to_disk(folder, *parts):
