@@ -29,6 +29,13 @@ Measure and plan
 """
 
 import os
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"]:  # a command's imports: Ctrl-C is one line
+    signal.signal(
+        signal.SIGINT, lambda *_: (os.write(2, b"interrupted\n"), os._exit(130))
+    )
 
 # transformers would say at each start that it misses PyTorch, which nothing here needs
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -29,7 +29,10 @@ import numpy as np
 from jaxalign import streams
 from jaxalign.data import splits
 from jaxalign.evaluation import plots, sample_metrics
-from jaxalign.evaluation.best_of_n import unbiased_best_of_n
+from jaxalign.evaluation.best_of_n import (
+    best_of_n_rewards,
+    powers_of_two,
+)
 from jaxalign.evaluation.intervals import (
     Gain,
     Interval,
@@ -37,12 +40,23 @@ from jaxalign.evaluation.intervals import (
     bootstrap,
     paired_difference,
 )
-from jaxalign.pipeline import datasets, held_out, policies, reward_functions, rollouts
+from jaxalign.pipeline import (
+    datasets,
+    held_out,
+    held_out_tables,
+    policies,
+    reward_functions,
+    rollouts,
+)
+from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.runtime import flags, tables
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
-Curves = dict[str, np.ndarray]  # by what is reported: the best of each n [sizes P]
+Curves = dict[
+    str, np.ndarray
+]  # by what is reported: the best of each n [powers_of_two P]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +77,7 @@ class Config(RunConfig):
     """Longest answer; by default what the data set suggests."""
 
 
-def main(config: Config) -> list[held_out.Row]:
+def main(config: Config) -> list[held_out_tables.Row]:
     """Samples, scores and reports; returns the rows of the table, one an n."""
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
@@ -78,18 +92,19 @@ def main(config: Config) -> list[held_out.Row]:
         run.describe_data(source.accounts())
         answers = rollouts.sample_answers(
             policy,
-            prompts,
+            tokenize_prompts(policy, prompts),
             streams.key(jax.random.key(config.seed), "best of n"),
             max_new_tokens=room,
             samples=config.samples,
             temperature=config.temperature,
         )
-        values = {"proxy reward": reward_functions.score_answers(score, answers)}
-        if source.judge is not None:
-            judged = source.judge(answers.prompts, answers.texts, answers.finished)
+        proxy = reward_functions.score_answers(score, answers, mesh=run.mesh)
+        values = {"proxy reward": proxy}
+        if source.reward is not None:
+            judged = source.reward(answers.prompts, answers.texts, answers.finished)
             values["true reward"] = judged["reward"]
         values = {k: r.reshape(-1, config.samples) for k, r in values.items()}
-        ns = sizes(config.samples)
+        ns = powers_of_two(config.samples)
         found = curves(values, ns)
         lengths = answers.lengths.reshape(-1, config.samples)
         units = splits.prompt_hashes(answers.prompts[:: config.samples])
@@ -109,23 +124,6 @@ def main(config: Config) -> list[held_out.Row]:
         return rows
 
 
-def sizes(samples: int) -> list[int]:
-    """The powers of 2 below the number of samples, and that number.
-
-    >>> sizes(6), sizes(8)
-    ([1, 2, 4, 6], [1, 2, 4, 8])
-    """
-    return [2**k for k in range(samples.bit_length()) if 2**k < samples] + [samples]
-
-
-def best_of_n_rewards(
-    gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
-) -> np.ndarray:
-    """The gold reward of the best of each n by the proxy [sizes P], of [P N] each."""
-    gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
-    return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])
-
-
 def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
     """What each reward has the best of n by the proxy be worth; of values [P N]."""
     proxy = values["proxy reward"]
@@ -138,7 +136,7 @@ def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
 
 def table(
     found: Curves, lengths: np.ndarray, ns: Sequence[int], units: Units
-) -> list[held_out.Row]:
+) -> list[held_out_tables.Row]:
     """One row an n; the gain is paired with n = 1, by prompt.
 
     Args:
@@ -146,7 +144,7 @@ def table(
     """
     rows = []
     for i, n in enumerate(ns):
-        row: held_out.Row = {"n": n, "KL (nats)": sample_metrics.kl_best_of_n(n)}
+        row: held_out_tables.Row = {"n": n, "KL (nats)": sample_metrics.kl_best_of_n(n)}
         row |= {name: bootstrap(curve[i], units=units) for name, curve in found.items()}
         if "true reward" in found:
             true = found["true reward"]

@@ -22,11 +22,12 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat, loader
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.pipeline import datasets, policies
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 
 TRAINED, SPECIAL = "green", "reverse"
 SIDES = {"demonstrations": [""], "pairs": ["chosen", "rejected"], "unpaired": [""]}
@@ -93,12 +94,10 @@ def kinds(
         ("demonstrations", lambda: source.demonstrations()[0]),
         ("pairs", lambda: source.preferences()[0]),
     ]
-    if source.rankings is not None:
-        rankings = source.rankings
-        found.append(("rankings", lambda: rankings()[0]))
-    if source.unpaired is not None:
-        unpaired = source.unpaired
-        found.append(("unpaired", lambda: unpaired()[0]))
+    if source.has_rankings:
+        found.append(("rankings", lambda: source.rankings()[0]))
+    if source.has_unpaired:
+        found.append(("unpaired", lambda: source.unpaired()[0]))
     return found
 
 

@@ -19,7 +19,7 @@ calls and thoughts, too, and the rows keep them.
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
 
 Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
-carry the label as `p_chosen`, and its log-odds as their `margin`. Soft labels train
+carry the soft label as `label_prob`, and its log-odds as `margin`. Soft labels train
 
     python -m experiments.dpo --data runs/ai/preferences --loss soft_dpo
     python -m experiments.reward_model --data runs/ai/preferences --soft-labels
@@ -55,11 +55,13 @@ from jaxalign.data.schemas.messages import message_to_answer
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
-from jaxalign.pipeline.datasets.dataset import map_splits
+from jaxalign.pipeline.datasets.record_splits import map_splits
 from jaxalign.pipeline.llm_judge import AnswerSet
+from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
 from jaxalign.runtime.run import Run
 
@@ -201,9 +203,7 @@ def sample_candidates(
     run_key = jax.random.key(config.seed)
 
     def answered(name: str, prompts: list[Prompt]) -> list[AnswerSet]:
-        asked = rollouts.select_prompts(
-            policy, prompts, room, note, f"{folder}, {name}"
-        )
+        asked = select_prompts(policy, prompts, room, note, f"{folder}, {name}")
         answers = rollouts.sample_answers(
             policy,
             asked,
@@ -217,7 +217,7 @@ def sample_candidates(
 
     train, held_out = source.prompts()
     few = held_out[: config.held_out_prompts]
-    asked = rollouts.cyclic_slice(train, 0, config.prompts)
+    asked = cyclic_slice(train, 0, config.prompts)
     return answered("train", asked), answered("test", few)
 
 
@@ -227,7 +227,7 @@ def answers_of(source: datasets.Dataset, single: bool) -> Splits:
     Args:
       single: of rows without a ranking, take the one answer that they show.
     """
-    if source.rankings is not None:
+    if source.has_rankings:
         return map_splits(
             lambda split: [AnswerSet(r.prompt, r.answers, r.tools) for r in split],
             source.rankings(),

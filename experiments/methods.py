@@ -26,7 +26,6 @@ evaluated in another way is evaluated anew.
 """
 
 import dataclasses
-import difflib
 import json
 import zlib
 from collections.abc import Sequence
@@ -34,21 +33,29 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from experiments import best_of_n, rlhf
 from experiments import dpo as dpo_stage
 from experiments import grpo as grpo_stage
 from experiments import online_dpo as online_dpo_stage
 from experiments import ppo as ppo_stage
 from experiments import rejection_sampling as rejection_stage
-from experiments import winners as winners_stage
-from jaxalign.evaluation import plots, sample_metrics
-from jaxalign.evaluation.intervals import Interval, interval_over_seeds
-from jaxalign.pipeline import datasets, held_out
+from experiments import rlhf
+from jaxalign import messages
+from jaxalign.evaluation import plots
+from jaxalign.pipeline import (
+    datasets,
+    evaluation_cache,
+    held_out,
+    held_out_tables,
+    loss_flags,
+    round_schedule,
+)
 from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.pipeline.held_out_tables import best_of_line
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import (
     begin_pipeline,
     configs_by_seed,
@@ -90,7 +97,7 @@ class Config(rlhf.PipelineConfig):
     grpo: grpo_stage.Config = grpo_stage.Config(minibatches=2, epochs=2)
 
 
-def main(config: Config) -> list[held_out.Row]:
+def main(config: Config) -> list[held_out_tables.Row]:
     """Runs every method of every seed; returns the rows of the table over all seeds."""
     config = smoke_config(config) if config.smoke else config
     check(config)
@@ -100,8 +107,8 @@ def main(config: Config) -> list[held_out.Row]:
         many, each = run_methods(one, one.out)
         sampled.append(many)
         found.append(each)
-    rows = held_out.table(found)
-    shown = {held_out.title(config.data, found): rows}
+    rows = held_out_tables.table(found)
+    shown = {held_out_tables.title(config.data, found): rows}
     if used := hyperparameters(config):
         shown["what each group method was run with, by default its paper's"] = used
     tables.publish(out, shown)
@@ -110,7 +117,7 @@ def main(config: Config) -> list[held_out.Row]:
     return rows
 
 
-def hyperparameters(config: Config) -> list[held_out.Row]:
+def hyperparameters(config: Config) -> list[held_out_tables.Row]:
     """KL, beta and clip range of each group method, and where they come from."""
     rows = []
     for name in dict.fromkeys(config.methods):
@@ -148,18 +155,14 @@ def check(config: Config) -> None:
     """
     for name in config.methods:
         if name not in NAMES:
-            near = difflib.get_close_matches(name.lower(), NAMES, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ValueError(
-                f"unknown method {name!r}: {hint}there are {', '.join(NAMES)}"
-            )
+            raise messages.unknown_name("method", name, NAMES)
     for name in config.methods:
         config.temperature_for(sampling_temperature(config, name))
     if not config.methods:
         raise ValueError("--methods should be one at least")
     rejection = config.rejection_sampling
-    winners_stage.round_temperatures(rejection.temperatures, rejection.rounds)
-    loss = dpo_stage.configured_loss(config.online_dpo)
+    round_schedule.round_temperatures(rejection.temperatures, rejection.rounds)
+    loss = loss_flags.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
     for name in set(config.methods) & set(group_methods.METHODS):
@@ -176,7 +179,7 @@ def run_methods(
     begin_pipeline(config, out, extendable=("methods", *rlhf.RESUMABLE_FLAGS))
     source = datasets.load(config)
     start = rlhf.run_first_stages(config, source, out)
-    exam = held_out.make_held_out_eval(
+    held_out_eval = held_out.make_held_out_eval(
         config,
         source,
         start.policy,
@@ -185,12 +188,12 @@ def run_methods(
         reward=start.reward,
     )
     many = None
-    found = {"SFT": evaluate_method(config, exam, start.policy, out / "sft")}
+    found = {"SFT": evaluate_method(config, held_out_eval, start.policy, out / "sft")}
     for name in dict.fromkeys(config.methods):
         folder = out / name
         if name == "best_of_n":
             many = evaluate_method(
-                config, exam, start.policy, folder, samples=config.best_of
+                config, held_out_eval, start.policy, folder, samples=config.best_of
             )
             best = held_out.best_of(many, config.best_of)
             found[f"best-of-{config.best_of}"] = best
@@ -199,9 +202,11 @@ def run_methods(
                 train_method(config, name, start, out),
                 sampling_temperature(config, name),
             )
-            found[NAMES[name]] = evaluate_method(config, exam, policy, folder, at)
+            found[NAMES[name]] = evaluate_method(
+                config, held_out_eval, policy, folder, at
+            )
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
+    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
     return many, found
 
 
@@ -235,51 +240,57 @@ def sampling_temperature(config: Config, name: str) -> float:
     """
     if name in group_methods.METHODS:
         return config.grpo.temperature
-    online = {"ppo": config.ppo, "online_dpo": config.online_dpo}
-    return online[name].temperature if name in online else 1.0
+    if name == "ppo":
+        return config.ppo.temperature
+    return config.online_dpo.temperature if name == "online_dpo" else 1.0
 
 
 def evaluate_method(
     config: Config,
-    exam: held_out.HeldOutEval,
+    held_out_eval: held_out.HeldOutEval,
     policy: Path,
     folder: Path,
     trained_at: float = 1.0,
     samples: int = 1,
 ) -> Evaluation:
-    """What a policy's answers are worth, kept in a folder; so it is found out once.
+    """A policy's evaluation, kept in FOLDER/evaluated.json.
 
-    What was found out of another policy, at another temperature, or with other
-    settings is found out anew.
+    An evaluation of another policy, at another temperature or with other settings is
+    made anew.
+
+    Args:
+      trained_at: the sampling temperature that the policy was trained at.
+      samples: answers to a prompt.
     """
-    path = folder / "evaluated.json"
     temperature = config.temperature_for(trained_at)
-    settings = settings_of(config, exam, policy, folder.parent, samples)
-    settings["temperature"] = temperature
-    if config.resume and path.exists():
-        known = read_evaluation(path, settings)
-        if known is not None:
-            return known
-        distributed.print_line(f"{path} is of another evaluation, and is made anew")
-    source = datasets.load(config)
-    with jax.set_mesh(mesh_of(config)):
-        given = held_out.load(config, source, policy)
-        found = exam.answered(given, samples, temperature=temperature)
-    folder.mkdir(parents=True, exist_ok=True)
-    as_lists = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
-    told = {"settings": settings, **dataclasses.asdict(found)}
-    text = json.dumps(told, default=as_lists)
-    path.with_suffix(".part").write_text(text)
-    path.with_suffix(".part").replace(path)  # whole, or not at all
-    return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
+
+    def evaluate() -> Evaluation:
+        source = datasets.load(config)
+        with jax.set_mesh(mesh_of(config)):
+            loaded = held_out.load(config, source, policy)
+            return held_out_eval.evaluate(loaded, samples, temperature=temperature)
+
+    settings = settings_of(config, held_out_eval, policy, folder.parent, samples)
+    return evaluation_cache.cached_evaluation(
+        folder / "evaluated.json",
+        settings | {"temperature": temperature},
+        evaluate,
+        resume=config.resume,
+    )
 
 
 def settings_of(
-    config: Config, exam: held_out.HeldOutEval, policy: Path, out: Path, samples: int
+    config: Config,
+    held_out_eval: held_out.HeldOutEval,
+    policy: Path,
+    out: Path,
+    samples: int,
 ) -> dict[str, Any]:
-    """What an evaluation depends on: the policy, the exam, and the reward model."""
-    asked = json.dumps([prompt.messages for prompt in exam.prompts])
-    plain = {k: v for k, v in vars(exam).items() if isinstance(v, int | float | str)}
+    """What an evaluation depends on: the policy, the prompts, and the reward model."""
+    asked = json.dumps([prompt.messages for prompt in held_out_eval.prompts])
+    plain = {
+        k: v for k, v in vars(held_out_eval).items() if isinstance(v, int | float | str)
+    }
     return plain | {
         "seed": config.seed,
         "samples": samples,
@@ -290,55 +301,6 @@ def settings_of(
     }
 
 
-def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:
-    """What a file says of a method's answers; None if they are of other settings."""
-    try:
-        told = json.loads(path.read_bytes())
-        if told["settings"] != settings:
-            return None
-        return evaluation_from_json(told)
-    except (ValueError, KeyError, TypeError):
-        return None  # damaged
-
-
-def evaluation_from_json(told: dict[str, Any]) -> Evaluation:
-    """What a file says of a method's answers."""
-    return Evaluation(
-        texts=told["texts"],
-        reward=np.array(told["reward"]),
-        score=None if told["score"] is None else np.array(told["score"]),
-        kl=np.array(told["kl"]),
-        length=np.array(told["length"]),
-        judged={name: np.array(values) for name, values in told["judged"].items()},
-        prompt=np.array(told["prompt"], np.uint64),
-        temperature=told["temperature"],
-    )
-
-
-def best_of_line(
-    sampled: Sequence[Evaluation], samples: int
-) -> list[tuple[float, Interval]]:
-    """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
-    ns = best_of_n.sizes(samples)
-    scored = [many for many in sampled if many.score is not None]
-    curves = [
-        best_of_n.best_of_n_rewards(
-            many.reward.reshape(-1, samples),
-            np.asarray(many.score).reshape(-1, samples),
-            ns,
-        )
-        for many in scored
-    ]
-    units = [many.prompt[::samples] for many in scored]
-    return [
-        (
-            sample_metrics.kl_best_of_n(n),
-            interval_over_seeds([curve[i] for curve in curves], units=units),
-        )
-        for i, n in enumerate(ns)
-    ]
-
-
 def draw(
     out: Path,
     found: list[dict[str, Evaluation]],
@@ -346,14 +308,16 @@ def draw(
     samples: int,
 ) -> None:
     """Draws reward_kl.png: a mark a method, and a line through best-of-n."""
-    points = {method: [held_out.reward_kl_point(found, method)] for method in found[0]}
+    points = {
+        method: [held_out_tables.reward_kl_point(found, method)] for method in found[0]
+    }
     if sampled:
         del points[f"best-of-{samples}"]
         points["best-of-n"] = best_of_line(sampled, samples)
     plots.plot_reward_kl(
         out / "reward_kl.png",
         points,
-        reward=held_out.reward_name(found),
+        reward=held_out_tables.reward_name(found),
         joined_by=f"larger n, to {samples}" if sampled else "",
     )
 

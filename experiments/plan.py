@@ -39,7 +39,7 @@ from jaxalign.planning.flops import matmul_params
 from jaxalign.planning.measure import ProgramCost, program_cost
 from jaxalign.planning.programs import Models, PlannedStep, programs, training_inputs
 from jaxalign.runtime import cli
-from jaxalign.runtime.config import parse_mesh
+from jaxalign.runtime.flags import parse_mesh
 
 GIB = 2**30
 KINDS = (

@@ -31,10 +31,19 @@ import jax
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from jaxalign.evaluation import plots
-from jaxalign.pipeline import datasets, held_out, reward_functions
+from jaxalign.pipeline import (
+    datasets,
+    held_out,
+    held_out_tables,
+    reward_functions,
+    round_schedule,
+)
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, hub, jsonl, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
 # Flags that a resumed run may change: more rounds, of whose temperatures each stage is
@@ -67,7 +76,7 @@ class Config(Rounds):
     `jaxalign.pipeline.reward_functions`, such as length:40."""
 
 
-def main(config: Config) -> list[held_out.Row]:
+def main(config: Config) -> list[held_out_tables.Row]:
     """Runs all rounds; returns the rows of the table, one a policy."""
     out = folder_of(config, "rejection_sampling")
     check(config, out)
@@ -75,9 +84,9 @@ def main(config: Config) -> list[held_out.Row]:
     learned = reward_functions.reward_model_folders(config.reward)
     chooses = None if learned else reward_functions.text_reward(config.reward, source)
     policies = run_rounds(config, out)
-    exam = held_out.make_held_out_eval(
+    held_out_eval = held_out.make_held_out_eval(
         config,
-        dataclasses.replace(source, judge=source.judge or chooses),
+        dataclasses.replace(source, reward=source.reward or chooses),
         hub.model_folder(config.model),
         config.eval_prompts,
         max_new_tokens=config.winners.max_new_tokens,
@@ -86,15 +95,17 @@ def main(config: Config) -> list[held_out.Row]:
     at = config.temperature_for()
     with jax.set_mesh(mesh_of(config)):
         found = {
-            name: exam.answered(held_out.load(config, source, folder), temperature=at)
+            name: held_out_eval.evaluate(
+                held_out.load(config, source, folder), temperature=at
+            )
             for name, folder in policies.items()
         }
-    rows = held_out.table([found])
-    title = held_out.title(f"{config.data}, chosen by {config.reward}", [found])
+    rows = held_out_tables.table([found])
+    title = held_out_tables.title(f"{config.data}, chosen by {config.reward}", [found])
     tables.publish(out, {title: rows})
     draw(out, {"rejection sampling": list(found)}, [found])
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
+    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
     distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
@@ -106,7 +117,7 @@ def check(config: Config, out: Path) -> None:
       ValueError: no policy to begin from, temperatures that do not suit the rounds, or
         a folder with another run.
     """
-    winners_stage.round_temperatures(config.temperatures, config.rounds)
+    round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
     if not (hub.model_folder(config.model) / "config.json").exists():
         raise ValueError(
@@ -151,7 +162,7 @@ def finetune_on_winners(
         model=str(latest),
         data=config.data,
         reward=reward,
-        temperature=winners_stage.round_temperatures(
+        temperature=round_schedule.round_temperatures(
             config.temperatures, config.rounds
         )[i],
         first_prompt=i * config.winners.prompts,
@@ -170,10 +181,10 @@ def draw(
     plots.plot_reward_kl(
         out / "reward_kl.png",
         {
-            name: [held_out.reward_kl_point(found, method) for method in methods]
+            name: [held_out_tables.reward_kl_point(found, method) for method in methods]
             for name, methods in lines.items()
         },
-        reward=held_out.reward_name(found),
+        reward=held_out_tables.reward_name(found),
         joined_by="later round",
     )
 

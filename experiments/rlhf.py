@@ -33,10 +33,13 @@ from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from jaxalign.evaluation import plots
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import datasets, held_out, held_out_tables, reward_models
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, tables
-from jaxalign.runtime.config import EvalConfig, folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import EvalConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 # Flags that a resumed run may change: more seeds, and what is evaluated anew each time.
@@ -88,30 +91,32 @@ class StartingPoint(NamedTuple):
     reward: Path
 
 
-def main(config: Config) -> list[held_out.Row]:
+def main(config: Config) -> list[held_out_tables.Row]:
     """Runs every seed, and returns the rows of the table over all of them."""
     config = smoke_config(config) if config.smoke else config
     config.temperature_for(config.ppo.temperature)  # or an error at once
     out = folder_of(config, "rlhf")
     found: list[dict[str, Evaluation]] = []
-    programmed: list[held_out.Row] = []
+    programmed: list[held_out_tables.Row] = []
     for one in configs_by_seed(config, out):
         found.append(run_pipeline(one, one.out))
         held = one.out / "collect" / "preferences" / "test.jsonl"
         if held.exists():
             reward = one.out / "reward_model" / "reward"
-            row = reward_stage.agreement(one, held, reward, one.reward_model.batch)
+            row = reward_models.held_out_agreement(
+                one, held, reward, one.reward_model.batch
+            )
             programmed.append({"seed": one.seed} | row)
-    rows = held_out.table(found)
-    shown = {held_out.title(config.data, found): rows}
+    rows = held_out_tables.table(found)
+    shown = {held_out_tables.title(config.data, found): rows}
     if programmed:
         shown["each reward model on held-out preferences; over prompts"] = programmed
     tables.publish(out, shown)
     points = {
-        method: [held_out.reward_kl_point([each], method) for each in found]
+        method: [held_out_tables.reward_kl_point([each], method) for each in found]
         for method in found[0]
     }
-    name = held_out.reward_name(found)
+    name = held_out_tables.reward_name(found)
     plots.plot_reward_kl(out / "reward_kl.png", points, reward=name)
     distributed.print_line(f"table, plot and answers are in {out}")
     return rows
@@ -145,7 +150,7 @@ def run_first_stages(
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     base = out / "sft" / "policy"
     pairs = rankings = config.data
-    if source.judge is not None:
+    if source.reward is not None:
         stage("collect", collect_stage.main, model=str(base), data=config.data)
         pairs = str(out / "collect" / "preferences")
         rankings = str(out / "collect" / "rankings")
@@ -170,7 +175,7 @@ def evaluate(
     config: Config, source: datasets.Dataset, out: Path
 ) -> dict[str, Evaluation]:
     """Every method's answers to the same held-out prompts, with the same noise."""
-    exam = held_out.make_held_out_eval(
+    held_out_eval = held_out.make_held_out_eval(
         config,
         source,
         out / "sft" / "policy",
@@ -179,17 +184,17 @@ def evaluate(
         reward=out / "reward_model" / "reward",
     )
     start = config.temperature_for()
-    many = exam.answered(exam.base, config.best_of, temperature=start)
+    many = held_out_eval.evaluate(held_out_eval.base, config.best_of, temperature=start)
     found = {
-        "SFT": exam.answered(exam.base, temperature=start),
+        "SFT": held_out_eval.evaluate(held_out_eval.base, temperature=start),
         f"best-of-{config.best_of}": held_out.best_of(many, config.best_of),
     }
     for name, trained_at in (("dpo", 1.0), ("ppo", config.ppo.temperature)):
         policy = held_out.load(config, source, out / name / "policy")
         temperature = config.temperature_for(trained_at)
-        found[name.upper()] = exam.answered(policy, temperature=temperature)
+        found[name.upper()] = held_out_eval.evaluate(policy, temperature=temperature)
     texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
+    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
     return found
 
 

@@ -41,11 +41,19 @@ from experiments import rejection_sampling
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import (
+    datasets,
+    held_out,
+    held_out_tables,
+    reward_models,
+    round_schedule,
+)
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import distributed, jsonl, tables
-from jaxalign.runtime.config import folder_of, launch, mesh_of
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.jsonl import round_folder
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 
@@ -75,21 +83,21 @@ class Config(rejection_sampling.Rounds):
     ppo: ppo_stage.Config = ppo_stage.Config(steps=10)
 
 
-def main(config: Config) -> list[held_out.Row]:
+def main(config: Config) -> list[held_out_tables.Row]:
     """Runs every seed, and returns the rows of the table: SFT, and two a round."""
     config = smoke_config(config) if config.smoke else config
-    winners_stage.round_temperatures(config.temperatures, config.rounds)
+    round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    datasets.require_reward(datasets.load(config))
+    datasets.load(config).require_reward()
     out = folder_of(config, "rounds")
     found: list[dict[str, Evaluation]] = []
-    labelled: list[held_out.Row] = []
+    labelled: list[held_out_tables.Row] = []
     for one in configs_by_seed(config, out):
         found.append(evaluate(one, run_rounds(one, one.out), one.out))
         labelled += [{"seed": one.seed} | row for row in agreements(one, one.out)]
-    rows = held_out.table(found)
+    rows = held_out_tables.table(found)
     shown = {
-        held_out.title(config.data, found): rows,
+        held_out_tables.title(config.data, found): rows,
         "each round's reward model on its held-out preferences; over prompts": labelled,
     }
     tables.publish(out, shown)
@@ -169,7 +177,7 @@ def evaluate(
 ) -> dict[str, Evaluation]:
     """Every policy's answers to the same held-out prompts, with the same noise."""
     source = datasets.load(config)
-    exam = held_out.make_held_out_eval(
+    held_out_eval = held_out.make_held_out_eval(
         config,
         source,
         out / "sft" / "policy",
@@ -182,9 +190,9 @@ def evaluate(
         for name, folder in folders.items():
             policy = held_out.load(config, source, folder)
             temperature = config.temperature_for(sampling_temperature(config, name))
-            found[name] = exam.answered(policy, temperature=temperature)
+            found[name] = held_out_eval.evaluate(policy, temperature=temperature)
     texts = {name: found[name].texts for name in list(found)[::2]}
-    tables.write_answers(out, [p.messages for p in exam.prompts], texts)
+    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
     return found
 
 
@@ -193,12 +201,12 @@ def sampling_temperature(config: Config, name: str) -> float:
     return config.ppo.temperature if name.endswith(", PPO") else 1.0
 
 
-def agreements(config: Config, out: Path) -> list[held_out.Row]:
+def agreements(config: Config, out: Path) -> list[held_out_tables.Row]:
     """How well each round's reward model foresees labels of its policy's answers."""
     rows = []
     for i in range(config.rounds):
         here = round_folder(out, i)
-        row = reward_stage.agreement(
+        row = reward_models.held_out_agreement(
             config,
             here / "collect" / "preferences" / "test.jsonl",
             here / "reward_model" / "reward",

@@ -14,13 +14,14 @@ from typing import ClassVar
 import jax
 
 from jaxalign import sharding
-from jaxalign.data import packing
+from jaxalign.data import batch_size, packing
 from jaxalign.data.records import Demonstration
-from jaxalign.pipeline import batching, datasets, policies, run_plan, trainable
+from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
-from jaxalign.runtime.config import OfflineConfig, launch
+from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 
 
@@ -40,22 +41,26 @@ def main(config: Config) -> dict[str, float]:
     """Trains on demonstrations; writes the model to OUT/policy."""
     config = defaults.resolve(config)
     with Run(config, "sft") as run:
-        batching.check_rows(config)
+        batch_size.check_divides(
+            config.batch,
+            micro_batches=config.micro_batches,
+            devices=sharding.row_shards(run.mesh),
+        )
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
         examples = datasets.tokenize_records(
-            *(config, source.demonstrations()[0], policy, run, "train"),
+            *(config, source.demonstrations()[0], policy, run.note, "train"),
             all_turns=config.all_turns,
         )
-        batching.check_size(
-            "--batch", config.batch, len(examples), small=batching.SMALL
-        )
+        batch_size.check_size(config.batch, len(examples), may_repeat=True)
         run.describe_data(source.accounts())
-        length = batching.row_length(config.model, policy.context, examples)
+        length = packing.row_length(
+            examples, policy.context, whole_context=defaults.is_toy(config.model)
+        )
         batches = packing.packed_batches(
-            examples, config.batch, length=length, seed=config.seed
+            examples, config.batch, length=length, seed=config.seed, mesh=run.mesh
         )
         each = packing.examples_per_batch(examples, config.batch, length=length)
         steps = defaults.total_steps(config, len(examples), each, source.sft_steps)
@@ -65,7 +70,8 @@ def main(config: Config) -> dict[str, float]:
             objectives.sft(policy.model),
             adam,
             micro_batches=config.micro_batches,
-            merge=tuned.whole,
+            merge=tuned.merge,
+            donate=not config.debug_nans,
         )
         current = state.create(tuned.params, adam, jax.random.key(config.seed))
         roles = lambda now: {"policy": now.params}

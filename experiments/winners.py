@@ -14,7 +14,6 @@ interval over prompts, such as `train_reward_low` and `train_reward_high`.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,12 +21,14 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import splits
-from jaxalign.data.records import Prompt, assistant_message
+from jaxalign.data.records import assistant_message
 from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
+from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import RunConfig, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
 
@@ -64,23 +65,23 @@ def main(config: Config) -> dict[str, float]:
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         asked = {
-            "train": rollouts.cyclic_slice(train, config.first_prompt, config.prompts),
+            "train": cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
         numbers: dict[str, float] = {}
         for name, prompts in asked.items():
             room = config.max_new_tokens or source.max_new_tokens
-            fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
+            fitting = select_prompts(policy, prompts, room, run.note, name)
             answers = sample_answers(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.score_answers(score, answers)
+            reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
             written = [winner_row(answers, reward, at) for at in best]
             jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
             worth = {"reward": reward}
             units = splits.prompt_hashes(answers.prompts)
-            if source.judge is not None:
-                judged = source.judge(answers.prompts, answers.texts, answers.finished)
+            if source.reward is not None:
+                judged = source.reward(answers.prompts, answers.texts, answers.finished)
                 worth["true"] = judged["reward"]
             numbers[f"{name}_winners"] = len(best)
             for kind, values in worth.items():
@@ -95,7 +96,7 @@ def main(config: Config) -> dict[str, float]:
 def sample_answers(
     config: Config,
     policy: policies.Policy,
-    prompts: Sequence[Prompt],
+    prompts: TokenizedPrompts,
     room: int,
     stream: str,
 ) -> rollouts.Answers:
@@ -146,23 +147,6 @@ def winner_row(
     messages = [*prompt.messages, assistant_message(answers.texts[at])]
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
     return {"messages": messages, **tools, "reward": float(reward[at])}
-
-
-def round_temperatures(temperatures: Sequence[float], rounds: int) -> list[float]:
-    """The temperature of each round; a single one is that of all.
-
-    Raises:
-      ValueError: no rounds, another number of temperatures, or one below 0.
-
-    >>> round_temperatures([1.0], 3)
-    [1.0, 1.0, 1.0]
-    """
-    if rounds < 1 or len(temperatures) not in (1, rounds) or min(temperatures) < 0:
-        raise ValueError(
-            f"--temperatures wants one, or one for each of --rounds {rounds} (1 at "
-            f"least), none below 0; got {' '.join(map(str, temperatures))}"
-        )
-    return list(temperatures) * (rounds if len(temperatures) == 1 else 1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Text -> batch -> logits -> log-probs -> terms -> gradient -> state -> numbers.
 
 Importing this loads JAX and the pure code: losses, estimators, masks. The subpackages
 with models and data load when they are first used: `jaxalign.models.load(...)`.
+On text, `jaxalign.load(FOLDER)` generates answers and scores them.
 """
 
 from jaxalign import batches, estimators, lazy, losses, masks, sharding, types
@@ -13,4 +14,8 @@ __all__ = ["batches", "estimators", "losses", "masks", "sharding", "types"]
 
 SUBPACKAGES = ["data", "evaluation", "models", "pipeline", "planning", "rewards"]
 SUBPACKAGES += ["runtime", "sampling", "streams", "training"]
-__getattr__, __dir__ = lazy.attach(__name__, {name: name for name in SUBPACKAGES})
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {name: name for name in SUBPACKAGES}
+    | dict.fromkeys(("load", "load_reward"), "pipeline.text_models"),
+)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxalign.messages import one_line, shorten
+
 MAX_BYTES = 64 * 2**20  # bytes; indexes of the largest public models have 2 MB
 MAX_FLOAT = 2**1023
 MAX_COUNT = 2**31 - 1  # largest size of an axis
@@ -135,14 +137,3 @@ def check_fields(
             shown = shorten(json.dumps(settings[name], default=repr))
             field = f"{within}.{name}" if within else name
             raise ValueError(f"{where}: field {field!r} is {shown}, not {kind.words}")
-
-
-def one_line(error: object, length: int = 300) -> str:
-    """What an exception says, in one line of at most so many characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return shorten(text, length)
-
-
-def shorten(text: str, length: int = 60) -> str:
-    """The text, cut where it is longer."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -112,86 +112,98 @@ def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, shardings(mesh, specs, tree))
 
 
-def current_mesh() -> Mesh | None:
-    """The mesh in context, outside of what is compiled."""
-    mesh = jax.sharding.get_mesh()
-    return None if mesh.empty else mesh
+def mesh_of(tree: Any) -> Mesh | None:
+    """The mesh on which the arrays of a tree lie; None if they lie on none."""
+    for leaf in jax.tree.leaves(tree):
+        place = getattr(leaf, "sharding", None)
+        if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
+            return place.mesh
+    return None
 
 
-def local_rows(rows: int) -> slice | np.ndarray:
-    """The rows of a batch that this process brings: those that lie on its devices.
+def row_shards(mesh: Mesh | None) -> int:
+    """Into how many parts the rows of a batch are cut; 1 without a mesh."""
+    return 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
 
-    By the mesh in context, or, where there is none, equal parts in the order of the
-    processes. Where an axis such as `tensor` goes over processes, several bring the
-    same rows. Row r of the placed batch is row r of the whole one, whoever brings it.
+
+def local_rows(rows: int, mesh: Mesh | None) -> slice | np.ndarray:
+    """Indices of the rows of a batch that this process loads.
+
+    They are the rows on its devices or, without a mesh, equal parts in the order of
+    the processes. Where an axis such as `tensor` spans processes, several load the
+    same rows. Row r of the placed batch is row r of the global one, whoever loads it.
 
     Args:
-      rows: of the batch, over all processes.
+      rows: of the global batch, over all processes.
 
     Raises:
       ValueError: the rows do not divide.
     """
-    processes, mesh = jax.process_count(), current_mesh()
+    processes = jax.process_count()
     if processes == 1:
         return slice(None)
     if mesh is not None:
-        return rows_on_local_devices(mesh, rows)
+        return rows_on_local_devices(rows, mesh)
     if rows % processes:
         raise ValueError(f"batch {rows} does not divide by {processes} processes")
     part, first = rows // processes, jax.process_index()
     return slice(first * part, (first + 1) * part)
 
 
-def rows_on_local_devices(mesh: Mesh, rows: int) -> np.ndarray:
-    """Which of so many rows lie on this process's devices, rising.
+def rows_on_local_devices(rows: int, mesh: Mesh) -> np.ndarray:
+    """Indices of the rows of a batch that lie on this process's devices, rising.
 
     Raises:
       ValueError: the rows do not divide among the devices.
     """
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rows % parts:
-        raise ValueError(f"batch of {rows} rows is not divisible by {parts} devices")
-    rows_split = NamedSharding(mesh, spec("batch"))
-    owned = rows_split.addressable_devices_indices_map((rows,)).values()
+    if rows % row_shards(mesh):
+        raise ValueError(
+            f"batch of {rows} rows is not divisible by {row_shards(mesh)} devices"
+        )
+    by_rows = NamedSharding(mesh, spec("batch"))
+    owned = by_rows.addressable_devices_indices_map((rows,)).values()
     return np.unique(np.concatenate([np.arange(rows)[index] for index in owned]))
 
 
-def place_batch(tree: Any, mesh: Mesh) -> Any:
-    """Puts a batch on the mesh, its rows split; each process brings its own, `local_rows`.
+def place_batch(tree: Any, mesh: Mesh | None) -> Any:
+    """Puts a batch on the mesh, its rows cut over `data` and `fsdp`.
+
+    Each process passes its own rows, those of `local_rows`. Without a mesh the batch
+    stays as it is.
 
     Raises:
       ValueError: the rows do not divide among the devices.
     """
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    mine, rows = (
-        len(rows_on_local_devices(mesh, parts)),
-        jax.tree.leaves(tree)[0].shape[0],
-    )
-    if rows % mine:
+    if mesh is None:
+        return tree
+    shards, rows = row_shards(mesh), jax.tree.leaves(tree)[0].shape[0]
+    local_shards = len(rows_on_local_devices(shards, mesh))
+    if rows % local_shards:
         raise ValueError(
-            f"batch of {rows * parts // mine} rows is not divisible by {parts} devices"
+            f"batch of {rows * shards // local_shards} rows is not divisible by "
+            f"{shards} devices"
         )
-    rows_split = NamedSharding(mesh, spec("batch"))
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(
-            rows_split, np.asarray(x), (x.shape[0] * parts // mine, *x.shape[1:])
-        ),
-        tree,
-    )
+    by_rows = NamedSharding(mesh, spec("batch"))
+
+    def put(x: Any) -> jax.Array:
+        shape = (x.shape[0] * shards // local_shards, *x.shape[1:])
+        return jax.make_array_from_process_local_data(by_rows, np.asarray(x), shape)
+
+    return jax.tree.map(put, tree)
 
 
-def shard_from_replicated(tree: Any) -> Any:
-    """Puts a batch that every process has whole on the mesh in context, rows split.
+def shard_from_replicated(tree: Any, mesh: Mesh | None) -> Any:
+    """Cuts a batch that every process holds in full over the mesh, by rows.
 
-    Without a mesh it stays as it is; rows that do not divide are replicated.
+    Rows that do not divide are replicated. Without a mesh the batch stays as it is.
     """
-    mesh = current_mesh()
     if mesh is None:
         return tree
 
     def put(x: Any) -> jax.Array:
-        rows = NamedSharding(mesh, drop_indivisible_axes(mesh, spec("batch"), x.shape))
-        return jax.make_array_from_callback(x.shape, rows, lambda part: x[part])
+        axes = drop_indivisible_axes(mesh, spec("batch"), x.shape)
+        by_rows = NamedSharding(mesh, axes)
+        return jax.make_array_from_callback(x.shape, by_rows, lambda index: x[index])
 
     return jax.tree.map(put, tree)
 

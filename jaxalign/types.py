@@ -6,14 +6,14 @@ width, H heads, M mesh.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import beartype
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from jaxalign.shape_checks import typed
 
 __all__ = [
     "Array",
@@ -37,22 +37,10 @@ if TYPE_CHECKING:
 else:
     Array = jax.Array | np.ndarray
 ORIGIN_KEY = "jaxalign_origin"  # a key of config.json: what a model was made from
-Scalar = float | int | Float[Array, ""] | Int[Array, ""]
+Scalar = float | int | np.floating | np.integer | Float[Array, ""] | Int[Array, ""]
 Key = jax.Array
 Params = Any  # a nested dict of arrays
 Cache = Any  # a pytree with a field `length` [B], the slots each row has filled
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def typed(function: Function) -> Function:
-    """Checks the shapes and dtypes in a signature, while tracing.
-
-    A compiled call pays nothing; an eager call pays a little. It makes `(B,) - (B, 1)`
-    an error where broadcasting would give a `(B, B)` loss.
-    """
-    checked: Function = jaxtyping.jaxtyped(typechecker=beartype.beartype)(function)
-    return checked
 
 
 def repeat_rows(cache: Cache, rows: int, length: int) -> Cache:

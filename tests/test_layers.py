@@ -8,7 +8,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
+    "shape_checks": -1,
     "types": 0,
+    "messages": 0,
+    "atomic_files": 0,
     "lazy": 0,
     "masks": 1,
     "batches": 1,

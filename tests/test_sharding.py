@@ -47,3 +47,33 @@ def test_batches_from_lengths():
     assert batch.lengths.tolist() == [5, 3]
     # the answer after the prompt; never the first token, which nothing predicts
     assert batch.loss_mask.astype(int).tolist() == [[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]]
+
+
+def test_the_mesh_of_a_tree_is_that_of_its_arrays():
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 4})
+    placed = sharding.place_batch({"tokens": np.zeros((8, 3))}, mesh)
+    assert sharding.mesh_of({"count": 1, **placed}) == mesh
+    assert sharding.mesh_of({"tokens": jax.numpy.zeros((8, 3))}) is None
+    assert sharding.row_shards(mesh) == 8 and sharding.row_shards(None) == 1
+    tree = {"tokens": np.zeros((8, 3))}
+    assert sharding.place_batch(tree, None) is tree
+    assert sharding.shard_from_replicated(tree, None) is tree
+
+
+def test_a_replicated_batch_is_cut_where_its_rows_divide():
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+    cut = sharding.shard_from_replicated([np.arange(8), np.arange(6)], mesh)
+    # 4 shards of rows: 8 are cut into 2 each, 6 do not divide and stay whole
+    assert [x.addressable_shards[0].data.shape for x in cut] == [(2,), (6,)]
+
+
+def test_processes_load_the_rows_on_their_devices(monkeypatch):
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 4})
+    assert sharding.local_rows(8, mesh) == slice(None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    # all eight devices are this process's, whatever its number
+    assert sharding.local_rows(16, mesh).tolist() == list(range(16))
+    assert sharding.local_rows(16, None) == slice(8, 16)
+    with pytest.raises(ValueError, match="batch 15 does not divide by 2 processes"):
+        sharding.local_rows(15, None)

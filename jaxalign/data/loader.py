@@ -1,6 +1,6 @@
 """Examples -> batches: shuffled, sharded by process, resumable.
 
-An iterator yields numpy batches of one shape, so that the step is traced once.
+All batches of an iterator are numpy arrays of one shape, so that a step is traced once.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,14 +9,16 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.data.collate import PromptBatch, make_collate
+from jaxalign.batches import PromptBatch
+from jaxalign.data.collate import make_collate
 from jaxalign.data.dataset_ops import Mixture, mask_special_tokens, unpair
+from jaxalign.data.examples import Example, TokenRow, example_rows, longest_sequence
 from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import Example, TokenRow, example_rows, tokenize
-from jaxalign.data.tokenize import longest_sequence as longest_of
+from jaxalign.data.tokenize import tokenize
 
 __all__ = [
     "BatchIterator",
@@ -24,82 +26,95 @@ __all__ = [
     "PromptBatch",
     "TokenRow",
     "batches",
+    "evaluation_batches",
+    "mask_special_tokens",
     "prompt_batches",
     "tokenize",
     "unpair",
-    "mask_special_tokens",
 ]
+PADDING_MULTIPLE = 16  # columns; so that data of like lengths share a compiled step
 
 
 class BatchIterator:
-    """An iterator of batches whose place can be saved and found again.
+    """An iterator of batches whose position can be saved and restored.
 
-    The order of rows, and so the state, is that of the whole batch on every process;
-    each makes a batch of its own share of the rows alone.
+    The order of examples, and so the state, is that of global batches, the same on
+    every process; each process collates its own rows alone.
 
     Attributes:
-      whole: the last whole batch, of all processes, before it was collated.
-      rows: the numbers of its rows in the data set, rising.
+      batch_size: rows of a global batch.
+      share: the rows of a global batch that this process collates.
+      global_indices: indices of the last global batch's examples, before collation.
+      rows: numbers of those examples in their data set, rising.
     """
 
     def __init__(
         self,
         iterator: Any,
         collate: Callable[[Any], Any],
-        order: dict[str, Any],
-        numbers: np.ndarray,
-        chosen: Callable[[Any], np.ndarray] = lambda whole: whole[whole >= 0],
+        identity: dict[str, Any],
+        row_numbers: np.ndarray,
+        examples_in: Callable[[Any], np.ndarray] = lambda batch: batch[batch >= 0],
+        mesh: Mesh | None = None,
     ) -> None:
-        """Args:
+        """Wraps an iterator of global batches of indices.
 
-        iterator: whole batches, of what `collate` makes a batch of tokens.
-        order: what the data are; `batch` of it is the rows of a whole batch.
-        numbers: of each example, in its data set.
-        chosen: the indices of the examples in a whole batch.
+        Args:
+          iterator: global batches of example indices; an array or a tree of arrays
+            whose first axis is the rows.
+          collate: rows of indices -> a batch of tokens.
+          identity: what the data and their order are; a state of others is refused.
+            `batch` of it is the number of rows of a global batch.
+          row_numbers: of each example, in its data set [R].
+          examples_in: the indices of the examples in a global batch.
+          mesh: of the run, by which `sharding.local_rows` splits rows over processes.
         """
         self.iterator = iterator
         self.collate = collate
-        self.order = order
-        self.numbers = numbers
-        self.chosen = chosen
-        self.share = sharding.local_rows(order["batch"])
-        self.whole: Any = numbers[:0]
-        self.rows = numbers[:0]
+        self.identity = identity
+        self.row_numbers = row_numbers
+        self.examples_in = examples_in
+        self.batch_size = identity["batch"]
+        self.share = sharding.local_rows(self.batch_size, mesh)
+        self.global_indices: Any = row_numbers[:0]
+        self.rows = row_numbers[:0]
 
     def __iter__(self) -> "BatchIterator":
         return self
 
     def __next__(self) -> Any:
-        self.whole = next(self.iterator)
-        self.rows = np.unique(self.numbers[self.chosen(self.whole)])
-        return self.collate(jax.tree.map(lambda x: x[self.share], self.whole))
+        self.global_indices = next(self.iterator)
+        self.rows = np.unique(self.row_numbers[self.examples_in(self.global_indices)])
+        return self.collate(jax.tree.map(lambda x: x[self.share], self.global_indices))
 
     def peek_indices(self, count: int) -> np.ndarray:
-        """The indices of the examples in the next `count` whole batches, rising.
+        """Indices of the examples in the next `count` global batches, rising.
 
-        None is read, and the iterator stays where it is.
+        No example is read, and the iterator stays where it is.
         """
-        here = self.iterator.get_state()
-        found = [self.chosen(next(self.iterator)) for _ in range(count)]
-        self.iterator.set_state(here)
-        return np.unique(np.concatenate([self.numbers[:0], *found]))
+        position = self.iterator.get_state()
+        upcoming = [self.examples_in(next(self.iterator)) for _ in range(count)]
+        self.iterator.set_state(position)
+        return np.unique(np.concatenate([self.row_numbers[:0], *upcoming]))
 
     def get_state(self) -> dict[str, Any]:
-        """Where the iterator stands, as JSON; the same on every process."""
-        return {**self.order, **self.iterator.get_state()}
+        """The iterator's position, as JSON; the same on every process."""
+        return {**self.identity, **self.iterator.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a place that `get_state` gave.
+        """Continues from a position that `get_state` returned.
 
         Raises:
           ValueError: the state is of other data, another order or batch size.
         """
-        found = {name: state.get(name) for name in self.order}
-        if found != self.order:
+        other = {name: state.get(name) for name in self.identity}
+        if other != self.identity:
             raise ValueError(
-                f"cannot go on with the data: it stood in {found}, this is {self.order}"
+                f"cannot go on with the data: it stood in {other}, this is "
+                f"{self.identity}"
             )
-        self.iterator.set_state({k: v for k, v in state.items() if k not in self.order})
+        position = {k: v for k, v in state.items() if k not in self.identity}
+        self.iterator.set_state(position)
 
 
 def batches(
@@ -111,51 +126,97 @@ def batches(
     shuffle: bool = True,
     epochs: int | None = None,
     length: int | None = None,
-    drop_remainder: bool = True,
-    indices: np.ndarray | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
-    """Batches of tokenised examples, without end unless `epochs` says.
+    """Padded batches for training, without end unless `epochs` is given.
 
-    Every epoch has an order of its own, and follows the one before without a gap. A
-    mixture has no epochs: without end, its parts give their shares; with `epochs` or
-    unshuffled every row comes once.
+    Every epoch is shuffled anew, and follows the one before without a gap; the last,
+    partial batch of all epochs is left out. An endless shuffled mixture has no epochs:
+    its parts give their shares of each batch.
 
     Args:
-      batch_size: rows over all processes; each yields its own share.
-      kind: what the examples are; the batch is a TokenBatch (Demonstration), a
+      batch_size: rows over all processes; each process gets its own.
+      kind: of the examples; the batch is a TokenBatch (Demonstration), a
         PreferenceBatch, a RankingBatch, an UnpairedBatch or a PromptBatch.
-      length: what rows are padded to; by default the longest, up to a multiple of 16.
-      drop_remainder: leave the last, partial batch of all epochs out; or else fill
-        each epoch up with rows that are not valid (or on which no token counts).
-      indices: of the examples that batches are made of; by default all.
+      length: columns; by default those of the longest example, rounded up to a
+        multiple of 16.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
 
     Raises:
       ValueError: the batch does not divide by the processes or exceeds the data, or
         `length` is too short.
     """
-    if not examples:
-        raise ValueError("there are no examples to make batches of")
-    longest = longest_of(examples)
-    length = -(-longest // 16) * 16 if length is None else length
-    if length < longest:
-        raise ValueError(f"length {length} is shorter than an example of {longest}")
-    collate = make_collate(examples, kind, length, longest)
+    collate = padding_collate(examples, kind, length)
+    rows = example_rows(examples)
     if isinstance(examples, Mixture) and shuffle and epochs is None:
         sizes = list(map(len, examples.parts))
         return mixture_batches(
-            *(sizes, examples.weights, batch_size, collate, example_rows(examples)),
+            *(sizes, examples.weights, batch_size, collate, rows),
             seed=seed,
+            mesh=mesh,
         )
-    return index_batches(
-        example_rows(examples),
-        batch_size,
-        collate,
-        seed=seed,
-        shuffle=shuffle,
-        epochs=epochs,
-        drop_remainder=drop_remainder,
-        indices=np.arange(len(examples)) if indices is None else indices,
+    if len(examples) < batch_size:
+        raise ValueError(
+            f"batch {batch_size} is larger than the data set of {len(examples)} rows"
+        )
+    indices = np.arange(len(examples))
+    iterator = index_batches(
+        indices, batch_size, seed=seed, shuffle=shuffle, epochs=epochs
     )
+    identity = {"rows": len(examples), "batch": batch_size, "seed": seed}
+    identity |= {"shuffle": shuffle}
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
+
+
+def evaluation_batches(
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    kind: type[Record],
+    indices: np.ndarray | None = None,
+    mesh: Mesh | None = None,
+) -> BatchIterator:
+    """Padded batches of every example once, in order, mixture or not.
+
+    The last batch is filled up with rows that are not valid (or on which no token
+    counts).
+
+    Args:
+      batch_size: rows over all processes; each process gets its own.
+      kind: of the examples, as in `batches`.
+      indices: of the examples to use; by default all.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
+
+    Raises:
+      ValueError: there are no examples, or the batch does not divide by the processes.
+    """
+    collate = padding_collate(examples, kind, None)
+    indices = np.arange(len(examples)) if indices is None else indices
+    filled = np.pad(
+        indices, (0, -len(indices) % max(batch_size, 1)), constant_values=-1
+    )
+    iterator = index_batches(filled, batch_size, seed=0, shuffle=False, epochs=1)
+    identity = {"rows": len(indices), "batch": batch_size, "seed": 0, "shuffle": False}
+    rows = example_rows(examples)
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
+
+
+def padding_collate(
+    examples: Sequence[Example], kind: type[Record], length: int | None
+) -> Callable[[np.ndarray], Any]:
+    """The function that pads examples, by their indices, to one length.
+
+    Raises:
+      ValueError: there are no examples, or one is longer than `length`.
+    """
+    if not examples:
+        raise ValueError("there are no examples to make batches of")
+    longest = longest_sequence(examples)
+    if length is None:
+        length = -(-longest // PADDING_MULTIPLE) * PADDING_MULTIPLE
+    if length < longest:
+        raise ValueError(f"length {length} is shorter than an example of {longest}")
+    return make_collate(examples, kind, length, longest)
 
 
 def mixture_batches(
@@ -163,20 +224,31 @@ def mixture_batches(
     weights: Sequence[float],
     batch_size: int,
     collate: Callable[[Any], Any],
-    numbers: np.ndarray,
+    row_numbers: np.ndarray,
     *,
     seed: int,
+    mesh: Mesh | None,
 ) -> BatchIterator:
-    """Endless batches to which each part gives its share, shuffled by itself."""
-    whole = mixed_order(sizes, weights, seed=seed).batch(batch_size)
-    said = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
+    """Endless batches to which each part gives its share, shuffled by itself.
+
+    Args:
+      sizes: examples of each part; indices count over the parts in this order.
+      weights: of the parts; only their ratios matter.
+      batch_size: rows over all processes.
+    """
+    indices = mixed_order(sizes, weights, seed=seed).batch(batch_size)
+    identity = {"rows": sum(sizes), "batch": batch_size, "seed": seed, "shuffle": True}
     return BatchIterator(
-        index_iterator(whole), collate, said | weight_state(weights), numbers
+        index_iterator(indices),
+        collate,
+        identity | weight_state(weights),
+        row_numbers,
+        mesh=mesh,
     )
 
 
 def weight_state(weights: Sequence[float]) -> dict[str, float]:
-    """The weights of a mixture's parts, as the state of batches has them."""
+    """The weights of a mixture's parts, as entries of an iterator's state."""
     return {f"weight {k}": weight for k, weight in enumerate(weights)}
 
 
@@ -187,62 +259,53 @@ def prompt_batches(
     *,
     seed: int,
     mixture: tuple[Sequence[int], Sequence[float]] | None = None,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
-    """Batches of padded prompts [P T] with their lengths [P], shuffled, without end.
+    """Endless shuffled batches of prompts that are padded already.
 
     Args:
+      tokens: token ids, int32 [P T].
+      lengths: tokens of each prompt, int32 [P].
+      batch_size: prompts over all processes.
       mixture: sizes of the parts, one after the other, and their weights.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
     """
 
-    def collate(at: np.ndarray) -> PromptBatch:
-        row = at.astype(np.int32)
-        return PromptBatch(tokens[at], lengths[at], row, at >= 0)
+    def collate(indices: np.ndarray) -> PromptBatch:
+        row = indices.astype(np.int32)
+        return PromptBatch(tokens[indices], lengths[indices], row, indices >= 0)
 
+    rows = np.arange(len(tokens))
     if mixture is not None:
         return mixture_batches(
-            *mixture, batch_size, collate, np.arange(len(tokens)), seed=seed
+            *mixture, batch_size, collate, rows, seed=seed, mesh=mesh
         )
-    return index_batches(
-        np.arange(len(tokens)),
-        batch_size,
-        collate,
-        seed=seed,
-        shuffle=True,
-        epochs=None,
-        drop_remainder=True,
-        indices=np.arange(len(tokens)),
-    )
+    if len(tokens) < batch_size:
+        raise ValueError(
+            f"batch {batch_size} is larger than the data set of {len(tokens)} rows"
+        )
+    iterator = index_batches(rows, batch_size, seed=seed, shuffle=True, epochs=None)
+    identity = {"rows": len(tokens), "batch": batch_size, "seed": seed, "shuffle": True}
+    return BatchIterator(iterator, collate, identity, rows, mesh=mesh)
 
 
 def index_batches(
-    numbers: np.ndarray,
+    indices: np.ndarray,
     batch_size: int,
-    collate: Callable[[np.ndarray], Any],
     *,
     seed: int,
     shuffle: bool,
     epochs: int | None,
-    drop_remainder: bool,
-    indices: np.ndarray,
-) -> BatchIterator:
-    """Batches of these indices; -1 fills up."""
-    count = len(indices)
+) -> Any:
+    """An iterator over batches of these indices; a last, partial one is left out."""
     if batch_size < 1:
         raise ValueError(f"a batch needs rows, not {batch_size}")
-    if drop_remainder and count < batch_size:
-        raise ValueError(
-            f"batch {batch_size} is larger than the data set of {count} rows"
-        )
-    rest = 0 if drop_remainder else -count % batch_size
-    rows = np.pad(indices, (0, rest), constant_values=-1)
-    ordered = grain.MapDataset.source(rows).seed(seed)
+    ordered = grain.MapDataset.source(indices).seed(seed)
     ordered = ordered.shuffle() if shuffle else ordered
-    whole = ordered.repeat(epochs).batch(batch_size, drop_remainder=True)
-    order = {"rows": count, "batch": batch_size, "seed": seed, "shuffle": shuffle}
-    return BatchIterator(index_iterator(whole), collate, order, numbers)
+    return index_iterator(ordered.repeat(epochs).batch(batch_size, drop_remainder=True))
 
 
-def index_iterator(whole: grain.MapDataset) -> Any:
-    """An iterator over batches of indices."""
+def index_iterator(indices: grain.MapDataset) -> Any:
+    """An iterator over batches of indices, without threads of its own."""
     # only indices are read ahead, so threads would only wait for each other
-    return iter(whole.to_iter_dataset(grain.ReadOptions(num_threads=0)))
+    return iter(indices.to_iter_dataset(grain.ReadOptions(num_threads=0)))

@@ -1,4 +1,4 @@
-"""Several short sequences in one row, told apart by segments.
+"""Packing: batches whose rows hold several short sequences, told apart by segments.
 
 A packed row trains like its sequences in rows of their own, without the padding; the
 answers to one prompt can share it.
@@ -11,41 +11,52 @@ from typing import Any
 
 import grain
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxalign.batches import BRANCH_STRIDE, AnswerBatch, TokenBatch
-from jaxalign.data import mixing
+from jaxalign import sharding
+from jaxalign.data import loader, mixing
+from jaxalign.data.batch_size import check_divides, check_size
 from jaxalign.data.dataset_ops import Mixture
-from jaxalign.data.loader import BatchIterator, weight_state
-from jaxalign.data.tokenize import (
+from jaxalign.data.examples import (
     Example,
-    TokenRow,
     example_rows,
     example_sizes,
     longest_sequence,
 )
+from jaxalign.data.loader import BatchIterator, weight_state
+from jaxalign.data.packed_rows import (
+    Columns,
+    pack_answers,
+    pack_tokens,
+    packed_size,
+    sequence_columns,
+    shared_prefix_columns,
+)
+from jaxalign.data.records import Preference, Ranking, Unpaired
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
-TARGET_ROW_TOKENS = (
-    192  # tokens that a row of short prompts with their answers should have, about
-)
-TYPICAL_FILL = 0.93  # how much of a row is not padding, about
-PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
-Columns = dict[str, Any]  # of an example, or of a packed row: arrays and numbers
+TARGET_ROW_TOKENS = 192  # of a row of short prompts with their answers, about
+TYPICAL_FILL = 0.93  # the share of a row that is not padding, about
 # the examples are in memory, so threads would only wait for each other
 NO_THREADS = grain.ReadOptions(num_threads=0)
 
 
 def packed_batches(
-    examples: Sequence[Example], batch_size: int, *, length: int, seed: int
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    length: int,
+    seed: int,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
-    """Endless batches of demonstrations, packed first-fit in rows of `length`.
+    """Endless batches of SFT data, packed first-fit in rows of `length`.
 
     Shuffled anew in each epoch, sharded by process, resumable. How many sequences a
     batch has varies; its shape does not.
 
     Args:
       batch_size: packed rows over all processes.
-      length: of a row; no example may be longer.
+      length: tokens of a row; no example may be longer.
 
     Raises:
       ValueError: an example is too long, the batch does not divide by the processes, or
@@ -53,10 +64,8 @@ def packed_batches(
 
     Reference: Krell et al. 2021, arXiv:2107.02027 (packing without contamination).
     """
-    if examples and length < longest_sequence(examples):
-        raise ValueError(
-            f"length {length} is shorter than an example of {longest_sequence(examples)}"
-        )
+    if examples and length < (longest := longest_sequence(examples)):
+        raise ValueError(f"length {length} is shorter than an example of {longest}")
     return first_fit_batches(
         examples,
         [len(example.sequences[0].tokens) for example in examples],
@@ -65,14 +74,71 @@ def packed_batches(
         batch_size,
         length,
         seed=seed,
+        mesh=mesh,
     )
+
+
+def row_length(
+    examples: Sequence[Example], context: int, *, whole_context: bool
+) -> int:
+    """Tokens of a packed row: twice the context, or twice the longest sequence.
+
+    Args:
+      context: the longest sequence that the run uses, in tokens.
+      whole_context: take twice the context, as for toy models; contexts of pretrained
+        models are much longer than most data.
+    """
+    longest = context if whole_context else min(context, longest_sequence(examples))
+    return 2 * longest
 
 
 def examples_per_batch(
     examples: Sequence[Example], batch_size: int, *, length: int
 ) -> float:
-    """How many demonstrations `packed_batches` puts in a batch, about."""
+    """How many sequences `packed_batches` puts in a batch, about."""
     return batch_size * length * TYPICAL_FILL / float(example_sizes(examples).mean())
+
+
+def preference_batches(
+    examples: Sequence[Example],
+    batch_size: int,
+    *,
+    kind: type[Preference] | type[Ranking] | type[Unpaired],
+    seed: int,
+    shares_prompts: bool,
+    micro_batches: int = 1,
+    mesh: Mesh | None = None,
+) -> BatchIterator:
+    """Endless batches of pairs, rankings or unpaired answers, packed or padded.
+
+    With `shares_prompts` rows are packed with several prompts, each stored once, and
+    `batch_size` is their mean number; else each answer has a padded row of its own.
+    Mixtures are always padded: each of their batches has the shares of its parts.
+
+    Args:
+      batch_size: prompts in a step, over all processes.
+      kind: of the examples; Unpaired cannot share prompts.
+      shares_prompts: whether the model can, and the loss allows it.
+      micro_batches: of a step.
+      mesh: of the run, by which `sharding.local_rows` splits rows over processes.
+
+    Returns:
+      Iterator of AnswerBatch if packed; else of the kind's batch, as `loader.batches`.
+
+    Raises:
+      ValueError: names the flags of a batch that is too large or does not divide.
+    """
+    mixed = isinstance(examples, Mixture)
+    devices = sharding.row_shards(mesh)
+    if shares_prompts and not mixed:
+        check_size(batch_size, len(examples), may_repeat=True)
+        multiple = micro_batches * devices
+        return answer_batches(
+            examples, batch_size, seed=seed, multiple=multiple, mesh=mesh
+        )
+    check_divides(batch_size, micro_batches=micro_batches, devices=devices)
+    check_size(batch_size, len(examples), may_repeat=mixed)
+    return loader.batches(examples, batch_size, kind=kind, seed=seed, mesh=mesh)
 
 
 def answer_batches(
@@ -81,8 +147,9 @@ def answer_batches(
     *,
     seed: int,
     multiple: int = 1,
+    mesh: Mesh | None = None,
 ) -> BatchIterator:
-    """Endless batches of pairs or rankings, in which each prompt is there once.
+    """Endless batches of pairs or rankings, in which each prompt is stored once.
 
     The answers to a prompt share it, and rows are filled with several prompts: that
     saves repeated prompts, and padding. How many prompts a batch has varies around
@@ -90,7 +157,7 @@ def answer_batches(
 
     Args:
       batch_size: prompts over all processes, on average.
-      multiple: of what the number of rows must be: devices times micro-batches.
+      multiple: divides the number of rows: devices times micro-batches.
 
     Raises:
       ValueError: the batch does not divide by the processes, or there are no examples.
@@ -114,6 +181,7 @@ def answer_batches(
         rows,
         length,
         seed=seed,
+        mesh=mesh,
         max_sequences_per_bin=prompts,
     )
 
@@ -121,18 +189,21 @@ def answer_batches(
 def packed_shape(
     batch_size: int, longest: int, mean: float, multiple: int
 ) -> tuple[int, int]:
-    """How many rows hold about `batch_size` prompts, and how long they are.
+    """Rows that hold about `batch_size` prompts, and tokens of a row.
 
-    As many prompts go in a row as make it `TARGET_ROW_TOKENS` tokens long, or as the longest is; the
-    rows are a multiple of 8, so that the batches are the same on 1 to 8 devices.
+    As many prompts go in a row as make it `TARGET_ROW_TOKENS` tokens long, or as long
+    as the longest; the rows are a multiple of 8, so that the batches are the same on 1
+    to 8 devices.
 
     Args:
-      longest: prompt with its answers, in tokens; `mean`, on average.
+      longest: tokens of the longest prompt with its answers.
+      mean: tokens of a prompt with its answers, on average.
+      multiple: divides the number of rows.
     """
-    wanted = max(longest, TARGET_ROW_TOKENS) / mean if mean else 1
+    prompts_per_row = max(longest, TARGET_ROW_TOKENS) / mean if mean else 1
     multiple = math.lcm(multiple, 8)
     rows = batch_size
-    for prompts in range(1, max(round(wanted), 1) + 1):
+    for prompts in range(1, max(round(prompts_per_row), 1) + 1):
         if batch_size % (prompts * multiple) == 0:
             rows = batch_size // prompts
     length = max(longest, batch_size * mean / (rows * TYPICAL_FILL))
@@ -148,138 +219,63 @@ def first_fit_batches(
     length: int,
     *,
     seed: int,
+    mesh: Mesh | None,
     **packing: Any,
 ) -> BatchIterator:
-    """Batches of rows over all processes, filled first-fit; without end.
+    """Endless batches of rows that are filled first-fit.
 
     What goes in which row depends on the sizes alone: every process packs them all, and
     reads the examples of its own rows.
 
     Args:
-      sizes: tokens that `columns` makes of each example.
+      sizes: tokens that `columns` makes of each example [R].
+      columns: an example's columns.
       collate: (rows of examples' columns, length) -> the batch.
+      rows: of a batch, over all processes.
+      length: tokens of a row.
+      packing: further arguments of grain's first-fit packing.
     """
     if rows < 1:
         raise ValueError(f"a batch needs rows, not {rows}")
     if not examples:
         raise ValueError("0 examples cannot be packed")
-    weights: dict[str, float] = {}
-    if isinstance(examples, Mixture):  # rows, not tokens, have the shares
-        counts = list(map(len, examples.parts))
-        order = mixing.mixed_order(counts, examples.weights, seed=seed)
-        weights = weight_state(examples.weights)
-    else:
-        source = grain.MapDataset.source(np.arange(len(examples)))
-        order = source.seed(seed).shuffle().repeat(None)
-    places = order.map(lambda i: {"at": np.full(sizes[i], i, np.int32)})
+    indices, weights = example_order(examples, seed)
     filled = grain.experimental.FirstFitPackIterDataset(
-        places.to_iter_dataset(NO_THREADS),
+        indices.map(lambda i: {"at": np.full(sizes[i], i, np.int32)}).to_iter_dataset(
+            NO_THREADS
+        ),
         length_struct={"at": length},
         num_packing_bins=rows * BINS_PER_ROW,
         seed=seed,
         **packing,
     )
 
-    def chosen(whole: Columns) -> np.ndarray:
-        return whole["at"][whole["at_segment_ids"] > 0]
+    def examples_in(batch: Columns) -> np.ndarray:
+        return batch["at"][batch["at_segment_ids"] > 0]
 
-    def collated(share: Columns) -> Any:
+    def collate_share(share: Columns) -> Any:
         begins = (share["at_segment_ids"] > 0) & (share["at_positions"] == 0)
-        found = zip(share["at"], begins, strict=True)
+        by_row = zip(share["at"], begins, strict=True)
         return collate(
-            [[columns(examples[i]) for i in at[first]] for at, first in found], length
+            [[columns(examples[i]) for i in row[first]] for row, first in by_row],
+            length,
         )
 
     iterator = iter(filled.batch(rows, drop_remainder=True))
-    said = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
+    identity = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
+    row_numbers = example_rows(examples)
     return BatchIterator(
-        iterator, collated, said | weights, example_rows(examples), chosen
+        iterator, collate_share, identity | weights, row_numbers, examples_in, mesh
     )
 
 
-def sequence_columns(sequence: TokenRow) -> Columns:
-    """A sequence; nothing predicts its first token."""
-    counts = sequence.mask & (np.arange(len(sequence.mask)) > 0)
-    return {
-        "tokens": sequence.tokens,
-        "positions": np.arange(len(sequence.tokens)),
-        "branch": np.zeros(len(sequence.tokens), np.int32),
-        "loss_mask": counts,
-    }
-
-
-def shared_prefix_length(example: Example) -> int:
-    """How many first tokens all sequences have in common, that count in none."""
-    first = example.sequences[0].tokens
-    most = min(sequence.prompt for sequence in example.sequences)
-    for sequence in example.sequences[1:]:
-        same = sequence.tokens[:most] == first[:most]
-        most = most if same.all() else int(same.argmin())
-    return most
-
-
-def packed_size(example: Example) -> int:
-    """How many tokens `shared_prefix_columns` makes of an example."""
-    start = max(shared_prefix_length(example), 1) - 1
-    return start + sum(len(s.tokens) - start for s in example.sequences)
-
-
-def shared_prefix_columns(example: Example) -> Columns:
-    """What the answers share but for its last token, then each one, after that token.
-
-    That is their prompt, or, where prompts differ, what they have in common.
-    """
-    first = example.sequences[0]
-    start = max(shared_prefix_length(example), 1) - 1
-    parts = [TokenRow(first.tokens[:start], first.mask[:start])]
-    parts += [TokenRow(s.tokens[start:], s.mask[start:]) for s in example.sequences]
-    places = [
-        np.arange(len(part.tokens)) + (k > 0) * start for k, part in enumerate(parts)
-    ]
-    branches = [np.full(len(part.tokens), k, np.int32) for k, part in enumerate(parts)]
-    masks = [p.mask & (np.arange(len(p.mask)) > 0) for p in parts]
-    return {
-        "tokens": np.concatenate([part.tokens for part in parts]),
-        "positions": np.concatenate(places),
-        "branch": np.concatenate(branches),
-        "loss_mask": np.concatenate(masks),
-        "answers": np.int32(len(example.sequences)),
-        "row": np.int32(example.row),
-        "value": np.float32(example.value),
-    }
-
-
-def pack_tokens(rows: list[list[Columns]], length: int) -> TokenBatch:
-    """Rows of examples' columns as a batch."""
-    kinds = dict.fromkeys(("tokens", "positions", "segments"), np.int32)
-    found: Columns = {
-        name: np.zeros((len(rows), length), kind)
-        for name, kind in (kinds | {"loss_mask": bool}).items()
-    }
-    for i, row in enumerate(rows):
-        begin = 0
-        for number, columns in enumerate(row, start=1):
-            end = begin + len(columns["tokens"])
-            segments = number + columns["branch"] * BRANCH_STRIDE
-            for name, array in found.items():
-                part = segments if name == "segments" else columns[name]
-                array[i, begin:end] = part
-            begin = end
-    return TokenBatch(**found)
-
-
-def pack_answers(
-    rows: list[list[Columns]], length: int, *, prompts: int, answers: int
-) -> AnswerBatch:
-    """Rows of prompts with their answers as a batch."""
-    found = {name: np.zeros((len(rows), prompts), kind) for name, kind in PER_PROMPT}
-    for i, row in enumerate(rows):
-        for name, array in found.items():
-            array[i, : len(row)] = [columns[name] for columns in row]
-    there = found["answers"].reshape(-1, 1)
-    return AnswerBatch(
-        sequences=pack_tokens(rows, length),
-        mask=np.arange(answers)[None, :] < there,
-        margin=found["value"].reshape(-1),
-        row=found["row"].reshape(-1),
-    )
+def example_order(
+    examples: Sequence[Example], seed: int
+) -> tuple[grain.MapDataset, dict[str, float]]:
+    """Endless shuffled indices, and the weights of a mixture as iterator state."""
+    if isinstance(examples, Mixture):  # rows, not tokens, have the shares
+        counts = list(map(len, examples.parts))
+        order = mixing.mixed_order(counts, examples.weights, seed=seed)
+        return order, weight_state(examples.weights)
+    source = grain.MapDataset.source(np.arange(len(examples)))
+    return source.seed(seed).shuffle().repeat(None), {}

@@ -1,6 +1,7 @@
 """The best of n samples, as chosen by a proxy and as judged by the gold reward."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,3 +44,20 @@ def unbiased_best_of_n(
     rising = jnp.take_along_axis(gold, order, axis=-1)
     ways = [math.comb(i, n - 1) / math.comb(total, n) for i in range(total)]
     return rising @ jnp.asarray(np.array(ways), gold.dtype)
+
+
+def powers_of_two(samples: int) -> list[int]:
+    """The powers of 2 below the number of samples, and that number.
+
+    >>> powers_of_two(6), powers_of_two(8)
+    ([1, 2, 4, 6], [1, 2, 4, 8])
+    """
+    return [2**k for k in range(samples.bit_length()) if 2**k < samples] + [samples]
+
+
+def best_of_n_rewards(
+    gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
+) -> np.ndarray:
+    """The gold reward of the best of each n by the proxy [powers_of_two P], of [P N] each."""
+    gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
+    return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxalign import losses
 from jaxalign.evaluation import tabular
 from jaxalign.evaluation.tabular_losses import pair_logps
-from jaxalign.losses import pointwise, preference
 from jaxalign.types import Array, Float, Scalar, typed
 
 
@@ -68,7 +68,7 @@ def expected_kto(
 
     def thumbs(desirable: bool) -> Array:
         flat, which = ratio.ravel(), jnp.full(ratio.size, desirable)
-        terms = preference.kto(flat, jnp.zeros_like(flat), which, kl, beta=beta)
+        terms = losses.kto(flat, jnp.zeros_like(flat), which, kl, beta=beta)
         return terms.reshape(ratio.shape)
 
     return 0.5 * jnp.sum(up * thumbs(True) + down * thumbs(False))
@@ -97,7 +97,7 @@ def expected_bco(
     ratio, up, down = unpair(world, logits, weight)
     delta = beta * jnp.sum(0.5 * (up + down) * ratio)
     *logps, _ = pair_logps(world, logits)
-    return jnp.sum(weight * pointwise.bco(*logps, beta=beta, delta=delta))
+    return jnp.sum(weight * losses.bco(*logps, beta=beta, delta=delta))
 
 
 @typed

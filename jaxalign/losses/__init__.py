@@ -1,16 +1,29 @@
-"""Losses: arrays in, one term per pair or token out. The heart of the library.
+"""Losses: arrays in, one term per pair, answer or token out, in nats.
 
-preference, pairwise     of the difference between two answers: DPO and its relatives
-absolute, transport      of each answer by itself; of whole distributions of answers
-divergence               DPO held to its reference by other divergences (`divergence.*`)
-tokens                   what token-level variants of DPO add up before a pair's loss
-reward, ties, uncertain  of reward models: pairs, rankings, ties, annotators who differ
-policy, aggregate        policy gradients, and how their tokens become one number
-value, supervised        of value models; of demonstrations
-distillation             a student's distributions against a teacher's
+module             losses
+-----------------  -----------------------------------------------------------------
+preference         margin losses of pairs: DPO, IPO, RSO's hinge, SLiC, SimPO, CPO, ORPO
+dpo_variants       robust DPO, RPO, DPOP, R-DPO, length-normalized DPO, EXO, DiscoPOP
+divergence         f-DPO, and the scores of its divergences (`losses.divergence`)
+pointwise          BCO, APO, SPPO, NCA: each answer against its reference
+unpaired           KTO, BCO, APO of single answers labeled desirable or undesirable
+optimal_transport  AOT: optimal transport between the distributions of a batch
+token_level        TDPO; log-probs and weights for LD-DPO and WPO
+reward             reward models: Bradley-Terry, Plackett-Luce, regression, safety
+comparison_models  reward models: ties, predicted variances
+policy             policy gradients: PPO, dual-clip, REINFORCE, CISPO, GSPO
+regularizers       entropy bonus, KL loss
+reduction          token terms -> (sum, weight): DAPO, GRPO, Dr. GRPO
+value              value models: PPO's clipped error, squared error, Huber
+supervised         NLL, unlikelihood, z-loss
+distillation       forward and reverse KL, generalized JSD, top K
+
+Data are positional, hyperparameters keyword-only. Nothing is reduced, except over the
+tokens of an answer; `jax.grad`, `jax.vmap` and `jax.jit` apply to all of them.
 """
 
 from jaxalign.losses import divergence
+from jaxalign.losses.comparison_models import davidson, rao_kupper, thurstone
 from jaxalign.losses.distillation import (
     forward_kl_distillation,
     generalized_jsd,
@@ -19,61 +32,62 @@ from jaxalign.losses.distillation import (
 )
 from jaxalign.losses.divergence import f_dpo
 from jaxalign.losses.dpo_variants import (
-    cpo,
     discopop,
     dpop,
     exo,
-    hinge,
     length_normalized_dpo,
     r_dpo,
-    reference_free_dpo,
     robust_dpo,
-    slic,
+    rpo,
 )
 from jaxalign.losses.optimal_transport import aot, aot_unpaired
-from jaxalign.losses.pointwise import (
-    apo_down,
-    apo_zero,
-    apo_zero_unpaired,
-    bco,
-    bco_unpaired,
-    nca,
-    sppo,
-)
+from jaxalign.losses.pointwise import apo_down, apo_zero, bco, nca, sppo
 from jaxalign.losses.policy import (
     cispo,
     clipped_surrogate,
     dual_clip,
-    entropy_bonus,
     gspo,
-    kl_loss,
     reinforce,
     sequence_clipped_surrogate,
     truncated_importance_weight,
 )
-from jaxalign.losses.preference import dpo, ipo, kto, log_odds, orpo, simpo
-from jaxalign.losses.reduction import constant_length_mean, sequence_mean, token_mean
+from jaxalign.losses.preference import (
+    cpo,
+    dpo,
+    hinge,
+    ipo,
+    log_odds,
+    orpo,
+    reference_free_dpo,
+    simpo,
+    slic,
+)
+from jaxalign.losses.reduction import (
+    constant_length_mean,
+    sequence_mean,
+    token_mean,
+)
+from jaxalign.losses.regularizers import entropy_bonus, kl_loss
 from jaxalign.losses.reward import (
     MARGINS_LARGE,
     MARGINS_SMALL,
-    all_pairs,
+    all_pairs_bradley_terry,
     bradley_terry,
     plackett_luce,
     reward_centering,
     reward_regression,
+    safety_classification,
     soft_bradley_terry,
 )
 from jaxalign.losses.supervised import nll, unlikelihood, z_loss
-from jaxalign.losses.ties import davidson, rao_kupper
-from jaxalign.losses.token_level import ld_dpo_logp, rpo, tdpo1, tdpo2, wpo_weight
-from jaxalign.losses.uncertain import safety_classification, thurstone
+from jaxalign.losses.token_level import ld_dpo_logp, tdpo1, tdpo2, wpo_weight
+from jaxalign.losses.unpaired import apo_zero_unpaired, bco_unpaired, kto
 from jaxalign.losses.value import clipped_value, huber_value, squared_value
 
 __all__ = [
     "MARGINS_LARGE",
     "MARGINS_SMALL",
-    "all_pairs",
-    "sequence_clipped_surrogate",
+    "all_pairs_bradley_terry",
     "aot",
     "aot_unpaired",
     "apo_down",
@@ -82,7 +96,6 @@ __all__ = [
     "bco",
     "bco_unpaired",
     "bradley_terry",
-    "reward_centering",
     "cispo",
     "clipped_surrogate",
     "clipped_value",
@@ -92,7 +105,6 @@ __all__ = [
     "discopop",
     "divergence",
     "dpo",
-    "rpo",
     "dpop",
     "dual_clip",
     "entropy_bonus",
@@ -100,6 +112,7 @@ __all__ = [
     "f_dpo",
     "forward_kl_distillation",
     "generalized_jsd",
+    "gspo",
     "hinge",
     "huber_value",
     "ipo",
@@ -107,29 +120,31 @@ __all__ = [
     "kto",
     "ld_dpo_logp",
     "length_normalized_dpo",
-    "r_dpo",
     "log_odds",
-    "thurstone",
     "nca",
     "nll",
     "orpo",
     "plackett_luce",
+    "r_dpo",
     "rao_kupper",
     "reference_free_dpo",
-    "reward_regression",
     "reinforce",
     "reverse_kl_distillation",
+    "reward_centering",
+    "reward_regression",
     "robust_dpo",
+    "rpo",
     "safety_classification",
+    "sequence_clipped_surrogate",
     "sequence_mean",
-    "gspo",
     "simpo",
     "slic",
     "soft_bradley_terry",
     "sppo",
     "squared_value",
-    "tdpo2",
     "tdpo1",
+    "tdpo2",
+    "thurstone",
     "token_mean",
     "top_k_distillation",
     "truncated_importance_weight",

@@ -1,9 +1,24 @@
-"""Policy-gradient losses: tokens of higher advantage become likelier."""
+"""Policy-gradient losses: tokens and answers of positive advantage become likelier.
+
+loss                        paper                            ratio, one per
+--------------------------  -------------------------------  ------------------------
+clipped_surrogate           Schulman et al. 2017 (PPO)       token
+dual_clip                   Ye et al. 2020 (dual-clip PPO)   token
+reinforce                   Williams 1992                    none (on-policy)
+cispo                       MiniMax 2025 (CISPO)             token, as a weight
+gspo                        Zheng et al. 2025 (GSPO)         answer, geometric mean
+sequence_clipped_surrogate  TRL's RLOO                       answer, product
+
+`truncated_importance_weight` corrects for a sampler that is not exactly the policy.
+Log-probs are of single tokens, in nats; the importance ratio is exp(logp - old_logp),
+with the log-ratio clamped to [-20, 20]. Old log-probs and advantages get no gradient.
+`reduction` sums the terms, `regularizers` has the entropy bonus and the KL loss.
+"""
 
 import jax
 import jax.numpy as jnp
 
-from jaxalign.estimators.kl import LARGEST_LOG_RATIO, kl_k2, kl_k3
+from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.types import Array, Bool, Float, Scalar, typed
 
 
@@ -16,20 +31,25 @@ def clipped_surrogate(
     clip_low: Scalar,
     clip_high: Scalar,
 ) -> Float[Array, "*S"]:
-    """PPO's clipped objective, negated, one term per token.
+    """PPO's clipped surrogate objective, negated.
 
     ratio = exp(logp - old_logp)
     loss = -min(ratio * advantage, clip(ratio, 1 - clip_low, 1 + clip_high) * advantage)
 
     Args:
-      clip_low, clip_high: PPO has them equal; DAPO clips higher above.
+      logp: log-prob of each token under the policy, in nats.
+      old_logp: the same under the policy that sampled; no gradient.
+      advantage: advantage of each token; no gradient.
+      clip_low, clip_high: clip range, at least 0; equal in PPO, while DAPO's upper
+        range is wider.
+
+    Returns:
+      One term per token, in units of advantage.
 
     Reference: Schulman et al. 2017, arXiv:1707.06347, eq. 7.
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> clipped_surrogate(-one, -one, one, clip_low=0.2, clip_high=0.2).tolist()
-    [-1.0]
+    >>> float(clipped_surrogate(-1.0, -1.0, 3.0, clip_low=0.2, clip_high=0.2))
+    -3.0
     """
     old_logp, advantage = jax.lax.stop_gradient((old_logp, advantage))
     log_ratio = jnp.clip(logp - old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
@@ -48,22 +68,25 @@ def dual_clip(
     clip_high: Scalar,
     max_ratio: Scalar,
 ) -> Float[Array, "*S"]:
-    """PPO's clipped objective, bounded also where the advantage is negative, negated.
+    """Dual-clip PPO, negated: bounded for negative advantages too.
 
     surrogate = min(ratio * advantage, clip(ratio) * advantage), as `clipped_surrogate`
-    loss = -max(surrogate, dual * advantage)    if advantage < 0
-         = -surrogate                           if not
+    loss = -max(surrogate, max_ratio * advantage)    if advantage < 0
+         = -surrogate                                if not
 
     Args:
-      max_ratio: the largest ratio that a negative advantage is multiplied by, above 1 and
-        1 + clip_high; the paper has 3. TRL calls it delta.
+      logp, old_logp, advantage, clip_low, clip_high: as of `clipped_surrogate`.
+      max_ratio: largest ratio for negative advantages, above 1 + clip_high (c = 3 in
+        the paper; delta in TRL).
+
+    Returns:
+      One term per token, in units of advantage.
 
     Reference: Ye et al. 2020, arXiv:1912.09729 (dual-clip PPO).
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> dual_clip(3 * one, one, -one, clip_low=0.2, clip_high=0.2, dual=3.0).tolist()
-    [3.0]
+    >>> clip = dict(clip_low=0.2, clip_high=0.2)
+    >>> float(dual_clip(3.0, 1.0, -1.0, max_ratio=3.0, **clip))
+    3.0
     """
     advantage = jax.lax.stop_gradient(advantage)
     loss = clipped_surrogate(
@@ -77,16 +100,21 @@ def dual_clip(
 def reinforce(
     logp: Float[Array, "*S"], advantage: Float[Array, "*S"]
 ) -> Float[Array, "*S"]:
-    """The policy gradient on samples of the policy itself, one term per token.
+    """REINFORCE, the policy gradient on samples of the policy itself.
 
     loss = -advantage * logp
 
+    Args:
+      logp: log-prob of each token under the policy, in nats.
+      advantage: advantage of each token; no gradient.
+
+    Returns:
+      One term per token; only its gradient has a meaning.
+
     Reference: Williams 1992, "Simple statistical gradient-following algorithms".
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> reinforce(-2 * one, 3 * one).tolist()
-    [6.0]
+    >>> float(reinforce(-2.0, 3.0))
+    6.0
     """
     advantage = jax.lax.stop_gradient(advantage)
     return -advantage * logp
@@ -101,7 +129,7 @@ def cispo(
     clip_low: Scalar,
     clip_high: Scalar,
 ) -> Float[Array, "*S"]:
-    """REINFORCE with clipped importance weights, one term per token.
+    """CISPO: REINFORCE with clipped importance weights.
 
     weight = clip(exp(logp - old_logp), 1 - clip_low, 1 + clip_high)
     loss = -weight * advantage * logp
@@ -109,15 +137,17 @@ def cispo(
     The weight gets no gradient; so a clipped token still has one.
 
     Args:
-      clip_low: 1 or more for no lower bound, as in the paper.
-      clip_high: TRL's `epsilon_high` is 1 + this.
+      logp, old_logp, advantage: per token, as of `clipped_surrogate`.
+      clip_low: at least 0; 1 or more for no lower bound, as in the paper.
+      clip_high: at least 0; TRL's `epsilon_high` is 1 + this.
+
+    Returns:
+      One term per token; only its gradient has a meaning.
 
     Reference: MiniMax 2025, arXiv:2506.13585 (CISPO).
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> cispo(-one, -2 * one, one, clip_low=1.0, clip_high=0.5).tolist()
-    [1.5]
+    >>> float(cispo(-1.0, -2.0, 1.0, clip_low=1.0, clip_high=0.5))
+    1.5
     """
     old_logp, advantage = jax.lax.stop_gradient((old_logp, advantage))
     log_ratio = jnp.clip(logp - old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
@@ -128,33 +158,39 @@ def cispo(
 
 @typed
 def gspo(
-    logp: Float[Array, "B T"],
-    old_logp: Float[Array, "B T"],
-    advantage: Float[Array, "B"],
-    mask: Bool[Array, "B T"],
+    logp: Float[Array, "*B T"],
+    old_logp: Float[Array, "*B T"],
+    advantage: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
     *,
     clip_low: Scalar,
     clip_high: Scalar,
-) -> Float[Array, "B"]:
-    """The clipped objective with one ratio per answer, negated, one term per answer.
+) -> Float[Array, "*B"]:
+    """GSPO: the clipped surrogate of a length-normalized sequence ratio, negated.
 
     ratio = exp(mean over t of (logp - old_logp))
     loss = -min(ratio * advantage, clip(ratio, 1 - clip_low, 1 + clip_high) * advantage)
 
-    The ratio is a geometric mean over the answer's tokens, so it moves little, and clip
-    ranges are small (the paper has 3e-4 and 4e-4). A row without tokens gives 0.
+    Args:
+      logp: log-prob of each token under the policy, in nats.
+      old_logp: the same under the policy that sampled; no gradient.
+      advantage: advantage of each answer; no gradient.
+      mask: True on the answer's tokens.
+      clip_low, clip_high: clip range, at least 0; small, since a geometric mean moves
+        little (3e-4 and 4e-4 in the paper).
 
-    Reference: Zheng et al. 2025, arXiv:2507.18071, eq. 5 to 7 (GSPO).
+    Returns:
+      One term per answer, in units of advantage; 0 for an answer without tokens.
 
-    >>> import numpy as np
-    >>> x, mask = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
-    >>> knobs = dict(clip_low=0.2, clip_high=0.2)
-    >>> gspo(x, x, np.ones(1, np.float32), mask, **knobs).tolist()
-    [-1.0]
+    Reference: Zheng et al. 2025, arXiv:2507.18071, eq. 5 to 7.
+
+    >>> logp = jnp.ones(2)
+    >>> float(gspo(logp, logp, 1.0, [True, True], clip_low=0.2, clip_high=0.2))
+    -1.0
     """
     old_logp = jax.lax.stop_gradient(old_logp)
-    length = jnp.sum(mask, axis=1)
-    total = jnp.sum(jnp.where(mask, logp - old_logp, 0.0), axis=1)
+    length = jnp.sum(mask, axis=-1)
+    total = jnp.sum(jnp.where(mask, logp - old_logp, 0.0), axis=-1)
     mean = total / jnp.maximum(length, 1)
     loss = clipped_surrogate(
         mean, jnp.zeros_like(mean), advantage, clip_low=clip_low, clip_high=clip_high
@@ -164,116 +200,69 @@ def gspo(
 
 @typed
 def sequence_clipped_surrogate(
-    logp: Float[Array, "B T"],
-    old_logp: Float[Array, "B T"],
-    advantage: Float[Array, "B"],
-    mask: Bool[Array, "B T"],
+    logp: Float[Array, "*B T"],
+    old_logp: Float[Array, "*B T"],
+    advantage: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
     *,
     clip_low: Scalar,
     clip_high: Scalar,
-) -> Float[Array, "B"]:
-    """The clipped objective with the whole answer's ratio, negated, one term an answer.
+) -> Float[Array, "*B"]:
+    """The clipped surrogate of an answer's full importance ratio, negated.
 
     ratio = exp(sum over t of (logp - old_logp))
     loss = -min(ratio * advantage, clip(ratio, 1 - clip_low, 1 + clip_high) * advantage)
 
     At ratio 1 its gradient is REINFORCE's; in later updates on the same answers, where
-    nothing is clipped, it is that of the expected advantage, without bias. A row
-    without tokens gives 0.
+    nothing is clipped, it is that of the expected advantage, without bias.
+
+    Args:
+      logp, old_logp, advantage, mask: as of `gspo`.
+      clip_low, clip_high: clip range, at least 0.
+
+    Returns:
+      One term per answer, in units of advantage; 0 for an answer without tokens.
 
     Reference: TRL's RLOOTrainer, for several updates on a batch; the paper has one,
     without a ratio: Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
 
-    >>> import numpy as np
-    >>> x, mask = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
-    >>> wide = dict(clip_low=1.0, clip_high=9.0)
-    >>> loss = sequence_clipped_surrogate(x, 0 * x, np.ones(1, np.float32), mask, **wide)
-    >>> bool(np.isclose(loss, -np.exp(2.0))[0])
+    >>> logp, wide = jnp.ones(2), dict(clip_low=1.0, clip_high=9.0)
+    >>> loss = sequence_clipped_surrogate(logp, 0 * logp, 1.0, [True, True], **wide)
+    >>> bool(jnp.isclose(loss, -jnp.exp(2.0)))
     True
     """
     old_logp = jax.lax.stop_gradient(old_logp)
-    total = jnp.sum(jnp.where(mask, logp - old_logp, 0.0), axis=1)
+    total = jnp.sum(jnp.where(mask, logp - old_logp, 0.0), axis=-1)
     loss = clipped_surrogate(
         total, jnp.zeros_like(total), advantage, clip_low=clip_low, clip_high=clip_high
     )
-    return jnp.where(jnp.any(mask, axis=1), loss, 0.0)
-
-
-@typed
-def entropy_bonus(
-    entropy: Float[Array, "*S"], *, coefficient: Scalar
-) -> Float[Array, "*S"]:
-    """Rewards a policy for keeping its options open, one term per token.
-
-    loss = -coefficient * entropy
-
-    Reference: Mnih et al. 2016, arXiv:1602.01783, section 4; Schulman et al. 2017,
-    arXiv:1707.06347, eq. 9.
-
-    >>> import numpy as np
-    >>> entropy_bonus(np.array([2.0], np.float32), coefficient=0.5).tolist()
-    [-1.0]
-    """
-    return -coefficient * entropy
-
-
-@typed
-def kl_loss(
-    logp: Float[Array, "*S"], old_logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]
-) -> Float[Array, "*S"]:
-    """The KL from the reference as a loss, per token, on samples of an old policy.
-
-    ratio = exp(logp - old_logp)
-    loss = stop_gradient(ratio * k3) + stop_gradient(ratio) * (k2 - stop_gradient(k2))
-
-    Its expectation is KL(policy || reference), its gradient that of this KL, in any
-    update: with d = logp - ref_logp, the gradient is ratio * d * grad logp. Derived: it
-    is the gradient of ratio * k3 by both factors, too. k3 by itself is unbiased as a
-    value, but its gradient is that of KL(reference || policy), and without the ratio
-    either is right for samples of the present policy only. In a later update the ratio
-    is that of one token: which prefixes were sampled is left as it was.
-
-    Args:
-      old_logp: under the policy that sampled.
-
-    Reference: Schulman 2020, "Approximating KL divergence", k2 and k3; Shao et al.
-    2024, arXiv:2402.03300, eq. 4, has k3 and its own gradient. TRL multiplies k3 by the
-    ratio (`use_bias_correction_kl`), which is the same gradient.
-
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> jax.grad(lambda x: kl_loss(x, one, -one).sum())(one).tolist()
-    [2.0]
-    """
-    old_logp, ref_logp = jax.lax.stop_gradient((old_logp, ref_logp))
-    log_ratio = jnp.clip(logp - old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
-    value = ratio * jax.lax.stop_gradient(kl_k3(logp, ref_logp))
-    surrogate = kl_k2(logp, ref_logp)
-    return value + ratio * (surrogate - jax.lax.stop_gradient(surrogate))
+    return jnp.where(jnp.any(mask, axis=-1), loss, 0.0)
 
 
 @typed
 def truncated_importance_weight(
     logp: Float[Array, "*S"], sampler_logp: Float[Array, "*S"], *, max_weight: Scalar
 ) -> Float[Array, "*S"]:
-    """Weights for tokens that another program sampled, one per token; no gradient.
+    """Truncated importance-sampling weights for a sampler/trainer mismatch.
 
-    weight = min(exp(logp - sampler_logp), cap)
+    weight = min(exp(logp - sampler_logp), max_weight)
 
-    A sampler rounds otherwise than the trainer does, so its policy is another one.
+    A sampler rounds differently from the trainer, so its policy is another one.
     Multiply the terms of a policy loss by these weights.
 
     Args:
-      logp: of the trainer, for the parameters that sampled.
-      sampler_logp: as the sampler gave them.
+      logp: log-prob of each token by the trainer, for the parameters that sampled, in
+        nats.
+      sampler_logp: the same as reported by the sampler.
+      max_weight: upper bound of the weights, above 0.
+
+    Returns:
+      One weight per token, without gradient.
 
     Reference: Ionides 2008, "Truncated importance sampling".
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> truncated_importance_weight(-one, -3 * one, cap=2.0).tolist()
-    [2.0]
+    >>> float(truncated_importance_weight(-1.0, -3.0, max_weight=2.0))
+    2.0
     """
     logp, sampler_logp = jax.lax.stop_gradient((logp, sampler_logp))
     log_ratio = jnp.clip(logp - sampler_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)

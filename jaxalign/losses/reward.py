@@ -1,4 +1,18 @@
-"""Losses of reward models: scores explain what people preferred."""
+"""Losses of reward models: pairs, rankings and ratings explained by scalar scores.
+
+loss                     paper                            data
+-----------------------  -------------------------------  ----------------------------
+bradley_terry            Bradley and Terry 1952           pairs, with a rating margin
+soft_bradley_terry       Bai et al. 2022                  pairs with a label probability
+plackett_luce            Plackett 1975, Luce 1959         rankings
+all_pairs_bradley_terry  Ouyang et al. 2022               rankings
+reward_centering         Eisenstein et al. 2023           pairs; a regularizer
+reward_regression        Wang et al. 2024                 ratings
+safety_classification    Touvron et al. 2023              safety labels
+
+A score is the raw output of the reward model's head for one answer, a logit without
+unit. Ties and predicted variances are in `comparison_models`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -25,154 +39,201 @@ MARGINS_LARGE = {
 
 @typed
 def bradley_terry(
-    chosen: Float[Array, "B"],
-    rejected: Float[Array, "B"],
+    chosen: Float[Array, "*B"],
+    rejected: Float[Array, "*B"],
     *,
-    margin: Scalar | Float[Array, "B"] = 0.0,
-) -> Float[Array, "B"]:
-    """Negative log-likelihood of a preference, one term per pair.
+    margin: Scalar | Float[Array, "*B"] = 0.0,
+) -> Float[Array, "*B"]:
+    """Negative log-likelihood of a preference under the Bradley-Terry model.
 
     loss = -log sigmoid(chosen - rejected - margin)
 
     Args:
-      margin: by how much the scores should differ, per pair or for all (Llama 2).
+      chosen, rejected: score of the answer.
+      margin: rating margin, at least 0: how far apart the scores should be, one for all
+        pairs or one per pair (Llama 2).
+
+    Returns:
+      One term per pair, in nats.
 
     Reference: Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155, eq. 1;
     Touvron et al. 2023, arXiv:2307.09288, eq. 2 (margin).
 
-    >>> import numpy as np
-    >>> zero = np.zeros(1, np.float32)
-    >>> bool(np.isclose(bradley_terry(zero, zero), np.log(2.0))[0])
-    True
+    >>> round(float(bradley_terry(2.0, 1.0)), 4)  # -log sigmoid(1)
+    0.3133
     """
     return -jax.nn.log_sigmoid(chosen - rejected - margin)
 
 
 @typed
-def plackett_luce(
-    scores: Float[Array, "B K"], mask: Bool[Array, "B K"]
-) -> Float[Array, "B"]:
-    """Negative log-likelihood of a ranking, best first, one term per prompt.
-
-    loss = sum over k of [log sum over j >= k of exp(scores_j) - scores_k]
-
-    With two answers it is Bradley-Terry. What the mask drops does not take part.
-
-    Reference: Plackett 1975; Luce 1959; Rafailov et al. 2023, arXiv:2305.18290, eq. 18.
-
-    >>> import numpy as np
-    >>> equal, mask = np.zeros((1, 3), np.float32), np.ones((1, 3), bool)
-    >>> bool(np.isclose(plackett_luce(equal, mask), np.log(6.0))[0])
-    True
-    """
-    safe = jnp.where(mask, scores, 0.0)
-    # A finite stand-in for -inf, far below every score: the gradient stays finite.
-    lowest = jnp.min(safe, axis=1, keepdims=True) - 1e5
-    ranked = jnp.where(mask, safe, lowest)
-    remaining = jax.lax.cumlogsumexp(ranked, axis=1, reverse=True)
-    return jnp.sum(jnp.where(mask, remaining - ranked, 0.0), axis=1)
-
-
-@typed
 def soft_bradley_terry(
-    chosen: Float[Array, "B"],
-    rejected: Float[Array, "B"],
-    label_prob: Scalar | Float[Array, "B"],
+    chosen: Float[Array, "*B"],
+    rejected: Float[Array, "*B"],
+    label_prob: Scalar | Float[Array, "*B"],
     *,
-    margin: Scalar | Float[Array, "B"] = 0.0,
-) -> Float[Array, "B"]:
-    """Bradley-Terry with a soft label, one term per pair.
+    margin: Scalar | Float[Array, "*B"] = 0.0,
+) -> Float[Array, "*B"]:
+    """Bradley-Terry with a soft label.
 
     loss = -p * log sigmoid(chosen - rejected - margin)
            - (1 - p) * log sigmoid(rejected - chosen - margin)
 
-    This is Bradley-Terry's mean over labels that are right with probability p. Label
+    The mean of Bradley-Terry over labels that are correct with probability p. Label
     smoothing by e is p = 1 - e. Derived: the paper prints the labels, not the loss.
 
     Args:
-      label_prob: probability that `chosen` is the better one, as a judge gives it, per pair or
-        for all; gets no gradient.
+      chosen, rejected: score of the answer.
+      label_prob: p, the probability that `chosen` is better (of an LLM judge, say), in
+        [0, 1]: one for all pairs or one per pair; no gradient.
+      margin: rating margin, as of `bradley_terry`.
+
+    Returns:
+      One term per pair, in nats.
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.
 
-    >>> import numpy as np
-    >>> zero, p = np.zeros(1, np.float32), np.full(1, 0.8, np.float32)
-    >>> bool(np.isclose(soft_bradley_terry(zero, zero, p), np.log(2.0))[0])
-    True
+    >>> round(float(soft_bradley_terry(0.0, 0.0, 0.8)), 4)
+    0.6931
     """
     label_prob = jax.lax.stop_gradient(label_prob)
-    right = bradley_terry(chosen, rejected, margin=margin)
-    wrong = bradley_terry(rejected, chosen, margin=margin)
-    return label_prob * right + (1.0 - label_prob) * wrong
+    as_labeled = bradley_terry(chosen, rejected, margin=margin)
+    flipped = bradley_terry(rejected, chosen, margin=margin)
+    return label_prob * as_labeled + (1.0 - label_prob) * flipped
 
 
 @typed
-def all_pairs(
-    scores: Float[Array, "B K"], mask: Bool[Array, "B K"]
-) -> Float[Array, "B"]:
-    """Bradley-Terry's mean over the pairs of a ranking, one term per prompt.
+def plackett_luce(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Negative log-likelihood of a ranking under the Plackett-Luce model.
+
+    loss = sum over k of [log sum over j >= k of exp(scores_j) - scores_k]
+
+    With two answers it is Bradley-Terry.
+
+    Args:
+      scores: scores of K answers, best first.
+      mask: True on answers; the rest does not take part.
+
+    Returns:
+      One term per ranking, in nats; 0 for less than two answers.
+
+    Reference: Plackett 1975; Luce 1959; Rafailov et al. 2023, arXiv:2305.18290, eq. 18.
+
+    >>> round(float(plackett_luce([0.0, 0.0, 0.0], [True] * 3)), 4)  # log 3!
+    1.7918
+    """
+    safe = jnp.where(mask, scores, 0.0)
+    # A finite stand-in for -inf, far below every score: the gradient stays finite.
+    lowest = jnp.min(safe, axis=-1, keepdims=True) - 1e5
+    ranked = jnp.where(mask, safe, lowest)
+    last = ranked.ndim - 1
+    remaining = jax.lax.cumlogsumexp(ranked, axis=last, reverse=True)
+    return jnp.sum(jnp.where(mask, remaining - ranked, 0.0), axis=-1)
+
+
+@typed
+def all_pairs_bradley_terry(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Mean Bradley-Terry loss over all pairs of a ranking.
 
     loss = mean over i < j of -log sigmoid(scores_i - scores_j)
 
-    The C(K, 2) pairs of one prompt are one term: as terms of their own they overfit.
-    What the mask drops does not take part; a prompt with less than two answers gives 0.
+    The C(K, 2) pairs of one prompt are one term: as separate terms they overfit.
 
     Args:
-      scores: best first.
+      scores: scores of K answers, best first.
+      mask: True on answers; the rest does not take part.
+
+    Returns:
+      One term per ranking, in nats; 0 for less than two answers.
 
     Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
 
-    >>> import numpy as np
-    >>> equal, mask = np.zeros((1, 3), np.float32), np.ones((1, 3), bool)
-    >>> bool(np.isclose(all_pairs(equal, mask), np.log(2.0))[0])
-    True
+    >>> round(float(all_pairs_bradley_terry([0.0, 0.0, 0.0], [True] * 3)), 4)
+    0.6931
     """
     safe = jnp.where(mask, scores, 0.0)
-    later = jnp.triu(jnp.ones((mask.shape[1], mask.shape[1]), bool), k=1)
-    pairs = mask[:, :, None] & mask[:, None, :] & later[None]
-    terms = -jax.nn.log_sigmoid(safe[:, :, None] - safe[:, None, :])
-    total = jnp.sum(jnp.where(pairs, terms, 0.0), axis=(1, 2))
-    return total / jnp.maximum(jnp.sum(pairs, axis=(1, 2)), 1)
+    answers = mask.shape[-1]
+    later = jnp.triu(jnp.ones((answers, answers), bool), k=1)
+    pairs = mask[..., :, None] & mask[..., None, :]
+    pairs = pairs & jnp.broadcast_to(later, pairs.shape)
+    terms = -jax.nn.log_sigmoid(safe[..., :, None] - safe[..., None, :])
+    total = jnp.sum(jnp.where(pairs, terms, 0.0), axis=(-2, -1))
+    return total / jnp.maximum(jnp.sum(pairs, axis=(-2, -1)), 1)
 
 
 @typed
 def reward_centering(
-    chosen: Float[Array, "B"], rejected: Float[Array, "B"]
-) -> Float[Array, "B"]:
-    """Keeps the scores of a pair around 0, one term per pair.
+    chosen: Float[Array, "*B"], rejected: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Regularizer that centers the scores of a pair at 0.
 
     loss = (chosen + rejected)^2
 
-    Preferences say nothing about the level of scores; a little of this, added to a
-    preference loss, settles it.
+    Preferences fix scores up to a constant only: a small multiple of this term, added
+    to a preference loss, fixes the constant.
+
+    Args:
+      chosen, rejected: score of the answer.
+
+    Returns:
+      One term per pair, at least 0.
 
     Reference: Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> reward_centering(one, -one).tolist(), reward_centering(one, one).tolist()
-    ([0.0], [4.0])
+    >>> float(reward_centering(1.0, -1.0)), float(reward_centering(1.0, 1.0))
+    (0.0, 4.0)
     """
     return jnp.square(chosen + rejected)
 
 
 @typed
 def reward_regression(
-    score: Float[Array, "B"], target: Float[Array, "B"]
-) -> Float[Array, "B"]:
-    """Half the squared error of a score, one term per answer.
+    score: Float[Array, "*B"], target: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Half the squared error of a score against a rating.
 
     loss = (score - target)^2 / 2
 
     Args:
-      target: a rating of the answer; gets no gradient.
+      score: score of the answer.
+      target: rating of the answer, on the scale of the score; no gradient.
+
+    Returns:
+      One term per answer, at least 0.
 
     Reference: Wang et al. 2024, arXiv:2406.08673 (regression reward models).
 
-    >>> import numpy as np
-    >>> one = np.ones(1, np.float32)
-    >>> reward_regression(3 * one, one).tolist()
-    [2.0]
+    >>> float(reward_regression(3.0, 1.0))
+    2.0
     """
     target = jax.lax.stop_gradient(target)
     return 0.5 * jnp.square(score - target)
+
+
+@typed
+def safety_classification(
+    logit: Float[Array, "*B"], unsafe: Bool[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Binary cross-entropy of unsafe answers, an auxiliary task of reward models.
+
+    loss = -log sigmoid(logit)      if unsafe
+         = -log sigmoid(-logit)     if not
+
+    The paper names the task; binary cross-entropy is not printed there.
+
+    Args:
+      logit: log-odds that the answer is unsafe.
+      unsafe: label of the answer.
+
+    Returns:
+      One term per answer, in nats.
+
+    Reference: Touvron et al. 2023, arXiv:2307.09288, section 3.2.2.
+
+    >>> round(float(safety_classification(0.0, True)), 4)
+    0.6931
+    """
+    return -jax.nn.log_sigmoid(jnp.where(unsafe, logit, -logit))

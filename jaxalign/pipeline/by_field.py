@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.data import loader
-from jaxalign.data.tokenize import example_prompt_hashes
+from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.evaluation import intervals
 from jaxalign.runtime.config import RunConfig
 

@@ -1,25 +1,28 @@
 """How a policy's answers are measured, and how methods are compared by them."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from jaxalign import streams
+from jaxalign import sharding, streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import intervals, preference, refusals, sample_metrics
-from jaxalign.evaluation.intervals import Gain, Interval
-from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.evaluation import sample_metrics
+from jaxalign.pipeline import (
+    answer_scores,
+    datasets,
+    model_folders,
+    policies,
+    rollouts,
+)
+from jaxalign.pipeline.prompts import select_prompts, tokenize_prompts
 from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig, mesh_of
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.types import Key, Params, ScalarModel
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,9 @@ def measure_answers(
       ValueError: neither.
     """
     score = (
-        None if scalar is None else rollouts.learned_scores(*scalar, answers.sequences)
+        None
+        if scalar is None
+        else answer_scores.learned_scores(*scalar, answers.sequences)
     )
     if score is not None:
         datasets.check_finite("model", answers.prompts, score)
@@ -78,7 +83,7 @@ def measure_answers(
     else:
         raise ValueError("answers are measured by a judge or by a reward model")
     logp, base_logp = (
-        rollouts.answer_logps(p, p.params, answers, temperature=temperature)
+        answer_scores.answer_logps(p, p.params, answers, temperature=temperature)
         for p in (policy, base)
     )
     return Evaluation(
@@ -99,7 +104,7 @@ class HeldOutEval:
 
     Attributes:
       base: the model that all began from.
-      room: longest answer, in tokens.
+      max_new_tokens: tokens of the longest answer.
       judge: the programmed reward, where there is one.
       scalar: a reward model; without a judge it decides.
     """
@@ -107,19 +112,19 @@ class HeldOutEval:
     base: policies.Policy
     prompts: list[Prompt]
     key: Key
-    room: int
+    max_new_tokens: int
     judge: datasets.RuleBasedReward | None
     scalar: tuple[ScalarModel, Params] | None = None
 
-    def answered(
+    def evaluate(
         self, policy: policies.Policy, samples: int = 1, *, temperature: float
     ) -> Evaluation:
         """What a policy's answers at a temperature are worth, `samples` a prompt."""
         answers = rollouts.sample_answers(
             policy,
-            self.prompts,
+            tokenize_prompts(policy, self.prompts),
             self.key,
-            max_new_tokens=self.room,
+            max_new_tokens=self.max_new_tokens,
             samples=samples,
             temperature=temperature,
         )
@@ -142,16 +147,24 @@ def make_held_out_eval(
     max_new_tokens: int | None = None,
     reward: Path | None = None,
 ) -> HeldOutEval:
-    """An exam of so many prompts at most, by a reward model in a folder if told."""
+    """The evaluation on at most `count` held-out prompts.
+
+    Args:
+      base: the folder of the initial policy.
+      max_new_tokens: tokens of the longest answer; None for the data set's.
+      reward: the folder of a reward model, which scores the answers too.
+    """
     policy = load(config, source, base)
+    mesh = sharding.mesh_of(policy.params)
+    load_scalar = model_folders.load_scalar
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
         prompts=fitting_prompts(policy, source, count, max_new_tokens),
         key=streams.key(jax.random.key(config.seed), "exam"),
-        room=max_new_tokens,
-        judge=source.judge,
-        scalar=policies.load_scalar(reward, config.dtype) if reward else None,
+        max_new_tokens=max_new_tokens,
+        judge=source.reward,
+        scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
     )
 
 
@@ -193,114 +206,12 @@ def fitting_prompts(
     max_new_tokens = max_new_tokens or source.max_new_tokens
     held = source.prompts()[1][: 4 * count]
     datasets.check_held_out(held, "an evaluation")
-    found = rollouts.select_prompts(
+    found = select_prompts(
         policy, held, max_new_tokens, note, "held-out prompts"
-    )[:count]
+    ).records[:count]
     if not found:
         raise ValueError(
             f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} new tokens "
             f"in a context of {policy.config.context}"
         )
     return found
-
-
-def by_seed(
-    found: Sequence[dict[str, Evaluation]], method: str, field: str
-) -> list[np.ndarray]:
-    """A number of all of a method's answers, of each seed."""
-    return [getattr(each[method], field) for each in found]
-
-
-def mean(
-    found: Sequence[dict[str, Evaluation]], method: str, field: str
-) -> Interval | float:
-    """The mean of a number over seeds and prompts; no interval where all are equal.
-
-    So are the KL of the model that all began from, and best-of-n's, which theory says.
-    """
-    values = by_seed(found, method, field)
-    interval = intervals.interval_over_seeds(
-        values, units=by_seed(found, method, "prompt")
-    )
-    return interval if np.ptp(np.concatenate(values)) else interval.mean
-
-
-def refusal_measure(
-    found: Sequence[dict[str, Evaluation]], method: str, name: str
-) -> Interval | None:
-    """One of `refusals.refusal_metrics` over seeds and prompts; None where nothing counts.
-
-    A seed without a prompt that counts has no say.
-    """
-    groups, units = [], []
-    for one in (each[method] for each in found):
-        values, where = refusals.refusal_metrics(one.judged)[name]
-        if where.any():
-            groups.append(values[where])
-            units.append(one.prompt[where])
-    if not groups:
-        return None
-    share = all(group.dtype == bool for group in groups)
-    return intervals.interval_over_seeds(groups, units=units, share=share)
-
-
-def reward_kl_point(
-    found: Sequence[dict[str, Evaluation]], method: str
-) -> tuple[float, Interval]:
-    """A method in the plot of reward against KL."""
-    kl, reward, prompt = (by_seed(found, method, n) for n in ("kl", "reward", "prompt"))
-    return float(np.concatenate(kl).mean()), intervals.interval_over_seeds(
-        reward, units=prompt
-    )
-
-
-def reward_name(found: Sequence[dict[str, Evaluation]]) -> str:
-    """What tables call the reward: true where it is known to be."""
-    judged = next(iter(found[0].values())).judged
-    return "true reward" if "due" in judged else "reward"
-
-
-def title(data: str, found: Sequence[dict[str, Evaluation]]) -> str:
-    """What a table's numbers are of, and its intervals over."""
-    first = next(iter(found[0].values()))
-    of_seeds = (
-        "1 seed; 95 % intervals over prompts, of these models alone"
-        if len(found) == 1
-        else f"{len(found)} seeds; 95 % intervals (Student's t) over seeds and prompts"
-    )
-    return f"{data}, {len(first.texts)} held-out prompts, {of_seeds}"
-
-
-def table(found: Sequence[dict[str, Evaluation]]) -> list[Row]:
-    """One row a method, over all seeds; gains are paired with the first, by prompt.
-
-    Intervals are over seeds and prompts (`intervals.interval_over_seeds`); of a single seed,
-    over prompts, of this one model. Each method is at its own temperature.
-    """
-    base = next(iter(found[0]))
-    theirs = by_seed(found, base, "reward")
-    rows = []
-    for method, one in found[0].items():
-        over = functools.partial(
-            intervals.interval_over_seeds, units=by_seed(found, method, "prompt")
-        )
-        ours = by_seed(found, method, "reward")
-        pairs = list(zip(ours, theirs, strict=True))
-        row: Row = {"method": method, "temperature": one.temperature}
-        row[reward_name(found)] = over(ours)
-        gained = won = None
-        if method != base:
-            gained = Gain(*over([a - b for a, b in pairs]))
-            won = over([preference.agreement(a, b) for a, b in pairs], share=True)
-        row |= {f"gain over {base}": gained, "win rate": won}
-        for name, field in (("KL (nats)", "kl"), ("length", "length")):
-            row[name] = mean(found, method, field)
-        if one.score is not None:
-            row["RM score"] = mean(found, method, "score")
-        if "due" in one.judged:
-            row |= {
-                n: refusal_measure(found, method, n)
-                for n in refusals.refusal_metrics(one.judged)
-            }
-        rows.append(row)
-    return rows

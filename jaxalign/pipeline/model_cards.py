@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import DefaultDate, TrainConfig
+from jaxalign.runtime.config import DefaultDate
+from jaxalign.runtime.training_config import TrainConfig
 
 # What says where a run was or how it went on, not what was computed.
 LOCATION_FLAGS = ("out", "resume", "extend", "compilation_cache", "token_cache")

@@ -1,7 +1,7 @@
 """Which parameters of a model a run trains: all, an adapter, or those of a pattern.
 
-What does not train is the run's own start, so it is not in its checkpoints; it is the
-reference, too, and exists once.
+Frozen parameters are those that the run starts from. So they are in no checkpoint, and
+they are the reference's, too: memory holds them once.
 """
 
 import dataclasses
@@ -13,65 +13,62 @@ import jax
 
 from jaxalign import streams
 from jaxalign.models import int8, lora, nf4, param_filter, peft
-from jaxalign.pipeline import policies
+from jaxalign.pipeline import model_folders, policies
 from jaxalign.runtime import flags, hub
-from jaxalign.runtime.config import TrainConfig
+from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.training.step import MergeFn
 from jaxalign.types import Key, Params, ScalarModel
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainable:
-    """What trains, and how the model's parameters come of it.
+    """The trainable parameters of a model, and how to merge them with the frozen ones.
 
     Attributes:
-      params: what trains, at its start.
-      whole: from what trains to the model's parameters, see `step.make_step`; None
-        where all of them train.
+      params: trainable parameters at the start of the run.
+      merge: trainable parameters -> all parameters of the model, for `step.make_step`;
+        None where all parameters train.
     """
 
     params: Params
-    whole: MergeFn | None = None
+    merge: MergeFn | None = None
 
     def parameters(self, trained: Params) -> Params:
-        """The model's parameters, with what trains as it is now."""
-        return trained if self.whole is None else self.whole(trained)
+        """All parameters of the model, given the trainable ones."""
+        return trained if self.merge is None else self.merge(trained)
 
 
 def with_frozen_base(config: TrainConfig, policy: policies.Policy) -> policies.Policy:
-    """The policy that a run starts from and refers to, kept as `--frozen` says."""
-    return dataclasses.replace(
-        policy,
-        model=lora.with_merged_decoding(policy.model),
-        params=quantize_base(config, policy.params),
-    )
+    """The initial policy, its frozen matrices stored as `--frozen` says."""
+    return dataclasses.replace(policy, params=quantize_base(config, policy.params))
 
 
 def quantize_base(config: TrainConfig, params: Params) -> Params:
-    """The parameters, their matrices that do not train kept as `--frozen` says.
+    """The parameters, frozen matrices quantized as `--frozen` says.
 
     Raises:
-      ValueError: few bits without an adapter.
+      ValueError: --frozen int8 or nf4 without an adapter.
     """
     if config.frozen == "float32":
         return params
     if config.train != "lora":
         raise ValueError(f"--frozen {config.frozen} needs --train lora")
-    keep = {"int8": int8.quantize, "nf4": nf4.quantize}[config.frozen]
-    return int8.quantize_params(params, quantizer=keep)
+    quantizer = {"int8": int8.quantize, "nf4": nf4.quantize}[config.frozen]
+    return int8.quantize_params(params, quantizer=quantizer)
 
 
 def add_scalar_head(model: ScalarModel, key: Key, trunk: Params) -> Params:
-    """A scalar model with a new head, on the very arrays of a language model."""
-    made = model.from_trunk(key, trunk)
-    return {name: trunk.get(name, leaf) for name, leaf in made.items()}
+    """Parameters of a scalar model: a language model's own arrays, and a new head."""
+    params = model.from_trunk(key, trunk)
+    return {name: trunk.get(name, leaf) for name, leaf in params.items()}
 
 
 def make_trainable(config: TrainConfig, base: Params) -> Trainable:
-    """What trains at the start, by `--train`; a scalar head always does.
+    """The trainable parameters that `--train` names; a scalar head is always one.
 
     Raises:
-      ValueError: nothing matches, or an adapter that PEFT's format cannot hold.
+      ValueError: a pattern that matches nothing, or an adapter that PEFT's format
+        cannot hold.
     """
     if config.train == "full":
         return Trainable(base)
@@ -101,13 +98,13 @@ def make_trainable(config: TrainConfig, base: Params) -> Trainable:
 
 
 def combine_roles(parts: Mapping[str, Trainable]) -> Trainable:
-    """Several models that train in one step, by role."""
+    """Several models that train in one step, such as a policy and its value model."""
     params = {role: part.params for role, part in parts.items()}
-    wholes = {role: part.whole for role, part in parts.items() if part.whole}
-    if not wholes:
+    merges = {role: part.merge for role, part in parts.items() if part.merge}
+    if not merges:
         return Trainable(params)
-    each = lambda wholes, new: {role: wholes[role](new[role]) for role in wholes}
-    return Trainable(params, jax.tree_util.Partial(each, wholes))
+    each = lambda merges, new: {role: merges[role](new[role]) for role in merges}
+    return Trainable(params, jax.tree_util.Partial(each, merges))
 
 
 def save(
@@ -120,11 +117,11 @@ def save(
     """Writes the merged model to FOLDER/policy and an adapter to FOLDER/adapter.
 
     Args:
-      params: the policy's.
-      trained: what trained of them.
+      params: all parameters of the policy.
+      trained: the trainable ones.
     """
     merged = dataclasses.replace(policy, params=lora.merge(params))
-    policies.save(folder / "policy", merged, config)
+    model_folders.save(folder / "policy", merged, config)
     if config.train == "lora":
         peft.save(
             folder / "adapter",

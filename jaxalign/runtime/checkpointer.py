@@ -8,7 +8,7 @@ from typing import Any
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loop import LoopState, json_values
 from jaxalign.runtime.run_settings import Position
-from jaxalign.training import checkpoint, finite, integrity
+from jaxalign.training import checkpoint, checkpoint_validation, finite
 from jaxalign.types import Params
 
 
@@ -45,7 +45,8 @@ class Checkpointer:
 
     def close(self) -> None:
         """Ends without waiting for what is being written."""
-        self.manager.close()
+        if self.manager is not None:
+            self.manager.close()
 
     def finish(self, *, close: bool = True) -> None:
         """Waits until everything is written."""
@@ -76,7 +77,9 @@ class Checkpointer:
             position = Position.of(read.data, loop.iterators)
         except ValueError as error:
             step = self.manager.latest_step()
-            raise integrity.damage_error(self.manager, step, str(error)) from error
+            raise checkpoint_validation.damage_error(
+                self.manager, step, str(error)
+            ) from error
         for name, iterator in loop.iterators.items():
             iterator.set_state(position.iterators[name])
         restored = LoopState(position.done, read.state, loop.iterators, position.extras)
@@ -146,8 +149,14 @@ class Checkpointer:
         return {name: sum(scores) / len(scores)} if scores else None
 
     def last_good(self) -> str:
-        """Which checkpoint is the last that is written to its end, for a message."""
+        """The last good checkpoint, for a message; waits until it is written."""
         self.finish(close=False)
-        step = self.manager.latest_step()
-        which = "there is no checkpoint yet" if step is None else f"step {step}"
+        return self.last_written()
+
+    def last_written(self) -> str:
+        """The last checkpoint that lies complete on the disk, for a message."""
+        unfinished = checkpoint.unfinished_checkpoints(self.folder)
+        complete = set(self.folder.glob("[0-9]*")).difference(unfinished)
+        steps = [int(path.name) for path in complete if path.name.isdigit()]
+        which = f"step {max(steps)}" if steps else "there is no checkpoint yet"
         return f"last good checkpoint: {which}"

@@ -1,53 +1,40 @@
 """A command: flags are read and checked, a program runs, and whatever fails is told."""
 
-import logging
 import os
 import sys
-import warnings
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
 import tyro
 
-from jaxalign.runtime import distributed, errors, flags, folder_cleanup
+from jaxalign.runtime import (
+    allocator,
+    compilation_cache,
+    distributed,
+    flags,
+    folder_cleanup,
+    library_output,
+    supervisor,
+)
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.interrupts import InterruptOnce
 
 ConfigType = TypeVar("ConfigType", bound=flags.ValidatedConfig)
-
-
-def silence_libraries() -> None:
-    """Keeps back the traces of threads that save: what ended them is raised as well."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None
-    warnings.showwarning = show_warning
-
-
-def show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """Shows a warning as a sentence, not as a line of a program; of libraries', none
-    that is for programmers.
-    """
-    if not issubclass(category, DeprecationWarning | FutureWarning | ResourceWarning):
-        text = " ".join(str(message).split())
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+RunConfigType = TypeVar("RunConfigType", bound=RunConfig)
 
 
 def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs a program on the flags of its command line; a failure is one sentence.
 
-    What is refused leaves no folder behind. JAXALIGN_TRACEBACK=1, or --debug-nans,
+    A refused command leaves no folder behind. JAXALIGN_TRACEBACK=1, or --debug-nans,
     shows where an error arose.
 
     Raises:
       SystemExit: with 1 where it failed, 130 where it was interrupted.
     """
+    interrupts = InterruptOnce()
+    interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
         with flags.defer_validation():
@@ -55,13 +42,38 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
         flags.validate(arguments)
         traced = traced or getattr(arguments, "debug_nans", False)
         if not traced:
-            silence_libraries()
+            library_output.silence()
         main(arguments)
     except (Exception, KeyboardInterrupt) as error:
+        interrupts.raised = True  # another Ctrl-C does not interrupt the end
         folder_cleanup.delete_unused()
-        if traced:
+        if traced and not distributed.joined:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-            distributed.leave(error)
-        print(errors.error_message(error), file=sys.stderr, flush=True)
-        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        if traced:
+            traceback.print_exc()
+        else:
+            print(distributed.error_message(error), file=sys.stderr, flush=True)
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        if distributed.joined:
+            sys.stdout.flush()
+            os._exit(status)  # JAX would wait for the others
+        sys.exit(status)
+
+
+def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) -> None:
+    """Runs an experiment from its command line; see `run_command`.
+
+    With JAXALIGN_DISTRIBUTED the process joins the others first, under a supervisor;
+    see `distributed.join` and `supervisor`.
+    """
+    setting = os.environ.get("JAXALIGN_DISTRIBUTED", "")
+    if setting:
+        supervisor.supervise(setting)
+
+    def start(arguments: RunConfigType) -> None:
+        compilation_cache.enable(arguments.compilation_cache)
+        distributed.join(setting)
+        main(arguments)
+
+    allocator.reuse_freed_memory()
+    run_command(start, config)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from jaxalign.runtime import hub
-from jaxalign.runtime.config import OfflineConfig, RunConfig, TrainConfig
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.training_config import OfflineConfig, TrainConfig
 from jaxalign.training import loss_names
 from jaxalign.types import ORIGIN_KEY
 

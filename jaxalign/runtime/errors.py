@@ -6,6 +6,8 @@ from types import TracebackType
 
 import jax
 
+from jaxalign import messages
+
 ROOT = Path(__file__).resolve().parents[2]
 OWN_PACKAGES = ("jaxalign", "experiments")
 TRACE_ADVICE = "JAXALIGN_TRACEBACK=1 shows where it arose"
@@ -25,7 +27,7 @@ def error_message(error: BaseException) -> str:
     """
     text = one_line(error)
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{notes_of(error)}; a run with checkpoints goes on with --resume"
+        return f"interrupted{notes_of(error)}; continue a run with --resume"
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
             return f"error: out of memory on the device{notes_of(error)} ({text}): {MEMORY_ADVICE}"
@@ -72,8 +74,7 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
-    text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ..."
+    return messages.one_line(text or type(error).__name__, MAX_CHARS)
 
 
 def innermost_file(trace: TracebackType | None) -> str:

@@ -79,7 +79,7 @@ INTEGER_RANGES: dict[str, Range] = {
         FROM_0, "warmup value_warmup slots skip_nonfinite first_prompt first steps"
     ),
     **ranges_of(FROM_0, "examples thoughts pairs"),
-    **ranges_of(FROM_2, "normalise_samples highest answers best_of points"),
+    **ranges_of(FROM_2, "normalize_samples highest answers best_of points"),
 }
 FLOAT_RANGES: dict[str, Range] = {
     "held_out": Range(0, 1, below=True),

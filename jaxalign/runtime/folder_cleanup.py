@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxalign.runtime import distributed
+from jaxalign.runtime import distributed, folder_lock
 
 # What is written before anything is computed; with anything else a folder stays.
-SETTINGS = {"config.json", "data.json", "inputs.json", "plan.json"}
+SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
 SETTINGS |= {"metrics.jsonl", "checkpoints"}  # while they are empty
 
 
@@ -42,6 +42,22 @@ def create(folder: Path) -> None:
             f"cannot write the run's folder {folder}: {error.strerror or error}"
         ) from error
     created_folders.append(CreatedFolder(folder, frozenset(names), tuple(new)))
+
+
+def create_locked(folder: Path) -> None:
+    """Makes a run's folder, and locks it; of many processes the first locks it.
+
+    Raises:
+      OSError: it cannot be made or written; says which.
+      ValueError: another run is writing to it.
+    """
+    create(folder)
+    try:
+        if distributed.is_first():
+            folder_lock.acquire(folder)
+    except BaseException:  # what is in it belongs to the other run
+        created_folders.pop()
+        raise
 
 
 def delete_unused(folder: Path | None = None) -> None:

@@ -70,10 +70,21 @@ class MetricsLogger:
         if distributed.is_first():
             self.writer = metrics.Writer(folder, resume_step=step - 1)
 
-    def close(self) -> None:
-        """Closes the log; the pending step is not written."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Closes the log; the pending step is not written.
+
+        Args:
+          error: what ended the run; then nothing more is raised.
+
+        Raises:
+          OSError: the last lines cannot be written.
+        """
         if self.writer is not None:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except OSError:
+                if error is None:
+                    raise
 
     def start_clock(self) -> None:
         """Begins to measure the tokens per second."""

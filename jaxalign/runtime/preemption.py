@@ -1,52 +1,96 @@
-"""What watches over a run: a notice that it must end, and steps that take too long."""
+"""SIGTERM and Ctrl-C during a run: a last checkpoint, then the end."""
 
+import contextlib
 import signal
-import sys
 import threading
-import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
 
+from jaxalign.runtime import distributed
+
 
 class PreemptionHandler:
-    """Handles SIGTERM, the notice of preemption, by a last checkpoint.
+    """Handles SIGTERM (the notice of preemption) and SIGINT (Ctrl-C) in a run.
 
-    Any of many processes may receive it; JAX's preemption service then names the step
-    after which all of them stop. Use as a context manager.
+    In a step, either is recorded: `Run.checkpoint` saves after the step and ends the
+    run. A second Ctrl-C ends the step at once. Outside the loop there is nothing to
+    save, and either ends the run at once. While files are being written, signals wait.
+
+    Of many processes any may receive SIGTERM; JAX's preemption service then names the
+    step after which all of them stop.
 
     Attributes:
-      in_loop: whether a step is under way; otherwise SIGTERM ends the run at once,
-        since there is nothing to save.
+      in_loop: whether a step is under way.
+      requested: whether the run must stop after the step.
+      interrupted: whether Ctrl-C requested it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        """Args:
+
+        announce: shows what the first Ctrl-C does.
+        """
+        self.announce = announce
         self.in_loop = False
         self.requested = False
-        self.installed = False
-        self.previous: Any = None
+        self.interrupted = False
+        self.writing = False
+        self.previous: dict[int, Any] = {}  # handlers, by signal
 
-    def __enter__(self) -> "PreemptionHandler":
-        self.installed = jax.process_count() == 1 and (
-            threading.current_thread() is threading.main_thread()
-        )
-        if self.installed:
-            self.previous = signal.signal(signal.SIGTERM, self.handle)
-        return self
+    def install(self) -> None:
+        """Installs the handlers; only the main thread has any."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and jax.process_count() == 1:
+            for number, handler in (
+                (signal.SIGTERM, self.terminate),
+                (signal.SIGINT, self.interrupt),
+            ):
+                self.previous[number] = signal.signal(number, handler)
 
-    def __exit__(self, *_: object) -> None:
-        if self.installed:
-            signal.signal(signal.SIGTERM, self.previous)
+    def restore(self) -> None:
+        """Restores the handlers of before."""
+        while self.previous:
+            signal.signal(*self.previous.popitem())
 
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Records the signal until the step is done, or ends the run at once."""
-        if not self.in_loop:
-            raise SystemExit(0)
+    def terminate(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGTERM.
+
+        Raises:
+          SystemExit: with 0, outside the loop.
+        """
         self.requested = True
+        if not (self.in_loop or self.writing):
+            raise SystemExit(0)
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGINT.
+
+        Raises:
+          KeyboardInterrupt: outside the loop, or at the second Ctrl-C.
+        """
+        first = not self.interrupted
+        self.requested = self.interrupted = True
+        if self.writing:
+            return
+        if self.in_loop and first:
+            self.announce("saves after this step; Ctrl-C again ends it at once")
+            return
+        previous = self.previous.get(number)
+        if callable(previous):
+            previous(number, frame)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A context in which signals are recorded only, since files are written."""
+        self.writing = True
+        try:
+            yield
+        finally:
+            self.writing = False
 
     def should_stop(self, step: int) -> bool:
         """Whether the run must stop after this step.
@@ -57,55 +101,19 @@ class PreemptionHandler:
             self.requested = bool(multihost_utils.reached_preemption_sync_point(step))
         return self.requested
 
+    def stop(self, done: str) -> NoReturn:
+        """Ends a run that was requested to stop, and says how to continue.
 
-class StallReporter:
-    """A thread that says when nothing has been done for too long, and where it hangs.
+        Args:
+          done: what the run has done, such as "saved after step 7".
 
-    It stops nothing: a first step may compile for long. Use as a context manager.
-    """
-
-    def __init__(self, seconds: float, say: Callable[[str], None]) -> None:
-        """Args:
-
-        seconds: without a sign of life after which it speaks, and again after as many;
-            0 for never.
-        say: shows a line.
+        Raises:
+          KeyboardInterrupt: after Ctrl-C.
+          SystemExit: with 0, after SIGTERM.
         """
-        self.seconds = seconds
-        self.say = say
-        self.main = threading.get_ident()
-        self.ended = threading.Event()
-        self.alive("the first step")
-
-    def alive(self, doing: str) -> None:
-        """A sign of life, and what is begun now."""
-        self.doing = doing
-        self.since = time.monotonic()
-
-    def __enter__(self) -> "StallReporter":
-        if self.seconds > 0:
-            threading.Thread(target=self.watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends the thread."""
-        self.ended.set()
-
-    def watch(self) -> None:
-        """Looks at the clock until the run ends."""
-        told = self.since
-        while not self.ended.wait(self.seconds / 4):
-            told = max(told, self.since)
-            if time.monotonic() - told < self.seconds:
-                continue
-            told = time.monotonic()
-            frame = sys._current_frames().get(self.main)
-            (where,) = traceback.extract_stack(frame, limit=1) or (None,)
-            at = f"; Python is at {where.filename}:{where.lineno}" if where else ""
-            self.say(
-                f"{self.doing} has taken {told - self.since:.0f} s: it compiles, "
-                f"computes, or waits for a file or another process{at}"
-            )
+        if self.interrupted:
+            error = KeyboardInterrupt()
+            error.add_note(done)
+            raise error
+        distributed.print_line(f"preempted: {done}; continue with --resume")
+        raise SystemExit(0)

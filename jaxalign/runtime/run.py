@@ -6,14 +6,16 @@ from typing import Any
 
 import jax
 
-from jaxalign.runtime import compilation_cache, distributed, flags, run_settings
+from jaxalign.runtime import compilation_cache, disk, distributed, flags, run_settings
 from jaxalign.runtime.checkpointer import Checkpointer
-from jaxalign.runtime.config import RunConfig, folder_of, mesh_of
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.loop import LoopState
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
-from jaxalign.runtime.preemption import PreemptionHandler, StallReporter
+from jaxalign.runtime.preemption import PreemptionHandler
 from jaxalign.runtime.progress import ProgressBar
-from jaxalign.runtime.run_folder import RunFolder
+from jaxalign.runtime.run_folder import RunFolder, folder_of
+from jaxalign.runtime.stalls import StallReporter
 from jaxalign.types import Params
 
 
@@ -55,8 +57,8 @@ class Run:
             before_write=self.checkpointer.add_score,
             show=self.progress.show,
         )
-        self.preemption = PreemptionHandler()
-        self.watchdog = StallReporter(config.stall_after, self.say)
+        self.preemption = PreemptionHandler(self.progress.show)
+        self.stalls = StallReporter(config.stall_after, self.say)
         self.scopes = contextlib.ExitStack()
         self.total = 0  # steps of the whole run, until `restore`
         self.step: int | None = None  # the one under way
@@ -67,8 +69,8 @@ class Run:
         compilation_cache.enable(self.config.compilation_cache)
         distributed.barrier("before the folder is made")
         self.files.make()
-        self.checkpointer.open()
         try:
+            self.checkpointer.open()
             if self.config.resume and not self.checkpointer.is_empty():
                 self.checkpointer.check_settings()
             else:
@@ -76,8 +78,9 @@ class Run:
         except BaseException:
             self.checkpointer.close()
             self.files.remove_unused()
+            self.files.unlock()
             raise
-        self.scopes.enter_context(self.preemption)
+        self.preemption.install()
         if self.config.debug_nans:
             self.scopes.enter_context(jax.debug_nans(True))
         self.scopes.enter_context(jax.set_mesh(self.mesh))
@@ -86,15 +89,42 @@ class Run:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         # where an error ended the loop, `steps` has not
         self.progress.stop()
-        self.watchdog.stop()
+        self.stalls.stop()
         self.scopes.close()
-        self.logger.close()
-        if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
-            self.checkpointer.finish()  # which waits for the other processes
-        if error is not None:
+        failure = error
+        with self.preemption.deferred():
+            for close in (self.logger.close, self.finish_checkpoints):
+                try:
+                    close(error)
+                except OSError as caught:
+                    failure = failure or caught
+        self.preemption.restore()
+        if failure is not None:
             self.files.remove_unused()
-            if self.step is not None and "step " not in str(error):
+        self.files.unlock()
+        if error is not None and self.step is not None:
+            texts = [str(error), *getattr(error, "__notes__", ())]
+            if not any("step " in text for text in texts):
                 error.add_note(f"at step {self.step}")
+        if disk.is_full(failure):
+            good = self.checkpointer.last_written()
+            raise OSError(
+                f"the disk of {self.folder} is full; {good}; free some space, then "
+                "continue with --resume"
+            ) from failure
+        if failure is not error:
+            raise failure
+        if error is None and self.preemption.requested:
+            self.preemption.stop("the run is done")
+
+    def finish_checkpoints(self, error: BaseException | None) -> None:
+        """Waits until checkpoints are written.
+
+        Of many processes one that failed does not wait: the others may have ended.
+        """
+        alone = jax.process_count() == 1
+        if alone or error is None or isinstance(error, SystemExit):
+            self.checkpointer.finish()
 
     @property
     def last(self) -> dict[str, float]:
@@ -152,11 +182,11 @@ class Run:
     def steps(self, start: int, stop: int) -> Iterator[int]:
         """The numbers of the steps, with a progress bar; flushes the log at the end."""
         self.progress.start(self.experiment, start, stop)
-        with self.watchdog:
+        with self.stalls:
             self.logger.start_clock()
             for step in range(start, stop):
                 self.step, self.preemption.in_loop = step, True
-                self.watchdog.alive(f"step {step}")
+                self.stalls.begin(f"step {step}")
                 yield step
                 self.progress.advance(first=step == start)
             self.logger.flush()
@@ -185,32 +215,35 @@ class Run:
     def checkpoint(self, loop: LoopState, roles: Mapping[str, Params]) -> None:
         """Saves the loop after a step if that is due, and ends a preempted run.
 
-        A checkpoint is due every --save-every steps, at the end, and on SIGTERM. To be
-        called after every step, on every process.
+        A checkpoint is due every --save-every steps, at the end, and on SIGTERM or
+        Ctrl-C. Every process calls this after every step.
 
         Args:
           roles: the state's parameters, by role.
 
         Raises:
           FloatingPointError: the state is not finite, and is not saved.
-          SystemExit: with 0, once a preempted run is saved.
+          SystemExit: with 0, once a run that SIGTERM preempted is saved.
+          KeyboardInterrupt: once a run that Ctrl-C interrupted is saved.
         """
         stop = self.preemption.should_stop(loop.step - 1)
         ended = loop.step == self.total
         if not (stop or ended or loop.step % self.config.save_every == 0):
             return
         self.logger.flush()
-        self.checkpointer.save(
-            loop,
-            roles,
-            total=self.total,
-            skipped=self.logger.skipped,
-            last=self.last,
-        )
-        if stop and not ended:
-            self.checkpointer.finish(close=False)
-            self.say(f"told to end: saved after step {loop.step - 1}; --resume goes on")
-            raise SystemExit(0)
+        with self.preemption.deferred():
+            self.checkpointer.save(
+                loop,
+                roles,
+                total=self.total,
+                skipped=self.logger.skipped,
+                last=self.last,
+            )
+            stop = self.preemption.requested and not ended
+            if stop:
+                self.checkpointer.finish(close=False)
+        if stop:
+            self.preemption.stop(f"saved after step {loop.step - 1}")
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder, shows them and returns them."""

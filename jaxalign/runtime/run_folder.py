@@ -1,11 +1,13 @@
 """The files that a run writes beside its metrics and checkpoints."""
 
+import datetime
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import distributed, folder_cleanup, run_settings
+from jaxalign.runtime import distributed, folder_cleanup, folder_lock, run_settings
+from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.data_report import summary
 
 
@@ -39,8 +41,16 @@ class RunFolder:
             )
 
     def make(self) -> None:
-        """Makes the folder; `remove_unused` deletes it again."""
-        folder_cleanup.create(self.path)
+        """Makes and locks the folder; `remove_unused` deletes it again.
+
+        Raises:
+          ValueError: another run is writing to it.
+        """
+        folder_cleanup.create_locked(self.path)
+
+    def unlock(self) -> None:
+        """Lets other runs write to the folder."""
+        folder_lock.release(self.path)
 
     def remove_unused(self) -> None:
         """Deletes the settings of a run that has computed nothing."""
@@ -85,3 +95,15 @@ class RunFolder:
             if isinstance(value, int | float | str)
         )
         distributed.print_line(f"{self.experiment}  {shown}  -> {self.path}")
+
+
+def folder_of(config: RunConfig, experiment: str) -> Path:
+    """The run's folder, by name or by the time of its start."""
+    if config.out is not None:
+        return config.out
+    if config.resume:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    stamp = distributed.broadcast_text(
+        datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    )
+    return Path("runs") / experiment / stamp

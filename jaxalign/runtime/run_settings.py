@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 
+from jaxalign.atomic_files import atomic_path
+
 Rate = Callable[[int], Callable[[Any], jax.Array]]  # steps -> steps done -> rate
 
 
@@ -36,9 +38,8 @@ def fixed_settings(
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file: all of it, or what was there stays."""
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    part.write_text(json.dumps(value, indent=2))
-    part.replace(path)
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(value, indent=2))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

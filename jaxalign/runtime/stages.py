@@ -50,6 +50,8 @@ def begin_pipeline(
       ValueError: names the flag that differs, then and now; or, without `--resume`, the
         folder holds a run.
     """
+    if distributed.is_first():
+        folder_cleanup.create_locked(out)
     settings = {
         name: value
         for name, value in run_settings.to_json(config).items()
@@ -64,7 +66,6 @@ def begin_pipeline(
             "another --out"
         )
     if distributed.is_first():
-        folder_cleanup.create(out)
         run_settings.write_json(out / "config.json", settings)
 
 

@@ -1,6 +1,8 @@
-"""Prompts -> rollouts: answers sampled with the log-probs of what was sampled."""
+"""Prompts -> samples: answers, with the log-prob of each sampled token."""
 
 from jaxalign.sampling.continuous_batching import serve
-from jaxalign.sampling.decode import Samples, generate, join
+from jaxalign.sampling.decode import generate
+from jaxalign.sampling.samples import Samples, join
+from jaxalign.sampling.sampling_params import SamplingParams
 
-__all__ = ["Samples", "generate", "join", "serve"]
+__all__ = ["Samples", "SamplingParams", "generate", "join", "serve"]

@@ -1,72 +1,81 @@
-"""Slots in which answers are made, and what the loops over them hand on."""
+"""State of continuous batching: cache slots, their answers, and shards of both."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxalign import sharding
-from jaxalign.sampling import shares
+from jaxalign.sampling.sampling_params import SamplingParams
 from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 
 
 class ServeConfig(NamedTuple):
-    """What is compiled in.
+    """What `serve_loop` is compiled for, beside the sampling parameters.
 
     Attributes:
-      shares: into which rows are split.
-      rows: slots of each share.
-      refill: of which so many are refilled at once.
-      samples: answers to a prompt.
+      model: the policy.
+      shards: parts into which prompts and slots are split, each on its own devices.
+      slots: slots per shard.
+      refill: slots of a shard that one prefill fills.
     """
 
     model: LanguageModel
-    shares: int
-    rows: int
+    shards: int
+    slots: int
     refill: int
-    samples: int
-    max_new_tokens: int
-    top_k: int | None
-    top_p: float | None
-    stop_tokens: tuple[int, ...]
 
-    @property
-    def read(self) -> int:
-        """Prompts that so many answers in a row have at most."""
-        return (self.refill + self.samples - 2) // self.samples + 1
+    def prefill_rows(self, samples: int) -> int:
+        """The most prompts that `refill` consecutive answers belong to.
+
+        >>> ServeConfig(None, 1, 8, refill=2).prefill_rows(samples=4)
+        2
+        """
+        return (self.refill + samples - 2) // samples + 1
 
 
 class PromptQueue(NamedTuple):
-    """Prompts [P T], their lengths [P], and the ids of their answers' noise [R ...]."""
+    """The prompts to answer.
 
-    prompts: Array
+    Attributes:
+      tokens: right-padded token ids [P T].
+      lengths: tokens of each prompt [P].
+      row_ids: identity of the randomness of each answer [P * samples ...].
+    """
+
+    tokens: Array
     lengths: Array
     row_ids: Array
 
 
 class Slots(NamedTuple):
-    """Answers in the making.
+    """Answers in progress, one per slot [S ...].
 
     Attributes:
-      token: the last of each.
-      answer: which of its share's answers it is.
-      size: its tokens so far.
-      busy: False once it has ended.
+      cache: of the model, with all tokens but the last.
+      token: the last token.
+      answer: index of the answer within its shard.
+      length: tokens of the answer so far.
+      active: False once the answer has ended.
     """
 
     cache: Cache
     token: Array
     answer: Array
-    size: Array
-    busy: Array
+    length: Array
+    active: Array
 
 
 class ServeState(NamedTuple):
-    """What the loops hand on.
+    """The carry of the loops of `serve_loop`.
 
     Attributes:
-      started: answers of each share that were given a slot.
-      tokens, logp: of all answers [R N]; a token is -1 where there is none.
-      steps: of decoding.
+      slots: the answers in progress.
+      started: answers that got a slot, per shard.
+      tokens: of all answers [R N]; -1 where there is none.
+      logp: of all answers [R N].
+      steps: decode steps so far, a scalar.
     """
 
     slots: Slots
@@ -77,50 +86,86 @@ class ServeState(NamedTuple):
 
 
 class ServeContext(NamedTuple):
-    """What every step reads: the weights, and what is asked for.
+    """What every step of `serve_loop` reads.
 
     Attributes:
-      asked: each share's prompts in the order of their lengths.
-      order: the place that each of them had.
+      config: the compile-time constants.
+      sampling_params: the temperature is an array.
+      params: prepared parameters of the model.
+      unembed: [D V].
+      queue: the prompts of each shard, in ascending order of their lengths.
+      order: index in the caller's order, within its shard, of each queued prompt [P].
+      key: of the run.
     """
 
-    plan: ServeConfig
+    config: ServeConfig
+    sampling_params: SamplingParams
     params: Params
     unembed: Array
-    asked: PromptQueue
+    queue: PromptQueue
     order: Array
     key: Key
-    temperature: Array
 
     @property
-    def total(self) -> int:
-        """Answers of a share."""
-        return len(self.asked.row_ids) // self.plan.shares
+    def answers(self) -> int:
+        """Answers per shard."""
+        return len(self.queue.row_ids) // self.config.shards
 
     @property
     def width(self) -> int:
-        """Tokens of a prompt with its answer, at most."""
-        return int(self.asked.prompts.shape[1]) + self.plan.max_new_tokens
+        """Cache slots per row: tokens of the widest prompt and the longest answer."""
+        return int(self.queue.tokens.shape[1]) + self.sampling_params.max_new_tokens
 
-    def each(self, function: Any, *trees: Any) -> Any:
-        """What a function makes of each share's rows."""
-        return shares.map_shards(self.plan.shares, function, *trees)
+    def map_shards(self, function: Callable[..., Any], *trees: Any) -> Any:
+        """Apply a function to each shard, see `map_shards`."""
+        return map_shards(self.config.shards, function, *trees)
 
 
-def init_state(work: ServeContext) -> ServeState:
+def init_state(context: ServeContext) -> ServeState:
     """Free slots, and answers without tokens."""
-    plan = work.plan
-    rows, answers = plan.shares * plan.rows, plan.shares * work.total
-    zeros = lambda kind: sharding.constrain(jnp.zeros(rows, kind), "batch")
-    table = lambda value: sharding.constrain(
-        jnp.full((answers, plan.max_new_tokens), value), "batch", None
-    )
+    config = context.config
+    rows, answers = config.shards * config.slots, config.shards * context.answers
+    shape = (answers, context.sampling_params.max_new_tokens)
+    zeros = lambda dtype: sharding.constrain(jnp.zeros(rows, dtype), "batch")
+    full = lambda value: sharding.constrain(jnp.full(shape, value), "batch", None)
     slots = Slots(
-        cache=plan.model.init_cache(rows, work.width),
+        cache=config.model.init_cache(rows, context.width),
         token=zeros(jnp.int32),
         answer=zeros(jnp.int32),
-        size=zeros(jnp.int32),
-        busy=zeros(bool),
+        length=zeros(jnp.int32),
+        active=zeros(bool),
     )
-    started = jnp.zeros(plan.shares, jnp.int32)
-    return ServeState(slots, started, table(jnp.int32(-1)), table(0.0), jnp.int32(0))
+    started = jnp.zeros(config.shards, jnp.int32)
+    return ServeState(slots, started, full(jnp.int32(-1)), full(0.0), jnp.int32(0))
+
+
+def row_shards(rows: int) -> int:
+    """Parts into which rows are split over devices; 1 where they do not divide."""
+    shards = sharding.shard_count("batch")
+    return 1 if rows % shards else shards
+
+
+def map_shards(shards: int, function: Callable[..., Any], *trees: Any) -> Any:
+    """Apply a function to the rows of each shard; results are concatenated.
+
+    Indices are within the shard, so that no row leaves its device.
+
+    Args:
+      shards: parts into which the first axis of every array is split.
+      function: (trees of one shard's arrays) -> tree of arrays.
+    """
+    if shards == 1:
+        return function(*trees)
+    split = lambda x: x.reshape(shards, -1, *x.shape[1:])
+    concat = lambda x: x.reshape(-1, *x.shape[2:])
+    return jax.tree.map(concat, jax.vmap(function)(*jax.tree.map(split, trees)))
+
+
+def take_rows(tree: Any, index: Array) -> Any:
+    """Gather rows of each array by index."""
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def put_rows(tree: Any, index: Any, new: Any) -> Any:
+    """Replace rows of each array; an index beyond the last row is dropped."""
+    return jax.tree.map(lambda x, y: x.at[index].set(y, mode="drop"), tree, new)

@@ -11,15 +11,14 @@ A method of your own is a `GroupMethod`:
 """
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from jaxalign import estimators, losses
-from jaxalign.training.group_objectives import Reduction, TokenLoss
+from jaxalign import estimators, losses, messages
+from jaxalign.training.objectives.grpo import Reduction, TokenLoss
 from jaxalign.types import Array
 
 KLPlacement = Literal["loss", "reward", "reward_to_go"]
@@ -205,6 +204,5 @@ def get_method(name: str) -> GroupMethod:
       ValueError: there is none; the near ones are suggested.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=2) or list(METHODS)
-        raise ValueError(f"unknown method {name!r}; did you mean {' or '.join(near)}?")
+        raise messages.unknown_name("method", name, METHODS)
     return METHODS[name]

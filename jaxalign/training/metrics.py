@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+
+from jaxalign.atomic_files import atomic_path
+from jaxalign.training.tensorboard import EventFile
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | bool]:
@@ -71,17 +73,15 @@ class Writer:
         """
         path = Path(folder) / "metrics.jsonl"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             kept = [] if resume_step is None else lines_until(path, resume_step)
-            beside = path.with_suffix(".part")
-            beside.write_bytes(b"".join(kept))
-            beside.replace(path)
+            with atomic_path(path) as part:
+                part.write_bytes(b"".join(kept))
             self._lines = path.open("a", buffering=1)
         except OSError as error:
             reason = error.strerror or str(error)
             raise OSError(f"cannot write metrics in {folder}: {reason}") from error
         purge = None if resume_step is None else resume_step + 1
-        self._events = SummaryWriter(str(folder), purge_step=purge)
+        self._events = EventFile(folder, purge_step=purge)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics of a step; nested ones are flattened."""
@@ -89,8 +89,7 @@ class Writer:
         finite = {n: x for n, x in flat.items() if math.isfinite(x)}
         line = {"step": int(step)} | {n: finite.get(n) for n in flat}
         self._lines.write(json.dumps(line) + "\n")
-        for name, value in finite.items():
-            self._events.add_scalar(name, value, int(step))
+        self._events.add(int(step), finite)
 
     def close(self) -> None:
         """Writes out what is buffered."""

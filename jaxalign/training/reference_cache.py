@@ -14,15 +14,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxalign import sharding
-from jaxalign.batches import AnswerBatch, PreferenceBatch, UnpairedBatch
+from jaxalign.atomic_files import atomic_path
+from jaxalign.batches import PairBatch, UnpairedBatch, deinterleave
 from jaxalign.training import forward
-from jaxalign.training.preference_objectives import (
-    PairsWithReference,
-    UnpairedWithReference,
-)
 from jaxalign.types import Array, LanguageModel, Params
 
-Batch = PreferenceBatch | UnpairedBatch | AnswerBatch
+Batch = PairBatch | UnpairedBatch
 
 
 def fingerprint(*trees: Any) -> str:
@@ -80,19 +77,11 @@ class ReferenceLogps:
         return np.where(valid[:, None], self.sums[at], np.float32(0.0))
 
     def attach(self, batch: Any) -> Any:
-        """The batch with what the reference says of its rows.
+        """The batch with the reference's log-probs of its rows.
 
-        Pairs become `PairsWithReference`, unpaired answers `UnpairedWithReference`. Do
-        this on the host, before the batch is placed on a mesh.
+        To be called on the host, before the batch is placed on a mesh.
         """
-        return with_reference(batch, *self.find(batch.row, batch.valid).T)
-
-
-def with_reference(batch: Any, *sums: Array) -> Any:
-    """The batch, with the reference's sums for its two sides."""
-    if isinstance(batch, UnpairedBatch):
-        return UnpairedWithReference(batch, *sums)
-    return PairsWithReference(batch, *sums)
+        return batch.with_reference(*self.find(batch.row, batch.valid).T)
 
 
 def reference_logp_fn(
@@ -102,11 +91,14 @@ def reference_logp_fn(
 
     @jax.jit
     def score(params: Params, batch: Batch) -> Array:
-        rows, apart = forward.rows_and_unpack(batch)
-        logp = apart(forward.token_logps(model, params, rows, chunk=chunk))
-        whole, shared = forward.pair_sums(logp, apart(rows.loss_mask))
-        both = whole if isinstance(batch, UnpairedBatch) else (*whole, *shared)
-        return jnp.stack(both, axis=1)
+        rows = batch.rows()
+        mask = batch.per_answer(rows.loss_mask)
+        logp = forward.token_logps(model, params, rows, chunk=chunk)
+        logp = batch.per_answer(logp)
+        sums: tuple[Array, ...] = deinterleave(forward.row_sums(logp, mask)[0])
+        if not isinstance(batch, UnpairedBatch):
+            sums += deinterleave(forward.shared_length_sums(logp, mask))
+        return jnp.stack(sums, axis=1)
 
     return score
 
@@ -162,7 +154,7 @@ def score_batches(
     parts: list[tuple[np.ndarray, ...]] = []
     pending = None
     for batch in batches:
-        placed = batch if mesh is None else sharding.place_batch(batch, mesh)
+        placed = sharding.place_batch(batch, mesh)
         ahead = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(sharding.to_host, pending)))
@@ -191,9 +183,6 @@ def load_cached(path: Path) -> ReferenceLogps | None:
 
 
 def write_cached(path: Path, scores: ReferenceLogps) -> None:
-    """Writes beside and renames, so that nobody finds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
+    """Writes the log-probs to a file, whole or not at all."""
+    with atomic_path(path) as part, part.open("wb") as file:
         np.savez(file, **dataclasses.asdict(scores))
-    beside.replace(path)

@@ -137,8 +137,9 @@ def test_no_prompt_meets_its_own_answer(count, batch_size):
     ]
     for order in (examples, examples[::-1], examples[::2] + examples[1::2]):
         mismatch = {}
-        for batch in loader.batches(
-            order, batch_size, kind=Unpaired, seed=0, epochs=2, drop_remainder=False
+        for batch in itertools.chain(
+            loader.evaluation_batches(order, batch_size, kind=Unpaired),
+            loader.batches(order, batch_size, kind=Unpaired, seed=0, epochs=1),
         ):
             for i in range(batch_size):
                 own, other = batch.answers, batch.mismatched_answers
@@ -211,17 +212,7 @@ def test_the_last_partial_batch_of_all_epochs_is_left_out():
 @pytest.mark.parametrize("kind", [Demonstration, Preference, Ranking, Unpaired, Prompt])
 def test_an_evaluation_sees_every_row_once(kind):
     examples = pairs(5) if kind in (Preference, Ranking) else singles(5)
-    batches = list(
-        loader.batches(
-            examples,
-            4,
-            kind=kind,
-            seed=0,
-            shuffle=False,
-            epochs=1,
-            drop_remainder=False,
-        )
-    )
+    batches = list(loader.evaluation_batches(examples, 4, kind=kind))
     assert len(batches) == 2
     if kind is Demonstration:
         valid = np.concatenate([b.loss_mask.any(1) for b in batches])
@@ -236,10 +227,8 @@ def test_an_evaluation_sees_every_row_once(kind):
 
 
 def test_an_evaluation_of_few_rows_fills_one_batch():
-    few = loader.batches(
-        pairs(1), 4, kind=Preference, seed=0, epochs=1, drop_remainder=False
-    )
-    assert sorted(next(few).valid.tolist()) == [False, False, False, True]
+    few = loader.evaluation_batches(pairs(1), 4, kind=Preference)
+    assert next(few).valid.tolist() == [True, False, False, False]
     assert list(few) == []
 
 

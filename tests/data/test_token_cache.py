@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_equal
 
-from jaxalign.data import dataset_ops, loader, packing, readers, token_cache, tokenize
+from jaxalign.data import (
+    cached_examples,
+    dataset_ops,
+    examples,
+    loader,
+    packing,
+    readers,
+    token_cache,
+    tokenize,
+)
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.dataset_ops import Mixture, Subset
 from jaxalign.data.records import (
@@ -92,14 +101,14 @@ def test_what_is_stored_is_what_is_tokenised(name, tokenizer, tmp_path, monkeypa
     )
     same(found, expected)
     assert found.report == report and len(found) == report.usable < 21
-    assert found.longest == tokenize.longest_sequence(expected)
+    assert found.longest == examples.longest_sequence(expected)
     same([found[-1], *found[2:4]], [expected[-1], *expected[2:4]])
     with pytest.raises(IndexError):
         found[len(found)]
 
 
 def test_a_token_that_counts_is_its_complement():
-    row = token_cache.decode_row(np.array([0, 5, ~0, ~5], np.int32))
+    row = cached_examples.decode_row(np.array([0, 5, ~0, ~5], np.int32))
     assert row.tokens.tolist() == [0, 5, 0, 5]
     assert row.mask.tolist() == [False, False, True, True]
 
@@ -259,15 +268,7 @@ def test_mixtures_that_cannot_be(mixture):
 
 
 def test_an_evaluation_of_a_mixture_sees_every_row_once(mixture):
-    batches = loader.batches(
-        mixture,
-        8,
-        kind=Preference,
-        seed=0,
-        shuffle=False,
-        epochs=1,
-        drop_remainder=False,
-    )
+    batches = loader.evaluation_batches(mixture, 8, kind=Preference)
     found = np.concatenate([batch.row[batch.valid] for batch in batches])
     assert found.tolist() == [mixture[i].row for i in range(205)]
 
@@ -310,8 +311,8 @@ def test_what_a_run_does_with_data_on_disk_holds_a_batch_of_them(tokenizer, tmp_
     there = token_cache.write(tmp_path / "x", records, tokenizer, context=64)
     data = Watched(there)
     plain = dataset_ops.mask_special_tokens(data, tokenizer)
-    assert tokenize.digest(plain) != tokenize.digest(data)
-    assert tokenize.digest(data) == tokenize.digest(iter(there))
+    assert examples.digest(plain) != examples.digest(data)
+    assert examples.digest(data) == examples.digest(iter(there))
     assert len(next(loader.batches(plain, 4, kind=Preference, seed=0)).row) == 4
     singles = dataset_ops.unpair(data)
     assert len(next(loader.batches(singles, 4, kind=Unpaired, seed=0)).row) == 4
@@ -345,9 +346,9 @@ def test_batches_of_some_examples_are_theirs_among_all(tokenizer, tmp_path):
     ]
     found, _ = tokenize.tokenize(records, tokenizer, context=64)
     data = dataset_ops.unpair(found)
-    known = dict(kind=Unpaired, seed=0, shuffle=False, epochs=1, drop_remainder=False)
-    (whole,) = loader.batches(data, 18, **known)
-    some = list(loader.batches(data, 2, indices=np.array([3, 8, 17]), **known))
+    (whole,) = loader.evaluation_batches(data, 18, kind=Unpaired)
+    indices = np.array([3, 8, 17])
+    some = list(loader.evaluation_batches(data, 2, kind=Unpaired, indices=indices))
     rows = np.concatenate([batch.row[batch.valid] for batch in some])
     assert rows.tolist() == data.rows[[3, 8, 17]].tolist() == [6, 16, 17]
     for batch, at in zip(some, ([3, 8], [17]), strict=True):

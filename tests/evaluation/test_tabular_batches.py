@@ -53,7 +53,7 @@ CASES = {
     "bco": (tabular_batches.expected_bco, bco),
     "aot": (
         tabular_batches.expected_aot,
-        lambda logits: losses.optimal_transport(*batch(logits), **KNOBS).mean(),
+        lambda logits: losses.aot(*batch(logits), **KNOBS).mean(),
     ),
     "aot_unpaired": (
         tabular_batches.expected_aot_unpaired,

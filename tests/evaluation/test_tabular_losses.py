@@ -21,8 +21,9 @@ from jaxalign.losses.divergence import (
     reverse_kl_score,
 )
 from jaxalign.losses.dpo_variants import robust_dpo
-from jaxalign.losses.preference import dpo, ipo, kto
+from jaxalign.losses.preference import dpo, ipo
 from jaxalign.losses.reward import bradley_terry
+from jaxalign.losses.unpaired import kto
 
 with jax.enable_x64(True):
     WORLD = tabular.random_bandit(jax.random.key(0), prompts=3, answers=4)

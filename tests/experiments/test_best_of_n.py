@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import best_of_n
+from jaxalign.evaluation.best_of_n import powers_of_two
 from jaxalign.pipeline import reward_functions
 from tests.support import untrained
 
@@ -31,8 +32,8 @@ def every_subset(gold, proxy, n):
 
 
 def test_curves_are_means_over_every_subset():
-    assert best_of_n.sizes(6) == [1, 2, 4, 6]
-    assert best_of_n.sizes(8) == [1, 2, 4, 8]
+    assert powers_of_two(6) == [1, 2, 4, 6]
+    assert powers_of_two(8) == [1, 2, 4, 8]
     found = best_of_n.curves(REWARDS, [1, 2, 4, 6])
     proxy, true = REWARDS.values()
     by = {

@@ -16,11 +16,11 @@ from jaxalign.data import chat, readers, splits
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt, Ranking, assistant_message
 from jaxalign.models import transformer
-from jaxalign.pipeline import llm_judge, policies, reward_functions
+from jaxalign.pipeline import llm_judge, model_folders, policies, reward_functions
 from jaxalign.pipeline.llm_judge import AnswerSet, Comparison, user_message
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import jsonl
-from jaxalign.runtime.config import mesh_of
+from jaxalign.runtime.mesh import mesh_of
 from jaxalign.training import forward
 from jaxalign.types import ScalarModel
 
@@ -231,7 +231,7 @@ def test_answers_of_several_files_keep_their_thoughts(tmp_path):
 
 @pytest.mark.slow
 def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
-    folder = str(policies.save(tmp_path / "judge", tiny))
+    folder = str(model_folders.save(tmp_path / "judge", tiny))
     asked = [f"Say {n}." for n in range(4)]
     told = [{"prompt": x, "answers": [x, f"{x}!", "No."]} for x in asked]
     data = tmp_path / "data"
@@ -274,7 +274,7 @@ def test_pairs_and_ratings_as_a_user_runs_them(tiny, tmp_path):
 
 
 def test_models_answer_first_where_told(tiny, tmp_path):
-    folder = str(policies.save(tmp_path / "judge", tiny))
+    folder = str(model_folders.save(tmp_path / "judge", tiny))
     prompts = [{"prompt": f"Say {n}."} for n in range(20)]
     few = {"prompts": 2, "held_out_prompts": 2, "samples": 2, "max_new_tokens": 4}
     config = judge.Config(

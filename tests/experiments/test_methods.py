@@ -11,7 +11,7 @@ from experiments import grpo, methods, rlhf
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import plots
 from jaxalign.evaluation.intervals import bootstrap
-from jaxalign.pipeline import held_out
+from jaxalign.pipeline import held_out, held_out_tables
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import tables
 from jaxalign.training import group_methods
@@ -55,7 +55,7 @@ T1 = 12.706205  # Student's t of one degree of freedom, at 97.5 %
 
 
 def test_the_table_is_over_seeds_and_requests():
-    sft, ppo = held_out.table(FOUND)
+    sft, ppo = held_out_tables.table(FOUND)
     assert sft["gain over SFT"] is None
     # every request of the first seed gains 1, of the second 3: of the mean of two the
     # deviation is 1
@@ -71,7 +71,7 @@ def test_the_table_is_over_seeds_and_requests():
 
 def test_rates_are_over_the_requests_where_they_can_be():
     """With intervals: refused where due, of the answers where that is so."""
-    sft, ppo = held_out.table(FOUND)
+    sft, ppo = held_out_tables.table(FOUND)
     # due are SFT's rewards of 0, of which `answers` says that none is refused
     assert sft["refused_due"].mean == 0.0
     np.testing.assert_allclose(sft["refused_due"].high, 1 - 0.025 ** (1 / 3))
@@ -82,7 +82,10 @@ def test_rates_are_over_the_requests_where_they_can_be():
 
 
 def test_a_title_says_what_intervals_are_over():
-    several, one = held_out.title("toy", FOUND), held_out.title("toy", FOUND[:1])
+    several, one = (
+        held_out_tables.title("toy", FOUND),
+        held_out_tables.title("toy", FOUND[:1]),
+    )
     assert "2 seeds" in several and "over seeds" in several and "3 held-out" in several
     assert "1 seed;" in one and "over prompts, of these models alone" in one
 
@@ -93,8 +96,8 @@ def test_one_seed_is_over_its_prompts():
     twice = {
         name: replace(x, prompt=np.repeat(x.prompt[::2], 2)) for name, x in one.items()
     }
-    _, apart = held_out.table([one])
-    _, together = held_out.table([twice])
+    _, apart = held_out_tables.table([one])
+    _, together = held_out_tables.table([twice])
     assert apart["gain over SFT"] == (1.0, 1.0, 1.0)
     assert apart["true reward"] == bootstrap(reward + 1, units="each")
     pairs = np.arange(40) // 2
@@ -118,7 +121,7 @@ def test_each_policy_is_measured_at_its_own_temperature():
     assert {name: at(config, name) for name in methods.NAMES} == expected
     told = replace(config, eval_temperature=0.5)
     assert {at(told, name) for name in methods.NAMES} == {0.5}
-    assert [row["temperature"] for row in held_out.table(FOUND)] == [1.0, 0.7]
+    assert [row["temperature"] for row in held_out_tables.table(FOUND)] == [1.0, 0.7]
 
 
 def test_the_line_through_best_of_n(tmp_path, monkeypatch):
@@ -148,7 +151,7 @@ def test_the_line_through_best_of_n(tmp_path, monkeypatch):
 
 
 def test_tables_and_plot_are_written(tmp_path):
-    tables.publish(tmp_path, {"two seeds": held_out.table(FOUND)})
+    tables.publish(tmp_path, {"two seeds": held_out_tables.table(FOUND)})
     methods.draw(tmp_path, FOUND, [], 4)
     assert (tmp_path / "reward_kl.png").stat().st_size > 1000
     head, sft, ppo = (tmp_path / "table.csv").read_text().splitlines()
@@ -170,7 +173,7 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
         def __init__(self, room, prompts):
             self.room, self.prompts = room, prompts
 
-        def answered(self, policy, samples, *, temperature):
+        def evaluate(self, policy, samples, *, temperature):
             made.append(policy)
             return replace(FOUND[0]["PPO"], temperature=temperature)
 
@@ -180,9 +183,9 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     policy.mkdir(parents=True)
 
     (folder / "numbers.json").write_text("1")
-    config, exam = replace(SMOKE, resume=True), Exam(8, prompts)
-    first = methods.evaluate_method(config, exam, policy, folder)
-    again = methods.evaluate_method(config, exam, policy, folder)
+    config, held_out_eval = replace(SMOKE, resume=True), Exam(8, prompts)
+    first = methods.evaluate_method(config, held_out_eval, policy, folder)
+    again = methods.evaluate_method(config, held_out_eval, policy, folder)
     assert made == [policy]
     for field in dataclasses.fields(Evaluation):
         expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
@@ -190,13 +193,13 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
             np.testing.assert_equal(getattr(found, field.name), expected)
     assert again.judged["due"].dtype == bool  # which is negated
     others = (
-        (replace(config, resume=False), exam, 1),
-        (config, exam, 2),
+        (replace(config, resume=False), held_out_eval, 1),
+        (config, held_out_eval, 2),
         (config, Exam(9, prompts), 1),
         (config, Exam(8, prompts[:2]), 1),
-        (replace(config, seed=5), exam, 1),
+        (replace(config, seed=5), held_out_eval, 1),
         # what was measured at another temperature is not taken for it
-        (replace(config, eval_temperature=0.5), exam, 1),
+        (replace(config, eval_temperature=0.5), held_out_eval, 1),
     )
     for number, (told, asked, samples) in enumerate(others):
         for _ in range(2 if told.resume else 1):
@@ -208,11 +211,11 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
             (file / role).mkdir(exist_ok=True)
         (file / "numbers.json").write_text("2")  # made anew since
         before = len(made)
-        methods.evaluate_method(config, exam, policy, folder)
-        methods.evaluate_method(config, exam, policy, folder)
+        methods.evaluate_method(config, held_out_eval, policy, folder)
+        methods.evaluate_method(config, held_out_eval, policy, folder)
         assert len(made) == before + 1, file
     (folder / "evaluated.json").write_text("{")
-    methods.evaluate_method(config, exam, policy, folder)
+    methods.evaluate_method(config, held_out_eval, policy, folder)
     assert len(made) == before + 2
 
 

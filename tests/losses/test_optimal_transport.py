@@ -5,13 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxalign.losses import optimal_transport
+from jaxalign import losses
 from jaxalign.losses.preference import dpo
 from tests.losses.cases_preference import CHOSEN, FOUR, REFS, REJECTED
 
-BOTH = pytest.mark.parametrize(
-    "loss", [optimal_transport.aot, optimal_transport.aot_unpaired]
-)
+BOTH = pytest.mark.parametrize("loss", [losses.aot, losses.aot_unpaired])
 
 
 def right(x):
@@ -24,25 +22,25 @@ class TestByHand:
 
     def test_paired(self):
         # margins 1, -4 sorted -4, 1; the reference's -2, 2 sorted the same: gaps -2, -1
-        loss = optimal_transport.aot(*self.ROWS, beta=0.5)
+        loss = losses.aot(*self.ROWS, beta=0.5)
         np.testing.assert_allclose(loss, right([-1.0, -0.5]), rtol=1e-6)
 
     def test_unpaired(self):
         # ratios of chosen 2, -1 sorted -1, 2; of rejected -1, 5 sorted the same: gaps
         # 0, -3
-        loss = optimal_transport.aot_unpaired(*self.ROWS, beta=0.5)
+        loss = losses.aot_unpaired(*self.ROWS, beta=0.5)
         np.testing.assert_allclose(loss, right([0.0, -1.5]), rtol=1e-6)
 
     @BOTH
     def test_label_smoothing(self, loss):
         # 0.9 * right(x) + 0.1 * right(-x), and right(-x) = right(x) + x
         gaps = {
-            optimal_transport.aot: [-1.0, -0.5],
-            optimal_transport.aot_unpaired: [0.0, -1.5],
+            losses.aot: [-1.0, -0.5],
+            losses.aot_unpaired: [0.0, -1.5],
         }[loss]
-        found = loss(*self.ROWS, beta=0.5, label_smoothing=0.1)
+        actual = loss(*self.ROWS, beta=0.5, label_smoothing=0.1)
         expected = right(gaps) + 0.1 * np.array(gaps)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @BOTH
@@ -67,20 +65,18 @@ def test_what_is_paired():
     # paired: the reference's rows may move against the policy's. Unpaired: chosen
     # answers with their references, against rejected ones with theirs.
     roll = lambda x: np.roll(x, 1)
-    paired = optimal_transport.aot(CHOSEN, REJECTED, *map(roll, REFS), beta=0.3)
-    chex.assert_trees_all_close(
-        paired, optimal_transport.aot(*FOUR, beta=0.3), rtol=1e-6
-    )
+    paired = losses.aot(CHOSEN, REJECTED, *map(roll, REFS), beta=0.3)
+    chex.assert_trees_all_close(paired, losses.aot(*FOUR, beta=0.3), rtol=1e-6)
     moved = (CHOSEN, roll(REJECTED), REFS[0], roll(REFS[1]))
-    unpaired = optimal_transport.aot_unpaired(*moved, beta=0.3)
-    expected = optimal_transport.aot_unpaired(*FOUR, beta=0.3)
+    unpaired = losses.aot_unpaired(*moved, beta=0.3)
+    expected = losses.aot_unpaired(*FOUR, beta=0.3)
     chex.assert_trees_all_close(unpaired, expected, rtol=1e-6)
 
 
 @BOTH
 def test_gradient_goes_back_to_its_row(loss):
     # -beta * s(-beta * gap), of the rank that the row has
-    policy = CHOSEN - (REJECTED if loss is optimal_transport.aot else REFS[0])
+    policy = CHOSEN - (REJECTED if loss is losses.aot else REFS[0])
     rank = np.argsort(np.argsort(policy))
     terms = np.asarray(loss(*FOUR, beta=0.3))
     expected = -0.3 * -np.expm1(-terms[rank])  # s(-x) = 1 - exp(-right(x))

@@ -7,14 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxalign.losses import (
-    divergence,
-    dpo_variants,
-    optimal_transport,
-    pointwise,
-    preference,
-    token_level,
-)
+from jaxalign import losses
+from jaxalign.losses import divergence
 
 RNG = np.random.default_rng(2)
 FOUR = RNG.normal(-3.0, 1.0, (4, 6))
@@ -29,54 +23,54 @@ def s(x):
     return 1 / (1 + np.exp(-x))
 
 
-def agrees(loss, *arrays_and_expected, **knobs):
+def agrees(loss, *arrays_and_expected, **hyperparameters):
     # float64 on both sides: what is left is the rounding of a few operations
     *arrays, expected = arrays_and_expected
     with jax.enable_x64(True):
-        found = loss(*arrays, **knobs)
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+        actual = loss(*arrays, **hyperparameters)
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-11)
 
 
 @BETAS
 class TestDifferences:
     def test_hinge(self, b):
-        agrees(dpo_variants.hinge, *FOUR, np.maximum(1 - b * Z, 0), beta=b)
+        agrees(losses.hinge, *FOUR, np.maximum(1 - b * Z, 0), beta=b)
 
     def test_exo_pair(self, b):
         q, e = s(b * Z), 1e-3
         expected = q * (np.log(q) - np.log(1 - e))
         expected += (1 - q) * (np.log(1 - q) - np.log(e))
-        agrees(dpo_variants.exo, *FOUR, expected, beta=b, label_smoothing=e)
+        agrees(losses.exo, *FOUR, expected, beta=b, label_smoothing=e)
 
     def test_robust(self, b):
         right, wrong = np.log(s(b * Z)), np.log(s(-b * Z))
         expected = (-(1 - 0.2) * right + 0.2 * wrong) / (1 - 2 * 0.2)
-        agrees(dpo_variants.robust_dpo, *FOUR, expected, beta=b, flip_rate=0.2)
+        agrees(losses.robust_dpo, *FOUR, expected, beta=b, flip_rate=0.2)
 
     def test_discopop(self, b):
         x = b * Z
         m = s(x / 0.05)
         expected = (1 - m) * -np.log(s(x)) + m * np.exp(-x)
-        agrees(dpo_variants.discopop, *FOUR, expected, beta=b)
+        agrees(losses.discopop, *FOUR, expected, beta=b)
 
     def test_sigmoid_norm(self, b):
         n_c, n_r = np.array([[3, 5, 2, 9, 4, 7], [4, 4, 8, 6, 1, 7]])
         expected = -np.log(s(b * (H_C / n_c - H_R / n_r)))
         means = (C / n_c, R / n_r, A / n_c, B / n_r)
-        agrees(dpo_variants.length_normalized_dpo, *means, expected, beta=b)
+        agrees(losses.length_normalized_dpo, *means, expected, beta=b)
 
     def test_cpo_sigmoid(self, b):
         # its label smoothing is 0 unless asked for; ours has none
-        agrees(dpo_variants.cpo, C, R, -np.log(s(b * (C - R))), beta=b)
+        agrees(losses.cpo, C, R, -np.log(s(b * (C - R))), beta=b)
 
     def test_reference_free(self, b):
         # removed there in 2026; before, the reference's log-ratio was 0
-        agrees(dpo_variants.reference_free_dpo, C, R, -np.log(s(b * (C - R))), beta=b)
+        agrees(losses.reference_free_dpo, C, R, -np.log(s(b * (C - R))), beta=b)
 
     def test_cpo_hinge(self, b):
         # theirs is relu(1 - b (c - r)); ours is SLiC's, in nats: 1/b of it at delta 1/b
         expected = np.maximum(1 - b * (C - R), 0) / b
-        agrees(dpo_variants.slic, C, R, expected, delta=1 / b)
+        agrees(losses.slic, C, R, expected, delta=1 / b)
 
 
 @BETAS
@@ -84,32 +78,32 @@ class TestAbsolute:
     def test_nca_pair(self, b):
         expected = -np.log(s(b * H_C))
         expected += -0.5 * np.log(s(-b * H_C)) - 0.5 * np.log(s(-b * H_R))
-        agrees(pointwise.nca, *FOUR, expected, beta=b)
+        agrees(losses.nca, *FOUR, expected, beta=b)
 
     def test_bco_pair(self, b):
         # there without the running delta, ours at its default
         expected = -np.log(s(b * H_C)) - np.log(s(-b * H_R))
-        agrees(pointwise.bco, *FOUR, expected, beta=b)
+        agrees(losses.bco, *FOUR, expected, beta=b)
 
     def test_bco(self, b):
         # its former BCO trainer, of singles, with delta
         h = b * H_C - 0.3
         expected = np.where(UP, -np.log(s(h)), -np.log(s(-h)))
-        agrees(pointwise.bco_unpaired, C, A, UP, expected, beta=b, delta=0.3)
+        agrees(losses.bco_unpaired, C, A, UP, expected, beta=b, delta=0.3)
 
     def test_sppo_hard(self, b):
         expected = (H_C - 1 / (2 * b)) ** 2 + (H_R + 1 / (2 * b)) ** 2
-        agrees(pointwise.sppo, *FOUR, expected, beta=b)
+        agrees(losses.sppo, *FOUR, expected, beta=b)
 
     def test_apo_zero(self, b):
-        agrees(pointwise.apo_zero, *FOUR, 1 - s(b * H_C) + s(b * H_R), beta=b)
+        agrees(losses.apo_zero, *FOUR, 1 - s(b * H_C) + s(b * H_R), beta=b)
 
     def test_apo_zero_unpaired(self, b):
         expected = np.where(UP, 1 - s(b * H_C), s(b * H_C))
-        agrees(pointwise.apo_zero_unpaired, C, A, UP, expected, beta=b)
+        agrees(losses.apo_zero_unpaired, C, A, UP, expected, beta=b)
 
     def test_apo_down(self, b):
-        agrees(pointwise.apo_down, *FOUR, s(b * H_C) + 1 - s(b * Z), beta=b)
+        agrees(losses.apo_down, *FOUR, s(b * H_C) + 1 - s(b * Z), beta=b)
 
 
 @BETAS
@@ -122,13 +116,11 @@ class TestTransport:
         # there per device; ours, of the batch that it is given
         d = np.sort(C - R) - np.sort(A - B)
         expected = self.terms(d, b, e)
-        agrees(optimal_transport.aot, *FOUR, expected, beta=b, label_smoothing=e)
+        agrees(losses.aot, *FOUR, expected, beta=b, label_smoothing=e)
 
     def test_aot_unpaired(self, b, e):
         expected = self.terms(np.sort(H_C) - np.sort(H_R), b, e)
-        agrees(
-            optimal_transport.aot_unpaired, *FOUR, expected, beta=b, label_smoothing=e
-        )
+        agrees(losses.aot_unpaired, *FOUR, expected, beta=b, label_smoothing=e)
 
 
 # name -> our score, its formula. It clamps exponents at 80, we at 20: not reached here.
@@ -179,8 +171,8 @@ class TestTokens:
 
         def ours(*rows):
             pairs = zip(rows, masks, strict=True)
-            cut = [token_level.ld_dpo_logp(x, m, shared, alpha=0.3) for x, m in pairs]
-            return preference.dpo(*cut, beta=0.1)
+            cut = [losses.ld_dpo_logp(x, m, shared, alpha=0.3) for x, m in pairs]
+            return losses.dpo(*cut, beta=0.1)
 
         agrees(ours, *self.LOGP, expected)
 
@@ -196,7 +188,7 @@ class TestTokens:
             for x, y, n in zip(logp, log_sum_square, self.N_C, strict=True)
         ]
         mask = np.arange(4) < self.N_C[:, None]
-        agrees(token_level.wpo_weight, logp, log_sum_square, mask, expected)
+        agrees(losses.wpo_weight, logp, log_sum_square, mask, expected)
 
     def test_rpo(self):
         # theirs is ["sigmoid", "sft"]: the NLL is a mean over all tokens of the
@@ -204,7 +196,7 @@ class TestTokens:
         # the mean where lengths are equal.
         def ours(*four):
             lengths = np.full(6, 4.0)
-            return token_level.rpo(*four, lengths, beta=0.1, alpha=0.2).mean()
+            return losses.rpo(*four, lengths, beta=0.1, alpha=0.2).mean()
 
         sft = -C.sum() / (6 * 4)
         expected = -np.log(s(0.1 * Z)).mean() + 0.2 * sft

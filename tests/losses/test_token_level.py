@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxalign.losses import token_level
+from jaxalign import losses
 from jaxalign.losses.preference import dpo
 from tests.losses.cases_preference import (
     CHOSEN,
@@ -30,35 +30,33 @@ class TestTokenDpo:
 
     def test_by_hand(self):
         # (3 - 1) - 0.5 * (3 - 1) = 1; version 1: 2 - 2 = 0
-        loss = token_level.tdpo2(*self.HAND, beta=1.0, alpha=0.5)
+        loss = losses.tdpo2(*self.HAND, beta=1.0, alpha=0.5)
         np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0))], rtol=1e-6)
-        loss = token_level.tdpo1(*self.HAND, beta=1.0)
+        loss = losses.tdpo1(*self.HAND, beta=1.0)
         np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
 
     def test_without_kl_is_dpo(self):
         expected = dpo(*FOUR, beta=0.3)
         ratios = self.ARRAYS[:2]
-        found = [
-            token_level.tdpo2(*self.ARRAYS, beta=0.3, alpha=0.0),
-            token_level.tdpo2(*ratios, ZEROS, ZEROS, beta=0.3, alpha=0.5),
-            token_level.tdpo1(*ratios, ZEROS, ZEROS, beta=0.3),
+        actual = [
+            losses.tdpo2(*self.ARRAYS, beta=0.3, alpha=0.0),
+            losses.tdpo2(*ratios, ZEROS, ZEROS, beta=0.3, alpha=0.5),
+            losses.tdpo1(*ratios, ZEROS, ZEROS, beta=0.3),
         ]
-        for loss in found:
+        for loss in actual:
             chex.assert_trees_all_close(loss, expected, rtol=1e-6)
 
     def test_versions_differ_in_the_gradient_to_the_chosen_kl(self):
         # with p = s(-beta * x), the loss moves by -beta * p with chosen_kl, by
         # beta * p with rejected_kl; version 2 stops the first
-        first = lambda *kl: token_level.tdpo1(*self.ARRAYS[:2], *kl, beta=0.3)
-        second = lambda *kl: token_level.tdpo2(
-            *self.ARRAYS[:2], *kl, beta=0.3, alpha=1.0
-        )
+        first = lambda *kl: losses.tdpo1(*self.ARRAYS[:2], *kl, beta=0.3)
+        second = lambda *kl: losses.tdpo2(*self.ARRAYS[:2], *kl, beta=0.3, alpha=1.0)
         kl = self.ARRAYS[2:]
         chex.assert_trees_all_close(first(*kl), second(*kl), rtol=1e-6)
-        slope = lambda loss: jax.grad(lambda *x: loss(*x).sum(), (0, 1))(*kl)
+        gradient = lambda loss: jax.grad(lambda *x: loss(*x).sum(), (0, 1))(*kl)
         p = -np.expm1(-np.asarray(first(*kl)))
-        chex.assert_trees_all_close(slope(first), (-0.3 * p, 0.3 * p), rtol=1e-5)
-        chex.assert_trees_all_close(slope(second), (ZEROS, 0.3 * p), rtol=1e-5)
+        chex.assert_trees_all_close(gradient(first), (-0.3 * p, 0.3 * p), rtol=1e-5)
+        chex.assert_trees_all_close(gradient(second), (ZEROS, 0.3 * p), rtol=1e-5)
 
 
 class TestLdLogp:
@@ -67,20 +65,20 @@ class TestLdLogp:
         # a prompt token first, then one shared token and two of tail
         logp = np.array([[-1, -2, -4, -9], [-9, -1, -2, -4]], np.float32)
         mask = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
-        found = token_level.ld_dpo_logp(logp, mask, np.array([2, 1]), alpha=0.5)
-        np.testing.assert_allclose(found, [-5.0, -4.0], rtol=1e-6)
+        actual = losses.ld_dpo_logp(logp, mask, np.array([2, 1]), alpha=0.5)
+        np.testing.assert_allclose(actual, [-5.0, -4.0], rtol=1e-6)
 
     def test_alpha_1_is_the_sum_and_alpha_0_cuts(self):
         logp = TOKENS[0]
-        whole = token_level.ld_dpo_logp(logp, MASK, SHARED, alpha=1.0)
-        np.testing.assert_allclose(whole, (logp * MASK).sum(1), rtol=1e-6)
-        cut = token_level.ld_dpo_logp(logp, MASK, SHARED, alpha=0.0)
+        total = losses.ld_dpo_logp(logp, MASK, SHARED, alpha=1.0)
+        np.testing.assert_allclose(total, (logp * MASK).sum(1), rtol=1e-6)
+        cut = losses.ld_dpo_logp(logp, MASK, SHARED, alpha=0.0)
         head = MASK & (np.arange(4) < SHARED[:, None])
         np.testing.assert_allclose(cut, (logp * head).sum(1), rtol=1e-6)
 
     def test_masked_is_removed(self):
         spoilt = np.where(MASK, TOKENS[0], np.nan)
-        total = lambda x: token_level.ld_dpo_logp(x, MASK, SHARED, alpha=0.3)
+        total = lambda x: losses.ld_dpo_logp(x, MASK, SHARED, alpha=0.3)
         chex.assert_trees_all_equal(total(spoilt), total(TOKENS[0]))
         gradient = jax.grad(lambda x: total(x).sum())(spoilt)
         head = np.arange(4) < SHARED[:, None]
@@ -94,38 +92,36 @@ class TestWpoWeight:
         # certain token, 1; the weight is their geometric mean
         logp = np.log(np.array([[0.25, 1.0]], np.float32))
         square = np.log(np.array([[0.625, 1.0]], np.float32))
-        weight = token_level.wpo_weight(logp, square, np.ones((1, 2), bool))
+        weight = losses.wpo_weight(logp, square, np.ones((1, 2), bool))
         np.testing.assert_allclose(weight, [np.sqrt(0.4)], rtol=1e-6)
 
     def test_of_what_the_policy_is_sure_of_and_of_uniform_is_1(self):
         sure, uniform = np.zeros((1, 3)), np.full((1, 3), -np.log(7.0))
         for logp in (sure.astype(np.float32), uniform.astype(np.float32)):
-            weight = token_level.wpo_weight(logp, logp, np.ones((1, 3), bool))
+            weight = losses.wpo_weight(logp, logp, np.ones((1, 3), bool))
             assert weight.tolist() == [1.0]
 
     def test_masked_is_removed(self):
         spoilt = [np.where(MASK, x, np.nan) for x in TOKENS]
-        found = token_level.wpo_weight(*spoilt, MASK)
+        actual = losses.wpo_weight(*spoilt, MASK)
         rows = [
-            token_level.wpo_weight(
-                *(x[i : i + 1, :n] for x in TOKENS), MASK[i : i + 1, :n]
-            )
+            losses.wpo_weight(*(x[i : i + 1, :n] for x in TOKENS), MASK[i : i + 1, :n])
             for i, n in enumerate(MASK.sum(1))
         ]
-        np.testing.assert_allclose(found, np.concatenate(rows), rtol=1e-6)
-        nothing = token_level.wpo_weight(*TOKENS, np.zeros_like(MASK))
+        np.testing.assert_allclose(actual, np.concatenate(rows), rtol=1e-6)
+        nothing = losses.wpo_weight(*TOKENS, np.zeros_like(MASK))
         np.testing.assert_array_equal(nothing, np.ones(6))
 
     @pytest.mark.parametrize("size", [-1e4, 1e4])
     def test_extremes_are_finite(self, size):
         # clamped at exp(20) and exp(-20)
         logp = np.full((6, 4), size, np.float32)
-        weight = token_level.wpo_weight(logp, 0 * logp, MASK)
+        weight = losses.wpo_weight(logp, 0 * logp, MASK)
         expected = np.full(6, np.exp(np.sign(size) * 20))
         np.testing.assert_allclose(weight, expected, rtol=1e-5)
 
     def test_gets_no_gradient(self):
-        total = lambda *x: token_level.wpo_weight(*x, MASK).sum()
+        total = lambda *x: losses.wpo_weight(*x, MASK).sum()
         gradients = jax.grad(total, (0, 1))(*TOKENS)
         chex.assert_trees_all_equal(gradients, (0 * TOKENS[0], 0 * TOKENS[1]))
 
@@ -134,28 +130,28 @@ class TestDpoNll:
     def test_by_hand(self):
         # margin 2, beta 0.5: -log s(1); chosen -1 of 4 tokens: 0.2 * 1/4
         arrays = (-ONE, -3 * ONE, -2 * ONE, -2 * ONE, 4 * ONE)
-        loss = token_level.rpo(*arrays, beta=0.5, alpha=0.2)
+        loss = losses.rpo(*arrays, beta=0.5, alpha=0.2)
         np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0)) + 0.05], rtol=1e-6)
 
     def test_at_alpha_0_is_dpo(self):
-        loss = token_level.rpo(*FOUR, LENGTHS[0], beta=0.3, alpha=0.0)
+        loss = losses.rpo(*FOUR, LENGTHS[0], beta=0.3, alpha=0.0)
         chex.assert_trees_all_close(loss, dpo(*FOUR, beta=0.3), rtol=1e-6)
 
     def test_gradient_is_dpos_and_the_nlls(self):
-        slope = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
-        both = slope(
-            lambda c: token_level.rpo(c, *FOUR[1:], LENGTHS[0], beta=0.3, alpha=0.2)
+        gradient = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
+        both = gradient(
+            lambda c: losses.rpo(c, *FOUR[1:], LENGTHS[0], beta=0.3, alpha=0.2)
         )
-        alone = slope(lambda c: dpo(c, *FOUR[1:], beta=0.3))
-        np.testing.assert_allclose(both, alone - 0.2 / LENGTHS[0], rtol=1e-5)
+        single = gradient(lambda c: dpo(c, *FOUR[1:], beta=0.3))
+        np.testing.assert_allclose(both, single - 0.2 / LENGTHS[0], rtol=1e-5)
 
     def test_an_empty_answer_is_finite(self):
         # its log-prob is 0, and so is its NLL
-        loss = token_level.rpo(0 * ONE, -ONE, 0 * ONE, -ONE, 0 * ONE, beta=0.3, alpha=1)
+        loss = losses.rpo(0 * ONE, -ONE, 0 * ONE, -ONE, 0 * ONE, beta=0.3, alpha=1)
         np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
 
     def test_the_reference_gets_no_gradient(self):
-        total = lambda a, b: token_level.rpo(
+        total = lambda a, b: losses.rpo(
             CHOSEN, REJECTED, a, b, LENGTHS[0], beta=0.3, alpha=0.2
         ).sum()
         gradients = jax.grad(total, (0, 1))(REF_CHOSEN, REF_REJECTED)

@@ -8,9 +8,10 @@ import pytest
 from experiments import kto, reward_model
 from jaxalign.data import loader
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference
-from jaxalign.data.tokenize import Example
 from jaxalign.pipeline import by_field, datasets
+from jaxalign.pipeline.datasets.record_splits import SplitRecords
 from tests.support import small_runs
 
 replace = dataclasses.replace
@@ -38,7 +39,7 @@ def told(base, tmp_path, monkeypatch):
     def with_fields(config):
         source = load(config)
         sides = tuple(map(labelled, source.preferences()))
-        return replace(source, preferences=lambda: sides)
+        return replace(source, read=lambda kind: SplitRecords(*sides))
 
     monkeypatch.setattr(datasets, "load", with_fields)
     return {
@@ -80,7 +81,8 @@ def test_a_field_that_is_not_there_is_refused(told, module, tmp_path):
 
 def test_by_hand():
     examples = [
-        Example((), i, prompt=i, fields={"kind": kind}) for i, kind in enumerate("aba")
+        Example((), i, prompt_hash=i, fields={"kind": kind})
+        for i, kind in enumerate("aba")
     ]
     found = by_field.metrics_by_value(
         "kind", examples, "reward", np.array([1.0, 5.0, 2.0])

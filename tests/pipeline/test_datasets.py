@@ -10,7 +10,7 @@ import pytest
 from jaxalign.data import token_cache
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.pipeline import datasets
-from jaxalign.pipeline.datasets.registry import NAMED, PUBLISHED
+from jaxalign.pipeline.datasets.registry import AT_DATA_PATH
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig
 from tests.data.test_tfds import Written
@@ -35,7 +35,7 @@ def test_a_published_set_by_its_name_and_by_its_file(shp):
     assert named.preferences() == datasets.load(RunConfig(data=str(shp))).preferences()
 
 
-@pytest.mark.parametrize("name", [*NAMED, *PUBLISHED])
+@pytest.mark.parametrize("name", AT_DATA_PATH)
 def test_named_sets_need_a_path_that_exists(name, tmp_path):
     with pytest.raises(ValueError, match=f"--data {name} needs --data-path"):
         datasets.load(RunConfig(data=name))
@@ -60,12 +60,10 @@ def test_gsm8k_rewards_the_right_number(public_data):
     prompts, _ = source.prompts()
     # the first problem's published answer is 18
     texts = ["9 * 2 = 18\n#### 18", "#### $18", "18", "#### 19", "#### 1\n#### 18"]
-    judged = datasets.require_reward(source)([prompts[0]] * 5, texts, np.ones(5, bool))
+    judged = source.require_reward()([prompts[0]] * 5, texts, np.ones(5, bool))
     assert judged["reward"].tolist() == [1, 0, 0, 0, 1]
     answers = [d.messages[-1]["content"] for d in source.demonstrations()[0]]
-    judged = datasets.require_reward(source)(
-        prompts, answers, np.ones(len(answers), bool)
-    )
+    judged = source.require_reward()(prompts, answers, np.ones(len(answers), bool))
     assert judged["reward"].all() and len(answers) == len(prompts)
 
 
@@ -80,13 +78,6 @@ def test_a_prepared_data_set_of_tfds(tmp_path):
         datasets.load(RunConfig(data="tfds:nothing"))
 
 
-class Noted(list):
-    """What a run was told."""
-
-    def note(self, report):
-        self.append(str(report))
-
-
 @pytest.fixture(scope="module")
 def policy():
     """All of a policy that tokenising needs."""
@@ -98,12 +89,14 @@ def test_pairs_kept_on_disk_are_those_in_memory(shp, policy, tmp_path, monkeypat
     monkeypatch.setattr("os.cpu_count", lambda: 0)  # no processes for twenty rows
     here = RunConfig(data=str(shp))
     there = dataclasses.replace(here, token_cache=tmp_path / "cache")
-    in_memory = datasets.tokenized_pairs(here, datasets.load(here), policy, Noted())
+    in_memory = datasets.tokenized_pairs(here, datasets.load(here), policy, print)
     for written in (True, False):
-        notes = Noted()
+        notes = []
         if not written:
             monkeypatch.setattr(token_cache, "write", None)  # is not made again
-        on_disk = datasets.tokenized_pairs(there, datasets.load(there), policy, notes)
+        on_disk = datasets.tokenized_pairs(
+            there, datasets.load(there), policy, notes.append
+        )
         for found, expected in zip(on_disk, in_memory, strict=True):
             for one, other in zip(found, expected, strict=True):
                 texts = [e.sequences[0].tokens.tolist() for e in (one, other)]
@@ -116,7 +109,7 @@ def test_kept_pairs_must_be_seen_by_all_processes(shp, policy, tmp_path, monkeyp
     monkeypatch.setattr(distributed, "is_first", lambda: False)
     config = RunConfig(data=str(shp), token_cache=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="--token-cache: .* a folder that all"):
-        datasets.tokenized_pairs(config, datasets.load(config), policy, Noted())
+        datasets.tokenized_pairs(config, datasets.load(config), policy, print)
     assert not (tmp_path / "cache").exists()
 
 
@@ -127,7 +120,7 @@ def test_a_mixture_by_weights(shp, policy, tmp_path):
     other.write_text("\n".join(rows))
     config = RunConfig(data=f"{shp}=3,{other}=1")
     source = datasets.load(config)
-    train, held_out = datasets.tokenized_pairs(config, source, policy, Noted())
+    train, held_out = datasets.tokenized_pairs(config, source, policy, print)
     alone = [
         len(datasets.load(RunConfig(data=str(p))).preferences()[0])
         for p in (shp, other)

@@ -13,7 +13,14 @@ from experiments import ppo, reward_model, rlhf, rounds
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation.intervals import bootstrap
-from jaxalign.pipeline import datasets, held_out, policies, rollouts
+from jaxalign.pipeline import (
+    datasets,
+    held_out,
+    model_folders,
+    policies,
+    reward_models,
+    rollouts,
+)
 from jaxalign.rewards import reward_model as learned
 from jaxalign.runtime import tables
 from jaxalign.runtime.config import EvalConfig
@@ -26,7 +33,7 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exam(base):
+def held_out_eval(base):
     config = EvalConfig(mesh="data=1", model=str(base))
     return held_out.make_held_out_eval(
         config, datasets.load(config), base, 4, max_new_tokens=6
@@ -45,9 +52,11 @@ def logps(policy, sequences, temperature):
     return np.asarray(jnp.where(sequences.loss_mask[:, 1:], logp, 0.0).sum(axis=1))
 
 
-def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
-    shaken = jax.tree.map(lambda x: 1.3 * x, exam.base.params)
-    policy = policies.Policy(exam.base.model, shaken, exam.base.tokenizer, 96)
+def test_answers_and_their_kl_are_at_the_temperature(held_out_eval, monkeypatch):
+    shaken = jax.tree.map(lambda x: 1.3 * x, held_out_eval.base.params)
+    policy = policies.Policy(
+        held_out_eval.base.model, shaken, held_out_eval.base.tokenizer, 96
+    )
     drawn = []
     answer = rollouts.sample_answers
 
@@ -57,18 +66,22 @@ def test_answers_and_their_kl_are_at_the_temperature(exam, monkeypatch):
 
     monkeypatch.setattr(rollouts, "sample_answers", record)
     with jax.set_mesh(held_out.mesh_of(EvalConfig(mesh="data=1"))):
-        found = exam.answered(policy, 3, temperature=0.5)
+        found = held_out_eval.evaluate(policy, 3, temperature=0.5)
         ((told, answers),) = drawn
         assert told == found.temperature == 0.5
-        ours, theirs = (logps(p, answers.sequences, 0.5) for p in (policy, exam.base))
+        ours, theirs = (
+            logps(p, answers.sequences, 0.5) for p in (policy, held_out_eval.base)
+        )
         # sums of six log-probs of some nats, in float32
         np.testing.assert_allclose(found.kl, ours - theirs, atol=1e-4)
-        at_one = [logps(p, answers.sequences, 1.0) for p in (policy, exam.base)]
+        at_one = [
+            logps(p, answers.sequences, 1.0) for p in (policy, held_out_eval.base)
+        ]
         assert np.abs(found.kl - (at_one[0] - at_one[1])).max() > 0.01
         # nearly greedy, the answers to a prompt are one; at 1 they were not
         alike = lambda texts: all(len({*texts[i : i + 3]}) == 1 for i in (0, 3, 6, 9))
-        assert alike(exam.answered(policy, 3, temperature=1e-4).texts)
-        assert not alike(exam.answered(policy, 3, temperature=1.0).texts)
+        assert alike(held_out_eval.evaluate(policy, 3, temperature=1e-4).texts)
+        assert not alike(held_out_eval.evaluate(policy, 3, temperature=1.0).texts)
     # the unit is the prompt, whose answers share it
     np.testing.assert_array_equal(found.prompt, splits.prompt_hashes(answers.prompts))
     assert len(set(found.prompt[:3])) == 1
@@ -92,7 +105,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
         base = "SFT"
         prompts = ()
 
-        def answered(self, policy, samples=1, *, temperature):
+        def evaluate(self, policy, samples=1, *, temperature):
             measured[policy] = temperature
             return SimpleNamespace(texts=[])
 
@@ -131,9 +144,9 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
         file.write_text("\n".join(map(json.dumps, rows)))
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
-    monkeypatch.setattr(reward_model, "scores", told)
-    with pytest.raises(ValueError, match="--normalise-samples 1: .* from 2"):
-        reward_model.main(reward_model.Config(normalise_samples=1))
+    monkeypatch.setattr(reward_models, "scores", told)
+    with pytest.raises(ValueError, match="--normalize-samples 1: .* from 2"):
+        reward_model.main(reward_model.Config(normalize_samples=1))
     sampled = []
     sample = rollouts.sample
 
@@ -145,7 +158,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     config = reward_model.Config(
         steps=1,
         batch=2,
-        normalise_samples=24,
+        normalize_samples=24,
         model=str(base),
         data=str(tmp_path / "pairs"),
         mesh="data=1",
@@ -153,12 +166,12 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     )
     numbers = reward_model.main(config)
     # of the initial policy's own answers, four of them to prompts that come again
-    model, params = policies.load_scalar(tmp_path / "run" / "reward", "float32")
+    model, params = model_folders.load_scalar(tmp_path / "run" / "reward", "float32")
     (own,) = sampled
     score = np.asarray(learned.score(model, params, own))
     assert len(score) == 24 and len(np.unique(own.tokens, axis=0)) > 20
     np.testing.assert_allclose([score.mean(), score.std()], [0.0, 1.0], atol=1e-3)
-    scale = policies.load_scale(tmp_path / "run" / "reward")
+    scale = model_folders.load_scale(tmp_path / "run" / "reward")
     np.testing.assert_allclose(scale.bias, params["head"]["bias"], rtol=1e-5)
     assert scale.gain > 0
     # 20 prompts, of which 15 are right, whatever order their numbers have
@@ -169,7 +182,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     np.testing.assert_allclose(width, 2 * 1.96 * deviation, atol=0.05)
     assert width > 2 * np.ptp(bootstrap(scores > 0, units="each")[1:])
     held, reward = tmp_path / "pairs" / "test.jsonl", tmp_path / "run" / "reward"
-    row = reward_model.agreement(config, held, reward, 2)
+    row = reward_models.held_out_agreement(config, held, reward, 2)
     assert row["prompts"] == 20 and row["pairs"] == 120
     np.testing.assert_allclose(row["accuracy"].high - row["accuracy"].low, width, 0.1)
     # 0.75 of 0.75 and 0.25 of 0.25: the share that labels drawn anew would have

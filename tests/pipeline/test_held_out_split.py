@@ -13,7 +13,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking
 from jaxalign.data.records import ranking_pairs as pairs_of
 from jaxalign.pipeline import datasets
-from jaxalign.pipeline.datasets import held_out as held_out_account
+from jaxalign.pipeline.datasets import record_splits
 from jaxalign.runtime.config import RunConfig
 from tests.support import quick
 
@@ -120,7 +120,7 @@ def sides(source, layout):
         kinds.append(source.demonstrations)
     if layout in COMPARED:
         kinds += [source.preferences]
-    if source.rankings is not None:
+    if source.has_rankings:
         kinds += [source.rankings]
     found = [tuple(map(first_messages, kind())) for kind in kinds]
     train = set.union(*(train for train, _ in found))
@@ -156,7 +156,7 @@ def test_a_tie_in_the_first_row_changes_nothing(tmp_path):
     order[tied], order[plain] = order[plain], order[tied]
     other = load(write(tmp_path / "plain.jsonl", "ultrafeedback", order=order))
     for source in (first, other):
-        assert source.rankings is not None
+        assert source.has_rankings
         train, held_out = source.rankings()
         assert any(len(r.answers) == 2 for r in train)
         assert source.preferences() == (pairs_of(train), pairs_of(held_out))
@@ -178,22 +178,15 @@ def test_no_mixture_trains_on_what_a_part_holds_out(first, second, tmp_path):
     train, held_out = sides(source, first)
     assert not train & held_out and held_out == rule | set(range(40, PROMPTS))
     config = RunConfig(data=f"{one}=1,{folder}=3")
-    examples, held = datasets.tokenized_pairs(config, source, policy(), Noted())
-    assert not set(examples.prompts) & {e.prompt for e in held}
-    assert len(set(examples.prompts)) == len(train)
+    examples, held = datasets.tokenized_pairs(config, source, policy(), print)
+    assert not set(examples.prompt_hashes) & {e.prompt_hash for e in held}
+    assert len(set(examples.prompt_hashes)) == len(train)
 
 
 def policy():
     """All of a policy that tokenising needs."""
     tokenizer = tokenizers.train(["good bad q why?"], vocab_size=280)
     return types.SimpleNamespace(tokenizer=tokenizer, context=256)
-
-
-class Noted(list):
-    """What a run was told."""
-
-    def note(self, report):
-        self.append(str(report))
 
 
 @pytest.mark.parametrize("flags", [{}, {"held_out": 0.3, "held_out_seed": 5}])
@@ -205,8 +198,8 @@ def test_token_caches_hold_out_the_same(flags, tmp_path, monkeypatch):
     found = []
     for one in (config, cached):
         source = datasets.load(one)
-        train, held_out = datasets.tokenized_pairs(one, source, policy(), Noted())
-        found.append([[e.prompt for e in side] for side in (train, held_out)])
+        train, held_out = datasets.tokenized_pairs(one, source, policy(), print)
+        found.append([[e.prompt_hash for e in side] for side in (train, held_out)])
         ((kind, account),) = source.accounts()
         assert kind == "Preference"
         found[-1].append({k: v for k, v in account.items() if k != "read"})
@@ -231,7 +224,7 @@ def test_a_file_of_its_own_is_held_out_whole_and_not_trained_on(tmp_path):
     for kind in (source.prompts, source.preferences, source.demonstrations):
         train, held_out = map(first_messages, kind())
         assert held_out == {3, 4, 100} and train == set(range(PROMPTS)) - held_out
-    train, held_out = datasets.tokenized_pairs(config, source, policy(), Noted())
+    train, held_out = datasets.tokenized_pairs(config, source, policy(), print)
     assert len(held_out) == 3 and len(train) == (PROMPTS - 2) * COPIES
     removed = [a.get("removed_from_training") for _, a in source.accounts()]
     assert 2 * COPIES in removed
@@ -267,7 +260,7 @@ def test_the_account_of_pairs_says_what_is_trained_on_and_held_out(
     removed = {told: 2 * COPIES, mixed: (len(few) - 40) * COPIES}
     for config in (told,) if cached else (told, mixed):
         source = datasets.load(config)
-        train, held_out = datasets.tokenized_pairs(config, source, policy(), Noted())
+        train, held_out = datasets.tokenized_pairs(config, source, policy(), print)
         kind, account = source.accounts()[-1]
         assert kind == "Preference"
         assert account["training_rows"] == len(train)
@@ -291,7 +284,7 @@ def test_the_account_names_held_out_rows_by_shard(stated, tmp_path, monkeypatch)
     accounts = []
     for each in (config, dataclasses.replace(config, token_cache=tmp_path / "cache")):
         source = datasets.load(each)
-        train, held_out = datasets.tokenized_pairs(each, source, policy(), Noted())
+        train, held_out = datasets.tokenized_pairs(each, source, policy(), print)
         accounts.append(source.accounts()[-1][1]["held_out_row_numbers"])
         assert len(train) == 5 if stated else len(train) + len(held_out) == 5
     assert accounts[0] == accounts[1]
@@ -308,11 +301,11 @@ def test_a_mixture_keeps_its_weights_where_a_file_is_held_out(tmp_path):
     exam.write_text(json.dumps(rows_of("pair", 3, 0)))
     config = RunConfig(data=f"{one}=1,{two}=3", held_out_data=str(exam))
     train, held_out = datasets.tokenized_pairs(
-        config, datasets.load(config), policy(), Noted()
+        config, datasets.load(config), policy(), print
     )
     assert isinstance(train, dataset_ops.Mixture) and train.weights == [1.0, 3.0]
     assert list(map(len, train.parts)) == [(PROMPTS - 1) * COPIES] * 2
-    assert not set(train.prompts) & {e.prompt for e in held_out}
+    assert not set(train.prompt_hashes) & {e.prompt_hash for e in held_out}
 
 
 def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
@@ -332,13 +325,15 @@ def test_stories_may_be_held_out_in_a_file_of_their_own(tmp_path):
 def test_a_file_of_no_known_kind_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("once\n")
-    with pytest.raises(ValueError, match=r"notes.txt has the ending '.txt'; expected .jsonl, "):
+    with pytest.raises(
+        ValueError, match=r"notes.txt has the ending '.txt'; expected .jsonl, "
+    ):
         load(path)
 
 
 def test_the_first_row_of_a_prepared_data_set_has_a_number():
     rows = [Prompt(said("q"), location=f"name/train:{i}") for i in (0, 2)]
-    assert held_out_account.row_numbers(rows) == {"name/train": [0, 2]}
+    assert record_splits.row_numbers(rows) == {"name/train": [0, 2]}
 
 
 @pytest.mark.parametrize("held_out, side", [(0.1, "held-out"), (0.999, "training")])
@@ -357,7 +352,7 @@ def test_a_share_that_leaves_a_side_empty_is_refused_with_counts(
             getattr(datasets.load(config), kind)()
     cached = dataclasses.replace(config, token_cache=tmp_path / "cache")
     with pytest.raises(ValueError, match=said_so):
-        datasets.tokenized_pairs(cached, datasets.load(cached), policy(), Noted())
+        datasets.tokenized_pairs(cached, datasets.load(cached), policy(), print)
     everything, nothing = load(path, held_out=0.0).preferences()
     assert (len(everything), nothing) == (6, [])
     with pytest.raises(ValueError, match="no rows are held out, and x needs some"):
@@ -401,4 +396,4 @@ def test_a_stored_row_knows_its_prompt(tmp_path):
     tokenizer = policy().tokenizer
     there = token_cache.write(tmp_path / "kept", [pair], tokenizer, context=64)
     assert there.row_numbers(np.arange(1)) == {"a.jsonl": [7]}
-    assert there[0].prompt == there.prompts[0] != 0
+    assert there[0].prompt_hash == there.prompt_hashes[0] != 0

@@ -14,12 +14,11 @@ from experiments import (
     judge,
     online_dpo,
     ppo,
-    reward_model,
     sft,
     winners,
 )
-from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.pipeline import datasets, held_out, online
+from jaxalign.data.examples import Example, TokenRow
+from jaxalign.pipeline import datasets, held_out, online, reward_models
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 from tests.support import quick, small_runs
@@ -70,7 +69,7 @@ def test_runs_count_and_show_them(told, name, capsys, monkeypatch):
         reward = lambda prompts, texts, ended: {
             "reward": np.array([float(len(text)) for text in texts])
         }
-        return dataclasses.replace(load(config), judge=reward)
+        return dataclasses.replace(load(config), reward=reward)
 
     monkeypatch.setattr(datasets, "load", judged)
     # of a policy whose answers never end
@@ -103,11 +102,11 @@ def test_judged_policies_and_evaluations_show_them(told, base, capsys):
         for name, (every, long) in zip(("train", "test"), counts, strict=True)
     ]
     capsys.readouterr()
-    exam = held_out.make_held_out_eval(
+    held_out_eval = held_out.make_held_out_eval(
         config, source, base / "policy", 100, max_new_tokens=4
     )
     every, long = counts[1]
-    assert len(exam.prompts) == every - long
+    assert len(held_out_eval.prompts) == every - long
     shown = " ".join(capsys.readouterr().out.split())
     assert f"held-out prompts: {every - long} of {every} prompts ({long} long" in shown
 
@@ -116,8 +115,8 @@ def test_what_online_methods_share_shows_them(told):
     flags, ((every, long), _) = told
     config = grpo.Config(prompts=8, samples=2, **ONLINE, **flags)
     with Run(config, "grpo") as run:
-        setting = online.prepare(config, run, prompts=8)
-    assert len(setting.prompts) == every - long
+        setup = online.prepare(config, run, prompts=8)
+    assert len(setup.prompts) == every - long
     (note,) = run.files.data["notes"]
     assert note.startswith(f"prompts: {every - long} of {every} prompts ({long} longer")
 
@@ -137,9 +136,9 @@ def test_the_reward_models_normalisation_shows_them():
 
     lines = []
     train = [example(3), example(30), example(4), example(30)]
-    found = reward_model.select_prompts(train, np.arange(4), 2, 10, lines.append)
+    found = reward_models.distinct_prompts(train, np.arange(4), 2, 10, lines.append)
     assert list(map(len, found)) == [3, 4]
-    assert lines[0].startswith("normalisation: 2 prompts answered (1 longer than 10")
+    assert lines[0].startswith("normalization: 2 prompts answered (1 longer than 10")
 
 
 @pytest.mark.parametrize("all_turns", [False, True])

@@ -8,9 +8,10 @@ import pytest
 
 from experiments import collect, dpo, grpo, judge, kto, ppo, reward_model, sft
 from jaxalign.data import dataset_ops, loader, mixing, packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Demonstration, Prompt, Ranking
-from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.pipeline import datasets, rollouts
+from jaxalign.pipeline import datasets
+from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.runtime.config import RunConfig
 from tests.support import quick, small_runs
 
@@ -56,8 +57,8 @@ def came(monkeypatch):
 
     def watched(self):
         batch = onward(self)
-        if self.order.get("shuffle", True):  # not those that are scored, or held out
-            found.extend(sequences_of(self.whole).tolist())
+        if self.identity.get("shuffle", True):  # not those that are scored, or held out
+            found.extend(sequences_of(self.global_indices).tolist())
         return batch
 
     monkeypatch.setattr(loader.BatchIterator, "__next__", watched)
@@ -101,7 +102,7 @@ def test_batches_have_the_shares_of_the_weights(base, tmp_path, came, name):
 
 def test_rankings_of_a_mixture_are_rankings(base):
     source = datasets.load(RunConfig(data=mixture(base, "ranked")))
-    assert source.rankings is not None
+    assert source.has_rankings
     assert {type(r) for r in source.rankings()[0]} == {Ranking}
 
 
@@ -131,7 +132,7 @@ def counted(batches, count):
     found = []
     for _ in range(count):
         next(batches)
-        found.append(sequences_of(batches.whole).tolist())
+        found.append(sequences_of(batches.global_indices).tolist())
     return found
 
 
@@ -171,15 +172,13 @@ def test_prompts_that_are_asked_in_turn_have_the_shares():
         [Prompt([], f"b:{i}") for i in range(4)],
     ]
     mixed = mixing.MixedRecords(parts, [1.0, 3.0])
-    first = rollouts.cyclic_slice(mixed, 0, 40)
+    first = cyclic_slice(mixed, 0, 40)
     names = [prompt.location[0] for prompt in first]
     assert names.count("b") == 30 and [
         p.location for p in first if p.location[0] == "a"
     ] == [f"a:{i}" for i in range(10)]
-    assert rollouts.cyclic_slice(mixed, 0, 60)[40:] == rollouts.cyclic_slice(
-        mixed, 40, 20
-    )
-    assert len(rollouts.cyclic_slice(mixed, 0, 1000)) == 94
+    assert cyclic_slice(mixed, 0, 60)[40:] == cyclic_slice(mixed, 40, 20)
+    assert len(cyclic_slice(mixed, 0, 1000)) == 94
 
 
 def test_held_out_prompts_come_of_all_parts(base):
@@ -205,7 +204,7 @@ def test_collect_asks_prompts_by_their_weights(base, tmp_path):
     few = {"prompts": 20, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}
     made = datasets.load(RunConfig(data=told["data"]))
     source = small_runs.dataclasses.replace(
-        made, judge=lambda prompts, texts, ended: {"reward": np.zeros(len(texts))}
+        made, reward=lambda prompts, texts, ended: {"reward": np.zeros(len(texts))}
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", lambda config: source)

@@ -27,7 +27,7 @@ ALL = {
     "dpo": (dpo, dpo.Config(batch=4), 5e-7),
     "reward_model": (
         reward_model,
-        reward_model.Config(batch=4, normalise_samples=2),
+        reward_model.Config(batch=4, normalize_samples=2),
         1e-5,
     ),
     "ppo": (ppo, ppo.Config(batch=4, steps=1), 1e-6),

@@ -16,9 +16,15 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from experiments import reward_model, sft
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import folder_settings, heads, transformer
+from jaxalign.models import (
+    folder_settings,
+    heads,
+    pretrained,
+    pretrained_folder,
+    transformer,
+)
 from jaxalign.models.config import ModelConfig
-from jaxalign.pipeline import model_cards, policies
+from jaxalign.pipeline import model_cards, model_folders, policies
 from tests.data import chat_templates
 
 # The special tokens of a shape, its end of sequence and of a turn, and what its
@@ -63,7 +69,7 @@ def shape(request, tmp_path_factory):
     model, params = tiny(len(tokenizer))
     ids = tokenizer.convert_tokens_to_ids
     source = policies.Policy(model, params, tokenizer, 32)
-    policies.save(folder, source)
+    model_folders.save(folder, source)
     path = folder / "generation_config.json"
     settings = {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "mine": [1]}
     path.write_text(json.dumps(settings | {"eos_token_id": ids(named)}))
@@ -89,7 +95,7 @@ def test_a_saved_model_stops_where_its_source_and_its_turns_do(shape, tmp_path):
     folder, stops, settings = shape
     policy = loaded(folder)
     assert list(policy.stop_tokens) == stops  # which is what sampling here stops at
-    policies.save(tmp_path, policy, sft.Config(model=str(folder)))
+    model_folders.save(tmp_path, policy, sft.Config(model=str(folder)))
     saved = json.loads((tmp_path / "generation_config.json").read_text())
     assert saved["eos_token_id"] == stops and len(stops) > 1
     assert {**saved, **settings} == saved
@@ -99,7 +105,7 @@ def test_a_saved_model_stops_where_its_source_and_its_turns_do(shape, tmp_path):
 
 def test_config_json_names_the_ends_of_older_folders(shape, tmp_path):
     folder, stops, _ = shape
-    policies.save(tmp_path, loaded(folder))
+    model_folders.save(tmp_path, loaded(folder))
     (tmp_path / "generation_config.json").unlink()
     path = tmp_path / "config.json"
     there = json.loads(path.read_text())
@@ -114,7 +120,7 @@ def test_config_json_names_the_ends_of_older_folders(shape, tmp_path):
     + [("temperature", -1.0), ("stop_strings", 3), ("eos_token_id", float("nan"))],
 )
 def test_generation_settings_of_the_wrong_kind(shape, tmp_path, field, wrong):
-    policies.save(tmp_path, loaded(shape[0]))
+    model_folders.save(tmp_path, loaded(shape[0]))
     path = tmp_path / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: wrong}))
     with pytest.raises(ValueError, match=f"{path}: field .{field}") as error:
@@ -126,7 +132,7 @@ def test_generation_settings_of_the_wrong_kind(shape, tmp_path, field, wrong):
 def halves(shape, tmp_path):
     """The folder, its tensors in bfloat16."""
     folder = tmp_path / "halves"
-    policies.save(folder, loaded(shape[0]))
+    model_folders.save(folder, loaded(shape[0]))
     file = folder / "model.safetensors"
     tensors = {k: x.astype(ml_dtypes.bfloat16) for k, x in load_file(file).items()}
     save_file(tensors, file)
@@ -142,7 +148,7 @@ def test_halves_are_saved_as_halves(halves, tmp_path, told, kept):
     moved = jax.tree.map(lambda x: x * 1.001, policy.params)
     policy = dataclasses.replace(policy, params=moved)
     config = sft.Config(model=str(halves), save_dtype=told)
-    policies.save(tmp_path / "out", policy, config)
+    model_folders.save(tmp_path / "out", policy, config)
     there = json.loads((tmp_path / "out" / "config.json").read_text())
     assert there["torch_dtype"] == kept
     tensors = load_file(tmp_path / "out" / "model.safetensors")
@@ -152,10 +158,10 @@ def test_halves_are_saved_as_halves(halves, tmp_path, told, kept):
 
 
 def test_others_are_saved_in_float32(shape, tmp_path):
-    policies.save(tmp_path, loaded(shape[0]), sft.Config(model=str(shape[0])))
+    model_folders.save(tmp_path, loaded(shape[0]), sft.Config(model=str(shape[0])))
     kept = {x.dtype.name for x in load_file(tmp_path / "model.safetensors").values()}
     assert kept == {"float32"}
-    policies.save(tmp_path, loaded(shape[0]), sft.Config(save_dtype="bfloat16"))
+    model_folders.save(tmp_path, loaded(shape[0]), sft.Config(save_dtype="bfloat16"))
     kept = {x.dtype.name for x in load_file(tmp_path / "model.safetensors").values()}
     assert kept == {"bfloat16"}
 
@@ -165,7 +171,7 @@ def test_files_have_the_mode_that_files_have(shape, tmp_path, umask, mode):
     policy = loaded(shape[0])
     before = os.umask(umask)
     try:
-        policies.save(tmp_path, policy, sft.Config())
+        model_folders.save(tmp_path, policy, sft.Config())
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
@@ -176,7 +182,7 @@ def test_a_card_says_what_made_the_model(shape, tmp_path):
     config = sft.Config(
         model="org/base: 'x' | y", data="a b.jsonl", out=tmp_path, steps=7, resume=True
     )
-    policies.save(tmp_path, loaded(shape[0]), config)
+    model_folders.save(tmp_path, loaded(shape[0]), config)
     _, front, text = (tmp_path / "README.md").read_text().split("---\n")
     told = yaml.safe_load(front)
     assert told["base_model"] == "org/base: 'x' | y"
@@ -195,10 +201,10 @@ def test_a_card_says_what_made_the_model(shape, tmp_path):
 ])  # fmt: skip
 def test_a_scale_of_scores_is_two_numbers(tmp_path, wrong):
     """raw score = (score - bias) / gain."""
-    path = tmp_path / policies.SCALE
+    path = tmp_path / model_folders.SCALE
     path.write_text(json.dumps(wrong))
     with pytest.raises(ValueError, match=str(path)):
-        policies.load_scale(tmp_path)
+        model_folders.load_scale(tmp_path)
 
 
 class TestRewardPadding:
@@ -215,7 +221,7 @@ class TestRewardPadding:
         model = heads.scalar_model(policy.config)
         params = model.init(jax.random.key(1))
         config = reward_model.Config(model=str(shape[0]))
-        policies.save_scalar(tmp_path / "r", model, params, policy, config=config)
+        model_folders.save_scalar(tmp_path / "r", model, params, policy, config=config)
         return tmp_path / "r", policy, model, params
 
     def test_no_text_ends_with_the_padding_token(self, saved):
@@ -224,9 +230,9 @@ class TestRewardPadding:
         assert there["pad_token_id"] not in (None, *policy.stop_tokens)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert tokenizer.pad_token_id == there["pad_token_id"] < there["vocab_size"]
-        policies.check_vocabulary(folder, policy)  # every other token is as before
+        model_folders.check_vocabulary(folder, policy)  # every other token is as before
 
-        again, back = policies.load_scalar(folder, "float32")
+        again, back = model_folders.load_scalar(folder, "float32")
         tokens = jnp.arange(12, dtype=jnp.int32).reshape(2, 6) + 250
         at = jnp.broadcast_to(jnp.arange(6), (2, 6))
         np.testing.assert_array_equal(
@@ -261,7 +267,6 @@ class TestRewardPadding:
 
 def test_origin_of_a_folder_that_says_nothing(tmp_path):
     model, params = tiny(300)
-    from jaxalign.models import pretrained
-
     pretrained.save(tmp_path, model, params)
-    assert folder_settings.read(tmp_path) == folder_settings.FolderSettings()
+    opened = pretrained_folder.open_folder(tmp_path)
+    assert opened.settings == folder_settings.FolderSettings()

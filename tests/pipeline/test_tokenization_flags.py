@@ -15,7 +15,8 @@ from jaxalign.data import chat, special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.formats import row_limits
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import policies, reward_functions, rollouts
+from jaxalign.pipeline import model_folders, policies, reward_functions, rollouts
+from jaxalign.pipeline.prompts import select_prompts
 from jaxalign.rewards import reward_registry
 
 TODAY = datetime.date.today().isoformat()
@@ -53,7 +54,7 @@ def test_the_day_reaches_the_template_and_no_file(tokenizer, tmp_path):
     asked = [{"role": "user", "content": "abc"}]
     text = used.decode(chat.encode_prompt(used, asked))
     assert text == "26 Jul 2024abc"
-    policies.save_tokenizer(tmp_path, used)
+    model_folders.save_tokenizer(tmp_path, used)
     saved = tokenizers.load(tmp_path)
     assert saved.chat_template == tokenizer.chat_template
     assert "2024" not in "".join(f.read_text() for f in tmp_path.iterdir())
@@ -90,8 +91,8 @@ def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenize
     tool = {"type": "function", "function": {"name": "time", "parameters": {}}}
     prompts = [Prompt(asked), Prompt(asked, tools=(tool,)), Prompt(asked * 30)]
     notes = []
-    left = rollouts.select_prompts(policy, prompts, 8, notes.append, "prompts")
-    assert left == prompts[:1]
+    left = select_prompts(policy, prompts, 8, notes.append, "prompts")
+    assert left.records == prompts[:1]
     why = "1 field 'tools': the chat template shows no tools"
     assert notes[0] == f"prompts: 2 of 3 rows ({why})"
     assert notes[1].startswith("prompts: 1 of 2 prompts (1 longer than 56 tokens")

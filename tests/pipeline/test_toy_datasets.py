@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxalign.data import toy_world
-from jaxalign.pipeline import datasets, held_out
+from jaxalign.pipeline import datasets, held_out_tables
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime.config import RunConfig
 
@@ -41,10 +41,10 @@ def test_no_stage_is_trained_on_what_is_held_out(source, monkeypatch):
 def test_the_table_has_a_column_for_everything_new(source):
     prompts = source.prompts()[1][:256]
     texts = ["i can not help with that."] * 256  # of which each refuses
-    judged = datasets.require_reward(source)(prompts, texts, np.ones(256, bool))
+    judged = source.require_reward()(prompts, texts, np.ones(256, bool))
     numbers, units = np.zeros(256), np.arange(256, dtype=np.uint64)
     found = Evaluation(texts, judged["reward"], None, numbers, numbers, judged, units)
-    (row,) = held_out.table([{"SFT": found}])
+    (row,) = held_out_tables.table([{"SFT": found}])
     for name in ("combination", "wording", "topic"):
         assert row[f"refused_due, new {name}"].mean == 1.0
         assert row[f"refused_undue, new {name}"].mean == 1.0
@@ -53,4 +53,6 @@ def test_the_table_has_a_column_for_everything_new(source):
     few = dataclasses.replace(
         found, judged={k: x for k, x in judged.items() if "new" not in k}
     )
-    assert not [name for name in held_out.table([{"SFT": few}])[0] if "new" in name]
+    assert not [
+        name for name in held_out_tables.table([{"SFT": few}])[0] if "new" in name
+    ]

@@ -16,6 +16,7 @@ import pytest
 
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets
+from jaxalign.pipeline.datasets.record_splits import SplitRecords
 from jaxalign.rewards import overlap, reward_registry, validation, verifiable
 
 LONG = 64_000
@@ -69,8 +70,8 @@ def test_every_reward_of_texts_is_linear(kind):
     ]
     told = [[REFERENCE]] * len(answers)
     for name in REWARDS:
-        found = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
-        assert np.isfinite(found).all() and found.shape == (len(answers),)
+        actual = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
+        assert np.isfinite(actual).all() and actual.shape == (len(answers),)
     taken = time.process_time() - begun
     assert taken < 10.0, f"{len(answers)} answers by {len(REWARDS)} rewards: {taken} s"
 
@@ -248,8 +249,8 @@ def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
 
 def test_a_judge_of_a_source_is_checked(tmp_path):
     source = datasets.Dataset(
-        *("mine", 8, 8, 8, 1, list, list, list),
-        judge=lambda prompts, texts, ended: {"reward": np.full(len(texts), np.nan)},
+        *("mine", 8, 8, 8, 1, lambda kind: SplitRecords([], [])),
+        reward=lambda prompts, texts, ended: {"reward": np.full(len(texts), np.nan)},
     )
     with pytest.raises(ValueError, match="the reward of mine is nan at row 0"):
-        datasets.require_reward(source)([Prompt([])], ["a"], np.ones(1, bool))
+        source.require_reward()([Prompt([])], ["a"], np.ones(1, bool))

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import logging
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from experiments import dpo, grpo, methods, rlhf, sft
 from jaxalign.evaluation import report
-from jaxalign.runtime import config, distributed, errors, folder_cleanup
+from jaxalign.runtime import cli, config, distributed, errors, folder_cleanup, mesh
 from jaxalign.runtime.run import Run
 from tests.support import small_runs
 
@@ -31,6 +33,8 @@ class Config(config.RunConfig):
 def command(monkeypatch, capfd, tmp_path):
     """Runs a program by a command line: its status, and all that it printed."""
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    interrupt = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.delenv("JAXALIGN_TRACEBACK", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -41,7 +45,7 @@ def command(monkeypatch, capfd, tmp_path):
     def run(main, kind, *arguments):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
         try:
-            config.launch(main, kind)
+            cli.launch(main, kind)
             status = 0
         except SystemExit as ended:
             status = ended.code
@@ -52,6 +56,7 @@ def command(monkeypatch, capfd, tmp_path):
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     jax.config.update("jax_compilation_cache_dir", cache)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def one_sentence(err):
@@ -89,7 +94,7 @@ def test_a_bug_says_that_it_is_one_and_where(command, error):
     assert status == 1 and "error: this is a bug of jaxalign: " in told
     assert type(error).__name__ in told and "report it" in told
     assert "JAXALIGN_TRACEBACK=1" in told
-    assert "at jaxalign/runtime/config.py:" in told  # the last place of ours
+    assert "at jaxalign/runtime/cli.py:" in told  # the last place of ours
 
 
 def test_what_is_no_bug_says_what_to_do(command):
@@ -98,9 +103,9 @@ def test_what_is_no_bug_says_what_to_do(command):
     )
     for error, *sentences in (
         (oom, "out of memory on the device", "--micro-batches", "--remat"),
-        (MemoryError(), "out of memory at jaxalign/runtime/config.py:", "--batch"),
+        (MemoryError(), "out of memory at jaxalign/runtime/cli.py:", "--batch"),
         (jax.errors.JaxRuntimeError("INTERNAL: x"), "the device failed (INTERNAL: x)"),
-        (RecursionError("maximum"), "nested too deep, at jaxalign/runtime/config.py:"),
+        (RecursionError("maximum"), "nested too deep, at jaxalign/runtime/cli.py:"),
         (ModuleNotFoundError("No module named 'gcsfs'", name="gcsfs"), "pip install"),
         (FileNotFoundError(2, "No such file or directory", "a.txt"), "a.txt: No such"),
         (ValueError("a row\nis bad"), "error: a row is bad"),
@@ -123,7 +128,7 @@ def test_what_is_no_bug_says_what_to_do(command):
     assert "bug of jaxalign" in command(raising(own), Config, *FEW)[2]
     # a library's refusal has the place of ours that asked for it
     status, _, err = command(lambda _: json.loads("{"), Config, *FEW)
-    assert status == 1 and ", at jaxalign/runtime/config.py:" in one_sentence(err)
+    assert status == 1 and ", at jaxalign/runtime/cli.py:" in one_sentence(err)
 
 
 def test_an_interrupt_is_one_line(command):
@@ -267,6 +272,6 @@ def test_an_error_in_the_loop_names_the_step(tmp_path, monkeypatch):
 def test_the_mesh_says_how_to_get_devices():
     wanted = 2 * jax.device_count()
     with pytest.raises(ValueError) as told:
-        config.mesh_of(Config(mesh=f"data={wanted}"))
+        mesh.mesh_of(Config(mesh=f"data={wanted}"))
     assert str(told.value).startswith(f"--mesh data={wanted}: ")
     assert f"JAX_NUM_CPU_DEVICES={wanted}" in str(told.value)

@@ -15,11 +15,11 @@ from tests.support import small_runs
 COUNTED = """
 import collections, dataclasses, json, pathlib, sys
 import jax
-from tests import launched
+from tests.support import small_runs
 events = collections.Counter()
 jax.monitoring.register_event_listener(lambda name, **_: events.update([name]))
 base, out = map(pathlib.Path, sys.argv[1:3])
-module, config = launched.configured(base, out, "sft", [])
+module, config = small_runs.experiment_config(base, out, "sft", [])
 module.main(dataclasses.replace(config, compilation_cache=sys.argv[3]))
 out.with_suffix(".json").write_text(json.dumps(events))
 """

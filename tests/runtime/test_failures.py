@@ -1,6 +1,7 @@
 """A run survives: killed, told to end, a full disk, a NaN, a step that hangs."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from experiments import dpo, sft
 from jaxalign import losses
-from jaxalign.runtime import preemption
+from jaxalign.runtime import stalls
 from tests.support import kill, small_runs
 
 
@@ -64,14 +65,14 @@ def test_told_to_end_saves_and_exits_with_0(base, tmp_path):
     began = time.monotonic()
     said = run.communicate()[0]
     assert run.returncode == 0, said
-    assert "--resume goes on" in said
+    assert "continue with --resume" in said
     assert time.monotonic() - began < 20  # clouds give 30 s
     (last,) = kill.saved_steps(tmp_path / "sft")
     steps = [json.loads(x)["step"] for x in log.read_text().splitlines()]
     assert steps == list(range(last)) and last < 1000
 
 
-# A limit on the size of files stands for the disk: writing fails likewise.
+# Where no file system can be mounted, a limit on the size of files stands for the disk.
 FILLS = """
 import resource, runpy, signal, sys
 from jaxalign.runtime.run import Run
@@ -92,7 +93,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_the_last_checkpoint(base, tmp_path):
+def test_a_failed_write_leaves_the_last_checkpoint(base, tmp_path):
     python, *line = small_runs.command_line(
         base, tmp_path, "dpo", steps=6, mesh="data=1"
     )
@@ -104,11 +105,54 @@ def test_a_full_disk_leaves_the_last_checkpoint(base, tmp_path):
     )
     assert run.returncode == 1, run.stderr
     said = " ".join(run.stderr.split())
-    assert "was not written" in said and "the last whole one is of step 3" in said
+    assert "was not written" in said and "the last complete one is of step 3" in said
     assert "Traceback" not in said
     assert kill.saved_steps(tmp_path / "dpo")[-1] == 3
     dpo.main(config(base, tmp_path / "dpo", steps=6, resume=True))
     assert kill.saved_steps(tmp_path / "dpo")[-1] == 6
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that sets the size of a file system in memory; gives its folder."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system")
+    resize = lambda size: subprocess.run(
+        ["mount", "-o", f"remount,size={size}", str(disk)], check=True
+    )
+    yield disk, resize
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+# 1 MB holds a few checkpoints; of 500 kB without checkpoints the exported model is more
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "size, told", [("1m", {"save_every": 1, "keep": 99}), ("64k", {"save_every": 99})]
+)
+def test_a_full_disk_is_one_sentence_and_resumes(base, small_disk, size, told):
+    disk, resize = small_disk
+    resize(size)
+    told = {"steps": 30, "mesh": "data=1"} | told
+    run = lambda **more: subprocess.run(
+        small_runs.command_line(base, disk, "sft", **told, **more),
+        env=small_runs.environment(base),
+        capture_output=True,
+        text=True,
+    )
+    ended = run()
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1, ended.stderr
+    assert f"error: the disk of {disk / 'sft'} is full; last good" in ended.stderr
+    saved = kill.saved_steps(disk / "sft")
+    good = f"step {saved[-1]};" if saved else "there is no checkpoint yet;"
+    assert f"last good checkpoint: {good}" in ended.stderr
+    assert bool(saved) == (size == "1m")
+    resize("64m")
+    ended = run(resume=True)
+    assert ended.returncode == 0, ended.stderr
+    assert kill.saved_steps(disk / "sft")[-1] == 30
 
 
 def poison(after):
@@ -163,8 +207,8 @@ def test_the_best_checkpoint_stays_besides_the_last(base, tmp_path):
 
 def test_a_step_that_hangs_is_reported():
     said = []
-    with preemption.StallReporter(0.1, said.append) as watchdog:
-        watchdog.alive("step 7")
+    with stalls.StallReporter(0.1, said.append) as watchdog:
+        watchdog.begin("step 7")
         end = time.monotonic() + 10
         while len(said) < 2 and time.monotonic() < end:  # it says so again
             time.sleep(0.01)
@@ -174,6 +218,6 @@ def test_a_step_that_hangs_is_reported():
     before = len(said)
     time.sleep(0.3)
     assert len(said) == before
-    with preemption.StallReporter(0.0, said.append):
+    with stalls.StallReporter(0.0, said.append):
         time.sleep(0.05)
     assert len(said) == before

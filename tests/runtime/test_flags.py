@@ -44,7 +44,9 @@ def test_every_experiment_has_a_checked_configuration():
     modules = {name.rpartition(".")[0] for name in CONFIGS}
     for module in pkgutil.walk_packages(experiments.__path__, "experiments."):
         text = Path(importlib.import_module(module.name).__file__).read_text()
-        if '__name__ == "__main__"' in text and "commands" in text + "launch":
+        if '__name__ == "__main__"' in text and (
+            "launch(" in text or "run_command(" in text
+        ):
             where = importlib.import_module(module.name).Config.__module__
             assert where in modules, module.name
             assert "tyro.cli" not in text, module.name

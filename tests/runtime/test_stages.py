@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,9 @@ class TestFinishedStages:
 )
 def test_the_flags_of_the_whole(tmp_path, monkeypatch, config, flag, grows):
     """By their own names, before anything runs; stages' flags wait for the stage."""
-    module = __import__(type(config).__module__, fromlist=["road"])
+    module = sys.modules[type(config).__module__]
+    names = ("run_pipeline", "run_methods", "run_rounds")
+    (run_pipeline,) = [vars(module)[name] for name in names if hasattr(module, name)]
 
     class Began(Exception):
         pass
@@ -169,14 +172,14 @@ def test_the_flags_of_the_whole(tmp_path, monkeypatch, config, flag, grows):
     def first(*_, **__):
         raise Began
 
-    for name in ("start", "imitate", "stages"):
+    for name in ("run_first_stages", "finetune_on_winners", "stage_runner"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, first)
     monkeypatch.setattr(module.datasets, "load", first)
 
     def run(**changed):
         with pytest.raises(Began):
-            module.road(replace(config, out=tmp_path, **changed), tmp_path)
+            run_pipeline(replace(config, out=tmp_path, **changed), tmp_path)
 
     run()
     stage = "finetune" if hasattr(config, "finetune") else "sft"

@@ -1,4 +1,4 @@
-"""Generation: by hand on a fake, and against the full forward pass of a transformer."""
+"""Generation: by hand on a fake, and against a transformer's full forward pass."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from jaxalign import estimators, sampling, sharding
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.sampling import decode
+from jaxalign.sampling import SamplingParams
 
 CONFIG = ModelConfig(
     vocab_size=40,
@@ -44,9 +44,12 @@ def prompts():
     return tokens, np.array([6, 1, 3, 5, 2, 6, 4, 3], np.int32)
 
 
-def generate(model, params, prompts, **knobs):
-    knobs = {"stop_tokens": STOPS, "max_new_tokens": NEW, **knobs}
-    return sampling.generate(model, params, *prompts, knobs.pop("key", KEY), **knobs)
+def generate(model, params, prompts, *, row_ids=None, **settings):
+    """Samples with the stop tokens and the length of this module."""
+    settings = {"stop_tokens": STOPS, "max_new_tokens": NEW, **settings}
+    return sampling.generate(
+        model, params, *prompts, KEY, SamplingParams(**settings), row_ids=row_ids
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +57,12 @@ def forward(model, params):
     """The full forward pass over whole sequences: logits aligned with tokens."""
 
     @jax.jit
-    def logits(batch):
+    def aligned_logits(batch):
         hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
-        found = 3.0 * jnp.tanh(hidden @ model.unembed(params) / 3.0)
-        return jnp.pad(found[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        logits = 3.0 * jnp.tanh(hidden @ model.unembed(params) / 3.0)
+        return jnp.pad(logits[:, :-1], ((0, 0), (1, 0), (0, 0)))
 
-    return logits
+    return aligned_logits
 
 
 def test_greedy_is_argmax_of_the_full_forward(model, params, prompts, forward):
@@ -77,7 +80,7 @@ def test_greedy_is_argmax_of_the_full_forward(model, params, prompts, forward):
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "settings",
     [
         {"temperature": 1.0},
         {"temperature": 0.7},
@@ -85,8 +88,8 @@ def test_greedy_is_argmax_of_the_full_forward(model, params, prompts, forward):
     ],
     ids=str,
 )
-def test_sampled_logp_is_what_training_computes(model, params, prompts, knobs):
-    samples = generate(model, params, prompts, **knobs)
+def test_sampled_logp_is_what_training_computes(model, params, prompts, settings):
+    samples = generate(model, params, prompts, **settings)
     batch = sampling.join(*prompts, samples)
     hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments)
     logp = estimators.next_token_logprobs(
@@ -94,10 +97,10 @@ def test_sampled_logp_is_what_training_computes(model, params, prompts, knobs):
         model.unembed(params),
         batch.tokens,
         logit_cap=3.0,
-        temperature=knobs["temperature"],
+        temperature=settings["temperature"],
     )
     mask = np.asarray(samples.mask)
-    # float32 through two layers, with and without a cache: 1e-4 is asked for
+    # float32 through two layers, with and without a cache: another order of sums
     np.testing.assert_allclose(
         np.asarray(samples.logp)[mask],
         np.asarray(logp)[np.asarray(batch.loss_mask)],
@@ -114,7 +117,7 @@ def test_a_row_does_not_depend_on_the_others(model, params, prompts):
         model, params, (tokens[order], lengths[order]), row_ids=jnp.asarray(order)
     )
     for row in range(ROWS):
-        # what lies behind a prompt is nothing
+        # tokens behind a prompt are padding, whatever they are
         dirty = np.where(np.arange(WIDTH) < lengths[row], tokens[row], 39)
         alone = generate(
             model,
@@ -128,7 +131,7 @@ def test_a_row_does_not_depend_on_the_others(model, params, prompts):
         np.testing.assert_allclose(alone.logp[0], together.logp[row], atol=1e-5)
 
 
-def test_samples_of_a_prompt_share_its_reading(model, params, prompts):
+def test_samples_of_a_prompt_share_its_prefill(model, params, prompts):
     tokens, lengths = (x[:4] for x in prompts)
     ids = np.array([9, 4, 1, 7, 0, 2, 6, 5], np.int32)
     shared = generate(model, params, (tokens, lengths), samples=2, row_ids=ids)
@@ -138,7 +141,7 @@ def test_samples_of_a_prompt_share_its_reading(model, params, prompts):
     np.testing.assert_array_equal(shared.mask, alone.mask)
     np.testing.assert_allclose(shared.logp, alone.logp, atol=1e-5)
     assert len(np.unique(shared.tokens, axis=0)) > 4  # two of a prompt differ
-    with pytest.raises(ValueError, match="8 row_ids are given for 12 answers"):
+    with pytest.raises(ValueError, match="got 8 row_ids for 12 answers"):
         generate(model, params, (tokens, lengths), samples=3, row_ids=ids)
 
 
@@ -172,9 +175,7 @@ def test_an_answer_ends_with_its_stop_token(bigram, counting):
         prompts,
         lengths,
         KEY,
-        max_new_tokens=5,
-        temperature=0.0,
-        stop_tokens=(7, 6),
+        SamplingParams(max_new_tokens=5, temperature=0.0, stop_tokens=(7, 6)),
     )
     # after 3: 4 5 6; after 5: 6 at once; after 7 (a stop token, but of the prompt):
     # 8 9 10 0 1 without end; after 6: 7, the other stop token, at once
@@ -208,7 +209,7 @@ def test_an_answer_ends_with_its_stop_token(bigram, counting):
     ]
 
 
-def test_it_ends_when_all_have_stopped(bigram, counting):
+def test_decoding_ends_when_all_rows_have_stopped(bigram, counting):
     calls = {"traced": 0, "ran": 0}
     sampling.generate(
         bigram(calls),
@@ -216,9 +217,7 @@ def test_it_ends_when_all_have_stopped(bigram, counting):
         np.array([[3], [5]], np.int32),
         np.array([1, 1], np.int32),
         KEY,
-        max_new_tokens=10,
-        temperature=0.0,
-        stop_tokens=(6,),
+        SamplingParams(max_new_tokens=10, temperature=0.0, stop_tokens=(6,)),
     )
     jax.effects_barrier()
     # the longest answer is 4 5 6: the prompt is read, then 4, then 5
@@ -233,6 +232,8 @@ def test_one_program_serves_temperatures_keys_and_lengths(bigram, uneven):
         (0, 1.0, [1, 2]),
         (1, 0.5, [3, 3]),
         (2, 0, [1, 1]),
+        (3, np.float64(0.3), [2, 2]),
+        (4, jnp.bfloat16(0.5), [2, 1]),
     ]:
         sampling.generate(
             model,
@@ -240,8 +241,7 @@ def test_one_program_serves_temperatures_keys_and_lengths(bigram, uneven):
             prompts,
             np.array(lengths, np.int32),
             jax.random.key(seed),
-            max_new_tokens=4,
-            temperature=temperature,
+            SamplingParams(max_new_tokens=4, temperature=temperature),
         )
         traced = calls["traced"] if seed == 0 else traced
     assert calls["traced"] == traced > 0
@@ -256,8 +256,7 @@ def test_frequencies_are_the_softmax_at_the_temperature(bigram, uneven):
         np.full((rows, 1), 4, np.int32),
         np.ones(rows, np.int32),
         KEY,
-        max_new_tokens=2,
-        temperature=0.7,
+        SamplingParams(max_new_tokens=2, temperature=0.7),
     )
     logits = uneven["unembed"].astype(np.float64) / 0.7
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -269,49 +268,22 @@ def test_frequencies_are_the_softmax_at_the_temperature(bigram, uneven):
         assert chi_square < 29.6
 
 
-def test_randomness_comes_from_key_row_and_step_alone():
-    ids = jnp.array([5, 2, 5])
-    numbers = decode.uniform_numbers(KEY, ids, 4)
-    for b, n in [(0, 0), (1, 3), (2, 1)]:
-        key = jax.random.fold_in(jax.random.fold_in(KEY, ids[b]), n)
-        assert numbers[b, n] == jax.random.uniform(key)
-    assert len(np.unique(numbers)) == 8
-
-
-def test_top_p_counts_shares_of_what_top_k_left():
-    logits = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1]]))
-    uniform = jnp.array([0.999])
-    choose = lambda k, p: int(
-        decode.sample_token(logits, uniform, jnp.float32(1), k, p)[0][0]
-    )
-    assert choose(None, None) == 3
-    assert choose(2, None) == 1
-    assert choose(None, 0.55) == 1  # .4 is short of .55
-    assert choose(2, 0.55) == 0  # .4 / .7 = .571 is not
-
-
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("lengths", "room", "message"),
     [
-        ({"max_new_tokens": 14}, "up to 3 tokens and 14 new ones do not fit .* 16"),
-        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
-        ({"lengths": np.array([2, 0], np.int32)}, "row 1 has 0 tokens"),
-        ({"lengths": np.array([4, 1], np.int32)}, "row 0 has 4 tokens"),
-        ({"top_k": 0}, "top_k is 0"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"temperature": -1.0}, "temperature -1.0 is negative"),
+        ([2, 3], 14, "of up to 3 tokens and answers of up to 14 tokens .* 16 tokens"),
+        ([2, 0], 2, "prompt 1 has 0 tokens; expected 1 to 3"),
+        ([4, 1], 2, "prompt 0 has 4 tokens; expected 1 to 3"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(bigram, counting, change, says):
-    lengths = change.get("lengths", np.array([2, 3], np.int32))
-    knobs = {k: v for k, v in change.items() if k != "lengths"}
-    with pytest.raises(ValueError, match=says):
+def test_prompts_that_do_not_fit_are_refused(bigram, counting, lengths, room, message):
+    prompts, lengths = np.ones((2, 3), np.int32), np.array(lengths, np.int32)
+    with pytest.raises(ValueError, match=message):
         sampling.generate(
             bigram(),
             counting,
-            np.ones((2, 3), np.int32),
+            prompts,
             lengths,
             KEY,
-            **{"max_new_tokens": 2, **knobs},
+            SamplingParams(max_new_tokens=room),
         )

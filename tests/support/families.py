@@ -14,7 +14,7 @@ import jax
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.models import transformer
 from jaxalign.models.families import registry
-from jaxalign.pipeline import policies
+from jaxalign.pipeline import model_folders, policies
 
 SIZES = {
     "vocab_size": 61,
@@ -114,5 +114,5 @@ def write_user_files(
     config = registry.read_config(settings, family, dtype="float32")
     model = transformer.language_model(config)
     params = model.init(jax.random.key(0))
-    policies.save(folder / "model", policies.Policy(model, params, tokenizer, 64))
+    model_folders.save(folder / "model", policies.Policy(model, params, tokenizer, 64))
     return folder

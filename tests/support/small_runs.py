@@ -19,6 +19,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxalign.pipeline import model_folders
+
 ROOT = Path(__file__).parents[2]
 WORDS = "red blue green one two three cat dog sun moon".split()
 
@@ -67,9 +69,9 @@ def prepare(base: Path) -> Path:
     )
     model, scalar = transformer.language_model(shape), heads.scalar_model(shape)
     policy = policies.Policy(model, model.init(jax.random.key(0)), tokenizer, 64)
-    policies.save(base / "policy", policy)
+    model_folders.save(base / "policy", policy)
     reward = scalar.init(jax.random.key(1))
-    policies.save_scalar(base / "reward", scalar, reward, tokenizer)
+    model_folders.save_scalar(base / "reward", scalar, reward, tokenizer)
     return base
 
 
@@ -214,10 +216,30 @@ def start_processes(line: list[str], processes: int, base: Path, **more: str):  
     ]
 
 
+def fail_at(place: str) -> None:
+    """Raises a ValueError in one process: PROCESS,STEP, or PROCESS, at once."""
+    from jaxalign.runtime.run import Run
+
+    process, _, step = place.partition(",")
+    if not process or jax.process_index() != int(process):
+        return
+    if not step:
+        raise ValueError("this process alone fails")
+    log = Run.log
+
+    def fail(self, at, **others):  # type: ignore[no-untyped-def]
+        if at == int(step):
+            raise ValueError("this process alone fails")
+        log(self, at, **others)
+
+    Run.log = fail
+
+
 if __name__ == "__main__":
     import tyro
 
-    from jaxalign.runtime.config import RunConfig, launch
+    from jaxalign.runtime.cli import launch
+    from jaxalign.runtime.config import RunConfig
 
     base, out = map(Path, sys.argv[1:3])
     folders = [name.split(":") for name in sys.argv[3].split(",")]
@@ -226,4 +248,10 @@ if __name__ == "__main__":
         for folder in folders
     ]
     tyro.cli = lambda config: runs[-1][1]
-    launch(lambda _: [module.main(config) for module, config in runs], RunConfig)
+
+    def main(_: RunConfig) -> None:
+        fail_at(os.environ.get("FAIL_AT", ""))
+        for module, config in runs:
+            module.main(config)
+
+    launch(main, RunConfig)

@@ -8,7 +8,7 @@ import jax
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data import toy_world
 from jaxalign.models import transformer
-from jaxalign.pipeline import policies
+from jaxalign.pipeline import model_folders, policies
 
 
 def save(folder: Path) -> Path:
@@ -20,4 +20,4 @@ def save(folder: Path) -> Path:
     shape = policies.toy_config(len(tokenizer), 96, "float32")
     model = transformer.language_model(dataclasses.replace(shape, head_dim=16, **small))
     params = model.init(jax.random.key(0), None)
-    return policies.save(folder, policies.Policy(model, params, tokenizer, 96))
+    return model_folders.save(folder, policies.Policy(model, params, tokenizer, 96))

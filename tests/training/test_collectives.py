@@ -48,8 +48,7 @@ def compiled(case, mesh) -> str:
     with jax.set_mesh(mesh):
         begun = state.create(params, optax.adam(1e-3), KEY)
         batch = sharding.place_batch(case.batch, mesh)
-        # `update` is a partial: what it calls has the program
-        return update.func.lower(begun, batch, **update.keywords).compile().as_text()
+        return update.lower(begun, batch).compile().as_text()
 
 
 @pytest.mark.parametrize("name, shape", quick.only([], CASES), ids=str)
@@ -107,8 +106,9 @@ def test_a_decoded_token_gathers_no_weights(rows):
     """They are gathered before the loop, in which devices have nothing to say."""
     model, mesh = transformer.language_model(LARGE), sharding.make_mesh({"fsdp": 8})
     batch = rows(8)
+    settings = sampling.SamplingParams(max_new_tokens=4, stop_tokens=(3,))
     draw = lambda params, tokens, lengths: sampling.generate(
-        model, params, tokens, lengths, KEY, max_new_tokens=4, stop_tokens=(3,)
+        model, params, tokens, lengths, KEY, settings
     )
     with jax.set_mesh(mesh):
         asked = (np.asarray(batch.tokens)[:, :8], np.full(8, 3, np.int32))

@@ -11,10 +11,6 @@ import pytest
 
 from jaxalign import batches
 from jaxalign.training import objectives, state, step
-from jaxalign.training.objectives import (
-    PairsWithReference,
-    UnpairedWithReference,
-)
 from tests.support import quick
 
 KEY = jax.random.key(0)
@@ -44,8 +40,8 @@ def rollouts(rows, n):
 def cases(bigram, scalar, rows, pairs, unpaired):
     """Every objective with parameters and a batch of 8 rows of unequal length."""
     params, scores = bigram.init(KEY), scalar.init(KEY)
-    referenced = PairsWithReference(pairs(8), refs(8, 1), refs(8, 2))
-    thumbs = UnpairedWithReference(unpaired(8), refs(8, 1), refs(8, 2) - 20)
+    referenced = pairs(8).with_reference(refs(8, 1), refs(8, 2))
+    thumbs = unpaired(8).with_reference(refs(8, 1), refs(8, 2) - 20)
     mask = np.arange(3)[None, :] < np.array([3, 2, 3, 1, 2, 3, 3, 2])[:, None]
     ranked = batches.RankingBatch(rows(24), mask, np.arange(8))
     named = objectives.pairwise_loss
@@ -152,6 +148,29 @@ def test_one_trace_and_the_state_is_donated(bigram, rows):
     given = state.create(params, optimizer, KEY, copy=False)
     update(given, rows(8))
     assert params["embed"].is_deleted()
+
+
+def test_a_state_that_is_not_donated_is_still_there(bigram, rows):
+    optimizer = optax.adam(1e-2)
+    update = step.make_step(objectives.sft(bigram), optimizer, donate=False)
+    first = state.create(bigram.init(KEY), optimizer, KEY)
+    again = [update(first, rows(8))[0] for _ in range(2)]
+    chex.assert_trees_all_equal(*(jax.device_get(x.params) for x in again))
+    assert not first.params["embed"].is_deleted()
+
+
+def test_frozen_parameters_are_arguments_of_the_compiled_step(bigram, rows):
+    params, optimizer = bigram.init(KEY), optax.sgd(1.0)
+    put = lambda frozen, trainable: frozen | trainable
+    merge = jax.tree_util.Partial(put, {"embed": params["embed"]})
+    update = step.make_step(objectives.sft(bigram), optimizer, merge=merge)
+    now = state.create({"unembed": params["unembed"]}, optimizer, KEY)
+    traced = update.trace(now, rows(8))
+    # params["embed"] is the one array that neither the state nor the batch holds
+    given = len(jax.tree.leaves((now, rows(8)))) + 1
+    assert len(traced.jaxpr.in_avals) == given
+    assert max((np.size(x) for x in traced.jaxpr.consts), default=0) < 2
+    assert update.lower(now, rows(8)).as_text() == traced.lower().as_text()
 
 
 def test_a_step_that_is_not_finite_keeps_the_state(bigram, rows, on_device):

@@ -1,4 +1,4 @@
-"""The data that experiments know by name, and files of the user's own.
+"""Data sets by name, and files of the user's own, as `--data` has them.
 
 toy        the toy world: endless, with a programmed true reward
 hh-rlhf    Anthropic's dialogues, in the folder --data-path
@@ -10,7 +10,7 @@ alpaca, ultrafeedback, shp, helpsteer2, tldr
            published sets, in the file or folder --data-path
 ORG/NAME   a data set of a hub (its Parquet and JSON-lines files), where no file has
            that path
-tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path if told
+tfds:NAME  a prepared data set of tensorflow_datasets, in --data-path where given
 PATH       a file of records: JSON (lines, a list, or an object that holds one), CSV,
            Parquet, Arrow or ArrayRecord, texts also compressed, here or in a bucket
            (gs://, s3://, hf://datasets/...); a folder with the files or shards of its
@@ -21,13 +21,7 @@ PATH=WEIGHT,...
            prompts of RL) has its share of each
 """
 
-from jaxalign.pipeline.datasets.dataset import (
-    Dataset,
-    Noting,
-    check_held_out,
-    require_reward,
-    tokenize_records,
-)
+from jaxalign.pipeline.datasets.dataset import Dataset, check_held_out
 from jaxalign.pipeline.datasets.registry import load
 from jaxalign.pipeline.datasets.rule_based import (
     RewardValues,
@@ -36,22 +30,24 @@ from jaxalign.pipeline.datasets.rule_based import (
     reward_by_name,
     with_finite_check,
 )
-from jaxalign.pipeline.datasets.tokenized import tokenized_pairs, tokenized_unpaired
+from jaxalign.pipeline.datasets.tokenized import (
+    tokenize_records,
+    tokenized_pairs,
+    tokenized_unpaired,
+)
 from jaxalign.runtime.data_report import summary
 
 __all__ = [
-    "RuleBasedReward",
-    "RewardValues",
-    "Noting",
     "Dataset",
-    "reward_by_name",
-    "check_held_out",
-    "with_finite_check",
+    "RewardValues",
+    "RuleBasedReward",
     "check_finite",
-    "require_reward",
+    "check_held_out",
     "load",
-    "tokenized_pairs",
+    "reward_by_name",
     "summary",
     "tokenize_records",
+    "tokenized_pairs",
     "tokenized_unpaired",
+    "with_finite_check",
 ]

@@ -1,4 +1,4 @@
-"""Data sets that bring more than rows: a programmed reward, or splits of their own."""
+"""Data sets with more than rows: a rule-based reward, or splits of their own."""
 
 import dataclasses
 import functools
@@ -21,10 +21,10 @@ from jaxalign.data.records import (
     extract_prompts,
 )
 from jaxalign.data.splits import HeldOutSplit
-from jaxalign.pipeline.datasets.dataset import Dataset, map_splits
+from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.files import from_path
-from jaxalign.pipeline.datasets.held_out import (
-    Accounts,
+from jaxalign.pipeline.datasets.record_splits import (
+    SplitRecords,
     account_of_records,
     split_by_rule,
 )
@@ -32,85 +32,84 @@ from jaxalign.pipeline.datasets.rule_based import RewardValues, reward_by_name
 from jaxalign.rewards import rule_based as text_rewards
 from jaxalign.runtime.config import RunConfig
 
-Splits = tuple[list[Any], list[Any]]  # training and held-out records
+TOY_SFT, TOY_POOL, TOY_HELD_OUT = 24_000, 4096, 512  # requests of the toy world
+STORY_WORDS, START_WORDS = 24, 12  # of the shortest story; of its prompt
 
 
 def toy(config: RunConfig) -> Dataset:
     """The toy world, of the run's seed; no two held-out prompts are the same."""
-    pool, held = 4096, 512
-    reads: Accounts = {}
-    rule = "as jaxalign.data.toy_requests states it"
-
-    def recorded(kind: type[Record], sides: Splits) -> Splits:
-        reads[kind.__name__] = account_of_records("toy", rule, [], *sides)
-        return sides
-
-    @functools.cache
-    def requests() -> tuple[list[toy_world.Request], list[toy_world.Request]]:
-        test = toy_world.requests(config.seed, 2 * held, test=True)
-        different = list({r.text: r for r in test}.values())
-        return toy_world.requests(config.seed, pool), different[:held]
-
-    @functools.cache
-    def shown() -> Splits:
-        made = functools.partial(toy_world.demonstration, config.seed)
-        train = [made(i) for i in range(24_000)]
-        return recorded(
-            Demonstration, (train, [made(i, test=True) for i in range(held)])
-        )
-
-    @functools.cache
-    def compared() -> Splits:
-        made = functools.partial(toy_world.preference, config.seed)
-        train = [made(i).preference for i in range(pool)]
-        held_out = [made(i, test=True).preference for i in range(held)]
-        return recorded(Preference, (train, held_out))
-
-    @functools.cache
-    def prompted() -> Splits:
-        sides = map_splits(lambda split: [r.prompt for r in split], requests())
-        return recorded(Prompt, sides)
-
-    @functools.cache
-    def asked() -> dict[str, toy_world.Request]:
-        return {r.text: r for split in requests() for r in split}
-
-    def judge(
-        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> RewardValues:
-        known = [asked()[p.messages[-1]["content"]] for p in prompts]
-        return toy_world.true_rewards(known, texts, finished)
-
+    world = ToyRecords(config.seed)
     return Dataset(
         name="toy",
         context=48,
         vocab=512,
         max_new_tokens=24,
         sft_steps=1000,
-        demonstrations=shown,
-        prompts=prompted,
-        preferences=compared,
-        judge=judge,
-        reads=reads,
+        read=world.read,
+        reward=world.reward,
     )
 
 
-def hh_dialogues(config: RunConfig, folder: Path) -> Dataset:
-    """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
-    reads: Accounts = {}
+class ToyRecords:
+    """Records of the toy world and their true reward."""
 
-    @functools.cache
-    def preferences() -> tuple[list[Preference], list[Preference]]:
-        found = hh_rlhf.load(
-            folder,
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @functools.cached_property
+    def requests(self) -> tuple[list[toy_world.Request], list[toy_world.Request]]:
+        """Training and held-out requests."""
+        test = toy_world.requests(self.seed, 2 * TOY_HELD_OUT, test=True)
+        distinct = list({request.text: request for request in test}.values())
+        return toy_world.requests(self.seed, TOY_POOL), distinct[:TOY_HELD_OUT]
+
+    @functools.cached_property
+    def by_text(self) -> dict[str, toy_world.Request]:
+        """All requests by the text of their user message."""
+        return {request.text: request for split in self.requests for request in split}
+
+    def read(self, kind: type[Record]) -> SplitRecords:
+        """The records of a kind, with their account."""
+        train: list[Any]
+        held_out: list[Any]
+        if kind is Prompt:
+            train, held_out = ([r.prompt for r in split] for split in self.requests)
+        elif kind is Demonstration:
+            make = functools.partial(toy_world.demonstration, self.seed)
+            train = [make(i) for i in range(TOY_SFT)]
+            held_out = [make(i, test=True) for i in range(TOY_HELD_OUT)]
+        elif kind is Preference:
+            label = functools.partial(toy_world.preference, self.seed)
+            train = [label(i).preference for i in range(TOY_POOL)]
+            held_out = [label(i, test=True).preference for i in range(TOY_HELD_OUT)]
+        else:
+            raise ValueError(f"the toy world has no records of kind {kind.__name__}")
+        rule = "as jaxalign.data.toy_requests states it"
+        account = account_of_records("toy", rule, [], train, held_out)
+        return SplitRecords(train, held_out, account)
+
+    def reward(
+        self, prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> RewardValues:
+        """The true reward of answers to the world's own prompts, and its parts."""
+        requests = [self.by_text[p.messages[-1]["content"]] for p in prompts]
+        return toy_world.true_rewards(requests, texts, finished)
+
+
+def hh_dialogues(config: RunConfig, path: str) -> Dataset:
+    """HH-RLHF, in the splits of `jaxalign.data.hh_rlhf.load`."""
+
+    def read(kind: type[Record]) -> SplitRecords:
+        data = hh_rlhf.load(
+            Path(path),
             skip_bad_rows=config.skip_bad_rows,
             max_row_chars=config.max_row_chars,
         )
-        sides = found.train, found.held_out
-        reads["Preference"] = account_of_records(
-            "hh-rlhf", "as jaxalign.data.hh_rlhf states it", [found.report], *sides
+        rule = "as jaxalign.data.hh_rlhf states it"
+        account = account_of_records(
+            "hh-rlhf", rule, [data.report], data.train, data.held_out
         )
-        return sides
+        return SplitRecords(data.train, data.held_out, account)
 
     return Dataset(
         name="hh-rlhf",
@@ -118,60 +117,42 @@ def hh_dialogues(config: RunConfig, folder: Path) -> Dataset:
         vocab=2048,
         max_new_tokens=48,
         sft_steps=300,
-        demonstrations=functools.cache(
-            lambda: map_splits(demonstrations, preferences())
-        ),
-        prompts=lambda: map_splits(extract_prompts, preferences()),
-        preferences=preferences,
-        reads=reads,
+        read=read,
+        derivations={
+            Demonstration: (Preference, demonstrations),
+            Prompt: (Preference, extract_prompts),
+        },
     )
 
 
-def stories(config: RunConfig, file: Path) -> Dataset:
-    """Stories of a text file: each goes on from its first words, to a happy ending."""
+def stories(config: RunConfig, path: str) -> Dataset:
+    """Stories of a text file: a prompt is the first words, the answer the rest.
 
+    The reward is that of happy words, or of a length, as --liked says.
+    """
     rule = HeldOutSplit(config.held_out, config.held_out_seed)
-    reads: Accounts = {}
 
-    @functools.cache
-    def told() -> list[Demonstration]:
-        found = []
-        split = re.split(r"(?<!\n)\n(?!\n)", file.read_text())
-        for i, story in enumerate(split):
-            words = story.replace("\n\n", "\n").strip().split(" ")
-            if len(words) < 24:
-                continue
-            prompt = [{"role": "user", "content": " ".join(words[:12])}]
-            rest = assistant_message(" " + " ".join(words[12:]))
-            found.append(
-                Demonstration([*prompt, rest], location=f"{file.name}:{i + 1}")
+    def read(kind: type[Record]) -> SplitRecords:
+        if kind not in (Demonstration, Prompt):
+            raise ValueError(
+                "stories have no preferences: experiments.collect makes them"
             )
-        if not found:
-            raise ValueError(f"{file} holds no stories of 24 words or more")
-        return found
-
-    def starts() -> list[Prompt]:
-        return [
-            Prompt(d.messages[:1], d.location, (d.messages[1]["content"],))
-            for d in told()
-        ]
-
-    def divided(kind: type[Record], records: list[Any]) -> tuple[list[Any], list[Any]]:
+        stories = story_records(Path(path))
+        records = [*map(story_prompt, stories)] if kind is Prompt else stories
         report = RowReport(len(records), len(records))
-        return split_by_rule("stories", kind, records, report, rule, reads)
+        return split_by_rule("stories", kind, records, report, rule)
 
-    def liked(text: str) -> float:
-        if config.liked == "happy":
-            return text_rewards.word_list_reward(text)
-        return text_rewards.length_reward(len(text.split()), target=60)
-
-    def judge(
+    def reward(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> RewardValues:
-        return {"reward": np.array([liked(text) for text in texts])}
-
-    def no_pairs() -> tuple[list[Preference], list[Preference]]:
-        raise ValueError("stories have no preferences: experiments.collect makes them")
+        if config.liked == "happy":
+            values = [text_rewards.word_list_reward(text) for text in texts]
+        else:
+            values = [
+                text_rewards.length_reward(len(text.split()), target=60)
+                for text in texts
+            ]
+        return {"reward": np.array(values)}
 
     return Dataset(
         name="stories",
@@ -179,21 +160,41 @@ def stories(config: RunConfig, file: Path) -> Dataset:
         vocab=1024,
         max_new_tokens=96,
         sft_steps=0,
-        demonstrations=functools.cache(lambda: divided(Demonstration, told())),
-        prompts=functools.cache(lambda: divided(Prompt, starts())),
-        preferences=no_pairs,
-        judge=judge,
+        read=read,
+        reward=reward,
         rule=rule,
-        reads=reads,
     )
 
 
-def gsm8k(config: RunConfig, path: Path) -> Dataset:
+def story_records(file: Path) -> list[Demonstration]:
+    """The stories of a text file, separated by single line breaks, as SFT data.
+
+    Raises:
+      ValueError: no story is long enough.
+    """
+    records = []
+    for i, story in enumerate(re.split(r"(?<!\n)\n(?!\n)", file.read_text())):
+        words = story.replace("\n\n", "\n").strip().split(" ")
+        if len(words) < STORY_WORDS:
+            continue
+        start, rest = " ".join(words[:START_WORDS]), " ".join(words[START_WORDS:])
+        messages = [{"role": "user", "content": start}, assistant_message(" " + rest)]
+        records.append(Demonstration(messages, location=f"{file.name}:{i + 1}"))
+    if not records:
+        raise ValueError(f"{file} holds no stories of {STORY_WORDS} words or more")
+    return records
+
+
+def story_prompt(story: Demonstration) -> Prompt:
+    """The start of a story as a prompt, with the rest as its reference answer."""
+    start, rest = story.messages
+    return Prompt([start], story.location, (rest["content"],))
+
+
+def gsm8k(config: RunConfig, path: str) -> Dataset:
     """GSM8K: problems whose worked answers end with "#### " and the number.
 
-    The programmed reward is 1 where an answer's number is the right one.
+    The reward is 1 where an answer's number is the right one, else 0.
     """
-    source = from_path(config, str(path))
-    return dataclasses.replace(
-        source, name="gsm8k", judge=reward_by_name("gsm8k:strict")
-    )
+    reward = reward_by_name("gsm8k:strict")
+    return dataclasses.replace(from_path(config, path), name="gsm8k", reward=reward)

@@ -1,17 +1,12 @@
-"""What a data set is to an experiment, and its records as tokens."""
+"""A data set: its records by kind, training and held-out ones, read when first used."""
 
 import dataclasses
 import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import jax
-import numpy as np
-
-from jaxalign.data import dataset_ops, loader, mixing, readers, splits, token_cache
-from jaxalign.data.formats import files, row_limits
+from jaxalign.data import readers, splits
+from jaxalign.data.formats import row_limits
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -20,45 +15,36 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
-from jaxalign.data.tokenize import example_prompt_hashes
-from jaxalign.pipeline.datasets.held_out import (
-    Accounts,
-    check_sides,
-    row_numbers,
-    split_account,
-)
+from jaxalign.pipeline.datasets.record_splits import Account, SplitRecords, map_splits
 from jaxalign.pipeline.datasets.rule_based import RuleBasedReward, with_finite_check
-from jaxalign.runtime import distributed
-from jaxalign.runtime.config import RunConfig
 
-Examples = Sequence[loader.Example]
+Derivations = Mapping[type[Record], tuple[type[Record], Callable[[Any], list[Any]]]]
+TOKENIZER_ROWS = 4000  # conversations that a new tokenizer is trained on, at most
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set, as far as experiments need it; what is read, is read when asked for.
+    """Records of a data set by kind, each kind split into training and held-out ones.
+
+    Each kind is read once, when it is first used.
 
     Attributes:
-      context: longest sequence that it suggests, in tokens.
-      vocab: size of a tokenizer trained on it.
-      max_new_tokens: longest answer.
-      sft_steps: steps of supervised finetuning, from a new small model.
-      demonstrations: () -> training SFT data and held-out ones.
-      prompts: () -> training prompts and held-out ones.
-      preferences: () -> training pairs and held-out ones.
-      rankings: () -> training rankings and held-out ones, where the data are rankings.
-      unpaired: () -> training unpaired answers and held-out ones, where the data are
-        such; `unpaired` makes them of pairs, too.
-      streams: the files of each of its splits, for data that may not fit in memory; a
+      context: suggested length of a sequence, in tokens.
+      vocab: size of a tokenizer trained on the data.
+      max_new_tokens: suggested length of a sampled answer.
+      sft_steps: steps of supervised finetuning for a new small model.
+      read: reads the records of a kind.
+      derivations: for each kind derived from another: that one, and the function.
+      row_kind: Ranking or Unpaired where the rows are such; else None.
+      reward: the data set's rule-based reward, if it has one; validated on every call.
+      rule: the held-out rule, where the data set states no split.
+      split_files: the files of each split, for data that may not fit in memory; a
         single split is split by the rule.
       max_row_chars: characters of the longest row of those files.
-      parts: the data sets that it is a mixture of, with their weights.
-      held_out_data: the data set that is trained on, and the one that is held out,
-        where --held-out-data names one.
-      judge: the programmed reward, if there is one.
-      rule: what it holds out, where it has no splits of its own.
-      reads: what was read so far and how it was split, by kind of record.
-      left_aside: the names of files or splits that it has, and that are not read.
+      parts: the data sets of a mixture, with their weights.
+      held_out_data: the data set that is trained on and the one that is held out, where
+        --held-out-data names one.
+      unused: names of files or splits that belong to no split in use.
     """
 
     name: str
@@ -66,75 +52,121 @@ class Dataset:
     vocab: int
     max_new_tokens: int
     sft_steps: int
-    demonstrations: Callable[[], tuple[list[Demonstration], list[Demonstration]]]
-    prompts: Callable[[], tuple[list[Prompt], list[Prompt]]]
-    preferences: Callable[[], tuple[list[Preference], list[Preference]]]
-    judge: RuleBasedReward | None = None
-    rankings: Callable[[], tuple[list[Ranking], list[Ranking]]] | None = None
-    unpaired: Callable[[], tuple[list[Unpaired], list[Unpaired]]] | None = None
-    streams: tuple[tuple[str, ...], ...] = ()
+    read: Callable[[type[Record]], SplitRecords]
+    derivations: Derivations = dataclasses.field(default_factory=dict)
+    row_kind: type[Record] | None = None
+    reward: RuleBasedReward | None = None
+    rule: splits.HeldOutSplit = splits.HeldOutSplit()
+    split_files: tuple[tuple[str, ...], ...] = ()
     max_row_chars: int = row_limits.MAX_ROW_CHARS
     parts: "tuple[tuple[Dataset, float], ...]" = ()
     held_out_data: "tuple[Dataset, Dataset] | None" = None
-    rule: splits.HeldOutSplit = splits.HeldOutSplit()
-    reads: Accounts = dataclasses.field(default_factory=dict)
-    left_aside: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    _splits: dict[type[Record], tuple[list[Any], list[Any]]] = dataclasses.field(
+        init=False, repr=False, default_factory=dict
+    )
+    _accounts: dict[str, Account] = dataclasses.field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
-        """What judges is checked, whoever wrote it."""
-        if self.judge is not None:
-            name = f"of {self.name}"
-            object.__setattr__(self, "judge", with_finite_check(name, self.judge))
+        """Validates the values of the reward on every call, whoever wrote it."""
+        if self.reward is not None:
+            reward = with_finite_check(f"of {self.name}", self.reward)
+            object.__setattr__(self, "reward", reward)
+
+    def demonstrations(self) -> tuple[list[Demonstration], list[Demonstration]]:
+        """Training and held-out SFT data."""
+        return self.split(Demonstration)
+
+    def prompts(self) -> tuple[list[Prompt], list[Prompt]]:
+        """Training and held-out prompts."""
+        return self.split(Prompt)
+
+    def preferences(self) -> tuple[list[Preference], list[Preference]]:
+        """Training and held-out pairs."""
+        return self.split(Preference)
+
+    def rankings(self) -> tuple[list[Ranking], list[Ranking]]:
+        """Training and held-out rankings; only where `has_rankings`."""
+        return self.split(Ranking)
+
+    def unpaired(self) -> tuple[list[Unpaired], list[Unpaired]]:
+        """Training and held-out labeled answers; only where `has_unpaired`."""
+        return self.split(Unpaired)
+
+    @property
+    def has_rankings(self) -> bool:
+        """Whether the rows are rankings."""
+        return self.row_kind is Ranking
+
+    @property
+    def has_unpaired(self) -> bool:
+        """Whether the rows are labeled single answers."""
+        return self.row_kind is Unpaired
+
+    def split(self, kind: type[Record]) -> tuple[list[Any], list[Any]]:
+        """Training and held-out records of a kind."""
+        if kind not in self._splits:
+            if kind in self.derivations:
+                source, function = self.derivations[kind]
+                self._splits[kind] = map_splits(function, self.split(source))
+            else:
+                train, held_out, account = self.read(kind)
+                self._splits[kind] = train, held_out
+                self.record_account(kind, account)
+        return self._splits[kind]
+
+    def require_reward(self) -> RuleBasedReward:
+        """The rule-based reward.
+
+        Raises:
+          ValueError: the data set has none.
+        """
+        if self.reward is None:
+            raise ValueError(
+                f"the data set {self.name} has no programmed reward: name a reward "
+                "model"
+            )
+        return self.reward
 
     def texts(self) -> Iterable[str]:
-        """Texts that a tokenizer may be trained on; of files no more is read."""
+        """Texts to train a tokenizer on; of files only as many rows are read."""
         train: Iterator[Demonstration]
-        if self.streams:
+        if self.split_files:
             train = iter(
                 readers.stream(
-                    self.streams[0],
+                    self.split_files[0],
                     Demonstration,
                     skip_bad_rows=True,
                     max_row_chars=self.max_row_chars,
                 )
             )
-            if not self.streams[1:]:
-                train = (d for d in train if not self.holds_out(d))
+            if not self.split_files[1:]:
+                train = (d for d in train if not self.is_held_out(d))
         else:
             train = iter(self.demonstrations()[0])
-        shown = itertools.islice(train, 4000)
-        return [message["content"] for d in shown for message in d.messages]
+        first = itertools.islice(train, TOKENIZER_ROWS)
+        return [message["content"] for d in first for message in d.messages]
 
-    def holds_out(self, record: Record) -> bool:
+    def is_held_out(self, record: Record) -> bool:
         """Whether the rule holds a record out."""
         return bool(self.rule.mask(splits.prompt_hashes([record]))[0])
 
-    def accounts(self) -> list[tuple[str, dict[str, Any]]]:
-        """What was read so far of it and its parts, by kind of record."""
+    def record_account(self, kind: type[Record], account: Account | None) -> None:
+        """Keeps the account of a kind of record that was read."""
+        if account is not None:
+            self._accounts[kind.__name__] = account
+
+    def accounts(self) -> list[tuple[str, Account]]:
+        """(kind, account) of all that was read so far, that of parts first."""
         inner = [part for part, _ in self.parts] + list(self.held_out_data or ())
-        found = [one for part in inner for one in part.accounts()]
-        aside = {"left_aside": list(self.left_aside)} if self.left_aside else {}
-        own = [(kind, read | aside) for kind, read in sorted(self.reads.items())]
-        return [*found, *own]
-
-
-class Noting(Protocol):
-    """What shows a report: a run."""
-
-    def note(self, report: Any) -> None: ...
-
-
-def require_reward(source: Dataset) -> RuleBasedReward:
-    """The programmed reward.
-
-    Raises:
-      ValueError: the data set has none.
-    """
-    if source.judge is None:
-        raise ValueError(
-            f"the data set {source.name} has no programmed reward: name a reward model"
-        )
-    return source.judge
+        unused = {"left_aside": list(self.unused)} if self.unused else {}
+        own = sorted(self._accounts.items())
+        return [
+            *(account for part in inner for account in part.accounts()),
+            *((kind, account | unused) for kind, account in own),
+        ]
 
 
 def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
@@ -148,135 +180,3 @@ def check_held_out(held_out: Sequence[Any], purpose: str) -> None:
             f"no rows are held out, and {purpose} needs some: set --held-out above 0, "
             "or name a file with --held-out-data"
         )
-
-
-def drop_held_out_prompts(train: Examples, held_out: Examples) -> Examples:
-    """The training examples whose prompts are not held out; a mixture stays one.
-
-    Raises:
-      ValueError: none is left, of a mixture in one of its parts.
-    """
-    if isinstance(train, dataset_ops.Mixture):
-        parts = [drop_held_out_prompts(part, held_out) for part in train.parts]
-        return dataset_ops.Mixture(parts, train.weights)
-    leaked = np.isin(example_prompt_hashes(train), example_prompt_hashes(held_out))
-    if not leaked.any():
-        return train
-    if leaked.all():
-        raise ValueError("the prompts of all training rows are held out")
-    return dataset_ops.Subset(train, np.flatnonzero(~leaked))
-
-
-def held_out_row_numbers(test: Dataset, held_out: Examples) -> dict[str, list[int]]:
-    """The numbers of the rows of --held-out-data, by file, as `examples` has them."""
-    if isinstance(held_out, dataset_ops.Subset) and isinstance(
-        held_out.examples, token_cache.CachedExamples
-    ):
-        return held_out.examples.row_numbers(held_out.indices)
-    return row_numbers((test.unpaired or test.preferences)()[0])
-
-
-def tokenize_records(
-    config: RunConfig,
-    records: Sequence[Record],
-    policy: Any,
-    run: Noting,
-    name: str,
-    *,
-    all_turns: bool = False,
-) -> Examples:
-    """Records, tokenised for a policy; what was dropped is shown. A mixture stays one.
-
-    Args:
-      all_turns: of SFT data count every answer, not the last alone.
-    """
-    if isinstance(records, mixing.MixedRecords):
-        parts = [
-            tokenize_records(
-                *(config, part, policy, run, f"{name}, part {number}"),
-                all_turns=all_turns,
-            )
-            for number, part in enumerate(records.parts, start=1)
-        ]
-        return dataset_ops.Mixture(parts, records.weights)
-    if not records:  # nothing is held out
-        return []
-    examples, report = loader.tokenize(
-        records,
-        policy.tokenizer,
-        context=policy.context,
-        overlong=config.overlong,
-        all_turns=all_turns,
-    )
-    run.note(f"{name}: {report}")
-    return examples
-
-
-def load_token_cache(
-    config: RunConfig, source: Dataset, kind: type[Any], policy: Any, run: Noting
-) -> tuple[Examples, Examples]:
-    """Records as tokens in --token-cache: training ones and held-out ones.
-
-    Of many processes the first writes them; of several runs one does, and the others
-    wait for it.
-
-    Raises:
-      FileNotFoundError: what the first process wrote is not to be seen on this one.
-    """
-    settings = {"context": policy.context, "overlong": config.overlong}
-    found = []
-    strict: dict[str, Any] = {"skip_bad_rows": config.skip_bad_rows}
-    strict["max_row_chars"] = config.max_row_chars
-    for paths in source.streams:
-        key = token_cache.cache_key(paths, kind, policy.tokenizer, **settings, **strict)
-        folder = Path(str(config.token_cache)) / key
-        if distributed.is_first():
-            with token_cache.write_lock(folder) as there:
-                if not there:
-                    records = readers.stream(paths, kind, **strict)
-                    workers = os.cpu_count() or 1
-                    token_cache.write(
-                        folder, records, policy.tokenizer, workers=workers, **settings
-                    )
-        distributed.barrier("when tokens are kept")
-        if not folder.exists():
-            raise FileNotFoundError(
-                f"--token-cache: {folder}, which the first process wrote, is not there "
-                f"for process {jax.process_index()}: name a folder that all share"
-            )
-        found.append(token_cache.CachedExamples(folder))
-        run.note(f"{files.describe_paths(paths)}: {found[-1].rows_report}")
-        run.note(f"{folder}: {found[-1].report}")
-    train: Examples
-    held_out: Examples
-    if len(found) == 2:
-        train, held_out = found
-        rule = "as the data set states it"
-        numbers = found[1].row_numbers(np.arange(len(found[1])))
-    else:
-        (whole,) = found
-        mask = source.rule.mask(whole.prompts)
-        check_sides(source.name, source.rule, whole.prompts, mask)
-        rule, numbers = str(source.rule), whole.row_numbers(np.flatnonzero(mask))
-        train = dataset_ops.Subset(whole, np.flatnonzero(~mask))
-        held_out = dataset_ops.Subset(whole, np.flatnonzero(mask))
-    source.reads[kind.__name__] = split_account(
-        source.name,
-        rule,
-        [each.report for each in found],
-        example_prompt_hashes(train),
-        example_prompt_hashes(held_out),
-        numbers,
-    )
-    return train, held_out
-
-
-Records = TypeVar("Records")
-
-
-def map_splits(
-    function: Callable[[Any], list[Records]], splits: tuple[Any, Any]
-) -> tuple[list[Records], list[Records]]:
-    """What a function makes of the training split and of the held-out one."""
-    train, held_out = splits
-    return function(train), function(held_out)

@@ -1,8 +1,8 @@
-"""Which data set `--data` names."""
+"""Data sets by the name that `--data` gives: a table of names and their loaders."""
 
 import dataclasses
 import math
-from pathlib import Path
+from collections.abc import Callable
 
 from jaxalign.data.formats import dataset_folder, files
 from jaxalign.data.schemas import public_datasets
@@ -17,13 +17,25 @@ from jaxalign.pipeline.datasets.files import (
 from jaxalign.runtime import hub
 from jaxalign.runtime.config import RunConfig
 
-NAMED = {"hh-rlhf": hh_dialogues, "stories": stories, "gsm8k": gsm8k}
-# read as any file is, by their fields
-PUBLISHED = ("alpaca", *public_datasets.PARSERS)
+
+def from_named_path(config: RunConfig, path: str) -> Dataset:
+    """The data set of a path, under the name that `--data` gives."""
+    return dataclasses.replace(from_path(config, path), name=config.data)
+
+
+# in the file or folder --data-path; public sets are read by the fields of their rows
+AT_DATA_PATH: dict[str, Callable[[RunConfig, str], Dataset]] = {
+    "hh-rlhf": hh_dialogues,
+    "stories": stories,
+    "gsm8k": gsm8k,
+    "alpaca": from_named_path,
+    **dict.fromkeys(public_datasets.PARSERS, from_named_path),
+}
+STATES_SPLIT = ("toy", "hh-rlhf")
 
 
 def load(config: RunConfig) -> Dataset:
-    """The source that `--data` names.
+    """The data set that `--data` names, with --held-out-data held out of it.
 
     Raises:
       ValueError: a named data set without its --data-path.
@@ -32,69 +44,78 @@ def load(config: RunConfig) -> Dataset:
     if config.held_out_data is not None:
         return held_out_from_file(config, config.held_out_data)
     name = config.data
-    if "=" in name and not path_exists(name):
-        return mixture([mixture_part(config, part) for part in name.split(",")], name)
     if name == "toy":
         return toy(config)
+    if name in AT_DATA_PATH:
+        return AT_DATA_PATH[name](config, existing_data_path(config))
     if name.startswith("tfds:"):
         return from_tfds(config, name.removeprefix("tfds:"))
-    if name in NAMED or name in PUBLISHED:
-        if config.data_path is None:
-            raise ValueError(f"--data {name} needs --data-path, where it lies")
-        place = str(config.data_path)
-        if not path_exists(place):
-            raise FileNotFoundError(f"--data-path {place} does not exist")
-        if name in NAMED:
-            return NAMED[name](config, Path(place))
-        return dataclasses.replace(from_path(config, place), name=name)
-    name = hub.data_path(name)
-    if not path_exists(name):
-        known = ", ".join(("toy", *NAMED, *PUBLISHED, "tfds:NAME", "ORG/NAME"))
-        raise FileNotFoundError(f"--data {name}: neither {known}, nor a file")
-    return dataclasses.replace(from_path(config, name), name=config.data)
+    if "=" in name and not path_exists(name):
+        return mixture([mixture_part(config, part) for part in name.split(",")], name)
+    path = hub.data_path(name)
+    if not path_exists(path):
+        known = ", ".join(("toy", *AT_DATA_PATH, "tfds:NAME", "ORG/NAME"))
+        raise FileNotFoundError(f"--data {path}: neither {known}, nor a file")
+    return from_named_path(config, path)
+
+
+def existing_data_path(config: RunConfig) -> str:
+    """The path of a named data set.
+
+    Raises:
+      ValueError: there is no --data-path.
+      FileNotFoundError: it does not exist.
+    """
+    if config.data_path is None:
+        raise ValueError(f"--data {config.data} needs --data-path, where it lies")
+    path = str(config.data_path)
+    if not path_exists(path):
+        raise FileNotFoundError(f"--data-path {path} does not exist")
+    return path
 
 
 def held_out_from_file(config: RunConfig, file: str) -> Dataset:
-    """The source that `--data` names, with the rows of a file held out.
+    """The data set that `--data` names, with the rows of a file held out.
 
-    Of stories it is a text file, too.
+    For stories the file is a text file, too.
 
     Raises:
       ValueError: a data set that states its own split, or a folder.
     """
-    if config.data in ("toy", "hh-rlhf"):
+    if config.data in STATES_SPLIT:
         raise ValueError(
             f"--data {config.data} states its own held-out split: leave "
             "--held-out-data out"
         )
-    system, at = files.file_system(file)
-    if system.isdir(at):
+    system, path = files.file_system(file)
+    if system.isdir(path):
         raise ValueError(f"--held-out-data {file} is a folder: name a file")
-    every = dataclasses.replace(config, held_out_data=None, held_out=0.0)
-    if config.data == "stories":
-        test = stories(every, Path(file))
-    else:
-        test = from_path(every, file)
-    return with_held_out(load(every), test)
+    all_rows = dataclasses.replace(config, held_out_data=None, held_out=0.0)
+    loader = stories if config.data == "stories" else from_path
+    return with_held_out(load(all_rows), loader(all_rows, file))
 
 
 def mixture_part(config: RunConfig, part: str) -> tuple[Dataset, float]:
-    """A part of a mixture, `PATH=WEIGHT`."""
-    path, _, weight = part.rpartition("=")
+    """A part of a mixture, `PATH=WEIGHT`, and its weight.
+
+    Raises:
+      ValueError: no path, or a weight that is not a finite number above 0.
+    """
+    path, _, text = part.rpartition("=")
     try:
-        share = float(weight)
+        weight = float(text)
     except ValueError:
-        share = math.nan
-    if not path or not (math.isfinite(share) and share > 0):
+        weight = math.nan
+    if not path or not (math.isfinite(weight) and weight > 0):
         raise ValueError(
             "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3, each "
             f"weight a finite number above 0; got {part!r}"
         )
-    return load(dataclasses.replace(config, data=path)), share
+    return load(dataclasses.replace(config, data=path)), weight
 
 
 def path_exists(path: str) -> bool:
-    """Whether a path, of this machine or of a bucket, exists, or matches a file."""
+    """Whether a path of this machine or of a bucket exists, or a pattern matches."""
     system, at = files.file_system(path)
     return bool(system.exists(at)) or (
         dataset_folder.is_pattern(path) and bool(system.glob(at))

@@ -1,4 +1,8 @@
-"""Judges: what rates answers to prompts, by a rule or a model, one number each."""
+"""Rule-based rewards: (prompts, texts, finished) -> named arrays, `reward` among them.
+
+`finished` [B] is False where an answer was cut at its length limit. A rule may be a
+program (an answer's number, its length) or a language model that rates texts.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,36 +16,37 @@ RewardValues = dict[str, np.ndarray]
 RuleBasedReward = Callable[[Sequence[Prompt], Sequence[str], np.ndarray], RewardValues]
 
 
-def with_finite_check(name: str, judge: RuleBasedReward) -> RuleBasedReward:
-    """The same judge, but what is no finite number for each answer stops the run.
+def with_finite_check(name: str, reward: RuleBasedReward) -> RuleBasedReward:
+    """The same reward, validated: one finite number for each answer.
 
-    The judge that it gives raises ValueError, with the reward's name and the row.
+    Returns:
+      A reward that raises ValueError, with the reward's name and the row, for values
+      that are missing, of another shape, NaN or infinite.
     """
 
-    def judged(
+    def checked_reward(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> RewardValues:
         try:
-            found = judge(prompts, texts, finished)
-            if not isinstance(found, dict) or "reward" not in found:
+            values = reward(prompts, texts, finished)
+            if not isinstance(values, dict) or "reward" not in values:
                 raise ValueError(f"the reward {name} gives no dictionary with 'reward'")
-            return found | {
-                "reward": validation.validate_rewards(name, found["reward"], len(texts))
-            }
+            rewards = validation.validate_rewards(name, values["reward"], len(texts))
+            return values | {"reward": rewards}
         except validation.InvalidReward as error:
             raise ValueError(f"{error}{prompt_location(prompts, error.row)}") from error
 
-    return judged
+    return checked_reward
 
 
 def prompt_location(prompts: Sequence[Prompt], row: int) -> str:
-    """Where the prompt of a row was read, as the end of a sentence."""
-    where = prompts[row].location if row < len(prompts) else ""
-    return f", the answer to the prompt at {where}" if where else ""
+    """The file and line of a row's prompt, as the end of a sentence; "" if unknown."""
+    location = prompts[row].location if row < len(prompts) else ""
+    return f", the answer to the prompt at {location}" if location else ""
 
 
 def check_finite(name: str, prompts: Sequence[Prompt], rewards: Any) -> None:
-    """Refuses a learned reward of these prompts [B] that is NaN or infinite.
+    """Refuses learned rewards [B] of these prompts [B] that are NaN or infinite.
 
     Raises:
       ValueError: names the reward and the row.
@@ -52,18 +57,19 @@ def check_finite(name: str, prompts: Sequence[Prompt], rewards: Any) -> None:
         raise ValueError(f"{error}{prompt_location(prompts, error.row)}") from error
 
 
-def reward_by_name(reward: str) -> RuleBasedReward:
-    """The reward of texts of that name, as a judge.
+def reward_by_name(name: str) -> RuleBasedReward:
+    """The rule-based reward of that name, such as "gsm8k:strict" or "length:40".
 
     Raises:
-      ValueError: there is none.
+      ValueError: an unknown name.
     """
-    measure = reward_registry.make_reward(reward)
+    measure = reward_registry.make_reward(name)
 
-    def judge(
+    def reward(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> RewardValues:
-        asked, told = [p.messages for p in prompts], [p.references for p in prompts]
-        return {"reward": measure(asked, texts, told)}
+        messages = [prompt.messages for prompt in prompts]
+        references = [prompt.references for prompt in prompts]
+        return {"reward": measure(messages, texts, references)}
 
-    return with_finite_check(reward, judge)
+    return with_finite_check(name, reward)

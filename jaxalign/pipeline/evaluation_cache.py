@@ -1,0 +1,68 @@
+"""Held-out evaluations kept in a file, so that a resumed run makes none twice."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxalign.atomic_files import atomic_path
+from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.runtime import distributed
+
+
+def cached_evaluation(
+    path: Path,
+    settings: dict[str, Any],
+    evaluate: Callable[[], Evaluation],
+    *,
+    resume: bool,
+) -> Evaluation:
+    """The evaluation in a file, or a new one, which is then written there.
+
+    Args:
+      path: the JSON file.
+      settings: JSON values that the evaluation depends on. A file with other settings
+        is replaced.
+      evaluate: makes the evaluation.
+      resume: whether a file that exists may be used.
+    """
+    if resume and path.exists():
+        known = read_evaluation(path, settings)
+        if known is not None:
+            return known
+        distributed.print_line(f"{path} has other settings, and is evaluated anew")
+    evaluation = dataclasses.asdict(evaluate())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+    text = json.dumps({"settings": settings, **evaluation}, default=as_list)
+    with atomic_path(path) as part:
+        part.write_text(text)
+    return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
+
+
+def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:
+    """The evaluation in a file; None if it has other settings or is damaged."""
+    try:
+        values = json.loads(path.read_bytes())
+        if values["settings"] != settings:
+            return None
+        return evaluation_from_json(values)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
+    """An evaluation from the JSON values of its fields."""
+    return Evaluation(
+        texts=values["texts"],
+        reward=np.array(values["reward"]),
+        score=None if values["score"] is None else np.array(values["score"]),
+        kl=np.array(values["kl"]),
+        length=np.array(values["length"]),
+        judged={name: np.array(x) for name, x in values["judged"].items()},
+        prompt=np.array(values["prompt"], np.uint64),
+        temperature=values["temperature"],
+    )

@@ -1,0 +1,143 @@
+"""Tables of held-out evaluations: a row a method, intervals over seeds and prompts.
+
+Evaluations come as one dictionary a seed, {method: Evaluation}; gains are against the
+first method.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxalign.evaluation import (
+    best_of_n,
+    intervals,
+    preference,
+    refusals,
+    sample_metrics,
+)
+from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
+from jaxalign.pipeline.held_out import Evaluation
+
+Row = dict[str, Any]
+Seeds = Sequence[dict[str, Evaluation]]
+
+
+def by_seed(seeds: Seeds, method: str, field: str) -> list[np.ndarray]:
+    """A field of a method's evaluation, of each seed [P]."""
+    return [getattr(each[method], field) for each in seeds]
+
+
+def mean_over_seeds(seeds: Seeds, method: str, field: str) -> Interval | float:
+    """The mean_over_seeds of a number over seeds and prompts; no interval where all are equal.
+
+    So are the KL of the model that all began from, and best-of-n's, which theory says.
+    """
+    values = by_seed(seeds, method, field)
+    interval = intervals.interval_over_seeds(
+        values, units=by_seed(seeds, method, "prompt")
+    )
+    return interval if np.ptp(np.concatenate(values)) else interval.mean
+
+
+def refusal_interval(seeds: Seeds, method: str, name: str) -> Interval | None:
+    """One of `refusals.refusal_metrics` over seeds and prompts.
+
+    Returns:
+      The interval over the prompts that the metric is about; None if there are none.
+    """
+    groups, units = [], []
+    for one in (each[method] for each in seeds):
+        values, where = refusals.refusal_metrics(one.judged)[name]
+        if where.any():
+            groups.append(values[where])
+            units.append(one.prompt[where])
+    if not groups:
+        return None
+    share = all(group.dtype == bool for group in groups)
+    return intervals.interval_over_seeds(groups, units=units, share=share)
+
+
+def reward_kl_point(seeds: Seeds, method: str) -> tuple[float, Interval]:
+    """Mean KL (nats) and reward of a method, for the plot of reward against KL."""
+    kl, reward, prompt = (by_seed(seeds, method, n) for n in ("kl", "reward", "prompt"))
+    return float(np.concatenate(kl).mean()), intervals.interval_over_seeds(
+        reward, units=prompt
+    )
+
+
+def reward_name(seeds: Seeds) -> str:
+    """The reward's name in tables: "true reward" where the data set has a rule-based one."""
+    judged = next(iter(seeds[0].values())).judged
+    return "true reward" if "due" in judged else "reward"
+
+
+def title(data: str, seeds: Seeds) -> str:
+    """The title of a table: data set, prompts, and what the intervals are over."""
+    first = next(iter(seeds[0].values()))
+    of_seeds = (
+        "1 seed; 95 % intervals over prompts, of these models alone"
+        if len(seeds) == 1
+        else f"{len(seeds)} seeds; 95 % intervals (Student's t) over seeds and prompts"
+    )
+    return f"{data}, {len(first.texts)} held-out prompts, {of_seeds}"
+
+
+def table(seeds: Seeds) -> list[Row]:
+    """One row a method; gains over the first method are paired by prompt.
+
+    Intervals are over seeds and prompts (`intervals.interval_over_seeds`); with a single
+    seed, over prompts alone. Each method is at its own sampling temperature.
+    """
+    base = next(iter(seeds[0]))
+    theirs = by_seed(seeds, base, "reward")
+    rows = []
+    for method, one in seeds[0].items():
+        over = functools.partial(
+            intervals.interval_over_seeds, units=by_seed(seeds, method, "prompt")
+        )
+        ours = by_seed(seeds, method, "reward")
+        pairs = list(zip(ours, theirs, strict=True))
+        row: Row = {"method": method, "temperature": one.temperature}
+        row[reward_name(seeds)] = over(ours)
+        gained = won = None
+        if method != base:
+            gained = Gain(*over([a - b for a, b in pairs]))
+            won = over([preference.agreement(a, b) for a, b in pairs], share=True)
+        row |= {f"gain over {base}": gained, "win rate": won}
+        for name, field in (("KL (nats)", "kl"), ("length", "length")):
+            row[name] = mean_over_seeds(seeds, method, field)
+        if one.score is not None:
+            row["RM score"] = mean_over_seeds(seeds, method, "score")
+        if "due" in one.judged:
+            row |= {
+                n: refusal_interval(seeds, method, n)
+                for n in refusals.refusal_metrics(one.judged)
+            }
+        rows.append(row)
+    return rows
+
+
+def best_of_line(
+    sampled: Sequence[Evaluation], samples: int
+) -> list[tuple[float, Interval]]:
+    """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
+    ns = best_of_n.powers_of_two(samples)
+    scored = [many for many in sampled if many.score is not None]
+    curves = [
+        best_of_n.best_of_n_rewards(
+            many.reward.reshape(-1, samples),
+            np.asarray(many.score).reshape(-1, samples),
+            ns,
+        )
+        for many in scored
+    ]
+    units = [many.prompt[::samples] for many in scored]
+    return [
+        (
+            sample_metrics.kl_best_of_n(n),
+            interval_over_seeds([curve[i] for curve in curves], units=units),
+        )
+        for i, n in enumerate(ns)
+    ]

@@ -1,0 +1,159 @@
+"""What a reward model is measured and normalized by."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxalign import sharding, streams
+from jaxalign.data import loader, readers
+from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import example_prompt_hashes
+from jaxalign.data.records import Preference
+from jaxalign.evaluation import intervals, preference
+from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
+from jaxalign.pipeline.prompts import pad_rows
+from jaxalign.rewards import reward_model
+from jaxalign.runtime import jsonl
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.mesh import mesh_of
+from jaxalign.sampling import SamplingParams
+from jaxalign.types import Params, ScalarModel
+
+
+def pair_scores(
+    model: ScalarModel,
+    params: Params,
+    pairs: Sequence[loader.Example],
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the chosen and of the rejected answers, [pairs] each."""
+    mesh = sharding.mesh_of(params)
+    batches = loader.evaluation_batches(pairs, batch_size, kind=Preference, mesh=mesh)
+    score = jax.jit(reward_model.score, static_argnums=0)
+    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for batch in batches:
+        batch = sharding.place_batch(batch, mesh)
+        valid = sharding.to_host(batch.valid)
+        for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
+            part.append(sharding.to_host(score(model, params, side))[valid])
+    return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+def initial_policy_scores(
+    policy: policies.Policy,
+    reward: tuple[ScalarModel, Params],
+    train: Sequence[loader.Example],
+    *,
+    count: int,
+    max_new_tokens: int,
+    seed: int,
+    note: Callable[[str], None],
+) -> np.ndarray:
+    """Scores of the initial policy's answers to training prompts [count].
+
+    Prompts are drawn without repetition, as far as they go, and answered at temperature
+    1. Those that leave no room for an answer of the data set's longest length are left
+    out, and counted.
+
+    Args:
+      reward: the trained reward model, not yet normalized.
+      train: tokenized pairs or rankings, whose prompts are answered.
+      max_new_tokens: tokens of the longest answer.
+      note: prints a line and keeps it in data.json, such as `Run.note`.
+    """
+    context = policy.config.context
+    order = streams.generator(seed, "initial prompts").permutation(len(train))
+    prompts = distinct_prompts(train, order, count, context - max_new_tokens, note)
+    if not prompts:  # all are long: shorter answers to them
+        prompts = distinct_prompts(train, order, count, context - 1, note)
+    tokens, lengths = pad_rows(prompts, context - 1)
+    max_new_tokens = min(max_new_tokens, context - tokens.shape[1])
+    policy = policies.extend_longrope(policy, tokens.shape[1] + max_new_tokens)
+    ids = [zlib.crc32(row.tobytes()) for row in prompts]
+    sequences, _, _ = rollouts.sample(
+        policy,
+        policy.params,
+        tokens,
+        lengths,
+        streams.key(jax.random.key(seed), "initial answers"),
+        SamplingParams(max_new_tokens=max_new_tokens),
+        row_ids=streams.answer_ids(ids, 1),
+        slots=256,
+    )
+    sequences = jax.tree.map(sharding.to_host, sequences)
+    return answer_scores.learned_scores(*reward, sequences)
+
+
+def distinct_prompts(
+    train: Sequence[loader.Example],
+    order: np.ndarray,
+    count: int,
+    limit: int,
+    note: Callable[[str], None],
+) -> list[np.ndarray]:
+    """The tokens of `count` prompts of examples, repeated where there are fewer.
+
+    Args:
+      order: the order in which examples are visited.
+      limit: tokens of the longest prompt.
+    """
+    found: dict[bytes, np.ndarray] = {}
+    too_long: set[bytes] = set()
+    for i in order:
+        row = train[int(i)].sequences[0]
+        prompt = row.tokens[: row.prompt_length].astype(np.int32)
+        if len(prompt) > limit:
+            too_long.add(prompt.tobytes())
+        else:
+            found.setdefault(prompt.tobytes(), prompt)
+        if len(found) == count:
+            break
+    if too_long and found:
+        note(
+            f"normalization: {len(found)} prompts answered ({len(too_long)} longer than "
+            f"{limit} tokens left out: they leave no room for an answer)"
+        )
+    distinct = list(found.values())
+    return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
+
+
+def held_out_agreement(
+    config: RunConfig, held: Path, reward: Path, batch: int
+) -> dict[str, Any]:
+    """How well a reward model agrees with held-out preferences, and could at best.
+
+    `expected` is its accuracy over all labels that the annotator could have given,
+    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
+    Intervals are over prompts, of this one model.
+
+    Args:
+      held: the pairs, as `experiments.collect` wrote them.
+      reward: the reward model's folder.
+    """
+    rows = jsonl.read(held)
+    pairs, _ = readers.read(held, Preference)
+    mesh = mesh_of(config)
+    with jax.set_mesh(mesh):
+        model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
+        examples, _ = loader.tokenize(
+            pairs,
+            policies.configure_tokenizer(config, tokenizers.load(reward)),
+            context=model.config.context,
+        )
+        chosen, rejected = pair_scores(model, params, examples, batch)
+    p = np.array([rows[example.row]["p_chosen"] for example in examples])
+    right = preference.agreement(chosen, rejected)
+    prompts = example_prompt_hashes(examples)
+    over = partial(intervals.bootstrap, units=prompts, share=True)
+    return {
+        "accuracy": over(right),
+        "expected": over(right * p + (1 - right) * (1 - p)),
+        "Bayes": over(np.maximum(p, 1.0 - p)),
+        "pairs": len(p),
+        "prompts": len(np.unique(prompts)),
+    }
