@@ -105,7 +105,7 @@ def distinct_prompts(
     too_long: set[bytes] = set()
     for i in order:
         row = train[int(i)].sequences[0]
-        prompt = row.tokens[: row.prompt].astype(np.int32)
+        prompt = row.tokens[: row.prompt_length].astype(np.int32)
         if len(prompt) > limit:
             too_long.add(prompt.tobytes())
         else:
