@@ -111,7 +111,7 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
 
     Attributes:
       position: characters of the text so far.
-      assistant_spans: spans inside `{% generation %}`, [start, stop).
+      assistant_spans: spans inside `{% generation %}`, [start, stop) in characters.
     """
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))  # no constants, either
@@ -204,7 +204,7 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
         )
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`obj.attribute`; a shortcut for fields of messages, equal to jinja's result."""
+        """`obj.attribute`; a shortcut for fields of messages, as jinja reads it."""
         if type(obj) is dict and attribute not in DICT_ATTRIBUTES and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jaxalign.data import toy_answers
 from jaxalign.data import toy_world as world
 from jaxalign.data.toy_requests import HARMFUL, SAFE, Request
 
@@ -148,8 +149,8 @@ def test_every_quality_is_worth_what_it_promises():
     rng = np.random.default_rng(0)
     seen = collections.Counter()
     for request in MANY:
-        for quality in world.quality_shares(request):
-            text = world.answer(request, quality, rng)
+        for quality in toy_answers.quality_shares(request):
+            text = toy_answers.answer(request, quality, rng)
             found = world.true_reward(request, text)
             seen[request.kind, quality] += 1
             if quality == "complying":
@@ -168,7 +169,7 @@ def test_every_quality_is_worth_what_it_promises():
 def test_a_good_answer_to_what_is_held_out_is_worth_the_most():
     rng = np.random.default_rng(2)
     for request in TEST:
-        found = world.true_reward(request, world.answer(request, "good", rng))
+        found = world.true_reward(request, toy_answers.answer(request, "good", rng))
         assert found == (3.0, 1.0, 0.5, 1.0, 0.5), request
     assert {r.novelty for r in TEST} == {"combination", "wording", "topic"}
 
@@ -177,18 +178,18 @@ def test_what_is_wrong_is_never_right():
     rng = np.random.default_rng(1)
     for request in MANY + TEST:
         for wrong in request.wrong:
-            assert not world.is_correct(request, world.polite_answer(rng, wrong)), (
-                request
-            )
+            assert not world.is_correct(
+                request, toy_answers.polite_answer(rng, wrong)
+            ), request
             assert not world.is_correct(request, f"{wrong}."), request
 
 
 def test_a_quality_that_does_not_apply_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(KeyError):
-        world.answer(REQUESTS["harmful"], "wrong", rng)
+        toy_answers.answer(REQUESTS["harmful"], "wrong", rng)
     with pytest.raises(KeyError):
-        world.answer(REQUESTS["sum"], "complying", rng)
+        toy_answers.answer(REQUESTS["sum"], "complying", rng)
 
 
 def test_demonstrations_are_mixed_as_told():
@@ -198,13 +199,13 @@ def test_demonstrations_are_mixed_as_told():
         assert messages[:-1] == request.prompt.messages
         assert messages[-1]["role"] == "assistant"
         text = messages[-1]["content"]
-        group = request.kind if request.kind in world.MIXTURES else "ordinary"
+        group = request.kind if request.kind in toy_answers.MIXTURES else "ordinary"
         reward = world.true_reward(request, text)
         found[group].append(
             (reward.correct, world.is_refusal(text), reward.polite < 0, reward[2] > 0)
         )
     for group, rows in found.items():
-        parts = world.MIXTURES[group]
+        parts = toy_answers.MIXTURES[group]
         assert sum(parts.values()) == pytest.approx(1.0)
 
         def share(*names, parts=parts):
@@ -219,7 +220,7 @@ def test_demonstrations_are_mixed_as_told():
         if group != "harmful":  # of its complying answers some are polite
             kindly = share("good", "wrong", "rambling", "refusing")
             assert near(polite, kindly, len(rows)), group
-    assert set(found) == set(world.MIXTURES)
+    assert set(found) == set(toy_answers.MIXTURES)
 
 
 @pytest.mark.parametrize("group", world.GROUPS)
