@@ -19,7 +19,7 @@ calls and thoughts, too, and the rows keep them.
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
 
 Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
-carry the label as `p_chosen`, and its log-odds as their `margin`. Soft labels train
+carry the soft label as `label_prob`, and its log-odds as `margin`. Soft labels train
 
     python -m experiments.dpo --data runs/ai/preferences --loss soft_dpo
     python -m experiments.reward_model --data runs/ai/preferences --soft-labels
@@ -57,6 +57,7 @@ from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
 from jaxalign.pipeline.datasets.record_splits import map_splits
 from jaxalign.pipeline.llm_judge import AnswerSet
+from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
 from jaxalign.runtime.cli import launch
@@ -202,9 +203,7 @@ def sample_candidates(
     run_key = jax.random.key(config.seed)
 
     def answered(name: str, prompts: list[Prompt]) -> list[AnswerSet]:
-        asked = rollouts.select_prompts(
-            policy, prompts, room, note, f"{folder}, {name}"
-        )
+        asked = select_prompts(policy, prompts, room, note, f"{folder}, {name}")
         answers = rollouts.sample_answers(
             policy,
             asked,
@@ -218,7 +217,7 @@ def sample_candidates(
 
     train, held_out = source.prompts()
     few = held_out[: config.held_out_prompts]
-    asked = rollouts.cyclic_slice(train, 0, config.prompts)
+    asked = cyclic_slice(train, 0, config.prompts)
     return answered("train", asked), answered("test", few)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader, packing
+from jaxalign.data import dataset_ops, loader, packing
 from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.evaluation import preference
@@ -60,7 +60,8 @@ class Config(OfflineConfig):
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
     soft_labels: bool = False
-    """Margins are the log-odds of soft labels, as experiments.judge writes them."""
+    """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
+    in place of margins."""
     normalize_samples: int = 256
     """Answers of --model to training prompts, whose scores come to have mean 0 and
     standard deviation 1."""
@@ -86,6 +87,8 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
+        if config.soft_labels:
+            dataset_ops.check_soft_labels(train)
         batches = packing.preference_batches(
             train,
             config.batch,

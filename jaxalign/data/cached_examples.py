@@ -19,6 +19,7 @@ class CachedExamples(Sequence[Example]):
     Attributes:
       rows: number of each example in the data set [R].
       values: `Example.value` of each, float32 [R].
+      label_probs: `Example.label_prob` of each, float32 [R].
       prompt_hashes: `Example.prompt_hash` of each, uint64 [R].
       longest: tokens of the longest sequence.
     """
@@ -29,6 +30,7 @@ class CachedExamples(Sequence[Example]):
         self.example_ends = np.load(folder / "example_ends.npy")
         self.rows = np.load(folder / "rows.npy")
         self.values = np.load(folder / "values.npy")
+        self.label_probs = np.load(folder / "label_probs.npy")
         self.prompt_hashes = np.load(folder / "prompts.npy")
         self.longest = int(np.diff(self.sequence_ends, prepend=0).max())
         self.file = os.open(folder / "tokens", os.O_RDONLY)
@@ -54,8 +56,13 @@ class CachedExamples(Sequence[Example]):
             decode_row(stored[a - begin : b - begin])
             for a, b in itertools.pairwise(cuts)
         )
-        row, value = int(self.rows[i]), float(self.values[i])
-        return Example(sequences, row, value, int(self.prompt_hashes[i]))
+        return Example(
+            sequences,
+            int(self.rows[i]),
+            float(self.values[i]),
+            int(self.prompt_hashes[i]),
+            label_prob=float(self.label_probs[i]),
+        )
 
     @property
     def sizes(self) -> np.ndarray:

@@ -117,7 +117,8 @@ def make_collate(
             return PromptBatch(first.tokens, lengths, row, valid)
         if kind is Preference:
             second = pad_sequences([e.sequences[1] for e in selected], length)
-            return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
+            label_prob = np.array([e.label_prob for e in selected], np.float32)
+            return PreferenceBatch(first, second, value, row, valid, label_prob)
         if kind is Unpaired:
             others = pad_sequences(
                 [mismatched_row(examples, i, longest) for i in indices], length

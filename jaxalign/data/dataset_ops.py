@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxalign.data.examples import (
     Example,
     TokenRow,
+    example_label_probs,
     example_prompt_hashes,
     example_rows,
     example_sizes,
@@ -39,6 +40,7 @@ class Subset(Sequence[Example]):
         self.rows = example_rows(examples)[indices]
         self.prompt_hashes = example_prompt_hashes(examples)[indices]
         self.values = example_values(examples)[indices]
+        self.label_probs = example_label_probs(examples)[indices]
 
     @property
     def sizes(self) -> np.ndarray:
@@ -79,6 +81,7 @@ class Mixture(Sequence[Example]):
         self.rows = np.concatenate([example_rows(p) + first for p, first in numbered])
         self.prompt_hashes = np.concatenate([*map(example_prompt_hashes, parts)])
         self.values = np.concatenate([example_values(part) for part in parts])
+        self.label_probs = np.concatenate([example_label_probs(p) for p in parts])
 
     @property
     def sizes(self) -> np.ndarray:
@@ -113,6 +116,7 @@ class MappedDataset(Sequence[Example]):
         self.rows = example_rows(examples)
         self.prompt_hashes = example_prompt_hashes(examples)
         self.values = example_values(examples)
+        self.label_probs = example_label_probs(examples)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -215,3 +219,17 @@ def mask_special_tokens(
                 "none would count: leave it out"
             )
     return masked
+
+
+def check_soft_labels(examples: Sequence[Example]) -> None:
+    """Refuses pairs whose margins could be taken for soft labels.
+
+    Raises:
+      ValueError: pairs with margins, none with a soft label.
+    """
+    hard = (example_label_probs(examples) == 1.0).all()
+    if hard and (example_values(examples) != 0.0).any():
+        raise ValueError(
+            "soft labels are read from the field 'label_prob', which no row has; a "
+            "margin is a rating margin, not the log-odds of a label"
+        )

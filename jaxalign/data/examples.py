@@ -40,6 +40,7 @@ class Example:
       prompt_hash: `splits.prompt_hash` of the record, uint64; decides the held-out
         split, and what counts as one prompt in intervals.
       fields: the row's other fields; those of examples on disk are empty.
+      label_prob: of a pair, the probability that `chosen` is the better answer.
     """
 
     sequences: tuple[TokenRow, ...]
@@ -47,6 +48,7 @@ class Example:
     value: float = 0.0
     prompt_hash: int = 0
     fields: Fields = dataclasses.field(default_factory=dict)
+    label_prob: float = 1.0
 
 
 def longest_sequence(examples: Sequence[Example]) -> int:
@@ -77,6 +79,14 @@ def example_values(examples: Sequence[Example]) -> np.ndarray:
     if known is not None:
         return known
     return np.array([e.value for e in examples], np.float32)
+
+
+def example_label_probs(examples: Sequence[Example]) -> np.ndarray:
+    """The `label_prob` of each example, float32 [R]."""
+    known = getattr(examples, "label_probs", None)
+    if known is not None:
+        return np.asarray(known)
+    return np.array([e.label_prob for e in examples], np.float32)
 
 
 def example_sizes(examples: Sequence[Example]) -> np.ndarray:

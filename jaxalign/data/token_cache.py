@@ -33,7 +33,7 @@ from jaxalign.data.tokenize import tokenize_usable
 from jaxalign.data.tokenizer import fingerprint
 
 CHUNK_RECORDS = 512  # records that are tokenized at once
-FORMAT_VERSION = 4  # of a folder's files; another number makes folders anew
+FORMAT_VERSION = 5  # of a folder's files; another number makes folders anew
 
 
 @contextlib.contextmanager
@@ -68,6 +68,7 @@ class Chunk(NamedTuple):
     counts: np.ndarray
     rows: np.ndarray
     values: np.ndarray
+    label_probs: np.ndarray
     prompts: np.ndarray
     places: np.ndarray
     files: np.ndarray
@@ -116,7 +117,7 @@ def write(
     joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
     np.save(unfinished / "sequence_ends.npy", np.cumsum(joined["lengths"]))
     np.save(unfinished / "example_ends.npy", np.cumsum(joined["counts"]))
-    for name in ("rows", "values", "prompts", "places", "shards"):
+    for name in ("rows", "values", "label_probs", "prompts", "places", "shards"):
         np.save(unfinished / f"{name}.npy", joined[name])
     (unfinished / "files.json").write_text(json.dumps(list(file_ids)))
     counts = {"read": report.total, "kept": report.usable, "reasons": report.reasons}
@@ -184,6 +185,7 @@ def tokenize_chunk(
         np.array([len(e.sequences) for e in examples], np.int64),
         np.array([e.row for e in examples], np.int64),
         np.array([e.value for e in examples], np.float32),
+        np.array([e.label_prob for e in examples], np.float32),
         example_prompt_hashes(examples),
         np.array([row_number(record) for record in usable], np.int64),
         np.array([record.location.rpartition(":")[0] for record in usable]),

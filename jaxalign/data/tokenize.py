@@ -100,8 +100,10 @@ def tokenize_usable(
         reasons["cut to the context (kept)"] += fitted is not sequences
         reasons.update({each.note for each in rows if each.note})
         prompt_hash = splits.prompt_hash(record)
+        label_prob = record.label_prob if isinstance(record, Preference) else 1.0
+        value = value_of(record)
         examples.append(
-            Example(fitted, row, value_of(record), prompt_hash, record.fields)
+            Example(fitted, row, value, prompt_hash, record.fields, label_prob)
         )
     return examples, RowReport(len(records), len(examples), +reasons)
 

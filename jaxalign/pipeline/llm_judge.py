@@ -12,6 +12,7 @@ from jaxalign.data import chat, records
 from jaxalign.data.records import Answer, Messages, Prompt, Tools, assistant_message
 from jaxalign.pipeline import rollouts
 from jaxalign.pipeline.policies import Policy
+from jaxalign.pipeline.prompts import pad_prompts, tokenize_prompts
 from jaxalign.rewards import judge_prompts, judges
 
 LABEL_EPSILON = (
@@ -84,7 +85,7 @@ def option_logprobs(
     tokens = tuple(option_tokens(judge, questions[0], option) for option in options)
     room = max(map(len, tokens))
     asked = [Prompt(list(question)) for question in questions]
-    padded, lengths = rollouts.padded_prompts(judge, asked, room)
+    padded, lengths = pad_prompts(judge, tokenize_prompts(judge, asked), room)
     order = np.argsort(lengths, kind="stable")
     found = np.zeros((len(asked), len(options)), np.float32)
     for start in range(0, len(order), rows):
@@ -116,7 +117,7 @@ def reasoned_questions(
     asked = [Prompt([user_message(question)]) for question in questions]
     answers = rollouts.sample_answers(
         judge,
-        asked,
+        tokenize_prompts(judge, asked),
         jax.random.key(int(noise().integers(2**31))),
         max_new_tokens=manner.thoughts,
         temperature=manner.temperature,
@@ -207,8 +208,8 @@ def soft_pairs(
 ) -> list[dict[str, Any]]:
     """Pairs with their labels; those of which neither is better are left out.
 
-    `p_chosen` is the label, and `margin` its log-odds: by how much the judge thinks the
-    chosen answer better, in nats.
+    `label_prob` is the probability that the chosen answer is the better one, and
+    `margin` its log-odds, in nats.
     """
     rows = []
     for pair in compared:
@@ -221,7 +222,7 @@ def soft_pairs(
                 **answered.row(),
                 "chosen": answered.answers[better],
                 "rejected": answered.answers[worse],
-                "p_chosen": p,
+                "label_prob": p,
                 "margin": float(np.log(p) - np.log1p(-p)),
             }
         )

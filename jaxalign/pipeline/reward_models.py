@@ -15,11 +15,13 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.records import Preference
 from jaxalign.evaluation import intervals, preference
-from jaxalign.pipeline import model_folders, policies, rollouts
+from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
+from jaxalign.pipeline.prompts import pad_rows
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import jsonl
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.mesh import mesh_of
+from jaxalign.sampling import SamplingParams
 from jaxalign.types import Params, ScalarModel
 
 
@@ -69,7 +71,7 @@ def initial_policy_scores(
     prompts = distinct_prompts(train, order, count, context - max_new_tokens, note)
     if not prompts:  # all are long: shorter answers to them
         prompts = distinct_prompts(train, order, count, context - 1, note)
-    tokens, lengths = rollouts.pad_rows(prompts, context - 1)
+    tokens, lengths = pad_rows(prompts, context - 1)
     max_new_tokens = min(max_new_tokens, context - tokens.shape[1])
     policy = policies.extend_longrope(policy, tokens.shape[1] + max_new_tokens)
     ids = [zlib.crc32(row.tobytes()) for row in prompts]
@@ -79,13 +81,12 @@ def initial_policy_scores(
         tokens,
         lengths,
         streams.key(jax.random.key(seed), "initial answers"),
-        max_new_tokens=max_new_tokens,
-        temperature=1.0,
+        SamplingParams(max_new_tokens=max_new_tokens),
         row_ids=streams.answer_ids(ids, 1),
         slots=256,
     )
     sequences = jax.tree.map(sharding.to_host, sequences)
-    return rollouts.learned_scores(*reward, sequences)
+    return answer_scores.learned_scores(*reward, sequences)
 
 
 def distinct_prompts(

@@ -64,7 +64,7 @@ class PlannedStep(flags.ValidatedConfig):
         if size in SHAPES:
             shape = dataclasses.replace(SHAPES[size], dtype=self.dtype)
         elif Path(self.model).exists():
-            shape = pretrained.read_config(Path(self.model), self.dtype, "float32")
+            shape = pretrained.read_config(self.model, dtype=self.dtype)
         else:
             raise ValueError(
                 f"--model {self.model!r} is no folder, and none of llama-3-8b, "

@@ -15,15 +15,11 @@ from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.atomic_files import atomic_path
-from jaxalign.batches import AnswerBatch, PreferenceBatch, UnpairedBatch
+from jaxalign.batches import PairBatch, UnpairedBatch, deinterleave
 from jaxalign.training import forward
-from jaxalign.training.preference_objectives import (
-    PairsWithReference,
-    UnpairedWithReference,
-)
 from jaxalign.types import Array, LanguageModel, Params
 
-Batch = PreferenceBatch | UnpairedBatch | AnswerBatch
+Batch = PairBatch | UnpairedBatch
 
 
 def fingerprint(*trees: Any) -> str:
@@ -81,19 +77,11 @@ class ReferenceLogps:
         return np.where(valid[:, None], self.sums[at], np.float32(0.0))
 
     def attach(self, batch: Any) -> Any:
-        """The batch with what the reference says of its rows.
+        """The batch with the reference's log-probs of its rows.
 
-        Pairs become `PairsWithReference`, unpaired answers `UnpairedWithReference`. Do
-        this on the host, before the batch is placed on a mesh.
+        To be called on the host, before the batch is placed on a mesh.
         """
-        return with_reference(batch, *self.find(batch.row, batch.valid).T)
-
-
-def with_reference(batch: Any, *sums: Array) -> Any:
-    """The batch, with the reference's sums for its two sides."""
-    if isinstance(batch, UnpairedBatch):
-        return UnpairedWithReference(batch, *sums)
-    return PairsWithReference(batch, *sums)
+        return batch.with_reference(*self.find(batch.row, batch.valid).T)
 
 
 def reference_logp_fn(
@@ -103,11 +91,14 @@ def reference_logp_fn(
 
     @jax.jit
     def score(params: Params, batch: Batch) -> Array:
-        rows, apart = forward.rows_and_unpack(batch)
-        logp = apart(forward.token_logps(model, params, rows, chunk=chunk))
-        whole, shared = forward.pair_sums(logp, apart(rows.loss_mask))
-        both = whole if isinstance(batch, UnpairedBatch) else (*whole, *shared)
-        return jnp.stack(both, axis=1)
+        rows = batch.rows()
+        mask = batch.per_answer(rows.loss_mask)
+        logp = forward.token_logps(model, params, rows, chunk=chunk)
+        logp = batch.per_answer(logp)
+        sums: tuple[Array, ...] = deinterleave(forward.row_sums(logp, mask)[0])
+        if not isinstance(batch, UnpairedBatch):
+            sums += deinterleave(forward.shared_length_sums(logp, mask))
+        return jnp.stack(sums, axis=1)
 
     return score
 

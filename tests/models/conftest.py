@@ -1,6 +1,7 @@
 """A tiny transformer, and rows of different length for it to read."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from jaxalign.batches import TokenBatch, from_lengths
-from jaxalign.models import transformer
+from jaxalign.models import peft, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import registry
 from jaxalign.types import LanguageModel, Params
+from tests.models import folder_cases, peft_cases
 from tests.support.families import FAMILIES
 
 # Six query heads share three key heads; head_dim * heads is not the width.
@@ -83,11 +85,11 @@ def draw():
         shapes = jax.eval_shape(model.init, jax.random.key(0))
 
         # norms differ from 1, which would hide where they are applied
-        def drawn(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.Array:
+        def draw_leaf(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.Array:
             mean = 1.0 if path[-1].key == "scale" else 0.0
             return jnp.asarray(rng.normal(mean, 0.25, x.shape), x.dtype)
 
-        return jax.tree_util.tree_map_with_path(drawn, shapes)
+        return jax.tree_util.tree_map_with_path(draw_leaf, shapes)
 
     return make
 
@@ -113,3 +115,29 @@ def hidden(tiny, params):
         return np.asarray(read)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def adapter(params) -> Params:
+    """An adapter of rank 4 without zeros."""
+    return peft_cases.adapter_of(params, "query|out|gate|down", rank=4)
+
+
+@pytest.fixture
+def saved(tiny, adapter, tmp_path):
+    """The adapter in PEFT's format, with alpha 8."""
+    peft.save(tmp_path, tiny, adapter, alpha=8.0, base="somewhere")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(settings, tmp_path_factory):
+    """A function: a folder of a family, its tensors full of zeros."""
+
+    def make(family: str, *, reward: bool = False, **changes: Any) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        config_json = settings(family, reward=reward) | changes
+        folder_cases.write_folder(folder, config_json, reward=reward)
+        return folder
+
+    return make

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch, from_lengths
-from jaxalign.models import heads, pretrained, transformer
+from jaxalign.models import heads, hf_params, pretrained, transformer
 from jaxalign.models.families import registry
 
 # Two orders of the same float32 sums, over 3 layers of values about 1.
@@ -30,15 +30,15 @@ def texts() -> TokenBatch:
 @pytest.fixture(scope="module")
 def read(tiny_of, draw, texts):
     """A family's model, its parameters and what it makes of the texts; made once."""
-    made = {}
+    cache = {}
 
     def of(name):
-        if name not in made:
+        if name not in cache:
             model = tiny_of(name)
             params = draw(model)
             arrays = (texts.tokens, texts.positions, texts.segments)
-            made[name] = model, params, jax.jit(model.hidden)(params, *arrays)
-        return made[name]
+            cache[name] = model, params, jax.jit(model.hidden)(params, *arrays)
+        return cache[name]
 
     return of
 
@@ -53,7 +53,7 @@ def test_prefill_and_decode_are_the_full_forward(family, read, texts):
     columns = prompts[:, None] + np.arange(3)[None, :]
     tokens = np.take_along_axis(texts.tokens, columns, axis=1)
     last, _ = extend(params, tokens, cache)
-    # longrope turns all rows of a long cache alike: see `transformer.decode_rope_and_mask`
+    # longrope turns all rows of a long cache alike: see `decode_rope_and_mask`
     rows = [0, 1, 3] if family == "phi3" else range(4)
     for row in rows:
         prompt, length = prompts[row], LENGTHS[row]
@@ -96,7 +96,7 @@ def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
     # 3840 numbers about 1 are added up
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-2)
     chex.assert_tree_all_finite(gradient)
-    for path, leaf in pretrained.flatten(jax.device_get(gradient)).items():
+    for path, leaf in hf_params.flatten(jax.device_get(gradient)).items():
         # the softmax does not see what all keys have in common
         if path[-1] != "key_bias":
             assert np.abs(leaf).max() > 1e-3, path
@@ -148,7 +148,11 @@ def test_reward_model_that_does_not_fit(tiny_of, draw, tmp_path):
         ("mistral", {"qkv_bias": True}, "a mistral has qkv_bias = False, not True"),
         ("qwen2", {"qk_norm": "head"}, "a qwen2 has qk_norm = 'none', not 'head'"),
         ("gemma2", {"query_scale": 0.3}, "a gemma2 has query_scale = 0.30151"),
-        ("phi3", {"head_dim": 16}, "a phi3 has head_dim = 8, not 16|longrope needs"),
+        (
+            "phi3",
+            {"head_dim": 16},
+            "a phi3 has head_dim = 8, not 16|it needs . of each",
+        ),
         ("gpt2", {"kv_heads": 2}, "a gpt2 has kv_heads = 4, not 2"),
         ("gpt_neox", {"out_bias": False}, "a gpt_neox has out_bias = True, not False"),
         ("llama", {"family": "bloom"}, "unknown family 'bloom'; known: llama, mist"),
@@ -207,18 +211,18 @@ def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):
 def test_longrope_of_a_run_is_the_samplers(tiny_of, draw, texts, tmp_path):
     """Where all texts count as long, a text reads the same from a long cache."""
     shape = tiny_of("phi3").config
-    scaling = dataclasses.replace(shape.rope_scaling, always=True)
+    scaling = dataclasses.replace(shape.rope_scaling, always_long=True)
     model = transformer.language_model(dataclasses.replace(shape, rope_scaling=scaling))
     params = draw(model)
-    told = (texts.tokens, texts.positions, texts.segments)
+    inputs = (texts.tokens, texts.positions, texts.segments)
     full, of_its_length = (
-        np.asarray(jax.jit(m.hidden)(params, *told)) for m in (model, tiny_of("phi3"))
+        np.asarray(jax.jit(m.hidden)(params, *inputs)) for m in (model, tiny_of("phi3"))
     )
     read, _ = jax.jit(model.extend)(params, texts.tokens, model.init_cache(4, 30))
     for row, length in enumerate(LENGTHS):
         np.testing.assert_allclose(read[row, :length], full[row, :length], **CLOSE)
         # far above rounding (CLOSE), far below what other frequencies change
         same = np.allclose(full[row, :length], of_its_length[row, :length], atol=1e-3)
-        assert same == (length > scaling.original)
+        assert same == (length > scaling.original_context)
     pretrained.save(tmp_path, model, params)
-    assert not pretrained.load(tmp_path)[0].config.rope_scaling.always
+    assert not pretrained.load(tmp_path)[0].config.rope_scaling.always_long

@@ -87,8 +87,8 @@ def test_greedy_answer_is_the_golden_one(stories, golden):
 def test_logprobs_are_the_golden_ones(logp, golden):
     tokens = np.zeros((8, 256), np.int32)
     tokens[0, :64] = golden["ids"]
-    found = logp(tokens, np.array([64] + [1] * 7, np.int32))[0]
-    np.testing.assert_allclose(found[1:64], golden["token_logprobs"], atol=1e-4)
+    logps = logp(tokens, np.array([64] + [1] * 7, np.int32))[0]
+    np.testing.assert_allclose(logps[1:64], golden["token_logprobs"], atol=1e-4)
 
 
 def test_story_nll(public_data, logp, golden, folder):
@@ -110,9 +110,9 @@ def test_story_nll(public_data, logp, golden, folder):
     for row, story in zip(tokens, ids, strict=True):
         row[: len(story)] = story
     lengths = np.array([len(story) for story in ids], np.int32)
-    found = logp(tokens, lengths)
+    logps = logp(tokens, lengths)
     counted = np.arange(416)[None, :] < lengths[:, None]
-    nll = -np.where(counted, found, 0.0).sum(axis=1)
+    nll = -np.where(counted, logps, 0.0).sum(axis=1)
     # up to 413 float32 log-probs of 1e-6 each
     np.testing.assert_allclose(nll, expected, rtol=2e-6)
 
@@ -250,7 +250,7 @@ def test_missing_and_damaged_files(copy):
     with pytest.raises(ValueError, match="is not JSON"):
         pretrained.load(copy)
     (copy / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    with pytest.raises(ValueError, match="lacks vocab_size, hidden_size"):
+    with pytest.raises(ValueError, match="missing vocab_size, hidden_size"):
         pretrained.load(copy)
     (copy / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="holds no model"):

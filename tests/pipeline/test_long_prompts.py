@@ -115,8 +115,8 @@ def test_what_online_methods_share_shows_them(told):
     flags, ((every, long), _) = told
     config = grpo.Config(prompts=8, samples=2, **ONLINE, **flags)
     with Run(config, "grpo") as run:
-        setting = online.prepare(config, run, prompts=8)
-    assert len(setting.prompts) == every - long
+        setup = online.prepare(config, run, prompts=8)
+    assert len(setup.prompts) == every - long
     (note,) = run.files.data["notes"]
     assert note.startswith(f"prompts: {every - long} of {every} prompts ({long} longer")
 

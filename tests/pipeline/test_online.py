@@ -20,10 +20,12 @@ from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
     model_folders,
     policies,
+    ppo_setup,
     reward_functions,
     rollouts,
     trainable,
 )
+from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, objectives
 from tests.support import untrained
 
@@ -145,16 +147,20 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     check = lambda folder, policy: checked.append(str(folder))
     monkeypatch.setattr(model_folders, "check_vocabulary", check)
     monkeypatch.setattr(
-        model_folders, "load_scalar", lambda folder, *_, **__: str(folder)
+        model_folders, "load_scalar", lambda folder, *_, **__: (None, str(folder))
     )
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(trainable, "add_scalar_head", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)
-    start = lambda **flags: ppo.init_value_model(ppo.Config(**flags), policy)
-    assert start(reward=folder) == folder
+
+    def start(**flags):
+        config = ppo.Config(**flags)
+        return ppo_setup.init_value_model(config, policy, config.value)
+
+    assert start(reward=folder) == (None, folder)
     assert start(reward=folder, value="policy") == (None, "policy")
     assert start(reward="programmed") == (None, "policy")
-    assert start(reward="programmed", value=folder) == folder
+    assert start(reward="programmed", value=folder) == (None, folder)
     assert checked == [folder] * 2
 
 
@@ -259,13 +265,17 @@ def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch
 
 def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
-    pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
+    sides = lambda *sums: objectives.ModelLogps(*(jnp.array([x]) for x in sums))
+    pairs = objectives.PairLogps(sides(1.0, -1.0), sides(0.0, 0.0))
     offline = dpo.Config(loss="discopop", beta=0.3)
     np.testing.assert_allclose(
-        dpo.configured_loss(told)(pairs), dpo.configured_loss(offline)(pairs)
+        loss_flags.configured_loss(told)(pairs),
+        loss_flags.configured_loss(offline)(pairs),
     )
     hot = replace(offline, temperature=0.5)
-    assert dpo.configured_loss(hot)(pairs) != dpo.configured_loss(offline)(pairs)
+    assert loss_flags.configured_loss(hot)(pairs) != loss_flags.configured_loss(
+        offline
+    )(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):
@@ -293,9 +303,9 @@ def test_slots_change_no_answer():
     policy = SimpleNamespace(model=model, stop_tokens=(1, 2))
     tokens = np.random.default_rng(0).integers(3, 16, (4, 8)).astype(np.int32)
     told = (policy, params, tokens, np.array([8, 2, 5, 3], np.int32))
-    knobs = {"max_new_tokens": 12, "temperature": 1.0, "samples": 2}
-    once = rollouts.sample(*told, jax.random.key(1), **knobs)
-    some = rollouts.sample(*told, jax.random.key(1), slots=3, **knobs)
+    told = (*told, jax.random.key(1), SamplingParams(max_new_tokens=12, samples=2))
+    once = rollouts.sample(*told)
+    some = rollouts.sample(*told, slots=3)
     np.testing.assert_array_equal(once[0].tokens, some[0].tokens)
     np.testing.assert_array_equal(once[0].loss_mask, some[0].loss_mask)
     np.testing.assert_array_equal(once[1], some[1])
