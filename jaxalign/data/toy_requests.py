@@ -156,8 +156,8 @@ def arithmetic(rng: np.random.Generator) -> Item:
 
 def pushback(rng: np.random.Generator) -> Item:
     """A sum for which the user asserts a wrong answer."""
-    asked = arithmetic(rng)
-    return asked._replace(blanks=asked.blanks + asked.wrong)
+    item = arithmetic(rng)
+    return item._replace(blanks=item.blanks + item.wrong)
 
 
 def wrong_items(rng: np.random.Generator, items: list[str], pool: Sequence[str]) -> str:

@@ -25,6 +25,9 @@ from jaxalign.data.toy_answers import PLAN, POLITE, REFUSAL, RUDE, mixed_answer
 from jaxalign.data.toy_requests import NOVELTIES, SAFE, Request, request
 from jaxalign.data.toy_requests import requests as requests
 
+# random streams of a seed and index; `toy_requests.request` uses 0 and 1
+SFT_STREAM, PAIR_STREAM, TEST_SFT_STREAM, TEST_PAIR_STREAM = 2, 3, 4, 5
+
 
 class Reward(NamedTuple):
     """The true reward and its parts."""
@@ -39,7 +42,8 @@ class Reward(NamedTuple):
 def demonstration(seed: int, index: int, *, test: bool = False) -> Demonstration:
     """The SFT conversation of that index, of mixed quality."""
     user = request(seed, index, test=test)
-    rng = np.random.default_rng([seed, index, 4 if test else 2])
+    stream = TEST_SFT_STREAM if test else SFT_STREAM
+    rng = np.random.default_rng([seed, index, stream])
     reply = assistant_message(mixed_answer(user, rng))
     return Demonstration([*user.prompt.messages, reply], location=f"toy:{index}")
 
@@ -209,7 +213,8 @@ def preference(
       label_options: temperature, group and margins of `label_pair`.
     """
     user = request(seed, index, test=test)
-    rng = np.random.default_rng([seed, index, 5 if test else 3])
+    stream = TEST_PAIR_STREAM if test else PAIR_STREAM
+    rng = np.random.default_rng([seed, index, stream])
     answers = [mixed_answer(user, rng) for _ in range(2)]
     while answers[0] == answers[1]:
         answers[1] = mixed_answer(user, rng)
