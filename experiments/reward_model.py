@@ -160,9 +160,7 @@ def main(config: Config) -> dict[str, float]:
 
 def read_data(
     config: Config, run: Run, source: datasets.Dataset, policy: policies.Policy
-) -> tuple[
-    Sequence[Example], Sequence[Example], type[Preference] | type[Ranking]
-]:
+) -> tuple[Sequence[Example], Sequence[Example], type[Preference] | type[Ranking]]:
     """Training pairs or rankings, held-out pairs, and which of them trains.
 
     Raises:
