@@ -46,7 +46,11 @@ def demonstrations(count):
 
 
 def pairs(count, name=""):
-    return [Preference(ASKED, f"{name}{i}", "no", margin=i / 2) for i in range(count)]
+    """Pairs with a margin and a soft label each, exact in float32."""
+    return [
+        Preference(ASKED, f"{name}{i}", "no", margin=i / 2, label_prob=1 - i / 1024)
+        for i in range(count)
+    ]
 
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
@@ -245,6 +249,24 @@ def test_a_mixture_goes_on_after_a_stop_and_with_any_processes(mixture, monkeypa
     mixture.weights[0] = 2.0
     with pytest.raises(ValueError, match="cannot go on with the data"):
         rows(1, state)
+
+
+def test_margins_are_not_taken_for_soft_labels(tokenizer):
+    examples = lambda **more: tokenize.tokenize(
+        [Preference(ASKED, "yes", "no", **more)], tokenizer, context=64
+    )[0]
+    for usable in ({}, {"label_prob": 0.75}, {"label_prob": 0.75, "margin": 1.0}):
+        dataset_ops.check_soft_labels(examples(**usable))
+    with pytest.raises(ValueError, match="'label_prob', which no row has"):
+        dataset_ops.check_soft_labels(examples(margin=1.0))
+
+
+def test_views_know_the_soft_labels(mixture):
+    each = np.array([example.label_prob for example in mixture], np.float32)
+    np.testing.assert_array_equal(tokenize.example_label_probs(mixture), each)
+    assert len(np.unique(each)) > 2
+    some = Subset(mixture, np.array([3, 1]))
+    np.testing.assert_array_equal(tokenize.example_label_probs(some), each[[3, 1]])
 
 
 def test_mixtures_that_cannot_be(mixture):

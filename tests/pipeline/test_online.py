@@ -18,6 +18,7 @@ from jaxalign.batches import from_lengths
 from jaxalign.data import loader
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
+    loss_flags,
     model_folders,
     policies,
     reward_functions,
@@ -263,10 +264,13 @@ def test_the_knobs_of_a_loss_are_not_the_samplings():
     pairs = objectives.PairLogps(sides(1.0, -1.0), sides(0.0, 0.0))
     offline = dpo.Config(loss="discopop", beta=0.3)
     np.testing.assert_allclose(
-        loss_flags.configured_loss(told)(pairs), loss_flags.configured_loss(offline)(pairs)
+        loss_flags.configured_loss(told)(pairs),
+        loss_flags.configured_loss(offline)(pairs),
     )
     hot = replace(offline, temperature=0.5)
-    assert loss_flags.configured_loss(hot)(pairs) != loss_flags.configured_loss(offline)(pairs)
+    assert loss_flags.configured_loss(hot)(pairs) != loss_flags.configured_loss(
+        offline
+    )(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):
