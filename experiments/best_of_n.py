@@ -48,6 +48,7 @@ from jaxalign.pipeline import (
     reward_functions,
     rollouts,
 )
+from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.runtime import flags, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -91,7 +92,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
         run.describe_data(source.accounts())
         answers = rollouts.sample_answers(
             policy,
-            prompts,
+            tokenize_prompts(policy, prompts),
             streams.key(jax.random.key(config.seed), "best of n"),
             max_new_tokens=room,
             samples=config.samples,

@@ -30,6 +30,7 @@ from jaxalign.data.records import Prompt
 from jaxalign.data.records import prompt_fields as asked_of
 from jaxalign.evaluation import preference
 from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
@@ -95,14 +96,14 @@ def main(config: Config) -> dict[str, float]:
         for name, prompts in (
             (
                 "train",
-                rollouts.cyclic_slice(train, config.first_prompt, config.prompts),
+                cyclic_slice(train, config.first_prompt, config.prompts),
             ),
             ("test", held_out[: config.held_out_prompts]),
         ):
             # of prompts that come again, after all others, other answers
             step, stream = config.first_prompt, f"collect {name}"
             room = config.max_new_tokens or source.max_new_tokens
-            fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
+            fitting = select_prompts(policy, prompts, room, run.note, name)
             key = streams.key(jax.random.key(config.seed), stream, step)
             answers = rollouts.sample_answers(
                 policy,

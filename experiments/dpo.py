@@ -37,8 +37,8 @@ from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.data import dataset_ops, loader, packing
+from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Unpaired
-from jaxalign.data.tokenize import Example
 from jaxalign.pipeline import (
     datasets,
     loss_flags,
@@ -66,7 +66,9 @@ class Config(loss_flags.OfflineLossFlags, OfflineConfig):
     weight_decay: float = 0.0
 
 
-def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
+def main(
+    config: Config, loss: objectives.PairLoss | UnpairedLoss | None = None
+) -> dict[str, float]:
     """Trains on preferences; writes the model to OUT/policy.
 
     Args:

@@ -1,51 +1,60 @@
 """GRPO and its relatives: advantages from groups of answers, and no value model.
 
-For each prompt, `--samples` answers are drawn and scored; what each is better than the
-others is its advantage. `--method` names how (`jaxalign.training.group_methods`): grpo,
-dr_grpo, rloo, reinforce_plus_plus, dapo, gspo, cispo. From Python a method is passed.
-Each has the KL, beta and clip range of its paper; numbers.json says which they were.
+For each prompt, `--samples` answers are sampled and scored; an answer's advantage is
+its reward relative to the others'. `--method` names the method
+(`jaxalign.training.group_methods`): grpo, dr_grpo, rloo, reinforce_plus_plus, dapo,
+gspo, cispo. From Python a method may be passed. Each has the KL, beta and clip range of
+its paper; numbers.json has those of the run.
 
-In later updates on the same answers (--epochs, --minibatches) every term is weighed by
-an importance ratio: of the token, which leaves the prefixes as they were sampled, of
-the whole answer (rloo), which is exact, or of their mean (gspo). Clipping is a bias on
-top, and meant. A KL in the reward stays that of the policy that sampled.
+In later updates on the same answers (--epochs, --minibatches) every term is weighted by
+an importance ratio: of the token, which leaves the prefixes as they were sampled; of
+the whole answer (rloo), which is exact; or of their geometric mean (gspo). Clipping
+adds a bias on purpose. A KL in the reward stays that of the policy that sampled.
 
-A missing end token costs --missing-eos-penalty, which no paper of these methods has;
-not where the method charges length itself (dapo, cispo).
+An answer without an end token is penalized by --missing-eos-penalty, which no paper of
+these methods has; not where the method penalizes length itself (dapo, cispo).
 
     python -m experiments.grpo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.grpo --model FOLDER --data gsm8k --data-path FOLDER
 
-Metrics: `reward` the score before penalties, `kl` and `kl_k3` the mean over answers of
-k1 and k3 to the reference (nats), `length`, `eos` the share of answers that ended,
-`logp_gap` the largest difference of the sampler's log-probs from the trainer's (nats),
-`informative` the share of prompts whose answers differ in reward; and of the last
-update: `policy_loss`, `kl_ref` (k3 weighed by the ratio, nats a token), `entropy`,
-`ratio`, `approxkl`, and `updates`, how many there were in the iteration.
+Metrics of the rollout:
+  reward            mean reward, before any penalty
+  eos               fraction of answers with an end token
+  length            mean tokens in an answer
+  informative       fraction of prompts whose answers differ in reward
+  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
+  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
+and of the last update:
+  policy_loss       the method's surrogate
+  kl_ref            k3 to the reference, weighted by the ratio (nats per token)
+  entropy           of the policy's next token (nats)
+  ratio             mean probability ratio to the policy that sampled
+  approxkl          k3 to the policy that sampled (nats per token)
+  updates           optimizer steps of the iteration
 """
 
 import dataclasses
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxalign import estimators, sharding, streams
-from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
-from jaxalign.pipeline import online, rollouts, trainable
+from jaxalign import sharding, streams
+from jaxalign.batches import GroupBatch
+from jaxalign.pipeline import group_batch, online, rollouts, run_plan, trainable
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
-from jaxalign.training import forward, group_methods, objectives, state, step
-from jaxalign.types import Array, Params
+from jaxalign.training import group_methods, objectives, step
+from jaxalign.training import state as train_state
+from jaxalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(online.OnlineConfig):
-    """Group relative policy optimisation and its relatives."""
+    """Group relative policy optimization and its relatives."""
 
     EXPERIMENT: ClassVar[str] = "grpo"
     method: str = "grpo"
@@ -55,9 +64,9 @@ class Config(online.OnlineConfig):
     samples: int = 8
     """Answers to each prompt."""
     draws: int = 4
-    """Most batches drawn in an iteration, where prompts must be informative (dapo)."""
+    """Most batches of prompts in an iteration of dynamic sampling (dapo, cispo)."""
     kl_stop: float | None = None
-    """Ends an iteration's epochs once approxkl is above (nats a token)."""
+    """Ends an iteration's epochs once approxkl is above (nats per token)."""
     beta: float | None = None
     """Coefficient of the KL to the reference; by default the method's own, which
     `jaxalign.training.group_methods` lists."""
@@ -68,204 +77,180 @@ class Config(online.OnlineConfig):
         return self.prompts * self.samples
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What an iteration needs, beside the state.
-
-    Attributes:
-      on_policy: the update itself computes what it compares with.
-      update: the compiled step on a minibatch.
-    """
-
-    config: Config
-    method: group_methods.GroupMethod
-    setting: online.RolloutSetup
-    tuned: trainable.Trainable
-    on_policy: bool
-    update: step.Step
-
-
-def group_batch(
-    parts: Parts, params: Params, key: jax.Array
-) -> tuple[GroupBatch, Array, dict[str, Array]]:
-    """Answers to the next prompts, compared: a batch, who informs, and numbers."""
-    config, method, setting = parts.config, parts.method, parts.setting
-    drawn = online.sample_and_score(setting, params, key)
-    seen: dict[str, Array] = {}
-    if parts.on_policy:
-        logp, ref_logp = drawn.sampled, online.reference_logps(setting, drawn)
-    else:
-        logp, ref_logp, seen = online.logprobs(setting, params, drawn)
-    of_prompts = drawn.reward.reshape(-1, config.samples)
-    informative = jnp.any(of_prompts != of_prompts[:, :1], axis=1)
-    score = shaped_score(method, drawn, setting.room)
-    advantage = advantages(config, method, drawn.answers, score, logp, ref_logp)
-    rollout = GroupBatch(drawn.answers, logp, ref_logp, advantage)
-    numbers = drawn.numbers | seen | {"informative": informative.mean()}
-    return rollout, informative, numbers
-
-
-def shaped_score(
-    method: group_methods.GroupMethod, drawn: online.ScoredRollout, room: int
-) -> Array:
-    """The reward of each answer once length, or else a missing end, has its price [A].
-
-    Args:
-      room: the longest answer, in tokens.
-    """
-    if not method.overlong:
-        return drawn.score
-    lengths = drawn.sequences.loss_mask.sum(axis=1)
-    return shaping.penalize_overlong(
-        drawn.reward, lengths, max_length=room, interval=method.overlong * room
-    )
-
-
-def advantages(
-    config: Config,
-    method: group_methods.GroupMethod,
-    answers: TokenBatch | AnswerBatch,
-    score: Array,
-    logp: Array,
-    ref_logp: Array,
-) -> Array:
-    """The advantage of each answer [A], or of each of its tokens [A T].
-
-    Args:
-      score: of each answer, its prompt's side by side [A].
-      logp, ref_logp: of the tokens of `answers` [R T].
-    """
-    beta = beta_of(config, method)
-    if method.kl == "reward":
-        kl = rollouts.answer_sums(answers, estimators.kl_k1(logp, ref_logp))
-        score = score - beta * kl
-    advantage = method.advantage(score.reshape(-1, config.samples)).reshape(-1)
-    if method.kl == "reward_to_go":
-        advantage = kl_to_go_advantages(answers, advantage, logp, ref_logp, beta=beta)
-    return advantage
-
-
-@jax.jit
-def kl_to_go_advantages(
-    batch: TokenBatch | AnswerBatch,
-    advantage: Array,
-    logp: Array,
-    ref_logp: Array,
-    *,
-    beta: float,
-) -> Array:
-    """Advantages of answers [A] less the KL to go, whitened over all tokens [A T]."""
-    rows, apart = forward.rows_and_unpack(batch)
-    told = map(apart, (logp, ref_logp, rows.loss_mask))
-    return estimators.reinforce_plus_plus(advantage, *told, beta=beta)
-
-
-def beta_of(config: Config, method: group_methods.GroupMethod) -> float:
-    """The coefficient of the KL: the flag, or else the method's own."""
-    return method.beta if config.beta is None else config.beta
-
-
-def iterate(
-    parts: Parts, current: state.TrainState, iteration: int, carried: None
-) -> tuple[state.TrainState, None, dict[str, Array]]:
-    """One iteration: rollouts, and a few epochs of minibatches."""
-    config = parts.config
-    order = streams.key(current.key, "minibatches", iteration)
-    params = parts.tuned.parameters(current.params)
-    noise = partial(streams.key, current.key, "rollouts", iteration)
-    rollout, informative, numbers = group_batch(parts, params, noise(0))
-    if parts.method.dynamic_sampling:
-        kept, told = [rollout], [sharding.to_host(informative)]
-        for i in range(1, config.draws):
-            if np.concatenate(told).sum() >= config.prompts:
-                break
-            more, found, _ = group_batch(parts, params, noise(i))
-            kept.append(more)
-            told.append(sharding.to_host(found))
-        rollout = select_informative(kept, np.concatenate(told), config)
-    current, metrics = online.passes(
-        config,
-        parts.update,
-        current,
-        rollout,
-        order,
-        blocks=config.rows // parts.setting.together,
-        kl_stop=config.kl_stop,
-    )
-    return current, carried, numbers | metrics
-
-
-def select_informative(
-    drawn: list[GroupBatch], informs: np.ndarray, config: Config
-) -> GroupBatch:
-    """The first prompts that inform, and, where too few do, rows that do not count."""
-    order = np.argsort(~informs, kind="stable")[: config.prompts]
-
-    def first(*leaves: Array) -> Array:
-        joined = jnp.concatenate(leaves)
-        by_prompt = joined.reshape(len(informs), -1, *joined.shape[1:])
-        return by_prompt[order].reshape(-1, *joined.shape[1:])
-
-    kept: GroupBatch = jax.tree.map(first, *drawn)
-    rows, _ = forward.rows_and_unpack(kept.sequences)
-    counts = jnp.repeat(informs[order], len(rows.tokens) // len(order))[:, None]
-    silenced = dataclasses.replace(rows, loss_mask=rows.loss_mask & counts)
-    sequences: TokenBatch | AnswerBatch = silenced
-    if isinstance(kept.sequences, AnswerBatch):
-        sequences = dataclasses.replace(kept.sequences, sequences=silenced)
-    return dataclasses.replace(kept, sequences=sequences)
-
-
-def on_policy(config: Config, method: group_methods.GroupMethod) -> bool:
-    """Whether an iteration has one update, before which nobody needs log-probs."""
-    alone = config.epochs == config.minibatches == 1
-    return alone and method.kl == "loss" and not method.dynamic_sampling
-
-
 def main(
     config: Config, method: group_methods.GroupMethod | None = None
 ) -> dict[str, Any]:
-    """Trains by groups; writes the model to OUT/policy.
+    """Trains a policy with a group method, and writes it to OUT/policy.
 
     Args:
-      method: takes the place of the one that the configuration names.
+      method: in place of the one that `config.method` names.
     """
     method = method or group_methods.get_method(config.method)
     check(config, method)
     config = defaults.resolve(config)
     with Run(config, "grpo") as run:
-        setting = online.prepare(
+        setup = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
         )
-        policy, adam = setting.policy, config.adamw()
-        tuned = trainable.make_trainable(config, policy.params)
-        first = on_policy(config, method)
+        policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
+        trained = trainable.make_trainable(config, policy.params)
+        on_policy = is_on_policy(config, method)
+        beta = kl_coefficient(config, method)
         objective = objectives.group(
             policy.model,
             method.loss,
-            method.mean(setting.room),
-            kl_coef=beta_of(config, method) if method.kl == "loss" else 0.0,
-            on_policy=first,
+            method.mean(setup.sampling.max_new_tokens),
+            kl_coef=beta if method.kl == "loss" else 0.0,
+            on_policy=on_policy,
             temperature=config.temperature,
         )
         update = step.make_step(
-            objective, adam, merge=tuned.merge, donate=not config.debug_nans
+            objective, adam, merge=trained.merge, donate=not config.debug_nans
         )
-        current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        current = online.train(
-            run,
-            setting,
-            current,
-            partial(iterate, Parts(config, method, setting, tuned, first, update)),
-            roles=lambda params: {"policy": params},
+        state = train_state.create(trained.params, adam, jax.random.key(config.seed))
+        iterators = {"prompts": prompts}
+        loop = run.restore(
+            LoopState(0, state, iterators),
+            {"policy": state.params},
+            total=config.steps,
+            rate=config.rate,
         )
-        params = tuned.parameters(current.params)
-        trainable.save(config, run.folder, policy, params, current.params)
+        state = loop.state
+        run_plan.show_online(run, config, setup, {"policy": state.params})
+        for i in run.steps(loop.step, config.steps):
+            # the rate follows iterations, even where --kl-stop left updates out
+            state = online.set_update_count(state, i * config.updates)
+            shuffle_key = streams.key(state.key, "minibatches", i)
+            params = trained.parameters(state.params)
+
+            batches: list[GroupBatch] = []
+            informative: list[Array] = []
+            rollout_metrics: list[dict[str, Array]] = []
+            while not enough_prompts(config, method, informative):
+                # sample answers, and score them
+                rollout_key = streams.key(state.key, "rollouts", i, len(batches))
+                rollout = online.sample_rollout(
+                    setup, params, next(prompts), rollout_key
+                )
+                reward = setup.reward_fn(
+                    rollout.prompts, rollout.sequences, rollout.ended
+                )
+                score = penalized_score(
+                    config, method, rollout, reward, setup.sampling.max_new_tokens
+                )
+
+                # log-probs and advantages
+                diagnostics: dict[str, Array] = {}
+                if on_policy:  # the update itself computes the policy's log-probs
+                    logp = rollout.sampler_logp
+                    ref_logp = online.reference_logprobs(setup, rollout)
+                else:
+                    logp, ref_logp, diagnostics = online.rollout_logprobs(
+                        setup, params, rollout
+                    )
+                advantage = group_batch.group_advantages(
+                    *(method, rollout.batch, score, logp, ref_logp),
+                    beta=beta,
+                    samples=config.samples,
+                )
+                batches.append(GroupBatch(rollout.batch, logp, ref_logp, advantage))
+                informative.append(
+                    group_batch.informative_prompts(reward, config.samples)
+                )
+                rollout_metrics.append(
+                    {
+                        "reward": reward.mean(),
+                        "eos": rollout.ended.mean(),
+                        "informative": informative[-1].mean(),
+                        **diagnostics,
+                    }
+                )
+            batch = batches[0]
+            if method.dynamic_sampling:
+                batch = group_batch.select_informative(
+                    batches, informative, config.prompts
+                )
+
+            # some epochs of minibatch updates
+            updates = []
+            for minibatch in rollouts.minibatches(
+                batch,
+                shuffle_key,
+                epochs=config.epochs,
+                parts=config.minibatches,
+                blocks=config.rows // setup.answers_per_block,
+            ):
+                state, metrics = update(state, minibatch)
+                updates.append(metrics)
+                if online.exceeds_kl(metrics, config.kl_stop):
+                    break
+
+            run.log(
+                i,
+                rollout=rollout_metrics[0],
+                update=online.summarize_updates(updates),
+                tokens=setup.tokens_per_iteration,
+                rows=prompts.rows,
+            )
+            loop = LoopState(i + 1, state, iterators)
+            run.checkpoint(loop, {"policy": state.params})
+            online.warn_logprob_mismatch(run.last, config.logp_gap)
+        params = trained.parameters(state.params)
+        trainable.save(config, run.folder, policy, params, state.params)
         return run.finish(run.last | method.hyperparameters(config.beta))
 
 
+def enough_prompts(
+    config: Config, method: group_methods.GroupMethod, informative: list[Array]
+) -> bool:
+    """Whether an iteration has enough prompts, or may draw no more batches of them.
+
+    Args:
+      informative: of each batch drawn so far, whether its prompts are informative; with
+        dynamic sampling others do not count, and this waits for the last batch.
+    """
+    if not informative or not method.dynamic_sampling:
+        return bool(informative)
+    count = sum(int(sharding.to_host(x).sum()) for x in informative)
+    return count >= config.prompts or len(informative) >= config.draws
+
+
+def penalized_score(
+    config: Config,
+    method: group_methods.GroupMethod,
+    rollout: online.Rollout,
+    reward: Array,
+    max_new_tokens: int,
+) -> Array:
+    """The reward of each answer less the penalty for its length or missing end [A].
+
+    Args:
+      reward: of each answer [A].
+      max_new_tokens: the longest answer, in tokens.
+    """
+    if not method.overlong:
+        return online.penalize_missing_eos(config, reward, rollout.ended)
+    return shaping.penalize_overlong(
+        reward,
+        rollout.sequences.loss_mask.sum(axis=1),
+        max_length=max_new_tokens,
+        interval=method.overlong * max_new_tokens,
+    )
+
+
+def kl_coefficient(config: Config, method: group_methods.GroupMethod) -> float:
+    """The coefficient of the KL: --beta, or else the method's own."""
+    return method.beta if config.beta is None else config.beta
+
+
+def is_on_policy(config: Config, method: group_methods.GroupMethod) -> bool:
+    """Whether an iteration has a single update, which needs no log-probs before it."""
+    single = config.epochs == config.minibatches == 1
+    return single and method.kl == "loss" and not method.dynamic_sampling
+
+
 def check(config: Config, method: group_methods.GroupMethod) -> None:
-    """Refuses a configuration that cannot be, before anything is computed.
+    """Refuses a configuration that cannot run, before anything is computed.
 
     Raises:
       ValueError: the answers do not divide into the minibatches, or are too few for

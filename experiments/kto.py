@@ -34,13 +34,13 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.data import batch_size, dataset_ops, packing
-from jaxalign.data.records import Unpaired
-from jaxalign.data.tokenize import (
+from jaxalign.data.examples import (
     Example,
     example_prompt_hashes,
     example_rows,
     example_values,
 )
+from jaxalign.data.records import Unpaired
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import (
     by_field,

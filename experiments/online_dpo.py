@@ -1,10 +1,11 @@
-"""Online DPO, IPO and their family: pairs of the policy's own answers, freshly scored.
+"""Online DPO, IPO and their family: pairs of the policy's own, freshly scored answers.
 
-Each iteration, `--samples` answers to each prompt are drawn from the policy as it is
-and scored; the best and the worst of each prompt are a pair, and any pairwise loss that
-`experiments.dpo` knows by name takes its steps on them, against the frozen reference. A
-prompt whose answers all have one score is a tie, and dropped. The loss is of log-probs
-at temperature 1, as everywhere in preference learning, whatever the sampling's.
+In each iteration `--samples` answers to each prompt are sampled from the current policy
+and scored; the best and the worst answer to each prompt are a pair, and any pairwise
+loss of `experiments.dpo` is minimized on the pairs, against the frozen reference. A
+prompt whose answers all have one score is a tie, and is dropped. The loss is of
+log-probs at temperature 1, as everywhere in preference learning, whatever the sampling
+temperature.
 
     python -m experiments.online_dpo --model runs/sft/policy --reward runs/rm/reward
     python -m experiments.online_dpo --model FOLDER --loss ipo --tau 0.1 --samples 4
@@ -13,15 +14,20 @@ A loss of your own is passed, as in `experiments.dpo`:
 
     online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p.sums, tau=0.1))
 
-Metrics, of the answers sampled in an iteration: `reward` their mean score, `gap` how
-much better the best of a prompt is than its worst, `ties` the share of prompts without
-a pair, `eos` the share of answers that ended, `kl` and `kl_k3` the mean over answers of
-k1 and k3 to the reference (nats), `length`, `logp_gap` the largest difference of the
-sampler's log-probs from the trainer's (nats). Of the last update: `accuracy` the share
-of pairs whose log-ratio is higher for the better answer, `logratio/margin`
-by how much, `logratio/chosen` and `logratio/rejected` the log-ratios to the reference
-(nats), `rewards/...` beta times these where the loss has beta, and `updates`, how many
-there were in the iteration.
+Metrics of the rollout:
+  reward            mean reward, before any penalty
+  eos               fraction of answers with an end token
+  length            mean tokens in an answer
+  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
+  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
+  gap               mean difference of the scores of a prompt's best and worst answers
+  ties              fraction of prompts without a pair
+and of the last update:
+  accuracy          fraction of pairs whose log-ratio is higher for the better answer
+  logratio/chosen, logratio/rejected, logratio/margin
+                    log-ratios to the reference, and their difference (nats)
+  rewards/...       beta times these, where the loss has beta
+  updates           optimizer steps of the iteration
 
 Reference: Guo et al. 2024, arXiv:2402.04792 (OAIF: online DPO, IPO and SLiC);
 Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
@@ -36,18 +42,20 @@ import jax.numpy as jnp
 
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
-from jaxalign.pipeline import loss_flags, online, trainable
+from jaxalign.pipeline import loss_flags, online, rollouts, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
-from jaxalign.training import objectives, reward_shift, state, step
+from jaxalign.training import objectives, reward_shift, step
+from jaxalign.training import state as train_state
 from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
-from jaxalign.types import Array, Params
+from jaxalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(loss_flags.LossFlags, online.OnlineConfig):
-    """Online preference optimisation."""
+    """Online preference optimization."""
 
     EXPERIMENT: ClassVar[str] = "online_dpo"
     RANGES: ClassVar = {"samples": flags.FROM_2}
@@ -57,129 +65,118 @@ class Config(loss_flags.LossFlags, online.OnlineConfig):
     """Answers to each prompt, of which the best and the worst are a pair."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What an iteration needs, beside the state.
+def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
+    """Trains a policy on pairs of its own answers, and writes it to OUT/policy.
 
-    Attributes:
-      update: the compiled step on a minibatch of pairs, given the reference.
-      reference: its parameters, or None where the loss has none.
+    Args:
+      loss: in place of the one that `config.loss` names; see `experiments.dpo`. Its
+        pairs include ties, whose terms do not count.
     """
+    pair_loss = loss_flags.configured_loss(config, loss)
+    check(config, pair_loss)
+    config = defaults.resolve(config)
+    with Run(config, "online_dpo") as run:
+        setup = online.prepare(
+            config, run, prompts=config.prompts, samples=config.samples
+        )
+        policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
+        trained = trainable.make_trainable(config, policy.params)
+        objective = objectives.for_loss(policy.model, pair_loss)
+        update = step.make_step(
+            objective, adam, merge=trained.merge, donate=not config.debug_nans
+        )
+        runs_reference = pair_loss.needs_reference or config.reference_metrics
+        reference = policy.params if runs_reference else None
+        state = train_state.create(trained.params, adam, jax.random.key(config.seed))
+        has_shift, iterators = pair_loss.needs_reward_shift, {"prompts": prompts}
+        shift = reward_shift.restore(run.mesh) if has_shift else None
+        loop = run.restore(
+            LoopState(0, state, iterators, {"shift": shift}),
+            {"policy": state.params},
+            total=config.steps,
+            rate=config.rate,
+        )
+        state = loop.state
+        if has_shift and loop.step:
+            shift = reward_shift.restore(run.mesh, loop.extras["shift"])
+        run_plan.show_online(run, config, setup, {"policy": state.params})
+        for i in run.steps(loop.step, config.steps):
+            # the learning rate follows the iterations
+            state = online.set_update_count(state, i * config.updates)
+            rollout_key = streams.key(state.key, "rollouts", i)
+            shuffle_key = streams.key(state.key, "minibatches", i)
+            params = trained.parameters(state.params)
 
-    config: Config
-    setting: online.RolloutSetup
-    tuned: trainable.Trainable
-    update: step.Step
-    reference: Params | None
+            # sample answers, score them, and pair the best with the worst
+            rollout = online.sample_rollout(setup, params, next(prompts), rollout_key)
+            reward = setup.reward_fn(rollout.prompts, rollout.sequences, rollout.ended)
+            score = online.penalize_missing_eos(config, reward, rollout.ended)
+            _, _, diagnostics = online.rollout_logprobs(setup, params, rollout)
+            pairs = best_and_worst(rollout.sequences, score, samples=config.samples)
+
+            # some epochs of minibatch updates
+            updates = []
+            for minibatch in rollouts.minibatches(
+                pairs, shuffle_key, epochs=config.epochs, parts=config.minibatches
+            ):
+                if shift is None:
+                    state, metrics = update(state, minibatch, reference)
+                else:
+                    state, metrics = update(state, minibatch, reference, shift.mean)
+                    metrics["reward_shift"] = shift.mean
+                    shift = reward_shift.update(shift, metrics)
+                updates.append(metrics)
+
+            run.log(
+                i,
+                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                diagnostics=diagnostics,
+                pairs={"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()},
+                update=online.summarize_updates(updates),
+                tokens=setup.tokens_per_iteration,
+                rows=prompts.rows,
+            )
+            loop = LoopState(i + 1, state, iterators, {"shift": shift})
+            run.checkpoint(loop, {"policy": state.params})
+            online.warn_logprob_mismatch(run.last, config.logp_gap)
+        params = trained.parameters(state.params)
+        trainable.save(config, run.folder, policy, params, state.params)
+        return run.finish(run.last)
 
 
 @partial(jax.jit, static_argnames="samples")
 def best_and_worst(
     sequences: TokenBatch, score: Array, *, samples: int
 ) -> PreferenceBatch:
-    """A pair a prompt; of equal scores the first answer counts, and a tie is not valid.
+    """Pairs the best answer to each prompt with its worst; P pairs.
 
-    `margin` is by how much the scores differ, `row` the prompt's place in this batch.
+    Of answers with equal scores the first is taken; a prompt whose scores are all equal
+    gives a pair that is not `valid`. `margin` is the difference of the scores, and
+    `row` the index of the prompt in this batch.
 
     Args:
-      sequences: answers, `samples` to a prompt side by side [P * samples T].
-      score: of each answer.
+      sequences: `samples` answers to each prompt, side by side [P * samples T].
+      score: of each answer [P * samples].
     """
-    of_prompts = score.reshape(-1, samples)
-    first = jnp.arange(len(of_prompts)) * samples
-    take = lambda which: jax.tree.map(lambda x: x[first + which], sequences)
-    gap = of_prompts.max(axis=1) - of_prompts.min(axis=1)
+    by_prompt = score.reshape(-1, samples)
+    first = jnp.arange(len(by_prompt)) * samples
+    take = lambda sample: jax.tree.map(lambda x: x[first + sample], sequences)
+    gap = by_prompt.max(axis=1) - by_prompt.min(axis=1)
     return PreferenceBatch(
-        chosen=take(of_prompts.argmax(axis=1)),
-        rejected=take(of_prompts.argmin(axis=1)),
+        chosen=take(by_prompt.argmax(axis=1)),
+        rejected=take(by_prompt.argmin(axis=1)),
         margin=gap,
-        row=jnp.arange(len(of_prompts)),
+        row=jnp.arange(len(by_prompt)),
         valid=gap > 0,
     )
 
 
-def iterate(
-    parts: Parts,
-    current: state.TrainState,
-    iteration: int,
-    carried: list[float] | None,
-) -> tuple[state.TrainState, list[float] | None, dict[str, Array]]:
-    """One iteration: answers, their pairs, and a few epochs of minibatches.
-
-    Args:
-      carried: the running mean of rewards, where the loss needs it.
-    """
-    config, setting = parts.config, parts.setting
-    noise = streams.key(current.key, "rollouts", iteration)
-    order = streams.key(current.key, "minibatches", iteration)
-    params = parts.tuned.parameters(current.params)
-    drawn = online.sample_and_score(setting, params, noise)
-    _, _, seen = online.logprobs(setting, params, drawn)
-    pairs = best_and_worst(drawn.sequences, drawn.score, samples=config.samples)
-    shift = reward_shift.restore(setting.mesh, carried) if carried else None
-
-    def update(
-        now: state.TrainState, part: PreferenceBatch
-    ) -> tuple[state.TrainState, dict[str, Array]]:
-        nonlocal shift
-        if shift is None:
-            return parts.update(now, part, parts.reference)
-        now, metrics = parts.update(now, part, parts.reference, shift.mean)
-        metrics["reward_shift"] = shift.mean
-        shift = reward_shift.update(shift, metrics)
-        return now, metrics
-
-    current, metrics = online.passes(config, update, current, pairs, order)
-    found = {"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()}
-    carried = None if shift is None else reward_shift.to_json(shift)
-    return current, carried, drawn.numbers | seen | found | metrics
-
-
-def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
-    """Trains on pairs of its own answers; writes the model to OUT/policy.
-
-    Args:
-      loss: takes the place of the loss that the configuration names; see
-        `experiments.dpo`. Pairs that tie are given too, and not counted.
-    """
-    chosen = loss_flags.configured_loss(config, loss)
-    check(config, chosen)
-    config = defaults.resolve(config)
-    with Run(config, "online_dpo") as run:
-        setting = online.prepare(
-            config, run, prompts=config.prompts, samples=config.samples
-        )
-        policy, adam = setting.policy, config.adamw()
-        tuned = trainable.make_trainable(config, policy.params)
-        update = step.make_step(
-            objectives.for_loss(policy.model, chosen),
-            adam,
-            merge=tuned.merge,
-            donate=not config.debug_nans,
-        )
-        compares = chosen.needs_reference or config.reference_metrics
-        reference = policy.params if compares else None
-        parts = Parts(config, setting, tuned, update, reference)
-        current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        current = online.train(
-            run,
-            setting,
-            current,
-            partial(iterate, parts),
-            roles=lambda params: {"policy": params},
-            carried=lambda: [0.0, 0.0] if chosen.needs_reward_shift else None,
-        )
-        params = tuned.parameters(current.params)
-        trainable.save(config, run.folder, policy, params, current.params)
-        return run.finish(run.last)
-
-
 def check(config: Config, loss: PairwiseLoss | UnpairedLoss) -> None:
-    """Refuses a configuration that cannot be, before anything is computed.
+    """Refuses a configuration that cannot run, before anything is computed.
 
     Raises:
-      ValueError: prompts that do not divide into minibatches, or a
-        loss that is not of pairs or cannot drop ties.
+      ValueError: the prompts do not divide into the minibatches, or the loss is not of
+        pairs, or cannot drop ties.
     """
     if isinstance(loss, UnpairedLoss):
         raise ValueError(

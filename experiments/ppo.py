@@ -1,6 +1,6 @@
-"""PPO against a reward model or a programmed reward, held near its reference.
+"""PPO against a learned or rule-based reward, with a KL penalty to a reference.
 
-reward per token = -beta * (logp - ref_logp),  + score on the answer's last token
+reward per token = -beta * (logp - ref_logp),  + score at the answer's last token
 
     python -m experiments.ppo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.ppo --model FOLDER --data stories --reward programmed
@@ -8,268 +8,281 @@ reward per token = -beta * (logp - ref_logp),  + score on the answer's last toke
 
 The details follow Ziegler et al. 2019 and the N implementation details (Huang et al.
 2024, arXiv:2403.17031). By default: the penalty in the reward is k1; the score is read,
-and given, at the last token of the whole text, its end token included; an answer
-without its end token loses a penalty; the value model starts from the reward model;
-sampling filters nothing (no top-k, no top-p); log-probs are at its temperature on all
-sides, and those that the ratio is taken of come of the trainer's own forward pass, so
-that the first minibatch has ratio 1; returns come before whitening; advantages are
-whitened over the global batch; minibatches are reshuffled each epoch, by keys of (seed,
-iteration, epoch); values are clipped; Adam's epsilon is 1e-5, its rate falls to 0 over
-the iterations, however many updates --kl-stop leaves out; nothing is dropped out, and
-neither the prompt nor what is after an answer's end counts. Policy and value are two
-models, each with its optimizer: the value loss has no weight beside the policy's
-(vf_coef scales a shared trunk's gradient, and there is none), but a learning rate, and
-the gradient of each is clipped by its own norm.
+and applied, at the last token of the whole text, its end token included; an answer
+without an end token is penalized; the value model starts from the reward model;
+sampling is not filtered (no top-k, no top-p); all log-probs are at the sampling
+temperature, and those in the ratio's denominator come from the trainer's own forward
+pass, so that the first minibatch has ratio 1; returns are computed before advantages
+are whitened; advantages are whitened over the global batch; minibatches are reshuffled
+each epoch, with keys of (seed, iteration, epoch); values are clipped; Adam's epsilon is
+1e-5, and its rate falls to 0 over the iterations, however many updates --kl-stop leaves
+out; there is no dropout; prompts, and tokens after an answer's end, are masked. Policy
+and value are two models, each with its optimizer: the value loss has no weight beside
+the policy's (vf_coef scales a shared trunk's gradient, and there is none), but a
+learning rate, and each gradient is clipped by its own norm.
 
-In later updates on the same answers the ratio of each token makes the gradient that of
-the moved policy, except for the clipped tokens, and for the prefixes, which stay as
-they were sampled; k1 in the reward stays that of the policy that sampled.
+In later updates on the same answers the per-token importance ratio makes the gradient
+that of the updated policy, except for clipped tokens, and for the prefixes, which stay
+as they were sampled; k1 in the reward stays that of the policy that sampled.
 
-Options: InstructGPT's pretraining gradients (--ptx-weight), its warm-up and its rate of
-the value model; first iterations that train the value model alone (--value-warmup); the
-end of an iteration's epochs once the policy has moved (--kl-stop); scores normalised by
-the reference's own (Ziegler; InstructGPT shifts its rewards so, too), by all so far, or
-by the batch (Llama 2), and cut; rewards per token whitened without their mean; beta
-adapted, linearly or in log space; a score that is set, not lowered, where the end is
-missing (N+); a value beyond where an answer was cut (--bootstrap); TensorFlow's Adam; a
-value head of 0 on the policy's trunk (--value policy); an entropy bonus.
+Options: InstructGPT's pretraining gradients (--ptx-weight), warmup and value learning
+rate; iterations that train the value model alone, at first (--value-warmup); early
+stopping of an iteration's epochs (--kl-stop); scores normalized by the reference's own
+(Ziegler; InstructGPT shifts its rewards so, too), by all so far, or by the batch (Llama
+2), and clipped; rewards per token scaled to unit variance; beta adapted, linearly or in
+log space; a score that is set, not lowered, where the end token is missing (N+); a
+bootstrapped value where an answer was cut (--bootstrap); TensorFlow's Adam; a value
+head of 0 on the policy's trunk (--value policy); an entropy bonus.
 
-Left out, and why: sampling on past the end token, for batches of one shape (what
-follows is masked either way); left padding (rows are right-padded, and known by their
-lengths, so that no pad token is needed); truncation at a full stop (answers have end
-tokens); seeds by process (keys do not depend on processes); a score one place past the
-end token (TRL; it would need a value there); advantages whitened by minibatch (their
-number would matter); one net for policy and value, and orthogonal weights (models are
-pretrained); an annealed clip range; averaged weights; several environments, recurrent
-nets, scaled observations, masked actions (there are none).
+Left out, and why: sampling past the end token, for batches of one shape (what follows
+is masked either way); left padding (rows are right-padded, with lengths, so that no pad
+token is needed); truncation at a full stop (answers have end tokens); seeds by process
+(keys do not depend on processes); a score one place past the end token (TRL; it would
+need a value there); advantages whitened by minibatch (their number would matter); one
+network for policy and value, and orthogonal initialization (models are pretrained); an
+annealed clip range; averaged weights; several environments, recurrent networks, scaled
+observations, masked actions (there are none).
 
-Metrics, of the answers sampled in an iteration:
-  reward            mean score, as the reward says it
-  score             the same, once a missing end has its price, and normalised
-  kl, kl_k3         mean over answers of k1, k3 to the reference (nats an answer)
-  beta              coefficient of the penalty
-  length, eos       tokens in an answer; the share of answers that ended
+Metrics of the rollout:
+  reward            mean reward, as the reward function returns it
+  eos               fraction of answers with an end token
+  length            mean tokens in an answer
+  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
   logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
+of the batch:
+  beta              coefficient of the KL penalty
+  score             mean reward after the penalty of a missing end, and normalization
   return            mean value target of a token
   advantage_mean, advantage_std, token_reward_std
                     over answer tokens, before any whitening (to 0, 1 and 1)
 and of the last update:
   policy_loss       clipped surrogate; about 0 at ratio 1, as advantages are whitened
   value_loss        half the squared error of values, clipped
-  ptx_nll           NLL of the text mixed in (nats a token)
+  ptx_nll           NLL of the SFT data mixed in (nats per token)
   entropy           of the policy's next token (nats)
   ratio             mean probability ratio to the policy that sampled
-  clipfrac, value_clipfrac
-                    the share of tokens whose ratio, or value, is out of its range
-  approxkl          k3 to the policy that sampled (nats a token); approxkl_sq: k2
-  explained_variance
-                    the share of the returns' variance that the values explain
-  updates           optimizer steps taken in the iteration
+  clipfrac          fraction of ratios out of their clip range; value_clipfrac: values
+  approxkl          k3 to the policy that sampled (nats per token); approxkl_sq: k2
+  explained_variance  fraction of the returns' variance explained by the values
+  updates           optimizer steps of the iteration
 """
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from experiments.ppo_config import Config as Config
 from jaxalign import sharding, streams
-from jaxalign.batches import RolloutBatch
-from jaxalign.data import loader, packing
-from jaxalign.models import heads
-from jaxalign.pipeline import (
-    datasets,
-    model_folders,
-    online,
-    policies,
-    ppo_batch,
-    reward_functions,
-    trainable,
-)
-from jaxalign.runtime import defaults
+from jaxalign.pipeline import online, ppo_batch, rollouts, run_plan, trainable
+from jaxalign.pipeline.ppo_setup import init_value_model, reference_moments, sft_batches
+from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loop import LoopState, Resumable
 from jaxalign.runtime.run import Run
-from jaxalign.training import objectives, state, step
-from jaxalign.training.step import Step
-from jaxalign.types import Array, LanguageModel, Params, ScalarModel
+from jaxalign.training import objectives, optimizer
+from jaxalign.training import state as train_state
+from jaxalign.training.kl_controller import next_kl_coefficient
+from jaxalign.training.ppo_updates import make_updates
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What an iteration needs, beside the state.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(online.OnlineConfig):
+    """Proximal policy optimization."""
 
-    Attributes:
-      tuned: what trains of the policy and the value model.
-      update: the compiled step on a minibatch.
-      warm: the same, of the value model alone.
-      text: batches of demonstrations, where they are mixed in.
-    """
-
-    config: Config
-    setting: online.RolloutSetup
-    value_model: ScalarModel
-    tuned: trainable.Trainable
-    update: Step
-    warm: Step
-    text: loader.BatchIterator | None
-
-
-def iterate(
-    parts: Parts, current: state.TrainState, iteration: int, carried: dict[str, Any]
-) -> tuple[state.TrainState, dict[str, Any], dict[str, Array]]:
-    """One iteration: rollouts, their scores, and a few epochs of minibatches.
-
-    Args:
-      carried: `beta`, and the `initial_moments` that scores are normalised by.
-    """
-    config, setting = parts.config, parts.setting
-    noise = streams.key(current.key, "rollouts", iteration)
-    order = streams.key(current.key, "minibatches", iteration)
-    params = parts.tuned.parameters(current.params)
-    drawn = online.sample_and_score(setting, params["policy"], noise)
-    logp, ref_logp, seen = online.logprobs(setting, params["policy"], drawn)
-    score, moments = ppo_batch.normalize_scores(
-        drawn.score, config.normalise, carried["moments"], clip=config.score_clip
-    )
-    beta = jnp.float32(carried["beta"])
-    rollout, spread = ppo_batch.experience(
-        parts.value_model,
-        params["value"],
-        drawn.sequences,
-        logp,
-        ref_logp,
-        score,
-        drawn.ended,
-        beta=beta,
-        gamma=config.gamma,
-        lam=config.lam,
-        whiten_rewards=config.whiten_rewards,
-        bootstrap=config.bootstrap,
-    )
-    warming = iteration < config.value_warmup
-    update = parts.warm if warming else functools.partial(learn, parts)
-    current, metrics = online.passes(
-        config, update, current, rollout, order, kl_stop=config.kl_stop
-    )
-    after = carried["beta"]
-    if not warming:  # before, the policy is its reference
-        after = config.next_beta(after, seen["kl"])
-    explained = objectives.explained_variance(metrics)
-    sampled = {"beta": beta, "explained_variance": explained}
-    numbers = drawn.numbers | seen | spread | metrics | sampled
-    return current, {"beta": after, "moments": moments}, numbers
-
-
-def learn(
-    parts: Parts, current: state.TrainState, rollout: RolloutBatch
-) -> tuple[state.TrainState, dict[str, Array]]:
-    """An update on a minibatch, with text where it is mixed in."""
-    if parts.text is None:
-        return parts.update(current, rollout)
-    text = sharding.place_batch(next(parts.text), parts.setting.mesh)
-    return parts.update(current, objectives.mix_batches(rollout, text))
+    EXPERIMENT: ClassVar[str] = "ppo"
+    RANGES: ClassVar = {
+        "gamma": flags.SHARE,
+        "lam": flags.SHARE,
+        "value_clip": flags.LIMIT,
+    }
+    batch: int = 64
+    """Answers sampled in an iteration, over all devices."""
+    minibatches: int = 2
+    epochs: int = 2
+    kl_stop: float | None = None
+    """Ends an iteration's epochs once approxkl is above (nats per token)."""
+    value: str | None = None
+    """What the value model starts from: a reward model's folder, or policy; by default
+    --reward where that is a folder."""
+    value_learning_rate: float | None = None
+    """By default, the policy's."""
+    value_warmup: int = 0
+    """First iterations, in which the value model alone trains."""
+    eps: float = 1e-5
+    """Adam's epsilon."""
+    adam: Literal["standard", "tensorflow"] = "standard"
+    """Whether epsilon is added after bias correction, or before it."""
+    clip: float = 0.2
+    """Clip range of the ratio: how far from 1."""
+    value_clip: float = 0.2
+    """How far a value may move from its rollout's; inf for any."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus."""
+    ptx_weight: float = 0.0
+    """Weight of the NLL of the data's SFT examples, per token."""
+    ptx_batch: int = 4
+    """Rows of packed SFT examples in a minibatch, over all devices."""
+    gamma: float = 1.0
+    """Discount."""
+    lam: float = 0.95
+    """GAE's lambda."""
+    bootstrap: bool = False
+    """Add the value of what follows to the reward of an answer that was cut."""
+    beta: float = 0.05
+    """Coefficient of the KL penalty."""
+    kl_target: float | None = None
+    """Adapts beta towards this KL (nats per answer); by default beta is fixed."""
+    kl_horizon: float = 10_000
+    """Answers over which beta adapts."""
+    kl_gain: float | None = None
+    """Adapts beta in log space, by this gain, rather than by the horizon."""
+    normalize: ppo_batch.ScoreNormalization = "none"
+    """Scores by the moments of the reference's answers, all so far, or the batch."""
+    normalize_samples: int = 256
+    """Answers of the reference to normalize by."""
+    score_clip: float | None = None
+    """Scores are clipped to plus and minus this, after normalization."""
+    whiten_rewards: bool = False
+    """Scale the rewards of a batch to unit variance."""
 
 
 def main(config: Config) -> dict[str, float]:
-    """Trains with PPO; writes the model to OUT/policy."""
+    """Trains a policy with PPO, and writes it to OUT/policy."""
     check(config)
     config = defaults.resolve(config)
     with Run(config, "ppo") as run:
-        setting = online.prepare(config, run, prompts=config.batch)
-        policy = setting.policy
-        value_model, value = init_value_model(config, policy)
-        tuned = trainable.combine_roles(
-            {
-                "policy": trainable.make_trainable(config, policy.params),
-                "value": trainable.make_trainable(
-                    config, trainable.quantize_base(config, value)
-                ),
-            }
+        setup = online.prepare(config, run, prompts=config.batch)
+        policy, prompts = setup.policy, setup.prompt_batches
+        value_model, value_params = init_value_model(config, policy, config.value)
+        make = functools.partial(trainable.make_trainable, config)
+        trained = trainable.combine_roles(
+            {"policy": make(policy.params), "value": make(value_params)}
         )
-        adams = config.both_adams()
-        parts = Parts(
-            config=config,
-            setting=setting,
-            value_model=value_model,
-            tuned=tuned,
-            text=sft_batches(config, setting, run),
-            **steps_of(config, policy.model, value_model, tuned),
+        objective = objectives.ppo(
+            policy.model,
+            value_model,
+            clip_low=config.clip,
+            clip_high=config.clip,
+            value_clip=config.value_clip,
+            vf_coef=1.0,  # the value model and its optimizer are its own
+            entropy_coef=config.entropy_weight,
+            temperature=config.temperature,
         )
-        current = state.create(tuned.params, adams, jax.random.key(config.seed))
-        current = online.train(
-            run,
-            setting,
-            current,
-            functools.partial(iterate, parts),
-            roles=lambda params: params,
-            carried=lambda: {
-                "beta": config.beta,
-                "moments": initial_moments(config, setting),
-            },
-            cursors={} if parts.text is None else {"text": parts.text},
+        optimizers = make_optimizers(config)
+        update, value_update = make_updates(
+            *(objective, policy.model, optimizers),
+            ptx_coef=config.ptx_weight,
+            merge=trained.merge,
+            donate=not config.debug_nans,
         )
-        params = tuned.parameters(current.params)["policy"]
-        trainable.save(config, run.folder, policy, params, current.params["policy"])
+        adam = optimizer.partition_by_role(optimizers)
+        state = train_state.create(trained.params, adam, jax.random.key(config.seed))
+        iterators: dict[str, Resumable] = {"prompts": prompts}
+        if config.ptx_weight:
+            sft_data = sft_batches(config, setup, run, rows=config.ptx_batch)
+            iterators["text"] = sft_data
+        loop = LoopState(0, state, iterators, {"beta": config.beta, "moments": None})
+        loop = run.restore(loop, state.params, total=config.steps, rate=config.rate)
+        state, beta, moments = loop.state, loop.extras["beta"], loop.extras["moments"]
+        run_plan.show_online(run, config, setup, state.params)
+        if config.normalize == "reference" and moments is None:
+            moments = reference_moments(config, setup, config.normalize_samples)
+        for i in run.steps(loop.step, config.steps):
+            # the learning rate follows iterations, even if --kl-stop ends some early
+            state = online.set_update_count(state, i * config.updates)
+            rollout_key = streams.key(state.key, "rollouts", i)
+            shuffle_key = streams.key(state.key, "minibatches", i)
+            params = trained.parameters(state.params)
+
+            # sample answers, and score them
+            rollout = online.sample_rollout(
+                setup, params["policy"], next(prompts), rollout_key
+            )
+            reward = setup.reward_fn(rollout.prompts, rollout.sequences, rollout.ended)
+            score = online.penalize_missing_eos(config, reward, rollout.ended)
+            score, moments = ppo_batch.normalize_scores(
+                score, config.normalize, moments, clip=config.score_clip
+            )
+
+            # log-probs of the policy and its reference, values, advantages
+            logp, ref_logp, diagnostics = online.rollout_logprobs(
+                setup, params["policy"], rollout
+            )
+            batch, batch_metrics = ppo_batch.rollout_batch(
+                value_model,
+                params["value"],
+                rollout.sequences,
+                logp,
+                ref_logp,
+                score,
+                rollout.ended,
+                beta=jnp.float32(beta),
+                gamma=config.gamma,
+                lam=config.lam,
+                whiten_rewards=config.whiten_rewards,
+                bootstrap=config.bootstrap,
+            )
+
+            # some epochs of minibatch updates
+            warming_up = i < config.value_warmup
+            updates = []
+            for minibatch in rollouts.minibatches(
+                batch, shuffle_key, epochs=config.epochs, parts=config.minibatches
+            ):
+                if warming_up:
+                    state, metrics = value_update(state, minibatch)
+                else:
+                    if config.ptx_weight:
+                        sft_batch = sharding.place_batch(next(sft_data), run.mesh)
+                        minibatch = objectives.mix_batches(minibatch, sft_batch)
+                    state, metrics = update(state, minibatch)
+                updates.append(metrics)
+                if online.exceeds_kl(metrics, config.kl_stop):
+                    break
+
+            run.log(
+                i,
+                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                diagnostics=diagnostics,
+                batch=batch_metrics,
+                update=online.summarize_updates(updates),
+                value={"explained_variance": objectives.explained_variance(metrics)},
+                tokens=setup.tokens_per_iteration,
+                rows=prompts.rows,
+            )
+            if not warming_up:  # until then, the policy is its reference
+                beta = next_kl_coefficient(
+                    beta,
+                    diagnostics["kl"],
+                    target=config.kl_target,
+                    horizon=config.kl_horizon,
+                    gain=config.kl_gain,
+                    samples=config.batch,
+                )
+            loop = LoopState(i + 1, state, iterators, dict(beta=beta, moments=moments))
+            run.checkpoint(loop, state.params)
+            online.warn_logprob_mismatch(run.last, config.logp_gap)
+        params = trained.parameters(state.params)["policy"]
+        trainable.save(config, run.folder, policy, params, state.params["policy"])
         return run.finish(run.last)
 
 
-def steps_of(
-    config: Config,
-    policy: LanguageModel,
-    value: ScalarModel,
-    tuned: trainable.Trainable,
-) -> dict[str, Step]:
-    """The compiled updates, by their names in `Parts`."""
-    objective = config.objective(policy, value)
-
-    def value_alone(params: Params, batch: RolloutBatch) -> step.Total:
-        fixed = jax.lax.stop_gradient(params["policy"])
-        return objective({**params, "policy": fixed}, batch)
-
-    whole = objective
-    if config.ptx_weight:
-        whole = objectives.with_ptx(objective, policy, ptx_coef=config.ptx_weight)
-    make = functools.partial(
-        step.make_step, merge=tuned.merge, donate=not config.debug_nans
-    )
+def make_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
+    """The optimizers of the policy and of the value model, by role."""
+    is_standard = config.adam == "standard"
+    adam = optax.scale_by_adam if is_standard else optimizer.scale_by_tensorflow_adam
+    adamw = functools.partial(config.adamw, eps=config.eps, adam=adam)
     return {
-        "update": make(whole, config.both_adams()),
-        "warm": make(value_alone, config.both_adams(warming=True)),
+        "policy": adamw(waits=config.value_warmup),
+        "value": adamw(learning_rate=config.value_learning_rate),
     }
 
 
-def sft_batches(
-    config: Config, setting: online.RolloutSetup, run: Run
-) -> loader.BatchIterator | None:
-    """Packed batches of the data's demonstrations, where they are mixed in."""
-    if not config.ptx_weight:
-        return None
-    policy = setting.policy
-    records = setting.source.demonstrations()[0]
-    examples = datasets.tokenize_records(
-        config, records, policy, run.note, "demonstrations"
-    )
-    length = packing.row_length(
-        examples, policy.context, whole_context=defaults.is_toy(config.model)
-    )
-    return packing.packed_batches(
-        examples, config.ptx_batch, length=length, seed=config.seed, mesh=run.mesh
-    )
-
-
-def initial_moments(config: Config, setting: online.RolloutSetup) -> list[float] | None:
-    """What scores are normalised by from the start."""
-    if config.normalise != "reference":
-        return None
-    key = streams.key(jax.random.key(config.seed), "reference moments")
-    return ppo_batch.reference_moments(setting, key, config.normalize_samples)
-
-
 def check(config: Config) -> None:
-    """Refuses a configuration that cannot be, before anything is computed.
+    """Refuses a configuration that cannot run, before anything is computed.
 
     Raises:
       ValueError: the batch does not divide into the minibatches, or the policy would
@@ -281,26 +294,6 @@ def check(config: Config) -> None:
             f"--value-warmup {config.value_warmup} is longer than the "
             f"{config.steps} --steps of the run"
         )
-
-
-def init_value_model(
-    config: Config, policy: policies.Policy
-) -> tuple[ScalarModel, Params]:
-    """The value model: the first reward model, or the policy's trunk, its head 0."""
-    rewarded = [
-        str(folder) for folder in reward_functions.reward_model_folders(config.reward)
-    ]
-    start = config.value or (rewarded or ["policy"])[0]
-    if start != "policy":
-        mesh = sharding.mesh_of(policy.params)
-        found = model_folders.load_scalar(
-            Path(start), config.dtype, config.remat, mesh=mesh
-        )
-        model_folders.check_vocabulary(Path(start), policy)
-        return found
-    model = heads.scalar_model(policy.config, zero_head=True)
-    key = streams.key(jax.random.key(config.seed), "head")
-    return model, trainable.add_scalar_head(model, key, policy.params)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ interval over prompts, such as `train_reward_low` and `train_reward_high`.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,10 +21,11 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import splits
-from jaxalign.data.records import Prompt, assistant_message
+from jaxalign.data.records import assistant_message
 from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
+from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
 from jaxalign.runtime import jsonl
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -65,13 +65,13 @@ def main(config: Config) -> dict[str, float]:
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
         asked = {
-            "train": rollouts.cyclic_slice(train, config.first_prompt, config.prompts),
+            "train": cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
         numbers: dict[str, float] = {}
         for name, prompts in asked.items():
             room = config.max_new_tokens or source.max_new_tokens
-            fitting = rollouts.select_prompts(policy, prompts, room, run.note, name)
+            fitting = select_prompts(policy, prompts, room, run.note, name)
             answers = sample_answers(config, policy, fitting, room, f"winners {name}")
             reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
@@ -96,7 +96,7 @@ def main(config: Config) -> dict[str, float]:
 def sample_answers(
     config: Config,
     policy: policies.Policy,
-    prompts: Sequence[Prompt],
+    prompts: TokenizedPrompts,
     room: int,
     stream: str,
 ) -> rollouts.Answers:

@@ -11,6 +11,7 @@ from experiments import collect, winners
 from jaxalign import streams
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets, online, policies, rollouts
+from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.runtime.run import Run
 from tests.support import small_runs
 
@@ -57,9 +58,9 @@ def policy(base):
 def answered(policy, texts, samples=1, rows=256):
     asked = [Prompt([{"role": "user", "content": text}]) for text in texts]
     told = {"max_new_tokens": 6, "samples": samples, "rows": rows}
-    return np.array(rollouts.sample_answers(policy, asked, KEY, **told).texts).reshape(
-        -1, samples
-    )
+    asked = tokenize_prompts(policy, asked)
+    answers = rollouts.sample_answers(policy, asked, KEY, **told)
+    return np.array(answers.texts).reshape(-1, samples)
 
 
 def test_answers_depend_on_no_other_prompt_nor_on_how_many(policy):
@@ -97,17 +98,16 @@ def test_a_batch_over_the_end_of_an_epoch_repeats_no_noise(base, tmp_path, monke
 
     monkeypatch.setattr(rollouts, "sample", sample)
     with Run(config, "grpo") as run:
-        setting = online.prepare(config, run, prompts=4, samples=2)
+        setup = online.prepare(config, run, prompts=4, samples=2)
         doubled = 0
         for iteration in range(10):
             with pytest.raises(Sampled):
-                online.sample_and_score(
-                    setting, None, streams.key(KEY, "rollouts", iteration)
-                )
-            whole = setting.batches.global_indices
+                key = streams.key(KEY, "rollouts", iteration)
+                online.sample_rollout(setup, None, next(setup.prompt_batches), key)
+            whole = setup.prompt_batches.batches.global_indices
             doubled += len(set(whole)) < len(whole)
             assert len(np.unique(seen[-1], axis=0)) == 8
-        asked = [setting.ids[row] for row in whole for _ in range(2)]
+        asked = [setup.prompt_batches.ids[row] for row in whole for _ in range(2)]
     assert doubled, "no batch held a prompt twice: nothing was tested"
     assert seen[-1][:, 0].view(np.uint32).tolist() == asked
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.batches import BRANCH_STRIDE, AnswerBatch, TokenBatch
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 
 PER_PROMPT = (
     *(("answers", np.int32), ("row", np.int32)),
@@ -87,7 +87,7 @@ def prefix_tokens(example: Example) -> int:
 def shared_prefix_length(example: Example) -> int:
     """Length of the longest prefix that all sequences share and none is trained on."""
     first = example.sequences[0].tokens
-    length = min(sequence.prompt for sequence in example.sequences)
+    length = min(sequence.prompt_length for sequence in example.sequences)
     for sequence in example.sequences[1:]:
         same = sequence.tokens[:length] == first[:length]
         length = length if same.all() else int(same.argmin())

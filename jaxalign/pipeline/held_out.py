@@ -11,7 +11,14 @@ from jaxalign import sharding, streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import sample_metrics
-from jaxalign.pipeline import datasets, model_folders, policies, rollouts
+from jaxalign.pipeline import (
+    answer_scores,
+    datasets,
+    model_folders,
+    policies,
+    rollouts,
+)
+from jaxalign.pipeline.prompts import select_prompts, tokenize_prompts
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.mesh import mesh_of
@@ -63,7 +70,9 @@ def measure_answers(
       ValueError: neither.
     """
     score = (
-        None if scalar is None else rollouts.learned_scores(*scalar, answers.sequences)
+        None
+        if scalar is None
+        else answer_scores.learned_scores(*scalar, answers.sequences)
     )
     if score is not None:
         datasets.check_finite("model", answers.prompts, score)
@@ -74,7 +83,7 @@ def measure_answers(
     else:
         raise ValueError("answers are measured by a judge or by a reward model")
     logp, base_logp = (
-        rollouts.answer_logps(p, p.params, answers, temperature=temperature)
+        answer_scores.answer_logps(p, p.params, answers, temperature=temperature)
         for p in (policy, base)
     )
     return Evaluation(
@@ -113,7 +122,7 @@ class HeldOutEval:
         """What a policy's answers at a temperature are worth, `samples` a prompt."""
         answers = rollouts.sample_answers(
             policy,
-            self.prompts,
+            tokenize_prompts(policy, self.prompts),
             self.key,
             max_new_tokens=self.max_new_tokens,
             samples=samples,
@@ -197,9 +206,9 @@ def fitting_prompts(
     max_new_tokens = max_new_tokens or source.max_new_tokens
     held = source.prompts()[1][: 4 * count]
     datasets.check_held_out(held, "an evaluation")
-    found = rollouts.select_prompts(
+    found = select_prompts(
         policy, held, max_new_tokens, note, "held-out prompts"
-    )[:count]
+    ).records[:count]
     if not found:
         raise ValueError(
             f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} new tokens "

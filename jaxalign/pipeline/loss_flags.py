@@ -78,7 +78,7 @@ def set_hyperparameters(config: LossFlags, group: type[LossFlags]) -> dict[str, 
 
 
 def configured_loss(
-    config: LossFlags, loss: objectives.PairLoss | None = None
+    config: LossFlags, loss: objectives.PairLoss | UnpairedLoss | None = None
 ) -> PairwiseLoss | UnpairedLoss:
     """The loss given, or that of the configuration's name, with its hyperparameters.
 
@@ -90,14 +90,14 @@ def configured_loss(
     if loss is None:
         with flags.prefix_errors("--loss"):
             selected = objectives.get_loss(config.loss)
+    elif isinstance(loss, UnpairedLoss):
+        selected = loss
     else:
         selected = objectives.as_loss(loss)
     return selected.bind(**config.hyperparameters())
 
 
-def check_micro_batches(
-    micro_batches: int, loss: PairwiseLoss | UnpairedLoss
-) -> None:
+def check_micro_batches(micro_batches: int, loss: PairwiseLoss | UnpairedLoss) -> None:
     """Refuses micro-batches for a loss that may couple the pairs of a batch.
 
     Raises:

@@ -1,7 +1,7 @@
-"""From the scores of answers to what PPO trains on: normalisation, then advantages."""
+"""From the scores of sampled answers to PPO's batch: normalization, then advantages."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,57 +9,39 @@ import jax.numpy as jnp
 from jaxalign import estimators, masks
 from jaxalign.batches import RolloutBatch, TokenBatch
 from jaxalign.estimators import running_moments
-from jaxalign.pipeline import online, reward_functions, rollouts
 from jaxalign.rewards import reward_model
 from jaxalign.training import forward
 from jaxalign.types import Array, Params, ScalarModel
 
 ScoreNormalization = Literal["none", "reference", "running", "batch"]
-# Scores that differ by less are all the same, and are left as they are.
+# Scores of a smaller variance count as equal, and are not scaled.
 SMALLEST_VARIANCE = 1e-8
 
 
-def reference_moments(
-    setting: online.RolloutSetup, key: jax.Array, count: int
-) -> list[Any]:
-    """The moments of the scores of the reference's own answers, as JSON.
-
-    Args:
-      count: how many training prompts it answers, once each.
+def score_moments(score: Array) -> list[float]:
+    """The moments of scores [A], as JSON values.
 
     Raises:
-      ValueError: all scores are the same.
+      ValueError: all scores are the same, so that they have no scale.
     """
-    answers = rollouts.sample_answers(
-        setting.policy,
-        setting.prompts[:count],
-        key,
-        max_new_tokens=setting.room,
-        temperature=setting.config.temperature,
-    )
-    ended = jnp.asarray(answers.finished)
-    score = jnp.asarray(
-        reward_functions.score_answers(setting.score, answers, mesh=setting.mesh)
-    )
-    score = online.penalize_missing_eos(setting.config, score, ended)
     moments = running_moments.update(
-        running_moments.empty_moments(), score, jnp.ones_like(ended)
+        running_moments.empty_moments(), score, jnp.ones_like(score, bool)
     )
     if not running_moments.variance(moments) > SMALLEST_VARIANCE:
         raise ValueError(
             f"the reference's {len(score)} answers all have the score {score[0]}: "
-            "there is nothing to normalise by; leave --normalise none"
+            "there is nothing to normalize by; leave --normalize none"
         )
     return moments_to_json(moments)
 
 
 def moments_to_json(moments: running_moments.RunningMoments) -> list[float]:
-    """Moments as numbers that JSON keeps exactly."""
+    """Moments as numbers that JSON keeps exactly: count, mean, sum of squares."""
     return [float(x) for x in (moments.count, moments.mean, moments.m2)]
 
 
 def moments_from_json(numbers: list[float]) -> running_moments.RunningMoments:
-    """What `moments_to_json` was given."""
+    """The inverse of `moments_to_json`."""
     return running_moments.RunningMoments(*map(jnp.float32, numbers))
 
 
@@ -70,37 +52,38 @@ def normalize_scores(
     *,
     clip: float | None = None,
 ) -> tuple[Array, list[float] | None]:
-    """Scores as `how` normalises them, then cut; and the moments to carry on.
+    """Normalizes the scores of answers [A], then clips them.
 
-    none        as they are
-    reference   (score - mean) / deviation, of the reference's own answers
-    running     score / deviation, of all answers so far, these among them
-    batch       (score - mean) / deviation, of these answers
+    none        score
+    reference   (score - mean) / std, of the reference's own answers
+    running     score / std, of all answers so far, these included
+    batch       (score - mean) / std, of these answers
 
     Args:
-      moments_json: the moments, as JSON; None before the first scores.
-      clip: the largest score, and, negated, the smallest; None cuts nothing.
+      moments_json: the moments, of `moments_to_json`; None before the first scores.
+      clip: scores are clipped to [-clip, clip]; None clips nothing.
+
+    Returns:
+      The normalized scores [A], and the moments for the next iteration.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.1 (reference); Touvron
     et al. 2023, arXiv:2307.09288, section 3.2.3 (batch).
     """
-    everything = jnp.ones_like(score, bool)
+    every_answer = jnp.ones_like(score, bool)
     if how == "reference":
         assert moments_json is not None
         score = running_moments.normalize(score, moments_from_json(moments_json))
     if how == "running":
-        moments = (
-            moments_from_json(moments_json)
-            if moments_json
-            else running_moments.empty_moments()
-        )
-        moments = running_moments.update(moments, score, everything)
+        moments = running_moments.empty_moments()
+        if moments_json:
+            moments = moments_from_json(moments_json)
+        moments = running_moments.update(moments, score, every_answer)
         variance = running_moments.variance(moments)
-        varied = variance > SMALLEST_VARIANCE
-        score = score * jnp.where(varied, jax.lax.rsqrt(variance), 1.0)
+        has_scale = variance > SMALLEST_VARIANCE
+        score = score * jnp.where(has_scale, jax.lax.rsqrt(variance), 1.0)
         moments_json = moments_to_json(moments)
     if how == "batch":
-        score = masks.whiten(score, everything)
+        score = masks.whiten(score, every_answer)
     return score if clip is None else jnp.clip(score, -clip, clip), moments_json
 
 
@@ -109,7 +92,7 @@ def normalize_scores(
     static_argnums=0,
     static_argnames=("gamma", "lam", "whiten_rewards", "bootstrap"),
 )
-def experience(
+def rollout_batch(
     model: ScalarModel,
     params: Params,
     sequences: TokenBatch,
@@ -124,17 +107,38 @@ def experience(
     whiten_rewards: bool = False,
     bootstrap: bool = False,
 ) -> tuple[RolloutBatch, dict[str, Array]]:
-    """What PPO trains on, of one batch: values, rewards, advantages; and their spread.
+    """The batch that PPO trains on: values, rewards per token, advantages, returns.
+
+    reward[t] = -beta * (logp[t] - ref_logp[t]), + score at the answer's last token
+    delta[t] = reward[t] + gamma * value[t + 1] - value[t]
+    advantage[t] = delta[t] + gamma * lam * advantage[t + 1]
+    returns = advantage + value
+
+    Advantages are whitened over the whole batch, after the returns are computed.
 
     Args:
-      model, params: the value model.
-      bootstrap: an answer that did not end is worth, after its last token, what the
-        value model says, rather than 0.
+      model, params: the value model, and its parameters.
+      sequences: prompts and answers, one answer a row [A T].
+      logp, ref_logp: per-token log-probs under the policy that sampled the answers and
+        under its reference, in nats [A T].
+      score: of each answer [A].
+      ended: whether each answer ended with a stop token, bool [A].
+      beta: coefficient of the KL penalty, at least 0.
+      gamma: discount, from 0 to 1.
+      lam: GAE's lambda, from 0 to 1.
+      whiten_rewards: scale the rewards per token to unit variance; their mean stays.
+      bootstrap: add gamma times the value model's score of the text to the last reward
+        of an answer that did not end.
+
+    Returns:
+      The batch, and scalar metrics of it.
+
+    Reference: Schulman et al. 2016, arXiv:1506.02438, eq. 16 (GAE).
     """
     mask = sequences.loss_mask
     value = forward.token_values(model, params, sequences)
     rewards = estimators.kl_penalized_rewards(score, logp, ref_logp, mask, beta=beta)
-    spread = {"token_reward_std": masked_std(rewards, mask)}
+    token_reward_std = masked_std(rewards, mask)
     if whiten_rewards:
         rewards = masks.whiten(rewards, mask, shift_mean=False)
     if bootstrap:
@@ -148,14 +152,19 @@ def experience(
         advantage=masks.whiten(advantage, mask),
         returns=returns,
     )
-    return batch, spread | {
+    return batch, {
+        "beta": beta,
         "score": score.mean(),
         "return": masks.masked_mean(returns, mask),
+        "token_reward_std": token_reward_std,
         "advantage_mean": masks.masked_mean(advantage, mask),
         "advantage_std": masked_std(advantage, mask),
     }
 
 
 def masked_std(x: Array, mask: Array) -> Array:
-    """The population's standard deviation of what the mask keeps."""
+    """The standard deviation of the entries of `x` where `mask` is True.
+
+    sqrt(mean((x - mean(x))^2))
+    """
     return jnp.sqrt(masks.masked_mean(jnp.square(x - masks.masked_mean(x, mask)), mask))

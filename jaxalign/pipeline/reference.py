@@ -7,8 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxalign.data import loader
+from jaxalign.data.examples import Example, digest
 from jaxalign.data.records import Preference, Unpaired
-from jaxalign.data.tokenize import Example, digest
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime.run import Run
 from jaxalign.training import reference_cache

@@ -12,21 +12,24 @@ import numpy as np
 from jaxalign import sharding, streams
 from jaxalign.data import loader, readers
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference
-from jaxalign.data.tokenize import example_prompt_hashes
+from jaxalign.data.tokenize import tokenize
 from jaxalign.evaluation import intervals, preference
-from jaxalign.pipeline import model_folders, policies, rollouts
+from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
+from jaxalign.pipeline.prompts import pad_rows
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import jsonl
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.mesh import mesh_of
+from jaxalign.sampling import SamplingParams
 from jaxalign.types import Params, ScalarModel
 
 
 def pair_scores(
     model: ScalarModel,
     params: Params,
-    pairs: Sequence[loader.Example],
+    pairs: Sequence[Example],
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
@@ -45,7 +48,7 @@ def pair_scores(
 def initial_policy_scores(
     policy: policies.Policy,
     reward: tuple[ScalarModel, Params],
-    train: Sequence[loader.Example],
+    train: Sequence[Example],
     *,
     count: int,
     max_new_tokens: int,
@@ -69,7 +72,7 @@ def initial_policy_scores(
     prompts = distinct_prompts(train, order, count, context - max_new_tokens, note)
     if not prompts:  # all are long: shorter answers to them
         prompts = distinct_prompts(train, order, count, context - 1, note)
-    tokens, lengths = rollouts.pad_rows(prompts, context - 1)
+    tokens, lengths = pad_rows(prompts, context - 1)
     max_new_tokens = min(max_new_tokens, context - tokens.shape[1])
     policy = policies.extend_longrope(policy, tokens.shape[1] + max_new_tokens)
     ids = [zlib.crc32(row.tobytes()) for row in prompts]
@@ -79,17 +82,16 @@ def initial_policy_scores(
         tokens,
         lengths,
         streams.key(jax.random.key(seed), "initial answers"),
-        max_new_tokens=max_new_tokens,
-        temperature=1.0,
+        SamplingParams(max_new_tokens=max_new_tokens),
         row_ids=streams.answer_ids(ids, 1),
         slots=256,
     )
     sequences = jax.tree.map(sharding.to_host, sequences)
-    return rollouts.learned_scores(*reward, sequences)
+    return answer_scores.learned_scores(*reward, sequences)
 
 
 def distinct_prompts(
-    train: Sequence[loader.Example],
+    train: Sequence[Example],
     order: np.ndarray,
     count: int,
     limit: int,
@@ -105,7 +107,7 @@ def distinct_prompts(
     too_long: set[bytes] = set()
     for i in order:
         row = train[int(i)].sequences[0]
-        prompt = row.tokens[: row.prompt].astype(np.int32)
+        prompt = row.tokens[: row.prompt_length].astype(np.int32)
         if len(prompt) > limit:
             too_long.add(prompt.tobytes())
         else:
@@ -139,7 +141,7 @@ def held_out_agreement(
     mesh = mesh_of(config)
     with jax.set_mesh(mesh):
         model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
-        examples, _ = loader.tokenize(
+        examples, _ = tokenize(
             pairs,
             policies.configure_tokenizer(config, tokenizers.load(reward)),
             context=model.config.context,

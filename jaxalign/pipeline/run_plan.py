@@ -12,13 +12,14 @@ from typing import Any
 import jax
 
 from jaxalign.data import chat
+from jaxalign.data.examples import Example, example_sizes, longest_sequence
 from jaxalign.data.records import Prompt, Record
-from jaxalign.data.tokenize import Example, example_sizes, longest_sequence
 from jaxalign.models import transformer
+from jaxalign.pipeline.online import RolloutSetup
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import defaults, distributed, run_settings
 from jaxalign.runtime.run import Run
-from jaxalign.runtime.training_config import TrainConfig
+from jaxalign.runtime.training_config import OnlineConfig, TrainConfig
 from jaxalign.types import Params
 
 LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it
@@ -98,26 +99,25 @@ def show(
     return found
 
 
-def show_online(run: Run, setting: Any, roles: Mapping[str, Params]) -> dict[str, Any]:
-    """`show`, of an experiment that trains on the answers which it samples.
-
-    Args:
-      setting: an `online.RolloutSetup`.
-    """
-    config = setting.config
-    each = f"{setting.samples} answers" if setting.samples > 1 else "an answer"
+def show_online(
+    run: Run, config: OnlineConfig, setup: RolloutSetup, roles: Mapping[str, Params]
+) -> dict[str, Any]:
+    """`show`, of an experiment that trains on the answers which it samples."""
+    batches = setup.prompt_batches
+    each = f"{batches.samples} answers" if batches.samples > 1 else "an answer"
     work = Workload(
         kind=Prompt,
         unit="prompts",
-        rows=len(setting.prompts),
-        tokens=int(setting.lengths.sum()),
-        longest=int(setting.lengths.max()),
+        rows=len(setup.prompts),
+        tokens=int(batches.lengths.sum()),
+        longest=int(batches.lengths.max()),
         steps=config.steps,
-        batch=setting.batches.order["batch"],
-        turns=f"the answers that the policy samples, of at most {setting.room} tokens",
+        batch=batches.batch_size,
+        turns="the answers that the policy samples, of at most "
+        f"{setup.sampling.max_new_tokens} tokens",
         packed=f"{each} to each, {config.updates} updates",
     )
-    return show(run, config, setting.policy, roles, work)
+    return show(run, config, setup.policy, roles, work)
 
 
 def plan_facts(

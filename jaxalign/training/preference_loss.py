@@ -78,7 +78,10 @@ def input_paths() -> frozenset[str]:
     """The inputs that a loss may take: where they are in `PairLogps`."""
     models = {"policy": ModelLogps, "reference": ModelLogps}
     numbers = ("margin", "label_prob", "reward_shift")
-    groups = {**dict.fromkeys(set(PairLogps._fields) - set(numbers), Sides), **models}
+    groups: dict[str, Any] = {
+        **dict.fromkeys(set(PairLogps._fields) - set(numbers), Sides),
+        **models,
+    }
     sides = [f"{group}.{x}" for group, kind in groups.items() for x in kind._fields]
     return frozenset([*numbers, *sides])
 

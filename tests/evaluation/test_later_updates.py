@@ -16,6 +16,7 @@ import pytest
 
 from experiments import grpo
 from jaxalign.batches import GroupBatch, RolloutBatch, from_lengths
+from jaxalign.pipeline import group_batch
 from jaxalign.training import group_methods, objectives
 from jaxalign.types import LanguageModel, ScalarModel
 
@@ -126,10 +127,13 @@ def ascent(world, method, beta=None):
             world.row(world.logps(t)[pair]) for t in (world.old, world.reference)
         )
         reward = jnp.asarray(world.reward[pair])
-        told = (config, method, sequences, reward, logp, ref)
-        return GroupBatch(sequences, logp, ref, grpo.advantages(*told))
+        advantage = group_batch.group_advantages(
+            method, sequences, reward, logp, ref, beta=kl_coefficient, samples=N
+        )
+        return GroupBatch(sequences, logp, ref, advantage)
 
-    in_loss = grpo.beta_of(config, method) if method.kl == "loss" else 0.0
+    kl_coefficient = grpo.kl_coefficient(config, method)
+    in_loss = kl_coefficient if method.kl == "loss" else 0.0
     objective = objectives.group(
         TABLE, method.loss, method.mean(world.length), kl_coef=in_loss
     )

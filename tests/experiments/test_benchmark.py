@@ -132,7 +132,9 @@ def test_numbers_of_an_exact_world_by_hand():
     # pairs are (0, 0), (0, 1), (1, 0), (1, 1)
     low, high = np.log(0.25), np.log(0.75)
     np.testing.assert_allclose(pair.policy.chosen, [low, low, high, high], rtol=1e-6)
-    np.testing.assert_allclose(pair.policy.rejected_mean, [low, high, low, high], rtol=1e-6)
+    np.testing.assert_allclose(
+        pair.policy.rejected_mean, [low, high, low, high], rtol=1e-6
+    )
     # 1/4 and 3/4 against 1/16 + 9/16 = 5/8
     np.testing.assert_allclose(pair.wpo_weight.chosen, [0.4, 0.4, 1.2, 1.2], rtol=1e-6)
     # KL(reference || policy) = (log(1/2 / (1/4)) + log(1/2 / (3/4))) / 2

@@ -122,9 +122,7 @@ class TestLossOfOnesOwn:
 
     def test_says_what_it_needs(self, config, tmp_path):
         kl = lambda pair: sum(pair.kl) - pair.policy.chosen
-        mine = PairwiseLoss(
-            kl, needs_reference_distribution=True, couples_batch=False
-        )
+        mine = PairwiseLoss(kl, needs_reference_distribution=True, couples_batch=False)
         dpo.main(replace(config, steps=1, out=tmp_path, micro_batches=2), loss=mine)
         assert np.isfinite(logged(tmp_path)[0]["loss"])
 

@@ -1,8 +1,8 @@
 """The group methods as a user runs them, at a tiny size."""
 
 import dataclasses
+import itertools
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,18 @@ from jaxalign.data.records import Prompt
 from jaxalign.models import heads, pretrained
 from jaxalign.pipeline import (
     datasets,
+    group_batch,
     model_folders,
     online,
     policies,
     reward_functions,
-    shares,
+    rollouts,
 )
-from jaxalign.rewards import reward_model
+from jaxalign.rewards import reward_model, shaping
 from jaxalign.runtime import defaults
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run import Run
-from jaxalign.training import forward, group_methods
+from jaxalign.training import forward, group_methods, step
 from tests.support import quick
 
 SMALL = {"mesh": "data=1", "prompts": 4, "samples": 4, "max_new_tokens": 6}
@@ -71,7 +72,7 @@ def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
     for name in ("shared", "apart"):
         grpo.main(replace(config, out=tmp_path / name))
         found.append(lines(tmp_path / name))
-        monkeypatch.setattr(shares, "answers_per_row", lambda *args, **kwargs: 1)
+        monkeypatch.setattr(rollouts, "answers_per_row", lambda *args, **kwargs: 1)
     assert used == [2, 2]
     timed = ("seconds", "per_second", "memory")
     for one, other in zip(*found, strict=True):
@@ -83,15 +84,15 @@ def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
 
 def test_how_many_answers_share_a_row():
     model = replace(policies.toy_config(16, 512, "float32"), width=128)
-    of = lambda parts, model=model: shares.answers_per_row(model, 4, 8, parts=parts)
+    of = lambda parts, model=model: rollouts.answers_per_row(model, 4, 8, parts=parts)
     assert [of(1), of(4), of(8), of(16), of(32), of(3)] == [8, 8, 4, 2, 1, 1]
-    assert shares.answers_per_row(model, 4, 6, parts=8) == 3
+    assert rollouts.answers_per_row(model, 4, 6, parts=8) == 3
     cudnn = replace(model, attention="cudnn", dtype="bfloat16")
     assert of(1, model=cudnn) == 1
 
 
 def test_prompts_are_read_as_often_as_devices_divide():
-    of = lambda *told: shares.prompt_copies(*told, parts=8)
+    of = lambda *told: rollouts.prompt_copies(*told, parts=8)
     assert [of(8, 3), of(4, 4), of(2, 8), of(3, 8), of(3, 5)] == [1, 2, 4, 8, 5]
 
 
@@ -136,22 +137,28 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     So 4/16 of the rate are left in the last iteration, and not 13/16.
     """
     counts = []
-    passes = online.passes
+    minibatches, make_step = rollouts.minibatches, step.make_step
 
-    def watched(config, update, current, *others, **told):
+    def first_minibatch(*args, **kwargs):
+        return itertools.islice(minibatches(*args, **kwargs), 1)
+
+    def recording_step(*args, **kwargs):
+        update = make_step(*args, **kwargs)
         is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
-        states = jax.tree.leaves(current.opt_state, is_leaf=is_schedule)
-        counts.append([int(x.count) for x in states if is_schedule(x)])
-        told = told | {"kl_stop": -1.0}  # which the first update is above
-        current, metrics = passes(config, update, current, *others, **told)
-        assert metrics["updates"] == 1
-        return current, metrics
 
-    monkeypatch.setattr(online, "passes", watched)
+        def record(state, batch):
+            states = jax.tree.leaves(state.opt_state, is_leaf=is_schedule)
+            counts.append([int(x.count) for x in states if is_schedule(x)])
+            return update(state, batch)
+
+        return record
+
+    monkeypatch.setattr(rollouts, "minibatches", first_minibatch)
+    monkeypatch.setattr(step, "make_step", recording_step)
     config = grpo.Config(
         model=base, steps=4, epochs=2, minibatches=2, out=tmp_path, **SMALL
     )
-    grpo.main(config)
+    assert grpo.main(config)["updates"] == 1
     assert counts == [[0], [4], [8], [12]]
     config = defaults.resolve(config)
     assert config.rate(4)(3) == 0.25 * config.learning_rate
@@ -178,61 +185,83 @@ def test_defaults_are_the_papers_and_beta_is_a_flag(name):
     assert (
         method.dynamic_sampling == bool(method.overlong) == (name in ("dapo", "cispo"))
     )
-    assert grpo.beta_of(grpo.Config(), method) == beta
-    assert grpo.beta_of(grpo.Config(beta=0.3), method) == 0.3
+    assert grpo.kl_coefficient(grpo.Config(), method) == beta
+    assert grpo.kl_coefficient(grpo.Config(beta=0.3), method) == 0.3
     assert method.hyperparameters()["kl_term"] == group_methods.KL_PLACEMENT_TEXTS.get(
         kl, "none"
     )
     assert method.hyperparameters(0.3)["beta"] == 0.3
 
 
-def scored_rollout(monkeypatch, method, reward, lengths, *, room):
-    """What `grpo.group_batch` makes of answers with these rewards and lengths, two a prompt.
-
-    Returns what the advantage was computed of, and which prompts inform.
-    """
-    reward, lengths = np.float32(reward), np.array(lengths)
-    ended = jnp.asarray(lengths < room)
-    config = grpo.Config(prompts=len(reward) // 2, samples=2)
-    tokens = np.ones((len(reward), 1 + room), np.int32)
-    sequences = from_lengths(tokens, 1 + lengths, np.ones(len(reward), np.int32))
+def advantage_inputs(method, reward, lengths, *, longest):
+    """The scores that advantages are computed from, of two answers to each prompt."""
+    lengths = np.array(lengths)
+    count = len(lengths)
+    tokens = np.ones((count, 1 + longest), np.int32)
+    sequences = from_lengths(tokens, 1 + lengths, np.ones(count, np.int32))
     zero = jnp.zeros(tokens.shape)
-    score = online.penalize_missing_eos(config, jnp.asarray(reward), ended)
-    drawn = online.ScoredRollout(
-        sequences, sequences, zero, ended, jnp.asarray(reward), score
+    rollout = online.Rollout(
+        [], sequences, sequences, zero, jnp.asarray(lengths < longest)
     )
-    monkeypatch.setattr(online, "sample_and_score", lambda *told: drawn)
-    monkeypatch.setattr(online, "logprobs", lambda *told: (zero, zero, {}))
-    seen = []
-    mine = replace(method, advantage=lambda rewards: seen.append(rewards) or rewards)
-    setting = SimpleNamespace(room=room)
-    parts = grpo.Parts(config, mine, setting, None, False, None)
-    _, informative, _ = grpo.group_batch(parts, None, None)
-    return np.ravel(seen[0]), informative
+    score = grpo.penalized_score(
+        grpo.Config(), method, rollout, jnp.float32(reward), longest
+    )
+    inputs = []
+    method = replace(method, advantage=lambda x: inputs.append(x) or x)
+    group_batch.group_advantages(
+        method, sequences, score, zero, zero, beta=0.0, samples=2
+    )
+    return np.ravel(inputs[0])
 
 
-def test_dapo_charges_length_once(monkeypatch):
+def test_dapo_charges_length_once():
     """Equation 13, added to the rule's reward: a right answer that was cut is worth 0.
 
     L = 10 and C = 2: nothing up to 8 tokens, half at 9, 1 at 10, where answers are cut.
     """
-    reward = [1, 1, 1, -1, -1, -1]
+    reward, lengths = [1, 1, 1, -1, -1, -1], [8, 9, 10, 3, 9, 10]
     dapo = group_methods.METHODS["dapo"]
-    told = (reward, [8, 9, 10, 3, 9, 10])
-    found, _ = scored_rollout(monkeypatch, dapo, *told, room=10)
+    found = advantage_inputs(dapo, reward, lengths, longest=10)
     np.testing.assert_allclose(found, [1, 0.5, 0, -1, -1.5, -2], atol=1e-6)
     # other methods have the penalty of a missing end instead
-    found, _ = scored_rollout(monkeypatch, group_methods.GRPO, *told, room=10)
+    found = advantage_inputs(group_methods.GRPO, reward, lengths, longest=10)
     np.testing.assert_allclose(found, [1, 1, 0, -1, -1, -2], atol=1e-6)
 
 
-def test_prompts_inform_by_their_rewards_not_by_lengths(monkeypatch):
-    """Both right, both wrong and cut, one of each: the last alone is drawn for."""
-    told = ([1, 1, -1, -1, 1, -1], [3, 9, 10, 3, 10, 10])
-    _, informs = scored_rollout(
-        monkeypatch, group_methods.METHODS["dapo"], *told, room=10
+def test_prompts_are_informative_by_their_rewards():
+    """Both right, both wrong, one of each."""
+    reward = jnp.float32([1, 1, -1, -1, 1, -1])
+    informative = group_batch.informative_prompts(reward, 2)
+    assert informative.tolist() == [False, False, True]
+
+
+def test_penalties_make_no_prompt_informative(base, tmp_path, monkeypatch):
+    """All rewards are 1, and all penalized scores differ: no prompt is informative."""
+    ones = lambda prompts, sequences, ended: jnp.ones(len(ended))
+    monkeypatch.setattr(
+        reward_functions, "make_reward_function", lambda *args, **kwargs: ones
     )
-    assert informs.tolist() == [False, False, True]
+    differing = lambda score, *args, **kwargs: jnp.arange(len(score), dtype=jnp.float32)
+    monkeypatch.setattr(shaping, "penalize_overlong", differing)
+    config = grpo.Config(
+        model=base, method="dapo", draws=2, steps=1, out=tmp_path, **SMALL
+    )
+    (only,) = lines(tmp_path) if grpo.main(config) else ()
+    assert only["informative"] == 0.0 and only["weight"] == 0.0
+
+
+@pytest.mark.parametrize("informative, enough", [([1, 2], False), ([2, 3], True)])
+def test_dynamic_sampling_draws_until_there_are_enough(informative, enough):
+    """Of four prompts an iteration; with three batches drawn, it stops anyway."""
+    config = grpo.Config(prompts=4, draws=3)
+    dapo = group_methods.METHODS["dapo"]
+    batches = [jnp.arange(4) < count for count in informative]
+    assert not grpo.enough_prompts(config, dapo, [])
+    assert grpo.enough_prompts(config, dapo, batches) == enough
+    assert grpo.enough_prompts(config, dapo, [*batches, batches[0]])
+    # other methods draw once
+    assert not grpo.enough_prompts(config, group_methods.GRPO, [])
+    assert grpo.enough_prompts(config, group_methods.GRPO, batches[:1])
 
 
 @pytest.mark.slow
@@ -342,7 +371,10 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
     }.items():
         with pytest.raises(ValueError, match=hint):
             reward_functions.make_reward_function(reward, "float32", policy, source)
-    for how, hint in {"max": "--ensemble is mean, min", "llama2": "two models"}.items():
+    for how, hint in {
+        "max": "--ensemble is mean, min",
+        "llama2": "two reward models",
+    }.items():
         score = reward_functions.make_reward_function
         with pytest.raises(ValueError, match=hint):
             three = ",".join([str(out / "a")] * 3)
@@ -350,8 +382,6 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
 
 
 def test_prompts_that_do_not_inform_are_drawn_anew():
-    config = grpo.Config(prompts=3, samples=2)
-
     def drawn(first):
         rows = np.arange(first, first + 6, dtype=np.float32)[:, None]
         sequences = from_lengths(
@@ -359,8 +389,8 @@ def test_prompts_that_do_not_inform_are_drawn_anew():
         )
         return GroupBatch(sequences, rows, rows, rows[:, 0])
 
-    informs = np.array([False, True, False, False, True, False])
-    kept = grpo.select_informative([drawn(0), drawn(6)], informs, config)
+    informative = jnp.array([[False, True, False], [False, True, False]])
+    kept = group_batch.select_informative([drawn(0), drawn(6)], informative, 3)
     # prompts 1 and 4 inform; the first that does not fills up, and counts nowhere
     np.testing.assert_array_equal(kept.advantage, [2, 3, 8, 9, 0, 1])
     counted = np.asarray(kept.sequences.loss_mask).any(axis=1)

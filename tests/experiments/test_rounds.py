@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from experiments import rejection_sampling, rounds, sft, winners
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
-from jaxalign.pipeline import rollouts, round_schedule
+from jaxalign.pipeline import round_schedule
+from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.runtime import jsonl, run_settings
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.stages import stage_config as told_stage
@@ -94,8 +95,8 @@ def test_temperatures_and_prompts_of_each_round():
     for told, count in (([1.0, 1.2], 3), ([1.0], 0), ([-1.0], 2), ([], 1)):
         with pytest.raises(ValueError, match=f"one for each of --rounds {count}"):
             round_schedule.round_temperatures(told, count)
-    assert rollouts.cyclic_slice("abcde", 3, 4) == list("deab")
-    assert rollouts.cyclic_slice("ab", 7, 9) == list("ba")
+    assert cyclic_slice("abcde", 3, 4) == list("deab")
+    assert cyclic_slice("ab", 7, 9) == list("ba")
 
 
 # of what an untrained policy says little ends

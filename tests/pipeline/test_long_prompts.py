@@ -17,7 +17,7 @@ from experiments import (
     sft,
     winners,
 )
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.pipeline import datasets, held_out, online, reward_models
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
@@ -115,8 +115,8 @@ def test_what_online_methods_share_shows_them(told):
     flags, ((every, long), _) = told
     config = grpo.Config(prompts=8, samples=2, **ONLINE, **flags)
     with Run(config, "grpo") as run:
-        setting = online.prepare(config, run, prompts=8)
-    assert len(setting.prompts) == every - long
+        setup = online.prepare(config, run, prompts=8)
+    assert len(setup.prompts) == every - long
     (note,) = run.files.data["notes"]
     assert note.startswith(f"prompts: {every - long} of {every} prompts ({long} longer")
 

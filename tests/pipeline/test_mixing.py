@@ -8,9 +8,10 @@ import pytest
 
 from experiments import collect, dpo, grpo, judge, kto, ppo, reward_model, sft
 from jaxalign.data import dataset_ops, loader, mixing, packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Demonstration, Prompt, Ranking
-from jaxalign.data.tokenize import Example, TokenRow
-from jaxalign.pipeline import datasets, rollouts
+from jaxalign.pipeline import datasets
+from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.runtime.config import RunConfig
 from tests.support import quick, small_runs
 
@@ -56,7 +57,7 @@ def came(monkeypatch):
 
     def watched(self):
         batch = onward(self)
-        if self.order.get("shuffle", True):  # not those that are scored, or held out
+        if self.identity.get("shuffle", True):  # not those that are scored, or held out
             found.extend(sequences_of(self.global_indices).tolist())
         return batch
 
@@ -171,15 +172,13 @@ def test_prompts_that_are_asked_in_turn_have_the_shares():
         [Prompt([], f"b:{i}") for i in range(4)],
     ]
     mixed = mixing.MixedRecords(parts, [1.0, 3.0])
-    first = rollouts.cyclic_slice(mixed, 0, 40)
+    first = cyclic_slice(mixed, 0, 40)
     names = [prompt.location[0] for prompt in first]
     assert names.count("b") == 30 and [
         p.location for p in first if p.location[0] == "a"
     ] == [f"a:{i}" for i in range(10)]
-    assert rollouts.cyclic_slice(mixed, 0, 60)[40:] == rollouts.cyclic_slice(
-        mixed, 40, 20
-    )
-    assert len(rollouts.cyclic_slice(mixed, 0, 1000)) == 94
+    assert cyclic_slice(mixed, 0, 60)[40:] == cyclic_slice(mixed, 40, 20)
+    assert len(cyclic_slice(mixed, 0, 1000)) == 94
 
 
 def test_held_out_prompts_come_of_all_parts(base):

@@ -15,16 +15,18 @@ from safetensors.numpy import load_file
 from experiments import dpo, online_dpo, ppo
 from jaxalign import losses
 from jaxalign.batches import from_lengths
-from jaxalign.data import loader
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
     loss_flags,
     model_folders,
     policies,
+    ppo_setup,
     reward_functions,
     rollouts,
     trainable,
 )
+from jaxalign.pipeline.datasets import tokenized
+from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, objectives
 from tests.support import untrained
 
@@ -82,9 +84,9 @@ def gone_on(main, config, folder):
 
 @pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
-    tokenise = loader.tokenize
-    few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
-    monkeypatch.setattr(loader, "tokenize", few)
+    tokenize = tokenized.tokenize
+    few = lambda records, *args, **kwargs: tokenize(records[:64], *args, **kwargs)
+    monkeypatch.setattr(tokenized, "tokenize", few)
     config = ppo.Config(
         model=str(base / "policy"),
         steps=4,
@@ -146,16 +148,20 @@ def test_the_value_model_starts_where_it_is_told(tmp_path, monkeypatch):
     check = lambda folder, policy: checked.append(str(folder))
     monkeypatch.setattr(model_folders, "check_vocabulary", check)
     monkeypatch.setattr(
-        model_folders, "load_scalar", lambda folder, *_, **__: str(folder)
+        model_folders, "load_scalar", lambda folder, *_, **__: (None, str(folder))
     )
     monkeypatch.setattr(heads, "scalar_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(trainable, "add_scalar_head", lambda *args: "policy")
     policy, folder = SimpleNamespace(config=None, params=None), str(tmp_path)
-    start = lambda **flags: ppo.init_value_model(ppo.Config(**flags), policy)
-    assert start(reward=folder) == folder
+
+    def start(**flags):
+        config = ppo.Config(**flags)
+        return ppo_setup.init_value_model(config, policy, config.value)
+
+    assert start(reward=folder) == (None, folder)
     assert start(reward=folder, value="policy") == (None, "policy")
     assert start(reward="programmed") == (None, "policy")
-    assert start(reward="programmed", value=folder) == folder
+    assert start(reward="programmed", value=folder) == (None, folder)
     assert checked == [folder] * 2
 
 
@@ -298,9 +304,9 @@ def test_slots_change_no_answer():
     policy = SimpleNamespace(model=model, stop_tokens=(1, 2))
     tokens = np.random.default_rng(0).integers(3, 16, (4, 8)).astype(np.int32)
     told = (policy, params, tokens, np.array([8, 2, 5, 3], np.int32))
-    knobs = {"max_new_tokens": 12, "temperature": 1.0, "samples": 2}
-    once = rollouts.sample(*told, jax.random.key(1), **knobs)
-    some = rollouts.sample(*told, jax.random.key(1), slots=3, **knobs)
+    told = (*told, jax.random.key(1), SamplingParams(max_new_tokens=12, samples=2))
+    once = rollouts.sample(*told)
+    some = rollouts.sample(*told, slots=3)
     np.testing.assert_array_equal(once[0].tokens, some[0].tokens)
     np.testing.assert_array_equal(once[0].loss_mask, some[0].loss_mask)
     np.testing.assert_array_equal(once[1], some[1])

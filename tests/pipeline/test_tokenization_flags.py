@@ -16,6 +16,7 @@ from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.formats import row_limits
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import model_folders, policies, reward_functions, rollouts
+from jaxalign.pipeline.prompts import select_prompts
 from jaxalign.rewards import reward_registry
 
 TODAY = datetime.date.today().isoformat()
@@ -90,8 +91,8 @@ def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenize
     tool = {"type": "function", "function": {"name": "time", "parameters": {}}}
     prompts = [Prompt(asked), Prompt(asked, tools=(tool,)), Prompt(asked * 30)]
     notes = []
-    left = rollouts.select_prompts(policy, prompts, 8, notes.append, "prompts")
-    assert left == prompts[:1]
+    left = select_prompts(policy, prompts, 8, notes.append, "prompts")
+    assert left.records == prompts[:1]
     why = "1 field 'tools': the chat template shows no tools"
     assert notes[0] == f"prompts: 2 of 3 rows ({why})"
     assert notes[1].startswith("prompts: 1 of 2 prompts (1 longer than 56 tokens")

@@ -21,7 +21,7 @@ RUNS = {
     "dpo token_cache": {"token_cache": True},
     "kto": {"data": "pairs", "batch": 8},
     "kto unpaired": {"token_cache": True, "train": "lora"},
-    "ppo": {"normalise": "running", "minibatches": 2},
+    "ppo": {"normalize": "running", "minibatches": 2},
     "grpo": {},
     "online_dpo": {},
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxalign import batches
 from jaxalign.data import packing
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.training import group_methods, objectives

@@ -8,8 +8,8 @@ import pytest
 
 from jaxalign import batches, losses
 from jaxalign.data import loader, packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.rewards import reward_model
@@ -107,7 +107,8 @@ def test_prompts_that_differ_share_their_beginning():
     for i, example in enumerate(made):
         first, second = example.sequences
         tokens = second.tokens.copy()
-        tokens[i % max(second.prompt, 1)] = 22 - first.tokens[0]  # at once, or later
+        at = i % max(second.prompt_length, 1)  # at once, or later
+        tokens[at] = 22 - first.tokens[0]
         second = TokenRow(tokens, second.mask)
         made[i] = dataclasses.replace(example, sequences=(first, second))
     shared, apart = both_ways(made, Preference)

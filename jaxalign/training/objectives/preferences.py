@@ -111,7 +111,7 @@ def pair_logps(
     """
     rows = batch.rows()
     mask = batch.per_answer(rows.loss_mask)
-    options = {"chunk": chunk, "logit_cap": model.config.logit_cap}
+    options: dict[str, Any] = {"chunk": chunk, "logit_cap": model.config.logit_cap}
     hidden, unembed = forward.hidden_and_unembed(model, params, rows)
     logp = next_token_logprobs(hidden, unembed, rows.tokens, **options)
     logp = batch.per_answer(logp)
