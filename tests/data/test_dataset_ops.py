@@ -15,6 +15,7 @@ from jaxalign.data import (
     token_cache,
     tokenize,
 )
+from jaxalign.data import examples as examples_of
 from jaxalign.data.dataset_ops import Mixture, Subset
 from jaxalign.data.records import (
     Preference,
@@ -147,7 +148,7 @@ def test_margins_are_not_taken_for_soft_labels(tokenizer):
 
 def test_views_know_the_soft_labels(mixture):
     each = np.array([example.label_prob for example in mixture], np.float32)
-    np.testing.assert_array_equal(tokenize.example_label_probs(mixture), each)
+    np.testing.assert_array_equal(examples_of.example_label_probs(mixture), each)
     assert len(np.unique(each)) > 2
     some = Subset(mixture, np.array([3, 1]))
-    np.testing.assert_array_equal(tokenize.example_label_probs(some), each[[3, 1]])
+    np.testing.assert_array_equal(examples_of.example_label_probs(some), each[[3, 1]])

@@ -22,6 +22,7 @@ def assert_same_examples(found, expected):
     """Same rows, values, tokens, masks and their types."""
     for one, other in zip(found, expected, strict=True):
         assert (one.row, one.value) == (other.row, other.value)
+        assert one.label_prob == other.label_prob
         for a, b in zip(one.sequences, other.sequences, strict=True):
             assert a.tokens.tolist() == b.tokens.tolist()
             assert a.mask.tolist() == b.mask.tolist()
