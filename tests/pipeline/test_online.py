@@ -17,6 +17,7 @@ from jaxalign import losses
 from jaxalign.batches import from_lengths
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
+    loss_flags,
     model_folders,
     policies,
     ppo_setup,
