@@ -20,10 +20,10 @@ import rich
 from rich.table import Table
 
 from experiments.speed.peers import matmul_rate
-from experiments.speed.workloads import WORKLOADS, Size, seconds
 from jaxalign.messages import unknown_name
 from jaxalign.planning import chips
 from jaxalign.planning.shapes import SHAPES
+from jaxalign.planning.workloads import WORKLOADS, Size, seconds
 from jaxalign.runtime import cli, flags
 
 

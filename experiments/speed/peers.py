@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import rich
 from rich.table import Table
 
-from experiments.speed.workloads import seconds
+from jaxalign.planning.workloads import seconds
 from jaxalign.runtime import cli, flags
 
 SCRIPTS = {

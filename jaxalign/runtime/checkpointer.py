@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loop import LoopState, json_values
-from jaxalign.runtime.run_settings import Position
+from jaxalign.runtime.position import Position
 from jaxalign.training import checkpoint, checkpoint_validation, finite
 from jaxalign.types import Params
 
@@ -74,7 +74,7 @@ class Checkpointer:
         """
         read = checkpoint.restore(self.manager, loop.state, roles)
         try:
-            position = Position.of(read.data, loop.iterators)
+            position = Position.from_json(read.data, loop.iterators)
         except ValueError as error:
             step = self.manager.latest_step()
             raise checkpoint_validation.damage_error(

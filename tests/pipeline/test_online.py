@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from experiments import dpo, online_dpo, ppo
 from jaxalign import losses
 from jaxalign.batches import from_lengths
-from jaxalign.data import loader
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
     model_folders,
@@ -25,6 +24,7 @@ from jaxalign.pipeline import (
     rollouts,
     trainable,
 )
+from jaxalign.pipeline.datasets import tokenized
 from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, objectives
 from tests.support import untrained
@@ -83,9 +83,9 @@ def gone_on(main, config, folder):
 
 @pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
-    tokenise = loader.tokenize
-    few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
-    monkeypatch.setattr(loader, "tokenize", few)
+    tokenize = tokenized.tokenize
+    few = lambda records, *args, **kwargs: tokenize(records[:64], *args, **kwargs)
+    monkeypatch.setattr(tokenized, "tokenize", few)
     config = ppo.Config(
         model=str(base / "policy"),
         steps=4,
