@@ -58,6 +58,6 @@ def powers_of_two(samples: int) -> list[int]:
 def best_of_n_rewards(
     gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
 ) -> np.ndarray:
-    """The gold reward of the best of each n by the proxy [powers_of_two P], of [P N] each."""
+    """`unbiased_best_of_n` for each n [len(ns) P], of rewards [P N]."""
     gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
     return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])

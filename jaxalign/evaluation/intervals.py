@@ -45,10 +45,10 @@ class Interval(NamedTuple):
             return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
         return f"{self.mean:.3f} ± {half:.3f}"
 
-    def named(self, name: str) -> dict[str, float]:
+    def to_metrics(self, name: str) -> dict[str, float]:
         """The three numbers by name, such as `accuracy`, `accuracy_low`, ...
 
-        >>> Interval(0.5, 0.4, 0.6).named("x")
+        >>> Interval(0.5, 0.4, 0.6).to_metrics("x")
         {'x': 0.5, 'x_low': 0.4, 'x_high': 0.6}
         """
         return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}

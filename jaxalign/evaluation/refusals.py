@@ -52,7 +52,7 @@ def refusal_metrics(
                        so that columns differ by what is new, not by what is asked
 
     Args:
-      requests: of each request [R]: reward, refused, due, agreed, pushed, sensitive, and
+      requests: arrays [R] by name: reward, refused, due, agreed, pushed, sensitive, and
         new_NAME for each NAME that may be new to training.
 
     >>> yes, no = np.array([True, False])

@@ -93,7 +93,7 @@ class Run:
         self.stalls.stop()
         self.scopes.close()
         failure = error
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             for close in (self.logger.close, self.finish_checkpoints):
                 try:
                     close(error)
@@ -230,7 +230,7 @@ class Run:
         if not (stop or ended or loop.step % self.config.save_every == 0):
             return
         self.logger.flush()
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             self.checkpointer.save(
                 loop,
                 roles,

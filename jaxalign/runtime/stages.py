@@ -43,8 +43,8 @@ def begin_pipeline(
     stage is, so that flags of what has not begun may change.
 
     Args:
-      extendable: flags that may change nevertheless: what is longer goes farther, and what
-        evaluations are told is evaluated anew.
+      extendable: flags that may change nevertheless: those of a longer run, and those of
+        evaluations, which are made anew.
 
     Raises:
       ValueError: names the flag that differs, then and now; or, without `--resume`, the

@@ -2,8 +2,8 @@
 
     python -m tests.support.kill FOLDER sft 20 [SEED]
 
-kills sft (or another of `small_runs.experiment_config`) with SIGKILL 20 times, each at a random
-moment after a random checkpoint was begun, some of them in the middle of a save, and
+kills sft (or another of `small_runs.experiment_config`) with SIGKILL 20 times, each at
+a random moment after a random checkpoint was begun, some of them in the middle of a save, and
 lets it end: the checkpoint (every role, optimizer, key, cursor), the written models and
 rows, the log and the numbers, of every stage, must be those of the uninterrupted run,
 to the bit. FOLDER keeps the model, the data and what was compiled, so that a second
@@ -73,7 +73,8 @@ def run_until_killed(
     if run.returncode == 0:
         return ""
     unfinished = [p.name for p in folder.glob("**/checkpoints/*tmp*")]
-    return f"at {lines()} logged steps, saved {saved_steps(folder)}, unfinished {unfinished}"
+    saved = saved_steps(folder)
+    return f"at {lines()} logged steps, saved {saved}, unfinished {unfinished}"
 
 
 def checkpoint_arrays(checkpoint: Path) -> dict[str, np.ndarray]:

@@ -2,8 +2,8 @@
 
     python tests/support/small_runs.py BASE OUT NAME [KEY=VALUE ...]
 
-runs the experiment NAME (one of `experiment_config`, or several with commas, NAME:FOLDER where
-it is not OUT/NAME) on the little model and data in BASE, which `prepare` made.
+runs the experiment NAME (one of `experiment_config`, or several with commas, NAME:FOLDER
+where it is not OUT/NAME) on the little model and data in BASE, which `prepare` made.
 JAXALIGN_DISTRIBUTED works as in any run.
 """
 
