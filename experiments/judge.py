@@ -19,7 +19,7 @@ calls and thoughts, too, and the rows keep them.
     python -m experiments.judge --model JUDGE --data FILE --policies A,B,C --ask ratings
 
 Writes OUT/preferences and OUT/rankings, with train.jsonl and test.jsonl each. Pairs
-carry the label as `p_chosen`, and its log-odds as their `margin`. Soft labels train
+carry the soft label as `label_prob`, and its log-odds as `margin`. Soft labels train
 
     python -m experiments.dpo --data runs/ai/preferences --loss soft_dpo
     python -m experiments.reward_model --data runs/ai/preferences --soft-labels

@@ -47,6 +47,7 @@ from jaxalign.pipeline import (
     evaluation_cache,
     held_out,
     held_out_tables,
+    loss_flags,
     round_schedule,
 )
 from jaxalign.pipeline.held_out import Evaluation
@@ -161,7 +162,7 @@ def check(config: Config) -> None:
         raise ValueError("--methods should be one at least")
     rejection = config.rejection_sampling
     round_schedule.round_temperatures(rejection.temperatures, rejection.rounds)
-    loss = dpo_stage.configured_loss(config.online_dpo)
+    loss = loss_flags.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
     for name in set(config.methods) & set(group_methods.METHODS):
@@ -239,8 +240,9 @@ def sampling_temperature(config: Config, name: str) -> float:
     """
     if name in group_methods.METHODS:
         return config.grpo.temperature
-    online = {"ppo": config.ppo, "online_dpo": config.online_dpo}
-    return online[name].temperature if name in online else 1.0
+    if name == "ppo":
+        return config.ppo.temperature
+    return config.online_dpo.temperature if name == "online_dpo" else 1.0
 
 
 def evaluate_method(

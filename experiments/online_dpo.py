@@ -12,7 +12,7 @@ temperature.
 
 A loss of your own is passed, as in `experiments.dpo`:
 
-    online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p[:4], tau=0.1))
+    online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p.sums, tau=0.1))
 
 Metrics of the rollout:
   reward            mean reward, before any penalty
@@ -40,22 +40,21 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from experiments import dpo
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
-from jaxalign.pipeline import online, rollouts, run_plan, trainable
+from jaxalign.pipeline import loss_flags, online, rollouts, run_plan, trainable
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, step
 from jaxalign.training import state as train_state
-from jaxalign.training.preference_loss import PairwiseLoss
+from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 from jaxalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(dpo.LossFlags, online.OnlineConfig):
+class Config(loss_flags.LossFlags, online.OnlineConfig):
     """Online preference optimization."""
 
     EXPERIMENT: ClassVar[str] = "online_dpo"
@@ -73,7 +72,7 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
       loss: in place of the one that `config.loss` names; see `experiments.dpo`. Its
         pairs include ties, whose terms do not count.
     """
-    pair_loss = dpo.configured_loss(config, loss)
+    pair_loss = loss_flags.configured_loss(config, loss)
     check(config, pair_loss)
     config = defaults.resolve(config)
     with Run(config, "online_dpo") as run:
@@ -82,11 +81,11 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         )
         policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
         trained = trainable.make_trainable(config, policy.params)
-        objective = objectives.preference(policy.model, pair_loss)
+        objective = objectives.for_loss(policy.model, pair_loss)
         update = step.make_step(
             objective, adam, merge=trained.merge, donate=not config.debug_nans
         )
-        runs_reference = pair_loss.reference != "none" or config.reference_metrics
+        runs_reference = pair_loss.needs_reference or config.reference_metrics
         reference = policy.params if runs_reference else None
         state = train_state.create(trained.params, adam, jax.random.key(config.seed))
         has_shift, iterators = pair_loss.needs_reward_shift, {"prompts": prompts}
@@ -172,14 +171,14 @@ def best_and_worst(
     )
 
 
-def check(config: Config, loss: PairwiseLoss) -> None:
+def check(config: Config, loss: PairwiseLoss | UnpairedLoss) -> None:
     """Refuses a configuration that cannot run, before anything is computed.
 
     Raises:
       ValueError: the prompts do not divide into the minibatches, or the loss is not of
         pairs, or cannot drop ties.
     """
-    if loss.unpaired:
+    if isinstance(loss, UnpairedLoss):
         raise ValueError(
             f"the loss {loss.name} is of single answers, not of pairs: choose another, "
             "such as dpo or ipo"

@@ -23,9 +23,9 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import loader, packing
+from jaxalign.data import dataset_ops, packing
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import example_prompt_hashes
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
@@ -60,7 +60,8 @@ class Config(OfflineConfig):
     center: float = 0.0
     """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
     soft_labels: bool = False
-    """Margins are the log-odds of soft labels, as experiments.judge writes them."""
+    """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
+    in place of margins."""
     normalize_samples: int = 256
     """Answers of --model to training prompts, whose scores come to have mean 0 and
     standard deviation 1."""
@@ -86,6 +87,8 @@ def main(config: Config) -> dict[str, float]:
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)
         train, held_out, kind = read_data(config, run, source, policy)
+        if config.soft_labels:
+            dataset_ops.check_soft_labels(train)
         batches = packing.preference_batches(
             train,
             config.batch,
@@ -157,9 +160,7 @@ def main(config: Config) -> dict[str, float]:
 
 def read_data(
     config: Config, run: Run, source: datasets.Dataset, policy: policies.Policy
-) -> tuple[
-    Sequence[loader.Example], Sequence[loader.Example], type[Preference] | type[Ranking]
-]:
+) -> tuple[Sequence[Example], Sequence[Example], type[Preference] | type[Ranking]]:
     """Training pairs or rankings, held-out pairs, and which of them trains.
 
     Raises:
@@ -182,7 +183,7 @@ def read_data(
 def held_out_accuracy(
     config: Config,
     reward: tuple[ScalarModel, Params],
-    pairs: Sequence[loader.Example],
+    pairs: Sequence[Example],
 ) -> dict[str, float]:
     """How often the chosen answer has the higher score, with its interval and counts."""
     chosen, rejected = reward_models.pair_scores(*reward, pairs, config.batch)

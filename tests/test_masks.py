@@ -20,8 +20,10 @@ def test_whiten_by_hand():
     scale = np.sqrt(3 / 8)
     shifted = masks.whiten(x, mask)
     np.testing.assert_allclose(shifted, [-2 * scale, 0, 2 * scale, 0], rtol=1e-5)
-    kept = masks.whiten(x, mask, shift_mean=False)
-    np.testing.assert_allclose(kept, [3 - 2 * scale, 3, 3 + 2 * scale, 0], rtol=1e-5)
+    with_mean = masks.whiten(x, mask, shift_mean=False)
+    np.testing.assert_allclose(
+        with_mean, [3 - 2 * scale, 3, 3 + 2 * scale, 0], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("reduce", [masks.masked_mean, masks.masked_sum])

@@ -31,17 +31,8 @@ ALONE = DIALECT | set(
 )
 """Words that are no name by themselves."""
 
-PARTICIPLE = re.compile(r"^[a-z]+(ed|en|wn|ght)$")
-NO_PARTICIPLES = {
-    "embed",
-    "speed",
-    "seed",
-    "feed",
-    "token",
-    "open",
-    "flatten",
-    "unembed",
-}
+PARTICIPLE = re.compile(r"^[a-z]+(ed|wn|ght)$|^(chosen|frozen|given|taken|written)$")
+NO_PARTICIPLES = {"embed", "unembed", "seed", "speed", "typed", "unpaired"}
 BRITISH = re.compile(
     r"(al|er|im|el|ar|ic|ok|ent|ant|on|il|or|ens)is(e|es|ed|er|ing|ation)(_|$)"
     r"|colour|centre|favour|behaviour|neighbour"

@@ -1,15 +1,12 @@
 """Preference losses in exact worlds: each trained from the reference, and measured.
 
-A seed is a world and a sample of its preferences. The sample enters as how often each
-labelled pair that there can be was drawn, so that infinite data are the same program.
-
-Losses are those that `experiments.dpo` knows by name, and functions of (chosen,
-rejected, ref_chosen, ref_rejected), [B] each, and `beta`, one term a pair. Answers of
+A seed is a world and a sample of its preferences. The sample enters as the frequency of
+each labeled pair that can occur, so that infinite data are the same program. Answers of
 an exact world are one token long: their mean log-probs are their sums.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,84 +15,58 @@ import optax
 from jaxalign import losses
 from jaxalign.evaluation import tabular, tabular_batches
 from jaxalign.evaluation.tabular_losses import pair_logps
-from jaxalign.training import objectives
+from jaxalign.training import objectives, pairwise_terms
+from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 from jaxalign.types import Array
 
-Loss = Callable[..., Array]  # your own, of four log-probs and beta
-# (world, logits, how often each pair occurs, beta) -> what is minimised
+# (world, logits, frequency of each pair, strength) -> the number that is minimized
 ExpectedLoss = Callable[[tabular.Bandit, Array, Array, Array], Array]
 
-# What compares answers with others of the batch sees all of the world's.
-BATCH_LOSSES: dict[str, Loss] = {
-    "kto": tabular_batches.expected_kto,
-    "bco": tabular_batches.expected_bco,
-    "aot": tabular_batches.expected_aot,
-    "aot_unpaired": tabular_batches.expected_aot_unpaired,
+# Losses that compare an answer with others of the batch; the batch is the whole world.
+BATCH_LOSSES: dict[Callable[..., Array], Callable[..., Array]] = {
+    losses.kto: tabular_batches.expected_kto,
+    pairwise_terms.bco: tabular_batches.expected_bco,
+    losses.aot: tabular_batches.expected_aot,
+    losses.aot_unpaired: tabular_batches.expected_aot_unpaired,
 }
-# Where all answers are one token long, these are others.
+# Losses that are another where all answers are one token long.
 SAME_AT_ONE_TOKEN = {
     "ipo_sum": "ipo",
     "ld_dpo": "dpo",
-    "length_normalised_dpo": "dpo",
-    "length_regularised_dpo": "dpo",
+    "length_normalized_dpo": "dpo",
+    "r_dpo": "dpo",
 }
 
 
-def hyperparameters_at(name: str, beta: Any) -> dict[str, Any]:
-    """The knobs of a loss at a strength, the others as in `experiments.dpo`.
-
-    The strength is the loss's first knob, which its paper tunes; SimPO's authors tune
-    gamma / beta, which is 0.5 here.
-    """
-    found = dict(objectives.get_loss(name).hyperparameters)
-    found[next(iter(found))] = beta
-    return found | {"gamma": 0.5 * beta} if name == "simpo" else found
-
-
-def library_expected_loss(name: str) -> ExpectedLoss:
-    """What the loss of that name minimises in an exact world.
+def expected_loss_of(loss: PairwiseLoss | UnpairedLoss) -> ExpectedLoss:
+    """The expectation of a loss in an exact world.
 
     Raises:
-      ValueError: there is none, with the near ones; or it is another's, with the why.
+      ValueError: it equals another loss there; or, while tracing, it does not return
+        one term per pair.
     """
-    name = objectives.get_loss(name).name
-    if name in SAME_AT_ONE_TOKEN:
+    if loss.name in SAME_AT_ONE_TOKEN:
         raise ValueError(
-            f"answers of an exact world are one token long, where {name} is "
-            f"{SAME_AT_ONE_TOKEN[name]}: leave it out, or compare it in --world toy"
+            f"answers of an exact world are one token long, where {loss.name} is "
+            f"{SAME_AT_ONE_TOKEN[loss.name]}: leave it out, or compare it in "
+            "--world toy"
         )
-    if name in BATCH_LOSSES:
-        whole = BATCH_LOSSES[name]
-        return lambda world, logits, weight, beta: whole(
-            world, logits, weight, beta=beta
+    if loss.fn in BATCH_LOSSES:
+        expected = BATCH_LOSSES[loss.fn]
+        return lambda world, logits, weight, strength: expected(
+            world, logits, weight, beta=strength
         )
-    return mean_over_pairs(
-        lambda pairs, beta: objectives.pairwise_loss(
-            name, **hyperparameters_at(name, beta)
-        )(pairs)
-    )
+    if isinstance(loss, UnpairedLoss):
+        raise ValueError(f"the loss {loss.name} is not of pairs: use --world toy")
 
-
-def custom_loss(loss: Loss) -> ExpectedLoss:
-    """What a loss of your own minimises in an exact world."""
-    return mean_over_pairs(lambda pairs, beta: loss(*pairs[:4], beta=beta))
-
-
-def mean_over_pairs(
-    loss: Callable[[objectives.PairLogps, Array], Array],
-) -> ExpectedLoss:
-    """The mean of a pairwise loss over the pairs, as often as each occurs.
-
-    Raises:
-      ValueError: while tracing, if it does not return one term a pair.
-    """
-
-    def mean(world: tabular.Bandit, logits: Array, weight: Array, beta: Array) -> Array:
-        terms = loss(pair_inputs(world, logits), beta)
+    def mean(
+        world: tabular.Bandit, logits: Array, weight: Array, strength: Array
+    ) -> Array:
+        terms = loss.at_strength(strength)(pair_inputs(world, logits))
         if jnp.shape(terms) != weight.shape:
             raise ValueError(
-                f"a loss returns one term a pair, {weight.shape} here; "
-                f"this one has the shape {jnp.shape(terms)}"
+                f"a loss returns one term per pair, {weight.shape} here; "
+                f"{loss.name} returned the shape {jnp.shape(terms)}"
             )
         return jnp.sum(weight * terms)
 
@@ -103,7 +74,7 @@ def mean_over_pairs(
 
 
 def pair_inputs(world: tabular.Bandit, logits: Array) -> objectives.PairLogps:
-    """All that pairwise losses are made of, of every pair that there can be."""
+    """The inputs of pairwise losses, of every pair that can occur."""
     *sums, _ = pair_logps(world, logits)
     chosen, rejected, ref_chosen, ref_rejected = sums
     logp, ref_logp = tabular.log_policy(logits), tabular.log_policy(world.reference)
@@ -111,37 +82,43 @@ def pair_inputs(world: tabular.Bandit, logits: Array) -> objectives.PairLogps:
     square = per_prompt(jax.nn.logsumexp(2.0 * logp, axis=1))
     kl = per_prompt(jnp.sum(jnp.exp(ref_logp) * (ref_logp - logp), axis=1))
     weight = lambda logp: jax.lax.stop_gradient(jnp.exp(logp - square))
+    one = jnp.ones_like(chosen)
     return objectives.PairLogps(
-        *(chosen, rejected, ref_chosen, ref_rejected),
-        *(chosen, rejected, ref_chosen, ref_rejected),
-        chosen_nll=-chosen,
+        policy=objectives.ModelLogps(chosen, rejected, chosen, rejected),
+        reference=objectives.ModelLogps(
+            ref_chosen, ref_rejected, ref_chosen, ref_rejected
+        ),
+        length=objectives.Sides(one, one),
         margin=jnp.zeros_like(chosen),
-        chosen_length=jnp.ones_like(chosen),
-        rejected_length=jnp.ones_like(chosen),
-        chosen_weight=weight(chosen),
-        rejected_weight=weight(rejected),
-        chosen_kl=kl,
-        rejected_kl=kl,
-        rejected_unlikelihood=losses.unlikelihood(rejected),
+        label_prob=one,
+        wpo_weight=objectives.Sides(weight(chosen), weight(rejected)),
+        kl=objectives.Sides(kl, kl),
+        unlikelihood=objectives.Sides(
+            losses.unlikelihood(chosen), losses.unlikelihood(rejected)
+        ),
     )
 
 
 class Data(NamedTuple):
-    """Worlds, and how often each of `pair_logps` occurs [S B]; S seeds."""
+    """Worlds and their preferences, of S seeds.
+
+    Attributes:
+      weights: frequency of each pair of `pair_logps` [S B]; a row sums to 1.
+    """
 
     worlds: tabular.Bandit
     weights: Array
 
 
 class TrainingCurve(NamedTuple):
-    """What was seen, at some steps of training.
+    """Metrics of a policy at some steps of training.
 
     Attributes:
       reward: expected true reward.
       kl: to the reference, nats.
-      regret: what `exact.objective` at that beta lacks of its optimum.
-      chosen: mean log-prob over the training pairs; likewise rejected.
-      chosen_ratio: that of log-ratios to the reference; likewise rejected_ratio.
+      regret: the optimum of `tabular.objective` at that beta, less the policy's value.
+      chosen, rejected: mean log-prob over the training pairs, nats.
+      chosen_ratio, rejected_ratio: mean log-ratio to the reference, nats.
     """
 
     reward: Array
@@ -154,7 +131,7 @@ class TrainingCurve(NamedTuple):
 
 
 def make_data(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -> Data:
-    """A world of each seed, and pairs drawn from it; 0 pairs are infinitely many."""
+    """A world per seed, and pairs sampled in it; 0 pairs are infinitely many."""
 
     def one(key: Array) -> Data:
         world_key, pairs_key = jax.random.split(key)
@@ -162,8 +139,8 @@ def make_data(seeds: Iterable[int], *, prompts: int, answers: int, pairs: int) -
         weight = pair_logps(world, world.reference).weight
         if not pairs:
             return Data(world, weight)
-        drawn = jax.random.categorical(pairs_key, jnp.log(weight), shape=(pairs,))
-        return Data(world, jnp.bincount(drawn, length=len(weight)) / pairs)
+        sample = jax.random.categorical(pairs_key, jnp.log(weight), shape=(pairs,))
+        return Data(world, jnp.bincount(sample, length=len(weight)) / pairs)
 
     return jax.vmap(one)(jax.vmap(jax.random.key)(jnp.array(list(seeds))))
 
@@ -177,10 +154,15 @@ def train(
     rate: float,
     marks: Array,
 ) -> TrainingCurve:
-    """Trains one loss at every seed and beta, in one program; all [S betas marks].
+    """Trains one loss at every seed and beta, in one program.
 
     Args:
+      betas: strengths of the loss.
+      rate: Adam's learning rate at the start.
       marks: the steps to measure at; 0 is the reference.
+
+    Returns:
+      [S betas marks] each.
     """
 
     def one(world: tabular.Bandit, weight: Array, beta: Array) -> TrainingCurve:
@@ -188,21 +170,21 @@ def train(
         path = adam_path(mean, world.reference, steps=steps, rate=rate)[marks]
         return jax.vmap(lambda at: measure(world, weight, at, beta))(path)
 
-    betas_too = jax.vmap(one, in_axes=(None, None, 0))
-    return jax.jit(jax.vmap(betas_too, in_axes=(0, 0, None)))(*data, betas)
+    every_beta = jax.vmap(one, in_axes=(None, None, 0))
+    return jax.jit(jax.vmap(every_beta, in_axes=(0, 0, None)))(*data, betas)
 
 
 def adam_path(
     loss: Callable[[Array], Array], start: Array, *, steps: int, rate: float
 ) -> Array:
-    """Where Adam goes, its rate falling to 0 as a cosine: [steps + 1 ...]."""
+    """The iterates of Adam [steps + 1 ...]; its rate falls to 0 as a cosine."""
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def step(carry, _):  # type: ignore[no-untyped-def]
-        at, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(at), state)
-        at = optax.apply_updates(at, updates)
-        return (at, state), at
+        x, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(x), state)
+        x = optax.apply_updates(x, updates)
+        return (x, state), x
 
     path = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)[1]
     return jnp.concatenate([start[None], path])
@@ -211,7 +193,7 @@ def adam_path(
 def measure(
     world: tabular.Bandit, weight: Array, logits: Array, beta: Array
 ) -> TrainingCurve:
-    """What is seen of a policy."""
+    """The metrics of a policy in a world."""
     pairs = pair_logps(world, logits)
     mean = lambda values: jnp.sum(weight * values)
     best = tabular.objective(world, tabular.optimal_policy(world, beta=beta), beta=beta)

@@ -1,4 +1,4 @@
-"""The benchmark's plot of pairs: what becomes of the log-probs that it trains on."""
+"""The benchmark's plot of training pairs: their log-ratios over training."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ RATIOS = ("chosen_ratio", "rejected_ratio")
 
 
 def group_rows(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
-    """The rows with the same values of these, together, in order of appearance."""
+    """Rows grouped by the values of some columns, in order of appearance."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         value = tuple(row[name] for name in names)
@@ -25,14 +25,14 @@ def group_rows(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
 
 
 def mean_of(rows: Sequence[Row], name: str) -> float:
-    """The mean of a number."""
+    """The mean of a column."""
     return float(np.mean([row[name] for row in rows]))
 
 
 def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
-    """Log-ratios of chosen and rejected answers over training, a panel a loss.
+    """Log-ratios of chosen and rejected answers over training, one panel per loss.
 
-    The mean over seeds; pale, each seed. Below 0, an answer has become less likely.
+    The mean over seeds, and each seed in pale; below 0 an answer became less likely.
     """
     groups = group_rows(rows, "loss")
     across = min(4, len(groups))
@@ -42,18 +42,18 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, (name, group) in zip(panels.flat, groups.items(), strict=False):
         axes.axhline(0, color="0.3", lw=0.8)
-        for role, colour, style in (
+        for side, color, style in (
             ("chosen", COLORS[0], "-"),
             ("rejected", COLORS[1], "--"),
         ):
-            field = f"{role}_ratio"
-            for one in group_rows(group, "seed").values():
-                steps, values = [r["step"] for r in one], [r[field] for r in one]
-                axes.plot(steps, values, style, color=colour, lw=0.7, alpha=0.3)
-            together = group_rows(group, "step")
-            values = [mean_of(at, field) for at in together.values()]
-            label = role if axes is panels[0, 0] else None
-            axes.plot(list(together), values, style, color=colour, lw=2, label=label)
+            field = f"{side}_ratio"
+            for run in group_rows(group, "seed").values():
+                steps, values = [r["step"] for r in run], [r[field] for r in run]
+                axes.plot(steps, values, style, color=color, lw=0.7, alpha=0.3)
+            by_step = group_rows(group, "step")
+            values = [mean_of(rows_, field) for rows_ in by_step.values()]
+            label = side if axes is panels[0, 0] else None
+            axes.plot(list(by_step), values, style, color=color, lw=2, label=label)
         axes.set_title(name, fontsize=10)
         style_axes(axes)
     for axes in panels.flat[len(groups) :]:
@@ -68,10 +68,10 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
 
 
 def set_scales(axes: Any, rows: Sequence[Row]) -> None:
-    """Scales on which both little and much, early and late, can be seen."""
+    """Sets scales that show small and large values, early and late steps."""
     ratios = [row[field] for row in rows for field in RATIOS]
     low, high = 1.3 * min(-1.0, *ratios), 1.3 * max(0.3, *ratios)
-    # near 0 as it is, further off as a logarithm: losses differ a hundredfold
+    # linear near 0, logarithmic beyond: losses differ a hundredfold
     axes.set_yscale("symlog", linthresh=1.0, linscale=0.8)
     axes.set_ylim(low, high)
     ticks = [y for y in NATS if low <= y <= high]

@@ -10,10 +10,11 @@ from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
 
 
 def seed_interval(rows: Sequence[Row], name: str, than: Sequence[Row] = ()) -> Interval:
-    """A number of runs, one a seed, over seeds; and over prompts, where they are known.
+    """The mean of a metric with its interval, over seeds and, if known, over prompts.
 
     Args:
-      than: other runs, of the same seeds, whose number is taken off.
+      rows: the last rows of runs, one per seed.
+      than: those of other runs with the same seeds, whose metric is subtracted.
     """
     values = [values_of(row, name) for row in rows]
     if than:
@@ -25,21 +26,23 @@ def seed_interval(rows: Sequence[Row], name: str, than: Sequence[Row] = ()) -> I
 
 
 def values_of(row: Row, name: str) -> np.ndarray:
-    """A number of a run: of each prompt [P], or, in an exact world, its mean [1]."""
+    """A metric of a run: for each prompt [P], or, in an exact world, its mean [1]."""
     return row["each"][name] if "each" in row else np.array([row[name]])
 
 
 def final_points(last: Sequence[Row]) -> dict[str, list[tuple[float, Interval]]]:
     """KL and reward of each loss, from its largest beta to its smallest."""
-    found = {}
+    points = {}
     for loss, rows in group_rows(last, "loss").items():
         betas = sorted(group_rows(rows, "beta").items(), reverse=True)
-        found[loss] = [(mean_of(r, "kl"), seed_interval(r, "reward")) for _, r in betas]
-    return found
+        points[loss] = [
+            (mean_of(r, "kl"), seed_interval(r, "reward")) for _, r in betas
+        ]
+    return points
 
 
 def variant_rows(last: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a variant; what is of training or of exact worlds alone is over seeds."""
+    """One row per variant, with its metrics and their intervals."""
     rows = []
     for (loss, beta), group in group_rows(last, "loss", "beta").items():
         row = {"loss": loss, "beta": f"{beta:g}"}
@@ -57,57 +60,60 @@ def variant_rows(last: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def best_beta_rows(last: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each loss at its beta of most reward, and its lead on the first, pair by pair.
+    """Each loss at its beta of most reward, and its paired lead on the first loss.
 
-    Betas are chosen on one half of the runs (`seed_half`) and reported on the other; where
-    there is one alone, it is reported on all.
+    Betas are selected on one half of the runs (`seed_half`) and reported on the other;
+    a single beta is reported on all.
     """
-    alone = len(group_rows(last, "beta")) == 1
-    choosing, reported = (
-        (last, last) if alone else (seed_half(last, 0), seed_half(last, 1))
-    )
+    if len(group_rows(last, "beta")) == 1:
+        selecting, reported = last, last
+    else:
+        selecting, reported = seed_half(last, 0), seed_half(last, 1)
     rows: list[dict[str, Any]] = []
     first: list[Row] = []
-    for loss, group in group_rows(choosing, "loss").items():
+    for loss, group in group_rows(selecting, "loss").items():
         betas = group_rows(group, "beta")
         beta = max(betas, key=lambda beta: mean_of(betas[beta], "reward"))
-        best = group_rows(reported, "loss", "beta")[loss, beta]
-        lead = Gain(*seed_interval(best, "reward", first)) if first else None
-        first = first or best
+        rows_at_best = group_rows(reported, "loss", "beta")[loss, beta]
+        lead = Gain(*seed_interval(rows_at_best, "reward", first)) if first else None
+        first = first or rows_at_best
         row = {
             "loss": loss,
             "best beta": f"{beta:g}",
-            "reward": seed_interval(best, "reward"),
+            "reward": seed_interval(rows_at_best, "reward"),
         }
         rows.append(
-            row | {f"over {last[0]['loss']}": lead, "kl": seed_interval(best, "kl")}
+            row
+            | {f"over {last[0]['loss']}": lead, "kl": seed_interval(rows_at_best, "kl")}
         )
     return rows
 
 
 def seed_half(last: Sequence[Row], which: int) -> list[Row]:
-    """The runs of the first half of the seeds, or of the rest (1).
+    """The runs of the first half of the seeds (0), or of the rest (1).
 
-    Of runs that answered the same prompts with the same noise, what a beta gains on
-    these by chance is common to all seeds: so each half has half of the prompts.
+    Runs that answered the same prompts with the same noise share what a beta gains on
+    them by chance, whatever the seed: so each half has half of the prompts, too.
 
     Raises:
-      ValueError: there is one prompt alone.
+      ValueError: there is only one prompt.
     """
     seeds = sorted(group_rows(last, "seed"))
-    few = [set(seeds[: len(seeds) // 2]), set(seeds[len(seeds) // 2 :])][which]
-    rows = [row for row in last if row["seed"] in few]
+    middle = len(seeds) // 2
+    half = set([seeds[:middle], seeds[middle:]][which])
+    rows = [row for row in last if row["seed"] in half]
     if "each" not in last[0]:
         return rows
-    different, prompt = np.unique(last[0]["prompt"], return_inverse=True)
-    where = prompt % 2 == which
-    if len(different) < 2:
+    distinct, prompt = np.unique(last[0]["prompt"], return_inverse=True)
+    in_half = prompt % 2 == which
+    if len(distinct) < 2:
         raise ValueError(
-            "betas are chosen on some held-out prompts, reported on others"
+            "betas are selected on some held-out prompts and reported on others: one "
+            "prompt is too few"
         )
-    kept = []
+    halved = []
     for row in rows:
-        each = {name: values[where] for name, values in row["each"].items()}
+        each = {name: values[in_half] for name, values in row["each"].items()}
         means = {name: float(values.mean()) for name, values in each.items()}
-        kept.append(row | means | {"each": each, "prompt": row["prompt"][where]})
-    return kept
+        halved.append(row | means | {"each": each, "prompt": row["prompt"][in_half]})
+    return halved

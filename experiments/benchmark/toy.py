@@ -1,4 +1,4 @@
-"""Preference losses on language models: each a run of experiments.dpo, then judged.
+"""Preference losses on language models: each a run of experiments.dpo, then evaluated.
 
 For `experiments.benchmark --world toy`. All variants begin from one SFT policy, are
 trained on the same preferences, and answer the same held-out prompts.
@@ -9,39 +9,58 @@ import functools
 import itertools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import dpo
-from experiments.benchmark import exact
+from experiments import dpo as dpo_stage
 from experiments.benchmark.plots import Row, mean_of
 from jaxalign.pipeline import datasets, held_out
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import hub
+from jaxalign.runtime.config import EvalConfig
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.stages import stage_runner
-from jaxalign.training import metrics, objectives
-from jaxalign.training.loss_registry import SUMS
-from jaxalign.training.preference_loss import PairwiseLoss
+from jaxalign.training import metrics
+from jaxalign.training.loss_names import KNOWN
+from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 
-POINTS = 20  # of a course
-Benchmark = Any  # the Config of experiments.benchmark, which imports this module
+POINTS = 20  # of a training curve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VariantConfig(EvalConfig):
+    """Flags of the variants that are compared, and of the toy world."""
+
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    """Strengths: of each loss its first hyperparameter (IPO's tau, ORPO's lam, SLiC's
+    delta)."""
+    seeds: int = 10
+    """How many runs of each, of seeds --seed, --seed + 1, ..."""
+    eval_data: str = "toy"
+    """The data set whose rule-based reward and held-out prompts evaluate (toy)."""
+    dpo: dpo_stage.Config = dpo_stage.Config()
 
 
 def train(
-    config: Benchmark, names: Sequence[str], own: Mapping[str, exact.Loss], out: Path
+    config: VariantConfig,
+    variants: Mapping[str, PairwiseLoss | UnpairedLoss],
+    out: Path,
 ) -> tuple[list[Row], Evaluation]:
-    """The course of every variant, and what they all began from.
+    """Trains every variant, and evaluates it and the initial policy.
 
-    Only the last row of a run knows reward and KL; `each` has them prompt by prompt,
-    and `prompt` the unit of each.
+    Args:
+      variants: the losses by name.
+
+    Returns:
+      (rows, evaluation of the initial policy). The rows are training curves; only the
+      last one of a run has reward and KL, `each` has them prompt by prompt, and
+      `prompt` the unit of each.
 
     Raises:
-      ValueError: no model to begin from, an unknown loss, data without a judge.
+      ValueError: no initial policy, or data without a rule-based reward.
     """
     if config.model == "toy":
         raise ValueError(
@@ -49,34 +68,49 @@ def train(
             "preferences on its answers: experiments.sft and experiments.collect "
             "make them"
         )
-    for name in set(names) - set(own):
-        objectives.get_loss(name)  # or it is refused
-    judged = make_evaluator(config)
+    evaluate = make_evaluator(config)
     seeds = range(config.seed, config.seed + config.seeds)
     rows = []
-    for name, beta, seed in itertools.product(names, config.betas, seeds):
+    for (name, loss), beta, seed in itertools.product(
+        variants.items(), config.betas, seeds
+    ):
         folder = out / f"{name}-{beta:g}-{seed}"
-        flags, loss = loss_arguments(name, beta, own)
         stage = stage_runner(dataclasses.replace(config, seed=seed), folder)
-        run = functools.partial(dpo.main, loss=loss)
-        stage("dpo", run, model=config.model, data=config.data, **flags)
-        course = training_curve(folder / "dpo")
-        found = judged(folder / "dpo" / "policy")
-        each = {"reward": found.reward, "kl": found.kl}
-        course[-1] |= {"temperature": found.temperature, "prompt": found.prompt}
-        course[-1] |= {name: float(x.mean()) for name, x in each.items()}
-        course[-1]["each"] = each
-        rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in course]
-    return rows, judged(hub.model_folder(config.model))
+        train_dpo(stage, config, loss.at_strength(beta))
+        curve = training_curve(folder / "dpo")
+        evaluation = evaluate(folder / "dpo" / "policy")
+        each = {"reward": evaluation.reward, "kl": evaluation.kl}
+        curve[-1] |= {"temperature": evaluation.temperature}
+        curve[-1] |= {"prompt": evaluation.prompt}
+        curve[-1] |= {name: float(x.mean()) for name, x in each.items()}
+        curve[-1]["each"] = each
+        rows += [{"loss": name, "beta": beta, "seed": seed} | row for row in curve]
+    return rows, evaluate(hub.model_folder(config.model))
 
 
-def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
-    """The function that measures a policy in a folder, on the same prompts and noise.
+def train_dpo(
+    stage: Callable[..., object],
+    config: VariantConfig,
+    loss: PairwiseLoss | UnpairedLoss,
+) -> None:
+    """Runs experiments.dpo with a loss of the library by name, or with a custom one."""
+    files = {"model": config.model, "data": config.data}
+    known = KNOWN.get(loss.name)
+    if known is not None and known.fn is loss.fn:
+        flags = {"loss": loss.name, **loss.hyperparameters}
+        # the plots show log-ratios
+        stage("dpo", dpo_stage.main, **files, reference_metrics=True, **flags)
+    else:
+        stage("dpo", functools.partial(dpo_stage.main, loss=loss), **files)
+
+
+def make_evaluator(config: VariantConfig) -> Callable[[Path], Evaluation]:
+    """The function that evaluates a policy's folder, on the same prompts and noise.
 
     Raises:
-      ValueError: the data set that judges has no programmed reward.
+      ValueError: the data set has no rule-based reward.
     """
-    config = dataclasses.replace(config, data=config.judge)
+    config = dataclasses.replace(config, data=config.eval_data)
     source = datasets.load(config)
     source.require_reward()
     held_out_eval = held_out.make_held_out_eval(
@@ -84,46 +118,35 @@ def make_evaluator(config: Benchmark) -> Callable[[Path], Evaluation]:
     )
     temperature = config.temperature_for()
 
-    def judged(folder: Path) -> Evaluation:
+    def evaluate(folder: Path) -> Evaluation:
         with jax.set_mesh(mesh_of(config)):
             policy = held_out.load(config, source, folder)
             return held_out_eval.evaluate(policy, temperature=temperature)
 
-    return judged
-
-
-def loss_arguments(
-    name: str, beta: float, own: Mapping[str, exact.Loss]
-) -> tuple[dict[str, Any], objectives.PairLoss | None]:
-    """The flags of experiments.dpo for a variant, and the loss where it has no name."""
-    if name in own:
-        hyperparameters = {"beta": beta}
-        return {}, PairwiseLoss(own[name], SUMS, hyperparameters, name=name)
-    flags = {"loss": name, "reference_metrics": True}  # the plots show log-ratios
-    return flags | exact.hyperparameters_at(name, beta), None
+    return evaluate
 
 
 def training_curve(folder: Path) -> list[Row]:
-    """At most `POINTS` rows of a run of experiments.dpo, each a mean over its steps.
+    """At most `POINTS` rows of a run of experiments.dpo, each a mean over some steps.
 
-    Damaged lines of its log are left out, as a resumed run leaves them out.
+    Damaged lines of its log are skipped, as a resumed run skips them.
 
     Raises:
-      ValueError: no line is left.
+      ValueError: the log has no undamaged line.
     """
-    whole = metrics.lines_until(folder / "metrics.jsonl", sys.maxsize)
-    lines = [json.loads(line) for line in whole]
+    undamaged = metrics.lines_until(folder / "metrics.jsonl", sys.maxsize)
+    lines = [json.loads(line) for line in undamaged]
     if not lines:
         raise ValueError(
             f"{folder}/metrics.jsonl holds no step: delete {folder} to make it anew"
         )
     rows = []
     for part in np.array_split(np.arange(len(lines)), min(POINTS, len(lines))):
-        few = [lines[i] for i in part]
-        row: Row = {"step": few[-1]["step"] + 1, "reward": None, "kl": None}
+        steps = [lines[i] for i in part]
+        row: Row = {"step": steps[-1]["step"] + 1, "reward": None, "kl": None}
         for role in ("chosen", "rejected"):
             for field, name in ((role, "logp"), (f"{role}_ratio", "logratio")):
-                known = f"{name}/{role}" in few[0]
-                row[field] = mean_of(few, f"{name}/{role}") if known else None
+                has_metric = f"{name}/{role}" in steps[0]
+                row[field] = mean_of(steps, f"{name}/{role}") if has_metric else None
         rows.append(row)
     return rows

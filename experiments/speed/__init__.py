@@ -1,4 +1,4 @@
-"""How fast a step is: against peers, and how far from the floor of the hardware.
+"""Seconds of each stage: per step, against peers, at Llama shapes, of tokenization.
 
 Which loss is *better* is another question: see `experiments.benchmark`.
 """

@@ -1,12 +1,12 @@
-"""The same steps at Llama shapes on the accelerator that is there, beside their floors.
+"""Seconds per step at Llama shapes on the present accelerator, and its lower bounds.
 
     python -m experiments.speed.device --models 0.5b,1b,8b
 
-For each model and work: seconds a step, tokens a second, the share of the chip's
-peak matrix rate (MFU; causal attention counted half) or, for generation, of its memory
-bandwidth, the peak memory, and the floor: the time which the chip's published rates
-allow. A work that does not fit in memory says so in its row. On a chip that is not in
-the table (a CPU) the floor comes from a measured matrix product.
+For each model and workload: seconds per step, tokens per second, the fraction of the
+chip's peak matrix rate (MFU; causal attention counted half) or, for generation, of its
+memory bandwidth, the peak memory, and the floor: the least time at the chip's published
+rates. A workload that does not fit in memory is noted in its row. On a chip without
+published rates (a CPU) the floor comes from a measured matrix product.
 """
 
 import dataclasses
@@ -20,47 +20,48 @@ import rich
 from rich.table import Table
 
 from experiments.speed.peers import matmul_rate
-from experiments.speed.workloads import WORKLOADS, Size, seconds
+from jaxalign.messages import unknown_name
 from jaxalign.planning import chips
 from jaxalign.planning.shapes import SHAPES
+from jaxalign.planning.workloads import WORKLOADS, Size, seconds
 from jaxalign.runtime import cli, flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(flags.ValidatedConfig):
-    """Which models and works, and how large."""
+    """Models, workloads and their sizes."""
 
     models: tuple[str, ...] = ("0.5b", "1b", "8b")
     """Of tiny, 0.5b, 1b, 8b, 70b."""
-    works: tuple[str, ...] = ("sft", "dpo_kept", "reward", "generate")
-    """Of sft, reward, dpo, dpo_kept, generate."""
+    workloads: tuple[str, ...] = ("sft", "dpo_cached", "reward", "generate")
+    """Of sft, reward, reward_shared, dpo, dpo_cached, dpo_shared, generate, grpo."""
     rows: int = 8
     """Sequences in a training step; half as many pairs."""
     length: int = 2048
-    """Tokens in each."""
+    """Tokens of a training sequence."""
     prompts: int = 64
     """Prompts to generate from."""
     prompt: int = 512
-    """Tokens in each prompt."""
+    """Tokens of a prompt."""
     new_tokens: int = 256
-    """Tokens generated from each."""
+    """Tokens to generate from each prompt."""
     attention: Literal["xla", "cudnn"] = "xla"
     """xla, or cudnn on an NVIDIA GPU."""
     steps: int = 5
-    """Timed steps; the median counts."""
+    """Timed steps, of which the median is reported."""
     out: Path | None = None
     """A file for the rows, as JSON."""
 
 
 def peaks(device: jax.Device) -> tuple[float, float | None]:
-    """FLOP/s and bytes/s of a chip; measured, and unknown, where it is not listed."""
+    """FLOP/s and bytes/s of a chip; measured and None where it is not listed."""
     chip = chips.chip_of(device.device_kind)
     return (chip.flops, chip.bandwidth) if chip else (matmul_rate(1024), None)
 
 
-def measure(model: str, work: str, config: Config) -> dict[str, float | str | None]:
+def measure(model: str, workload: str, config: Config) -> dict[str, float | str | None]:
     """One row of the table."""
-    row: dict[str, float | str | None] = {"model": model, "work": work}
+    row: dict[str, float | str | None] = {"model": model, "work": workload}
     device = jax.devices()[0]
     flops_rate, bytes_rate = peaks(device)
     size = Size(
@@ -72,8 +73,8 @@ def measure(model: str, work: str, config: Config) -> dict[str, float | str | No
     )
     shape = dataclasses.replace(SHAPES[model], attention=config.attention)
     try:
-        job = WORKLOADS[work](shape, size)
-        taken = statistics.median(seconds(job.run, steps=config.steps))
+        job = WORKLOADS[workload](shape, size)
+        measured = statistics.median(seconds(job.run, steps=config.steps))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -83,28 +84,27 @@ def measure(model: str, work: str, config: Config) -> dict[str, float | str | No
         floor = max(floor, job.floor_bytes / bytes_rate)
     memory = device.memory_stats() or {}
     return row | {
-        "seconds": taken,
-        "tokens_per_s": job.tokens / taken,
-        "mfu": job.flops / taken / flops_rate,
-        "bandwidth": job.floor_bytes / taken / bytes_rate if bytes_rate else None,
+        "seconds": measured,
+        "tokens_per_s": job.tokens / measured,
+        "mfu": job.flops / measured / flops_rate,
+        "bandwidth": job.floor_bytes / measured / bytes_rate if bytes_rate else None,
         "peak_gib": memory.get("peak_bytes_in_use", 0) / 2**30 or None,
         "floor_s": floor,
     }
 
 
 def main(config: Config) -> list[dict[str, float | str | None]]:
-    """Fills the table, prints it, and writes it to `--out`."""
-    unknown = sorted(set(config.models) - set(SHAPES)) + sorted(
-        set(config.works) - set(WORKLOADS)
-    )
-    if unknown:
-        raise ValueError(
-            f"unknown {unknown}; there are {list(SHAPES)}, {list(WORKLOADS)}"
-        )
+    """Measures every workload of every model; prints and writes the table."""
+    for model in config.models:
+        if model not in SHAPES:
+            raise unknown_name("model", model, SHAPES)
+    for workload in config.workloads:
+        if workload not in WORKLOADS:
+            raise unknown_name("workload", workload, WORKLOADS)
     rows = []
     for model in config.models:
-        for work in config.works:
-            rows.append(measure(model, work, config))
+        for workload in config.workloads:
+            rows.append(measure(model, workload, config))
             jax.clear_caches()
     names = ("seconds", "floor_s", "tokens_per_s", "mfu", "bandwidth", "peak_gib")
     table = Table("model", "work", *names, "note", title=jax.devices()[0].device_kind)

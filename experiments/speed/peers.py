@@ -1,16 +1,16 @@
-"""Our step against a peer's, on the same work, in turn: A B A B.
+"""Seconds per step of jaxalign and of a peer on the same workload, in turn: A B A B.
 
-Each side runs in a process of its own; the table gives the median over rounds, the
-ratio, and which share of this machine's float32 matmul rate our step reaches.
+Each side runs in a process of its own. The table gives the median over rounds, the
+ratio, and the fraction of this machine's float32 matmul rate that our step reaches.
 
     python -m experiments.speed.peers --scripts PEERS --python PEERS_VENV/bin/...
 
 `--scripts` is a folder with trl_dpo.py, trl_sft.py, trl_reward.py, trl_grpo.py and
 hf_generate.py, each printing a JSON line with `seconds_per_step`; `--python` an
 interpreter that has what they need (torch, trl). `dpo` runs the reference's forward
-pass in each step, as TRL does; in `dpo_kept` it is computed once; `dpo_shared` is what
-our experiments do: that, and a pair's prompt is there once. So with `reward` and
-`reward_shared`.
+pass in each step, as TRL does; `dpo_cached` computes it once beforehand; `dpo_shared`,
+as our experiments do, also shares one copy of the prompt between both answers. The
+same holds of `reward` and `reward_shared`.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ import jax.numpy as jnp
 import rich
 from rich.table import Table
 
-from experiments.speed.workloads import seconds
+from jaxalign.planning.workloads import seconds
 from jaxalign.runtime import cli, flags
 
 SCRIPTS = {
     "dpo": "trl_dpo.py",
-    "dpo_kept": "trl_dpo.py",
+    "dpo_cached": "trl_dpo.py",
     "dpo_shared": "trl_dpo.py",
     "sft": "trl_sft.py",
     "reward": "trl_reward.py",
@@ -43,64 +43,72 @@ SCRIPTS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(flags.ValidatedConfig):
-    """A comparison with the peers."""
+    """The peers, and the workloads to compare."""
 
-    scripts: Path
+    scripts: Path = Path("peers")
     """The folder of the peers' scripts."""
-    python: Path
-    """The interpreter that has the peers."""
-    works: tuple[str, ...] = tuple(SCRIPTS)
-    """Which works to time."""
+    python: Path = Path("peers/venv/bin/python")
+    """An interpreter with the packages of the peers."""
+    workloads: tuple[str, ...] = tuple(SCRIPTS)
+    """Workloads to time."""
     rounds: int = 2
-    """How many times each side runs, in turn."""
+    """Runs of each side, in turn."""
     out: Path | None = None
     """A file for the rows, as JSON."""
 
 
 def last_line(command: list[str], folder: Path) -> dict[str, float]:
-    """Runs a program that ends with a JSON line, and reads that.
+    """Runs a program and parses its last JSON line.
 
     Raises:
-      ValueError: the program failed; with the end of what it said.
+      ValueError: the program failed; with the end of its error output.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
-        raise ValueError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
-    found: dict[str, float] = json.loads(lines[-1])
-    return found
+    lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        raise ValueError(f"{' '.join(command)} failed: {process.stderr.strip()[-500:]}")
+    numbers: dict[str, float] = json.loads(lines[-1])
+    return numbers
 
 
 def matmul_rate(size: int = 2048) -> float:
-    """Operations per second of this machine's float32 matrix product, at its best."""
+    """Operations per second of this machine's fastest float32 matrix product."""
     x = jnp.ones((size, size), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     return 2 * size**3 / min(seconds(lambda: product(x), steps=8))
 
 
 def compare(config: Config) -> list[dict[str, float | str]]:
-    """One row a work: seconds of ours and theirs, the ratio, and our share."""
+    """One row per workload: seconds of both sides, and their ratio.
+
+    Raises:
+      ValueError: a peer's script or interpreter is missing, or a program failed.
+    """
+    for path in (config.scripts, config.python):
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: give --scripts and --python")
     rate = matmul_rate()
     rows: list[dict[str, float | str]] = []
-    here = Path.cwd()
-    for work in config.works:
+    folder = Path.cwd()
+    for workload in config.workloads:
         ours, theirs = [], []
         for _ in range(config.rounds):
-            module = "experiments.speed.workloads"
-            ours.append(last_line([sys.executable, "-m", module, work], here))
-            peer = [str(config.python.absolute()), SCRIPTS[work]]
+            module = "experiments.speed.workload_time"
+            own = [sys.executable, "-m", module, "--workload", workload]
+            ours.append(last_line(own, folder))
+            peer = [str(config.python.absolute()), SCRIPTS[workload]]
             theirs.append(last_line(peer, config.scripts))
         mine = statistics.median(run["seconds_per_step"] for run in ours)
         other = statistics.median(run["seconds_per_step"] for run in theirs)
         rows.append(
             {
-                "work": work,
+                "work": workload,
                 "peer": str(theirs[0]["peer"]),
                 "ours_s": mine,
                 "theirs_s": other,

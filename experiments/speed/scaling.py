@@ -1,14 +1,15 @@
-"""How the cost of a step grows with length, batch, vocabulary and samples a prompt.
+"""Growth of a step's cost with length, batch, vocabulary and samples per prompt.
 
     python -m experiments.speed.scaling --out scaling.png
 
-Nothing is run: operations are counted in the traced step and temporaries are those of
-the compiled one, of a small Llama on one device (see `jaxalign.planning`). Along
-each axis all else stays, and cost is relative to its first point. The legend has the
-slopes of the last stretch: batch and vocabulary may have 1, and length 2, that of
-attention. Samples share their prompt in one row, as rankings train, each a quarter as
-long: they cost less than in proportion as long as the prompt counts. Attention between
-samples is masked, yet computed, so that many long ones would cost more.
+Nothing is run: operations are counted in the traced step and temporaries in the
+compiled one, of a small Llama on one device (see `jaxalign.planning`). Along each axis
+all other sizes are fixed, and cost is relative to the first point. The legend has the
+exponents between the last two points: 1 is expected of batch and vocabulary, and up to
+2, attention's, of length. Samples share one copy of their prompt in a row, as in
+training on rankings, each a quarter as long: they cost less than in proportion while
+the prompt dominates. Attention between samples is masked, yet computed, so that many
+long ones would cost more.
 """
 
 import dataclasses
@@ -36,30 +37,30 @@ FIRST = {"length": 256, "batch": 4, "vocabulary": 4096, "samples": 2}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(flags.ValidatedConfig):
-    """How far the plot goes."""
+    """The plot and its points."""
 
     out: Path = Path("scaling.png")
-    """The plot."""
+    """File of the plot."""
     points: int = 5
-    """Points on each axis, each twice the one before."""
+    """Points per axis, each twice the one before."""
 
 
 class Cost(NamedTuple):
-    """What a step costs: operations, and bytes of temporaries."""
+    """The cost of a step: operations, and bytes of temporaries."""
 
     flops: float
     temporaries: float
 
 
 def step(axis: str, size: int, mesh: Mesh) -> Any:
-    """The traced step with this size along an axis, and the first along the others.
+    """The traced step with this size along an axis, the first size along others.
 
-    It trains on rows, or, along samples, on rankings.
+    It is SFT or, along samples, a reward model on rankings.
     """
     sizes = FIRST | {axis: size}
     shape = dataclasses.replace(SHAPE, vocab_size=sizes["vocabulary"])
     work = programs.PlannedStep(batch=sizes["batch"], length=sizes["length"])
-    models = programs.Models(work, shape, mesh)
+    models = programs.StepModels(work, shape, mesh)
     if axis != "samples":
         return programs.update(models)
     rows, prompt, answers = sizes["batch"], sizes["length"], sizes["samples"]
@@ -71,55 +72,57 @@ def step(axis: str, size: int, mesh: Mesh) -> Any:
     )
     work = dataclasses.replace(work, algorithm="reward")
     objective = objectives.ranking(models.scalar)
-    return programs.trace_step(programs.Models(work, shape, mesh), objective, batch)
+    return programs.trace_step(programs.StepModels(work, shape, mesh), objective, batch)
 
 
 def cost(axis: str, size: int) -> Cost:
-    """What the step costs with this size along an axis."""
+    """The cost of the step with this size along an axis."""
     mesh = sharding.make_mesh({"data": 1})
-    found = measure.compile_and_measure(lambda: step(axis, size, mesh), mesh)
-    return Cost(found.flops, found.temporaries)
+    program = measure.compile_and_measure(lambda: step(axis, size, mesh), mesh)
+    return Cost(program.flops, program.temporaries)
 
 
-def slope(sizes: list[int], costs: list[float]) -> float:
+def exponent(sizes: list[int], costs: list[float]) -> float:
     """The exponent with which cost grows between the last two sizes.
 
-    >>> slope([1, 2, 4], [1.0, 3.0, 12.0])
+    >>> exponent([1, 2, 4], [1.0, 3.0, 12.0])
     2.0
     """
     return math.log(costs[-1] / costs[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
-def plot(path: Path, found: dict[str, tuple[list[int], list[Cost]]]) -> Path:
-    """Operations and temporaries along each axis, with lines of slope 1 and 2."""
+def plot(path: Path, costs_by_axis: dict[str, tuple[list[int], list[Cost]]]) -> Path:
+    """Operations and temporaries along each axis, with lines of exponent 1 and 2."""
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     names = {"flops": "operations", "temporaries": "temporaries"}
     for axes, (field, title) in zip(figure.subplots(1, 2), names.items(), strict=True):
-        for (axis, (sizes, costs)), colour in zip(found.items(), COLORS, strict=False):
+        for (axis, (sizes, costs)), color in zip(
+            costs_by_axis.items(), COLORS, strict=False
+        ):
             values = [getattr(one, field) for one in costs]
             times = [size / sizes[0] for size in sizes]
-            label = f"{axis} from {sizes[0]}: slope {slope(sizes, values):.2f}"
+            label = f"{axis} from {sizes[0]}: exponent {exponent(sizes, values):.2f}"
             relative = [value / values[0] for value in values]
-            axes.plot(times, relative, "o-", color=colour, label=label)
+            axes.plot(times, relative, "o-", color=color, label=label)
         for power in (1, 2):
             line = [time**power for time in times]
             axes.plot(times, line, ":", color="0.6", zorder=0)
         axes.set(xscale="log", yscale="log", title=title)
-        axes.set_xlabel("times as long, many, large")
-        axes.set_ylabel("times the cost")
+        axes.set_xlabel("size, relative to the first")
+        axes.set_ylabel("cost, relative to the first")
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
     return path
 
 
 def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
-    """Finds the costs along every axis, and plots them."""
-    found = {}
+    """Computes the costs along every axis and plots them."""
+    costs_by_axis = {}
     for axis, first in FIRST.items():
         sizes = [first << k for k in range(config.points)]
-        found[axis] = (sizes, [cost(axis, size) for size in sizes])
-    plot(config.out, found)
-    return found
+        costs_by_axis[axis] = (sizes, [cost(axis, size) for size in sizes])
+    plot(config.out, costs_by_axis)
+    return costs_by_axis
 
 
 if __name__ == "__main__":

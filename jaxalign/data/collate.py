@@ -1,4 +1,4 @@
-"""Examples of each kind as one padded batch."""
+"""Examples of each kind -> one padded batch, one answer a row."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from jaxalign.batches import (
     UnpairedBatch,
     from_lengths,
 )
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -22,39 +23,51 @@ from jaxalign.data.records import (
     Record,
     Unpaired,
 )
-from jaxalign.data.tokenize import Example, TokenRow
 
 
 def pad_sequences(sequences: Sequence[TokenRow], length: int) -> TokenBatch:
-    """Sequences as one right-padded batch."""
+    """Right-pads sequences to a batch.
+
+    Args:
+      length: columns of the batch.
+    """
     tokens = np.zeros((len(sequences), length), np.int32)
-    counts = np.zeros((len(sequences), length), bool)
+    trained = np.zeros((len(sequences), length), bool)
     for i, sequence in enumerate(sequences):
         tokens[i, : len(sequence.tokens)] = sequence.tokens
-        counts[i, : len(sequence.mask)] = sequence.mask
+        trained[i, : len(sequence.mask)] = sequence.mask
     lengths = np.array([len(s.tokens) for s in sequences], np.int32)
-    prompts = np.array([s.prompt for s in sequences], np.int32)
+    prompts = np.array([s.prompt_length for s in sequences], np.int32)
     batch = from_lengths(tokens, lengths, prompts)
-    return dataclasses.replace(batch, loss_mask=batch.loss_mask & counts)
+    return dataclasses.replace(batch, loss_mask=batch.loss_mask & trained)
 
 
 def mismatched_row(examples: Sequence[Example], i: int, longest: int) -> TokenRow:
-    """The prompt of one example with the answer to the next prompt that differs.
+    """The prompt of example i with the answer to the next different prompt (KTO).
 
-    Next in the data set, so that it is the same whatever the batch, and the reference's
-    log-prob of it is computed once; as TRL, which turns answers by one within batches
-    of a fixed order. It is cut where the row would be longer than any of the examples.
+    Next in the data set, so that it does not depend on the batch, and the reference's
+    log-prob of it is computed once. TRL rotates answers by one within batches of a
+    fixed order.
+
+    Args:
+      longest: tokens of the longest example; the row is cut to it.
+
+    Raises:
+      ValueError: all prompts are the same.
     """
     own = examples[i].sequences[0]
-    asked = own.tokens[: own.prompt]
+    prompt = own.tokens[: own.prompt_length]
     for step in range(1, len(examples)):
-        neighbour = examples[(i + step) % len(examples)]
-        other = neighbour.sequences[0]
-        same = neighbour.prompt == examples[i].prompt
-        if not (same and is_same_prompt_truncated(asked, other.tokens[: other.prompt])):
-            tokens = np.concatenate([asked, other.tokens[other.prompt :]])
-            counts = np.concatenate([asked < 0, other.mask[other.prompt :]])
-            return TokenRow(tokens[:longest], counts[:longest])
+        neighbor = examples[(i + step) % len(examples)]
+        other = neighbor.sequences[0]
+        same_hash = neighbor.prompt_hash == examples[i].prompt_hash
+        other_prompt = other.tokens[: other.prompt_length]
+        if not (same_hash and is_same_prompt_truncated(prompt, other_prompt)):
+            answer = slice(other.prompt_length, None)
+            tokens = np.concatenate([prompt, other.tokens[answer]])
+            unscored = np.zeros(len(prompt), bool)
+            mask = np.concatenate([unscored, other.mask[answer]])
+            return TokenRow(tokens[:longest], mask[:longest])
     raise ValueError("KTO needs two different prompts, to exchange their answers")
 
 
@@ -62,8 +75,10 @@ def is_same_prompt_truncated(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two prompts may be one, cut to different lengths after its first token.
 
     >>> a, b, c = np.array([1, 2, 3, 4]), np.array([1, 4]), np.array([1, 3])
-    >>> is_same_prompt_truncated(a, a), is_same_prompt_truncated(a, b), is_same_prompt_truncated(a, c)
-    (True, True, False)
+    >>> is_same_prompt_truncated(a, a), is_same_prompt_truncated(a, b)
+    (True, True)
+    >>> is_same_prompt_truncated(a, c)
+    False
     """
     shorter, longer = sorted((one, other), key=len)
     end = longer[len(longer) - max(len(shorter) - 1, 0) :]
@@ -73,29 +88,40 @@ def is_same_prompt_truncated(one: np.ndarray, other: np.ndarray) -> bool:
 def make_collate(
     examples: Sequence[Example], kind: type[Record], length: int, longest: int
 ) -> Callable[[np.ndarray], Any]:
-    """How indices of examples become a batch; negative ones only fill it up."""
+    """Makes the function that turns indices of examples into a batch.
+
+    Args:
+      kind: of the examples; it decides the class of the batch.
+      length: columns of the batch.
+      longest: tokens of the longest example.
+
+    Returns:
+      (indices, int [B]) -> batch of B rows; negative indices fill it up, and count
+      nowhere.
+    """
     most = max(len(example.sequences) for example in examples) if kind is Ranking else 0
 
     def collate(indices: np.ndarray) -> Any:
-        valid, at = indices >= 0, np.maximum(indices, 0)
-        chosen = [examples[i] for i in at]
-        row = np.array([e.row for e in chosen], np.int32)
-        value = np.array([e.value for e in chosen], np.float32)
+        valid, indices = indices >= 0, np.maximum(indices, 0)
+        selected = [examples[i] for i in indices]
+        row = np.array([e.row for e in selected], np.int32)
+        value = np.array([e.value for e in selected], np.float32)
         if kind is Ranking:
-            return ranking_batch(chosen, row, valid, length, most)
-        first = pad_sequences([e.sequences[0] for e in chosen], length)
+            return ranking_batch(selected, row, valid, length, most)
+        first = pad_sequences([e.sequences[0] for e in selected], length)
         if kind is Demonstration:
-            counts = first.loss_mask & valid[:, None]
-            return dataclasses.replace(first, loss_mask=counts)
+            loss_mask = first.loss_mask & valid[:, None]
+            return dataclasses.replace(first, loss_mask=loss_mask)
         if kind is Prompt:
             lengths = first.lengths.astype(np.int32)
             return PromptBatch(first.tokens, lengths, row, valid)
         if kind is Preference:
-            second = pad_sequences([e.sequences[1] for e in chosen], length)
-            return PreferenceBatch(first, second, margin=value, row=row, valid=valid)
+            second = pad_sequences([e.sequences[1] for e in selected], length)
+            label_prob = np.array([e.label_prob for e in selected], np.float32)
+            return PreferenceBatch(first, second, value, row, valid, label_prob)
         if kind is Unpaired:
             others = pad_sequences(
-                [mismatched_row(examples, i, longest) for i in at], length
+                [mismatched_row(examples, i, longest) for i in indices], length
             )
             return UnpairedBatch(first, others, value > 0, row=row, valid=valid)
         raise TypeError(f"no batches of {kind!r}")
@@ -104,15 +130,22 @@ def make_collate(
 
 
 def ranking_batch(
-    chosen: Sequence[Example],
+    examples: Sequence[Example],
     row: np.ndarray,
     valid: np.ndarray,
     length: int,
     most: int,
 ) -> RankingBatch:
-    """Rankings of up to K answers; missing ones repeat the last, and do not count."""
-    there = np.array([[k < len(e.sequences) for k in range(most)] for e in chosen])
+    """Pads rankings of up to K answers; missing answers repeat the last, masked.
+
+    Args:
+      row: number of each ranking in its data set, int32 [B].
+      valid: False on rankings that only fill the batch up, bool [B].
+      length: columns of the batch.
+      most: K, answers of the longest ranking.
+    """
+    mask = np.array([[k < len(e.sequences) for k in range(most)] for e in examples])
     answers = [
-        e.sequences[min(k, len(e.sequences) - 1)] for e in chosen for k in range(most)
+        e.sequences[min(k, len(e.sequences) - 1)] for e in examples for k in range(most)
     ]
-    return RankingBatch(pad_sequences(answers, length), there & valid[:, None], row)
+    return RankingBatch(pad_sequences(answers, length), mask & valid[:, None], row)

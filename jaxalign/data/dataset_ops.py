@@ -1,4 +1,9 @@
-"""Data sets made of others without copying them: parts, mixtures, rows changed."""
+"""Data sets made of others without copying: subsets, mixtures, mapped and unpaired.
+
+Each is a sequence of examples with what is known without reading them: `longest`
+(tokens of the longest sequence) and, per example, `rows`, `prompt_hashes`, `values` and
+`sizes`, see `tokenize`.
+"""
 
 import bisect
 import dataclasses
@@ -8,32 +13,38 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data.mixing import check_weights
-from jaxalign.data.tokenize import (
+from jaxalign.data.examples import (
     Example,
     TokenRow,
+    example_label_probs,
     example_prompt_hashes,
     example_rows,
     example_sizes,
     example_values,
     longest_sequence,
 )
+from jaxalign.data.mixing import check_weights
 
 
 class Subset(Sequence[Example]):
-    """Examples of another data set, by their indices in it."""
+    """Some examples of another data set.
+
+    Args:
+      indices: of the examples in it.
+    """
 
     def __init__(self, examples: Sequence[Example], indices: np.ndarray) -> None:
         self.examples = examples
         self.indices = indices
         self.longest = longest_sequence(examples)
         self.rows = example_rows(examples)[indices]
-        self.prompts = example_prompt_hashes(examples)[indices]
+        self.prompt_hashes = example_prompt_hashes(examples)[indices]
         self.values = example_values(examples)[indices]
+        self.label_probs = example_label_probs(examples)[indices]
 
     @property
     def sizes(self) -> np.ndarray:
-        """Tokens of each example [R]."""
+        """Tokens of each example, over its sequences [R]."""
         return example_sizes(self.examples)[self.indices]
 
     def __len__(self) -> int:
@@ -62,18 +73,19 @@ class Mixture(Sequence[Example]):
         self.parts = parts
         self.weights = list(weights)
         self.begins = [0, *itertools.accumulate(map(len, parts))][:-1]
-        # rows are told apart over the parts
-        rows = [max(part[-1].row, len(part)) + 1 for part in parts]
-        self.first_rows = [0, *itertools.accumulate(rows)][:-1]
+        # rows are numbered over all parts, so that each has a number of its own
+        counts = [max(part[-1].row, len(part)) + 1 for part in parts]
+        self.first_rows = [0, *itertools.accumulate(counts)][:-1]
         self.longest = max(map(longest_sequence, parts))
-        apart = zip(parts, self.first_rows, strict=True)
-        self.rows = np.concatenate([example_rows(p) + first for p, first in apart])
-        self.prompts = np.concatenate([example_prompt_hashes(part) for part in parts])
+        numbered = zip(parts, self.first_rows, strict=True)
+        self.rows = np.concatenate([example_rows(p) + first for p, first in numbered])
+        self.prompt_hashes = np.concatenate([*map(example_prompt_hashes, parts)])
         self.values = np.concatenate([example_values(part) for part in parts])
+        self.label_probs = np.concatenate([example_label_probs(p) for p in parts])
 
     @property
     def sizes(self) -> np.ndarray:
-        """Tokens of each example [R]."""
+        """Tokens of each example, over its sequences [R]."""
         return np.concatenate([example_sizes(part) for part in self.parts])
 
     def __len__(self) -> int:
@@ -89,21 +101,26 @@ class Mixture(Sequence[Example]):
 
 
 class MappedDataset(Sequence[Example]):
-    """Examples of another data set, each changed whenever it is read."""
+    """Examples of another data set, transformed whenever they are read.
+
+    Args:
+      function: keeps an example's row, prompt and the length of its sequences.
+    """
 
     def __init__(
-        self, examples: Sequence[Example], change: Callable[[Example], Example]
+        self, examples: Sequence[Example], function: Callable[[Example], Example]
     ) -> None:
         self.examples = examples
-        self.change = change
+        self.function = function
         self.longest = longest_sequence(examples)
         self.rows = example_rows(examples)
-        self.prompts = example_prompt_hashes(examples)
+        self.prompt_hashes = example_prompt_hashes(examples)
         self.values = example_values(examples)
+        self.label_probs = example_label_probs(examples)
 
     @property
     def sizes(self) -> np.ndarray:
-        """Tokens of each example [R]."""
+        """Tokens of each example, over its sequences [R]."""
         return example_sizes(self.examples)
 
     def __len__(self) -> int:
@@ -112,25 +129,29 @@ class MappedDataset(Sequence[Example]):
     def __getitem__(self, i):  # type: ignore[no-untyped-def]
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        return self.change(self.examples[i])
+        return self.function(self.examples[i])
 
 
 class UnpairedAnswers(Sequence[Example]):
-    """The answers of pairs, each by itself."""
+    """The answers of pairs, each an example of its own: all chosen, then all rejected.
+
+    Args:
+      pairs: examples with sequences (chosen, rejected).
+    """
 
     def __init__(self, pairs: Sequence[Example]) -> None:
         self.pairs = pairs
         self.longest = longest_sequence(pairs)
-        numbers = 2 * example_rows(pairs)
-        self.rows = np.concatenate([numbers, numbers + 1])
-        self.prompts = np.tile(example_prompt_hashes(pairs), 2)
+        rows = 2 * example_rows(pairs)
+        self.rows = np.concatenate([rows, rows + 1])
+        self.prompt_hashes = np.tile(example_prompt_hashes(pairs), 2)
         self.values = np.repeat(np.array([1, 0], np.float32), len(pairs))
 
     @property
     def sizes(self) -> np.ndarray:
         """Tokens of each answer, its prompt included [R]."""
-        found = [[len(row.tokens) for row in pair.sequences] for pair in self.pairs]
-        return np.array(found, np.int64).T.reshape(-1)
+        sizes = [[len(row.tokens) for row in pair.sequences] for pair in self.pairs]
+        return np.array(sizes, np.int64).T.reshape(-1)
 
     def __len__(self) -> int:
         return 2 * len(self.pairs)
@@ -140,14 +161,19 @@ class UnpairedAnswers(Sequence[Example]):
             return [self[k] for k in range(*i.indices(len(self)))]
         side, at = divmod(range(len(self))[i], len(self.pairs))
         pair = self.pairs[at]
-        row, up = 2 * pair.row + side, float(side == 0)
-        return Example((pair.sequences[side],), row, up, pair.prompt, pair.fields)
+        return Example(
+            (pair.sequences[side],),
+            row=2 * pair.row + side,
+            value=float(side == 0),
+            prompt_hash=pair.prompt_hash,
+            fields=pair.fields,
+        )
 
 
 def unpair(pairs: Sequence[Example]) -> Sequence[Example]:
-    """Each pair as two single answers, thumb up and thumb down, with rows of their own.
+    """Turns each pair into two labeled answers, desirable and not, each with a row.
 
-    The two answers of a prompt stand half the data set apart, so that neighbours, whose
+    The two answers of a prompt are half the data set apart, so that neighbors, whose
     answers are exchanged for KTO's mismatched ones, have different prompts. A mixture
     stays one.
     """
@@ -161,7 +187,7 @@ def unpair(pairs: Sequence[Example]) -> Sequence[Example]:
 def mask_special_tokens(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
 ) -> Sequence[Example]:
-    """The same examples, in whose answers special tokens no longer count.
+    """Masks the special tokens of answers, which then count in no loss.
 
     Llama 3 masks headers and ends of turns in both answers of DPO: a loss that raises
     the chosen one's and lowers the rejected one's contradicts itself. A mixture stays
@@ -178,18 +204,32 @@ def mask_special_tokens(
     added = tokenizer.added_tokens_decoder
     special = [token for token, text in added.items() if text.special]
 
-    def plain(sequence: TokenRow) -> TokenRow:
-        formatting = np.isin(sequence.tokens, special)
-        return TokenRow(sequence.tokens, sequence.mask & ~formatting)
+    def mask_row(row: TokenRow) -> TokenRow:
+        return TokenRow(row.tokens, row.mask & ~np.isin(row.tokens, special))
 
-    found = MappedDataset(
-        examples,
-        lambda e: dataclasses.replace(e, sequences=tuple(map(plain, e.sequences))),
-    )
-    for example in found:
+    def mask_example(example: Example) -> Example:
+        sequences = tuple(map(mask_row, example.sequences))
+        return dataclasses.replace(example, sequences=sequences)
+
+    masked = MappedDataset(examples, mask_example)
+    for example in masked:
         if not all(sequence.mask.any() for sequence in example.sequences):
             raise ValueError(
                 f"row {example.row} has an answer of formatting tokens alone, of which "
                 "none would count: leave it out"
             )
-    return found
+    return masked
+
+
+def check_soft_labels(examples: Sequence[Example]) -> None:
+    """Refuses pairs whose margins could be taken for soft labels.
+
+    Raises:
+      ValueError: pairs with margins, none with a soft label.
+    """
+    hard = (example_label_probs(examples) == 1.0).all()
+    if hard and (example_values(examples) != 0.0).any():
+        raise ValueError(
+            "soft labels are read from the field 'label_prob', which no row has; a "
+            "margin is a rating margin, not the log-odds of a label"
+        )

@@ -14,29 +14,11 @@ from jax.sharding import Mesh
 from jaxalign import sharding
 from jaxalign.batches import PromptBatch
 from jaxalign.data.collate import make_collate
-from jaxalign.data.dataset_ops import Mixture, mask_special_tokens, unpair
+from jaxalign.data.dataset_ops import Mixture
+from jaxalign.data.examples import Example, example_rows, longest_sequence
 from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import (
-    Example,
-    TokenRow,
-    example_rows,
-    longest_sequence,
-    tokenize,
-)
 
-__all__ = [
-    "BatchIterator",
-    "Example",
-    "PromptBatch",
-    "TokenRow",
-    "batches",
-    "evaluation_batches",
-    "mask_special_tokens",
-    "prompt_batches",
-    "tokenize",
-    "unpair",
-]
 PADDING_MULTIPLE = 16  # columns; so that data of like lengths share a compiled step
 
 
@@ -47,6 +29,8 @@ class BatchIterator:
     every process; each process collates its own rows alone.
 
     Attributes:
+      batch_size: rows of a global batch.
+      share: the rows of a global batch that this process collates.
       global_indices: indices of the last global batch's examples, before collation.
       rows: numbers of those examples in their data set, rising.
     """
@@ -77,7 +61,8 @@ class BatchIterator:
         self.identity = identity
         self.row_numbers = row_numbers
         self.examples_in = examples_in
-        self.share = sharding.local_rows(identity["batch"], mesh)
+        self.batch_size = identity["batch"]
+        self.share = sharding.local_rows(self.batch_size, mesh)
         self.global_indices: Any = row_numbers[:0]
         self.rows = row_numbers[:0]
 

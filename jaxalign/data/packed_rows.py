@@ -1,8 +1,9 @@
 """Packed rows: several sequences in one row, each a segment of its own.
 
 Per example, columns are arrays over tokens (`tokens`, `positions`, `branch`,
-`loss_mask`) and, for pairs and rankings, numbers (`answers`, `row`, `value`). Branch 0
-is a prompt or a whole sequence; the answers to a prompt are branches 1, 2, ... of it.
+`loss_mask`) and, for pairs and rankings, numbers (`answers`, `row`, `value`,
+`label_prob`). Branch 0 is a prompt or a whole sequence; the answers to a prompt are
+branches 1, 2, ... of it.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from jaxalign.batches import BRANCH_STRIDE, AnswerBatch, TokenBatch
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 
-PER_PROMPT = (("answers", np.int32), ("row", np.int32), ("value", np.float32))
+PER_PROMPT = (
+    *(("answers", np.int32), ("row", np.int32)),
+    *(("value", np.float32), ("label_prob", np.float32)),
+)
 Columns = dict[str, Any]
 
 
@@ -60,6 +64,7 @@ def shared_prefix_columns(example: Example) -> Columns:
         "answers": np.int32(len(sequences)),
         "row": np.int32(example.row),
         "value": np.float32(example.value),
+        "label_prob": np.float32(example.label_prob),
     }
 
 
@@ -82,7 +87,7 @@ def prefix_tokens(example: Example) -> int:
 def shared_prefix_length(example: Example) -> int:
     """Length of the longest prefix that all sequences share and none is trained on."""
     first = example.sequences[0].tokens
-    length = min(sequence.prompt for sequence in example.sequences)
+    length = min(sequence.prompt_length for sequence in example.sequences)
     for sequence in example.sequences[1:]:
         same = sequence.tokens[:length] == first[:length]
         length = length if same.all() else int(same.argmin())
@@ -133,5 +138,6 @@ def pack_answers(
         sequences=pack_tokens(rows, length),
         mask=np.arange(answers)[None, :] < counts,
         margin=arrays["value"].reshape(-1),
+        label_prob=arrays["label_prob"].reshape(-1),
         row=arrays["row"].reshape(-1),
     )

@@ -17,6 +17,12 @@ from jaxalign import sharding
 from jaxalign.data import loader, mixing
 from jaxalign.data.batch_size import check_divides, check_size
 from jaxalign.data.dataset_ops import Mixture
+from jaxalign.data.examples import (
+    Example,
+    example_rows,
+    example_sizes,
+    longest_sequence,
+)
 from jaxalign.data.loader import BatchIterator, weight_state
 from jaxalign.data.packed_rows import (
     Columns,
@@ -27,12 +33,6 @@ from jaxalign.data.packed_rows import (
     shared_prefix_columns,
 )
 from jaxalign.data.records import Preference, Ranking, Unpaired
-from jaxalign.data.tokenize import (
-    Example,
-    example_rows,
-    example_sizes,
-    longest_sequence,
-)
 
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 TARGET_ROW_TOKENS = 192  # of a row of short prompts with their answers, about

@@ -63,6 +63,8 @@ class Preference:
     Attributes:
       margin: rating margin of the chosen answer over the rejected one, in nats; 0
         where the data have none.
+      label_prob: probability in [0, 1] that the chosen answer is the better one: a soft
+        label, such as a judge's; 1 for a hard label.
     """
 
     prompt: Messages
@@ -72,6 +74,7 @@ class Preference:
     location: str = ""
     tools: Tools = ()
     fields: Fields = dataclasses.field(default_factory=dict)
+    label_prob: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

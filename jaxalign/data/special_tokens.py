@@ -1,4 +1,7 @@
-"""Special tokens in texts: what must not stand there, and what a flag lets stand."""
+"""Special tokens in texts: forbidden ones, and those that --keep-special-tokens allows.
+
+A text that holds the token that ends a turn would end it in its middle.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -10,37 +13,41 @@ from jaxalign.data import templates
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.templates import Conversation, render_conversations
 
-# what begins or ends turns in some model, whichever this is
+# tokens that begin or end turns in some model, whichever this is
 TURN_BOUNDARIES = frozenset(
     ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
 ) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
 
 
 def forbidden_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle.
+    """Texts of the special tokens that no message may contain.
 
-    All special tokens; with `keep_special` of its `tokenizer.TokenizationOptions` those that begin
-    or end turns, or that its template writes elsewhere than in the assistant's words.
+    All special tokens; with `keep_special` (`tokenizer.TokenizationOptions`) those that
+    begin or end turns, or that the template writes outside the assistant's words.
     """
     special = tokenizers.special_token_texts(tokenizer)
     if not tokenizers.tokenization_options(tokenizer).keep_special:
         return special
-    named = {*TURN_BOUNDARIES, *tokenizer.all_special_tokens} - {
+    boundaries = {*TURN_BOUNDARIES, *tokenizer.all_special_tokens} - {
         *tokenizer.extra_special_tokens
     }
-    named |= {templates.end_of_turn(tokenizer)}
-    around, own = template_texts(tokenizer)
+    boundaries |= {templates.end_of_turn(tokenizer)}
+    around, inside = template_texts(tokenizer)
     return [
         token
         for token in special
-        if token in named
+        if token in boundaries
         or token in around
-        or (token in own and not is_paired_tag(token, special))
+        or (token in inside and not is_paired_tag(token, special))
     ]
 
 
 def is_paired_tag(token: str, special: Sequence[str]) -> bool:
-    """Whether a token opens or closes what another closes or opens: <a>, </a>."""
+    """Whether a token opens or closes a pair of special tokens, as <a> and </a> do.
+
+    >>> is_paired_tag("</a>", ["<a>", "</a>"]), is_paired_tag("<a>", ["<a>"])
+    (True, False)
+    """
     other = token.replace("</", "<") if "</" in token else token.replace("<", "</", 1)
     return other != token and other in special
 
@@ -48,9 +55,12 @@ def is_paired_tag(token: str, special: Sequence[str]) -> bool:
 def decode_answers(
     tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
 ) -> list[str]:
-    """Answers as text; of special tokens it shows those that texts may hold.
+    """Decodes answers to texts; of special tokens only allowed ones are shown.
 
-    NUL, which no row of a file may hold, is U+FFFD, as bytes are that are not UTF-8.
+    NUL, which no row of a file may hold, becomes U+FFFD, as bytes that are not UTF-8.
+
+    Args:
+      rows: token ids of each answer, int32 [T].
     """
     return [text.replace("\0", "\ufffd") for text in decode_visible(tokenizer, rows)]
 
@@ -58,25 +68,29 @@ def decode_answers(
 def decode_visible(
     tokenizer: PreTrainedTokenizerFast, rows: Sequence[np.ndarray]
 ) -> list[str]:
-    """`decode_answers` with NUL."""
+    """`decode_answers` with NUL as it is."""
     if not tokenizers.tokenization_options(tokenizer).keep_special:
         return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
-    hidden = [tokenizers.token_id(tokenizer, t) for t in forbidden_tokens(tokenizer)]
+    forbidden = forbidden_tokens(tokenizer)
+    hidden = [tokenizers.token_id(tokenizer, token) for token in forbidden]
     hidden += [tokenizer.unk_token_id] * (tokenizer.unk_token_id is not None)
-    shown = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
-    return list(tokenizer.batch_decode(shown, skip_special_tokens=False))
+    visible = [row[~np.isin(row, hidden)] for row in map(np.asarray, rows)]
+    return list(tokenizer.batch_decode(visible, skip_special_tokens=False))
 
 
 def template_texts(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    """What a template writes around messages, and in the assistant's own words.
+    """What a template writes around messages, and what it may write in answers.
 
-    The second is what else stands in its source: a literal may be of either.
+    Returns:
+      The text of conversations without an answer, and the text of a prompt with the
+      template's source: a literal in the source may be of either.
     """
-    asked = Conversation([{"role": "user", "content": "?"}])
-    ruled = Conversation([{"role": "system", "content": "?"}, *asked.messages])
+    prompt = Conversation([{"role": "user", "content": "?"}])
+    with_system = Conversation([{"role": "system", "content": "?"}, *prompt.messages])
     around = ""
-    for talk in (asked, ruled):
+    for conversation in (prompt, with_system):
         with contextlib.suppress(ValueError):  # there may be no system
-            around += render_conversations(tokenizer, [talk], prompt=False)[0].text
-    (opened,) = render_conversations(tokenizer, [asked], prompt=True)
+            (whole,) = render_conversations(tokenizer, [conversation], prompt=False)
+            around += whole.text
+    (opened,) = render_conversations(tokenizer, [prompt], prompt=True)
     return around, opened.text + str(tokenizer.chat_template)

@@ -1,4 +1,4 @@
-"""Conversations as text, by the tokenizer's chat template; one of any kind will do."""
+"""Conversations -> text, by the tokenizer's chat template or, without one, joined."""
 
 import datetime
 import json
@@ -20,17 +20,17 @@ PROBE = "zyxwvuts"  # an answer that no template holds
 
 
 class Conversation(NamedTuple):
-    """A conversation, and the tools that it declares."""
+    """Messages, and the tools that the conversation declares."""
 
     messages: Messages
     tools: Tools = ()
 
-    def until(self, stop: int) -> "Conversation":
-        """Its first messages."""
+    def first(self, stop: int) -> "Conversation":
+        """The conversation of the first messages, `messages[:stop]`."""
         return Conversation(self.messages[:stop], self.tools)
 
     def texts(self) -> Iterator[str]:
-        """All that a conversation says, as text."""
+        """All texts of the messages and tools."""
         for message in self.messages:
             yield message["content"]
             if len(message) > 2:
@@ -44,9 +44,9 @@ class RenderedConversation(NamedTuple):
     """A conversation as text, special tokens of the template included.
 
     Attributes:
-      assistant_spans: the parts, [start, stop) in characters, that the template marks as the
-        assistant's, where it marks any.
-      template_error: what the template says of tools or calls which it does not take.
+      assistant_spans: the parts, [start, stop) in characters, that the template marks
+        as the assistant's with `{% generation %}`; empty where it marks none.
+      template_error: the template's message where it refuses tools or calls; else "".
     """
 
     text: str
@@ -55,24 +55,24 @@ class RenderedConversation(NamedTuple):
 
 
 def render_prompts(
-    tokenizer: PreTrainedTokenizerFast, talks: Iterable[Conversation]
+    tokenizer: PreTrainedTokenizerFast, conversations: Iterable[Conversation]
 ) -> list[RenderedConversation]:
-    """Conversations up to where the assistant is to answer.
+    """Renders conversations up to where the assistant is to answer.
 
-    Those of the same message objects, as the answers to one prompt share, are written
-    once.
+    Conversations of the same message objects, as the answers to one prompt share, are
+    rendered once.
 
     Raises:
       ValueError: a template that fails on these messages.
     """
-    asked = [
+    keyed = [
         ((*map(id, messages), id(tools)), Conversation(messages, tools))
-        for messages, tools in talks
+        for messages, tools in conversations
     ]
-    different = dict(asked)
-    found = render_conversations(tokenizer, list(different.values()), prompt=True)
-    texts = dict(zip(different, found, strict=True))
-    return [texts[which] for which, _ in asked]
+    distinct = dict(keyed)
+    texts = render_conversations(tokenizer, list(distinct.values()), prompt=True)
+    by_key = dict(zip(distinct, texts, strict=True))
+    return [by_key[key] for key, _ in keyed]
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -85,31 +85,37 @@ def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": PROBE},
     ]
-    ((text, *_),) = render_conversations(tokenizer, [Conversation(probe)], prompt=False)
-    after = text.rpartition(PROBE)[2].lstrip()
+    (whole,) = render_conversations(tokenizer, [Conversation(probe)], prompt=False)
+    after = whole.text.rpartition(PROBE)[2].lstrip()
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
     ends = [token for token in added if after.startswith(token)]
     return max(ends, key=len, default=str(tokenizer.eos_token))
 
 
 def render_conversations(
-    tokenizer: PreTrainedTokenizerFast, talks: Sequence[Conversation], *, prompt: bool
+    tokenizer: PreTrainedTokenizerFast,
+    conversations: Sequence[Conversation],
+    *,
+    prompt: bool,
 ) -> list[RenderedConversation]:
-    """Each conversation as text; with `prompt`, as the assistant is asked by it.
+    """Renders each conversation.
+
+    Args:
+      prompt: end with the header of the assistant's next turn.
 
     Raises:
-      ValueError: a template that fails on any of them. Where it fails on one with tools
-        or calls, this is in its `failed`.
+      ValueError: a template that fails on any of them. A failure on a conversation with
+        tools or calls is its `template_error` instead.
     """
     if tokenizer.chat_template is None:
         return [
-            RenderedConversation(join_contents([m["content"] for m in t.messages]), ())
-            for t in talks
+            RenderedConversation(join_contents([m["content"] for m in c.messages]), ())
+            for c in conversations
         ]
     today = tokenizers.tokenization_options(tokenizer).today or datetime.date.today()
     special: Any = tokenizer.special_tokens_map
-    found = []
-    for messages, tools in talks:
+    rendered = []
+    for messages, tools in conversations:
         template = tokenizer.get_chat_template(tools=list(tools) or None)  # type: ignore[arg-type]
         try:
             one = sandbox.render(
@@ -122,38 +128,38 @@ def render_conversations(
                 add_generation_prompt=prompt,
                 **special,
             )
-            found.append(RenderedConversation(*one))
+            rendered.append(RenderedConversation(*one))
         except Exception as error:  # jinja raises whatever the template says
-            told = f"the chat template failed: {str(error)[:300]}"
-            takes = tools or any("tool_calls" in m for m in messages)
-            if not takes or isinstance(error, sandbox.BudgetExceeded):
-                raise ValueError(told) from error
-            found.append(RenderedConversation("", (), told))
-    return found
+            failure = f"the chat template failed: {str(error)[:300]}"
+            has_tools = tools or any("tool_calls" in m for m in messages)
+            if not has_tools or isinstance(error, sandbox.BudgetExceeded):
+                raise ValueError(failure) from error
+            rendered.append(RenderedConversation("", (), failure))
+    return rendered
 
 
 def template_message(message: Message) -> Message:
-    """A message as templates know it, which see no `train`.
+    """A message as templates receive it, without `train`.
 
-    gpt-oss reads a thought under another name, and transformers gives it both.
+    gpt-oss reads a thought as `thinking`; as in transformers, it has both names.
     """
     if message.keys() <= {"role", "content"}:
         return message
-    found = {k: v for k, v in message.items() if k != "train"}
-    if "reasoning_content" in found:
-        found.setdefault("thinking", found["reasoning_content"])
-    return found
+    fields = {k: v for k, v in message.items() if k != "train"}
+    if "reasoning_content" in fields:
+        fields.setdefault("thinking", fields["reasoning_content"])
+    return fields
 
 
 def join_contents(contents: Sequence[str]) -> str:
-    """Contents one after the other; words at a seam are kept apart by a space.
+    """Concatenates contents, with a space between two words that would touch.
 
     Answers that were stripped, as sampled ones are, would run into the prompt.
 
-    >>> join_contents(["Once upon a time", "there was"]), join_contents(["2 + 2 =", " 4"])
-    ('Once upon a time there was', '2 + 2 = 4')
-    >>> join_contents(["Once upon a time", ", long ago"])
-    'Once upon a time, long ago'
+    >>> join_contents(["Once upon a time", "there was"])
+    'Once upon a time there was'
+    >>> join_contents(["2 + 2 =", " 4"]), join_contents(["Once", ", long ago"])
+    ('2 + 2 = 4', 'Once, long ago')
     """
     text = ""
     for content in contents:

@@ -1,4 +1,4 @@
-"""Texts as tokens, in pieces: what several texts share is tokenised once."""
+"""Texts -> token ids, fast: parts that several texts share are tokenized once."""
 
 import itertools
 import re
@@ -12,65 +12,70 @@ Tokens = list[int]
 def encode_with_bos(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
 ) -> Iterator[Tokens]:
-    """The tokens of each text, begun exactly once where the tokenizer begins texts."""
-    begin = tokenizer.bos_token_id
-    if begin is None:
+    """Token ids of each text, after exactly one beginning-of-sequence token.
+
+    A tokenizer without that token gives none. A chat template that does not write it
+    gets it only where the tokenizer would add it by itself.
+    """
+    bos = tokenizer.bos_token_id
+    if bos is None:
         yield from encode_texts(tokenizer, texts)
         return
-    # A base model's text begins with the token there is; a template that writes none
-    # gets it only where the tokenizer would add it by itself.
-    always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [begin]
+    always = tokenizer.chat_template is None or tokenizer("a").input_ids[:1] == [bos]
     for ids in encode_texts(tokenizer, texts):
-        first = next((i for i, t in enumerate(ids) if t != begin), len(ids))
-        yield [begin, *ids[first:]] if always or first else ids
+        first = next((i for i, token in enumerate(ids) if token != bos), len(ids))
+        yield [bos, *ids[first:]] if always or first else ids
 
 
 def encode_texts(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
 ) -> Iterator[Tokens]:
-    """The tokens of each text as it stands.
+    """Token ids of each text as it stands, no special token added.
 
-    Texts are cut before special tokens, where tokenizers cut them too, and equal parts
-    are tokenised once: a prompt with several answers costs hardly more than one.
+    Texts are split before special tokens, where tokenizers split them too, and equal
+    parts are tokenized once: a prompt with several answers costs hardly more than one.
     """
-    cut = list(split_texts(special_token_boundaries(tokenizer), texts))
-    parts = list(dict.fromkeys(itertools.chain(*cut)))
+    split = list(split_texts(special_token_boundaries(tokenizer), texts))
+    parts = list(dict.fromkeys(itertools.chain(*split)))
     backend = tokenizer.backend_tokenizer
     # what is too long is dropped or cut later, and counted
     backend.no_truncation()
     backend.no_padding()
-    found = backend.encode_batch_fast(parts, add_special_tokens=False)
-    ids = {part: one.ids for part, one in zip(parts, found, strict=True)}
-    for pieces in cut:
+    encodings = backend.encode_batch_fast(parts, add_special_tokens=False)
+    ids = {part: one.ids for part, one in zip(parts, encodings, strict=True)}
+    for pieces in split:
         yield list(itertools.chain.from_iterable(ids[piece] for piece in pieces))
 
 
 def split_texts(
-    seam: re.Pattern[str] | None, texts: Sequence[str]
+    boundary: re.Pattern[str] | None, texts: Sequence[str]
 ) -> Iterator[list[str]]:
-    """Each text in parts; what follows a prompt is cut from its last part on.
+    """Splits each text; one that continues the text before shares its first parts.
 
     >>> list(split_texts(re.compile("(?=<)"), ["<a><b", "<a><b>c<d>", "e"]))
     [['', '<a>', '<b'], ['', '<a>', '', '<b>c', '<d>'], ['e']]
     """
     stem, parts = None, [""]
     for text in texts:
-        if seam is None:
+        if boundary is None:
             yield [text]
         elif stem is not None and text.startswith(stem):
-            yield parts[:-1] + seam.split(parts[-1] + text[len(stem) :])
+            yield parts[:-1] + boundary.split(parts[-1] + text[len(stem) :])
         else:
-            stem, parts = text, seam.split(text)
+            stem, parts = text, boundary.split(text)
             yield parts
 
 
 def special_token_boundaries(
     tokenizer: PreTrainedTokenizerFast,
 ) -> re.Pattern[str] | None:
-    """Places before special tokens: a text cut there has the same tokens.
+    """Matches the places before special tokens at which splitting keeps the token ids.
 
-    Left out are tokens that take white space before them, or words around them, into
-    account, and those that another token could reach into.
+    Left out are tokens that absorb white space before them, that match whole words
+    only, or that another token could overlap.
+
+    Returns:
+      An empty-width pattern; None where no token qualifies.
     """
     added = list(tokenizer.added_tokens_decoder.values())
     inside = {letter for token in added for letter in token.content[1:]}

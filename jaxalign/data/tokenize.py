@@ -1,19 +1,18 @@
-"""Records as tokens: what is cut, what is left out, and how often."""
+"""Records -> examples: token ids with masks; cut and dropped rows are counted."""
 
 import collections
-import dataclasses
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat, special_tokens, splits
+from jaxalign.data.chat import EncodedConversation
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import (
     Answer,
     Demonstration,
-    Fields,
     Preference,
     Prompt,
     Ranking,
@@ -25,39 +24,8 @@ from jaxalign.data.records import (
 from jaxalign.data.templates import Conversation, Message
 
 
-@dataclasses.dataclass(frozen=True)
-class TokenRow:
-    """One tokenised sequence, and True on the tokens that count, those of answers."""
-
-    tokens: np.ndarray
-    mask: np.ndarray
-
-    @property
-    def prompt(self) -> int:
-        """How many tokens come before the first that counts."""
-        return int(self.mask.argmax()) if self.mask.any() else len(self.mask)
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """A tokenised row: its sequences, its number in the data set, what else it says.
-
-    A demonstration has one sequence, a pair two (chosen, rejected), a ranking K, an
-    unpaired answer one, with the thumb in `value`, and a prompt one, in which nothing
-    counts. A pair's `value` is its margin. `prompt` is `splits.prompt_hash` of the
-    record: what the held-out split and intervals go by. `fields` are the row's others,
-    which examples that are kept on disk have not.
-    """
-
-    sequences: tuple[TokenRow, ...]
-    row: int
-    value: float = 0.0
-    prompt: int = 0
-    fields: Fields = dataclasses.field(default_factory=dict)
-
-
 class DroppedRow(ValueError):
-    """A row that is left out; the message is the reason that is counted."""
+    """A row that is left out; the message is the reason, which is counted."""
 
 
 def tokenize(
@@ -68,21 +36,24 @@ def tokenize(
     overlong: str = "drop",
     all_turns: bool = False,
 ) -> tuple[list[Example], RowReport]:
-    """Tokenises records of one kind; drops and cuts are counted.
+    """Tokenizes records of one kind; drops and cuts are counted.
 
-    An example's `row` is its record's place among all of them, dropped ones included,
+    An example's `row` is its record's index among all of them, dropped ones included,
     so that it does not depend on the context.
 
     Args:
-      context: longest sequence.
+      context: length of the longest sequence, in tokens.
       overlong: "drop" leaves longer rows out; "truncate" cuts the prompt from its
         start (its first token stays), alike for all answers to it, and then the
         answers at their ends.
-      all_turns: count every answer in a demonstration, not the last alone.
+      all_turns: train on every answer of SFT data, not the last alone.
+
+    Returns:
+      The examples, and how many records were dropped or cut, by reason.
 
     Raises:
-      ValueError: nothing is left, a conversation that cannot be encoded (says where it
-        is from), or an unknown `overlong`.
+      ValueError: nothing is left, a conversation that cannot be encoded (names its
+        location), or an unknown `overlong`.
     """
     examples, report = tokenize_usable(
         records, tokenizer, context=context, overlong=overlong, all_turns=all_turns
@@ -101,77 +72,90 @@ def tokenize_usable(
     all_turns: bool,
     first: int = 0,
 ) -> tuple[list[Example], RowReport]:
-    """`tokenize`, of records from the `first` on; that nothing is left is no error."""
+    """`tokenize`, but the result may be empty.
+
+    Args:
+      first: number of the first record; those of the others follow.
+    """
     if overlong not in ("drop", "truncate"):
         raise ValueError(f"overlong is drop or truncate, not {overlong!r}")
     examples, reasons = [], collections.Counter[str]()
-    marks = re.compile(
+    forbidden = re.compile(
         "|".join(map(re.escape, special_tokens.forbidden_tokens(tokenizer)))
     )
-    told = [conversations(record) for record in records]
-    found = encode_records(records, told, tokenizer, all_turns=all_turns)
-    for row, (record, talks, rows) in enumerate(
-        zip(records, told, found, strict=True), start=first
+    by_record = [conversations(record) for record in records]
+    encoded = encode_records(records, by_record, tokenizer, all_turns=all_turns)
+    for row, (record, dialogues, rows) in enumerate(
+        zip(records, by_record, encoded, strict=True), start=first
     ):
         try:
-            check_usable(record, talks, rows, marks)
+            check_usable(record, dialogues, rows, forbidden)
             sequences = tuple(TokenRow(each.tokens, each.mask) for each in rows)
-            cut = fit_to_context(sequences, context, overlong)
-            if isinstance(record, Preference) and is_identical_pair(cut):
+            fitted = fit_to_context(sequences, context, overlong)
+            if isinstance(record, Preference) and is_identical_pair(fitted):
                 raise DroppedRow("identical where they are cut")
         except DroppedRow as reason:
             reasons[str(reason)] += 1
             continue
-        reasons["cut to the context (kept)"] += cut is not sequences
+        reasons["cut to the context (kept)"] += fitted is not sequences
         reasons.update({each.note for each in rows if each.note})
-        prompt = splits.prompt_hash(record)
-        examples.append(Example(cut, row, value_of(record), prompt, record.fields))
+        prompt_hash = splits.prompt_hash(record)
+        label_prob = record.label_prob if isinstance(record, Preference) else 1.0
+        value = value_of(record)
+        examples.append(
+            Example(fitted, row, value, prompt_hash, record.fields, label_prob)
+        )
     return examples, RowReport(len(records), len(examples), +reasons)
 
 
 def encode_records(
     records: Sequence[Record],
-    told: Sequence[list[Conversation]],
+    by_record: Sequence[list[Conversation]],
     tokenizer: PreTrainedTokenizerFast,
     *,
     all_turns: bool,
-) -> Iterator[tuple[chat.EncodedConversation, ...]]:
-    """The sequences of each record, of its conversations, all tokenised at once.
+) -> Iterator[tuple[EncodedConversation, ...]]:
+    """Encodes the conversations of each record, those of all records at once.
+
+    Args:
+      by_record: the conversations of each record.
 
     Raises:
-      ValueError: names the record that cannot be encoded.
+      ValueError: names the location of the record that cannot be encoded.
     """
-
-    def together(
-        some: Sequence[tuple[Record, Conversation]],
-    ) -> list[chat.EncodedConversation]:
-        if not some or isinstance(some[0][0], Prompt):
-            return chat.try_encode_prompts(tokenizer, [talk for _, talk in some])
-        plain = [(r, t) for r, t in some if is_plain(r)]
-        others = [(r, t) for r, t in some if not is_plain(r)]
-        texts = [talk.messages[0]["content"] for _, talk in plain]
-        whole = iter(chat.encode_plain(tokenizer, texts))
-        counts = [trained_indices(record, talk, all_turns) for record, talk in others]
-        talks = [talk for _, talk in others]
-        turns = iter(chat.encode_batch(tokenizer, talks, counts))
-        return [next(whole if is_plain(record) else turns) for record, _ in some]
-
     pairs = [
-        (record, talk)
-        for record, talks in zip(records, told, strict=True)
-        for talk in talks
+        (record, conversation)
+        for record, its in zip(records, by_record, strict=True)
+        for conversation in its
     ]
     try:
-        rows = iter(together(pairs))
+        rows = iter(encode_conversations(pairs, tokenizer, all_turns=all_turns))
     except ValueError:
-        for record, talk in pairs:
+        for pair in pairs:
             try:
-                together([(record, talk)])
+                encode_conversations([pair], tokenizer, all_turns=all_turns)
             except ValueError as error:
-                raise ValueError(f"{record.location}: {error}") from error
+                raise ValueError(f"{pair[0].location}: {error}") from error
         raise
-    for talks in told:
-        yield tuple(next(rows) for _ in talks)
+    for its in by_record:
+        yield tuple(next(rows) for _ in its)
+
+
+def encode_conversations(
+    pairs: Sequence[tuple[Record, Conversation]],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    all_turns: bool,
+) -> list[EncodedConversation]:
+    """Encodes conversations, each by the kind of its record: prompt, chat or text."""
+    if not pairs or isinstance(pairs[0][0], Prompt):
+        return chat.try_encode_prompts(tokenizer, [c for _, c in pairs])
+    texts = [c.messages[0]["content"] for record, c in pairs if is_plain(record)]
+    chats = [(record, c) for record, c in pairs if not is_plain(record)]
+    trained = [trained_indices(record, c, all_turns) for record, c in chats]
+    plain = iter(chat.encode_plain(tokenizer, texts))
+    others = iter(chat.encode_batch(tokenizer, [c for _, c in chats], trained))
+    return [next(plain if is_plain(record) else others) for record, _ in pairs]
 
 
 def is_plain(record: Record) -> bool:
@@ -179,11 +163,14 @@ def is_plain(record: Record) -> bool:
     return isinstance(record, Demonstration) and record.plain
 
 
-def trained_indices(record: Record, talk: Conversation, all_turns: bool) -> list[int]:
-    """The places of the messages that count: of a pair's conversations the answer."""
+def trained_indices(
+    record: Record, conversation: Conversation, all_turns: bool
+) -> list[int]:
+    """Indices of the trained messages: for preferences, of the last message alone."""
+    messages = conversation.messages
     if isinstance(record, Demonstration):
-        return chat.trained_answer_indices(talk.messages, all_turns=all_turns)
-    return [len(talk.messages) - 1] * talk.messages[-1].get("train", True)
+        return chat.trained_answer_indices(messages, all_turns=all_turns)
+    return [len(messages) - 1] * messages[-1].get("train", True)
 
 
 def conversations(record: Record) -> list[Conversation]:
@@ -195,13 +182,13 @@ def conversations(record: Record) -> list[Conversation]:
     else:
         answers = record.answers if isinstance(record, Ranking) else (record.answer,)
     return [
-        Conversation([*record.prompt, assistant_message(each)], record.tools)
-        for each in answers
+        Conversation([*record.prompt, assistant_message(answer)], record.tools)
+        for answer in answers
     ]
 
 
 def value_of(record: Record) -> float:
-    """The number that a record carries."""
+    """The value of a record's example, see `Example`."""
     if isinstance(record, Preference):
         return record.margin
     return float(isinstance(record, Unpaired) and record.desirable)
@@ -209,25 +196,30 @@ def value_of(record: Record) -> float:
 
 def check_usable(
     record: Record,
-    talks: list[Conversation],
-    rows: tuple[chat.EncodedConversation, ...],
-    marks: re.Pattern[str],
+    dialogues: list[Conversation],
+    rows: tuple[EncodedConversation, ...],
+    forbidden: re.Pattern[str],
 ) -> None:
-    """Refuses rows that teach nothing, or the wrong thing.
+    """Refuses rows that would train nothing, or the wrong thing.
+
+    Args:
+      dialogues: the record's conversations.
+      rows: the same, encoded.
+      forbidden: matches special tokens that no text may contain.
 
     Raises:
-      Dropped: special tokens written out, what the chat template does not show, an
-        empty answer, nothing that is trained, a pair of the same tokens.
+      DroppedRow: special tokens written out, messages that the chat template omits, an
+        empty answer, no trained message, or a pair of the same tokens.
     """
-    texts = {text for talk in talks for text in talk.texts()}
-    if any(map(marks.search, texts)):
+    texts = {text for conversation in dialogues for text in conversation.texts()}
+    if any(map(forbidden.search, texts)):
         raise DroppedRow("with special tokens in their text")
     for row in rows:
         if row.drop_reason:
             raise DroppedRow(row.drop_reason)
     if isinstance(record, Prompt):
         return
-    if any(is_empty_answer(talk.messages[-1]) for talk in talks):
+    if any(is_empty_answer(conversation.messages[-1]) for conversation in dialogues):
         raise DroppedRow("with an empty answer")
     if not all(row.mask.any() for row in rows):
         raise DroppedRow("with nothing that is trained (field 'train')")
@@ -236,31 +228,30 @@ def check_usable(
 
 
 def is_empty_answer(message: Message) -> bool:
-    """Whether an answer says nothing, and calls nothing."""
+    """Whether an answer has neither text nor tool calls."""
     return not (message["content"].strip() or message.get("tool_calls"))
 
 
-def is_identical_pair(
-    sequences: tuple[TokenRow | chat.EncodedConversation, ...],
-) -> bool:
+def is_identical_pair(pair: Sequence[TokenRow | EncodedConversation]) -> bool:
     """Whether the two sequences of a pair have the same tokens."""
-    return np.array_equal(sequences[0].tokens, sequences[1].tokens)
+    return np.array_equal(pair[0].tokens, pair[1].tokens)
 
 
 def fit_to_context(
     sequences: tuple[TokenRow, ...], context: int, overlong: str
 ) -> tuple[TokenRow, ...]:
-    """The sequences within the context, cut or refused; the same ones if they fit.
+    """Cuts sequences to the context, as `overlong` says; those that fit are returned.
 
     Raises:
-      Dropped: too long, and not to be cut; or an answer of which nothing would be left.
+      DroppedRow: a sequence is too long and not to be cut, or nothing is left of an
+        answer.
     """
     excess = max(len(sequence.tokens) for sequence in sequences) - context
     if excess <= 0:
         return sequences
     if overlong == "drop":
         raise DroppedRow(f"longer than {context} tokens")
-    shortest = min(sequence.prompt for sequence in sequences)
+    shortest = min(sequence.prompt_length for sequence in sequences)
     removed = min(excess, shortest - 1)  # the first token never counts
 
     def cut(x: np.ndarray) -> np.ndarray:
@@ -272,54 +263,3 @@ def fit_to_context(
     ):
         raise DroppedRow(f"with no room for an answer in {context} tokens")
     return rows
-
-
-def longest_sequence(examples: Sequence[Example]) -> int:
-    """Tokens of the longest sequence; data on disk know it without being read."""
-    known = getattr(examples, "longest", None)
-    if known is not None:
-        return int(known)
-    return max(len(row.tokens) for example in examples for row in example.sequences)
-
-
-def example_rows(examples: Sequence[Example]) -> np.ndarray:
-    """The `row` of each example."""
-    known = getattr(examples, "rows", None)
-    return np.array([e.row for e in examples]) if known is None else known
-
-
-def example_prompt_hashes(examples: Sequence[Example]) -> np.ndarray:
-    """The `prompt` hash of each example, uint64 [R]."""
-    known = getattr(examples, "prompts", None)
-    if known is not None:
-        return known
-    return np.array([e.prompt for e in examples], np.uint64)
-
-
-def example_values(examples: Sequence[Example]) -> np.ndarray:
-    """The `value` of each example, float32 [R]."""
-    known = getattr(examples, "values", None)
-    if known is not None:
-        return known
-    return np.array([e.value for e in examples], np.float32)
-
-
-def example_sizes(examples: Sequence[Example]) -> np.ndarray:
-    """Tokens of each example, over its sequences [R]."""
-    known = getattr(examples, "sizes", None)
-    if known is not None:
-        return known
-    found = (sum(len(row.tokens) for row in e.sequences) for e in examples)
-    return np.fromiter(found, np.int64, len(examples))
-
-
-def digest(examples: Iterable[Example]) -> str:
-    """A hash of the tokens, masks, lengths and numbers of examples, one at a time."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for example in examples:
-        for sequence in example.sequences:
-            header = np.array([len(sequence.tokens), example.row], np.int64)
-            hashed.update(header.tobytes())
-            hashed.update(np.ascontiguousarray(sequence.tokens).tobytes())
-            hashed.update(np.ascontiguousarray(sequence.mask).tobytes())
-    return hashed.hexdigest()

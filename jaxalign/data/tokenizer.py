@@ -83,11 +83,10 @@ CHAT_TEMPLATE = (
 
 @dataclasses.dataclass(frozen=True)
 class TokenizationOptions:
-    """How a run makes tokens of texts, beyond what a tokenizer's files say.
+    """Options of tokenization that a tokenizer's files do not hold.
 
     Attributes:
-      today: the day that a chat template shows which asks for it (`strftime_now`); the
-        current one, unless it is pinned.
+      today: the day that templates with `strftime_now` show; None for the current day.
       keep_special: texts may hold special tokens that neither begin nor end turns.
     """
 
@@ -96,21 +95,20 @@ class TokenizationOptions:
 
 
 def tokenization_options(tokenizer: PreTrainedTokenizerFast) -> TokenizationOptions:
-    """The manner that was set, or the usual one."""
-    return cast(
-        TokenizationOptions, vars(tokenizer).get("manner", TokenizationOptions())
-    )
+    """The options that were set, or the defaults."""
+    options = vars(tokenizer).get("tokenization_options", TokenizationOptions())
+    return cast(TokenizationOptions, options)
 
 
 def set_tokenization_options(
-    tokenizer: PreTrainedTokenizerFast, manner: TokenizationOptions
+    tokenizer: PreTrainedTokenizerFast, options: TokenizationOptions
 ) -> None:
-    """Sets how this tokenizer is used; what is saved of it does not change."""
-    vars(tokenizer)["manner"] = manner
+    """Sets the options of this tokenizer; its saved files do not change."""
+    vars(tokenizer)["tokenization_options"] = options
 
 
 def shows_date(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether its chat template shows the day."""
+    """Whether the chat template shows the current day."""
     return "strftime_now" in json.dumps(tokenizer.chat_template)
 
 
@@ -122,7 +120,7 @@ def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizer
 
     Args:
       vocab_size: at least 261, the bytes and the special tokens. Few or short texts
-        may give fewer tokens than asked for.
+        may give fewer tokens.
 
     Raises:
       ValueError: a vocabulary too small for the bytes.
@@ -157,7 +155,7 @@ def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizer
 
 
 def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a Hugging Face folder; nothing is fetched, no code is run.
+    """Loads the tokenizer of a Hugging Face folder; no download, no code is run.
 
     Raises:
       FileNotFoundError: the folder does not exist or holds no tokenizer.
@@ -189,10 +187,10 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 
 def check_files(folder: Path) -> None:
-    """Refuses files of a tokenizer that are too large, or say what they cannot.
+    """Refuses files of a tokenizer that are too large or have invalid fields.
 
     Raises:
-      ValueError: names the file, and the field if it is one's.
+      ValueError: names the file, and the field where one is invalid.
     """
     for path in folder.glob("*.json"):
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
@@ -228,7 +226,7 @@ def check_embedding(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None
 
 
 def special_token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What a text must not hold, or a turn would begin or end in its middle."""
+    """Texts of all special tokens but that of unknown tokens, sorted."""
     added = tokenizer.added_tokens_decoder.values()
     special = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
     return sorted(special - {tokenizer.unk_token})
@@ -240,21 +238,21 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """A hash of what decides how a conversation becomes tokens, and nothing else.
+    """A hash of all that decides how a conversation becomes tokens, and nothing else.
 
-    The day is in it where the chat template shows it.
+    The day is part of it where the chat template shows it.
     """
     pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Set by whoever last padded a batch, so no part of what the tokenizer is.
+    # set by the last call that padded a batch, so no part of the tokenizer
     pipeline |= {"padding": None, "truncation": None}
-    told = tokenization_options(tokenizer)
-    today = str(told.today or datetime.date.today()) if shows_date(tokenizer) else ""
-    decides = (
+    options = tokenization_options(tokenizer)
+    today = options.today or datetime.date.today()
+    parts = (
         pipeline,
         tokenizer.chat_template,
         tokenizer.bos_token_id,
         tokenizer.eos_token_id,
-        today,
-        told.keep_special,
+        str(today) if shows_date(tokenizer) else "",
+        options.keep_special,
     )
-    return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,14 @@
-"""Arrays -> the arrays that losses need: log-probs, KL divergences, advantages."""
+"""Estimators: log-probs, KL divergences, returns and advantages, from arrays.
+
+module              contents
+------------------  ----------------------------------------------------------------
+logprobs            log-probs and entropies of tokens, from hidden states
+token_distribution  next-token KL and collision probability, from hidden states
+kl                  KL estimators k1, k2, k3, exact; controllers of the coefficient
+advantages          GAE, returns, KL-penalized rewards, REINFORCE++
+baselines           GRPO, Dr. GRPO, RLOO: advantages from groups of samples
+running_moments     mean and variance of a stream (`estimators.running_moments`)
+"""
 
 from jaxalign.estimators import running_moments
 from jaxalign.estimators.advantages import (

@@ -1,21 +1,40 @@
-"""Estimators of a policy's KL divergence from its reference, and its controller."""
+"""Estimators of the KL from the reference, and controllers of its coefficient.
+
+estimator                    value of KL(policy || ref)   gradient, as a loss
+---------------------------  ---------------------------  -----------------------
+kl_k1                        unbiased, high variance      0 in expectation
+kl_k2                        biased, low variance         that of KL(policy || ref)
+kl_k3                        unbiased, at least 0         that of KL(ref || policy)
+exact_kl                     exact, of whole logits       exact
+adaptive_kl_coefficient      controller of Ziegler et al. 2019
+proportional_kl_coefficient  the same in log space
+
+The first three are of sampled tokens, in nats, on samples of the policy.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from jaxalign.types import Array, Float, Scalar, typed
 
-# Log-ratios are clamped to this before exp, so that one odd token cannot overflow.
+# Log-ratios are clamped to this before exp, so that a single token cannot overflow.
 LARGEST_LOG_RATIO = 20.0
 
 
 @typed
 def kl_k1(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """The log-ratio, per token: unbiased, of high variance, may be negative.
+    """k1 estimator of the KL, the log-ratio: unbiased, of high variance.
 
     k1 = logp - ref_logp
 
     As a loss its gradient is 0 in expectation: use it inside the reward only.
+
+    Args:
+      logp, ref_logp: log-prob of each token under the policy and the reference, in
+        nats.
+
+    Returns:
+      One term per token, in nats; it may be negative.
 
     Reference: Schulman 2020, "Approximating KL divergence", k1.
 
@@ -27,11 +46,18 @@ def kl_k1(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array
 
 @typed
 def kl_k2(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Half the squared log-ratio, per token: biased, of low variance.
+    """k2 estimator of the KL, half the squared log-ratio: biased, of low variance.
 
     k2 = (logp - ref_logp)^2 / 2
 
     Its gradient, on samples of the policy, is that of KL(policy || reference).
+
+    Args:
+      logp, ref_logp: log-prob of each token under the policy and the reference, in
+        nats.
+
+    Returns:
+      One term per token, in squared nats.
 
     Reference: Schulman 2020, "Approximating KL divergence", k2.
 
@@ -43,11 +69,18 @@ def kl_k2(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array
 
 @typed
 def kl_k3(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """exp(-d) - 1 + d of the log-ratio d, per token: unbiased, never negative.
+    """k3 estimator of the KL: unbiased, never negative.
 
     k3 = exp(ref_logp - logp) - 1 + (logp - ref_logp)
 
     Its gradient is that of KL(reference || policy), the other direction.
+
+    Args:
+      logp, ref_logp: log-prob of each token under the policy and the reference, in
+        nats; their difference is clamped to [-20, 20].
+
+    Returns:
+      One term per token, in nats, at least 0.
 
     Reference: Schulman 2020, "Approximating KL divergence", k3.
 
@@ -62,11 +95,16 @@ def kl_k3(logp: Float[Array, "*S"], ref_logp: Float[Array, "*S"]) -> Float[Array
 def exact_kl(
     logits: Float[Array, "*S V"], ref_logits: Float[Array, "*S V"]
 ) -> Float[Array, "*S"]:
-    """KL(policy || reference) of whole distributions, in nats.
+    """Exact KL(policy || reference) of next-token distributions.
 
     KL = sum over v of p(v) * (log p(v) - log q(v))
 
-    A token that the policy rules out (logit -inf) contributes 0.
+    Args:
+      logits, ref_logits: logits of the policy and the reference; a token that the
+        policy rules out (logit -inf) contributes 0.
+
+    Returns:
+      One KL per position, in nats.
 
     Reference: Kullback and Leibler 1951, eq. 2.4.
 
@@ -92,19 +130,25 @@ def adaptive_kl_coefficient(
     horizon: Scalar,
     samples: Scalar,
 ) -> Float[Array, ""]:
-    """The KL coefficient, moved so that the KL comes nearer to its target.
+    """Next KL coefficient of the adaptive controller, linear in the error.
 
     error = clip(kl / target - 1, -0.2, 0.2)
-    beta = beta * (1 + error * n_steps / horizon)
+    beta = beta * (1 + error * samples / horizon)
 
     Args:
+      beta: coefficient of this batch, above 0.
       kl: mean over answers of the summed log-ratios, in nats.
+      target: KL to keep, in nats, above 0.
+      horizon: samples over which the coefficient adapts, above 0.
       samples: answers in the batch.
+
+    Returns:
+      The coefficient of the next batch.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.2.
 
-    >>> knobs = dict(target=6.0, horizon=1e4, n_steps=512)
-    >>> round(float(adaptive_kl_coefficient(1.0, 12.0, **knobs)), 5)
+    >>> beta = adaptive_kl_coefficient(1.0, 12.0, target=6.0, horizon=1e4, samples=512)
+    >>> round(float(beta), 5)
     1.01024
     """
     error = jnp.clip(jnp.asarray(kl, jnp.float32) / target - 1.0, -0.2, 0.2)
@@ -115,18 +159,23 @@ def adaptive_kl_coefficient(
 def proportional_kl_coefficient(
     beta: Scalar, kl: Scalar, *, target: Scalar, gain: Scalar
 ) -> Float[Array, ""]:
-    """The KL coefficient, moved in proportion to the error, in log space.
+    """Next KL coefficient of the log-space proportional controller.
 
     error = clip(kl / target - 1, -0.2, 0.2)
     beta = beta * exp(gain * error)
 
     Equal errors up and down undo each other exactly, and beta stays positive whatever
-    the gain. To first order in the error it is `adaptive_kl_coefficient` with gain = n_steps /
-    horizon, the form that the paper's code has.
+    the gain. To first order in the error it is `adaptive_kl_coefficient` with gain =
+    samples / horizon, the form of the paper's code.
 
     Args:
+      beta: coefficient of this batch, above 0.
       kl: mean over answers of the summed log-ratios, in nats.
-      gain: K_beta of the paper, 0.1 there.
+      target: KL to keep, in nats, above 0.
+      gain: K_beta of the paper, above 0 (0.1 there).
+
+    Returns:
+      The coefficient of the next batch.
 
     Reference: Ziegler et al. 2019, arXiv:1909.08593, section 2.2 ("log-space
     proportional controller").

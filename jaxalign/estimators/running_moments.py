@@ -1,4 +1,4 @@
-"""Mean and variance of all that has been seen, batch after batch."""
+"""Running mean and variance of a stream of batches, for normalizing rewards."""
 
 import dataclasses
 
@@ -13,12 +13,12 @@ from jaxalign.types import Array, Bool, Float, typed
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RunningMoments:
-    """The first two moments of a stream of numbers, in constant memory.
+    """First two moments of a stream of numbers, in constant memory.
 
     Attributes:
-      count: how many numbers have been seen.
+      count: how many numbers there were so far.
       mean: their mean.
-      m2: the sum of their squared distances from it.
+      m2: sum of their squared distances from it.
     """
 
     count: Float[Array, ""]
@@ -27,7 +27,7 @@ class RunningMoments:
 
 
 def empty_moments() -> RunningMoments:
-    """The moments of nothing: where a stream begins.
+    """Moments of an empty stream.
 
     >>> float(empty_moments().count)
     0.0
@@ -40,19 +40,27 @@ def empty_moments() -> RunningMoments:
 def update(
     moments: RunningMoments, x: Float[Array, "*S"], mask: Bool[Array, "*S"]
 ) -> RunningMoments:
-    """The moments after a batch more, of which the mask says what counts.
+    """Add a batch to the moments.
 
     d = mean_b - mean_a,   n = n_a + n_b
     mean = mean_a + d * n_b / n
     m2 = m2_a + m2_b + d^2 * n_a * n_b / n
 
-    No difference of large sums is taken, so that the variance of numbers far from 0
-    keeps its digits. Under `jax.jit` with sharded arrays it sees the global batch.
+    No difference of large sums is taken, so the variance of numbers far from 0 keeps
+    its digits. Under `jax.jit` with sharded arrays it sees the global batch.
+
+    Args:
+      moments: moments of the stream so far.
+      x: the batch.
+      mask: True on counted entries.
+
+    Returns:
+      The moments of the stream with the batch.
 
     Reference: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm
     for computing sample variances"; Welford 1962 (one number at a time).
 
-    >>> moments = update(empty_moments(), jnp.array([1.0, 3.0, 9.0]), jnp.arange(3) < 2)
+    >>> moments = update(empty_moments(), [1.0, 3.0, 9.0], [True, True, False])
     >>> float(moments.count), float(moments.mean), float(moments.m2)
     (2.0, 2.0, 2.0)
     """
@@ -71,7 +79,7 @@ def update(
 
 @typed
 def variance(moments: RunningMoments) -> Float[Array, ""]:
-    """The population's variance; 1 until two numbers have been seen.
+    """Population variance of the stream; 1 for fewer than two numbers.
 
     variance = m2 / count
 
@@ -90,13 +98,13 @@ def normalize(
     shift_mean: bool = True,
     eps: float = 1e-8,
 ) -> Float[Array, "*S"]:
-    """As `masks.whiten`, by the moments of the stream rather than of the batch.
+    """Whiten by the moments of the stream, as `masks.whiten` does by the batch's.
 
-    scaled = (x - mean) * rsqrt(variance + eps)    (+ mean, if not shift_mean)
+    normalized = (x - mean) * rsqrt(variance + eps)    (+ mean, if not shift_mean)
 
-    >>> moments = update(empty_moments(), jnp.array([1.0, 3.0]), jnp.ones(2, bool))
-    >>> normalize(jnp.array([2.0, 4.0]), moments).tolist()
+    >>> moments = update(empty_moments(), [1.0, 3.0], [True, True])
+    >>> normalize([2.0, 4.0], moments).tolist()
     [0.0, 2.0]
     """
-    found = (x - moments.mean) * lax.rsqrt(variance(moments) + eps)
-    return found if shift_mean else found + moments.mean
+    normalized = (x - moments.mean) * lax.rsqrt(variance(moments) + eps)
+    return normalized if shift_mean else normalized + moments.mean

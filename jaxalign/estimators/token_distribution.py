@@ -1,7 +1,7 @@
-"""What whole next-token distributions say, chunk by chunk: never [B T V] logits.
+"""Statistics of whole next-token distributions, in chunks of positions.
 
-Aligned with tokens: entry t is about the distribution that token t is drawn from, and
-entry 0 is 0, since nothing predicts the first token.
+Logits [B T V] never exist as a whole. Results are aligned with tokens: entry t is of
+the distribution of token t, and entry 0 is 0, since nothing predicts the first token.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxalign.estimators.kl import exact_kl
-from jaxalign.estimators.logprobs import (
+from jaxalign.estimators.chunks import (
     balanced_chunk_size,
     join_chunks,
     scaled_logits,
     split_chunks,
 )
+from jaxalign.estimators.kl import exact_kl
 from jaxalign.types import Array, Float, typed
 
 
@@ -27,13 +27,17 @@ def next_token_log_sum_square(
     chunk: int | None = None,
     logit_cap: float | None = None,
 ) -> Float[Array, "B T"]:
-    """log of the sum over v of p(v)^2: the mean probability of the model's own samples.
+    """Log of the mean probability of the model's own samples, log sum over v of p(v)^2.
 
-    Gets no gradient. Arguments as of `token_logprobs`.
+    Args:
+      hidden, unembed, chunk, logit_cap: as of `token_logprobs`.
+
+    Returns:
+      One number per token, in nats, without gradient.
 
     >>> hidden, unembed = jnp.ones((1, 2, 2)), jnp.zeros((2, 4))
-    >>> found = next_token_log_sum_square(hidden, unembed)
-    >>> bool(jnp.allclose(found, jnp.array([[0.0, -jnp.log(4.0)]])))
+    >>> log_sum_square = next_token_log_sum_square(hidden, unembed)
+    >>> bool(jnp.allclose(log_sum_square, jnp.array([[0.0, -jnp.log(4.0)]])))
     True
     """
     hidden, unembed = jax.lax.stop_gradient((hidden, unembed))
@@ -56,19 +60,27 @@ def next_token_kl(
     chunk: int | None = None,
     logit_cap: float | None = None,
 ) -> Float[Array, "B T"]:
-    """KL(one model || other model) of the next token, in nats.
+    """Exact KL(model || other model) of next-token distributions.
 
     KL = sum over v of p(v) * (log p(v) - log q(v))
 
-    Going backward, each chunk's logits are computed again; the gradients of both
-    unembeddings are summed in float32. Arguments as of `token_logprobs`.
+    The backward pass computes each chunk's logits again; the gradients of both
+    unembeddings are summed in float32.
+
+    Args:
+      hidden, unembed: p, the first model, as of `token_logprobs`.
+      other_hidden, other_unembed: q, the other model.
+      chunk, logit_cap: as of `token_logprobs`.
+
+    Returns:
+      One KL per token, in nats.
 
     >>> hidden, unembed = jnp.ones((1, 2, 2)), jnp.zeros((2, 4))
     >>> next_token_kl(hidden, unembed, hidden, unembed).tolist()
     [[0.0, 0.0]]
     """
     one = jnp.ones(())
-    # What a chunk closes over has its gradient summed over chunks in its own dtype.
+    # The gradient of a closed-over array is summed over chunks in the array's dtype.
     widened = [
         x.astype(jnp.result_type(x, jnp.float32)) for x in (unembed, other_unembed)
     ]
@@ -90,9 +102,9 @@ def next_token_kl(
 def map_chunks(
     of_chunk: Callable[..., Array], hidden: Array, *, vocabulary: int, chunk: int | None
 ) -> Array:
-    """A function of (a tree of) hidden states [B C D], for every next token [B T]."""
+    """Map a function of hidden states [B C D] (or trees of them) over all tokens."""
     rows, length = jax.tree.leaves(hidden)[0].shape[:2]
     chunk = balanced_chunk_size((rows, length - 1), vocabulary, chunk)
     parts = jax.tree.map(lambda x: split_chunks(x[:, :-1], chunk), hidden)
-    found = join_chunks(jax.lax.map(of_chunk, parts), length - 1)
-    return jnp.pad(found, ((0, 0), (1, 0)))
+    numbers = join_chunks(jax.lax.map(of_chunk, parts), length - 1)
+    return jnp.pad(numbers, ((0, 0), (1, 0)))

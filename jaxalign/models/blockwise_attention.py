@@ -1,9 +1,9 @@
-"""Causal float32 attention in blocks of queries, with a gradient of its own, for CPUs.
+"""Causal float32 attention in blocks of queries with a custom gradient, for CPUs.
 
-There, moving the shares [B K G T S] costs more than the products. So they are kept as
-they come out of the exponential and normalised after the product with the values; they
-are an operand of each product as they lie in memory, so that what XLA transposes is
-queries, keys and values; and no gradient needs a sum over them.
+On a CPU, moving the attention weights [B K G T S] costs more than the products. So the
+exponentials stay as they are computed and are normalized after the product with the
+values; they enter each product in their memory layout, so that XLA transposes queries,
+keys and values instead; and no gradient needs a sum over them.
 """
 
 import functools
@@ -15,16 +15,15 @@ import jax.numpy as jnp
 
 from jaxalign.types import Array
 
-BLOCK, BLOCKS = 128, 8  # queries in a block at least, and blocks at most
-MASKED_SCORE = (
-    -1e30
-)  # a score that no softmax can tell from -inf, and no NaN where all have it
+BLOCK, BLOCKS = 128, 8  # least queries of a block, and most blocks
+# as -inf to a softmax, but no NaN where a query has no key
+MASKED_SCORE = -1e30
 
 
 def query_blocks(length: int) -> Iterator[tuple[slice, slice]]:
-    """The queries of each block, and the keys up to its end.
+    """The queries of each block, and the keys up to the block's end.
 
-    >>> [(rows.start, rows.stop, seen.stop) for rows, seen in query_blocks(200)]
+    >>> [(rows.start, rows.stop, keys.stop) for rows, keys in query_blocks(200)]
     [(0, 128, 128), (128, 200, 200)]
     """
     block = max(BLOCK, -(-length // BLOCKS))
@@ -34,11 +33,11 @@ def query_blocks(length: int) -> Iterator[tuple[slice, slice]]:
 
 
 class MaskedKV(NamedTuple):
-    """Keys and values that queries look at.
+    """Keys and values, and the queries that attend to them.
 
     Attributes:
-      key, value: of each row, or shared by the next B / P rows [P K S E].
-      mask: which of them a query sees [B T S].
+      key, value: of each row [B K S E], or shared by B / P consecutive rows [P K S E].
+      mask: True where a query attends to a key [B T S]; None in gradients.
     """
 
     key: Array
@@ -48,86 +47,95 @@ class MaskedKV(NamedTuple):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def attend(query: Array, parts: Sequence[MaskedKV], scale: float) -> Array:
-    """softmax(scale query key') value, of float32, over the keys of all parts.
+    """softmax(scale query key') value over the keys of all parts, in float32.
 
     Args:
-      query: [B K G T E]; each key head serves G of them.
-      parts: the last is the row's own: T keys, of which a query sees none after its
-        place. Each query sees one key at least.
+      query: [B K G T E]; each key head serves G query heads.
+      parts: prefixes, then the row's own T keys with a causal mask. Each query attends
+        to at least one key.
+
+    Returns:
+      [B K G T E].
     """
     return forward(query, parts, scale)[0]
 
 
 def forward(query: Array, parts: Sequence[MaskedKV], scale: float) -> tuple[Array, Any]:
-    """What is found, and what the backward pass needs."""
-    found, kept = [], []
-    for rows, here in visible_kv(parts, query.shape[3]):
-        asking = query[:, :, :, rows]
-        scores = [masked_scores(asking, part, scale) for part in here]
+    """The output, and the residuals of `backward`."""
+    outputs, saved = [], []
+    for rows, visible in visible_kv(parts, query.shape[3]):
+        block = query[:, :, :, rows]
+        scores = [masked_scores(block, part, scale) for part in visible]
         highest = functools.reduce(jnp.maximum, reduce_keys(jnp.max, scores, query))
-        shares = [jnp.exp(x - group_rows(highest, len(x))) for x in scores]
-        norm = 1.0 / functools.reduce(jnp.add, reduce_keys(jnp.sum, shares, query))
-        read = [
-            ungroup_rows(jnp.einsum("bkgts,bkse->bkgte", share, part.value), query)
-            for share, part in zip(shares, here, strict=True)
+        weights = [jnp.exp(x - group_rows(highest, len(x))) for x in scores]
+        norm = 1.0 / functools.reduce(jnp.add, reduce_keys(jnp.sum, weights, query))
+        sums = [
+            ungroup_rows(jnp.einsum("bkgts,bkse->bkgte", weight, part.value), query)
+            for weight, part in zip(weights, visible, strict=True)
         ]
-        found.append(norm * functools.reduce(jnp.add, read))
-        kept.append((shares, norm))
-    whole = jnp.concatenate(found, axis=3)
-    return whole, (query, parts, whole, kept)
+        outputs.append(norm * functools.reduce(jnp.add, sums))
+        saved.append((weights, norm))
+    output = jnp.concatenate(outputs, axis=3)
+    return output, (query, parts, output, saved)
 
 
-def backward(scale: float, saved: Any, slope: Array) -> tuple[Array, list[MaskedKV]]:
-    """The gradients of query, keys and values.
+def backward(
+    scale: float, residuals: Any, gradient: Array
+) -> tuple[Array, list[MaskedKV]]:
+    """The gradients with respect to query, keys and values.
 
-    Of what is found, f = p v with p = softmax(s), and of its gradient d, that of s is
+    With the output f = p v, the weights p = softmax(s) and the gradient d of f, the
+    gradient of s is
 
     p (d v' - sum_s p (d v')) = p (d v' - sum_e d f)
 
     Reference: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
     """
-    query, parts, found, kept = saved
-    slope = slope * jnp.concatenate([norm for _, norm in kept], axis=3)
-    mean = jnp.sum(slope * found, axis=-1, keepdims=True)
-    queries: list[Array] = []
-    of_keys: list[list[tuple[Array, Array]]] = [[] for _ in parts]
-    for (rows, here), (shares, _) in zip(
-        visible_kv(parts, query.shape[3]), kept, strict=True
+    query, parts, output, saved = residuals
+    gradient = gradient * jnp.concatenate([norm for _, norm in saved], axis=3)
+    mean = jnp.sum(gradient * output, axis=-1, keepdims=True)
+    query_gradients: list[Array] = []
+    kv_gradients: list[list[tuple[Array, Array]]] = [[] for _ in parts]
+    for (rows, visible), (weights, _) in zip(
+        visible_kv(parts, query.shape[3]), saved, strict=True
     ):
-        told = [x[:, :, :, rows] for x in (query, slope, mean)]
-        asking: list[Array] = []
-        for part, share, so_far in zip(here, shares, of_keys, strict=True):
-            asked, by, middle = (group_rows(x, len(share)) for x in told)
-            rise = jnp.einsum("bkgte,bkse->bkgts", by, part.value)
-            scores = scale * share * (rise - middle)
-            toward = jnp.einsum("bkgts,bkse->bkgte", scores, part.key)
-            asking.append(ungroup_rows(toward, query))
-            key = jnp.einsum("bkgte,bkgts->bkes", asked, scores)
-            so_far.append((key, jnp.einsum("bkgte,bkgts->bkes", by, share)))
-        queries.append(functools.reduce(jnp.add, asking))
+        blocks = [x[:, :, :, rows] for x in (query, gradient, mean)]
+        to_query: list[Array] = []
+        for part, weight, to_kv in zip(visible, weights, kv_gradients, strict=True):
+            block, block_gradient, block_mean = (
+                group_rows(x, len(weight)) for x in blocks
+            )
+            to_weight = jnp.einsum("bkgte,bkse->bkgts", block_gradient, part.value)
+            to_score = scale * weight * (to_weight - block_mean)
+            product = jnp.einsum("bkgts,bkse->bkgte", to_score, part.key)
+            to_query.append(ungroup_rows(product, query))
+            to_key = jnp.einsum("bkgte,bkgts->bkes", block, to_score)
+            to_value = jnp.einsum("bkgte,bkgts->bkes", block_gradient, weight)
+            to_kv.append((to_key, to_value))
+        query_gradients.append(functools.reduce(jnp.add, to_query))
     gradients = []
-    for found_so_far in of_keys:
-        key, value = map(sum_key_blocks, zip(*found_so_far, strict=True))
+    for to_kv in kv_gradients:
+        key, value = map(sum_key_blocks, zip(*to_kv, strict=True))
         gradients.append(MaskedKV(key, value, None))
-    return jnp.concatenate(queries, axis=3), gradients
+    return jnp.concatenate(query_gradients, axis=3), gradients
 
 
 def visible_kv(
     parts: Sequence[MaskedKV], length: int
 ) -> Iterator[tuple[slice, list[MaskedKV]]]:
-    """Each block of queries, and what it sees: of its own row the keys to its end."""
-    *before, own = parts
+    """Each block of queries, and the parts with the row's own keys up to its end."""
+    *prefixes, own = parts
     for rows, keys in query_blocks(length):
-        whole = [MaskedKV(key, value, mask[:, rows]) for key, value, mask in before]
+        before = [MaskedKV(key, value, mask[:, rows]) for key, value, mask in prefixes]
         key, value, mask = own
         last = MaskedKV(key[:, :, keys], value[:, :, keys], mask[:, rows, keys])
-        yield rows, [*whole, last]
+        yield rows, [*before, last]
 
 
 def masked_scores(query: Array, part: MaskedKV, scale: float) -> Array:
-    """The scores of queries [P K G*B/P T S]; LOWEST where nothing is seen."""
-    asking = group_rows(query, len(part.key))
-    scores = scale * jnp.einsum("bkgte,bkse->bkgts", asking, part.key)
+    """scale query key' [P K G*B/P T S]; MASKED_SCORE where the mask is False."""
+    grouped = group_rows(query, len(part.key))
+    scores = scale * jnp.einsum("bkgte,bkse->bkgts", grouped, part.key)
     mask = jnp.broadcast_to(
         part.mask[:, None, None], (len(query), 1, query.shape[2], *part.mask.shape[1:])
     )
@@ -142,7 +150,7 @@ def reduce_keys(
 
 
 def group_rows(x: Array, count: int) -> Array:
-    """[B K G ...] as [P K G*B/P ...]: rows that look at the same keys side by side."""
+    """[B K G ...] -> [P K G*B/P ...]: rows that share keys become one row's heads."""
     if len(x) == count:
         return x
     split = x.reshape(count, -1, *x.shape[1:]).swapaxes(1, 2)
@@ -150,7 +158,7 @@ def group_rows(x: Array, count: int) -> Array:
 
 
 def ungroup_rows(x: Array, query: Array) -> Array:
-    """The way back of `group_rows`, to the rows and heads of queries."""
+    """The inverse of `group_rows`, to the rows and heads of `query`."""
     if len(x) == len(query):
         return x
     split = x.reshape(*x.shape[:2], -1, query.shape[2], *x.shape[3:]).swapaxes(1, 2)
@@ -158,11 +166,11 @@ def ungroup_rows(x: Array, query: Array) -> Array:
 
 
 def sum_key_blocks(parts: Sequence[Array]) -> Array:
-    """The sum [B K T E] of [B K E S] of blocks that saw the first S keys only."""
+    """The sum [B K T E] of gradients [B K E S] of blocks that read the first S keys."""
     length = parts[-1].shape[-1]
     after = lambda part: [(0, 0)] * 3 + [(0, length - part.shape[-1])]
-    wide = [jnp.pad(part, after(part)) for part in parts]
-    return functools.reduce(jnp.add, wide).swapaxes(2, 3)
+    padded = [jnp.pad(part, after(part)) for part in parts]
+    return functools.reduce(jnp.add, padded).swapaxes(2, 3)
 
 
 attend.defvjp(forward, backward)

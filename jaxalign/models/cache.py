@@ -1,4 +1,4 @@
-"""What decoding keeps of the tokens that a model has read."""
+"""KV cache with an optional shared prompt prefix."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from jaxalign import sharding
 from jaxalign.models.config import ModelConfig
 from jaxalign.types import Array, Int, repeat_rows
 
-MASKED_POSITION = 2**31 - 1  # behind every token
+MASKED_POSITION = 2**31 - 1  # of slots without a token: after every query's position
 
 
 class SharedPrefix(NamedTuple):
-    """What rows have in common: the next B / P rows each, what one prompt left.
+    """Keys and values of prompts, each shared by B / P consecutive rows.
 
     Attributes:
-      length: of each prompt.
+      length: tokens of each prompt.
       keys, values: [P K S E] per layer.
     """
 
@@ -26,53 +26,55 @@ class SharedPrefix(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values of what each row has read, [B K S E] per layer.
+    """Keys and values of the tokens that each row has read, [B K S E] per layer.
 
-    A head's slots lie side by side, as the products of a decode step want them: XLA on
-    CPU would else copy the whole cache at each step.
+    The slots of a head are contiguous, as the products of a decode step need them: XLA
+    on CPU would copy the whole cache at each step otherwise.
 
     Attributes:
-      length: tokens of each row, its prompt's included.
-      prompts: what rows read together, before what is their own. None: all is theirs.
+      length: tokens of each row, those of its prefix included.
+      keys, values: of the row's own tokens.
+      prefix: of the tokens that rows share; None where each row has all of its own.
     """
 
     length: Int[Array, "B"]
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
-    prompts: SharedPrefix | None = None
+    prefix: SharedPrefix | None = None
 
     @property
-    def begun(self) -> Array:
-        """Where in its text each row's own slots begin [B]."""
-        if self.prompts is None:
+    def prefix_length(self) -> Array:
+        """Tokens of each row's prefix, the position of its first own slot [B]."""
+        if self.prefix is None:
             return jnp.zeros_like(self.length)
-        asked = self.prompts.length
-        return jnp.repeat(asked, len(self.length) // len(asked))
+        lengths = self.prefix.length
+        return jnp.repeat(lengths, len(self.length) // len(lengths))
 
     @property
-    def places(self) -> Array:
-        """Where in its text stands what each slot holds, the prompts' first [B S]."""
-        own = self.begun[:, None] + jnp.arange(self.keys[0].shape[2])[None, :]
-        if self.prompts is None:
+    def slot_positions(self) -> Array:
+        """The position of the token in each slot, those of the prefix first [B S]."""
+        slots = jnp.arange(self.keys[0].shape[2])
+        own = self.prefix_length[:, None] + slots[None, :]
+        if self.prefix is None:
             return own
-        slots = jnp.arange(self.prompts.keys[0].shape[2])[None, :]
-        asked = jnp.where(slots < self.begun[:, None], slots, MASKED_POSITION)
-        return jnp.concatenate([asked, own], axis=1)
+        slots = jnp.arange(self.prefix.keys[0].shape[2])[None, :]
+        filled = slots < self.prefix_length[:, None]
+        return jnp.concatenate([jnp.where(filled, slots, MASKED_POSITION), own], axis=1)
 
     @property
-    def asked(self) -> list[list[tuple[Array, Array]]]:
-        """Keys and values of the prompts, per layer; none where rows share nothing."""
-        if self.prompts is None:
+    def prefix_kv(self) -> list[list[tuple[Array, Array]]]:
+        """Per layer, the keys and values of the prefix; an empty list without one."""
+        if self.prefix is None:
             return [[] for _ in self.keys]
-        layers = zip(self.prompts.keys, self.prompts.values, strict=True)
+        layers = zip(self.prefix.keys, self.prefix.values, strict=True)
         return [[layer] for layer in layers]
 
 
 def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
-    """An empty cache of `length` slots a row; reading beyond them overwrites the last.
+    """An empty cache of `length` slots per row; tokens beyond overwrite the last slots.
 
-    `length` slots are enough where no row's `Cache.length` plus the tokens of any one
-    call of `extend` exceeds it.
+    `length` slots suffice where no row's `Cache.length` plus the tokens of one call of
+    `extend` exceeds it.
     """
     shape = (batch, config.kv_heads, length, config.head_dim)
     slots = lambda: sharding.constrain(
@@ -83,14 +85,14 @@ def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
 
 
 def branch(cache: Cache, rows: int, length: int) -> Cache:
-    """So many rows for each, side by side, that share what was read.
+    """Repeat each row side by side, with the tokens read so far as a shared prefix.
 
-    A decode step reads that once for all of them. Where prompts do not divide over the
-    devices that their rows are on, each row has a copy.
+    A decode step reads the prefix once for all rows of a prompt. Where prompts do not
+    divide among the devices of their rows, each row gets a copy instead.
 
     Args:
-      length: slots at the end of each row of this cache, for what the new ones will
-        read on their own.
+      rows: rows per row of this cache.
+      length: slots at the end of each row, in which new rows put tokens of their own.
 
     Reference: Juravsky et al. 2024, arXiv:2402.05099, section 3.
     """
@@ -98,27 +100,30 @@ def branch(cache: Cache, rows: int, length: int) -> Cache:
         return cache
     if len(cache.length) % sharding.shard_count("batch"):
         return repeat_rows(cache, rows, length)
-    asked = lambda x: x[:, :, : x.shape[2] - length]
-    own = lambda x: sharding.constrain(
+    read = lambda x: x[:, :, : x.shape[2] - length]
+    empty = lambda x: sharding.constrain(
         jnp.zeros((len(x) * rows, x.shape[1], length, x.shape[3]), x.dtype),
         "batch",
         "kv_heads",
         None,
         None,
     )
-    prompts = SharedPrefix(
-        cache.length, *jax.tree.map(asked, (cache.keys, cache.values))
-    )
-    keys, values = jax.tree.map(own, (cache.keys, cache.values))
-    return Cache(jnp.repeat(cache.length, rows), keys, values, prompts)
+    kv = cache.keys, cache.values
+    prefix = SharedPrefix(cache.length, *jax.tree.map(read, kv))
+    keys, values = jax.tree.map(empty, kv)
+    return Cache(jnp.repeat(cache.length, rows), keys, values, prefix)
 
 
 def write_kv(cache: Array, new: Array, start: Array) -> Array:
-    """Puts [B T K E] into [B K S E], each row from its own slot on."""
-    put = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (0, at, 0))
-    return jax.vmap(put)(cache, swap_heads_and_time(new), start)
+    """Write [B T K E] into [B K S E], each row from a slot of its own.
+
+    Args:
+      start: the first slot of each row to write [B].
+    """
+    write = lambda row, x, at: jax.lax.dynamic_update_slice(row, x, (0, at, 0))
+    return jax.vmap(write)(cache, swap_heads_and_time(new), start)
 
 
 def swap_heads_and_time(x: Array) -> Array:
-    """[B S K E] as [B K S E], and the other way round."""
+    """[B S K E] -> [B K S E], and back."""
     return jnp.swapaxes(x, 1, 2)

@@ -1,4 +1,4 @@
-"""What a folder says besides its parameters, which a model trained from it keeps."""
+"""Settings of a Hugging Face folder that a model trained from it keeps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,6 @@ from jaxalign.json_files import (
     TEXT,
     list_of,
 )
-from jaxalign.models import hf_files
 
 GENERATION = "generation_config.json"
 IDS = list_of(INDEX)
@@ -44,12 +43,13 @@ FIELDS = {
 
 
 class FolderSettings(NamedTuple):
-    """What a folder says besides its parameters.
+    """Settings of a folder beside the architecture and the parameters.
 
     Attributes:
-      dtype: what its parameters are kept in, bfloat16 or (any other) float32.
-      generation: what its generation_config.json says.
-      stop_tokens: that end an answer, by generation_config.json or else config.json.
+      dtype: of the tensors, bfloat16 or (for any other) float32.
+      generation: fields of generation_config.json.
+      stop_tokens: ids of tokens that end an answer, from generation_config.json, or
+        config.json where that has none.
     """
 
     dtype: str = "float32"
@@ -57,24 +57,29 @@ class FolderSettings(NamedTuple):
     stop_tokens: tuple[int, ...] = ()
 
 
-def read(folder: Path) -> FolderSettings:
-    """What a folder says.
+def read(folder: Path, config_json: Mapping[str, Any], dtype: str) -> FolderSettings:
+    """Read the settings of a folder.
+
+    Args:
+      config_json: content of its config.json.
+      dtype: of its tensors.
 
     Raises:
-      FileNotFoundError: no model is there.
-      ValueError: a field of generation_config.json of another kind than it must be.
+      ValueError: a field of the wrong type; names the file and the field.
     """
-    there, path = hf_files.read_config_json(folder), folder / GENERATION
+    path = folder / GENERATION
     generation = json_files.read_object(path) if path.exists() else {}
     json_files.check_fields(generation, FIELDS, str(path))
     json_files.check_fields(
-        there, {"eos_token_id": FIELDS["eos_token_id"]}, f"{folder}/config.json"
+        config_json, {"eos_token_id": FIELDS["eos_token_id"]}, f"{folder}/config.json"
     )
-    ends = generation.get("eos_token_id", there.get("eos_token_id"))
-    stops = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    halves = hf_files.TensorFiles(folder).dtype == "bfloat16"
-    # of a model that transformers made, whose settings it would make anew
-    kept = {k: x for k, x in generation.items() if k != "_from_model_config"}
+    stop = generation.get("eos_token_id", config_json.get("eos_token_id"))
+    stops = stop if isinstance(stop, list) else [] if stop is None else [stop]
+    # a mark of settings that transformers derived from config.json, and would derive
+    # again in place of these
+    generation = {k: x for k, x in generation.items() if k != "_from_model_config"}
     return FolderSettings(
-        "bfloat16" if halves else "float32", kept, tuple(dict.fromkeys(stops))
+        "bfloat16" if dtype == "bfloat16" else "float32",
+        generation,
+        tuple(dict.fromkeys(stops)),
     )

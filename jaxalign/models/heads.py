@@ -1,4 +1,4 @@
-"""Reward and value models: a language model's trunk with a scalar head."""
+"""Reward and value models: the trunk of a language model with a scalar head."""
 
 import functools
 
@@ -7,29 +7,35 @@ import jax.numpy as jnp
 
 from jaxalign import sharding
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.transformer import TransformerGraph, init_sharded
+from jaxalign.models.transformer_graph import TransformerGraph, init_sharded
 from jaxalign.types import Array, Key, Params, ScalarModel
 
 
 @functools.lru_cache
 def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel:
-    """A model with one number per token.
+    """A model with one score per token.
 
-    score = hidden @ weight + bias,   weight ~ N(0, 1 / (width + 1)), bias = 0
+    score = hidden @ weight + bias,    weight ~ N(0, 1 / (width + 1)), bias = 0
 
-    in float32, as the reward heads of Stiennon et al. 2020 (alignment details 9); with
-    `zero_head` the weight starts at 0, as Ziegler's value heads do.
+    in float32. Equal arguments share one bundle, and with it all compiled programs.
+
+    Args:
+      config: of the trunk.
+      zero_head: initialize the weight with 0, as the value heads of Ziegler et al. 2019
+        (arXiv:1909.08593).
+
+    Reference: Stiennon et al. 2020, arXiv:2009.01325, alignment details 9.
     """
     graph = TransformerGraph(config, unembed=False)
 
-    def head(key: Key) -> Params:
+    def init_head(key: Key) -> Params:
         std = 0.0 if zero_head else (config.width + 1) ** -0.5
-        drawn = std * jax.random.normal(key, (config.width,), jnp.float32)
-        return {"weight": drawn, "bias": jnp.zeros((), jnp.float32)}
+        weight = std * jax.random.normal(key, (config.width,), jnp.float32)
+        return {"weight": weight, "bias": jnp.zeros((), jnp.float32)}
 
     def init(key: Key) -> Params:
         trunk_key, head_key = jax.random.split(key)
-        return graph.init(trunk_key) | {"head": head(head_key)}
+        return graph.init(trunk_key) | {"head": init_head(head_key)}
 
     def scores(
         params: Params,
@@ -39,13 +45,13 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
         at: Array | None = None,
     ) -> Array:
         trunk = {name: tree for name, tree in params.items() if name != "head"}
-        hidden = graph.hidden(trunk, tokens, positions, segments, at)
+        hidden = graph.hidden_states(trunk, tokens, positions, segments, at)
         weight, bias = params["head"]["weight"], params["head"]["bias"]
         return hidden.astype(jnp.float32) @ weight + bias
 
     def from_trunk(key: Key, params: Params) -> Params:
         trunk = {name: jax.tree.map(jnp.copy, params[name]) for name in graph.specs}
-        return trunk | {"head": head(key)}
+        return trunk | {"head": init_head(key)}
 
     head_specs = {"weight": sharding.spec(None), "bias": sharding.spec()}
     specs = graph.specs | {"head": head_specs}

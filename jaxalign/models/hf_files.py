@@ -1,6 +1,6 @@
-"""The files of a Hugging Face folder: config.json, and tensors in safetensors.
+"""Files of a Hugging Face folder: config.json, and tensors in safetensors.
 
-Never pickle, never remote code.
+Pickle files and remote code are never read.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,20 @@ from jaxalign import json_files, messages
 from jaxalign.models.hf_layout import TensorMapping
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-TEMP_PREFIX = ".new-"  # how the name of a model begins that is being written
+TEMP_PREFIX = ".new-"  # of the temporary folder of a model that is being written
 DTYPES = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SHARD_NAME = re.compile(r"(?!\.)[^/\\\0]+\.safetensors")
-ROWS = 2**22  # numbers that are compared at a time
-# What older folders keep besides parameters: tables of angles, causal masks.
+COMPARE_SIZE = 2**22  # numbers that are compared at a time
+# tensors of older folders that are no parameters: rotary frequencies, causal masks
 BUFFERS = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")
 
 
 def read_config_json(folder: Path) -> dict[str, Any]:
-    """What config.json says.
+    """The content of config.json.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is not a JSON object.
+      FileNotFoundError: no such folder, or no such file in it.
+      ValueError: the file is not a JSON object.
     """
     path = folder / "config.json"
     if not folder.is_dir():
@@ -46,49 +46,52 @@ def read_config_json(folder: Path) -> dict[str, Any]:
 
 
 def shard_files(folder: Path) -> dict[str, str]:
-    """The files of tensors: one, which goes before an older index, or the index's.
+    """The safetensors file of each tensor.
+
+    A single model.safetensors takes precedence over an index, which is older then.
 
     Returns:
-      The file of each tensor that the index names; without one, the only file.
+      Tensor name -> file name, as the index has it; {"": file name} for a single file.
 
     Raises:
-      ValueError: an index of another form, or one that names files elsewhere.
+      ValueError: an invalid index, or one that names a file outside the folder.
     """
     index = folder / INDEX
     if (folder / SINGLE).exists() or not index.exists():
         return {"": SINGLE}
-    places = json_files.read_object(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    weight_map = json_files.read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index}: field 'weight_map' names no file for any tensor")
-    for name, shard in places.items():
+    for name, shard in weight_map.items():
         if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
             shown = messages.shorten(repr(shard))
             raise ValueError(
                 f"{index}: field {f'weight_map.{name}'!r} is {shown}, not the name of "
                 "a safetensors file in the same folder"
             )
-    return places
+    return weight_map
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether there are tensors, or an index that names some."""
+    """Whether the folder has a safetensors file, or an index of several."""
     return (folder / SINGLE).exists() or (folder / INDEX).exists()
 
 
 class TensorFiles:
-    """The tensors of a folder by name, memory-mapped: only what is sliced is read.
-
-    Raises:
-      FileNotFoundError: no safetensors, or a shard that the index names is missing.
-      ValueError: a file that is cut short.
-    """
+    """The tensors of a folder by name, memory-mapped: only slices are read."""
 
     def __init__(self, folder: Path) -> None:
+        """Open all files of a folder.
+
+        Raises:
+          FileNotFoundError: no safetensors file, or a file of the index is missing.
+          ValueError: a damaged file.
+        """
         self.folder = folder
         self.files: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
-        places = shard_files(folder)
-        for shard in sorted(set(places.values())):
+        weight_map = shard_files(folder)
+        for shard in sorted(set(weight_map.values())):
             path = folder / shard
             if not path.exists():
                 raise FileNotFoundError(f"{folder} lacks {shard}")
@@ -98,55 +101,57 @@ class TensorFiles:
                 why = messages.one_line(error)
                 raise ValueError(f"{path} is damaged or cut short: {why}") from error
             for name in file.keys():
-                if name not in self.files or places.get(name) == shard:
+                if name not in self.files or weight_map.get(name) == shard:
                     self.files[name], self.paths[name] = file, path
 
     def __contains__(self, name: str) -> bool:
+        """Whether a tensor of this name exists."""
         return name in self.files
 
     @property
     def dtype(self) -> str:
-        """The type of the largest tensor, the embedding as a rule: float32, ..."""
-        parts = (file.get_slice(name) for name, file in self.files.items())
-        largest = max(parts, key=lambda x: math.prod(x.get_shape()), default=None)
+        """The dtype of the largest tensor, the embedding as a rule: float32, ..."""
+        slices = (file.get_slice(name) for name, file in self.files.items())
+        largest = max(slices, key=lambda x: math.prod(x.get_shape()), default=None)
         return DTYPES.get(largest.get_dtype() if largest else "F32", "float32")
 
-    def __call__(self, weight: TensorMapping) -> Any:
-        """The tensor of which a weight is a part, to be sliced."""
-        return self.files[weight.name].get_slice(weight.name)
+    def __call__(self, mapping: TensorMapping) -> Any:
+        """The tensor of a mapping, to be sliced."""
+        return self.files[mapping.name].get_slice(mapping.name)
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Calls tensors as newer folders do, where they are not there already."""
+        """Rename tensors, old name -> new name, unless the new name exists."""
         for old, new in names.items():
             if old in self.files and new not in self.files:
                 self.files[new] = RenamedTensor(self.files.pop(old), old)
                 self.paths[new] = self.paths.pop(old)
 
-    def ties(self, embed: TensorMapping, unembed: TensorMapping) -> bool:
-        """Whether one of two tensors is missing, or they are equal in every number."""
+    def is_tied(self, embed: TensorMapping, unembed: TensorMapping) -> bool:
+        """Whether one of two tensors is missing, or all their numbers are equal."""
         if unembed.name not in self or embed.name not in self:
             return True
-        one, other = self(embed), self(unembed)
+        first, second = self(embed), self(unembed)
         rows = embed.shape[0]
-        step = max(1, ROWS * rows // max(1, math.prod(embed.shape)))
+        step = max(1, COMPARE_SIZE * rows // max(1, math.prod(embed.shape)))
         starts = range(0, rows, step)
         cuts = (slice(start, min(start + step, rows)) for start in starts)
-        return all(np.array_equal(one[cut], other[cut]) for cut in cuts)
+        return all(np.array_equal(first[cut], second[cut]) for cut in cuts)
 
-    def check(self, table: list[TensorMapping], spare: Iterable[str]) -> None:
-        """Refuses tensors that do not fit the table, before any is read.
+    def check(self, mappings: Sequence[TensorMapping], optional: Iterable[str]) -> None:
+        """Validate names, shapes and dtypes of all tensors before any is read.
 
         Args:
-          spare: names that may be there and are not used.
+          mappings: of the tensors that the model needs.
+          optional: names of tensors that may exist and are not used.
 
         Raises:
-          ValueError: names the tensors.
+          ValueError: names the tensors that are missing, unknown or of another shape.
         """
-        wanted = {weight.name for weight in table}
-        missing = [weight.name for weight in table if weight.name not in self]
+        needed = {mapping.name for mapping in mappings}
+        missing = [x.name for x in mappings if x.name not in self]
         unused = sorted(
             name
-            for name in set(self.files) - wanted - set(spare)
+            for name in set(self.files) - needed - set(optional)
             if not name.endswith(BUFFERS)
         )
         if missing or unused:
@@ -154,113 +159,124 @@ class TensorFiles:
                 f"{self.folder}: {len(missing)} tensors are missing ({missing[:3]}) "
                 f"and {len(unused)} are not of this architecture ({unused[:3]})"
             )
-        self.check_shapes(table)
+        self.check_shapes(mappings)
 
-    def check_shapes(self, table: Iterable[TensorMapping]) -> None:
-        """Refuses tensors of other shapes or types than the table's, where there.
+    def check_shapes(self, mappings: Iterable[TensorMapping]) -> None:
+        """Validate shapes and dtypes of the tensors that exist.
 
         Raises:
           ValueError: names the tensor.
         """
-        for weight in table:
-            if weight.name not in self:
+        for mapping in mappings:
+            if mapping.name not in self:
                 continue
-            part = self(weight)
-            shape, kind = tuple(part.get_shape()), part.get_dtype()
-            where = f"{self.paths[weight.name]}: {weight.name}"
-            if shape != weight.shape:
+            tensor = self(mapping)
+            shape, dtype = tuple(tensor.get_shape()), tensor.get_dtype()
+            where = f"{self.paths[mapping.name]}: {mapping.name}"
+            if shape != mapping.shape:
                 raise ValueError(
-                    f"{where} has shape {shape}; config.json asks for {weight.shape}"
+                    f"{where} has shape {shape}; config.json asks for {mapping.shape}"
                 )
-            if kind not in DTYPES:
-                raise ValueError(f"{where} is {kind}, not one of {', '.join(DTYPES)}")
+            if dtype not in DTYPES:
+                known = ", ".join(DTYPES)
+                raise ValueError(f"{where} is {dtype}; expected one of {known}")
 
 
 class RenamedTensor:
-    """A file in which a tensor has an older name."""
+    """The file of a tensor that has an older name in it."""
 
     def __init__(self, file: Any, name: str) -> None:
+        """Remember a safetensors file and the name of the tensor in it."""
         self.file, self.name = file, name
 
     def get_slice(self, name: str) -> Any:
-        """The tensor, whatever it is called."""
+        """The tensor under its older name, whatever name is asked for."""
         return self.file.get_slice(self.name)
 
 
 def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> list[list[str]]:
-    """Tensors in files of at most `max_bytes` bytes, or of one tensor that is larger.
+    """Assign tensors to files of at most `max_bytes`, or of one larger tensor.
+
+    Args:
+      sizes: bytes of each tensor by name.
 
     >>> plan_shards({"a": 3, "b": 3, "c": 9, "d": 1}, 6)
     [['a', 'b'], ['c'], ['d']]
     """
     files: list[list[str]] = [[]]
-    held = 0
+    total = 0
     for name, size in sizes.items():
-        if files[-1] and held + size > max_bytes:
+        if files[-1] and total + size > max_bytes:
             files.append([])
-            held = 0
+            total = 0
         files[-1].append(name)
-        held += size
+        total += size
     return files
 
 
 def write(
     folder: Path,
-    settings: Mapping[str, Mapping[str, Any] | str],
+    texts: Mapping[str, Mapping[str, Any] | str],
     sizes: Mapping[str, int],
-    tensor: Callable[[str], np.ndarray],
+    make_tensor: Callable[[str], np.ndarray],
     *,
     max_shard_bytes: int,
 ) -> None:
-    """Writes a model: all of it, and then in place of what was there.
+    """Write a model to a temporary folder, then move its files into place.
 
-    The first of many processes writes; the others help it to gather the tensors.
+    Process 0 writes; the others take part in gathering the tensors.
 
     Args:
-      settings: the JSON files, and texts.
-      sizes: bytes of each tensor.
-      tensor: makes one of them; one file's are held at a time.
-      max_shard_bytes: bytes of a file.
+      texts: content of JSON and text files, by name.
+      sizes: bytes of each tensor, by name.
+      make_tensor: name -> tensor; the tensors of one file are held in memory at a time.
+      max_shard_bytes: of a file of tensors.
 
     Raises:
-      OSError: the folder cannot be written; what was there is still there.
+      OSError: the folder cannot be written; the files in it are unchanged.
     """
     files = plan_shards(sizes, max_shard_bytes)
     names = [
         f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))
     ]
     names = names if len(files) > 1 else [SINGLE]
-    texts = dict(settings)
+    texts = dict(texts)
     if len(files) > 1:
         where = {x: name for name, file in zip(names, files, strict=True) for x in file}
         total = {"total_size": sum(sizes.values())}
         texts[INDEX] = {"metadata": total, "weight_map": where}
     if jax.process_index():
         for name in sizes:
-            tensor(name)
+            make_tensor(name)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=TEMP_PREFIX) as new:
             for name, file in zip(names, files, strict=True):
-                held = {x: tensor(x) for x in file}
-                save_file(held, Path(new, name), metadata={"format": "pt"})
-            for name, text in texts.items():
-                shown = text if isinstance(text, str) else json.dumps(text, indent=2)
-                Path(new, name).write_text(f"{shown.rstrip()}\n", encoding="utf-8")
+                tensors = {x: make_tensor(x) for x in file}
+                save_file(tensors, Path(new, name), metadata={"format": "pt"})
+            for name, content in texts.items():
+                text = (
+                    content
+                    if isinstance(content, str)
+                    else json.dumps(content, indent=2)
+                )
+                Path(new, name).write_text(f"{text.rstrip()}\n", encoding="utf-8")
             mode = Path(new, next(iter(texts))).stat().st_mode  # save_file's is 0600
             for name in (*names, *texts):
                 Path(new, name).chmod(mode)
                 os.replace(Path(new, name), folder / name)
         for stale in stale_files(folder, {*names, *texts}):
             stale.unlink()
-        for half in folder.glob(f"{TEMP_PREFIX}*"):  # of writers that were killed
-            shutil.rmtree(half, ignore_errors=True)
+        for temporary in folder.glob(
+            f"{TEMP_PREFIX}*"
+        ):  # of processes that were killed
+            shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write the model to {folder}: {error}") from error
 
 
 def stale_files(folder: Path, written: set[str]) -> list[Path]:
-    """Tensors of an earlier model in the same folder, and their index."""
+    """Files of tensors, and an index, that an earlier save left in the folder."""
     old = [*folder.glob("model-*-of-*.safetensors"), folder / SINGLE, folder / INDEX]
     return [path for path in old if path.name not in written and path.exists()]

@@ -1,8 +1,8 @@
-"""Matrices kept as 8-bit integers, for a base that does not train.
+"""8-bit integer quantization of frozen matrices.
 
-At rest a matrix takes a quarter of its float32 size, and the scales next to nothing. It
-is computed in the type of the model: each layer is put back together where it is used,
-see `deferred` for what that takes for the time being.
+At rest a matrix takes a quarter of its float32 size, and its scales next to nothing. It
+is computed in the dtype of the model: each layer is dequantized where it is used, see
+`lazy_weights` for the memory that takes.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ MAX_CODE = 127
 )
 @dataclasses.dataclass(frozen=True)
 class Int8(LazyWeight):
-    """A weight as codes * scale.
+    """A quantized weight: codes * scale.
 
     Attributes:
-      codes: int8, within -127 and 127, of the weight's shape.
-      scale: float32, one for each output (of a layer), 1 along the inputs' axes.
+      codes: int8 in [-127, 127], of the weight's shape.
+      scale: float32, one per output (of a layer); 1 along the input axes.
     """
 
     codes: Array
@@ -43,26 +43,26 @@ class Int8(LazyWeight):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weight."""
+        """The shape of the weight."""
         return tuple(self.codes.shape)
 
     def materialize(self) -> Array:
-        """The weight in float32."""
+        """Dequantize to float32."""
         return self.codes.astype(jnp.float32) * self.scale
 
 
 @functools.partial(jax.jit, static_argnames="axes")
 def quantize(weight: Array, *, axes: tuple[int, ...]) -> Int8:
-    """A weight in 8 bits: symmetric, rounded to the nearest.
+    """Symmetric absmax quantization to 8 bits, rounded to nearest.
 
     scale = max |weight| along the axes / 127,    codes = round(weight / scale)
 
-    No number moves by more than half a scale; 0 stays 0.
+    No number changes by more than half a scale; 0 stays 0.
 
     Args:
-      axes: of the inputs, which share a scale.
+      axes: input axes, whose entries share a scale.
 
-    Reference: Dettmers et al. 2022, arXiv:2208.07339, section 2 (absmax quantisation).
+    Reference: Dettmers et al. 2022, arXiv:2208.07339, section 2 (absmax quantization).
     """
     wide = weight.astype(jnp.float32)
     largest = jnp.max(jnp.abs(wide), axis=axes, keepdims=True)
@@ -76,21 +76,23 @@ def quantize_params(
     *,
     quantizer: Callable[..., LazyWeight] = quantize,
 ) -> Params:
-    """The parameters with the layers' matrices that a pattern means in few bits.
+    """Quantize the layers' matrices that match a pattern.
 
-    Those that are so already stay as they are.
+    Leaves that are lazy weights already stay as they are.
 
     Args:
-      quantizer: (weight, axes of its inputs) -> what it is kept as; `nf4.quantize`, say.
+      pattern: see `param_filter`.
+      quantizer: (weight, axes=input axes) -> lazy weight, such as `nf4.quantize`.
 
     Raises:
-      ValueError: the pattern means a matrix that is not of a layer; or see `matching_leaves`.
+      ValueError: the pattern matches a parameter outside the layers; or as
+        `matching_leaves`.
     """
     leaves = flatten_dict(params)
     for path in matching_leaves(params, pattern):
         if LAYERS_KEY not in path:
             raise ValueError(
-                f"{'.'.join(path)} cannot be quantised: only the layers' matrices can"
+                f"{'.'.join(path)} cannot be quantized: only matrices of layers can"
             )
         if is_matrix(path, leaves[path]) and not is_lazy(leaves[path]):
             leaves[path] = quantizer(leaves[path], axes=input_axes(path))

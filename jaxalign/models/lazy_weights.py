@@ -1,11 +1,11 @@
-"""Leaves that are computed late: a weight from its parts, where a layer uses it.
+"""Lazily materialized weights: adapted or quantized, an array where a layer uses them.
 
-Layers cast each weight to the type that they compute in. A deferred leaf stands in the
-parameter tree where an array would, is cut per layer like one, and becomes one when it
-is cast, inside the scan: one layer's matrix at a time. Without remat, the backward pass
-keeps those of all layers, as much as the weights in the compute type. Measured on a
-CPU (28 M parameters, 111 MB, with remat "full"): 194 MB of temporaries, where merging
-the whole tree beforehand takes 399 and full finetuning 202.
+A lazy weight stands in the parameter tree in place of an array, is sliced per layer as
+one, and becomes an array when a layer casts it to its compute dtype, inside the scan:
+one layer's matrix at a time. Without remat, the backward pass keeps those of all
+layers, as much as the weights in the compute dtype. Measured on a CPU (28 M parameters,
+111 MB, with remat "full"): 194 MB of temporaries, where merging the whole tree
+beforehand takes 399 and full finetuning 202.
 """
 
 import abc
@@ -13,47 +13,48 @@ from types import EllipsisType
 from typing import Any, Self
 
 import jax
+from jax.typing import DTypeLike
 
 from jaxalign.types import Array, Params
 
-LAYERS_KEY = "blocks"  # the leaves under it hold all layers: [layers, ...]
-INPUT_AXES = {"out": 2}  # how many axes a matrix has for its inputs; others have one
+LAYERS_KEY = "blocks"  # parameters under it are stacked: [layers, ...]
+INPUT_AXES = {"out": 2}  # input axes of a matrix, by name; others have one
 
 
 class LazyWeight(abc.ABC):
-    """A weight that is not an array yet."""
+    """A weight that is computed from its parts."""
 
     @property
     @abc.abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of the weight."""
+        """The shape of the weight."""
 
     @abc.abstractmethod
     def materialize(self) -> Array:
-        """The weight."""
+        """Compute the weight."""
 
-    def astype(self, kind: Any) -> Array:
-        """The weight, in the type that a layer computes in."""
-        return self.materialize().astype(kind)
+    def astype(self, dtype: DTypeLike) -> Array:
+        """Compute the weight in the dtype of a layer."""
+        return self.materialize().astype(dtype)
 
     def __getitem__(self, index: EllipsisType) -> Self:
-        """Itself: how flax reads a parameter, `weight[...]`."""
+        """The lazy weight itself: modules read a parameter as `weight[...]`."""
         return self
 
 
 def is_lazy(leaf: Any) -> bool:
-    """Whether a leaf is computed late."""
+    """Whether a leaf is a lazy weight."""
     return isinstance(leaf, LazyWeight)
 
 
 def materialize(params: Params) -> Params:
-    """The parameters with every leaf an array; leaves that are one stay as they are."""
-    made = lambda leaf: leaf.materialize() if is_lazy(leaf) else leaf
-    return jax.tree.map(made, params, is_leaf=is_lazy)
+    """The parameters with an array for every lazy weight; arrays stay as they are."""
+    compute = lambda leaf: leaf.materialize() if is_lazy(leaf) else leaf
+    return jax.tree.map(compute, params, is_leaf=is_lazy)
 
 
 def input_axes(path: tuple[str, ...]) -> tuple[int, ...]:
-    """The axes of a matrix that its inputs go into.
+    """The input axes of a matrix, those that are contracted with activations.
 
     >>> input_axes(("blocks", "attention", "out")), input_axes(("embed",))
     ((1, 2), (0,))
@@ -63,6 +64,6 @@ def input_axes(path: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def is_matrix(path: tuple[str, ...], leaf: Any) -> bool:
-    """Whether a leaf is a matrix (a layer): no norm, scale or bias."""
-    vector = any(word in path[-1] for word in ("norm", "scale", "bias"))
-    return not vector and len(leaf.shape) - int(LAYERS_KEY in path) >= 2
+    """Whether a parameter is a matrix (per layer): not a norm, scale or bias."""
+    is_vector = any(word in path[-1] for word in ("norm", "scale", "bias"))
+    return not is_vector and len(leaf.shape) - int(LAYERS_KEY in path) >= 2

@@ -1,12 +1,14 @@
-"""Low-rank adapters as functions on parameter trees: the base stays, two factors train.
+"""LoRA: low-rank adapters as functions on parameter trees.
 
-weight = base + scale * a @ b,    a [inputs, rank],  b [rank, outputs] = 0 at the start
+weight = base + scale * a @ b,    a [inputs, rank],  b [rank, outputs] = 0 initially
+
+The base is frozen; the factors a and b are trainable.
 
     adapter = lora.init(key, base, rank=16)
     params = lora.attach(base, adapter, scale=2.0)    # for any model function
-    plain = lora.merge(params)                        # arrays again, to save
+    merged = lora.merge(params)                       # arrays, to save
 
-The base is not copied, and is the reference: the same arrays with the adapter off.
+The base is not copied, and serves as the reference: the same arrays without adapter.
 
 Reference: Hu et al. 2021, arXiv:2106.09685, section 4.1.
 """
@@ -24,7 +26,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxalign.models import lazy_weights
 from jaxalign.models.lazy_weights import LAYERS_KEY, LazyWeight, input_axes, is_matrix
 from jaxalign.models.param_filter import MATRICES, Path, matching_leaves, suggestion
-from jaxalign.types import Array, Cache, Key, LanguageModel, Params
+from jaxalign.types import Array, Key, Params
 
 
 @functools.partial(
@@ -34,12 +36,13 @@ from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 )
 @dataclasses.dataclass(frozen=True)
 class LoraWeight(LazyWeight):
-    """A weight as base + scale * a @ b, added up in float32.
+    """An adapted weight: base + scale * a @ b, added in float32.
 
     Attributes:
-      base: an array, or a deferred leaf such as `Int8`.
-      a: [inputs, rank], of stacked leaves [layers, inputs, rank].
-      b: [rank, outputs], likewise.
+      base: an array, or a lazy weight such as `Int8`.
+      a: [inputs, rank]; of stacked parameters [layers, inputs, rank].
+      b: [rank, outputs]; of stacked parameters [layers, rank, outputs].
+      scale: of the product.
     """
 
     base: Any
@@ -49,28 +52,30 @@ class LoraWeight(LazyWeight):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weight."""
+        """The shape of the weight."""
         return tuple(self.base.shape)
 
     def materialize(self) -> Array:
-        """The weight, in the type that its base is kept in."""
+        """Add the product to the base, in the dtype of the base."""
         base = lazy_weights.materialize(self.base)
         change = self.scale * (self.a @ self.b).reshape(base.shape)
         return (base.astype(jnp.float32) + change).astype(base.dtype)
 
 
 def scale(rank: int, alpha: float, *, rank_stabilized: bool = False) -> float:
-    """How much the factors' product counts: alpha / rank.
+    """The scale of the product of the factors: alpha / rank.
 
     Args:
+      rank: at least 1.
+      alpha: above 0.
       rank_stabilized: alpha / sqrt(rank), so that high ranks learn as fast as low ones
-        (Kalajdzievski 2023, arXiv:2312.03732).
+        (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732).
     """
     return alpha / (math.sqrt(rank) if rank_stabilized else rank)
 
 
 def factor_shapes(path: Path, leaf: Any, rank: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of a and b for a leaf."""
+    """The shapes of the factors a and b of a parameter."""
     axes = input_axes(path)
     layers, inner = leaf.shape[: axes[0]], leaf.shape[axes[0] : axes[-1] + 1]
     outer = leaf.shape[axes[-1] + 1 :]
@@ -81,49 +86,51 @@ def factor_shapes(path: Path, leaf: Any, rank: int) -> dict[str, tuple[int, ...]
 
 
 def is_factors(_: Path, tree: Params) -> bool:
-    """Whether a part of an adapter is the two factors of one leaf."""
+    """Whether a subtree of an adapter is the factors of one parameter."""
     return set(tree) == {"a", "b"}
 
 
 def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Params:
-    """New factors for the matrices that a pattern means: a ~ N(0, 1 / inputs), b = 0.
+    """New factors for the matrices that match a pattern: a ~ N(0, 1 / inputs), b = 0.
 
-    Float32 whatever the base is kept in; on a mesh, cut as the base is.
+    Float32 whatever the dtype of the base; on a mesh, sharded as the base is.
 
     Args:
       params: the base.
-      targets: see `partition`; vectors that it means (norms, biases) are left alone.
+      rank: of the factors, from 1 to the smaller side of each matrix.
+      targets: a pattern, see `param_filter`; vectors that match it (norms, biases) get
+        no factors.
 
     Returns:
-      A tree like that of the base, `{"a": ..., "b": ...}` in place of each matrix.
+      A tree as the base's, with `{"a": ..., "b": ...}` in place of each matrix.
 
     Raises:
-      ValueError: the pattern means no matrix, or layers; a rank below 1 or larger
-        than a matrix.
+      ValueError: a pattern that matches no matrix or selects layers, or a rank out of
+        range.
     """
     leaves = flatten_dict(params)
-    chosen = [p for p in matching_leaves(params, targets) if is_matrix(p, leaves[p])]
-    if not chosen or "[" in targets:
+    paths = [p for p in matching_leaves(params, targets) if is_matrix(p, leaves[p])]
+    if not paths or "[" in targets:
         raise ValueError(
-            f"LoRA adapts matrices, of all layers; {targets!r} means something else"
+            f"{targets!r} matches no matrices of all layers, to which LoRA applies"
         )
     adapter: Params = {}
-    for path, leaf_key in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
+    for path, leaf_key in zip(paths, jax.random.split(key, len(paths)), strict=True):
         shapes = factor_shapes(path, leaves[path], rank)
         inputs, outputs = shapes["a"][-2], shapes["b"][-1]
         if not 1 <= rank <= min(inputs, outputs):
             raise ValueError(
-                f"rank {rank} does not fit {'.'.join(path)}, a matrix from {inputs} to "
-                f"{outputs}: choose 1 to {min(inputs, outputs)}"
+                f"rank is {rank}; {'.'.join(path)}, a matrix from {inputs} to {outputs}"
+                f", needs a rank of 1 to {min(inputs, outputs)}"
             )
-        drawn = inputs**-0.5 * jax.random.normal(leaf_key, shapes["a"])
-        new = {"a": drawn, "b": jnp.zeros(shapes["b"])}
-        adapter[path] = place_factors(path, leaves[path], new)
+        a = inputs**-0.5 * jax.random.normal(leaf_key, shapes["a"])
+        factors = {"a": a, "b": jnp.zeros(shapes["b"])}
+        adapter[path] = place_factors(path, leaves[path], factors)
     return unflatten_dict(adapter)
 
 
 def factor_shardings(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
-    """Where the factors of a leaf lie: cut as it is; None where it is on no mesh."""
+    """The shardings of the factors of a parameter, as its own; None off a mesh."""
     place = getattr(jax.tree.leaves(leaf)[0], "sharding", None)
     if not isinstance(place, NamedSharding):
         return None
@@ -137,67 +144,50 @@ def factor_shardings(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
 
 
 def place_factors(path: Path, leaf: Any, factors: dict[str, Array]) -> dict[str, Array]:
-    """The factors where they belong."""
-    where = factor_shardings(path, leaf)
-    return jax.device_put(factors, where) if where else factors
+    """Put the factors of a parameter on its devices."""
+    shardings = factor_shardings(path, leaf)
+    return jax.device_put(factors, shardings) if shardings else factors
 
 
 def attach(base: Params, adapter: Params, *, scale: float) -> Params:
-    """The parameters with the adapter on; nothing is computed or copied for layers.
+    """The parameters with the adapter; matrices of layers are not computed or copied.
 
-    A model function computes an adapted matrix where it uses it, see `lazy_weights`.
-    One that is not of a layer (the embedding) is computed here.
+    A layer computes an adapted matrix where it uses it, see `lazy_weights`. A matrix
+    outside the layers (the embedding) is computed here.
 
     Args:
-      adapter: of `init`, or with arrays too, which take the place of the base's (a
-        head that trains in full).
+      base: full parameters.
+      adapter: of `init`; or with arrays, which replace those of the base (a head that
+        is trained in full).
+      scale: of the product, see `scale`.
 
     Raises:
-      ValueError: the adapter is of another model.
+      ValueError: an adapter of another model; names the parameter.
     """
     leaves = flatten_dict(base)
-    factors = flatten_dict(adapter, is_leaf=is_factors)
-    for path, found in factors.items():
+    for path, factors in flatten_dict(adapter, is_leaf=is_factors).items():
         name = ".".join(path)
         if path not in leaves:
             near = suggestion(list(path), leaves)
-            raise ValueError(f"the adapter's {name} is not in the model{near}")
-        if not isinstance(found, dict):
-            leaves[path] = found
+            raise ValueError(f"the model has no {name}, which the adapter has{near}")
+        if not isinstance(factors, dict):
+            leaves[path] = factors
             continue
-        shapes = {part: tuple(x.shape) for part, x in found.items()}
+        shapes = {part: tuple(x.shape) for part, x in factors.items()}
         expected = factor_shapes(path, leaves[path], shapes["a"][-1])
         if shapes != expected:
             raise ValueError(
-                f"the adapter's {name} is of shape {shapes}; the model asks for "
-                f"{expected}"
+                f"the adapter's {name} has shape {shapes}; the model needs {expected}"
             )
-        adapted = LoraWeight(leaves[path], found["a"], found["b"], scale)
+        adapted = LoraWeight(leaves[path], factors["a"], factors["b"], scale)
         leaves[path] = adapted if LAYERS_KEY in path else adapted.materialize()
     return unflatten_dict(leaves)
 
 
 @jax.jit
 def merge(params: Params) -> Params:
-    """The parameters as plain arrays: what attached adapters and quantised leaves are.
+    """The parameters as arrays: adapters are added, quantized weights dequantized.
 
-    A quantised base comes back as float32.
+    A quantized base becomes float32.
     """
     return lazy_weights.materialize(params)
-
-
-@functools.lru_cache
-def with_merged_decoding(model: LanguageModel) -> LanguageModel:
-    """The model, merging once before it decodes rather than at each step.
-
-    Only sampling needs it: `hidden` and `unembed` take adapted parameters as
-    they are. Plain parameters go through unchanged.
-    """
-
-    def extend(params: Params, tokens: Array, cache: Cache) -> tuple[Array, Cache]:
-        return model.extend(lazy_weights.materialize(params), tokens, cache)
-
-    return model._replace(
-        extend=extend,
-        prepare=lambda params: model.prepare(lazy_weights.materialize(params)),
-    )

@@ -1,7 +1,7 @@
-"""Matrices kept in 4 bits, at the quantiles of a normal distribution: QLoRA's NF4.
+"""4-bit NormalFloat (NF4) quantization of frozen matrices, as in QLoRA.
 
-At rest a matrix takes a seventh of its float32 size, scales included. It is put back
-together as `int8`'s are. The scales are float32: they are not quantised in turn.
+At rest a matrix takes a seventh of its float32 size, scales included. It is dequantized
+where a layer uses it, as in `int8`. Scales are float32, without double quantization.
 
 Reference: Dettmers et al. 2023, arXiv:2305.14314, section 3.
 """
@@ -18,7 +18,7 @@ from jaxalign.models.lazy_weights import LazyWeight
 from jaxalign.types import Array
 
 BLOCK = 64  # numbers that share a scale
-# appendix E of the paper
+# the 16 levels, from appendix E of the paper
 LEVELS = np.array(
     [
         *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
@@ -39,12 +39,12 @@ MIDPOINTS = (LEVELS[1:] + LEVELS[:-1]) / 2
 )
 @dataclasses.dataclass(frozen=True)
 class NF4(LazyWeight):
-    """A weight as levels[codes] * scale.
+    """A quantized weight: levels[codes] * scale.
 
     Attributes:
-      codes: uint8, two neighbours along the axis in each, the first in its low bits.
-      scale: float32, one for each block along the axis.
-      axis: the last of the inputs', counted from the end.
+      codes: uint8, each with two neighbors along the axis, the first in its low bits.
+      scale: float32, one per block along the axis.
+      axis: the last input axis, counted from the end.
     """
 
     codes: Array
@@ -53,15 +53,15 @@ class NF4(LazyWeight):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weight."""
+        """The shape of the weight."""
         sizes = list(self.codes.shape)
         sizes[self.axis] *= 2
         return tuple(sizes)
 
     def materialize(self) -> Array:
-        """The weight in float32."""
-        both = jnp.stack([self.codes & 15, self.codes >> 4], axis=-1)
-        codes = jnp.moveaxis(both, -1, self.axis).reshape(self.shape)
+        """Dequantize to float32."""
+        pairs = jnp.stack([self.codes & 15, self.codes >> 4], axis=-1)
+        codes = jnp.moveaxis(pairs, -1, self.axis).reshape(self.shape)
         scale = jnp.repeat(
             self.scale,
             self.shape[self.axis] // self.scale.shape[self.axis],
@@ -72,23 +72,23 @@ class NF4(LazyWeight):
 
 @functools.partial(jax.jit, static_argnames="axes")
 def quantize(weight: Array, *, axes: tuple[int, ...]) -> NF4:
-    """A weight in NF4: each number at the level that is nearest to it.
+    """NF4 quantization: each number is rounded to the nearest level.
 
     scale = max |weight| of a block,    codes = nearest level of weight / scale
 
-    0 stays 0, and so does the largest of a block.
+    0 stays 0, and the largest number of a block stays as it is.
 
     Args:
-      axes: of the inputs. Blocks lie along the last: of 64, or where its size is no
-        multiple, of the largest power of two that divides it.
+      axes: input axes. Blocks of 64 numbers lie along the last one; of the largest
+        power of two that divides its size, where 64 does not.
 
     Raises:
-      ValueError: an odd size, of which no two share a byte.
+      ValueError: an odd size of that axis, in which numbers cannot share bytes.
     """
     size = weight.shape[axes[-1]]
     block, axis = math.gcd(BLOCK, size), axes[-1] - weight.ndim
     if block < 2:
-        raise ValueError(f"{size} inputs cannot be kept in nf4: they must be even")
+        raise ValueError(f"nf4 needs an even number of inputs; the matrix has {size}")
     blocks = jnp.moveaxis(weight.astype(jnp.float32), axis, -1)
     blocks = blocks.reshape(*blocks.shape[:-1], size // block, block)
     scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
@@ -96,5 +96,5 @@ def quantize(weight: Array, *, axes: tuple[int, ...]) -> NF4:
     codes = jnp.searchsorted(jnp.asarray(MIDPOINTS), ratio).astype(jnp.uint8)
     first, second = codes[..., ::2], codes[..., 1::2]
     packed = (first | second << 4).reshape(*blocks.shape[:-2], size // 2)
-    back = lambda x: jnp.moveaxis(x, -1, axis)
-    return NF4(back(packed), back(scale[..., 0]), axis)
+    restore = lambda x: jnp.moveaxis(x, -1, axis)
+    return NF4(restore(packed), restore(scale[..., 0]), axis)

@@ -1,7 +1,7 @@
-"""Which leaves of a parameter tree train: a pattern, and the two parts of the tree.
+"""Patterns over parameter names: which leaves of a parameter tree are trainable.
 
-A pattern is names of the tree joined by dots, as many as say what is meant, with `*`
-for any letters; `[start:stop]` takes some layers only, and `|` joins patterns:
+A pattern is consecutive names of a path in the tree, joined by dots, with `*` for any
+letters; `[start:stop]` selects some layers only, and `|` joins patterns:
 
     embed                        the embedding
     attention.query|unembed      the queries of all layers, and the unembedding
@@ -24,52 +24,56 @@ RANGE = re.compile(r"\[(-?\d*):(-?\d*)\]")
 
 
 def matching_leaves(params: Params, pattern: str) -> dict[Path, slice]:
-    """The leaves that a pattern means, and which of their layers.
+    """The leaves that match a pattern, each with its selected layers.
 
-    >>> list(matching_leaves({"embed": jnp.ones((2, 2)), "unembed": jnp.ones(2)}, "embed"))
+    >>> tree = {"embed": jnp.ones((2, 2)), "unembed": jnp.ones(2)}
+    >>> list(matching_leaves(tree, "embed"))
     [('embed',)]
 
+    Returns:
+      Path -> layers; `slice(None)` for all.
+
     Raises:
-      ValueError: a part of the pattern means nothing (near names are suggested), a leaf
-        twice, or layers that are not there.
+      ValueError: a part of the pattern that matches nothing (similar names are
+        suggested), a leaf that matches twice, or layers out of range.
     """
     leaves = flatten_dict(params)
-    found: dict[Path, slice] = {}
+    matches: dict[Path, slice] = {}
     for part in (part.strip() for part in pattern.split("|")):
         bounds = RANGE.search(part)
         names = RANGE.sub("", part).split(".")
-        meant = [path for path in leaves if is_subpath(names, path)]
-        if not meant:
+        paths = [path for path in leaves if is_subpath(names, path)]
+        if not paths:
             raise ValueError(
                 f"no parameter matches {part!r}{suggestion(names, leaves)}"
             )
-        for path in meant:
-            if path in found:
+        for path in paths:
+            if path in matches:
                 raise ValueError(f"{'.'.join(path)} is matched twice by {pattern!r}")
-            found[path] = slice(None)
+            matches[path] = slice(None)
             if bounds:
-                found[path] = layer_range(
+                matches[path] = layer_range(
                     part, path, leaves[path].shape, *bounds.groups()
                 )
-    return found
+    return matches
 
 
 def is_subpath(names: list[str], path: Path) -> bool:
-    """Whether the names stand side by side in the path."""
+    """Whether the names match consecutive names of a path."""
     ends = range(len(names), len(path) + 1)
-    matches = lambda run: all(map(fnmatch.fnmatchcase, run, names))
+    matches = lambda part: all(map(fnmatch.fnmatchcase, part, names))
     return any(matches(path[end - len(names) : end]) for end in ends)
 
 
 def suggestion(names: list[str], leaves: dict[Path, object]) -> str:
-    """What may have been meant."""
-    runs = {
+    """The end of an error message: names that are similar, or all names."""
+    subpaths = {
         ".".join(path[i:j])
         for path in leaves
         for i in range(len(path))
         for j in range(i + 1, len(path) + 1)
     }
-    near = messages.nearest_names(".".join(names), sorted(runs))
+    near = messages.nearest_names(".".join(names), sorted(subpaths))
     if near:
         return f": did you mean {' or '.join(near)}?"
     return f"; there are {', '.join(sorted('.'.join(path) for path in leaves))}"
@@ -78,41 +82,53 @@ def suggestion(names: list[str], leaves: dict[Path, object]) -> str:
 def layer_range(
     part: str, path: Path, shape: tuple[int, ...], start: str, stop: str
 ) -> slice:
-    """The layers that a range means, in numbers."""
+    """The layers from `start` to `stop`, as non-negative indices.
+
+    Args:
+      part: of the pattern, for messages.
+      path, shape: of the leaf.
+      start, stop: numbers, or empty for the ends.
+
+    Raises:
+      ValueError: a leaf outside the layers, or an empty range.
+    """
     if LAYERS_KEY not in path:
-        raise ValueError(f"{part!r} names layers; {'.'.join(path)} has none")
+        raise ValueError(f"{part!r} selects layers; {'.'.join(path)} has none")
     bounds = slice(int(start) if start else None, int(stop) if stop else None)
     first, last, _ = bounds.indices(shape[0])
     if first >= last:
-        raise ValueError(f"{part!r} means none of the {shape[0]} layers")
+        raise ValueError(f"{part!r} selects none of the {shape[0]} layers")
     return slice(first, last)
 
 
 def select_trainable(params: Params, pattern: str) -> Params:
-    """The leaves (their layers) that a pattern means: what trains.
+    """The trainable leaves, or layers of leaves, that match a pattern.
 
     Raises:
-      ValueError: see `matching_leaves`.
+      ValueError: as `matching_leaves`.
     """
-    leaves, found = flatten_dict(params), matching_leaves(params, pattern)
-    trained = {
-        path: leaves[path] if rows == slice(None) else leaves[path][rows]
-        for path, rows in found.items()
+    leaves, matches = flatten_dict(params), matching_leaves(params, pattern)
+    trainable = {
+        path: leaves[path] if layers == slice(None) else leaves[path][layers]
+        for path, layers in matches.items()
     }
-    return unflatten_dict(trained)
+    return unflatten_dict(trainable)
 
 
-def merge_trainable(params: Params, trained: Params, pattern: str) -> Params:
-    """The parameters with what trains in its place: `put(p, take(p, s), s)` is `p`.
+def merge_trainable(params: Params, trainable: Params, pattern: str) -> Params:
+    """The full parameters with the trainable ones in their place.
 
-    Where some layers of a leaf train, a copy of the leaf is made.
+    merge_trainable(p, select_trainable(p, pattern), pattern) = p
+
+    Where some layers of a leaf are trainable, the leaf is copied.
 
     Raises:
-      ValueError: see `matching_leaves`.
+      ValueError: as `matching_leaves`.
     """
-    leaves, new = flatten_dict(params), flatten_dict(trained)
-    for path, rows in matching_leaves(params, pattern).items():
+    leaves, new = flatten_dict(params), flatten_dict(trainable)
+    for path, layers in matching_leaves(params, pattern).items():
         part = new[path]
-        whole = rows == slice(None)
-        leaves[path] = part if whole else jnp.asarray(leaves[path]).at[rows].set(part)
+        is_whole = layers == slice(None)
+        old = leaves[path]
+        leaves[path] = part if is_whole else jnp.asarray(old).at[layers].set(part)
     return unflatten_dict(leaves)

@@ -1,12 +1,13 @@
-"""The linear modules of a family, and low-rank factors of the leaves within each.
+"""Linear modules of a family, and the low-rank factors of the parameters within each.
 
-A module there may be several leaves here: queries, keys and values in one matrix. Their
-factors side by side are those of the whole:
+A module in the file may hold several parameters: queries, keys and values in one
+matrix. The concatenation of their factors is the factors of the module:
 
-    A = [a_1 | a_2]^T    B = [b_1^T in the places of leaf 1 | b_2^T in those of leaf 2]
+    A = [a_1 | a_2]^T    B = [b_1^T in the rows of param 1 | b_2^T in those of param 2]
 
-so that B A is each leaf's own product in its places, at the sum of the ranks. Back, all
-leaves of a module have its A, and each its own rows of B, at the module's rank.
+so that B A is the product of each parameter in its rows, at the sum of the ranks. Read
+back, all parameters of a module have its A, each has its own rows of B, and the rank is
+that of the module.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,86 +18,91 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.families.registry import tensor_mappings
+from jaxalign.models.families.tensor_table import tensor_mappings
 from jaxalign.models.hf_layout import TensorMapping
 from jaxalign.models.lazy_weights import input_axes
 from jaxalign.models.param_filter import Path
 from jaxalign.types import LanguageModel
 
-Factors = dict[str, np.ndarray]  # a [inputs, rank], b [rank, outputs]; of one layer
+Factors = dict[str, np.ndarray]  # a [inputs, rank], b [rank, outputs], of one layer
 
 
 class LinearModule(NamedTuple):
-    """A linear module of a layer there, and the leaves here that are its weight."""
+    """A linear module of a layer in the file, and the parameters that it holds.
+
+    Attributes:
+      name: of the module in the file.
+      mappings: of its parameters.
+    """
 
     name: str
-    weights: tuple[TensorMapping, ...]
+    mappings: tuple[TensorMapping, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Of the leaves."""
-        return tuple(weight.path for weight in self.weights)
+        """The paths of the parameters."""
+        return tuple(mapping.path for mapping in self.mappings)
 
     @property
     def layer(self) -> int:
-        """Which one of the stacked leaves."""
-        return cast(int, self.weights[0].layer)
+        """The index within the stacked parameters."""
+        return cast(int, self.mappings[0].layer)
 
     def shapes(self, rank: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Of A [rank, inputs] and B [outputs, rank]."""
-        first = self.weights[0]
+        """The shapes of A [rank, inputs] and B [outputs, rank]."""
+        first = self.mappings[0]
         outputs, _ = lora_b_mapping(first, rank).shape
-        return (rank, first.shape[1 - first.there.index(output_axes(first))]), (
-            outputs,
-            rank,
-        )
+        inputs = first.shape[1 - first.file_axes.index(output_axes(first))]
+        return (rank, inputs), (outputs, rank)
 
-    def outward(self, factors: Mapping[Path, Factors]) -> tuple[np.ndarray, np.ndarray]:
-        """A and B, of the factors of the leaves that have some."""
+    def to_peft(self, factors: Mapping[Path, Factors]) -> tuple[np.ndarray, np.ndarray]:
+        """A and B, from the factors of its adapted parameters by path."""
         downs, ups = [], []
-        for weight in self.weights:
-            if weight.path not in factors:
+        for mapping in self.mappings:
+            if mapping.path not in factors:
                 continue
-            a, b = factors[weight.path]["a"], factors[weight.path]["b"]
-            view = lora_b_mapping(weight, len(b))
-            places = np.zeros(view.shape, b.dtype)
-            view.outward(b.reshape(view.leaf), places)
+            a, b = factors[mapping.path]["a"], factors[mapping.path]["b"]
+            b_mapping = lora_b_mapping(mapping, len(b))
+            up = np.zeros(b_mapping.shape, b.dtype)
+            b_mapping.to_file(b.reshape(b_mapping.param_shape), up)
             downs.append(a.T)
-            ups.append(places)
+            ups.append(up)
         return np.concatenate(downs), np.concatenate(ups, axis=1)
 
-    def from_file(self, a: np.ndarray, b: np.ndarray) -> dict[Path, Factors]:
-        """The factors of every leaf, of A and B."""
-        found = {}
-        for weight in self.weights:
-            view = lora_b_mapping(weight, len(a))
-            part = view.from_file(b, tuple(slice(0, size) for size in view.leaf))
-            found[weight.path] = {"a": a.T, "b": part.reshape(len(a), -1)}
-        return found
+    def from_peft(self, a: np.ndarray, b: np.ndarray) -> dict[Path, Factors]:
+        """The factors of every parameter by path, from A and B."""
+        factors = {}
+        for mapping in self.mappings:
+            b_mapping = lora_b_mapping(mapping, len(a))
+            everything = tuple(slice(0, size) for size in b_mapping.param_shape)
+            part = b_mapping.from_file(b, everything)
+            factors[mapping.path] = {"a": a.T, "b": part.reshape(len(a), -1)}
+        return factors
 
 
 def linear_modules(model: LanguageModel) -> Iterator[LinearModule]:
-    """The modules that adapters are for: those whose weight is a matrix of a layer."""
+    """The modules that adapters apply to: those whose weight is a matrix of a layer."""
     shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)))
-    found: dict[str, list[TensorMapping]] = {}
-    for weight in tensor_mappings(cast(ModelConfig, model.config), shapes):
-        if weight.layer is not None and len(weight.there) == 2:
-            found.setdefault(weight.name.removesuffix(".weight"), []).append(weight)
-    return (LinearModule(name, tuple(parts)) for name, parts in found.items())
+    modules: dict[str, list[TensorMapping]] = {}
+    for mapping in tensor_mappings(cast(ModelConfig, model.config), shapes):
+        if mapping.layer is not None and len(mapping.file_axes) == 2:
+            name = mapping.name.removesuffix(".weight")
+            modules.setdefault(name, []).append(mapping)
+    return (LinearModule(name, tuple(parts)) for name, parts in modules.items())
 
 
-def output_axes(weight: TensorMapping) -> str:
-    """The axes of a matrix there that are no inputs."""
-    inputs = weight.here[: len(input_axes(weight.path))]
-    (outputs,) = (group for group in weight.there if group != inputs)
+def output_axes(mapping: TensorMapping) -> str:
+    """The file axis of a matrix that is not its inputs, as a string of letters."""
+    inputs = mapping.param_axes[: len(input_axes(mapping.path))]
+    (outputs,) = (group for group in mapping.file_axes if group != inputs)
     return outputs
 
 
-def lora_b_mapping(weight: TensorMapping, rank: int) -> TensorMapping:
-    """A leaf's rows of its module's B [outputs, rank], as a weight [rank, ...]."""
-    letters = output_axes(weight)
-    inner = weight.here[len(input_axes(weight.path)) :]
-    return weight._replace(
+def lora_b_mapping(mapping: TensorMapping, rank: int) -> TensorMapping:
+    """The mapping of a parameter's b [rank, ...] to its rows of B [outputs, rank]."""
+    letters = output_axes(mapping)
+    inner = mapping.param_axes[len(input_axes(mapping.path)) :]
+    return mapping._replace(
         axes=f"({' '.join(letters)}) r -> r {' '.join(inner)}",
-        sizes={**weight.sizes, "r": rank},
+        sizes={**mapping.sizes, "r": rank},
     )

@@ -1,8 +1,8 @@
-"""What an adapter_config.json of PEFT says of LoRA, and which modules it means.
+"""Settings of a PEFT adapter: adapter_config.json, and which modules it adapts.
 
-A setting that changes the result is honoured as PEFT honours it when it loads and
-merges the adapter, or refused by its name. Patterns are the file's: they run on a
-budget of time.
+A setting that changes the result has the effect that PEFT gives it when it loads and
+merges the adapter, or is an error. Patterns come from the file: matching them is
+limited in time.
 """
 
 import math
@@ -29,10 +29,11 @@ from jaxalign.json_files import (
 from jaxalign.models import lora
 
 CONFIG = "adapter_config.json"
-MAX_COPIES = 10_000  # of a part of a pattern
-MATCH_SECONDS = 5.0  # that all patterns of a file may take
+MAX_COPIES = 10_000  # repetitions that a pattern may expand to
+MAX_PATTERN = 1_000  # letters of a pattern
+MATCH_SECONDS = 5.0  # for all patterns of a file
 NAMES = TEXT | list_of(TEXT)
-# Settings that are honoured.
+# settings that have their effect
 SUPPORTED = {
     "r": SIZE,
     "lora_alpha": POSITIVE,
@@ -45,8 +46,8 @@ SUPPORTED = {
     "layers_pattern": NAMES | NULL,
     "init_lora_weights": BOOL | TEXT | NULL,
 }
-# Settings that change nothing of a merged adapter: PEFT goes by the kind of the module
-# itself where fan_in_fan_out is wrong, and eva_config only says how a start was found.
+# settings without effect on a merged adapter: PEFT takes the kind of the module where
+# fan_in_fan_out is wrong, and eva_config describes how an initialization was found
 IGNORED = {
     "fan_in_fan_out": BOOL,
     "lora_dropout": NOT_NEGATIVE | NULL,
@@ -61,7 +62,7 @@ IGNORED = {
     "qalora_group_size": SIZE | NULL,
     "runtime_config": OBJECT | NULL,
 }
-# Settings that change the mathematics, with the only values that are built.
+# settings that change the mathematics, with the only values that are supported
 UNSET: tuple[Any, ...] = (None, [], {}, False)
 FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -75,22 +76,23 @@ FIXED_VALUES: dict[str, tuple[Any, ...]] = {
         UNSET,
     ),
 }
-# Starts that leave the base as it was, and those that take from it what they start at,
-# which PEFT takes from it again when it loads the adapter. Of the others of that kind
-# it cannot: pissa_niter_N draws at random, CorDA and LoRA-GA need their data, and
-# LoftQ quantises the base.
+# initializations that leave the base unchanged, and those that subtract the initial
+# product from it, as PEFT does again when it loads the adapter. Others of the second
+# kind cannot be repeated: pissa_niter_N is random, CorDA and LoRA-GA need their data,
+# and LoftQ quantizes the base.
 BASE_PRESERVING_INITS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 BASE_SUBTRACTING_INITS = ("pissa", "olora")
 
 
 class AdapterSettings(NamedTuple):
-    """What an adapter_config.json says of ranks, scales and modules.
+    """Ranks, scales and modules of an adapter_config.json.
 
     Attributes:
-      ranks, alphas: of modules that have others, by a pattern of the name.
-      start: of `BASE_SUBTRACTING_INITS`, where the adapter's start was taken from the base.
-      said: all that the file says.
-      patterns: how the file's patterns are matched.
+      rank, alpha, rank_stabilized: as of `lora.scale`.
+      ranks, alphas: of modules with others, by a pattern of the module's name.
+      subtracted_init: of `BASE_SUBTRACTING_INITS`; None for other initializations.
+      raw: content of the file.
+      matcher: of the patterns; None for settings that are not from a file.
     """
 
     rank: int
@@ -98,145 +100,167 @@ class AdapterSettings(NamedTuple):
     rank_stabilized: bool = False
     ranks: Mapping[str, int] = {}
     alphas: Mapping[str, float] = {}
-    start: str | None = None
-    said: Mapping[str, Any] = {}
-    patterns: "Patterns | None" = None
+    subtracted_init: str | None = None
+    raw: Mapping[str, Any] = {}
+    matcher: "PatternMatcher | None" = None
 
     @property
     def scale(self) -> float:
-        """By how much the product of most modules' factors counts."""
+        """The scale of the product of factors in modules without a pattern."""
         return lora.scale(self.rank, self.alpha, rank_stabilized=self.rank_stabilized)
 
-    def of(self, module: str) -> tuple[int, float]:
-        """The rank and the scale of a module; the first pattern that fits decides."""
-        match = self.patterns or Patterns("")
-        fits = lambda field, p: match(field, rf"(.*\.)?({p})", module)
+    def rank_and_scale(self, module: str) -> tuple[int, float]:
+        """The rank and the scale of a module; of several patterns, the first match."""
+        matcher = self.matcher or PatternMatcher("")
+        matches = lambda field, p: matcher(field, rf"(.*\.)?({p})", module)
         ranks, alphas = self.ranks.items(), self.alphas.items()
-        rank = next((x for p, x in ranks if fits("rank_pattern", p)), self.rank)
-        alpha = next((x for p, x in alphas if fits("alpha_pattern", p)), self.alpha)
+        rank = next((x for p, x in ranks if matches("rank_pattern", p)), self.rank)
+        alpha = next((x for p, x in alphas if matches("alpha_pattern", p)), self.alpha)
         return rank, lora.scale(rank, alpha, rank_stabilized=self.rank_stabilized)
 
-    def means(self, module: str) -> bool:
-        """Whether a module, a linear one, is adapted; as PEFT reads the settings."""
-        targets, match = self.said["target_modules"], self.patterns or Patterns("")
-        excluded = self.said.get("exclude_modules")
-        if excluded and matches_name(excluded, module, match, "exclude_modules"):
+    def adapts(self, module: str) -> bool:
+        """Whether a linear module is adapted, as PEFT reads the settings."""
+        targets = self.raw["target_modules"]
+        matcher = self.matcher or PatternMatcher("")
+        excluded = self.raw.get("exclude_modules")
+        if excluded and matches_name(excluded, module, matcher, "exclude_modules"):
             return False
-        if isinstance(targets, str):  # layers_to_transform is not for these
-            every = targets.lower() == "all-linear"
-            return every or match("target_modules", targets, module)
+        if isinstance(targets, str):  # layers_to_transform has no effect on these
+            is_every = targets.lower() == "all-linear"
+            return is_every or matcher("target_modules", targets, module)
         return matches_name(
-            targets, module, match, "target_modules"
-        ) and self.is_in_layers(module, match)
+            targets, module, matcher, "target_modules"
+        ) and self.is_in_layers(module, matcher)
 
-    def is_in_layers(self, module: str, match: "Patterns") -> bool:
+    def is_in_layers(self, module: str, matcher: "PatternMatcher") -> bool:
         """Whether a module is in one of the layers that are adapted."""
-        layers = self.said.get("layers_to_transform")
+        layers = self.raw.get("layers_to_transform")
         if layers is None or layers == []:
             return True
-        patterns = self.said.get("layers_pattern") or [r"[^.]*"]
-        chosen = [layers] if isinstance(layers, int) else layers
+        patterns = self.raw.get("layers_pattern") or [r"[^.]*"]
+        indices = [layers] if isinstance(layers, int) else layers
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            around = rf"(?:.*?\.)?{pattern}\.(?P<layer>\d+)\..*"
-            found = match.groups("layers_pattern", around, module)
-            if found is not None:
-                return int(found["layer"]) in chosen
+            full = rf"(?:.*?\.)?{pattern}\.(?P<layer>\d+)\..*"
+            groups = matcher.groups("layers_pattern", full, module)
+            if groups is not None:
+                return int(groups["layer"]) in indices
         return False
 
 
 def matches_name(
-    names: str | list[str], module: str, match: "Patterns", field: str
+    names: str | list[str], module: str, matcher: "PatternMatcher", field: str
 ) -> bool:
-    """Whether a module has one of these names or endings, or fits a pattern."""
+    """Whether a module matches a pattern, or has one of several names or endings."""
     if isinstance(names, str):
-        return match(field, names, module)
+        return matcher(field, names, module)
     return any(module == x or module.endswith(f".{x}") for x in names)
 
 
-class Patterns:
-    """Matches regular expressions of a file, all of them within a few seconds.
+class PatternMatcher:
+    """Matches the regular expressions of a file within a time limit for all of them."""
 
-    Raises:
-      ValueError: one that is not valid, or that takes too long; names the field.
-    """
+    def __init__(self, location: str, seconds: float = MATCH_SECONDS) -> None:
+        """Set the limit.
 
-    def __init__(self, where: str, seconds: float = MATCH_SECONDS) -> None:
-        self.where, self.left = where, seconds
+        Args:
+          location: of the file, for messages.
+          seconds: for all matches.
+        """
+        self.location, self.seconds_left = location, seconds
 
     def __call__(self, field: str, pattern: str, text: str) -> bool:
-        """Whether the whole text fits the pattern."""
+        """Whether a pattern matches the whole text, see `groups`."""
         return self.groups(field, pattern, text) is not None
 
     def groups(self, field: str, pattern: str, text: str) -> dict[str, Any] | None:
-        """The named groups of a match of the whole text; None where it does not fit."""
-        fault = lambda why: ValueError(
-            f"{self.where}: field {field!r}: a pattern {why}"
+        """The named groups of a match of the whole text; None without a match.
+
+        Raises:
+          ValueError: a pattern that is invalid, too long or too slow; names the field.
+        """
+        error_of = lambda reason: ValueError(
+            f"{self.location}: field {field!r}: a pattern {reason}"
         )
         counts = regex.findall(r"\{(\d*),?(\d*)\}", pattern)
         copies = math.prod(int(high or low or 1) or 1 for low, high in counts)
-        if len(pattern) > 1000 or copies > MAX_COPIES:  # which are written out
-            raise fault("is too long, or repeats too much")
+        if len(pattern) > MAX_PATTERN or copies > MAX_COPIES:  # regex expands them
+            raise error_of("is too long, or repeats too much")
         start = time.monotonic()
         try:
-            found = regex.fullmatch(pattern, text, timeout=max(self.left, 0.001))
+            match = regex.fullmatch(
+                pattern, text, timeout=max(self.seconds_left, 0.001)
+            )
         except TimeoutError:
-            raise fault(f"takes more than {MATCH_SECONDS:g} s to match") from None
+            raise error_of(f"takes more than {MATCH_SECONDS:g} s to match") from None
         except Exception as error:
-            raise fault(f"is not valid: {messages.one_line(error)}") from error
-        self.left -= time.monotonic() - start
-        return None if found is None else found.groupdict()
+            reason = messages.one_line(error)
+            raise error_of(f"is not valid: {reason}") from error
+        self.seconds_left -= time.monotonic() - start
+        return None if match is None else match.groupdict()
 
 
 def read(folder: Path) -> AdapterSettings:
-    """What adapter_config.json says.
+    """Read the adapter_config.json of a folder.
 
     Raises:
       FileNotFoundError: there is none.
-      ValueError: a field of another kind than it must be, or a setting that is not
-        built; one line that names the file and the field.
+      ValueError: a field of the wrong type or a setting that is not supported; names
+        the file and the field.
     """
     path = folder / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no adapter (no {CONFIG})")
-    said, where = json_files.read_object(path), str(path)
-    for field in ("r", "lora_alpha", "target_modules"):
-        if field not in said:
-            raise ValueError(f"{where} lacks {field}, so it is no settings of LoRA")
-    json_files.check_fields(said, {"peft_type": TEXT, "bias": TEXT, **SUPPORTED}, where)
-    json_files.check_fields(said, IGNORED, where)
-    first = {"peft_type": said.get("peft_type")}  # the other settings are of its kind
-    for field, value in (first | said).items():
-        known = field in SUPPORTED or field in IGNORED
-        allowed = FIXED_VALUES.get(field, (None,))
-        if not known and not one_of(*allowed).accepts(value):
-            shown = messages.shorten(repr(value))
-            name = messages.shorten(field)
-            raise ValueError(f"{where}: {name} = {shown} is not supported")
-    for field, kind in (("rank_pattern", SIZE), ("alpha_pattern", POSITIVE)):
-        values = said.get(field) or {}
-        json_files.check_fields(values, dict.fromkeys(values, kind), where, field)
-    if isinstance(said["target_modules"], str):
-        for field in ("layers_to_transform", "layers_pattern"):
-            if said.get(field):  # PEFT refuses them, too
-                raise ValueError(
-                    f"{where}: {field} = {said[field]!r} is not supported with a "
-                    "target_modules that is a pattern"
-                )
-    start = said.get("init_lora_weights", True)
-    start = start.lower() if isinstance(start, str) else start
-    if start not in BASE_PRESERVING_INITS + BASE_SUBTRACTING_INITS:
-        shown = messages.shorten(repr(start))
+    raw, location = json_files.read_object(path), str(path)
+    check_supported(raw, location)
+    init = raw.get("init_lora_weights", True)
+    init = init.lower() if isinstance(init, str) else init
+    if init not in BASE_PRESERVING_INITS + BASE_SUBTRACTING_INITS:
+        shown = messages.shorten(repr(init))
         raise ValueError(
-            f"{where}: init_lora_weights = {shown} is not supported: it changed the "
-            "base model when the adapter was made, in a way that the files do not tell"
+            f"{location}: init_lora_weights = {shown} is not supported: it changed the "
+            "base model when the adapter was made, and the files do not say how"
         )
     return AdapterSettings(
-        said["r"],
-        said["lora_alpha"],
-        said.get("use_rslora", False),
-        said.get("rank_pattern") or {},
-        said.get("alpha_pattern") or {},
-        start if start in BASE_SUBTRACTING_INITS else None,
-        said,
-        Patterns(where),
+        raw["r"],
+        raw["lora_alpha"],
+        raw.get("use_rslora", False),
+        raw.get("rank_pattern") or {},
+        raw.get("alpha_pattern") or {},
+        init if init in BASE_SUBTRACTING_INITS else None,
+        raw,
+        PatternMatcher(location),
     )
+
+
+def check_supported(raw: Mapping[str, Any], location: str) -> None:
+    """Validate the fields of an adapter_config.json.
+
+    Raises:
+      ValueError: a missing field, one of the wrong type, or a setting that is not
+        supported; names the file and the field.
+    """
+    for field in ("r", "lora_alpha", "target_modules"):
+        if field not in raw:
+            raise ValueError(f"{location}: field {field!r} of LoRA is missing")
+    json_files.check_fields(
+        raw, {"peft_type": TEXT, "bias": TEXT, **SUPPORTED}, location
+    )
+    json_files.check_fields(raw, IGNORED, location)
+    first = {"peft_type": raw.get("peft_type")}  # other settings depend on it
+    for field, value in (first | dict(raw)).items():
+        is_known = field in SUPPORTED or field in IGNORED
+        allowed = FIXED_VALUES.get(field, (None,))
+        if not is_known and not one_of(*allowed).accepts(value):
+            shown = messages.shorten(repr(value))
+            name = messages.shorten(field)
+            raise ValueError(f"{location}: {name} = {shown} is not supported")
+    for field, kind in (("rank_pattern", SIZE), ("alpha_pattern", POSITIVE)):
+        values = raw.get(field) or {}
+        json_files.check_fields(values, dict.fromkeys(values, kind), location, field)
+    if isinstance(raw["target_modules"], str):
+        for field in ("layers_to_transform", "layers_pattern"):
+            if raw.get(field):  # an error in PEFT, too
+                raise ValueError(
+                    f"{location}: {field} = {raw[field]!r} is not supported with a "
+                    "target_modules that is a pattern"
+                )

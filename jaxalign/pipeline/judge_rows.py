@@ -18,7 +18,7 @@ def soft_pairs(
 ) -> list[dict[str, Any]]:
     """Preference rows with soft labels, one for each comparison that is not a tie.
 
-    `p_chosen` is the label, the probability that the chosen answer is better; `margin`
+    `label_prob` is the probability that the chosen answer is better; `margin`
     is its log-odds, in nats.
     """
     rows = []
@@ -32,7 +32,7 @@ def soft_pairs(
                 **answer_set.row(),
                 "chosen": answer_set.answers[better],
                 "rejected": answer_set.answers[worse],
-                "p_chosen": p,
+                "label_prob": p,
                 "margin": float(np.log(p) - np.log1p(-p)),
             }
         )

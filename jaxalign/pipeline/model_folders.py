@@ -16,9 +16,9 @@ from jaxalign import json_files
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.tokenizer import PAD
 from jaxalign.models import heads, pretrained
-from jaxalign.models.config import ModelConfig
+from jaxalign.models.config import ModelConfig, Remat
 from jaxalign.pipeline import model_cards
-from jaxalign.pipeline.policies import Policy, with_remat
+from jaxalign.pipeline.policies import Policy
 from jaxalign.rewards import reward_model
 from jaxalign.runtime.training_config import TrainConfig
 from jaxalign.types import Params, ScalarModel
@@ -163,7 +163,7 @@ def check_vocabulary(folder: Path, policy: Policy) -> None:
 
 
 def load_scalar(
-    folder: Path, dtype: str, remat: str = "none", *, mesh: Mesh | None = None
+    folder: Path, dtype: str, remat: Remat = "none", *, mesh: Mesh | None = None
 ) -> tuple[ScalarModel, Params]:
     """Reads what `save_scalar` wrote, or another reward model with one label.
 
@@ -178,5 +178,4 @@ def load_scalar(
             f"{folder} holds no reward model (no config.json); "
             "python -m experiments.reward_model makes one"
         )
-    model, params = pretrained.load_reward(folder, dtype=jnp.dtype(dtype), mesh=mesh)
-    return heads.scalar_model(with_remat(model.config, remat)), params
+    return pretrained.load_reward(folder, dtype=dtype, mesh=mesh, remat=remat)

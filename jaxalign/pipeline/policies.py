@@ -5,19 +5,19 @@ import datetime
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign import streams
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import folder_settings, pretrained, transformer
+from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.folder_settings import FolderSettings
+from jaxalign.models.pretrained_folder import PretrainedFolder, open_folder
 from jaxalign.pipeline.datasets import Dataset
 from jaxalign.runtime import defaults, distributed, hub
 from jaxalign.runtime.config import RunConfig
-from jaxalign.types import LanguageModel, LanguageModelConfig, Params
+from jaxalign.types import LanguageModel, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,19 +76,39 @@ def tokenizer_of(
     """The tokenizer of `--model`, and the longest sequence; no weights are read.
 
     Raises:
-      ValueError, OSError: the folder does not hold a model, its embedding is smaller
-        than the vocabulary, or --context is longer than its positions.
+      ValueError, OSError: as `open_model_folder` and `folder_tokenizer`.
     """
     if config.model == "toy":
         made = tokenizers.train(source.texts(), vocab_size=source.vocab)
         return configure_tokenizer(config, made), config.context or source.context
+    return folder_tokenizer(config, source, open_model_folder(config))
+
+
+def open_model_folder(config: RunConfig) -> PretrainedFolder:
+    """Open the folder `--model`: its config.json is parsed, no weights are read.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a model.
+    """
     folder = hub.model_folder(config.model)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"--model {config.model}: no such folder, nor toy, nor ORG/NAME of a hub"
         )
-    shape = pretrained.read_config(folder, config.dtype, "float32")
-    tokenizer = configure_tokenizer(config, tokenizers.load(folder))
+    return open_folder(folder, dtype=config.dtype, remat=config.remat)
+
+
+def folder_tokenizer(
+    config: RunConfig, source: Dataset, folder: PretrainedFolder
+) -> tuple[PreTrainedTokenizerFast, int]:
+    """The tokenizer of an opened folder, and the longest sequence.
+
+    Raises:
+      ValueError, OSError: no tokenizer, an embedding smaller than the vocabulary, or a
+        --context longer than the model's.
+    """
+    shape = folder.config
+    tokenizer = configure_tokenizer(config, tokenizers.load(folder.path))
     tokenizers.check_embedding(tokenizer, shape.vocab_size)
     if (config.context or 0) > shape.context:
         raise ValueError(
@@ -125,35 +145,37 @@ def load(config: RunConfig, source: Dataset, mesh: Any) -> Policy:
     Raises:
       ValueError, OSError: the folder does not hold a model; see the sentence.
     """
-    tokenizer, context = tokenizer_of(config, source)
     if config.model == "toy":
+        tokenizer, context = tokenizer_of(config, source)
         shape = toy_config(len(tokenizer), context, config.dtype)
-        model = transformer.language_model(with_remat(shape, config.remat))
+        shape = dataclasses.replace(shape, remat=config.remat)
+        model = transformer.language_model(shape)
         key = streams.key(jax.random.key(config.seed), "model")
         params = model.init(key, mesh)
         return Policy(model, params, tokenizer, context)
-    folder = hub.model_folder(config.model)
-    settings = folder_settings.read(folder)  # refused before the weights are read
-    model, params = pretrained.load(folder, dtype=jnp.dtype(config.dtype), mesh=mesh)
-    model = transformer.language_model(with_remat(model.config, config.remat))
+    folder = open_model_folder(config)
+    tokenizer, context = folder_tokenizer(config, source, folder)
+    settings = folder.settings  # refused before the weights are read
+    model, params = folder.load_language_model(mesh)
     return Policy(model, params, tokenizer, context, settings)
 
 
 def extend_longrope(policy: Policy, length: int) -> Policy:
-    """The same policy where its sampler and its trainer turn rows of `length` alike.
+    """The policy with one set of longrope factors in sampling and in training.
 
-    With longrope a text of another length is turned otherwise, and a sampler does not
-    know how long it will be: beyond the original context, all count as long.
+    The factors depend on the length of the row, which a sampler does not know: for rows
+    beyond the original context, the long factors are used for all. `length` is known
+    after prompts are tokenized, so the model is built again here, and here alone.
+
+    Args:
+      length: tokens of the longest row of the run.
     """
     scaling = policy.config.rope_scaling
-    if scaling is None or scaling.kind != "longrope" or length <= scaling.original:
+    if scaling is None or scaling.kind != "longrope":
+        return policy
+    if length <= scaling.original_context:
         return policy
     shape = dataclasses.replace(
-        policy.config, rope_scaling=dataclasses.replace(scaling, always=True)
+        policy.config, rope_scaling=dataclasses.replace(scaling, always_long=True)
     )
     return dataclasses.replace(policy, model=transformer.language_model(shape))
-
-
-def with_remat(shape: LanguageModelConfig, remat: Any) -> ModelConfig:
-    """The shape of a model whose backward pass computes this again."""
-    return dataclasses.replace(cast(ModelConfig, shape), remat=remat)

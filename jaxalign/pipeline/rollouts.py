@@ -16,7 +16,8 @@ from jaxalign.data.records import Prompt
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompts import TokenizedPrompts, pad_prompts
-from jaxalign.training import forward, group_objectives
+from jaxalign.training import forward
+from jaxalign.training.objectives import grpo
 from jaxalign.types import Array, Key, LanguageModel, Params
 
 Batch = TypeVar("Batch")
@@ -242,12 +243,12 @@ def logprobs(
 
     Returns:
       The log-probs under the policy and under the reference, in nats [R T] each; and
-      the scalar metrics of `group_objectives.rollout_diagnostics`.
+      the scalar metrics of `objectives.rollout_diagnostics`.
     """
     rows, unpack = forward.rows_and_unpack(batch)
     logps = partial(forward.token_logps, model, batch=rows, temperature=temperature)
     logp, ref_logp = logps(params), logps(reference)
-    sums = group_objectives.rollout_diagnostics(
+    sums = grpo.rollout_diagnostics(
         *map(unpack, (logp, ref_logp, sampler_logp, rows.loss_mask))
     )
     metrics = {name: total / weight for name, (total, weight) in sums.items()}

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 
 from jaxalign.data import chat
+from jaxalign.data.examples import Example, example_sizes, longest_sequence
 from jaxalign.data.records import Prompt, Record
-from jaxalign.data.tokenize import Example, example_sizes, longest_sequence
 from jaxalign.models import transformer
 from jaxalign.pipeline.online import RolloutSetup
 from jaxalign.pipeline.policies import Policy

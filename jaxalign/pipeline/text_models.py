@@ -16,20 +16,20 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.data import chat, collate, records
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.tokenize import TokenRow
-from jaxalign.models import folder_settings, pretrained
+from jaxalign.data.examples import TokenRow
+from jaxalign.models import pretrained
+from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import answer_scores, policies, rollouts
 from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import hub
-from jaxalign.sampling import decode
+from jaxalign.sampling.next_token import next_logits
 from jaxalign.training import forward
 from jaxalign.types import Array, LanguageModel, Params, ScalarModel
 
@@ -46,13 +46,14 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> "TextModel"
       ValueError, OSError: the folder does not hold a model that can be read.
     """
     folder = hub.model_folder(str(path))
-    model, params = pretrained.load(folder, dtype=jnp.dtype(dtype))
+    opened = open_folder(folder, dtype=dtype)
+    model, params = opened.load_language_model(mesh=None)
     policy = policies.Policy(
         model,
         params,
         tokenizers.load(folder),
         model.config.context,
-        folder_settings.read(folder),
+        opened.settings,
     )
     return TextModel(policy)
 
@@ -66,7 +67,7 @@ def load_reward(
       ValueError, OSError: the folder does not hold a reward model.
     """
     folder = hub.model_folder(str(path))
-    model, params = pretrained.load_reward(folder, dtype=jnp.dtype(dtype))
+    model, params = pretrained.load_reward(folder, dtype=dtype)
     return TextReward(model, params, tokenizers.load(folder))
 
 
@@ -222,5 +223,5 @@ def all_logits(model: LanguageModel, params: Params, batch: TokenBatch) -> Array
     """Logits of every position [B T V], capped where the model caps them."""
     hidden, unembed = forward.hidden_and_unembed(model, params, batch)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    logits = decode.next_logits(rows, unembed, model.config.logit_cap)
+    logits = next_logits(rows, unembed, model.config.logit_cap)
     return logits.reshape(*hidden.shape[:2], -1)

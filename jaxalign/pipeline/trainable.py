@@ -40,11 +40,7 @@ class Trainable:
 
 def with_frozen_base(config: TrainConfig, policy: policies.Policy) -> policies.Policy:
     """The initial policy, its frozen matrices stored as `--frozen` says."""
-    return dataclasses.replace(
-        policy,
-        model=lora.with_merged_decoding(policy.model),
-        params=quantize_base(config, policy.params),
-    )
+    return dataclasses.replace(policy, params=quantize_base(config, policy.params))
 
 
 def quantize_base(config: TrainConfig, params: Params) -> Params:

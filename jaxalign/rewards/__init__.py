@@ -1,1 +1,15 @@
-"""Rollouts -> rewards: learned, of texts by name, mixed, judged; shaping."""
+"""Rewards of rollouts: reward models, rule-based and verifiable rewards, LLM judges.
+
+module           contents
+---------------  ---------------------------------------------------------------------
+reward_model     scores of a reward model at the last token; their normalization
+reward_registry  rewards of texts by name: (prompts, answers, references) -> [B]
+verifiable       right number (GSM8K), exact match, regular expression, format
+overlap          BLEU and ROUGE-L against reference answers
+rule_based       length and word-list rewards
+judges           preferences and ratings from the log-probs of an LLM judge
+judge_prompts    the judge's prompts and its constitution
+combination      several rewards as one: weighted sums, ensembles, safety
+shaping          penalties for missing EOS and overlong answers
+validation       every reward is one finite number per row
+"""

@@ -1,4 +1,14 @@
-"""Several rewards as one: scores of M models -> rewards."""
+"""Combination of several rewards into one: scores of M models -> rewards.
+
+function                 paper                            reward
+-----------------------  -------------------------------  ------------------------------
+weighted_sum                                              weighted sum
+group_normalized_sum     Chang et al. 2025 (BLEUBERI)     weighted sum of z-scores
+piecewise_safety         Touvron et al. 2023 (Llama 2)    safety or helpfulness
+ensemble_mean                                             mean
+ensemble_minimum         Coste et al. 2023 (WCO)          worst case
+variance_penalized_mean  Coste et al. 2023 (UWO)          mean less a variance penalty
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +21,18 @@ from jaxalign.types import Array, Bool, Float, Scalar, typed
 def weighted_sum(
     scores: Float[Array, "M *S"], weights: Float[Array, "M"]
 ) -> Float[Array, "*S"]:
-    """The weighted sum of rewards.
+    """Weighted sum of rewards.
 
     reward = sum over m of weights_m * scores_m
 
-    >>> weighted_sum(jnp.array([[1.0, 2.0], [4.0, 0.0]]), jnp.array([1.0, 0.5])).tolist()
+    Args:
+      scores: scores of M models.
+      weights: one weight per model.
+
+    Returns:
+      One reward per answer.
+
+    >>> weighted_sum([[1.0, 2.0], [4.0, 0.0]], [1.0, 0.5]).tolist()
     [3.0, 2.0]
     """
     return jnp.tensordot(weights, scores, axes=1)
@@ -25,39 +42,45 @@ def weighted_sum(
 def group_normalized_sum(
     scores: Float[Array, "M P N"], weights: Float[Array, "M"], *, eps: Scalar = 1e-6
 ) -> Float[Array, "P N"]:
-    """The weighted sum of rewards that are normalised among the answers to a prompt.
+    """Weighted sum of rewards normalized within the answers to a prompt.
 
     reward = sum over m of weights_m * (scores_m - mean of the group) / (std + eps)
 
-    So none decides by its scale alone. The deviation is the population's. To normalise
-    over a whole batch, give it as the answers to one prompt.
+    So no reward dominates by its scale alone. The deviation is the population's.
 
     Args:
-      weights: 1 / M for the mean.
+      scores: scores of M models for N answers to each of P prompts; a batch given as
+        the answers to one prompt is normalized as a whole.
+      weights: one weight per model; 1 / M for the mean.
+      eps: added to the deviation, at least 0.
+
+    Returns:
+      One reward per answer; a model with equal scores within a group contributes 0.
 
     Reference: Chang et al. 2025, arXiv:2505.11080 (BLEUBERI: BLEU with a reward model).
 
-    >>> group_normalized_sum(jnp.array([[[1.0, 3.0]], [[9.0, 5.0]]]), jnp.array([1.0, 0.5]), eps=0)
-    Array([[-0.5,  0.5]], dtype=float32)
+    >>> scores = [[[1.0, 3.0]], [[9.0, 5.0]]]
+    >>> group_normalized_sum(scores, [1.0, 0.5], eps=0).tolist()
+    [[-0.5, 0.5]]
     """
-    centred = scores - jnp.mean(scores, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    centered = scores - jnp.mean(scores, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
     differ = variance > 0.0
     std = jnp.where(differ, jnp.sqrt(jnp.where(differ, variance, 1.0)), 1.0)
-    return weighted_sum(centred / (std + eps), weights)
+    return weighted_sum(centered / (std + eps), weights)
 
 
 @typed
 def piecewise_safety(
-    helpfulness: Float[Array, "B"],
-    safety: Float[Array, "B"],
-    is_safety_prompt: Bool[Array, "B"],
+    helpfulness: Float[Array, "*B"],
+    safety: Float[Array, "*B"],
+    is_safety_prompt: Bool[Array, "*B"],
     *,
     threshold: Scalar = 0.15,
-) -> Float[Array, "B"]:
-    """Llama 2's reward: of safety where it matters, of helpfulness elsewhere.
+) -> Float[Array, "*B"]:
+    """Llama 2's piecewise reward: safety where it matters, else helpfulness.
 
-    combined = safety         if tagged or sigmoid(safety) < threshold
+    combined = safety         if is_safety_prompt or sigmoid(safety) < threshold
              = helpfulness    if not
     reward = whiten(combined)    over the batch
 
@@ -65,8 +88,12 @@ def piecewise_safety(
     models before the sigmoid are that logit.
 
     Args:
-      helpfulness, safety: scores as the models give them, not probabilities.
-      is_safety_prompt: prompts that might draw an unsafe answer.
+      helpfulness, safety: raw scores of the two models, not probabilities.
+      is_safety_prompt: True for prompts tagged as likely to elicit unsafe answers.
+      threshold: probability of a safe answer below which safety decides, in [0, 1].
+
+    Returns:
+      One whitened reward per answer.
 
     Reference: Touvron et al. 2023, arXiv:2307.09288, section 3.2.3.
 
@@ -80,8 +107,10 @@ def piecewise_safety(
 
 
 @typed
-def ensemble_mean(scores: Float[Array, "M B"]) -> Float[Array, "B"]:
-    """The mean of an ensemble of reward models.
+def ensemble_mean(scores: Float[Array, "M *B"]) -> Float[Array, "*B"]:
+    """Mean of an ensemble of reward models.
+
+    reward = mean over m of scores_m
 
     >>> ensemble_mean(jnp.array([[1.0, 2.0], [3.0, 0.0]])).tolist()
     [2.0, 1.0]
@@ -90,8 +119,10 @@ def ensemble_mean(scores: Float[Array, "M B"]) -> Float[Array, "B"]:
 
 
 @typed
-def ensemble_minimum(scores: Float[Array, "M B"]) -> Float[Array, "B"]:
-    """The worst case: the reward of the model that likes an answer least.
+def ensemble_minimum(scores: Float[Array, "M *B"]) -> Float[Array, "*B"]:
+    """Worst case of an ensemble: the lowest score of any model.
+
+    reward = min over m of scores_m
 
     Reference: Coste et al. 2023, arXiv:2310.02743 (worst-case optimisation).
 
@@ -103,13 +134,15 @@ def ensemble_minimum(scores: Float[Array, "M B"]) -> Float[Array, "B"]:
 
 @typed
 def variance_penalized_mean(
-    scores: Float[Array, "M B"], *, coefficient: Scalar
-) -> Float[Array, "B"]:
-    """The mean of an ensemble less what its models disagree.
+    scores: Float[Array, "M *B"], *, coefficient: Scalar
+) -> Float[Array, "*B"]:
+    """Mean of an ensemble less a penalty on its variance.
 
     reward = mean over m of scores_m - coefficient * variance over m of scores_m
 
-    The variance is the population's.
+    Args:
+      scores: scores of M models.
+      coefficient: weight of the variance, at least 0. The variance is the population's.
 
     Reference: Coste et al. 2023, arXiv:2310.02743 (uncertainty-weighted optimisation).
 

@@ -1,7 +1,7 @@
-"""What a judge is asked: comparisons by a principle, ratings, and the principles.
+"""Prompts of an LLM judge: comparisons by a principle, ratings, the constitution.
 
 The form of the comparison is that of Constitutional AI (Bai et al. 2022,
-arXiv:2212.08073, section 4.1); the words of the principles are ours.
+arXiv:2212.08073, section 4.1); the wording of the principles is this project's own.
 """
 
 import json
@@ -70,7 +70,7 @@ ROLE_NAMES = {
 
 
 def transcript(messages: Messages, tools: Tools = ()) -> str:
-    """A conversation as text, after the tools that it declares.
+    """A conversation as text, preceded by its declared tools.
 
     >>> transcript([{"role": "user", "content": "Hi"}])
     'Human: Hi'
@@ -83,7 +83,7 @@ def transcript(messages: Messages, tools: Tools = ()) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """All that an answer says, as a judge reads it: its thought, text and calls.
+    """An answer as text for the judge: reasoning, content and tool calls.
 
     >>> answer_text({"content": "4", "reasoning_content": "2 + 2"})
     '<think>\\n2 + 2\\n</think>\\n\\n4'
@@ -108,7 +108,7 @@ def comparison_prompt(
     principle: str = DEFAULT_PRINCIPLE,
     request: str = LETTER_REQUEST,
 ) -> str:
-    """Which of two answers is the better one."""
+    """Prompt that asks which of two answers is better."""
     return COMPARISON_TEMPLATE.format(
         conversation=transcript(messages, tools),
         principle=principle,
@@ -126,7 +126,7 @@ def rating_prompt(
     tools: Tools = (),
     request: str = RATING_REQUEST,
 ) -> str:
-    """How good an answer is, from 1 to the highest rating."""
+    """Prompt that asks for a rating of an answer, from 1 to `highest`."""
     return RATING_TEMPLATE.format(
         conversation=transcript(messages, tools),
         answer=answer_text(answer),

@@ -1,7 +1,7 @@
-"""AI feedback: what a language model, asked to judge, says of answers.
+"""AI feedback: preferences and ratings from the log-probs of an LLM judge.
 
-The judge is asked for a letter or a number, and its log-probs of these are read; no
-answer is sampled. What it is asked is in `judge_prompts`.
+The judge's prompt ends where a letter or a number is due; the log-probs of these
+options are the result, and no answer is sampled. The prompts are in `judge_prompts`.
 
 References: Bai et al. 2022, arXiv:2212.08073 (Constitutional AI); Lee et al. 2023,
 arXiv:2309.00267 (RLAIF); Tunstall et al. 2023, arXiv:2310.16944 (Zephyr).
@@ -36,16 +36,20 @@ def option_logps(
     lengths: Int[Array, "B"],
     options: Options,
 ) -> Float[Array, "B K"]:
-    """Log-probs of K options as what is said next, normalised over the options.
+    """Log-probs of K options as the continuation, normalized over the options.
 
-    The prompt is read once, whatever the options are. One that goes on where another
-    ends, as 10 does in digits, is not also counted as the other: p(1) is that of a 1
-    which no 0 follows.
+    The prompt is read once for all options. An option that begins with another one, as
+    10 begins with 1 in digits, is not also counted as the other: p(1) excludes a 1
+    that is followed by a 0.
 
     Args:
-      prompts: right-padded.
-      lengths: tokens of each prompt, at least 1.
-      options: the tokens of each.
+      model, params: the judge.
+      prompts: token ids, right-padded.
+      lengths: number of tokens of each prompt, at least 1.
+      options: token ids of each option.
+
+    Returns:
+      Log-probs [B K], in nats.
 
     Raises:
       ValueError: an option without tokens, or two that are the same.
@@ -67,41 +71,45 @@ def option_logps(
             states = jnp.concatenate([last, later], axis=1)
         return token_logprobs(states, unembed, tokens, logit_cap=cap).sum(axis=1)
 
-    found = exclusive_logps({option: logp(option) for option in options})
-    return jax.nn.log_softmax(jnp.stack([found[o] for o in options], axis=1), axis=1)
+    logps = exclusive_logps({option: logp(option) for option in options})
+    return jax.nn.log_softmax(jnp.stack([logps[o] for o in options], axis=1), axis=1)
 
 
 def exclusive_logps(
     logps: dict[tuple[int, ...], Array],
 ) -> dict[tuple[int, ...], Array]:
-    """Log-probs of options that no other option goes on from.
+    """Log-probs of options, excluding their continuations to longer options.
 
-    p(option alone) = p(option) - sum of p(other alone), over others that begin with it
+    p_exclusive(option) = p(option)
+                          - sum of p_exclusive(other), over others that begin with it
     """
-    found: dict[tuple[int, ...], Array] = {}
+    exclusive: dict[tuple[int, ...], Array] = {}
     for option in sorted(logps, key=len, reverse=True):
         logp = logps[option]
-        longer = [x for other, x in found.items() if other[: len(option)] == option]
-        # what is taken away is less than the whole, but for rounding
+        longer = [x for other, x in exclusive.items() if other[: len(option)] == option]
+        # the continuations have less than the option itself, but for rounding
         shares = sum((jnp.exp(x - logp) for x in longer), jnp.zeros_like(logp))
-        found[option] = logp + jnp.log1p(-jnp.minimum(shares, 1.0 - 1e-6))
-    return found
+        exclusive[option] = logp + jnp.log1p(-jnp.minimum(shares, 1.0 - 1e-6))
+    return exclusive
 
 
 @typed
 def average_orders(
     first: Float[Array, "B"], swapped: Float[Array, "B"]
 ) -> Float[Array, "B"]:
-    """The probability that answer a is better than b, from both orders.
+    """Probability that answer a is better than b, averaged over both orders.
 
     p = (first + (1 - swapped)) / 2
 
-    Whatever a judge adds to the option that it reads first cancels, so that one who
-    goes by the place alone says exactly 1/2.
+    An additive position bias cancels: a judge that looks at the position alone gives
+    exactly 1/2.
 
     Args:
-      first: probability of the first option, where a stands first.
-      swapped: the same, where b stands first.
+      first: probability of the first option when a is first, in [0, 1].
+      swapped: probability of the first option when b is first.
+
+    Returns:
+      One probability per pair.
 
     Reference: Lee et al. 2023, arXiv:2309.00267 (position bias).
 
@@ -115,7 +123,16 @@ def average_orders(
 def clamp_labels(
     p: Float[Array, "B"], *, low: Scalar = 0.4, high: Scalar = 0.6
 ) -> Float[Array, "B"]:
-    """Labels of a judge who thought aloud, and so is surer than right.
+    """Clamp soft labels of a chain-of-thought judge, which are overconfident.
+
+    label = clip(p, low, high)
+
+    Args:
+      p: probability that an answer is better, in [0, 1].
+      low, high: bounds of the labels, in [0, 1].
+
+    Returns:
+      One label per pair.
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.1 (40 to 60 per cent).
 
@@ -129,12 +146,16 @@ def clamp_labels(
 def expected_rating(
     logps: Float[Array, "B K"], ratings: Float[Array, "K"]
 ) -> Float[Array, "B"]:
-    """The rating that is expected, rather than the likeliest one.
+    """Expected rating under the judge's distribution.
 
     rating = sum over k of p_k * ratings_k
 
     Args:
-      logps: of the ratings, normalised over them.
+      logps: log-probs of K ratings, normalized over them, in nats.
+      ratings: the ratings as numbers.
+
+    Returns:
+      One rating per answer.
 
     Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF); Liu et al. 2023,
     arXiv:2303.16634 (G-Eval).
@@ -150,12 +171,17 @@ def expected_rating(
 def best_and_random(
     scores: Float[Array, "P K"], mask: Bool[Array, "P K"], key: Key
 ) -> tuple[Int[Array, "P"], Int[Array, "P"]]:
-    """Which of each prompt's answers is best, and any other, all being as likely.
+    """Indices of each prompt's best answer and of a uniformly random other one.
 
-    The best against a random other one makes more varied pairs than against the worst.
+    Pairs with a random rejected answer are more varied than pairs with the worst.
 
     Args:
-      mask: where there is an answer: two of a prompt at least.
+      scores: scores of K answers per prompt.
+      mask: True on answers; at least two per prompt.
+      key: random key of the other answer.
+
+    Returns:
+      (indices of the best, indices of the other).
 
     Reference: Tunstall et al. 2023, arXiv:2310.16944, section 3 (Zephyr).
 

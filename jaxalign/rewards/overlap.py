@@ -1,4 +1,4 @@
-"""How much of a reference answer an answer says: BLEU and ROUGE-L, of one text."""
+"""Overlap with reference answers: sentence BLEU and ROUGE-L of one text."""
 
 import collections
 import math
@@ -10,7 +10,7 @@ ENTITIES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 
 def tokenize_13a(text: str) -> list[str]:
-    """Words and punctuation apart, case kept, as mteval-v13a has them.
+    """Tokenize into words and punctuation, case-sensitive, as mteval-v13a does.
 
     Reference: `tokenizer_13a` of sacreBLEU, Post 2018, arXiv:1804.08771.
 
@@ -27,16 +27,21 @@ def tokenize_13a(text: str) -> list[str]:
 
 
 def bleu(answer: str, references: Sequence[str], *, order: int = 4) -> float:
-    """Smoothed sentence BLEU of an answer, in 0..1.
+    """Smoothed sentence BLEU of an answer, in [0, 1].
 
     precision_n = (matches_n + 1) / (n-grams of the answer + 1)
     bleu = exp(min(0, 1 - reference length / answer length))
            * (product over n = 1..order of precision_n)^(1 / order)
 
-    An n-gram matches as often as the reference that has it most often; the length is
-    the shortest reference's. One is added at every order, the first too, so that short
-    answers have a score (Lin and Och 2004, as in BLEUBERI's; sacreBLEU's `add-k` adds
-    to orders above 1 alone). An empty answer gets 0.
+    An n-gram matches at most as often as in the reference that has it most often; the
+    reference length is the shortest one. One is added at every order, the first too, so
+    that short answers have a score (Lin and Och 2004, as in BLEUBERI; sacreBLEU's
+    `add-k` adds to orders above 1 only). An empty answer gets 0.
+
+    Args:
+      answer: text of the answer.
+      references: reference answers, at least one.
+      order: longest n-grams, at least 1.
 
     Reference: Papineni et al. 2002, section 2.3; Chang et al. 2025, arXiv:2505.11080
     (BLEUBERI: BLEU as a reward).
@@ -45,27 +50,27 @@ def bleu(answer: str, references: Sequence[str], *, order: int = 4) -> float:
     1.0
     """
     words = tokenize_13a(answer)
-    told = [tokenize_13a(reference) for reference in references]
-    shortest = min(map(len, told))
+    reference_words = [tokenize_13a(reference) for reference in references]
+    shortest = min(map(len, reference_words))
     if not words or not shortest:
         return 0.0
     logs = 0.0
     for n in range(1, order + 1):
-        known = collections.Counter[tuple[str, ...]]()
-        for reference in told:
-            known |= ngrams(reference, n)
-        said = ngrams(words, n)
-        logs += math.log(((said & known).total() + 1) / (said.total() + 1))
+        allowed = collections.Counter[tuple[str, ...]]()
+        for reference in reference_words:
+            allowed |= ngrams(reference, n)
+        counts = ngrams(words, n)
+        logs += math.log(((counts & allowed).total() + 1) / (counts.total() + 1))
     return math.exp(min(0.0, 1.0 - shortest / len(words)) + logs / order)
 
 
 def ngrams(words: Sequence[str], n: int) -> collections.Counter[tuple[str, ...]]:
-    """The n-grams of a text, and how often each is there."""
+    """Counts of the n-grams of a text."""
     return collections.Counter(zip(*(words[k:] for k in range(n)), strict=False))
 
 
 def rouge_l(answer: str, references: Iterable[str]) -> float:
-    """ROUGE-L's F1 of an answer, in 0..1; of several references the best one's.
+    """ROUGE-L F1 of an answer, in [0, 1]: the best over the references.
 
     f1 = 2 * longest common subsequence / (words of the answer + of the reference)
 
@@ -78,26 +83,25 @@ def rouge_l(answer: str, references: Iterable[str]) -> float:
     0.6666666666666666
     """
     words = rouge_words(answer)
-    told = (rouge_words(reference) for reference in references)
-    return max(lcs_f1(words, reference) for reference in told)
+    return max(lcs_f1(words, rouge_words(reference)) for reference in references)
 
 
 def rouge_words(text: str) -> list[str]:
-    """Runs of letters and digits, in lower case."""
+    """Words of a text: runs of a-z and 0-9, in lower case."""
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def lcs_f1(words: Sequence[str], reference: Sequence[str]) -> float:
-    """Twice what is common over the lengths of both."""
+    """F1 of two word sequences: twice their LCS length over the sum of lengths."""
     common = lcs_length(words, reference)
     return 2.0 * common / (len(words) + len(reference)) if common else 0.0
 
 
 def lcs_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """The length of the longest subsequence that both have.
+    """Length of the longest common subsequence (LCS).
 
-    A row of the table is the bits of one integer, so that texts of 30,000 words take a
-    second and not a quarter of an hour.
+    A row of the dynamic program is the bits of one integer: texts of 30,000 words take
+    a second rather than a quarter of an hour.
 
     Reference: Hyyro 2004, "Bit-parallel LCS-length computation revisited".
 

@@ -1,44 +1,54 @@
-"""Rewards that a model learned: the score at the answer's last token."""
+"""Rewards of a reward model: its score at the last token of each answer."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxalign.batches import AnswerBatch, TokenBatch
+from jaxalign.batches import BatchLayout, TokenBatch
 from jaxalign.types import Array, Float, Params, ScalarModel
 
 
 def score(model: ScalarModel, params: Params, batch: TokenBatch) -> Float[Array, "B"]:
-    """The score at each row's last token that is not padding.
+    """Score of each row, at its last token before padding.
 
-    Found by the row's length: appending padding does not change it.
+    The position comes from the row's length: more padding does not change the score.
+
+    Args:
+      model, params: the reward model.
+      batch: right-padded rows.
+
+    Returns:
+      One score per row [B].
 
     Reference: Stiennon et al. 2020, arXiv:2009.01325, section 3.4.
     """
-    told = (batch.tokens, batch.positions, batch.segments)
+    inputs = (batch.tokens, batch.positions, batch.segments)
     last = jnp.maximum(batch.lengths - 1, 0)
-    return model.scores(params, *told, at=last[:, None])[:, 0]
+    return model.scores(params, *inputs, at=last[:, None])[:, 0]
 
 
 def answer_scores(
-    model: ScalarModel, params: Params, batch: AnswerBatch
-) -> Float[Array, "N K"]:
-    """The score at each answer's last token; of no meaning where there is no answer."""
-    rows = batch.sequences
-    told = (rows.tokens, rows.positions, rows.segments)
-    return model.scores(params, *told, at=batch.ends).reshape(batch.mask.shape)
+    model: ScalarModel, params: Params, batch: BatchLayout
+) -> Float[Array, "A"]:
+    """The score at the last token of each answer, whatever the layout of the batch.
+
+    An answer that is missing from a packed batch has a score of no meaning.
+    """
+    rows = batch.rows()
+    inputs = (rows.tokens, rows.positions, rows.segments)
+    return model.scores(params, *inputs, at=batch.answer_ends()).reshape(-1)
 
 
 class Scale(NamedTuple):
-    """normalised score = gain * raw score + bias."""
+    """Affine normalization: normalized score = gain * raw score + bias."""
 
     gain: float
     bias: float
 
 
 def fit_scale(scores: Float[Array, "R"]) -> Scale:
-    """What gives these scores mean 0 and standard deviation 1.
+    """Fit the normalization of scores to mean 0 and standard deviation 1.
 
     gain = 1 / std(scores),   bias = -gain * mean(scores)
 
@@ -49,26 +59,30 @@ def fit_scale(scores: Float[Array, "R"]) -> Scale:
     Scale(gain=1.0, bias=-2.0)
     """
     scores = jnp.asarray(scores, jnp.float32)
-    wrong = jnp.flatnonzero(~jnp.isfinite(scores))
-    if len(wrong):
+    invalid = jnp.flatnonzero(~jnp.isfinite(scores))
+    if len(invalid):
         raise ValueError(
-            f"the reward model's score of answer {wrong[0]} is {scores[wrong[0]]}: "
-            "there is nothing to normalise by"
+            f"the reward model's score of answer {invalid[0]} is {scores[invalid[0]]}; "
+            "normalization needs finite scores"
         )
     spread = float(jnp.std(scores))
     if not spread > 0:
-        raise ValueError("all scores are the same: there is nothing to normalise")
+        raise ValueError("all scores are the same; normalization needs different ones")
     return Scale(1.0 / spread, -float(jnp.mean(scores)) / spread)
 
 
 def normalize(params: Params, scores: Float[Array, "R"]) -> Params:
-    """The reward model whose scores of these answers have mean 0 and deviation 1.
+    """Normalize a reward model's scores to mean 0 and standard deviation 1.
 
-    `fit_scale`, folded into the head. Preferences fix scores up to a constant only. What
-    probability a raw score stood for is lost, unless the scale is kept.
+    `fit_scale`, folded into the head. Preferences fix scores up to a constant only. The
+    Bradley-Terry probabilities of raw scores are lost unless the scale is stored.
 
     Args:
-      scores: of answers of the initial policy, under `params`.
+      params: parameters of the reward model.
+      scores: its scores of answers of the initial policy.
+
+    Returns:
+      Parameters with a rescaled head.
 
     Raises:
       ValueError: all scores are the same.

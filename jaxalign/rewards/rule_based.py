@@ -1,4 +1,4 @@
-"""Rewards that are programmed on text."""
+"""Rule-based rewards of texts: word lists and length."""
 
 import re
 from collections.abc import Collection
@@ -12,19 +12,27 @@ HAPPY_WORDS = frozenset(
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, in lower case."""
+    """Words of a text, in lower case."""
     return re.findall(r"[a-z']+", text.lower())
 
 
 def word_list_reward(
     text: str, words: Collection[str] = HAPPY_WORDS, *, last: int = 30
 ) -> float:
-    """The share of a text's last words that are in a list: a happy ending.
+    """Share of listed words among a text's last words; a happy ending by default.
 
     reward = min(1, 10 * listed / counted)   over the last `last` words
 
-    A tenth of the words is as happy as it gets, so that saying one word over and over
-    gains nothing more than a story may have.
+    A tenth of the words already gets the full reward, so that repeating a word gains no
+    more than a story may have.
+
+    Args:
+      text: the answer.
+      words: the list, in lower case.
+      last: number of last words that count, at least 1.
+
+    Returns:
+      A reward in [0, 1].
 
     >>> word_list_reward("they were happy and the end came to all of us")
     0.9090909090909091
@@ -36,12 +44,16 @@ def word_list_reward(
 
 
 def length_reward(tokens: Array, *, target: int) -> Array:
-    """The reward of nothing but length, the control for length biases.
+    """Reward of length alone, a control for length bias.
 
     reward = 1 - |tokens / target - 1|
 
     Args:
-      tokens: in each answer, an array of any shape.
+      tokens: length of each answer, an array of any shape.
+      target: length with reward 1, above 0.
+
+    Returns:
+      One reward per answer, at most 1.
 
     Reference: Singhal et al. 2023, arXiv:2310.03716, section 5 (code: `len_only`).
 

@@ -1,4 +1,4 @@
-"""What is added to a score before it is a reward."""
+"""Reward shaping: penalties for answers that did not end, or are too long."""
 
 import jax.numpy as jnp
 
@@ -7,19 +7,25 @@ from jaxalign.types import Array, Bool, Float, Int, Scalar, typed
 
 @typed
 def penalize_missing_eos(
-    score: Float[Array, "B"], ended: Bool[Array, "B"], *, penalty: Scalar
-) -> Float[Array, "B"]:
-    """Takes a penalty from the score of an answer that did not end.
+    score: Float[Array, "*B"], ended: Bool[Array, "*B"], *, penalty: Scalar
+) -> Float[Array, "*B"]:
+    """Subtract a penalty from the score of an answer without EOS.
 
     score = score                if ended
           = score - penalty      if not
 
+    Args:
+      score: score of each answer.
+      ended: True where the answer ended with EOS.
+      penalty: at least 0, in units of reward.
+
+    Returns:
+      One reward per answer.
+
     Reference: TRL's `missing_eos_penalty`; Huang et al. 2024, arXiv:2403.17031,
     detail 15, where the score is set rather than lowered (`assign_missing_eos`).
 
-    >>> import numpy as np
-    >>> ended = np.array([True, False])
-    >>> penalize_missing_eos(np.ones(2, np.float32), ended, penalty=3.0).tolist()
+    >>> penalize_missing_eos([1.0, 1.0], [True, False], penalty=3.0).tolist()
     [1.0, -2.0]
     """
     return jnp.where(ended, score, score - penalty)
@@ -27,18 +33,24 @@ def penalize_missing_eos(
 
 @typed
 def assign_missing_eos(
-    score: Float[Array, "B"], ended: Bool[Array, "B"], *, value: Scalar
-) -> Float[Array, "B"]:
-    """Sets the score of an answer that did not end.
+    score: Float[Array, "*B"], ended: Bool[Array, "*B"], *, value: Scalar
+) -> Float[Array, "*B"]:
+    """Replace the score of an answer without EOS.
 
     score = score      if ended
           = value      if not
 
+    Args:
+      score: score of each answer.
+      ended: True where the answer ended with EOS.
+      value: reward of an answer without EOS.
+
+    Returns:
+      One reward per answer.
+
     Reference: Huang et al. 2024, arXiv:2403.17031, detail 15 (value -1).
 
-    >>> import numpy as np
-    >>> ended = np.array([True, False])
-    >>> assign_missing_eos(np.ones(2, np.float32), ended, value=-1.0).tolist()
+    >>> assign_missing_eos([1.0, 1.0], [True, False], value=-1.0).tolist()
     [1.0, -1.0]
     """
     return jnp.where(ended, score, value)
@@ -46,25 +58,29 @@ def assign_missing_eos(
 
 @typed
 def penalize_overlong(
-    score: Float[Array, "B"],
-    length: Int[Array, "B"],
+    score: Float[Array, "*B"],
+    length: Int[Array, "*B"],
     *,
     max_length: Scalar,
     interval: Scalar,
-) -> Float[Array, "B"]:
-    """Takes up to 1 from the score of an answer that comes near the longest.
+) -> Float[Array, "*B"]:
+    """Subtract up to 1 from the score of an answer close to the maximal length.
 
-    score - clip((length - (longest - margin)) / margin, 0, 1)
+    score - clip((length - (max_length - interval)) / interval, 0, 1)
 
     Args:
-      length: tokens of each answer.
-      interval: tokens before the longest from which on length costs.
+      score: score of each answer.
+      length: number of tokens of each answer.
+      max_length: length with the full penalty of 1.
+      interval: the penalty grows over the last so many tokens, above 0.
+
+    Returns:
+      One reward per answer.
 
     Reference: Yu et al. 2025, arXiv:2503.14476, section 3.4 (DAPO's soft punishment).
 
-    >>> import numpy as np
-    >>> length = np.array([6, 9, 10])
-    >>> penalize_overlong(np.ones(3, np.float32), length, longest=10, margin=4).tolist()
+    >>> score, length = [1.0, 1.0, 1.0], [6, 9, 10]
+    >>> penalize_overlong(score, length, max_length=10, interval=4).tolist()
     [1.0, 0.25, 0.0]
     """
     over = (length - (max_length - interval)) / interval

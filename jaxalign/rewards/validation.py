@@ -1,4 +1,4 @@
-"""What every reward must be before anything learns of it: one finite number a row."""
+"""Validation of rewards: one finite number per row."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class InvalidReward(ValueError):
-    """A row that got no reward.
+    """A row without a usable reward.
 
     Attributes:
       row: its index in the batch.
@@ -18,30 +18,31 @@ class InvalidReward(ValueError):
 
 
 def validate_rewards(name: str, rewards: Any, count: int) -> np.ndarray:
-    """The rewards of a batch [B], as float32.
+    """Convert the rewards of a batch to float32 [B] and check them.
 
     Args:
-      name: of the reward, for the message.
-      count: B.
+      name: name of the reward, for messages.
+      rewards: anything that numpy makes an array of.
+      count: B, the number of answers.
 
     Raises:
-      ValueError: another shape, or no numbers.
-      Unrated: NaN or infinity; the first such row.
+      ValueError: wrong shape, or no numbers.
+      InvalidReward: NaN or infinity; names the first such row.
 
     >>> validate_rewards("mine", [1, 0.5], 2).tolist()
     [1.0, 0.5]
     """
     try:
-        found = np.asarray(rewards, np.float32)
+        array = np.asarray(rewards, np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the reward {name} gives no numbers: {error}") from error
-    if found.shape != (count,):
+    if array.shape != (count,):
         raise ValueError(
-            f"the reward {name} gives an array of shape {found.shape} for {count} "
-            f"answers: it should be ({count},), one number each"
+            f"the reward {name} gives an array of shape {array.shape} for {count} "
+            f"answers; expected ({count},), one number each"
         )
-    wrong = np.flatnonzero(~np.isfinite(found))
-    if len(wrong):
-        row = int(wrong[0])
-        raise InvalidReward(f"the reward {name} is {found[row]} at row {row}", row)
-    return found
+    invalid = np.flatnonzero(~np.isfinite(array))
+    if len(invalid):
+        row = int(invalid[0])
+        raise InvalidReward(f"the reward {name} is {array[row]} at row {row}", row)
+    return array

@@ -1,4 +1,7 @@
-"""Rewards that can be checked: the right number, the right words, the right form."""
+"""Verifiable rewards of one answer: final number, exact match, pattern, format.
+
+Each returns 1.0 or 0.0. All but `matches_pattern` take time linear in the text.
+"""
 
 import collections
 import re
@@ -9,9 +12,8 @@ import regex
 
 from jaxalign.messages import shorten
 
-PATTERN_TIMEOUT = (
-    5.0  # of the processor, that a pattern of a user's may take on one answer
-)
+# Seconds of the processor that a user's pattern may take on one answer.
+PATTERN_TIMEOUT = 5.0
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 # 1,800 and 1800, 18.5, .5 and 1e-5; a sign counts where it does not stand between
@@ -22,7 +24,7 @@ DIGITS = (
 )
 SIGN = r"[-+\u2212]"
 NUMBER = re.compile(rf"(?:(?<![\w.)])({SIGN}))?\$?(?<![0-9])({DIGITS})")
-# what follows "####" and white space: of both no character is read twice
+# the text after "####" and white space: no character of both is read twice
 MARKED = re.compile(rf"(?:\$\s*)?({SIGN}?)\$?({DIGITS})")
 ENDING = re.compile(rf"({SIGN}?)({DIGITS})")
 MARKS = re.compile(r"#{4,}\s*")
@@ -35,7 +37,7 @@ PARTS = re.compile(
 
 
 def parse_decimal(sign: str, digits: str) -> Decimal | None:
-    """The number that is written so, exactly; None where its exponent has no end."""
+    """Exact number from its sign and digits; None where the exponent is too large."""
     minus = "-" if sign in ("-", "\u2212") else ""
     try:
         return Decimal(minus + digits.replace(",", ""))
@@ -44,10 +46,13 @@ def parse_decimal(sign: str, digits: str) -> Decimal | None:
 
 
 def final_number(text: str) -> Decimal | None:
-    r"""The number that an answer comes to: what GSM8K's verifiers look for.
+    r"""Final number of an answer, as GSM8K's verifiers extract it.
 
-    The last one after "####"; or else the one in the last \boxed{}; or else the last.
-    Takes time in proportion to the text, whatever it says.
+    The last number after "####"; else the one in the last \boxed{}; else the last one.
+    Takes time linear in the text.
+
+    Returns:
+      The number, or None where there is none.
 
     >>> final_number("9 * 200 = 1800 dollars.\n#### 1,800")
     Decimal('1800')
@@ -63,33 +68,35 @@ def final_number(text: str) -> Decimal | None:
         return parse_decimal(*marked.groups())
     inside = last_boxed(text)
     if inside is not None:
-        found = NUMBER.findall(re.sub(r"\{,\}|\\[,!]", "", inside))
-        return parse_decimal(*found[0]) if len(found) == 1 else None
+        numbers = NUMBER.findall(re.sub(r"\{,\}|\\[,!]", "", inside))
+        return parse_decimal(*numbers[0]) if len(numbers) == 1 else None
     last = collections.deque(NUMBER.finditer(text), maxlen=1)
     return parse_decimal(*last[0].groups()) if last else None
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What stands in the \boxed{} that closes last, braces in it included.
+    r"""Content of the \boxed{} that closes last, inner braces included.
 
     >>> last_boxed(r"\boxed{1} so \boxed{\frac{1}{2}} and \boxed{3")
     '\\frac{1}{2}'
     """
-    found = None
-    opened: list[int | None] = []  # where the insides of \boxed begin; None for others
+    inside = None
+    opened: list[int | None] = []  # where the content of \boxed begins; None for others
     for brace in BRACES.finditer(text):
         if brace[0] != "}":
             opened.append(None if brace[0] == "{" else brace.end())
         elif opened and (begin := opened.pop()) is not None:
-            found = (begin, brace.start())
-    return text[slice(*found)] if found else None
+            inside = (begin, brace.start())
+    return text[slice(*inside)] if inside else None
 
 
 def gsm8k(answer: str, references: Iterable[str], *, strict: bool = False) -> float:
-    """1 where an answer comes to the same number as a reference, else 0.
+    """1 where an answer's final number equals a reference's, else 0.
 
     Args:
-      strict: the answer must end with "#### " and the number alone, as GSM8K's own do.
+      answer: text of the answer; the content of its last <answer></answer>, if any.
+      references: reference answers, ending with their numbers.
+      strict: the answer must end with "#### " and the number, as GSM8K's own do.
 
     Reference: Cobbe et al. 2021, arXiv:2110.14168; verl's `gsm8k` reward, which has
     both forms.
@@ -99,57 +106,59 @@ def gsm8k(answer: str, references: Iterable[str], *, strict: bool = False) -> fl
     >>> gsm8k("She makes $18.00.", ["9 * 2 = 18\\n#### 18"], strict=True)
     0.0
     """
-    said = (
+    number = (
         strict_final_number(answer) if strict else final_number(extract_answer(answer))
     )
-    right = [final_number(reference) for reference in references]
-    return float(said is not None and said in right)
+    expected = [final_number(reference) for reference in references]
+    return float(number is not None and number in expected)
 
 
 def strict_final_number(text: str) -> Decimal | None:
-    """The number after a "####", where an answer ends with it."""
+    """Number after a "####", where the answer ends with it; else None."""
     end = len(text.rstrip())
     for mark in MARKS.finditer(text):
-        found = ENDING.match(text, mark.end())
-        if found and found.end() == end:
-            return parse_decimal(*found.groups())
+        number = ENDING.match(text, mark.end())
+        if number and number.end() == end:
+            return parse_decimal(*number.groups())
     return None
 
 
 def extract_answer(text: str) -> str:
-    """What stands in the last <answer></answer>; all of it where there is none.
+    """Content of the last <answer></answer>; the whole text where there is none.
 
     >>> extract_answer("<think>2 + 2</think><answer>4</answer>"), extract_answer("4")
     ('4', '4')
     """
-    found, at = text, 0
+    content, at = text, 0
     while (begin := text.find("<answer>", at)) >= 0:
         at = text.find("</answer>", begin)
         if at < 0:
             break
-        found = text[begin:at].rpartition("<answer>")[2]
-    return found
+        content = text[begin:at].rpartition("<answer>")[2]
+    return content
 
 
 def exact_match(answer: str, references: Iterable[str]) -> float:
-    """1 where an answer is a reference, but for case and white space, else 0.
+    """1 where an answer equals a reference up to case and white space, else 0.
 
     >>> exact_match(" The  end.", ["a start", "the end."])
     1.0
     """
-    said = extract_answer(answer).casefold().split()
-    return float(any(said == told.casefold().split() for told in references))
+    words = extract_answer(answer).casefold().split()
+    return float(any(words == other.casefold().split() for other in references))
 
 
 def expanded_length(pattern: str) -> int:
-    """The length of a regular expression with its smallest counts written out.
+    """Length of a regular expression with its minimal repetitions written out.
 
     Patterns are compiled to code of that size.
 
-    >>> expanded_length(r"a{3,9}"), expanded_length(r"((a{10}){10}b{2}){10}"), expanded_length(r"[{5}]\\{5}")
-    (3, 1020, 4)
+    >>> expanded_length(r"a{3,9}"), expanded_length(r"((a{10}){10}b{2}){10}")
+    (3, 1020)
+    >>> expanded_length(r"[{5}]\\{5}")
+    4
     """
-    groups, last = [0], 0  # what is written out of each open group; its last item
+    groups, last = [0], 0  # expanded length of each open group; of its last item
     for part in PARTS.finditer(pattern):
         if part[1]:
             groups[-1] += last * (int(part[1]) - 1)
@@ -169,8 +178,8 @@ def matches_pattern(answer: str, pattern: str) -> float:
     """1 where a regular expression is found in an answer, else 0.
 
     Raises:
-      TimeoutError: it takes longer than `PATTERN_TIMEOUT`. It is not 0, since whether it was in
-        time would change with the machine.
+      TimeoutError: the search takes longer than `PATTERN_TIMEOUT` seconds. The reward
+        is not 0 then, since it would depend on the speed of the machine.
 
     >>> matches_pattern("I am sorry, I cannot.", r"\\bsorry\\b")
     1.0
@@ -179,14 +188,14 @@ def matches_pattern(answer: str, pattern: str) -> float:
         return float(regex.search(pattern, answer, timeout=PATTERN_TIMEOUT) is not None)
     except TimeoutError as error:
         raise TimeoutError(
-            f"the pattern {shorten(pattern)!r} takes more than {PATTERN_TIMEOUT:g} s on an "
-            f"answer of {len(answer)} characters: repeat nothing that repeats, as "
-            "(a+)+ does"
+            f"the pattern {shorten(pattern)!r} takes more than {PATTERN_TIMEOUT:g} s "
+            f"on an answer of {len(answer)} characters; avoid nested repetitions such "
+            "as (a+)+"
         ) from error
 
 
 def think_answer_format(answer: str) -> float:
-    """1 where an answer is <think>...</think><answer>...</answer>, each once, else 0.
+    """1 for the format <think>...</think><answer>...</answer>, each tag once, else 0.
 
     Reference: DeepSeek-AI 2025, arXiv:2501.12948, section 2.2.2 (format rewards).
 
@@ -195,10 +204,9 @@ def think_answer_format(answer: str) -> float:
     >>> think_answer_format("<answer>4</answer>")
     0.0
     """
-    found = [tag.span() for tag in TAG.finditer(answer)]
-    words = [answer[slice(*span)] for span in found]
-    if words != [*TAGS]:
+    spans = [tag.span() for tag in TAG.finditer(answer)]
+    if [answer[slice(*span)] for span in spans] != [*TAGS]:
         return 0.0
-    (begin, _), (_, thought), (concluding, _), (_, end) = found
-    around = answer[:begin] + answer[thought:concluding] + answer[end:]
+    (begin, _), (_, think_end), (answer_begin, _), (_, end) = spans
+    around = answer[:begin] + answer[think_end:answer_begin] + answer[end:]
     return float(not around.strip())

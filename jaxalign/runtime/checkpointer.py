@@ -7,8 +7,8 @@ from typing import Any
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loop import LoopState, json_values
-from jaxalign.runtime.run_settings import Position
-from jaxalign.training import checkpoint, finite, integrity
+from jaxalign.runtime.position import Position
+from jaxalign.training import checkpoint, checkpoint_validation, finite
 from jaxalign.types import Params
 
 
@@ -74,10 +74,12 @@ class Checkpointer:
         """
         read = checkpoint.restore(self.manager, loop.state, roles)
         try:
-            position = Position.of(read.data, loop.iterators)
+            position = Position.from_json(read.data, loop.iterators)
         except ValueError as error:
             step = self.manager.latest_step()
-            raise integrity.damage_error(self.manager, step, str(error)) from error
+            raise checkpoint_validation.damage_error(
+                self.manager, step, str(error)
+            ) from error
         for name, iterator in loop.iterators.items():
             iterator.set_state(position.iterators[name])
         restored = LoopState(position.done, read.state, loop.iterators, position.extras)

@@ -2,20 +2,20 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
 import tyro
 
 from jaxalign.runtime import (
     allocator,
     compilation_cache,
     distributed,
-    errors,
     flags,
     folder_cleanup,
     library_output,
+    supervisor,
 )
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.interrupts import InterruptOnce
@@ -27,7 +27,7 @@ RunConfigType = TypeVar("RunConfigType", bound=RunConfig)
 def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs a program on the flags of its command line; a failure is one sentence.
 
-    What is refused leaves no folder behind. JAXALIGN_TRACEBACK=1, or --debug-nans,
+    A refused command leaves no folder behind. JAXALIGN_TRACEBACK=1, or --debug-nans,
     shows where an error arose.
 
     Raises:
@@ -45,25 +45,34 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             library_output.silence()
         main(arguments)
     except (Exception, KeyboardInterrupt) as error:
-        interrupts.raised = True
+        interrupts.raised = True  # another Ctrl-C does not interrupt the end
         folder_cleanup.delete_unused()
-        if traced:
+        if traced and not distributed.joined:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-            distributed.leave(error)
-        print(errors.error_message(error), file=sys.stderr, flush=True)
-        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        if traced:
+            traceback.print_exc()
+        else:
+            print(distributed.error_message(error), file=sys.stderr, flush=True)
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        if distributed.joined:
+            sys.stdout.flush()
+            os._exit(status)  # JAX would wait for the others
+        sys.exit(status)
 
 
 def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) -> None:
-    """Runs an experiment from its command line, see `run_command`.
+    """Runs an experiment from its command line; see `run_command`.
 
-    JAXALIGN_DISTRIBUTED joins the other processes first, see `distributed.join`.
+    With JAXALIGN_DISTRIBUTED the process joins the others first, under a supervisor;
+    see `distributed.join` and `supervisor`.
     """
+    setting = os.environ.get("JAXALIGN_DISTRIBUTED", "")
+    if setting:
+        supervisor.supervise(setting)
 
     def start(arguments: RunConfigType) -> None:
         compilation_cache.enable(arguments.compilation_cache)
-        distributed.join(os.environ.get("JAXALIGN_DISTRIBUTED", ""))
+        distributed.join(setting)
         main(arguments)
 
     allocator.reuse_freed_memory()

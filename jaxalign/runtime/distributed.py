@@ -1,59 +1,68 @@
-"""Many processes that are one run: how they join, agree, and end together.
+"""Several processes as one run: joining, agreeing, printing once.
 
-The engine is JAX's own: every process runs the same program on its own devices and its
-own share of the rows. The first alone writes logs and says how far the run is; all of
-them need the same folders, as on a shared file system.
+JAX does the work: every process runs the same program on its own devices and its own
+share of the rows. The first process alone writes logs and prints; all of them need the
+same folders, as on a shared file system.
 """
 
 import os
-import sys
-from typing import NoReturn
 
 import jax
 import numpy as np
 import rich
 from jax.experimental import multihost_utils
 
-from jaxalign import messages
+from jaxalign.runtime import errors, supervisor
 
-# Seconds without a sign of life after which a process counts as dead, and seconds that
-# one which ends waits for the others; then JAX ends them all.
+# Seconds without a heartbeat after which JAX counts a process as dead, and seconds that
+# one which ends waits for the others. Supervisors notice a death within a second.
 HEARTBEAT = 60
 SHUTDOWN = 60
+joined = False  # whether this process is one of several
 
 
-def join(told: str) -> None:
+def join(setting: str) -> None:
     """Joins the other processes, before any device is used.
 
     Args:
-      told: empty for a run of one process; 1 where the launcher says what is needed
-        (TPU pods, SLURM, Open MPI); or ADDRESS:PORT,PROCESSES,INDEX.
+      setting: empty for a run of one process; 1 where the launcher describes the
+        processes (TPU pods, SLURM, Open MPI); or ADDRESS:PORT,PROCESSES,INDEX.
 
     Raises:
-      ValueError: something else.
+      ValueError: any other setting.
     """
-    if not told:
+    global joined
+    if not setting:
         return
-    known: dict[str, str | int] = {}
-    if told != "1":
-        address, *numbers = told.split(",")
+    processes: dict[str, str | int] = {}
+    if setting != "1":
+        address, *numbers = setting.split(",")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise ValueError(
                 f"JAXALIGN_DISTRIBUTED is 1 or ADDRESS:PORT,PROCESSES,INDEX, such as "
-                f"10.0.0.1:1234,2,0; not {told!r}"
+                f"10.0.0.1:1234,2,0; not {setting!r}"
             )
-        known = {"coordinator_address": address}
-        known |= {"num_processes": int(numbers[0]), "process_id": int(numbers[1])}
-    # On CPUs programs would run at once, in an order of each process's own, and wait
-    # for each other's collectives for ever.
+        processes = {"coordinator_address": address}
+        processes |= {"num_processes": int(numbers[0]), "process_id": int(numbers[1])}
+    # With asynchronous dispatch on CPUs, each process would run programs in an order of
+    # its own, and collectives would wait for each other forever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     os.environ.setdefault("PJRT_NPROC", str(thread_count(devices)))
+    joined = True
     jax.distributed.initialize(
-        **known,  # type: ignore[arg-type]
+        **processes,  # type: ignore[arg-type]
         heartbeat_timeout_seconds=HEARTBEAT,
         shutdown_timeout_seconds=SHUTDOWN,
     )
+    if setting == "1" and (address := coordinator_address()):
+        supervisor.join(address, jax.process_count(), jax.process_index())
+
+
+def coordinator_address() -> str:
+    """HOST:PORT of the first process as the launcher gave it; empty if unknown."""
+    state = getattr(jax._src.distributed, "global_state", None)  # no public name
+    return str(getattr(state, "coordinator_address", None) or "")
 
 
 def thread_count(devices: int) -> int:
@@ -94,14 +103,15 @@ def broadcast_text(text: str) -> str:
     return bytes(multihost_utils.broadcast_one_to_all(letters)).decode()
 
 
-def leave(error: Exception) -> NoReturn:
-    """Ends a process whose collective failed, without waiting for the others."""
-    first_line = messages.first_line(error)
-    print(
-        f"error: process {jax.process_index()} of {jax.process_count()} lost the "
-        f"others: one of them has ended or cannot be reached ({first_line}); start all "
-        f"of them again with --resume",
-        file=sys.stderr,
-        flush=True,
+def error_message(error: BaseException) -> str:
+    """The message of an error; of many processes, one may have ended the others.
+
+    A supervisor that knows which process was lost drops this message.
+    """
+    if not joined or not isinstance(error, jax.errors.JaxRuntimeError):
+        return errors.error_message(error)
+    return (
+        f"error: process {jax.process_index()} of {jax.process_count()} lost the others"
+        f" ({errors.one_line(error):.200}): one of them has ended or cannot be reached;"
+        " start all of them again with --resume"
     )
-    os._exit(1)

@@ -1,6 +1,5 @@
 """The metrics of a run's steps: logged one step late, checked for NaN, shown."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,8 +80,11 @@ class MetricsLogger:
           OSError: the last lines cannot be written.
         """
         if self.writer is not None:
-            with contextlib.suppress(OSError if error else ()):
+            try:
                 self.writer.close()
+            except OSError:
+                if error is None:
+                    raise
 
     def start_clock(self) -> None:
         """Begins to measure the tokens per second."""

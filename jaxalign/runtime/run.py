@@ -12,6 +12,7 @@ from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
+from jaxalign.runtime.position import Rate, describe_extension
 from jaxalign.runtime.preemption import PreemptionHandler
 from jaxalign.runtime.progress import ProgressBar
 from jaxalign.runtime.run_folder import RunFolder, folder_of
@@ -149,7 +150,7 @@ class Run:
         roles: Mapping[str, Params],
         *,
         total: int,
-        rate: run_settings.Rate,
+        rate: Rate,
     ) -> LoopState:
         """Restores the latest checkpoint with --resume, and opens the log.
 
@@ -171,9 +172,7 @@ class Run:
             loop, position = self.checkpointer.restore(loop, roles)
             if position.total != total:
                 jump = (position, total, rate)
-                self.say(
-                    run_settings.describe_extension(*jump, allowed=self.config.extend)
-                )
+                self.say(describe_extension(*jump, allowed=self.config.extend))
             self.logger.set_counts(position.skipped, position.last)
         self.files.write_settings()
         self.logger.open(self.folder, step=loop.step)

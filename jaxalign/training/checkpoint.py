@@ -1,8 +1,8 @@
-"""Checkpoints: one orbax manager a run, one item a role, and exact resume.
+"""Checkpoints: one orbax manager per run, one item per role, bit-exact resume.
 
 A checkpoint holds the trained roles (`policy`, `value`, ...), `optimizer` (its
-moments, the step, the key), `data` (the iterator's state and whatever else is JSON) and
-`config`. Roles that never change are written once, beside them.
+moments, the step, the key), `data` (the iterators' state and other JSON) and `config`.
+Frozen roles, such as the reference, are written once, beside the checkpoints.
 """
 
 import dataclasses
@@ -13,16 +13,18 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as preservation
 
-from jaxalign.training import matching
+from jaxalign import messages
+from jaxalign.training import checkpoint_validation as validation
 from jaxalign.training.finite import first_nonfinite
-from jaxalign.training.frozen import Folder, load_frozen, save_frozen, template
-from jaxalign.training.integrity import checksum, damage_error, read_item, report_damage
 from jaxalign.training.leftovers import (
+    Folder,
     put_aside,
     remove_unfinished,
     unfinished_checkpoints,
 )
+from jaxalign.training.reference_cache import fingerprint
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
@@ -38,10 +40,12 @@ __all__ = [
     "unfinished_checkpoints",
 ]
 
+WRITE_ERRORS = (OSError, ValueError, RuntimeError)  # what orbax and tensorstore raise
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint, read: the state, the roles in it, and the data item."""
+    """A restored checkpoint: the state, its parameters by role, and the data item."""
 
     state: TrainState
     roles: dict[str, Params]
@@ -51,18 +55,19 @@ class Checkpoint:
 def open_manager(
     folder: Folder, *, keep: int = 2, best: str = "", background: bool = True
 ) -> ocp.CheckpointManager:
-    """The manager of a run's checkpoints, made if the folder is not there.
+    """Opens the manager of a run's checkpoints; creates the folder if it is missing.
 
-    What a killed run left unfinished is deleted, or put aside as `<step>.incomplete`.
+    The unfinished checkpoints of a killed run are deleted, or renamed to
+    `<step>.incomplete`.
 
     Args:
-      keep: how many of the latest checkpoints stay.
-      best: a metric of whose best checkpoint stays besides: the highest, or, after a
-        minus sign, the lowest.
-      background: write while training goes on; see `finish`.
+      keep: number of latest checkpoints to keep.
+      best: name of a metric whose best checkpoint is kept as well: the highest or,
+        after a minus sign, the lowest.
+      background: write while training continues; see `finish`.
 
     Raises:
-      OSError: nothing can be written in the folder.
+      OSError: the folder cannot be written.
     """
     path = Path(folder).absolute()
     try:
@@ -74,49 +79,24 @@ def open_manager(
         reason = error.strerror or str(error)
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
-    policies = ocp.checkpoint_managers
-    preserved: list[Any] = [policies.LatestN(n=keep)]
-    score = lambda told: told[best.removeprefix("-")]
+    kept: list[Any] = [preservation.LatestN(n=keep)]
+    score = lambda metrics: metrics[best.removeprefix("-")]
     if best:
-        preserved.append(
-            policies.BestN(get_metric_fn=score, reverse=best.startswith("-"), n=1)
-        )
+        lowest = best.startswith("-")
+        kept.append(preservation.BestN(get_metric_fn=score, reverse=lowest, n=1))
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(preserved),
-        best_fn=score if best else None,  # or else it keeps no metrics
+        preservation_policy=preservation.AnyPreservationPolicy(kept),
+        best_fn=score if best else None,  # without, orbax stores no metrics
         cleanup_tmp_directories=True,
         enable_async_checkpointing=background,
     )
     manager = ocp.CheckpointManager(path, options=options)
-    # a thread deletes what is temporary: let it end before the folder is used, or gone
-    cleaning = getattr(manager, "_cleanup_tmp_directory_future", None)
-    if cleaning is not None:
-        cleaning.result()
+    # a thread deletes temporary files: wait, since the folder is used or deleted next
+    cleanup = getattr(manager, "_cleanup_tmp_directory_future", None)
+    if cleanup is not None:
+        cleanup.result()
     remove_unfinished(Path(manager.directory), manager.latest_step())
     return manager
-
-
-def params_of(roles: Mapping[str, Params]) -> Params:
-    """The parameters of the state: the only role's, or a dict by role."""
-    return next(iter(roles.values())) if len(roles) == 1 else dict(roles)
-
-
-def check_roles(state: TrainState, roles: Mapping[str, Params]) -> None:
-    """Refuses roles which the state's parameters could not be put together from."""
-    reserved = {"optimizer", "data", "config"} & set(roles)
-    whole: Any = jax.tree.structure(params_of(roles))
-    same = whole == jax.tree.structure(state.params)
-    if reserved or not roles or not same:
-        raise ValueError(
-            f"roles {sorted(roles)} must be state.params under one name, or its "
-            f"entries under theirs"
-        )
-
-
-def optimizer_item(state: TrainState) -> dict[str, Any]:
-    """What the optimizer item holds; typed keys are saved as their data."""
-    key = jax.random.key_data(state.key)
-    return {"opt_state": state.opt_state, "step": state.step, "key": key}
 
 
 def save(
@@ -128,40 +108,44 @@ def save(
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> bool:
-    """Saves a checkpoint named after `state.step`; False if that one is there already.
+    """Saves a checkpoint named after `state.step`.
 
     The state may be donated to the next step as soon as this returns.
 
     Args:
-      roles: the trained parameters: `{"policy": state.params}`, or, where the state's
-        parameters are a dict by role, that dict. Frozen roles: see `save_frozen`.
-      data: JSON-able: the iterator's state, the KL controller's, ...
-      config: JSON-able; what a resumed run must have in common with this one.
-      metrics: by which the best checkpoint is known, see `open_manager`.
+      roles: the trained parameters: `{"policy": state.params}` or, where the state's
+        parameters are a dict by role, that dict. For frozen roles, see `save_frozen`.
+      data: JSON values: the states of iterators, of the KL controller, ...
+      config: JSON values that a resumed run must have in common with this one.
+      metrics: among them the one named by `best` of `open_manager`.
+
+    Returns:
+      Whether it was saved; False where a checkpoint of this step exists.
 
     Raises:
       OSError: this checkpoint, or the one before it, could not be written.
     """
-    check_roles(state, roles)
+    validation.check_roles(state, roles)
     step = int(state.step)
     if step in manager.all_steps():
         return False
     items = {name: ocp.args.StandardSave(params) for name, params in roles.items()}
     items["optimizer"] = ocp.args.StandardSave(optimizer_item(state))
-    items["data"] = ocp.args.JsonSave({"data": data, "crc32": checksum(data)})
+    crc32 = validation.checksum(data)
+    items["data"] = ocp.args.JsonSave({"data": data, "crc32": crc32})
     items["config"] = ocp.args.JsonSave(dict(config or {}))
     try:
-        saved = ocp.args.Composite(**items)
-        return bool(manager.save(step, args=saved, metrics=metrics, force=True))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise write_error(manager, error) from error
+        args = ocp.args.Composite(**items)
+        return bool(manager.save(step, args=args, metrics=metrics, force=True))
+    except WRITE_ERRORS as error:
+        raise validation.write_error(manager, error) from error
 
 
 def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
-    """Waits until everything is written; then deletes what is half-written and older.
+    """Waits until everything is written; then deletes older unfinished checkpoints.
 
     Raises:
-      OSError: it could not be.
+      OSError: a checkpoint could not be written.
     """
     try:
         manager.wait_until_finished()
@@ -169,32 +153,67 @@ def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
         remove_unfinished(Path(manager.directory), manager.latest_step())
         if close:
             manager.close()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise write_error(manager, error) from error
+    except WRITE_ERRORS as error:
+        raise validation.write_error(manager, error) from error
 
 
-def write_error(manager: ocp.CheckpointManager, error: Exception) -> OSError:
-    """One sentence out of what the writing stack says."""
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    steps = sorted(manager.all_steps())
-    kept = (
-        f"the last whole one is of step {steps[-1]}" if steps else "there is no other"
-    )
-    return OSError(
-        f"a checkpoint in {manager.directory} was not written ({first}); {kept}"
+def restore(
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    roles: Mapping[str, Params],
+    *,
+    config: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Restores the latest checkpoint onto the devices of the templates.
+
+    Args:
+      state: a template, such as a new state; its mesh may differ from the saved one's.
+      roles: the template's parameters, as in `save`.
+      config: of this run, compared with the saved one; None compares nothing.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError: it has another config, shape or dtype (the message names it), or is
+        damaged: an item is missing, truncated or edited, or holds a NaN or infinity.
+    """
+    validation.check_roles(state, roles)
+    step = latest_step(manager)
+    if config is not None:
+        check_config(manager, config)
+    item = validation.read_item(manager, step, "data")
+    if item.get("crc32") != validation.checksum(item.get("data")):
+        raise validation.damage_error(manager, step, "its data item was changed")
+    folder = Path(manager.directory) / str(step)
+    with validation.report_damage(manager, step):
+        saved = {name: validation.saved_arrays(folder / name) for name in roles}
+    for name, params in roles.items():
+        validation.check_same_arrays(folder / name, saved[name], params)
+    templates = {**roles, "optimizer": optimizer_item(state)}
+    args = {
+        name: ocp.args.StandardRestore(template(tree))
+        for name, tree in templates.items()
+    }
+    with validation.report_damage(manager, step):
+        read = manager.restore(step, args=ocp.args.Composite(**args))
+    nonfinite = first_nonfinite({name: read[name] for name in templates})
+    if nonfinite:
+        raise validation.damage_error(manager, step, f"{nonfinite} is not finite")
+    params = {name: read[name] for name in roles}
+    return Checkpoint(
+        assemble_state(params, read["optimizer"], state), params, item["data"]
     )
 
 
 def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
-    """Refuses the latest checkpoint where it is of another config.
+    """Refuses to resume from the latest checkpoint under another config.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       ValueError: the config differs, or is damaged.
     """
     step = latest_step(manager)
-    saved = read_item(manager, step, "config")
-    matching.check_same_config(saved, config, Path(manager.directory) / str(step))
+    saved = validation.read_item(manager, step, "config")
+    validation.check_same_config(saved, config, Path(manager.directory) / str(step))
 
 
 def latest_step(manager: ocp.CheckpointManager) -> int:
@@ -209,63 +228,70 @@ def latest_step(manager: ocp.CheckpointManager) -> int:
     return int(step)
 
 
-def restore(
-    manager: ocp.CheckpointManager,
-    state: TrainState,
-    roles: Mapping[str, Params],
-    *,
-    config: Mapping[str, Any] | None = None,
-) -> Checkpoint:
-    """Reads the latest checkpoint, onto the devices where the templates lie.
-
-    Args:
-      state: a template, such as a new state; its mesh may differ from the saved one's.
-      roles: as in `save`, of the template.
-      config: this run's; None compares nothing.
-
-    Raises:
-      FileNotFoundError: there is no checkpoint.
-      ValueError: it is of another config or shape (what differs is named), or damaged:
-        an item is gone, cut short, edited, or holds numbers that are not finite.
-    """
-    check_roles(state, roles)
-    step = latest_step(manager)
-    if config is not None:
-        check_config(manager, config)
-    item = read_item(manager, step, "data")
-    if item.get("crc32") != checksum(item.get("data")):
-        raise damage_error(manager, step, "its data item is not what was saved")
-    folder = Path(manager.directory) / str(step)
-    items = {name: restore_args(params) for name, params in roles.items()}
-    items["optimizer"] = restore_args(optimizer_item(state))
-    with report_damage(manager, step):
-        saved = {name: matching.saved_shapes(folder / name) for name in roles}
-    for name, params in roles.items():
-        matching.check_same_shapes(folder / name, saved[name], params)
-    with report_damage(manager, step):
-        read = manager.restore(step, args=ocp.args.Composite(**items))
-    nonfinite = first_nonfinite({name: read[name] for name in items})
-    if nonfinite:
-        raise damage_error(manager, step, f"{nonfinite} is not finite")
-    return Checkpoint(
-        assemble_state(read, state, roles), {n: read[n] for n in roles}, item["data"]
-    )
+def optimizer_item(state: TrainState) -> dict[str, Any]:
+    """The content of the optimizer item; typed keys are saved as their data."""
+    key = jax.random.key_data(state.key)
+    return {"opt_state": state.opt_state, "step": state.step, "key": key}
 
 
 def assemble_state(
-    read: Mapping[str, Any], state: TrainState, roles: Mapping[str, Params]
+    roles: Mapping[str, Params], item: Mapping[str, Any], like: TrainState
 ) -> TrainState:
-    """The state that the items of a checkpoint hold, its key of the template's kind."""
-    rest = read["optimizer"]
-    key = jax.random.wrap_key_data(rest["key"], impl=jax.random.key_impl(state.key))
-    return TrainState(
-        step=rest["step"],
-        params=params_of({name: read[name] for name in roles}),
-        opt_state=rest["opt_state"],
-        key=key,
-    )
+    """The state of restored roles and optimizer item, its key of the template's type."""
+    key = jax.random.wrap_key_data(item["key"], impl=jax.random.key_impl(like.key))
+    return TrainState(item["step"], validation.params_of(roles), item["opt_state"], key)
 
 
-def restore_args(tree: Any) -> ocp.args.StandardRestore:
-    """How to read one item: as the template lies."""
-    return ocp.args.StandardRestore(template(tree))
+def template(tree: Any) -> Any:
+    """Shapes, dtypes and shardings of a tree of arrays."""
+
+    def abstract(x: Any) -> jax.ShapeDtypeStruct:
+        place = getattr(x, "sharding", None)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+    return jax.tree.map(abstract, tree)
+
+
+def frozen_path(folder: Folder, role: str) -> Path:
+    """The folder of a frozen role."""
+    return Path(folder).absolute() / "frozen" / role
+
+
+def save_frozen(folder: Folder, role: str, params: Params) -> bool:
+    """Writes the parameters of a frozen role, unless the same ones are there already.
+
+    Other parameters, of an earlier run in the same folder, are replaced.
+
+    Returns:
+      Whether they were written.
+
+    Raises:
+      OSError: they could not be written.
+    """
+    path = frozen_path(folder, role)
+    mark, hashed = path.with_suffix(".fingerprint"), fingerprint(params)
+    if path.is_dir() and mark.is_file() and mark.read_text() == hashed:
+        return False
+    try:
+        mark.unlink(missing_ok=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, params, force=True)
+        if jax.process_index() == 0:
+            mark.write_text(hashed)
+    except (OSError, ValueError) as error:
+        reason = messages.first_line(error)
+        raise OSError(f"the {role} could not be written to {path}: {reason}") from error
+    return True
+
+
+def load_frozen(folder: Folder, role: str, like: Params) -> Params:
+    """Reads a frozen role onto the devices of the template `like`.
+
+    Raises:
+      FileNotFoundError: it was never written.
+    """
+    path = frozen_path(folder, role)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no frozen {role} in {path.parent}")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path, template(like))

@@ -1,9 +1,9 @@
-"""What a model says of a batch: log-probs, values and rewards, aligned with tokens."""
+"""Forward passes of a batch: log-probs and values, aligned with tokens."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,32 @@ from jaxalign import estimators, losses, sharding
 from jaxalign.batches import (
     BRANCH_STRIDE,
     AnswerBatch,
+    BatchLayout,
     Branches,
-    PreferenceBatch,
     TokenBatch,
-    UnpairedBatch,
+    deinterleave,
 )
 from jaxalign.types import Array, Bool, Float, LanguageModel, Params, ScalarModel, typed
+
+
+class ScoredInputs(NamedTuple):
+    """Hidden states, unembedding and targets of the scored positions.
+
+    Attributes:
+      hidden: the state before each target [R S D], S = T - `first`.
+      unembed: [D V].
+      targets: token ids [R S].
+      first: the column of the first target.
+    """
+
+    hidden: Array
+    unembed: Array
+    targets: Array
+    first: int
+
+    def align(self, x: Array) -> Array:
+        """Numbers of the targets [R S], aligned with tokens [R T]: 0 before `first`."""
+        return jnp.pad(x, ((0, 0), (self.first, 0)))
 
 
 def token_logps(
@@ -28,155 +48,156 @@ def token_logps(
     *,
     chunk: int | None = None,
     temperature: float = 1.0,
-) -> Float[Array, "B T"]:
-    """The log-prob of each token given those before it; 0 where `unscored`.
+) -> Float[Array, "R T"]:
+    """The log-prob of each token given those before it; 0 before `first_scored`.
 
     Args:
       chunk: positions whose logits exist at one time; None leaves it to the estimator.
-      temperature: of the sampling that the log-probs are compared with.
+      temperature: of the distribution, as in sampling; greater than 0.
     """
-    told, aligned = scored_inputs(model, params, batch)
+    inputs = scored_inputs(model, params, batch)
     logp = estimators.token_logprobs(
-        *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
+        *inputs[:3],
+        chunk=chunk,
+        logit_cap=model.config.logit_cap,
+        temperature=temperature,
     )
-    return aligned(logp)
+    return inputs.align(logp)
+
+
+def token_statistics(
+    model: LanguageModel,
+    params: Params,
+    batch: TokenBatch,
+    *,
+    chunk: int | None = None,
+    temperature: float = 1.0,
+) -> tuple[Float[Array, "R T"], Float[Array, "R T"]]:
+    """Next-token log-probs and entropies, nats, aligned with tokens.
+
+    Args:
+      chunk, temperature: as in `token_logps`.
+
+    Returns:
+      (logp, entropy): of each token, and of the distribution that predicts it.
+    """
+    inputs = scored_inputs(model, params, batch)
+    statistics = estimators.token_statistics(
+        *inputs[:3],
+        chunk=chunk,
+        logit_cap=model.config.logit_cap,
+        temperature=temperature,
+    )
+    return inputs.align(statistics.logp), inputs.align(statistics.entropy)
 
 
 def scored_inputs(
     model: LanguageModel, params: Params, batch: TokenBatch
-) -> tuple[tuple[Array, Array, Array], Callable[[Array], Array]]:
-    """What log-probs are made of, less the columns that nobody needs.
+) -> ScoredInputs:
+    """Hidden states, unembedding and targets of the columns from `first_scored` on.
 
-    The hidden states, the unembedding and the targets; and what puts numbers of those
-    targets where they belong [B T], after zeros. All cut here, so that products of one
-    shape add up in one order: two forward passes of one policy agree to the bit.
+    All log-probs are computed from these, so that products of one shape add up in one
+    order: two forward passes of one policy agree to the bit.
     """
     hidden, unembed = hidden_and_unembed(model, params, batch)
     first = batch.first_scored
-    told = hidden[:, first - 1 : -1], unembed, batch.tokens[:, first:]
-    return told, lambda x: jnp.pad(x, ((0, 0), (first, 0)))
+    return ScoredInputs(
+        hidden[:, first - 1 : -1], unembed, batch.tokens[:, first:], first
+    )
 
 
 def hidden_and_unembed(
     model: LanguageModel, params: Params, batch: TokenBatch
-) -> tuple[Float[Array, "B T D"], Float[Array, "D V"]]:
-    """The hidden states of a batch, and the matrix that makes logits of them."""
-    told: dict[str, Any] = {}
-    if batch.branches is not None:  # models that share prompts know what it is
-        told = {"branches": batch.branches}
-    hidden = model.hidden(params, batch.tokens, batch.positions, batch.segments, **told)
+) -> tuple[Float[Array, "R T D"], Float[Array, "D V"]]:
+    """The hidden states of a batch, and the matrix that maps them to logits."""
+    options: dict[str, Any] = {}
+    if batch.branches is not None:  # only models that share prompts take the argument
+        options = {"branches": batch.branches}
+    hidden = model.hidden(
+        params, batch.tokens, batch.positions, batch.segments, **options
+    )
     return hidden, model.unembed(params)
-
-
-@typed
-def row_sums(
-    x: Float[Array, "B T"], mask: Bool[Array, "B T"]
-) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """What each row's mask keeps, summed, and how many entries that is."""
-    total = jnp.sum(jnp.where(mask, x, 0.0), axis=-1)
-    return total, jnp.sum(mask, axis=-1).astype(x.dtype)
-
-
-def deinterleave(rows: Array) -> tuple[Array, Array]:
-    """Of interleaved rows [2B ...], those of the first batch and of the second."""
-    return rows[0::2], rows[1::2]
-
-
-def pair_sums(
-    logp: Array, mask: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sums over the answers of interleaved pairs [2B T], and over their shared length.
-
-    The shared length is as many first tokens as the shorter answer has.
-    """
-    shared_length = jnp.minimum(*deinterleave(jnp.sum(mask, axis=-1)))
-    shared = losses.ld_dpo_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
-    return deinterleave(row_sums(logp, mask)[0]), deinterleave(shared)
 
 
 def token_values(
     model: ScalarModel, params: Params, batch: TokenBatch
-) -> Float[Array, "B T"]:
+) -> Float[Array, "R T"]:
     """The value of the state before each token: the score at the token before it."""
     scores = model.scores(params, batch.tokens, batch.positions, batch.segments)
     return jnp.pad(scores[:, :-1], ((0, 0), (1, 0)))
 
 
-def rows_and_unpack(
-    batch: TokenBatch | PreferenceBatch | UnpairedBatch | AnswerBatch,
-) -> tuple[TokenBatch, Callable[[Array], Array]]:
-    """The rows that go through the model, and what makes a row an answer of them.
+@typed
+def row_sums(
+    x: Float[Array, "R T"], mask: Bool[Array, "R T"]
+) -> tuple[Float[Array, "R"], Float[Array, "R"]]:
+    """The sum of each row under its mask, and the number of entries in it."""
+    total = jnp.sum(jnp.where(mask, x, 0.0), axis=-1)
+    return total, jnp.sum(mask, axis=-1).astype(x.dtype)
 
-    The function takes what is known of each token [R T] and gives it answer by answer
-    [A T], those of a prompt side by side; 0 where an answer has no more tokens.
+
+def shared_length_sums(logp: Array, mask: Array) -> Array:
+    """Sums over the first tokens of answers, as many as the pair's shorter one has.
+
+    Args:
+      logp, mask: of the answers of pairs, side by side [2B T].
+
+    Returns:
+      [2B].
     """
-    if isinstance(batch, TokenBatch):
-        return batch, lambda x: x
-    if isinstance(batch, AnswerBatch):
-        return batch.sequences, functools.partial(unpack_shared_prompts, batch)
-    if isinstance(batch, PreferenceBatch):
-        return interleave(batch.chosen, batch.rejected), lambda x: x
-    return interleave(batch.answers, batch.mismatched_answers), lambda x: x
+    shared_length = jnp.minimum(*deinterleave(jnp.sum(mask, axis=-1)))
+    return losses.ld_dpo_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
 
 
-def unpack_shared_prompts(batch: AnswerBatch, x: Array) -> Array:
-    """Each answer of shared prompts in a row of its own [N*K T], from its start on."""
-    own, length = batch.own, x.shape[1]
-    at = jnp.argmax(own, axis=1)[:, :, None] + jnp.arange(length)[None, None, :]
-    there = at < (batch.ends + jnp.any(own, axis=1))[:, :, None]
-    taken = jnp.take_along_axis(x[:, None], jnp.minimum(at, length - 1), axis=2)
-    return jnp.where(there, taken, jnp.zeros((), x.dtype)).reshape(-1, length)
+def rows_and_unpack(batch: BatchLayout) -> tuple[TokenBatch, Callable[[Array], Array]]:
+    """The rows of a batch, and the function from their numbers to each answer's."""
+    return batch.rows(), batch.per_answer
 
 
 @functools.partial(jax.jit, static_argnames=("answers", "room"))
 def pack_shared_prompts(
     sequences: TokenBatch, logp: Array, *, answers: int, room: int
 ) -> tuple[AnswerBatch, Array]:
-    """So many answers a row, after one copy of their prompt; and what is aligned.
+    """Packs the answers to a prompt into one row, after one copy of the prompt.
 
-    Undone by `unpack_shared_prompts`, but for the prompts.
+    Undone by the batch's `per_answer`, but for the prompts.
 
     Args:
       sequences: one answer a row, those of a prompt side by side [A T].
-      logp: what is known of each token [A T]; comes as [A / answers, T'].
-      answers: how many share a row.
-      room: the longest answer, in tokens; the longest prompt has T - `room`.
+      logp: numbers of each token [A T].
+      answers: answers in a packed row.
+      room: tokens of the longest answer; the longest prompt has T - `room`.
+
+    Returns:
+      (batch, logp): A / `answers` rows, and the numbers aligned with their tokens.
     """
     first = lambda x: x.reshape(-1, answers, *x.shape[1:])[:, 0]
-    last = jnp.argmax(sequences.loss_mask, axis=1)[:, None] - 1  # of the prompt
-    at = last + jnp.arange(room + 1)[None, :]
+    last_of_prompt = jnp.argmax(sequences.loss_mask, axis=1)[:, None] - 1
+    columns = last_of_prompt + jnp.arange(room + 1)[None, :]
     shared = sequences.tokens.shape[1] - room - 1
-    asked = jnp.arange(shared)[None, :] < first(last)
+    in_prompt = jnp.arange(shared)[None, :] < first(last_of_prompt)
 
-    def rows(x: Array) -> Array:
-        told = jnp.take_along_axis(x, at, axis=1).reshape(-1, answers * (room + 1))
-        prompt = jnp.where(asked, first(x)[:, :shared], jnp.zeros((), x.dtype))
-        return sharding.constrain(
-            jnp.concatenate([prompt, told], axis=1), "batch", None
-        )
+    def pack(x: Array) -> Array:
+        branches = jnp.take_along_axis(x, columns, axis=1)
+        branches = branches.reshape(-1, answers * (room + 1))
+        prompt = jnp.where(in_prompt, first(x)[:, :shared], jnp.zeros((), x.dtype))
+        rows = jnp.concatenate([prompt, branches], axis=1)
+        return sharding.constrain(rows, "batch", None)
 
-    branch = (
-        np.pad(np.arange(1, answers + 1).repeat(room + 1), (shared, 0)) * BRANCH_STRIDE
-    )
-    joined = jax.tree.map(rows, sequences)
-    segments = joined.segments * (1 + jnp.asarray(branch, jnp.int32)[None, :])
-    count = len(joined.tokens)
+    branch = np.arange(1, answers + 1).repeat(room + 1)
+    branch = np.pad(branch, (shared, 0)) * BRANCH_STRIDE
+    packed = jax.tree.map(pack, sequences)
+    segments = packed.segments * (1 + jnp.asarray(branch, jnp.int32)[None, :])
+    rows = len(packed.tokens)
     batch = AnswerBatch(
         sequences=dataclasses.replace(
-            joined,
+            packed,
             segments=segments,
             first_scored=shared + 1,
             branches=Branches.of(shared, answers),
         ),
-        mask=jnp.ones((count, answers), bool),
-        margin=jnp.zeros(count),
-        row=jnp.arange(count),
+        mask=jnp.ones((rows, answers), bool),
+        margin=jnp.zeros(rows),
+        row=jnp.arange(rows),
     )
-    return batch, rows(logp)
-
-
-def interleave(first: TokenBatch, second: TokenBatch) -> TokenBatch:
-    """Both in one batch [2B T], row b of each side by side: none changes its device."""
-    return jax.tree.map(
-        lambda a, b: jnp.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), first, second
-    )
+    return batch, pack(logp)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from jaxalign import estimators, losses, messages
-from jaxalign.training.group_objectives import Reduction, TokenLoss
+from jaxalign.training.objectives.grpo import Reduction, TokenLoss
 from jaxalign.types import Array
 
 KLPlacement = Literal["loss", "reward", "reward_to_go"]

@@ -1,27 +1,31 @@
-"""What killed runs leave half-written: known, put aside, and at last deleted."""
+"""Unfinished checkpoints of killed runs: detected, put aside, and finally deleted."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
 
-from jaxalign.training.frozen import Folder
-
-TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of what is being written
+Folder = str | os.PathLike[str]
+TEMPORARY = ".orbax-checkpoint-tmp"  # in the name of a folder that is being written
 
 
 def unfinished_checkpoints(folder: Folder) -> list[Path]:
-    """The checkpoints that a killed run left half-written.
+    """The folders of checkpoints that a killed run left unfinished.
 
-    Orbax writes in a folder of another name, and renames it at the end; one without its
-    metadata it would take for whole, and of other metadata it would raise.
+    Orbax writes to a temporary folder and renames it at the end. It would accept a
+    renamed one without metadata, and raise on one whose metadata are damaged.
     """
-    found = [path for path in sorted(Path(folder).glob("[0-9]*")) if path.is_dir()]
-    begun = lambda path: TEMPORARY in path.name
-    bare = lambda path: not is_json_object(path / "_CHECKPOINT_METADATA")
-    return [p for p in found if begun(p) or (p.name.isdigit() and bare(p))]
+    folders = [path for path in sorted(Path(folder).glob("[0-9]*")) if path.is_dir()]
+    is_temporary = lambda path: TEMPORARY in path.name
+    has_metadata = lambda path: is_json_object(path / "_CHECKPOINT_METADATA")
+    return [
+        path
+        for path in folders
+        if is_temporary(path) or (path.name.isdigit() and not has_metadata(path))
+    ]
 
 
 def is_json_object(path: Path) -> bool:
@@ -33,7 +37,10 @@ def is_json_object(path: Path) -> bool:
 
 
 def put_aside(folder: Path) -> None:
-    """Renames those which orbax would take for whole; it deletes its own remains."""
+    """Renames unfinished checkpoints that orbax would accept as complete.
+
+    Orbax deletes its own temporary folders.
+    """
     if jax.process_index() == 0:
         for step in [p for p in unfinished_checkpoints(folder) if p.name.isdigit()]:
             others = len(list(folder.glob(f"{step.name}.incomplete*")))
@@ -43,11 +50,11 @@ def put_aside(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path, step: int | None) -> None:
-    """Deletes what is half-written of the steps up to one whose checkpoint is whole."""
+    """Deletes unfinished checkpoints of steps up to `step`, whose own is complete."""
     if jax.process_index() or step is None:
         return
     for path in folder.glob("[0-9]*.*"):
         number = path.name.partition(".")[0]
-        half = ".incomplete" in path.name or TEMPORARY in path.name
-        if half and number.isdigit() and int(number) <= step:
+        unfinished = ".incomplete" in path.name or TEMPORARY in path.name
+        if unfinished and number.isdigit() and int(number) <= step:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,72 +1,128 @@
-"""Pairwise terms made of several losses, as `training.pairwise` names them.
+"""Pairwise losses made of others, one term per pair.
 
-Arguments are fields of `PairLogps`; one term a pair.
+Arguments are the inputs that `loss_registry` lists for each: `chosen` and `rejected`
+are sums over answer tokens of the policy's log-probs, `ref_...` the reference's, and
+`..._mean` means over answer tokens; nats, [B] each.
 """
-
-import jax
-import jax.numpy as jnp
 
 from jaxalign import losses
 from jaxalign.losses import divergence
 from jaxalign.types import Array, Scalar
 
 
-def cdpo(*sums: Array, beta: Scalar, label_smoothing: Scalar) -> Array:
-    """Conservative DPO: `label_smoothing` is the share of wrong labels."""
-    return losses.dpo(*sums, beta=beta, label_smoothing=label_smoothing)
+def cdpo(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    *,
+    beta: Scalar,
+    label_smoothing: Scalar,
+) -> Array:
+    """Conservative DPO: DPO with a label smoothing greater than 0.
 
-
-def label_of(margin: Array) -> Array:
-    """The probability that a label is right, where a judge gave its log-odds.
-
-    p = sigmoid(margin), or 1 where the margin is 0: nobody said
-
-    >>> (4 * label_of(jnp.array([0.0, jnp.log(3.0)]))).round().tolist()
-    [4.0, 3.0]
+    Args:
+      label_smoothing: share of the labels assumed wrong, in [0, 0.5).
     """
-    return jnp.where(margin == 0.0, 1.0, jax.nn.sigmoid(margin))
+    return losses.dpo(
+        chosen,
+        rejected,
+        ref_chosen,
+        ref_rejected,
+        beta=beta,
+        label_smoothing=label_smoothing,
+    )
 
 
-def soft_dpo(*sums_and_margin: Array, beta: Scalar) -> Array:
-    """Conservative DPO with a probability of its own for each label, see `label_of`."""
-    *sums, margin = sums_and_margin
-    return losses.dpo(*sums, beta=beta, label_smoothing=1.0 - label_of(margin))
+def soft_dpo(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    label_prob: Array,
+    *,
+    beta: Scalar,
+) -> Array:
+    """DPO with soft labels: conservative DPO whose label smoothing differs per pair.
+
+    label_smoothing = 1 - label_prob
+    """
+    return losses.dpo(
+        chosen,
+        rejected,
+        ref_chosen,
+        ref_rejected,
+        beta=beta,
+        label_smoothing=1.0 - label_prob,
+    )
 
 
-def orpo(chosen: Array, rejected: Array, nll: Array, *, lam: Scalar) -> Array:
-    """NLL per token + the odds-ratio term; Hong et al. 2024, arXiv:2403.07691."""
-    return nll + losses.orpo(chosen, rejected, lam=lam)
+def orpo(chosen_mean: Array, rejected_mean: Array, *, lam: Scalar) -> Array:
+    """Odds-ratio preference optimization, with its supervised term.
+
+    loss = -chosen_mean + losses.orpo(chosen_mean, rejected_mean)
+
+    Reference: Hong et al. 2024, arXiv:2403.07691.
+    """
+    return -chosen_mean + losses.orpo(chosen_mean, rejected_mean, lam=lam)
 
 
 def cpo(
-    chosen: Array, rejected: Array, nll: Array, *, beta: Scalar, alpha: Scalar
+    chosen: Array, rejected: Array, chosen_mean: Array, *, beta: Scalar, alpha: Scalar
 ) -> Array:
-    """The preference term + alpha * NLL per token; Xu et al. 2024, arXiv:2401.08417."""
-    return losses.cpo(chosen, rejected, beta=beta) + alpha * nll
+    """Contrastive preference optimization, with its supervised term.
+
+    loss = losses.cpo(chosen, rejected) + alpha * (-chosen_mean)
+
+    Reference: Xu et al. 2024, arXiv:2401.08417.
+    """
+    return losses.cpo(chosen, rejected, beta=beta) + alpha * -chosen_mean
+
+
+def slic(
+    chosen: Array, rejected: Array, chosen_mean: Array, *, delta: Scalar, alpha: Scalar
+) -> Array:
+    """Sequence likelihood calibration: its hinge and its supervised term.
+
+    loss = losses.slic(chosen, rejected) + alpha * (-chosen_mean)
+
+    Reference: Zhao et al. 2023, arXiv:2305.10425.
+    """
+    return losses.slic(chosen, rejected, delta=delta) + alpha * -chosen_mean
 
 
 def unlikelihood(
-    chosen_nll: Array, rejected_unlikelihood: Array, *, alpha: Scalar
+    chosen_mean: Array, rejected_unlikelihood: Array, *, alpha: Scalar
 ) -> Array:
-    """NLL per token of the chosen + alpha * unlikelihood per token of the rejected.
+    """NLL of the chosen answer and unlikelihood of the rejected one, per token.
+
+    loss = -chosen_mean + alpha * rejected_unlikelihood
+
+    Args:
+      rejected_unlikelihood: `losses.unlikelihood`, a mean over answer tokens.
 
     Reference: Welleck et al. 2019, arXiv:1908.04319; the negative candidates of its
     token-level loss are here the tokens of the rejected answer.
     """
-    return chosen_nll + alpha * rejected_unlikelihood
+    return -chosen_mean + alpha * rejected_unlikelihood
 
 
-def shifted_bco(*sums_and_shift: Array, beta: Scalar) -> Array:
-    """BCO with the running mean of rewards; Jung et al. 2024, arXiv:2404.04656."""
-    *sums, shift = sums_and_shift
-    return losses.bco(*sums, beta=beta, delta=shift)
-
-
-def slic(
-    chosen: Array, rejected: Array, nll: Array, *, delta: Scalar, alpha: Scalar
+def bco(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    reward_shift: Array,
+    *,
+    beta: Scalar,
 ) -> Array:
-    """The hinge + alpha * NLL per token; Zhao et al. 2023, arXiv:2305.10425."""
-    return losses.slic(chosen, rejected, delta=delta) + alpha * nll
+    """Binary classifier optimization, with the running mean of rewards as its shift.
+
+    Reference: Jung et al. 2024, arXiv:2404.04656.
+    """
+    return losses.bco(
+        chosen, rejected, ref_chosen, ref_rejected, beta=beta, delta=reward_shift
+    )
 
 
 def alpha_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
@@ -84,40 +140,79 @@ def jensen_shannon_dpo(*sums: Array, beta: Scalar) -> Array:
     return losses.f_dpo(*sums, beta=beta, score=divergence.jensen_shannon_score)
 
 
-def wpo(*sums_and_weights: Array, beta: Scalar) -> Array:
-    """DPO, each pair by how much both answers look like the policy's own.
+def wpo(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    chosen_weight: Array,
+    rejected_weight: Array,
+    *,
+    beta: Scalar,
+) -> Array:
+    """Weighted preference optimization: DPO, off-policy pairs weighted down.
+
+    loss = chosen_weight * rejected_weight * losses.dpo(...)
+
+    Args:
+      chosen_weight, rejected_weight: `losses.wpo_weight` of the answers, in (0, 1].
 
     Reference: Zhou et al. 2024, arXiv:2406.11827.
     """
-    *sums, chosen_weight, rejected_weight = sums_and_weights
-    return chosen_weight * rejected_weight * losses.dpo(*sums, beta=beta)
+    dpo = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, beta=beta)
+    return chosen_weight * rejected_weight * dpo
 
 
 def ld_dpo(*sums: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """DPO whose longer answer counts alpha past the shorter one's length.
+    """Length-desensitized DPO: tokens past the shorter answer's length count alpha.
 
-    Of the sums, four are over whole answers, four over their shared length:
-    `losses.ld_dpo_logp` is shared + alpha * (whole - shared).
+    logp = shared + alpha * (whole - shared)
+
+    of each of the four log-probs that DPO takes, as in `losses.ld_dpo_logp`.
+
+    Args:
+      sums: the four sums over whole answers, then the four over the shared length.
+      alpha: weight of the tail, in [0, 1]; 1 is DPO.
 
     Reference: Liu et al. 2024, arXiv:2409.06411.
     """
-    both = zip(sums[:4], sums[4:], strict=True)
-    tempered = [shared + alpha * (whole - shared) for whole, shared in both]
+    pairs = zip(sums[:4], sums[4:], strict=True)
+    tempered = [shared + alpha * (whole - shared) for whole, shared in pairs]
     return losses.dpo(*tempered, beta=beta)
 
 
-def token_dpo(*sums_and_kls: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """TDPO2 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.tdpo2(*log_ratios(*sums_and_kls), beta=beta, alpha=alpha)
+def tdpo2(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    chosen_kl: Array,
+    rejected_kl: Array,
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+) -> Array:
+    """Token-level DPO (TDPO2) of log-probs and of KLs summed over the answer.
+
+    Reference: Zeng et al. 2024, arXiv:2404.11999.
+    """
+    ratios = chosen - ref_chosen, rejected - ref_rejected
+    return losses.tdpo2(*ratios, chosen_kl, rejected_kl, beta=beta, alpha=alpha)
 
 
-def token_dpo1(*sums_and_kls: Array, beta: Scalar) -> Array:
-    """TDPO1 of log-probs and sequential KLs; Zeng et al. 2024, arXiv:2404.11999."""
-    return losses.tdpo1(*log_ratios(*sums_and_kls), beta=beta)
+def tdpo1(
+    chosen: Array,
+    rejected: Array,
+    ref_chosen: Array,
+    ref_rejected: Array,
+    chosen_kl: Array,
+    rejected_kl: Array,
+    *,
+    beta: Scalar,
+) -> Array:
+    """Token-level DPO (TDPO1) of log-probs and of KLs summed over the answer.
 
-
-def log_ratios(
-    chosen: Array, rejected: Array, ref_chosen: Array, ref_rejected: Array, *kls: Array
-) -> tuple[Array, ...]:
-    """Log-ratios to the reference, and what else there is."""
-    return (chosen - ref_chosen, rejected - ref_rejected, *kls)
+    Reference: Zeng et al. 2024, arXiv:2404.11999.
+    """
+    ratios = chosen - ref_chosen, rejected - ref_rejected
+    return losses.tdpo1(*ratios, chosen_kl, rejected_kl, beta=beta)

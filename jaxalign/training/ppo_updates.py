@@ -8,7 +8,7 @@ import optax
 
 from jaxalign.batches import RolloutBatch
 from jaxalign.training import optimizer
-from jaxalign.training.mixed_objectives import with_ptx
+from jaxalign.training.objectives.ptx import with_ptx
 from jaxalign.training.step import MergeFn, Objective, Step, Total, make_step
 from jaxalign.types import LanguageModel, Params
 

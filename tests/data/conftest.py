@@ -1,4 +1,4 @@
-"""One small tokenizer for all tests of the data."""
+"""Fixtures: a small tokenizer, files of JSON lines, and files that failed once."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def tokenizer():
 
 @pytest.fixture
 def templated(tokenizer):
-    """A function: a copy of the tokenizer with another chat template."""
+    """(template, **special tokens) -> a copy of the tokenizer with that template."""
 
     def make(template, **special):
         copy = type(tokenizer)(
@@ -37,13 +37,13 @@ def templated(tokenizer):
 
 @pytest.fixture(scope="session")
 def stories(public_data):
-    """The real tokenizer of a base model: a beginning token, no chat template."""
+    """Tokenizer of a real base model: with a BOS token, without a chat template."""
     return tokenizers.load(public_data / "stories260K" / "hf")
 
 
 @pytest.fixture(scope="session")
 def jsonl():
-    """A function: writes rows (or raw lines) to a file of JSON lines."""
+    """(path, *rows) -> path: write rows (or raw lines) to a file of JSON lines."""
 
     def write(path, *rows):
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
@@ -55,7 +55,7 @@ def jsonl():
 
 @pytest.fixture(scope="session")
 def cases():
-    """The folder of inputs that failed once; the project ships none of it."""
+    """Folder of files that failed once; not a part of the project."""
     folder = Path(__file__).parents[2].parent / "shared" / "cases"
     if not folder.is_dir():
         pytest.skip(f"no cases at {folder}")

@@ -1,4 +1,4 @@
-"""Files of rows in every format that is read, for tests."""
+"""Files of rows in every supported format, for tests."""
 
 import bz2
 import csv
@@ -32,7 +32,7 @@ def delimited(rows, delimiter):
 
 
 def write(path, rows):
-    """Rows in the file format that a path's ending names."""
+    """Write rows in the format of the path's ending, and return the path."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
     ending = files.uncompressed_ending(path.name)
     if ending in (".csv", ".tsv"):

@@ -1,4 +1,4 @@
-"""Short names for rows, messages and records, for the tables of what a row means."""
+"""Constructors of rows, messages and records, with short names for tables of cases."""
 
 import json
 
@@ -44,22 +44,22 @@ def pair(prompt, chosen="a", rejected="b", **more):
     return Preference(prompt, chosen, rejected, location="f:1", **more)
 
 
-def asks(prompt, *references, **more):
+def rl_prompt(prompt, *references, **more):
     return Prompt(prompt, "f:1", references, **more)
 
 
-def thumb(up, prompt=None, answer="a", **more):
+def labeled(up, prompt=None, answer="a", **more):
     return Unpaired(prompt or [u()], answer, up, "f:1", **more)
 
 
-def ranks(*answers, **more):
+def ranking_record(*answers, **more):
     return Ranking([u()], answers, "f:1", **more)
 
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object"}}
 TOOL = {"type": "function", "function": FUNCTION}
 TOOLS = {"tools": [TOOL]}
-TALK = {"messages": [u(), a()]}
+CHAT = {"messages": [u(), a()]}
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 TREE = {
     "text": "q",
@@ -69,7 +69,7 @@ TREE = {
         {"text": "a", "role": "assistant", "rank": 0},
     ],
 }
-UP = {"prompt": "q", "completion": "a", "label": True}
+LABELED = {"prompt": "q", "completion": "a", "label": True}
 SHP = {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}
 ULTRA = {
     "instruction": "q",
@@ -86,13 +86,12 @@ def read(row, kind):
     return list(parser.parse_row(json.loads(json.dumps(row)), kind, "f:1"))
 
 
-def check(row, kind, wanted):
-    """Reads a row as the record it should be, or as the sentence that refuses it."""
-    if isinstance(wanted, kind):
-        assert read(row, kind) == [wanted]
+def check(row, kind, expected):
+    """Check that a row gives the expected record, `UnusableRow`, or error message."""
+    if isinstance(expected, kind):
+        assert read(row, kind) == [expected]
         return
-    odd = wanted is UnusableRow
-    with pytest.raises(
-        UnusableRow if odd else MalformedRow, match=None if odd else wanted
-    ):
+    error = UnusableRow if expected is UnusableRow else MalformedRow
+    message = None if expected is UnusableRow else expected
+    with pytest.raises(error, match=message):
         read(row, kind)

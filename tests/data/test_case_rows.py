@@ -1,4 +1,4 @@
-"""The files of rows whose meaning was lost, and what each is now."""
+"""Files of rows that were once misread, and the record of the first row of each."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from jaxalign.data import readers
 from jaxalign.data.records import Preference
-from tests.data.rows import a, asks, call, pair, s, sft, thumb, tool, u
+from tests.data.rows import a, call, labeled, pair, rl_prompt, s, sft, tool, u
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "data"
 PIRATE = "Speak like a pirate."
@@ -23,7 +23,7 @@ WEATHER = {
 BAD = a("BAD ANSWER", train=False)
 AGAIN = sft(u("q0"), BAD, u("again"), a("good answer"))
 TWO_TURNS = [s("Be kind."), u("FIRST QUESTION 0"), a("a first"), u("second question")]
-# file: its rows, and the record of the first of them, or the sentence that refuses it
+# file -> number of rows and the first record, or kind of record and error message
 FILES = {
     "loss_weight_zero": (12, AGAIN),
     "weight_zero": (12, AGAIN),
@@ -43,7 +43,7 @@ FILES = {
     ),
     "messages_and_answer, prompts": (
         12,
-        asks(
+        rl_prompt(
             [u("What is 0 + 1?")],
             "1",
             fields={"problem": "What is 0 + 1?", "solution": "Add one: 1."},
@@ -59,7 +59,7 @@ FILES = {
     ),
     "prompt_and_multi_turn_pair": (12, pair(TWO_TURNS, "kind", "rude")),
     "prompt_and_multi_turn_pair, sft": (12, sft(*TWO_TURNS, a("kind"))),
-    "prompt_and_multi_turn_pair, prompts": (12, asks(TWO_TURNS, "kind")),
+    "prompt_and_multi_turn_pair, prompts": (12, rl_prompt(TWO_TURNS, "kind")),
     "prompt_and_multi_turn_pair_differs": (
         Preference,
         "'chosen' and 'rejected' differ before their last message",
@@ -96,7 +96,7 @@ FILES = {
         12,
         sft(u("0 + 0?"), a("<think>double</think><answer>0</answer>")),
     ),
-    "thumbs": (40, thumb(False, [u("p0")], "c0 bad")),
+    "thumbs": (40, labeled(False, [u("p0")], "c0 bad")),
     "thumbs, sft": (20, sft(u("p1"), a("c1 good"))),
     "tool_call_null_content": (
         12,
@@ -125,7 +125,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_files_of_rows_whose_meaning_was_lost(name):
+def test_rows_keep_their_meaning(name):
     path = CASES / f"{name.partition(',')[0]}.jsonl"
     if not path.exists():
         pytest.skip(f"{path} is not here")
@@ -134,10 +134,10 @@ def test_the_files_of_rows_whose_meaning_was_lost(name):
         with pytest.raises(ValueError, match=f"{path.name}:[0-9]+: field.* {second}"):
             readers.read(path, first)
         return
-    found, report = readers.read(path, type(second))
-    wanted = {**vars(second), "location": found[0].location}
-    assert found[0] == type(second)(**wanted)
-    assert len(found) == first
+    records, report = readers.read(path, type(second))
+    expected = {**vars(second), "location": records[0].location}
+    assert records[0] == type(second)(**expected)
+    assert len(records) == first
     if name == "thumbs, sft":
         assert str(report) == "20 of 40 rows (20 with an answer labeled false)"
-        assert [r.messages[-1]["content"][-4:] for r in found] == ["good"] * 20
+        assert [r.messages[-1]["content"][-4:] for r in records] == ["good"] * 20

@@ -1,6 +1,6 @@
-"""The files of rows whose meaning was lost: which text of their first row is trained.
+"""Files of rows that were once misread: the trained text of the first row of each.
 
-What the rows become is in `test_meaning_files`.
+The records of the rows are in `test_case_rows`.
 """
 
 import pytest
@@ -15,7 +15,7 @@ __all__ = ["made"]
 END = "<|im_end|>"
 NO_THOUGHT = "<think>\n\n</think>\n\n"
 SFT, PAIR = Demonstration, Preference
-# file: kind, the text that is trained (of all turns), and some that is read and is not
+# file -> kind of record, trained texts (all turns), and a part of the masked text
 FILES = {
     "loss_weight_zero": (SFT, ["good answer" + END], "BAD ANSWER"),
     "weight_zero": (SFT, ["good answer" + END], "BAD ANSWER"),
@@ -92,7 +92,7 @@ FILES = {
 
 
 def first(name, kind):
-    """The first record of a file of the cases."""
+    """The first record of a file."""
     path = CASES / f"{name.partition(',')[0]}.jsonl"
     if not path.exists():
         pytest.skip(f"{path} is not here")
@@ -100,28 +100,28 @@ def first(name, kind):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_trained_of_the_files_of_rows(made, name):
-    kind, wanted, shown = FILES[name]
+def test_trained_text(made, name):
+    kind, expected, shown = FILES[name]
     tokenizer = made(*QWEN)
     record = first(name, kind)
-    found = trained(tokenizer, record, all_turns=True)
+    texts = trained(tokenizer, record, all_turns=True)
     if name == "text_only":
-        (text,) = found
+        (text,) = texts
         assert "line 0 of plain text<|im_end|>".endswith(text)
         assert text.endswith("of plain text<|im_end|>")
         return
-    assert found == wanted
+    assert texts == expected
     masked = untrained(tokenizer, record)
     assert all(shown in text for text in masked)
 
 
 def untrained(tokenizer, record):
-    """What is read and does not count, of each sequence of a record, as text."""
+    """Masked text of each sequence of a record."""
     (example,), _ = tokenise(tokenizer, record, all_turns=True)
     return [tokenizer.decode(s.tokens[~s.mask]) for s in example.sequences]
 
 
-def test_thoughts_of_the_files_are_trained(made):
+def test_reasoning_is_trained(made):
     tokenizer = made(*QWEN3)
     thought = "<think>\n0 and 0 make 0.\n</think>\n\n0" + END
     assert trained(tokenizer, first("reasoning_content", SFT)) == [thought]

@@ -7,7 +7,7 @@ from jaxalign.data import hh_rlhf, readers
 from jaxalign.data.records import Preference, row_number
 from jaxalign.data.schemas import hh_dialogue
 
-# rows; then what the folder's README says of the odd ones
+# number of rows
 FILES = {
     "harmless-base": 2312,
     "helpful-base": 2354,
@@ -24,8 +24,8 @@ def test_a_dialogue_is_its_turns():
     text = (
         "\n\nHuman: Hi\n\nthere \n\nAssistant: Oh: Human: you\n\nHuman:\n\nAssistant: x"
     )
-    found = [(m["role"], m["content"]) for m in hh_dialogue.parse_dialogue(text)]
-    assert found == [
+    turns = [(m["role"], m["content"]) for m in hh_dialogue.parse_dialogue(text)]
+    assert turns == [
         ("user", "Hi\n\nthere"),
         ("assistant", "Oh: Human: you"),
         ("user", ""),
@@ -33,13 +33,13 @@ def test_a_dialogue_is_its_turns():
     ]
 
 
-def test_an_answer_in_several_turns_is_one_answer():
+def test_an_answer_of_several_turns_is_merged():
     chosen = "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"
-    odd = row(chosen, "\n\nHuman: q\n\nAssistant: b")
-    pair = hh_dialogue.parse_dialogue_pair(odd, "f:1")
-    asked = [{"role": "user", "content": "q"}]
-    assert pair == Preference(asked, "wait\n\na", "b", 0.0, "f:1")
-    assert hh_dialogue.find_irregularity(odd)
+    irregular = row(chosen, "\n\nHuman: q\n\nAssistant: b")
+    pair = hh_dialogue.parse_dialogue_pair(irregular, "f:1")
+    prompt = [{"role": "user", "content": "q"}]
+    assert pair == Preference(prompt, "wait\n\na", "b", 0.0, "f:1")
+    assert hh_dialogue.find_irregularity(irregular)
     assert not hh_dialogue.find_irregularity(row(chosen, chosen))
 
 
@@ -53,9 +53,7 @@ def test_an_answer_in_several_turns_is_one_answer():
         ("\n\nHuman: q\n\nAssistant: a", "q: b", "do not begin"),
     ],
 )
-def test_odd_rows_are_counted_without_being_asked(
-    chosen, rejected, reason, tmp_path, jsonl
-):
+def test_unusable_rows_are_counted(chosen, rejected, reason, tmp_path, jsonl):
     good = row("\n\nHuman: q\n\nAssistant: a", "\n\nHuman: q\n\nAssistant: b")
     path = jsonl(tmp_path / "rows.jsonl", row(chosen, rejected), good)
     records, report = readers.read(path, Preference)
@@ -64,7 +62,7 @@ def test_odd_rows_are_counted_without_being_asked(
     assert count == 1 and reason in name
 
 
-def test_the_public_files_and_their_oddities(public_data):
+def test_the_public_files_and_their_irregularities(public_data):
     splits = hh_rlhf.load(public_data / "hh-rlhf")
     assert splits.report.total == sum(FILES.values()) == 8552
     assert splits.report.reasons == {
@@ -101,8 +99,10 @@ def test_training_files_are_used_where_they_are(tmp_path):
             with gzip.open(tmp_path / name / f"{split}.jsonl.gz", "wt") as file:
                 file.write(json.dumps(row(text + "a", text + "b")) + "\n")
     splits = hh_rlhf.load(tmp_path)
-    asked = [[r.prompt[0]["content"].split()[-1] for r in part] for part in splits[:2]]
-    assert asked == [["train"] * 4, ["test"] * 4]
+    sources = [
+        [r.prompt[0]["content"].split()[-1] for r in part] for part in splits[:2]
+    ]
+    assert sources == [["train"] * 4, ["test"] * 4]
     (tmp_path / "helpful-base" / "train.jsonl.gz").unlink()
     with pytest.raises(FileNotFoundError, match="helpful-base/train.jsonl.gz"):
         hh_rlhf.load(tmp_path)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_equal
 
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.packing import packed_batches
-from jaxalign.data.tokenize import Example, TokenRow
 
 LENGTH = 16
 

@@ -1,3 +1,5 @@
+"""Readers: files and TFDS sources as records, with their locations and reports."""
+
 import gzip
 import json
 
@@ -12,10 +14,6 @@ from jaxalign.data.records import (
     Ranking,
     RowReport,
     Unpaired,
-    demonstrations,
-    extract_prompts,
-    ranking_pairs,
-    unpaired_answers,
 )
 
 
@@ -23,201 +21,14 @@ def user(text):
     return {"role": "user", "content": text}
 
 
-def told(text):
+def assistant(text):
     return {"role": "assistant", "content": text}
 
 
-ASKED = [user("q")]
-DEMONSTRATIONS = [
-    {"prompt": "q", "completion": "a"},
-    {"prompt": ASKED, "completion": [told("a")]},
-    {"messages": [user("q"), told("a")]},
-    {"messages": [user("q"), {"role": "assistant", "content": [{"text": "a"}]}]},
-    {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
-    {"instruction": "q", "input": "", "output": "a"},
-    {"question": "q", "answer": "a"},
-    {"prompt": "q", "chosen": "a", "rejected": "b"},
-]
-PREFERENCES = [
-    {"prompt": "q", "chosen": "a", "rejected": "b"},
-    {"prompt": ASKED, "chosen": [told("a")], "rejected": [told("b")]},
-    {"chosen": [user("q"), told("a")], "rejected": [user("q"), told("b")]},
-    {
-        "chosen_messages": [user("q"), told("a")],
-        "rejected_messages": [*ASKED, told("b")],
-    },
-    {"prompt": "q", "chosen": [*ASKED, told("a")], "rejected": [*ASKED, told("b")]},
-    {"conversations": ASKED, "chosen": told("a"), "rejected": {"value": "b"}},
-    {"instruction": "q", "input": "", "output": "c", "chosen": "a", "rejected": "b"},
-    {
-        "chosen": "\n\nHuman: q\n\nAssistant: a",
-        "rejected": "\n\nHuman: q\n\nAssistant: b",
-    },
-]
+PROMPT = [user("q")]
 
 
-@pytest.mark.parametrize("row", DEMONSTRATIONS)
-def test_layouts_of_demonstrations(row, tmp_path, jsonl):
-    path = jsonl(tmp_path / "rows.jsonl", row)
-    records, report = readers.read(path, Demonstration)
-    assert records == [Demonstration([user("q"), told("a")], f"{path}:1")]
-    assert str(report) == "1 of 1 rows"
-    assert readers.read(path, Prompt)[0] == [Prompt(ASKED, f"{path}:1", ("a",))]
-
-
-@pytest.mark.parametrize("row", PREFERENCES)
-def test_layouts_of_preferences(row, tmp_path, jsonl):
-    path = jsonl(tmp_path / "rows.jsonl", row, row | {"margin": 2})
-    records, _ = readers.read(path, Preference)
-    others = {"output": "c"} if "output" in row else {}
-    assert records == [
-        Preference(ASKED, "a", "b", 0.0, f"{path}:1", fields=others),
-        Preference(ASKED, "a", "b", 2.0, f"{path}:2", fields=others),
-    ]
-    assert readers.read(path, Prompt)[0][0] == Prompt(
-        ASKED, f"{path}:1", ("a",), fields=others
-    )
-
-
-def test_references_of_prompts(tmp_path, jsonl):
-    told_of = {
-        ("z",): {"prompt": "q", "reference": "z", "completion": "a"},
-        ("y", "z"): {"question": "q", "references": ["y", "z"]},
-        ("best",): {"prompt": "q", "answers": ["best", "poor"]},
-        (): {"prompt": "q", "completion": "a", "label": False},
-        ("a",): {"prompt": "q", "completion": "a", "label": True},
-    }
-    path = jsonl(tmp_path / "rows.jsonl", *told_of.values(), {"prompt": "q"})
-    prompts, _ = readers.read(path, Prompt)
-    assert [p.references for p in prompts] == [*told_of, ()]
-    path = jsonl(tmp_path / "bad.jsonl", {"prompt": "q", "references": [1]})
-    with pytest.raises(ValueError, match="bad.jsonl:1: field 'references'"):
-        readers.read(path, Prompt)
-
-
-def test_instructions_with_input_system_and_history(tmp_path, jsonl):
-    row = {"instruction": "q", "input": "i", "output": "a", "system": "s"}
-    path = jsonl(tmp_path / "rows.jsonl", row | {"history": [["h", "r"]]})
-    records, _ = readers.read(path, Demonstration)
-    system = {"role": "system", "content": "s"}
-    before = [system, user("h"), told("r")]
-    assert records[0].messages == [*before, user("q\ni"), told("a")]
-
-
-def test_rankings_and_thumbs(tmp_path, jsonl):
-    path = jsonl(tmp_path / "rank.jsonl", {"prompt": "q", "answers": ["a", "b", "c"]})
-    rankings, _ = readers.read(path, Ranking)
-    assert rankings == [Ranking(ASKED, ("a", "b", "c"), f"{path}:1")]
-    found = [(p.chosen, p.rejected) for p in ranking_pairs(rankings)]
-    assert found == [("a", "b"), ("a", "c"), ("b", "c")]
-    up = {"prompt": "q", "completion": "a", "label": True}
-    down = {"messages": [user("q"), told("a")], "label": 0}
-    path = jsonl(tmp_path / "thumbs.jsonl", up, down)
-    thumbs, _ = readers.read(path, Unpaired)
-    assert thumbs == [
-        Unpaired(ASKED, "a", True, f"{path}:1"),
-        Unpaired(ASKED, "a", False, f"{path}:2"),
-    ]
-
-
-def test_conversions():
-    pair = Preference(ASKED, "a", "b", 1.0, "here:1")
-    assert demonstrations([pair]) == [Demonstration([user("q"), told("a")], "here:1")]
-    assert unpaired_answers([pair]) == [
-        Unpaired(ASKED, "a", True, "here:1"),
-        Unpaired(ASKED, "b", False, "here:1"),
-    ]
-    demonstration = Demonstration([user("q"), told("z")], "there:1")
-    other = Demonstration([user("r"), told("z")], "there:2")
-    assert extract_prompts([pair, demonstration, other]) == [
-        Prompt(ASKED, "here:1", ("a", "z")),
-        Prompt([user("r")], "there:2", ("z",)),
-    ]
-
-
-BAD = [
-    (Demonstration, "{", "is not JSON"),
-    (Demonstration, "[1]", "is not a JSON object"),
-    (Demonstration, {"completion": "a"}, "field 'prompt' .* is missing"),
-    (Demonstration, {"prompt": "q"}, "field 'completion' .* is missing"),
-    (Demonstration, {"prompt": " ", "completion": "a"}, "field 'prompt' is empty"),
-    (
-        Demonstration,
-        {"prompt": "q", "completion": None},
-        "'completion' is null; expected text",
-    ),
-    (
-        Demonstration,
-        {"prompt": "q", "completion": 3},
-        "'completion' is a number; expected text",
-    ),
-    (
-        Demonstration,
-        {"messages": []},
-        "'messages' is not a text or a list",
-    ),
-    (Demonstration, {"messages": ["q"]}, "'messages', message 0: is text"),
-    (Demonstration, {"messages": [{"role": "x"}]}, "message 0: has role 'x'"),
-    (Demonstration, {"messages": [{"role": ["x"]}]}, "message 0: has role"),
-    (Demonstration, {"messages": [{"role": "user"}]}, "content is null; expected text"),
-    (
-        Demonstration,
-        {"messages": [user([{"image": 1}])]},
-        "content is a list; expected text",
-    ),
-    (Demonstration, {"instruction": "q", "output": "a", "history": ["h"]}, "'history'"),
-    (Preference, {"prompt": "q", "chosen": "a"}, "field 'rejected' is missing"),
-    (Preference, {"chosen": "a", "rejected": "b"}, "field 'prompt' .* is missing"),
-    (
-        Preference,
-        {"prompt": "q", "chosen": "a", "rejected": 1},
-        "'rejected' is a number; expected text",
-    ),
-    (
-        Preference,
-        {"chosen": [user("q"), told("a")], "rejected": [user("r"), told("b")]},
-        "'chosen' and 'rejected' differ before",
-    ),
-    (
-        Preference,
-        {"chosen": [*ASKED, user("a")], "rejected": [*ASKED, user("b")]},
-        "do not end with an answer",
-    ),
-    (Preference, PREFERENCES[0] | {"margin": "big"}, "field 'margin'"),
-    (Preference, PREFERENCES[0] | {"margin": float("nan")}, "field 'margin'"),
-    (Ranking, {"prompt": "q", "answers": ["a"]}, "field 'answers' .* two or more"),
-    (
-        Ranking,
-        {"prompt": "q", "answers": ["a", 1]},
-        r"'answers\[1\]' is a number; expected text",
-    ),
-    (Unpaired, {"prompt": "q", "completion": "a"}, "field 'label' .* is missing"),
-    (Unpaired, {"prompt": "q", "completion": "a", "label": 2}, "'label' is 2"),
-    (Unpaired, {"prompt": "q", "completion": "a", "label": None}, "'label'"),
-    (Prompt, {"messages": [told("a")]}, "has an answer, but no prompt"),
-]
-
-
-@pytest.mark.parametrize(("kind", "row", "message"), BAD)
-def test_a_malformed_row_is_named(kind, row, message, tmp_path, jsonl):
-    good = {
-        Demonstration: DEMONSTRATIONS[0],
-        Preference: PREFERENCES[0],
-        Ranking: {"prompt": "q", "answers": ["a", "b"]},
-        Unpaired: {"prompt": "q", "completion": "a", "label": True},
-        Prompt: {"prompt": "q"},
-    }[kind]
-    path = jsonl(tmp_path / "rows.jsonl", good, "", row, good)
-    with pytest.raises(ValueError, match=message) as error:
-        readers.read(path, kind)
-    assert str(error.value).startswith(f"{path}:3: ")
-    assert str(error.value).endswith("skip and count such rows")
-    records, report = readers.read(path, kind, skip_bad_rows=True)
-    assert [r.location for r in records] == [f"{path}:1", f"{path}:4"]
-    assert str(report) == "2 of 3 rows (1 malformed)"
-
-
-def test_a_file_of_nothing_is_refused(tmp_path, jsonl):
+def test_a_file_without_rows_is_refused(tmp_path, jsonl):
     with pytest.raises(ValueError, match="holds no usable Prompt rows: 0 of 0 rows"):
         readers.read(jsonl(tmp_path / "rows.jsonl"), Prompt)
     path = jsonl(tmp_path / "bad.jsonl", "{", "]")
@@ -225,7 +36,7 @@ def test_a_file_of_nothing_is_refused(tmp_path, jsonl):
         readers.read(path, Prompt, skip_bad_rows=True)
 
 
-def test_paths_that_are_none(tmp_path):
+def test_missing_and_unsupported_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file: .*nowhere.jsonl"):
         readers.read(tmp_path / "nowhere.jsonl", Prompt)
     with pytest.raises(FileNotFoundError, match="holds no .jsonl"):
@@ -243,7 +54,7 @@ def test_text_that_is_not_utf8_is_a_malformed_line(tmp_path):
     with pytest.raises(ValueError, match="rows.jsonl:2: is not JSON .*UTF-8"):
         readers.read(path, Prompt)
     records, _ = readers.read(path, Prompt, skip_bad_rows=True)
-    assert [r.messages for r in records] == [ASKED]
+    assert [r.messages for r in records] == [PROMPT]
 
 
 def test_a_folder_is_read_in_order_of_names(tmp_path, jsonl):
@@ -257,7 +68,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path, jsonl):
     assert report == RowReport(3, 3)
 
 
-def test_half_a_gzip_file_is_named(tmp_path):
+def test_a_truncated_gzip_file_is_named(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "q"}\n' * 99)[:-12])
     with pytest.raises(
@@ -307,14 +118,14 @@ def test_rows_of_tensorflow_datasets():
         },
     ]
     records, _ = readers.from_tfds(rows, Preference, name="toy/train")
-    assert records[0] == Preference(ASKED, "a", "b", 1.0, "toy/train:0")
+    assert records[0] == Preference(PROMPT, "a", "b", 1.0, "toy/train:0")
     assert records[1].prompt == [user("é")]
     columns = {
         "role": np.array([b"user", b"assistant"], object),
         "content": np.array([b"q", b"a"], object),
     }
     records, _ = readers.from_tfds([{"messages": columns}], Demonstration)
-    assert records[0].messages == [user("q"), told("a")]
+    assert records[0].messages == [user("q"), assistant("a")]
     with pytest.raises(ValueError, match="toy:0: field 'chosen'"):
         readers.from_tfds([{"prompt": b"q"}], Preference, name="toy")
 
@@ -380,28 +191,28 @@ def test_trees_without_a_ranking_are_counted(tmp_path, jsonl):
 
     path = jsonl(tmp_path / "trees.jsonl", tree(1, 0), tree(0), tree())
     rankings, report = readers.read(path, Ranking)
-    assert rankings == [Ranking(ASKED, ("a0", "a1"), f"{path}:1")]
+    assert rankings == [Ranking(PROMPT, ("a0", "a1"), f"{path}:1")]
     assert str(report) == "1 of 3 rows (2 without a ranking)"
 
 
-def test_calls_of_tools_are_not_read_as_speech(public_data):
+def test_tool_calls_are_not_text(public_data):
     path = public_data / "llama-factory-demo" / "glaive_toolcall_en_demo.json"
     records, report = readers.read(path, Demonstration)
     assert report == RowReport(300, 300)
     rows = json.loads(path.read_text("utf-8"))
     for record, row in zip(records, rows, strict=True):
         assert [tool["function"] for tool in record.tools] == json.loads(row["tools"])
-        for message, told in zip(record.messages, row["conversations"], strict=True):
-            if told["from"] == "function_call":
+        for message, turn in zip(record.messages, row["conversations"], strict=True):
+            if turn["from"] == "function_call":
                 (call,) = message["tool_calls"]
                 assert call == {
                     "type": "function",
-                    "function": json.loads(told["value"]),
+                    "function": json.loads(turn["value"]),
                 }
                 assert message["role"] == "assistant" and message["content"] == ""
             else:
                 roles = {"human": "user", "gpt": "assistant", "observation": "tool"}
                 assert message == {
-                    "role": roles[told["from"]],
-                    "content": told["value"],
+                    "role": roles[turn["from"]],
+                    "content": turn["value"],
                 }

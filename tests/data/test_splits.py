@@ -7,7 +7,7 @@ from jaxalign.data import splits
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
 
 
-def asks(*texts):
+def conversation(*texts):
     roles = ["user", "assistant"] * len(texts)
     return [
         {"role": r, "content": t}
@@ -18,26 +18,28 @@ def asks(*texts):
 def test_the_first_user_message_alone_decides_whatever_its_spelling():
     system = {"role": "system", "content": "be brief"}
     same = [
-        Prompt(asks("What is 1?")),
-        Prompt([system, *asks("what  IS\n１?")]),  # a full-width 1
-        Demonstration(asks("What is 1?", "2", "no", "1")),
-        Preference(asks("What is 1?", "2", "again"), "a", "b"),
-        Ranking(asks("WHAT IS 1?"), ("a", "b", "c")),
-        Unpaired(asks(" What is 1? "), "a", False),
+        Prompt(conversation("What is 1?")),
+        Prompt([system, *conversation("what  IS\n１?")]),  # a full-width 1
+        Demonstration(conversation("What is 1?", "2", "no", "1")),
+        Preference(conversation("What is 1?", "2", "again"), "a", "b"),
+        Ranking(conversation("WHAT IS 1?"), ("a", "b", "c")),
+        Unpaired(conversation(" What is 1? "), "a", False),
     ]
     hashes = splits.prompt_hashes(same)
     assert len(set(hashes)) == 1
-    assert splits.prompt_hash(Prompt(asks("What is 2?"))) != hashes[0]
+    assert splits.prompt_hash(Prompt(conversation("What is 2?"))) != hashes[0]
     # a lone surrogate, which JSON can hold, has a hash too
-    assert splits.prompt_hash(Prompt(asks("\ud800"))) != hashes[0]
+    assert splits.prompt_hash(Prompt(conversation("\ud800"))) != hashes[0]
 
 
-def test_the_share_of_many_prompts_is_the_one_asked_for():
-    hashes = splits.prompt_hashes([Prompt(asks(f"q{i}")) for i in range(20_000)])
+def test_the_held_out_share():
+    hashes = splits.prompt_hashes(
+        [Prompt(conversation(f"q{i}")) for i in range(20_000)]
+    )
     for share in (0.05, 0.1, 0.5):
-        found = splits.HeldOutSplit(share).mask(hashes).mean()
+        fraction = splits.HeldOutSplit(share).mask(hashes).mean()
         # five standard deviations of a binomial share
-        assert abs(found - share) < 5 * np.sqrt(share * (1 - share) / len(hashes))
+        assert abs(fraction - share) < 5 * np.sqrt(share * (1 - share) / len(hashes))
     # a larger share holds out what a smaller one does, and more
     small, large = (splits.HeldOutSplit(share).mask(hashes) for share in (0.1, 0.2))
     assert not (small & ~large).any()
@@ -46,7 +48,7 @@ def test_the_share_of_many_prompts_is_the_one_asked_for():
     assert abs(both - 0.01) < 5 * np.sqrt(0.01 / len(hashes))
 
 
-def test_a_share_lies_in_range():
+def test_the_share_has_to_be_in_range():
     for share in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="held-out share is .*; expected"):
             splits.HeldOutSplit(share)
@@ -66,10 +68,10 @@ def test_splitmix_is_the_published_generator():
 
 def test_unique_prompts_keep_all_references():
     twice = [
-        Prompt(asks("a"), "f:1", ("x",)),
-        Prompt(asks("b")),
-        Prompt(asks("a"), "f:3", ("y", "x")),
+        Prompt(conversation("a"), "f:1", ("x",)),
+        Prompt(conversation("b")),
+        Prompt(conversation("a"), "f:3", ("y", "x")),
     ]
     first, second = splits.unique_prompts(twice)
     assert (first.location, first.references) == ("f:1", ("x", "y"))
-    assert second.messages == asks("b")
+    assert second.messages == conversation("b")

@@ -1,4 +1,4 @@
-"""Records from a data set that tensorflow_datasets really wrote."""
+"""Records of a data set written by tensorflow_datasets."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ROWS = [
 ]
 
 
-class Written(tfds.core.GeneratorBasedBuilder):
+class ToyBuilder(tfds.core.GeneratorBasedBuilder):
     """Two rows, with messages beside the texts."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -48,24 +48,24 @@ class Written(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    builder = Written(data_dir=folder, file_format="array_record")
+    builder = ToyBuilder(data_dir=folder, file_format="array_record")
     builder.download_and_prepare()
     return builder.as_data_source(split="train")
 
 
-def test_a_source_is_read_as_files_are(source):
+def test_a_source_gives_the_same_records_as_files(source):
     pairs, report = readers.from_tfds(source, Preference, name="written")
     assert str(report) == "2 of 2 rows"
-    found = {p.prompt[0]["content"]: (p.chosen, p.rejected, p.margin) for p in pairs}
-    assert found == {"é?": ("yes", "no", 1.5), "2 + 2": ("4", "5", 0.0)}
+    answers = {p.prompt[0]["content"]: (p.chosen, p.rejected, p.margin) for p in pairs}
+    assert answers == {"é?": ("yes", "no", 1.5), "2 + 2": ("4", "5", 0.0)}
     assert [p.location for p in pairs] == ["written:0", "written:1"]
 
 
-def test_messages_and_labels_come_back(source):
+def test_messages_and_labels(source):
     rows = [{"messages": row["messages"], "label": row["label"]} for row in source]
-    talks, report = readers.from_tfds(rows, Demonstration)
-    # what is labeled false is not imitated
-    assert [[m["content"] for m in t.messages] for t in talks] == [["é?", "yes"]]
+    examples, report = readers.from_tfds(rows, Demonstration)
+    # SFT does not imitate answers labeled false
+    assert [[m["content"] for m in t.messages] for t in examples] == [["é?", "yes"]]
     assert str(report) == "1 of 2 rows (1 with an answer labeled false)"
-    thumbs, _ = readers.from_tfds(rows, Unpaired)
-    assert {(t.answer, t.desirable) for t in thumbs} == {("yes", True), ("4", False)}
+    answers, _ = readers.from_tfds(rows, Unpaired)
+    assert {(t.answer, t.desirable) for t in answers} == {("yes", True), ("4", False)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.data import chat, dataset_ops, tokenize
+from jaxalign.data import chat, dataset_ops, examples, tokenize
 from jaxalign.data.records import (
     Demonstration,
     Preference,
@@ -18,7 +18,7 @@ ASKED = [{"role": "user", "content": "hello world"}]
 
 def texts(tokenizer, sequence):
     """The prompt and the answer of a sequence."""
-    start = sequence.prompt
+    start = sequence.prompt_length
     return tokenizer.decode(sequence.tokens[:start]), tokenizer.decode(
         sequence.tokens[start:]
     )
@@ -126,7 +126,7 @@ def test_then_a_cut_takes_the_answers_end(tokenizer):
     )
     (row,) = example.sequences
     assert row.tokens.tolist() == [whole.tokens[0], *answer[:4]]
-    assert row.prompt == 1
+    assert row.prompt_length == 1
 
 
 def test_both_answers_of_a_pair_keep_the_same_prompt(tokenizer):
@@ -169,7 +169,7 @@ def test_a_row_that_cannot_be_encoded_is_named(tokenizer):
         Demonstration([*ASKED, assistant_message("sure")], location="rows.jsonl:1"),
         Demonstration(ASKED, location="rows.jsonl:2"),
     ]
-    with pytest.raises(ValueError, match="rows.jsonl:2: a demonstration must end with"):
+    with pytest.raises(ValueError, match="rows.jsonl:2: SFT data must end with"):
         tokenize.tokenize(records, tokenizer, context=64)
 
 
@@ -207,8 +207,8 @@ def test_formatting_tokens_of_answers_count_no_longer(tokenizer):
 
 
 def test_an_answer_of_formatting_alone_is_refused(tokenizer):
-    end = tokenize.TokenRow(
+    end = examples.TokenRow(
         np.array([5, tokenizer.eos_token_id]), np.array([False, True])
     )
     with pytest.raises(ValueError, match="row 7 has an answer of formatting tokens"):
-        dataset_ops.mask_special_tokens([tokenize.Example((end,), 7)], tokenizer)
+        dataset_ops.mask_special_tokens([examples.Example((end,), 7)], tokenizer)

@@ -26,7 +26,7 @@ MASK = np.array(
 )
 REWARDS = RNG.normal(size=MASK.shape).astype(np.float32)
 VALUES = RNG.normal(size=MASK.shape).astype(np.float32)
-GIVEN = (REWARDS, VALUES, MASK)
+ROLLOUT = (REWARDS, VALUES, MASK)
 
 
 def loop(gamma, lam):
@@ -49,34 +49,34 @@ BOTH = pytest.mark.parametrize("gae", [advantages.gae, advantages.gae_associativ
     "gamma, lam", [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (1.0, 0.0)]
 )
 def test_scan_equals_loop(gae, gamma, lam):
-    found, returns = gae(REWARDS, VALUES, MASK, gamma=gamma, lam=lam)
+    actual, returns = gae(REWARDS, VALUES, MASK, gamma=gamma, lam=lam)
     expected = loop(gamma, lam)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         returns, np.where(MASK, expected + VALUES, 0.0), rtol=1e-5, atol=1e-6
     )
 
 
 def test_lambda_1_is_the_sum_of_rewards_less_the_value():
-    found, _ = estimators.gae(REWARDS, VALUES, MASK, gamma=1.0, lam=1.0)
+    actual, _ = estimators.gae(REWARDS, VALUES, MASK, gamma=1.0, lam=1.0)
     masked = np.where(MASK, REWARDS, 0.0)
     later = masked[:, ::-1].cumsum(axis=1)[:, ::-1]
     np.testing.assert_allclose(
-        found, np.where(MASK, later - VALUES, 0.0), rtol=1e-5, atol=1e-5
+        actual, np.where(MASK, later - VALUES, 0.0), rtol=1e-5, atol=1e-5
     )
 
 
 @BOTH
 def test_by_hand_with_the_end_token_first(gae):
     # one token, reward 2, value 0.5: delta = 1.5, whatever stands beside it
-    found, returns = gae(
+    actual, returns = gae(
         np.float32([[9.0, 2.0, 9.0]]),
         np.float32([[9.0, 0.5, 9.0]]),
         np.array([[False, True, False]]),
         gamma=1.0,
         lam=0.95,
     )
-    np.testing.assert_allclose(found, [[0.0, 1.5, 0.0]])
+    np.testing.assert_allclose(actual, [[0.0, 1.5, 0.0]])
     np.testing.assert_allclose(returns, [[0.0, 2.0, 0.0]])
 
 
@@ -100,17 +100,19 @@ def test_padding_and_nan_in_it_change_nothing(gae):
 @BOTH
 def test_a_lambda_for_each_answer(gae):
     lam = np.float32([0.0, 0.5, 0.9, 1.0])
-    found = gae(REWARDS, VALUES, MASK, gamma=0.9, lam=lam)
+    actual = gae(REWARDS, VALUES, MASK, gamma=0.9, lam=lam)
     for b in range(4):
         row = slice(b, b + 1)
-        alone = gae(REWARDS[row], VALUES[row], MASK[row], gamma=0.9, lam=float(lam[b]))
-        mine = jax.tree.map(lambda x, row=row: x[row], found)
-        chex.assert_trees_all_close(mine, alone, rtol=1e-6)
+        single = gae(REWARDS[row], VALUES[row], MASK[row], gamma=0.9, lam=float(lam[b]))
+        mine = jax.tree.map(lambda x, row=row: x[row], actual)
+        chex.assert_trees_all_close(mine, single, rtol=1e-6)
 
 
 def test_associative_has_no_loop():
-    knobs = {"gamma": 1.0, "lam": 0.95}
-    text = lambda gae: str(jax.make_jaxpr(lambda *x: gae(*x, **knobs))(*GIVEN))
+    hyperparameters = {"gamma": 1.0, "lam": 0.95}
+    text = lambda gae: str(
+        jax.make_jaxpr(lambda *x: gae(*x, **hyperparameters))(*ROLLOUT)
+    )
     assert "scan[" in text(advantages.gae)
     assert "scan[" not in text(advantages.gae_associative)
     assert "while[" not in text(advantages.gae_associative)
@@ -121,10 +123,10 @@ def test_associative_of_many_tokens():
     rng = np.random.default_rng(1)
     rewards, values = rng.normal(size=(2, 2, 1000)).astype(np.float32)
     mask = np.arange(1000) < np.array([[1000], [777]])
-    knobs = {"gamma": 1.0, "lam": 0.99}
+    hyperparameters = {"gamma": 1.0, "lam": 0.99}
     chex.assert_trees_all_close(
-        advantages.gae_associative(rewards, values, mask, **knobs),
-        advantages.gae(rewards, values, mask, **knobs),
+        advantages.gae_associative(rewards, values, mask, **hyperparameters),
+        advantages.gae(rewards, values, mask, **hyperparameters),
         rtol=1e-4,
         atol=1e-4,
     )
@@ -133,25 +135,25 @@ def test_associative_of_many_tokens():
 def test_score_arrives_on_the_last_counted_token():
     score = np.float32([0.7, -1.3, 2.1, 5.0])
     zero = np.zeros(MASK.shape, np.float32)
-    found = estimators.kl_penalized_rewards(score, zero, zero, MASK, beta=0.1)
+    actual = estimators.kl_penalized_rewards(score, zero, zero, MASK, beta=0.1)
     expected = np.zeros(MASK.shape)
     expected[0, 3], expected[1, 5], expected[2, 3] = 0.7, -1.3, 2.1
     # 0.7 arrives as 0.7, and the empty answer gets nothing
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_penalty_on_every_counted_token():
     logp, ref = REWARDS, VALUES
-    found = estimators.kl_penalized_rewards(
+    actual = estimators.kl_penalized_rewards(
         np.zeros(4, np.float32), logp, ref, MASK, beta=0.5
     )
     expected = np.where(MASK, -0.5 * (logp - ref), 0.0)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_eager_equals_jit_equals_eight_devices():
-    knobs = {"gamma": 1.0, "lam": 0.95}
-    function = lambda *x: estimators.gae(*x, **knobs)
+    hyperparameters = {"gamma": 1.0, "lam": 0.95}
+    function = lambda *x: estimators.gae(*x, **hyperparameters)
     eager = function(REWARDS, VALUES, MASK)
     chex.assert_trees_all_close(jax.jit(function)(REWARDS, VALUES, MASK), eager)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -163,10 +165,10 @@ def test_eager_equals_jit_equals_eight_devices():
 def test_length_adaptive_lambda_by_hand():
     # 1 - 1 / (0.05 * 40), 1 - 1 / (0.05 * 2000); 0.05 * 10 < 1, and nothing: 0
     lengths = np.array([40, 2000, 10, 0])
-    found = advantages.length_adaptive_lambda(lengths, alpha=0.05)
-    np.testing.assert_allclose(found, [0.5, 0.99, 0.0, 0.0], rtol=1e-6)
+    actual = advantages.length_adaptive_lambda(lengths, alpha=0.05)
+    np.testing.assert_allclose(actual, [0.5, 0.99, 0.0, 0.0], rtol=1e-6)
     # what it is for: 1 + lam + lam^2 + ... = alpha * length
-    np.testing.assert_allclose(1 / (1 - found[:2]), [2.0, 100.0], rtol=1e-5)
+    np.testing.assert_allclose(1 / (1 - actual[:2]), [2.0, 100.0], rtol=1e-5)
     by = jax.grad(lambda a: advantages.length_adaptive_lambda(lengths, alpha=a).sum())
     assert np.isfinite(by(0.05))
 
@@ -175,8 +177,8 @@ def test_monte_carlo_by_hand():
     # 1 + 0.5 * (2 + 0.5 * 4) = 3, 2 + 0.5 * 4 = 4, 4; what is masked is not counted
     rewards = np.float32([[9.0, 1.0, 2.0, 4.0, np.nan]])
     mask = np.array([[False, True, True, True, False]])
-    found = advantages.monte_carlo_returns(rewards, mask, gamma=0.5)
-    np.testing.assert_allclose(found, [[0.0, 3.0, 4.0, 4.0, 0.0]])
+    actual = advantages.monte_carlo_returns(rewards, mask, gamma=0.5)
+    np.testing.assert_allclose(actual, [[0.0, 3.0, 4.0, 4.0, 0.0]])
 
 
 def test_n_step_by_hand():
@@ -185,15 +187,17 @@ def test_n_step_by_hand():
     rewards = np.float32([[np.nan, 1.0, 2.0, 4.0, np.nan]])
     values = np.float32([[np.nan, 5.0, 7.0, 8.0, np.nan]])
     mask = np.array([[False, True, True, True, False]])
-    found = advantages.n_step_returns(rewards, values, mask, gamma=0.5, n=2)
-    np.testing.assert_allclose(found, [[0.0, 4.0, 4.0, 4.0, 0.0]])
+    actual = advantages.n_step_returns(rewards, values, mask, gamma=0.5, n=2)
+    np.testing.assert_allclose(actual, [[0.0, 4.0, 4.0, 4.0, 0.0]])
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 def test_n_step_from_one_to_all(gamma):
-    n_step = lambda n: advantages.n_step_returns(*GIVEN, gamma=gamma, n=n)
+    n_step = lambda n: advantages.n_step_returns(*ROLLOUT, gamma=gamma, n=n)
     # one step is lambda 0, all of them lambda 1 and Monte Carlo, whatever the values
-    one, all_ = (estimators.gae(*GIVEN, gamma=gamma, lam=lam)[1] for lam in (0.0, 1.0))
+    one, all_ = (
+        estimators.gae(*ROLLOUT, gamma=gamma, lam=lam)[1] for lam in (0.0, 1.0)
+    )
     np.testing.assert_allclose(n_step(1), one, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(n_step(6), all_, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(n_step(99), n_step(6))
@@ -208,19 +212,19 @@ def test_gae_is_the_mean_of_n_step_advantages():
     weights = [(1 - lam) * lam ** (n - 1) for n in range(1, length)]
     weights += [lam ** (length - 1)]
     returns = sum(
-        w * advantages.n_step_returns(*GIVEN, gamma=0.9, n=n)
+        w * advantages.n_step_returns(*ROLLOUT, gamma=0.9, n=n)
         for n, w in enumerate(weights, start=1)
     )
-    expected = estimators.gae(*GIVEN, gamma=0.9, lam=lam)[1]
+    expected = estimators.gae(*ROLLOUT, gamma=0.9, lam=lam)[1]
     np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_no_steps_are_refused():
-    with pytest.raises(ValueError, match="n of at least 1, not 0"):
-        advantages.n_step_returns(*GIVEN, gamma=1.0, n=0)
+    with pytest.raises(ValueError, match="must be at least 1, not 0"):
+        advantages.n_step_returns(*ROLLOUT, gamma=1.0, n=0)
 
 
-# Functions of the rewards and values of MASK; as the last argument a knob.
+# Functions of the rewards and values of MASK; the last argument is a hyperparameter.
 CASES = {
     "gae": lambda r, v, k=0.7: advantages.gae(r, v, MASK, gamma=k, lam=k)[0],
     "gae_associative": lambda r, v, k=0.7: advantages.gae_associative(
@@ -232,7 +236,7 @@ CASES = {
     "n_step_returns": lambda r, v, k=0.7: advantages.n_step_returns(
         r, v, MASK, gamma=k, n=2
     ),
-    "kl_penalised_rewards": lambda r, v, k=0.7: advantages.kl_penalized_rewards(
+    "kl_penalized_rewards": lambda r, v, k=0.7: advantages.kl_penalized_rewards(
         r[:, 0], r, v, MASK, beta=k
     ),
 }
@@ -247,7 +251,7 @@ def test_gradients_agree_with_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_eager_equals_jit_and_knobs_may_be_mapped(name):
+def test_eager_equals_jit_and_hyperparameters_may_be_mapped(name):
     function = CASES[name]
     eager = [function(REWARDS, VALUES, k) for k in (0.3, 0.9)]
     jitted = jax.jit(function)(REWARDS, VALUES, 0.3)
@@ -281,7 +285,7 @@ def test_reinforce_plus_plus_by_hand():
         for t in np.flatnonzero(row):
             k1 = sum((logp - ref_logp)[b, u] for u in np.flatnonzero(row) if u >= t)
             expected[b, t] = score[b] - 0.3 * k1
-    kept = expected[MASK]  # of all answers together, token by token
-    expected = np.where(MASK, (expected - kept.mean()) / kept.std(), 0.0)
-    found = advantages.reinforce_plus_plus(score, logp, ref_logp, MASK, beta=0.3)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    counted = expected[MASK]  # of all answers together, token by token
+    expected = np.where(MASK, (expected - counted.mean()) / counted.std(), 0.0)
+    actual = advantages.reinforce_plus_plus(score, logp, ref_logp, MASK, beta=0.3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)

@@ -22,8 +22,8 @@ ESTIMATORS = (estimators.kl_k1, estimators.kl_k2, estimators.kl_k3)
 def test_by_hand():
     # d = 0.5: k1 0.5, k2 0.125, k3 exp(-0.5) - 1 + 0.5
     logp, ref = np.float32([-1.0]), np.float32([-1.5])
-    found = [float(f(logp, ref)[0]) for f in ESTIMATORS]
-    np.testing.assert_allclose(found, [0.5, 0.125, np.exp(-0.5) - 0.5], rtol=1e-5)
+    actual = [float(f(logp, ref)[0]) for f in ESTIMATORS]
+    np.testing.assert_allclose(actual, [0.5, 0.125, np.exp(-0.5) - 0.5], rtol=1e-5)
 
 
 def test_expected_values():
@@ -87,10 +87,10 @@ def test_exact_kl_of_what_the_policy_rules_out():
 @pytest.mark.parametrize("kl, factor", [(12.0, 1.01024), (6.0, 1.0), (0.0, 0.98976)])
 def test_adaptive_kl_by_hand(kl, factor):
     # target 6: errors 1 -> 0.2, 0, -1 -> -0.2; times 512 / 10000
-    found = estimators.adaptive_kl_coefficient(
+    actual = estimators.adaptive_kl_coefficient(
         0.1, kl, target=6.0, horizon=1e4, samples=512
     )
-    np.testing.assert_allclose(found, 0.1 * factor, rtol=1e-6)
+    np.testing.assert_allclose(actual, 0.1 * factor, rtol=1e-6)
 
 
 def test_eager_equals_jit():
@@ -101,8 +101,8 @@ def test_eager_equals_jit():
 @pytest.mark.parametrize("kl, error", [(12.0, 0.2), (6.0, 0.0), (5.4, -0.1)])
 def test_proportional_kl_by_hand(kl, error):
     # target 6: errors 1 -> 0.2, 0, -0.1
-    found = proportional_kl_coefficient(0.1, kl, target=6.0, gain=0.5)
-    np.testing.assert_allclose(found, 0.1 * np.exp(0.5 * error), rtol=1e-6)
+    actual = proportional_kl_coefficient(0.1, kl, target=6.0, gain=0.5)
+    np.testing.assert_allclose(actual, 0.1 * np.exp(0.5 * error), rtol=1e-6)
 
 
 def test_proportional_kl_undoes_itself():
@@ -125,10 +125,10 @@ def test_proportional_kl_is_adaptive_kl_to_first_order():
 def test_proportional_kl_at_extremes(kl):
     by = jax.value_and_grad(proportional_kl_coefficient, (0, 1))
     chex.assert_tree_all_finite(by(0.1, kl, target=6.0, gain=0.1))
-    knobs = jnp.array([0.1, 0.7])
-    found = jax.vmap(
+    hyperparameters = jnp.array([0.1, 0.7])
+    actual = jax.vmap(
         lambda k: proportional_kl_coefficient(0.1, kl, target=1.0, gain=k)
-    )(knobs)
+    )(hyperparameters)
     np.testing.assert_allclose(
-        found, 0.1 * np.exp(np.sign(kl) * 0.2 * knobs), rtol=1e-6
+        actual, 0.1 * np.exp(np.sign(kl) * 0.2 * hyperparameters), rtol=1e-6
     )

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from jax.test_util import check_grads
 
 from jaxalign import estimators, sharding
-from jaxalign.estimators import logprobs
+from jaxalign.estimators import chunks
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 HIDDEN = jax.random.normal(KEYS[0], (2, 7, 4))
@@ -34,19 +34,19 @@ def test_chunked_equals_plain_with_its_gradients(chunk, cap, temperature):
     at = (HIDDEN, UNEMBED, jnp.float32(temperature))
 
     # sin gives each token another cotangent
-    def found(hidden, unembed, temperature):
-        knobs = {"chunk": chunk, "logit_cap": cap, "temperature": temperature}
-        alone = estimators.token_logprobs(hidden, unembed, TARGETS, **knobs)
-        both = estimators.token_statistics(hidden, unembed, TARGETS, **knobs)
-        total = jnp.sum(jnp.sin(alone)) + jnp.sum(jnp.sin(3.0 * both.entropy))
-        return total + jnp.sum(jnp.cos(both.logp)), (alone, both.logp, both.entropy)
+    def actual(hidden, unembed, temperature):
+        hyperparameters = {"chunk": chunk, "logit_cap": cap, "temperature": temperature}
+        single = estimators.token_logprobs(hidden, unembed, TARGETS, **hyperparameters)
+        both = estimators.token_statistics(hidden, unembed, TARGETS, **hyperparameters)
+        total = jnp.sum(jnp.sin(single)) + jnp.sum(jnp.sin(3.0 * both.entropy))
+        return total + jnp.sum(jnp.cos(both.logp)), (single, both.logp, both.entropy)
 
     def expected(*at):
         logp, entropy = plain(*at, cap)
         total = jnp.sum(jnp.sin(logp)) + jnp.sum(jnp.sin(3.0 * entropy))
         return total + jnp.sum(jnp.cos(logp)), (logp, logp, entropy)
 
-    both = [jax.jit(jax.grad(f, (0, 1, 2), has_aux=True)) for f in (found, expected)]
+    both = [jax.jit(jax.grad(f, (0, 1, 2), has_aux=True)) for f in (actual, expected)]
     # float32: sums of 11 terms, and of 14 tokens, in another order
     chex.assert_trees_all_close(*(f(*at) for f in both), rtol=1e-4, atol=2e-5)
 
@@ -62,14 +62,14 @@ def test_gradients_agree_with_finite_differences(cap):
         check_grads(function, wide, 1, ["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
 
-def test_entropies_that_are_watched_only_have_no_gradient():
+def test_entropies_that_are_only_metrics_have_no_gradient():
     def watching(hidden, unembed):
-        found = estimators.token_statistics(hidden, unembed, TARGETS, chunk=3)
-        return jnp.sum(jnp.sin(found.logp)), found.entropy
+        actual = estimators.token_statistics(hidden, unembed, TARGETS, chunk=3)
+        return jnp.sum(jnp.sin(actual.logp)), actual.entropy
 
     def without(hidden, unembed):
-        found = estimators.token_logprobs(hidden, unembed, TARGETS, chunk=3)
-        return jnp.sum(jnp.sin(found))
+        actual = estimators.token_logprobs(hidden, unembed, TARGETS, chunk=3)
+        return jnp.sum(jnp.sin(actual))
 
     gradient = jax.grad(watching, (0, 1), has_aux=True)
     grads, entropy = jax.jit(gradient)(HIDDEN, UNEMBED)
@@ -88,22 +88,22 @@ def test_by_hand():
 def test_statistics_by_hand():
     # entropy of (1/4, 3/4)
     unembed = jnp.log(jnp.array([[1.0, 3.0]]))
-    found = estimators.token_statistics(
+    actual = estimators.token_statistics(
         jnp.ones((1, 1, 1)), unembed, jnp.array([[0]]), chunk=1
     )
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
-    np.testing.assert_allclose(found.logp, [[np.log(0.25)]], rtol=1e-6)
-    np.testing.assert_allclose(found.entropy, [[entropy]], rtol=1e-6)
+    np.testing.assert_allclose(actual.logp, [[np.log(0.25)]], rtol=1e-6)
+    np.testing.assert_allclose(actual.entropy, [[entropy]], rtol=1e-6)
 
 
 def test_next_token_is_shifted():
     tokens = TARGETS
-    found = estimators.next_token_logprobs(HIDDEN, UNEMBED, tokens)
+    actual = estimators.next_token_logprobs(HIDDEN, UNEMBED, tokens)
     logp = jax.nn.log_softmax(HIDDEN @ UNEMBED, axis=-1)
     for t in range(1, 7):
         expected = logp[jnp.arange(2), t - 1, tokens[:, t]]
-        np.testing.assert_allclose(found[:, t], expected, rtol=1e-5)
-    np.testing.assert_array_equal(found[:, 0], 0.0)
+        np.testing.assert_allclose(actual[:, t], expected, rtol=1e-5)
+    np.testing.assert_array_equal(actual[:, 0], 0.0)
 
 
 def test_bfloat16_accumulates_in_float32():
@@ -146,7 +146,7 @@ def test_one_token_has_no_next():
     ],
 )
 def test_chunks_are_even(shape, vocabulary, chunk, expected):
-    assert logprobs.balanced_chunk_size(shape, vocabulary, chunk) == expected
+    assert chunks.balanced_chunk_size(shape, vocabulary, chunk) == expected
 
 
 def test_peak_memory_does_not_hold_all_logits():
@@ -166,15 +166,15 @@ def test_peak_memory_does_not_hold_all_logits():
         logp = jax.nn.log_softmax(h @ u, axis=-1)
         return jnp.take_along_axis(logp, t[..., None], axis=-1)[..., 0]
 
-    whole = rows * length * vocabulary * 4
-    assert whole > 1e9
+    all_logits = rows * length * vocabulary * 4
+    assert all_logits > 1e9
     chunked = lambda h, u, t: estimators.token_logprobs(h, u, t, chunk=16)
     # a chunk's logits a few times over, and the unembedding's gradient twice
     allowed = 4 * (rows * 16 * vocabulary * 4) + 3 * (width * vocabulary * 4)
-    assert peak(naive) > whole
-    assert peak(chunked) < allowed < whole / 4
+    assert peak(naive) > all_logits
+    assert peak(chunked) < allowed < all_logits / 4
     # by default, 128 of 512 positions at a time, and their gradient
-    assert peak(estimators.token_logprobs) < 0.7 * whole
+    assert peak(estimators.token_logprobs) < 0.7 * all_logits
 
 
 def collectives(text):
@@ -205,5 +205,5 @@ def test_eight_devices_equal_one_and_add_up_once():
     chex.assert_trees_all_close(eight, one, rtol=1e-5, atol=1e-5)
     assert eight[1][0].addressable_shards[0].data.shape == (1, 7, 4)
     # no row travels, and sums cross devices outside the loop over chunks
-    found = set(collectives(compiled.as_text()))
-    assert found == {("ENTRY", "all-reduce")}
+    actual = set(collectives(compiled.as_text()))
+    assert actual == {("ENTRY", "all-reduce")}

@@ -1,4 +1,4 @@
-"""Running moments: numpy's over all that has been seen, whatever the batches."""
+"""Running moments: numpy's over the whole stream, whatever the batches."""
 
 import chex
 import jax
@@ -20,7 +20,7 @@ BATCHES = RNG.normal(3.0, 2.0, (5, 4, 6)).astype(np.float32)
 MASKS = RNG.random((5, 4, 6)) < 0.6
 
 
-def seen(batches, masks):
+def moments_of(batches, masks):
     """The moments after these batches, one by one."""
     moments = empty_moments()
     for x, mask in zip(batches, masks, strict=True):
@@ -33,13 +33,13 @@ def test_by_hand():
     # m2 = 2 + 0 + 36 * 2 * 1 / 3 = 26 = 9 + 1 + 16
     first = update(empty_moments(), np.float32([1, 3]), np.ones(2, bool))
     both = update(first, np.float32([8]), np.ones(1, bool))
-    found = [float(x) for m in (first, both) for x in (m.count, m.mean, m.m2)]
-    np.testing.assert_allclose(found, [2, 2, 2, 3, 4, 26], rtol=1e-6)
+    actual = [float(x) for m in (first, both) for x in (m.count, m.mean, m.m2)]
+    np.testing.assert_allclose(actual, [2, 2, 2, 3, 4, 26], rtol=1e-6)
     np.testing.assert_allclose(variance(both), 26 / 3, rtol=1e-6)
 
 
 def test_equal_those_of_all_at_once():
-    moments = seen(BATCHES, MASKS)
+    moments = moments_of(BATCHES, MASKS)
     everything = BATCHES[MASKS].astype(np.float64)
     assert float(moments.count) == everything.size
     np.testing.assert_allclose(moments.mean, everything.mean(), rtol=1e-5)
@@ -49,14 +49,14 @@ def test_equal_those_of_all_at_once():
         update(empty_moments(), BATCHES, MASKS), moments, rtol=1e-5
     )
     one_by_one = BATCHES[MASKS].reshape(-1, 1)
-    welford = seen(one_by_one, np.ones(one_by_one.shape, bool))
+    welford = moments_of(one_by_one, np.ones(one_by_one.shape, bool))
     chex.assert_trees_all_close(welford, moments, rtol=1e-5)
 
 
 def test_masked_is_removed():
     padded = np.where(MASKS, BATCHES, np.nan)
-    chex.assert_trees_all_equal(seen(padded, MASKS), seen(BATCHES, MASKS))
-    moments = seen(BATCHES, MASKS)
+    chex.assert_trees_all_equal(moments_of(padded, MASKS), moments_of(BATCHES, MASKS))
+    moments = moments_of(BATCHES, MASKS)
     same = update(moments, BATCHES[0], np.zeros((4, 6), bool))
     chex.assert_trees_all_equal(same, moments)
 
@@ -65,8 +65,8 @@ def test_far_from_0_the_variance_keeps_its_digits():
     # about 10^4 float32 steps by 2^-10, so each x is off by 5e-4 at most; a difference
     # of mean squares near 10^8, whose step is 8, would say nothing
     far = (1e4 + RNG.normal(size=(8, 100))).astype(np.float32)
-    found = variance(seen(far, np.ones(far.shape, bool)))
-    np.testing.assert_allclose(found, far.astype(np.float64).var(), rtol=1e-2)
+    actual = variance(moments_of(far, np.ones(far.shape, bool)))
+    np.testing.assert_allclose(actual, far.astype(np.float64).var(), rtol=1e-2)
 
 
 def test_scaled_by_the_batch_alone_is_whitening():
@@ -81,19 +81,19 @@ def test_scaled_by_the_batch_alone_is_whitening():
         )
 
 
-@pytest.mark.parametrize("seen_before", [[], [2.0]])
-def test_before_two_numbers_only_the_mean_is_taken_off(seen_before):
-    x = np.float32(seen_before)
+@pytest.mark.parametrize("previous_mean", [[], [2.0]])
+def test_before_two_numbers_only_the_mean_is_taken_off(previous_mean):
+    x = np.float32(previous_mean)
     moments = update(empty_moments(), x, np.ones(x.shape, bool))
-    found = normalize(BATCHES[0], moments)
-    np.testing.assert_allclose(found, BATCHES[0] - sum(seen_before), rtol=1e-6)
+    actual = normalize(BATCHES[0], moments)
+    np.testing.assert_allclose(actual, BATCHES[0] - sum(previous_mean), rtol=1e-6)
 
 
 def test_gradients_agree_with_finite_differences():
     # float64: central differences of step 1e-6 are exact to about 1e-10 / 1e-6
     with jax.enable_x64(True):
         wide = jnp.asarray(BATCHES[0], jnp.float64)
-        moments = seen(BATCHES, MASKS)
+        moments = moments_of(BATCHES, MASKS)
         rescaled = lambda x: normalize(x, update(moments, x, MASKS[0]))
         check_grads(rescaled, (wide,), 1, ["rev"], atol=1e-4, rtol=1e-4, eps=1e-6)
 
@@ -106,9 +106,9 @@ def test_extremes_are_finite(size):
 
 
 def test_eager_equals_jit_and_scan():
-    moments = seen(BATCHES, MASKS)
+    moments = moments_of(BATCHES, MASKS)
     jitted = jax.jit(update)(empty_moments(), BATCHES[0], MASKS[0])
-    chex.assert_trees_all_close(jitted, seen(BATCHES[:1], MASKS[:1]), rtol=1e-6)
+    chex.assert_trees_all_close(jitted, moments_of(BATCHES[:1], MASKS[:1]), rtol=1e-6)
     step = lambda m, batch: (update(m, *batch), None)
     scanned, _ = jax.lax.scan(step, empty_moments(), (BATCHES, MASKS))
     chex.assert_trees_all_close(scanned, moments, rtol=1e-6)

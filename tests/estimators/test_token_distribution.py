@@ -33,27 +33,29 @@ def plain_kl(hidden, unembed, other_hidden, other_unembed, cap=None):
 @CASES
 def test_kl_equals_the_plain_one_with_its_gradients(chunk, cap):
     at = (HIDDEN, UNEMBED, *OTHER)
-    found = lambda *at: estimators.next_token_kl(*at, chunk=chunk, logit_cap=cap)
+    actual = lambda *at: estimators.next_token_kl(*at, chunk=chunk, logit_cap=cap)
     # float32: sums of 11 terms, and of 14 tokens, in another order
-    chex.assert_trees_all_close(found(*at), plain_kl(*at, cap), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(actual(*at), plain_kl(*at, cap), rtol=1e-5, atol=1e-6)
     # sin gives each token another cotangent
-    slopes = [
+    gradients = [
         jax.jit(jax.grad(lambda *at, f=f: jnp.sum(jnp.sin(f(*at))), (0, 1, 2, 3)))(*at)
-        for f in (found, lambda *at: plain_kl(*at, cap))
+        for f in (actual, lambda *at: plain_kl(*at, cap))
     ]
-    chex.assert_trees_all_close(*slopes, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
 @CASES
 def test_log_sum_square_equals_the_plain_one_and_gets_no_gradient(chunk, cap):
-    found = lambda *at: estimators.next_token_log_sum_square(
+    actual = lambda *at: estimators.next_token_log_sum_square(
         *at, chunk=chunk, logit_cap=cap
     )
     p = jnp.exp(logp(HIDDEN, UNEMBED, cap))
     expected = shifted(jnp.log(jnp.sum(p**2, axis=-1)))
-    chex.assert_trees_all_close(found(HIDDEN, UNEMBED), expected, rtol=1e-5, atol=1e-6)
-    slope = jax.grad(lambda *at: found(*at).sum(), (0, 1))(HIDDEN, UNEMBED)
-    chex.assert_trees_all_equal(slope, jax.tree.map(jnp.zeros_like, (HIDDEN, UNEMBED)))
+    chex.assert_trees_all_close(actual(HIDDEN, UNEMBED), expected, rtol=1e-5, atol=1e-6)
+    gradient = jax.grad(lambda *at: actual(*at).sum(), (0, 1))(HIDDEN, UNEMBED)
+    chex.assert_trees_all_equal(
+        gradient, jax.tree.map(jnp.zeros_like, (HIDDEN, UNEMBED))
+    )
 
 
 def test_by_hand():
@@ -81,8 +83,8 @@ def test_gradients_of_bfloat16_are_summed_in_float32():
 
 
 def test_one_token_has_no_next():
-    found = estimators.next_token_kl(HIDDEN[:, :1], UNEMBED, HIDDEN[:, :1], UNEMBED)
-    np.testing.assert_array_equal(found, 0.0)
+    actual = estimators.next_token_kl(HIDDEN[:, :1], UNEMBED, HIDDEN[:, :1], UNEMBED)
+    np.testing.assert_array_equal(actual, 0.0)
     square = estimators.next_token_log_sum_square(HIDDEN[:, :1], UNEMBED)
     np.testing.assert_array_equal(square, 0.0)
 

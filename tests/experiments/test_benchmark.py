@@ -36,7 +36,7 @@ SIZE = {"prompts": 3, "answers": 4}
 
 def train(name, seeds, betas, *, pairs, steps=30, marks=None):
     """A loss by name, trained in small worlds; measured at the end unless told."""
-    loss = variants.library_expected_loss(name)
+    loss = variants.expected_loss_of(objectives.get_loss(name))
     data = variants.make_data(seeds, **SIZE, pairs=pairs)
     marks = np.array([steps] if marks is None else marks)
     betas = jnp.array(betas)
@@ -118,7 +118,7 @@ def test_every_loss_trains_or_says_why_not(name):
         with pytest.raises(
             ValueError, match=f"where {name} is {variants.SAME_AT_ONE_TOKEN[name]}:"
         ):
-            variants.library_expected_loss(name)
+            variants.expected_loss_of(objectives.get_loss(name))
         return
     found = train(name, [0], [0.5], pairs=64, steps=2, marks=[0, 2])
     assert all(np.isfinite(x).all() for x in found)
@@ -128,27 +128,28 @@ def test_every_loss_trains_or_says_why_not(name):
 def test_numbers_of_an_exact_world_by_hand():
     # one prompt, p = (1/4, 3/4), reference (1/2, 1/2)
     world = tabular.Bandit(jnp.zeros((1, 2)), jnp.zeros((1, 2)), jnp.ones(1))
-    pairs = variants.pair_inputs(world, jnp.log(jnp.array([[1.0, 3.0]])))
+    pair = variants.pair_inputs(world, jnp.log(jnp.array([[1.0, 3.0]])))
     # pairs are (0, 0), (0, 1), (1, 0), (1, 1)
     low, high = np.log(0.25), np.log(0.75)
-    np.testing.assert_allclose(pairs.chosen, [low, low, high, high], rtol=1e-6)
-    np.testing.assert_allclose(pairs.rejected_mean, [low, high, low, high], rtol=1e-6)
-    np.testing.assert_allclose(pairs.chosen_nll, -pairs.chosen)
+    np.testing.assert_allclose(pair.policy.chosen, [low, low, high, high], rtol=1e-6)
+    np.testing.assert_allclose(
+        pair.policy.rejected_mean, [low, high, low, high], rtol=1e-6
+    )
     # 1/4 and 3/4 against 1/16 + 9/16 = 5/8
-    np.testing.assert_allclose(pairs.chosen_weight, [0.4, 0.4, 1.2, 1.2], rtol=1e-6)
+    np.testing.assert_allclose(pair.wpo_weight.chosen, [0.4, 0.4, 1.2, 1.2], rtol=1e-6)
     # KL(reference || policy) = (log(1/2 / (1/4)) + log(1/2 / (3/4))) / 2
     kl = 0.5 * (np.log(2.0) + np.log(2.0 / 3.0))
-    np.testing.assert_allclose(pairs.rejected_kl, [kl] * 4, rtol=1e-6)
-    for name, x in pairs._asdict().items():
-        assert x is None or x.shape == (4,), name
+    np.testing.assert_allclose(pair.kl.rejected, [kl] * 4, rtol=1e-6)
+    assert {x.shape for x in jax.tree.leaves(pair)} == {(4,)}
 
 
-def test_a_strength_is_the_first_knob_and_the_rest_are_the_experiments():
-    assert variants.hyperparameters_at("ipo", 0.3) == {"tau": 0.3}
-    assert variants.hyperparameters_at("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}
-    assert variants.hyperparameters_at("dpo_positive", 0.3) == {"beta": 0.3, "lam": 5.0}
+def test_a_strength_is_the_first_hyperparameter_and_the_rest_are_defaults():
+    at = lambda name, x: objectives.get_loss(name).at_strength(x).hyperparameters
+    assert at("ipo", 0.3) == {"tau": 0.3}
+    assert at("simpo", 3.0) == {"beta": 3.0, "gamma": 1.5}  # gamma / beta stays 0.5
+    assert at("dpop", 0.3) == {"beta": 0.3, "lam": 5.0}
     weights = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
-    assert variants.hyperparameters_at("kto", 0.3) == {"beta": 0.3} | weights
+    assert at("kto", 0.3) == {"beta": 0.3} | weights
 
 
 def test_no_policy_beats_the_frontier():
@@ -248,7 +249,7 @@ def test_seeds_that_choose_do_not_report():
     (alone,) = best_beta_rows(rows[:4])
     assert alone["reward"].mean == 5.0
     assert __main__.seed_split_text(__main__.Config(seeds=5, seed=7)) == (
-        "chosen on seeds 7-8, reported on 9-11"
+        "selected on seeds 7-8, reported on 9-11"
     )
 
 
@@ -266,7 +267,7 @@ def test_errors_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="needs a loss"):
         __main__.main(change(small, betas=()))
     mean = lambda *logps, beta: jnp.mean(logps[0])
-    with pytest.raises(ValueError, match="one term a pair"):
+    with pytest.raises(ValueError, match="one term per pair"):
         __main__.main(change(small, losses=()), losses={"mine": mean})
     nan = lambda *logps, beta: logps[0] * jnp.nan
     with pytest.raises(FloatingPointError, match="mine at beta 0.5, seed 0: reward"):

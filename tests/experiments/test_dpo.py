@@ -13,6 +13,7 @@ import tyro
 from safetensors.numpy import load_file
 
 from experiments import dpo, online_dpo
+from jaxalign.pipeline import loss_flags
 from jaxalign.training import loss_names, objectives
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES
 from jaxalign.training.preference_loss import PairwiseLoss
@@ -80,7 +81,7 @@ class TestBcoShift:
         np.testing.assert_allclose(*found, rtol=2e-3, atol=1e-6)
 
     def test_online_too(self):
-        loss = dpo.configured_loss(online_dpo.Config(loss="bco"))
+        loss = loss_flags.configured_loss(online_dpo.Config(loss="bco"))
         assert (
             loss.needs_reward_shift
             and not objectives.get_loss("bco_pair").needs_reward_shift
@@ -113,24 +114,24 @@ class TestLossOfOnesOwn:
 
         def mine(pairs):
             seen.append(pairs)
-            return pairs.ref_chosen - pairs.chosen
+            return pairs.reference.chosen - pairs.policy.chosen
 
         dpo.main(replace(config, loss="simpo", out=tmp_path), loss=mine)
         assert {line["weight"] for line in logged(tmp_path)} == {8}
-        assert {pairs.chosen.shape for pairs in seen} == {(8,)}
+        assert {pairs.policy.chosen.shape for pairs in seen} == {(8,)}
 
     def test_says_what_it_needs(self, config, tmp_path):
-        kl = lambda pairs: pairs.chosen_kl + pairs.rejected_kl - pairs.chosen
-        mine = PairwiseLoss(kl, reference="distributions", couples_batch=False)
+        kl = lambda pair: sum(pair.kl) - pair.policy.chosen
+        mine = PairwiseLoss(kl, needs_reference_distribution=True, couples_batch=False)
         dpo.main(replace(config, steps=1, out=tmp_path, micro_batches=2), loss=mine)
         assert np.isfinite(logged(tmp_path)[0]["loss"])
 
     def test_is_not_cut_unless_it_says_that_it_may_be(self, config, tmp_path):
         run = replace(config, micro_batches=2, out=tmp_path)
-        with pytest.raises(ValueError, match="couples_pairs=False"):
-            dpo.main(run, loss=lambda pairs: jnp.sort(pairs.chosen))
+        with pytest.raises(ValueError, match="couples_batch=False"):
+            dpo.main(run, loss=lambda pairs: jnp.sort(pairs.policy.chosen))
         # though the loss of the default name sorts nothing
-        sorts = PairwiseLoss(lambda p: jnp.sort(p.chosen), couples_batch=True)
+        sorts = PairwiseLoss(lambda p: jnp.sort(p.policy.chosen), couples_batch=True)
         with pytest.raises(ValueError, match="sorts all pairs of a batch"):
             dpo.main(run, loss=sorts)
 
@@ -138,7 +139,7 @@ class TestLossOfOnesOwn:
 @pytest.mark.parametrize(
     "flags, words",
     [
-        ({"loss": "ipo", "beta": 0.1}, "takes tau 0.1, not beta; .* TRL calls beta"),
+        ({"loss": "ipo", "beta": 0.1}, "takes tau 0.1, not beta; TRL's beta"),
         ({"loss": "simpo", "tau": 0.1}, "takes beta 2, gamma 1, not tau"),
         ({"loss": "bco", "delta": 0.1}, "takes beta 0.1, not delta"),
         ({"loss": "kto", "alpha": 0.1}, "desirable_weight 1, .*, not alpha"),
@@ -159,14 +160,15 @@ def test_names_of_trl():
         "exo_pair": "exo",
         "nca_pair": "nca",
         "sppo_hard": "sppo",
-        "sigmoid_norm": "length_normalised_dpo",
+        "sigmoid_norm": "length_normalized_dpo",
     }
     for theirs, ours in same.items():
-        assert dpo.configured_loss(dpo.Config(loss=theirs)) is not None
+        assert loss_flags.configured_loss(dpo.Config(loss=theirs)) is not None
         assert objectives.get_loss(theirs) is objectives.get_loss(ours)
     # -log s(b h_c) - log s(-b h_r), for h = (1, -2) and b = 0.1
-    pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -2.0, 0.0, 0.0)))
-    found = dpo.configured_loss(dpo.Config(loss="bco_pair"))(pairs)
+    sides = lambda *sums: objectives.ModelLogps(*(jnp.array([x]) for x in sums))
+    pair = objectives.PairLogps(sides(1.0, -2.0), sides(0.0, 0.0))
+    found = loss_flags.configured_loss(dpo.Config(loss="bco_pair"))(pair)
     expected = np.log1p(np.exp(-0.1)) + np.log1p(np.exp(-0.2))
     np.testing.assert_allclose(found, [expected], rtol=1e-6)
 
@@ -185,7 +187,8 @@ def test_the_documentations_table_is_that_of_the_objects():
     assert text == loss_names.markdown_table(), (
         "python -m jaxalign.training.loss_names > it"
     )
-    assert all(loss.source and loss.defaults for loss in PAIRWISE_LOSSES.values())
+    losses = PAIRWISE_LOSSES.values()
+    assert all(x.title and x.paper and x.default_source for x in losses)
 
 
 def test_the_two_losses_of_the_readme_are_one(monkeypatch):
@@ -198,8 +201,7 @@ def test_the_two_losses_of_the_readme_are_one(monkeypatch):
     exec(trained, second)
     chosen, rejected, length = first["chosen"], first["rejected"], first["length"]
     pair = objectives.PairLogps(
-        *(chosen, rejected, *first["reference"]),
-        chosen_length=length,
-        chosen_nll=-chosen / length,
+        objectives.ModelLogps(chosen, rejected, chosen / length),
+        objectives.ModelLogps(*first["reference"]),
     )
     np.testing.assert_allclose(first["composed"](chosen), second["mine"](pair))

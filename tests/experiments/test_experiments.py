@@ -142,7 +142,7 @@ def test_ppo_starts_at_ratio_1(road, tmp_path):
     "loss",
     quick.only(
         ["cdpo", "mine"],
-        ["cdpo", "kto", "token_dpo", "mine", "dpo_nll", "ipo", "simpo", "orpo", "wpo"]
+        ["cdpo", "kto", "tdpo2", "mine", "rpo", "ipo", "simpo", "orpo", "wpo"]
         + ["ld_dpo"],
     ),
 )
@@ -158,10 +158,10 @@ def test_any_loss_trains(road, tmp_path, loss):
         out=tmp_path,
         **FEW,
     )
-    mine = lambda p: losses.dpo(*p[:4], beta=0.1) + 0.2 * losses.nll(p.chosen_mean)
+    mine = lambda p: losses.dpo(*p.sums, beta=0.1) - 0.2 * p.policy.chosen_mean
     numbers = dpo.main(config, loss=mine if loss == "mine" else None)
     assert np.isfinite(numbers["loss"])
-    log_2 = dict.fromkeys(("cdpo", "ld_dpo", "token_dpo"), np.log(2.0))
+    log_2 = dict.fromkeys(("cdpo", "ld_dpo", "tdpo2"), np.log(2.0))
     expected = log_2 | {"kto": 0.5, "ipo": 25.0}
     if loss in expected:
         # at the reference; float32 sums of log-probs of about -100
@@ -201,11 +201,11 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
 
 
 @pytest.mark.slow
-def test_token_dpo_goes_on_exactly(road, tmp_path, monkeypatch):
+def test_tdpo2_goes_on_exactly(road, tmp_path, monkeypatch):
     """The reference that runs in the step is the model that the run began with."""
     out, _ = road
     config = dpo.Config(
-        loss="token_dpo",
+        loss="tdpo2",
         steps=3,
         batch=4,
         model=str(out / "sft" / "policy"),
@@ -232,7 +232,7 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
     config = dpo.Config(
         steps=1,
         batch=4,
-        loss="dpo_nll",
+        loss="rpo",
         alpha=1.0,
         model=base,
         data=str(data),
@@ -366,8 +366,8 @@ class TestBadInput:
             steps=4, batch=4, model=base, data=pairs, out=tmp_path, **FEW
         )
         # finite at the reference, whose log-probs come of another program; then NaN
-        moved = lambda p: abs(p.chosen - p.ref_chosen) > 1e-3
-        bad = lambda p: jax.numpy.where(moved(p), np.nan, p.chosen)
+        moved = lambda p: abs(p.policy.chosen - p.reference.chosen) > 1e-3
+        bad = lambda p: jax.numpy.where(moved(p), np.nan, p.policy.chosen)
         with pytest.raises(FloatingPointError, match="step 1"):
             dpo.main(config, loss=bad)
 

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import dpo, kto
 from jaxalign.data import dataset_ops, loader
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Unpaired
-from jaxalign.data.tokenize import Example, TokenRow
 from tests.support import small_runs
 
 replace = dataclasses.replace
@@ -198,7 +198,7 @@ def test_no_answer_meets_its_own_prompt_however_it_was_cut(batch):
         asked = [1, *range(10 * (i // 3) + 2 + i % 3, 10 * (i // 3) + 9)]
         tokens = np.array([*asked, 100 + i // 3], np.int32)
         row = TokenRow(tokens, np.arange(len(tokens)) == len(asked))
-        examples.append(Example((row,), i, float(i % 2), prompt=i // 3))
+        examples.append(Example((row,), i, float(i % 2), prompt_hash=i // 3))
     batches = loader.evaluation_batches(examples, batch, kind=Unpaired)
     seen = 0
     for found in batches:

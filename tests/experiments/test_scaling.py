@@ -16,7 +16,7 @@ def test_no_cost_grows_faster_than_it_must(axis):
     sizes = [SIZES[axis], 2 * SIZES[axis]]
     costs = [scaling.cost(axis, size) for size in sizes]
     for field in scaling.Cost._fields:
-        grown = scaling.slope(sizes, [getattr(cost, field) for cost in costs])
+        grown = scaling.exponent(sizes, [getattr(cost, field) for cost in costs])
         # chunks of logits are rounded up, and so are buffers
         assert 0 < grown < MOST[axis] + 0.02, field
 

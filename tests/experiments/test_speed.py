@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.speed import device, peers, workloads
-from experiments.speed.workloads import Size
-from jaxalign.planning import flops
+from experiments.speed import __main__ as speed
+from experiments.speed import device, peers, scaling
+from jaxalign.planning import flops, workloads
+from jaxalign.planning.workloads import Size
 
 TINY = device.SHAPES["tiny"]
 
@@ -58,7 +59,7 @@ def test_every_work_runs(name):
 def test_device_fills_the_table(tmp_path, capsys):
     config = device.Config(
         models=("tiny",),
-        works=("sft", "generate"),
+        workloads=("sft", "generate"),
         rows=4,
         length=16,
         prompts=2,
@@ -91,14 +92,28 @@ def test_peers_reads_a_scripts_last_line(tmp_path):
 
 
 def test_help_is_one_command():
-    command = [sys.executable, "-m", "experiments.speed.device", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--models" in done.stdout
+    for module, flag in (("speed", "--device.models"), ("speed.device", "--models")):
+        command = [sys.executable, "-m", f"experiments.{module}", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert flag in done.stdout
+
+
+def test_the_measurement_that_is_named_is_made(monkeypatch):
+    measure = lambda config: ("scaling", config.points)
+    monkeypatch.setitem(speed.MEASUREMENTS, "scaling", measure)
+    config = speed.Config(measurement="scaling", scaling=scaling.Config(points=3))
+    assert speed.main(config) == ("scaling", 3)
+
+
+def test_peers_that_are_missing_are_refused(tmp_path):
+    config = peers.Config(scripts=tmp_path, python=tmp_path / "python")
+    with pytest.raises(ValueError, match="python does not exist: give --scripts"):
+        peers.compare(config)
 
 
 def test_freed_memory_is_kept():
     """In a process of its own, since it cannot be undone."""
-    code = "from experiments import memory; print(memory.keep_freed())"
+    code = "from jaxalign.runtime import allocator as a; print(a.reuse_freed_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     glibc = platform.libc_ver()[0] == "glibc"
     assert done.stdout.strip() == str(glibc), done.stderr

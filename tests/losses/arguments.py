@@ -1,4 +1,4 @@
-"""Arguments for any public loss, made from the shapes in its signature."""
+"""Arguments for any loss or estimator, made from the shapes in its signature."""
 
 import inspect
 
@@ -7,9 +7,9 @@ import numpy as np
 from jaxalign.losses import divergence
 from jaxalign.shape_checks import array_annotations
 
-AXES = {"T": 3, "K": 3, "V": 5}
+AXES = {"T": 3, "K": 3, "N": 3, "V": 5}
 # Where 0.3 is out of range, or no number.
-SPECIAL = {"theta": 1.5, "max_ratio": 3.0, "score": divergence.forward_kl_score}
+SPECIAL = {"theta": 1.5, "n": 2, "max_ratio": 3.0, "score": divergence.forward_kl_score}
 
 
 def layouts(loss):

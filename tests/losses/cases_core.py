@@ -9,8 +9,8 @@ FOUR = RNG.normal(-3.0, 1.0, (4, 6)).astype(np.float32)
 CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED = FOUR
 UP = np.array([True, False, True, False, True, False])
 
-# Each loss with fixed knobs, as a function of the arrays that it is differentiated by,
-# and where they are: check_grads wants smooth points.
+# Each loss with fixed hyperparameters, as a function of its differentiated arrays,
+# and a point: check_grads needs smooth ones.
 CASES = {
     "nll": (losses.nll, (CHOSEN,)),
     "unlikelihood": (losses.unlikelihood, (-np.abs(CHOSEN),)),
@@ -61,7 +61,7 @@ CASES = {
     ),
 }
 
-# Each loss as a function of one number, put where its knobs are.
+# Each loss as a function of one number, in place of its hyperparameters.
 HYPERPARAMETERS = {
     "dpo": lambda k: losses.dpo(*FOUR, beta=k, label_smoothing=k / 3),
     "ipo": lambda k: losses.ipo(*FOUR, tau=k),

@@ -16,8 +16,8 @@ TEACHER, STUDENT = RNG.normal(0.0, 2.0, (2, 3, 5)).astype(np.float32)
 KEPT = np.log(np.array([[0.5, 0.3], [0.6, 0.1], [0.9, 0.05]], np.float32))
 IDS = np.array([[0, 3], [4, 1], [2, 0]])
 
-# Each loss with fixed knobs, as a function of the arrays that it is differentiated by,
-# and where they are: check_grads wants smooth points.
+# Each loss with fixed hyperparameters, as a function of its differentiated arrays,
+# and a point: check_grads needs smooth ones.
 CASES = {
     "soft_bradley_terry": (
         lambda c, r: losses.soft_bradley_terry(c, r, LABEL, margin=0.5),
@@ -126,7 +126,7 @@ def quotient(parts):
     return total / weight
 
 
-# Each loss as a function of one number, put where its knobs are.
+# Each loss as a function of one number, in place of its hyperparameters.
 HYPERPARAMETERS = {
     "soft_bradley_terry": lambda k: losses.soft_bradley_terry(
         LOGP, OTHER, k, margin=2 * k

@@ -51,8 +51,8 @@ PAIRED = {
 }
 
 
-def paired(loss, knobs):
-    return lambda c, r: loss(c, r, *REFS, **knobs)
+def paired(loss, hyperparameters):
+    return lambda c, r: loss(c, r, *REFS, **hyperparameters)
 
 
 CASES = {name: (paired(*case), (CHOSEN, REJECTED)) for name, case in PAIRED.items()}

@@ -122,8 +122,8 @@ def test_vmap_of_grad_over_log_ratio_margins():
     # d/dm of -log sigmoid(beta m) = -beta / (1 + exp(beta m))
     margins = np.array([-3.0, 0.0, 5.0], np.float32)
     loss = lambda m: losses.dpo(m, 0.0, 0.0, 0.0, beta=0.1)
-    slopes = -0.1 / (1.0 + np.exp(0.1 * margins))
-    np.testing.assert_allclose(jax.vmap(jax.grad(loss))(margins), slopes, rtol=1e-6)
+    gradients = -0.1 / (1.0 + np.exp(0.1 * margins))
+    np.testing.assert_allclose(jax.vmap(jax.grad(loss))(margins), gradients, rtol=1e-6)
 
 
 def test_a_wrong_shape_is_one_line():
@@ -137,7 +137,7 @@ def test_a_wrong_shape_is_one_line():
 def test_wrong_shapes_and_dtypes_name_the_function_and_the_arguments(name):
     names = list(layouts(PUBLIC[name]))
     if not names:
-        return  # a function of a hyperparameter alone
+        return  # a function of a hyperparameter only
     arguments = arguments_of(PUBLIC[name], (6,))
     if len(names) > 1:
         longer = [*arguments[:-1], np.concatenate([arguments[-1]] * 2)]

@@ -35,17 +35,17 @@ class TestDivergences:
     def test_of_equals_is_0_and_flat(self, name):
         # equal up to a constant, which no softmax sees
         total = lambda s: DIVERGENCES[name](TEACHER + 3, s).sum()
-        found, gradient = jax.value_and_grad(total)(TEACHER)
-        np.testing.assert_allclose(found, 0.0, atol=1e-5)
+        actual, gradient = jax.value_and_grad(total)(TEACHER)
+        np.testing.assert_allclose(actual, 0.0, atol=1e-5)
         np.testing.assert_allclose(gradient, 0 * TEACHER, atol=1e-5)
 
     def test_what_both_rule_out_takes_no_part(self, name):
         ruled_out = np.full((4, 1), -np.inf, np.float32)
         wider = [np.concatenate([x, ruled_out], 1) for x in (TEACHER, STUDENT)]
         of = lambda s, t: DIVERGENCES[name](t, s)
-        found, back = jax.vjp(lambda s: of(s, wider[0]), wider[1])
+        actual, back = jax.vjp(lambda s: of(s, wider[0]), wider[1])
         expected, back_expected = jax.vjp(lambda s: of(s, TEACHER), STUDENT)
-        chex.assert_trees_all_close(found, expected, rtol=1e-5)
+        chex.assert_trees_all_close(actual, expected, rtol=1e-5)
         ones = np.ones(4, np.float32)
         gradient = np.pad(back_expected(ones)[0], ((0, 0), (0, 1)))
         chex.assert_trees_all_close(back(ones)[0], gradient, rtol=1e-5, atol=1e-7)
@@ -67,8 +67,8 @@ class TestKl:
         )
 
     def test_reverse_is_the_exact_kl_of_the_student(self):
-        found = losses.reverse_kl_distillation(TEACHER, STUDENT)
-        chex.assert_trees_all_close(found, exact_kl(STUDENT, TEACHER), rtol=1e-5)
+        actual = losses.reverse_kl_distillation(TEACHER, STUDENT)
+        chex.assert_trees_all_close(actual, exact_kl(STUDENT, TEACHER), rtol=1e-5)
 
     def test_gradient_of_the_forward_kl_is_cross_entropys(self):
         # S - T, as of any softmax against soft labels
@@ -78,10 +78,10 @@ class TestKl:
 
     def test_half_precision_is_summed_in_float32(self):
         small = jnp.asarray(STUDENT, jnp.bfloat16)
-        found = losses.forward_kl_distillation(TEACHER, small)
-        assert found.dtype == jnp.float32
+        actual = losses.forward_kl_distillation(TEACHER, small)
+        assert actual.dtype == jnp.float32
         expected = losses.forward_kl_distillation(TEACHER, small.astype(jnp.float32))
-        chex.assert_trees_all_equal(found, expected)
+        chex.assert_trees_all_equal(actual, expected)
 
 
 class TestGeneralisedJsd:
@@ -116,8 +116,8 @@ class TestGeneralisedJsd:
     @pytest.mark.parametrize("beta", [0.0, 1.0])
     def test_at_the_ends_it_is_0_and_finite(self, beta):
         total = lambda s: losses.generalized_jsd(TEACHER, s, beta=beta).sum()
-        found, gradient = jax.value_and_grad(total)(STUDENT)
-        np.testing.assert_allclose(found, 0.0, atol=1e-6)
+        actual, gradient = jax.value_and_grad(total)(STUDENT)
+        np.testing.assert_allclose(actual, 0.0, atol=1e-6)
         np.testing.assert_allclose(gradient, 0 * STUDENT, atol=1e-6)
 
     def test_swapping_the_two_swaps_beta(self):
@@ -136,21 +136,21 @@ class TestTopKDistillation:
     def test_by_hand(self):
         # T keeps 1/2 of token 2 and 1/4 of token 0, leaving 1/4; S is uniform over 4:
         # 1/2 log 2 + 1/4 log 1 + 1/4 log(1/4 / 1/2)
-        kept = np.log(np.array([[0.5, 0.25]], np.float32))
+        top_logp = np.log(np.array([[0.5, 0.25]], np.float32))
         student = np.zeros((1, 4), np.float32)
-        loss = losses.top_k_distillation(kept, np.array([[2, 0]]), student)
+        loss = losses.top_k_distillation(top_logp, np.array([[2, 0]]), student)
         np.testing.assert_allclose(loss, [np.log(2.0) / 4], rtol=1e-5)
 
     def test_of_all_tokens_is_the_forward_kl(self):
-        found = losses.top_k_distillation(*top(TEACHER, 7), STUDENT)
+        actual = losses.top_k_distillation(*top(TEACHER, 7), STUDENT)
         expected = losses.forward_kl_distillation(TEACHER, STUDENT)
-        chex.assert_trees_all_close(found, expected, rtol=1e-5)
+        chex.assert_trees_all_close(actual, expected, rtol=1e-5)
 
     def test_of_all_but_one_is_too(self):
         # the bucket is one token
-        found = losses.top_k_distillation(*top(TEACHER, 6), STUDENT)
+        actual = losses.top_k_distillation(*top(TEACHER, 6), STUDENT)
         expected = losses.forward_kl_distillation(TEACHER, STUDENT)
-        chex.assert_trees_all_close(found, expected, rtol=1e-5)
+        chex.assert_trees_all_close(actual, expected, rtol=1e-5)
 
     def test_more_tokens_tell_more(self):
         # coarser distributions are nearer to each other (data processing)
@@ -160,16 +160,16 @@ class TestTopKDistillation:
         assert (np.diff(np.stack(terms), axis=0) > -1e-6).all()
 
     def test_gradient(self):
-        # S - T on what is kept; on the rest S - rest(T) * S / rest(S)
+        # S - T on the top tokens; on the rest S - rest(T) * S / rest(S)
         logp, ids = top(TEACHER, 3)
         total = lambda s: losses.top_k_distillation(logp, ids, s).sum()
         student = np.array(jax.nn.softmax(STUDENT))
-        kept = np.zeros((4, 7), bool)
-        np.put_along_axis(kept, np.array(ids), True, axis=1)
-        rest = np.sum(np.where(kept, 0, student), axis=1, keepdims=True)
+        in_top = np.zeros((4, 7), bool)
+        np.put_along_axis(in_top, np.array(ids), True, axis=1)
+        rest = np.sum(np.where(in_top, 0, student), axis=1, keepdims=True)
         left = 1 - np.exp(logp).sum(axis=1, keepdims=True)
         teacher = np.array(jax.nn.softmax(TEACHER))
-        expected = student - np.where(kept, teacher, left * student / rest)
+        expected = student - np.where(in_top, teacher, left * student / rest)
         np.testing.assert_allclose(jax.grad(total)(STUDENT), expected, atol=1e-6)
 
     def test_the_teacher_gets_no_gradient(self):
@@ -179,11 +179,11 @@ class TestTopKDistillation:
 
     @pytest.mark.parametrize("excess", [1e-6, -1e-6, 0.0])
     def test_a_sure_teacher_is_finite(self, excess):
-        # all of it on the kept token, up to rounding, and the student just as sure
-        kept = np.full((1, 1), excess, np.float32)
+        # all of it on the top token, up to rounding, and the student just as sure
+        top_logp = np.full((1, 1), excess, np.float32)
         student = np.array([[200.0, 0.0]], np.float32)
-        total = lambda s: losses.top_k_distillation(kept, np.array([[0]]), s)[0]
-        found, gradient = jax.value_and_grad(total)(student)
+        total = lambda s: losses.top_k_distillation(top_logp, np.array([[0]]), s)[0]
+        actual, gradient = jax.value_and_grad(total)(student)
         # a rest of 1e-6 against the student's exp(-200) is 2e-4
-        np.testing.assert_allclose(found, 0.0, atol=3e-4)
+        np.testing.assert_allclose(actual, 0.0, atol=3e-4)
         np.testing.assert_allclose(gradient, 0 * student, atol=2e-6)

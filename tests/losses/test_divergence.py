@@ -32,23 +32,23 @@ class TestScores:
         score, f = SCORES[name]
         with jax.enable_x64(True):
             expected = jax.vmap(jax.grad(f))(jnp.exp(jnp.asarray(H)))
-            found = score(jnp.asarray(H))
+            actual = score(jnp.asarray(H))
         # float64 on both sides; the atol is for the 0 at h = 0
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
 
     @pytest.mark.parametrize("name", SCORES)
     def test_rises_from_0_with_slope_1_at_the_reference(self, name):
         # f'(1) = 0, and f''(1) = 1, except of Jensen-Shannon, 1 - 1/2
         score, _ = SCORES[name]
-        found, slope = jax.value_and_grad(lambda h: score(h))(jnp.float32(0.0))
-        assert found == 0 and slope == (0.5 if name == "js" else 1.0)
+        actual, gradient = jax.value_and_grad(lambda h: score(h))(jnp.float32(0.0))
+        assert actual == 0 and gradient == (0.5 if name == "js" else 1.0)
 
     def test_by_hand(self):
         # u = 4: log 4; 1 - 1/4; log(8 / 5); (1/2 - 1) / (-1/2) = 1; 4 - 1
         h = np.log(4 * ONE)
         expected = [np.log(4.0), 0.75, np.log(1.6), 1.0, 3.0]
-        found = [score(h)[0] for score, _ in SCORES.values()]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        actual = [score(h)[0] for score, _ in SCORES.values()]
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 class TestAlpha:
@@ -66,25 +66,25 @@ class TestAlpha:
 
     def test_a_may_be_traced(self):
         values = jnp.array([0.0, 0.5, 1.0, 2.0])
-        found = jax.vmap(lambda a: divergence.alpha_score(a)(CHOSEN))(values)
+        actual = jax.vmap(lambda a: divergence.alpha_score(a)(CHOSEN))(values)
         each = jnp.stack(
             [divergence.alpha_score(a)(CHOSEN) for a in (0.0, 0.5, 1.0, 2.0)]
         )
-        chex.assert_trees_all_close(found, each, rtol=1e-6)
+        chex.assert_trees_all_close(actual, each, rtol=1e-6)
 
     @pytest.mark.parametrize("a", [-1.0, 0.0, 0.999, 1.0, 1.001, 3.0])
     @pytest.mark.parametrize("size", [-1e4, 1e4])
     def test_extremes_are_finite(self, a, size):
         score = lambda h: divergence.alpha_score(a)(h).sum()
-        found = jax.value_and_grad(score)(np.full(2, size, np.float32))
-        chex.assert_tree_all_finite(found)
+        actual = jax.value_and_grad(score)(np.full(2, size, np.float32))
+        chex.assert_tree_all_finite(actual)
 
     def test_the_clamp(self):
-        # (a - 1) * h = 30 counts as 20, of slope 0; a = 2
+        # (a - 1) * h = 30 counts as 20, of gradient 0; a = 2
         score = lambda h: divergence.alpha_score(2.0)(h)
-        found, slope = jax.value_and_grad(score)(jnp.float32(30.0))
-        np.testing.assert_allclose(found, np.expm1(20.0), rtol=1e-6)
-        assert slope == 0
+        actual, gradient = jax.value_and_grad(score)(jnp.float32(30.0))
+        np.testing.assert_allclose(actual, np.expm1(20.0), rtol=1e-6)
+        assert gradient == 0
 
 
 class TestFDpo:

@@ -28,8 +28,8 @@ RIGHT = np.log1p(np.exp(-1.0))
 
 @pytest.mark.parametrize("name", PAIRED)
 def test_the_reference_gets_no_gradient(name):
-    loss, knobs = PAIRED[name]
-    total = lambda a, b: loss(CHOSEN, REJECTED, a, b, **knobs).sum()
+    loss, hyperparameters = PAIRED[name]
+    total = lambda a, b: loss(CHOSEN, REJECTED, a, b, **hyperparameters).sum()
     gradients = jax.grad(total, (0, 1))(REF_CHOSEN, REF_REJECTED)
     chex.assert_trees_all_equal(gradients, (ZEROS, ZEROS))
 
@@ -37,11 +37,11 @@ def test_the_reference_gets_no_gradient(name):
 @pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize("size", [-1e4, 1e4])
 def test_far_apart_is_finite(name, size):
-    loss, knobs = PAIRED[name]
-    total = lambda c, r: loss(c, r, *REFS, **knobs).sum()
+    loss, hyperparameters = PAIRED[name]
+    total = lambda c, r: loss(c, r, *REFS, **hyperparameters).sum()
     far = np.full(6, size, np.float32)
-    found = jax.value_and_grad(total, (0, 1))(far, -far)
-    chex.assert_tree_all_finite(found)
+    actual = jax.value_and_grad(total, (0, 1))(far, -far)
+    chex.assert_tree_all_finite(actual)
 
 
 class TestRobustDpo:
@@ -52,10 +52,10 @@ class TestRobustDpo:
 
     def test_mean_over_flips_is_dpo(self):
         # what the loss is made for: unbiased under labels flipped with probability e
-        kept = losses.robust_dpo(*FOUR, beta=0.3, flip_rate=0.2)
+        observed = losses.robust_dpo(*FOUR, beta=0.3, flip_rate=0.2)
         swapped = (REJECTED, CHOSEN, REF_REJECTED, REF_CHOSEN)
         flipped = losses.robust_dpo(*swapped, beta=0.3, flip_rate=0.2)
-        mean = 0.8 * kept + 0.2 * flipped
+        mean = 0.8 * observed + 0.2 * flipped
         chex.assert_trees_all_close(mean, dpo(*FOUR, beta=0.3), rtol=1e-5)
 
 
@@ -91,16 +91,16 @@ class TestSlic:
 class TestWithoutReference:
     def test_by_hand(self, loss):
         # 0.5 * (-1 - -3) = 1
-        found = loss(-ONE, -3 * ONE, beta=0.5)
-        np.testing.assert_allclose(found, [RIGHT], rtol=1e-6)
+        actual = loss(-ONE, -3 * ONE, beta=0.5)
+        np.testing.assert_allclose(actual, [RIGHT], rtol=1e-6)
 
     def test_is_dpo_with_a_uniform_reference_and_simpo_without_margin(self, loss):
-        found = loss(CHOSEN, REJECTED, beta=0.3)
+        actual = loss(CHOSEN, REJECTED, beta=0.3)
         uniform = np.full(6, -7.0, np.float32)
         same = dpo(CHOSEN, REJECTED, uniform, uniform, beta=0.3)
-        chex.assert_trees_all_close(found, same, rtol=1e-5)
+        chex.assert_trees_all_close(actual, same, rtol=1e-5)
         other = simpo(CHOSEN, REJECTED, beta=0.3, gamma=0.0)
-        chex.assert_trees_all_close(found, other, rtol=1e-6)
+        chex.assert_trees_all_close(actual, other, rtol=1e-6)
 
 
 class TestExo:
@@ -119,8 +119,8 @@ class TestExo:
         # q = s(1) = 1 - e
         e = 1 / (1 + np.e)
         loss = lambda c: losses.exo(c, *HAND[1:], beta=0.5, label_smoothing=e)[0]
-        found, gradient = jax.value_and_grad(loss)(HAND[0])
-        np.testing.assert_allclose(found, 0.0, atol=1e-6)
+        actual, gradient = jax.value_and_grad(loss)(HAND[0])
+        np.testing.assert_allclose(actual, 0.0, atol=1e-6)
         np.testing.assert_allclose(gradient, [0.0], atol=1e-6)
 
 
@@ -158,14 +158,14 @@ class TestLengthRegularisedDpo:
     def test_by_hand(self):
         # 0.5 * 2 + 0.1 * (5 - 15) = 0
         lengths = (5 * ONE, 15 * ONE)
-        knobs = {"beta": 0.5, "alpha": 0.1}
-        loss = losses.r_dpo(*HAND, *lengths, **knobs)
+        hyperparameters = {"beta": 0.5, "alpha": 0.1}
+        loss = losses.r_dpo(*HAND, *lengths, **hyperparameters)
         np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
 
     def test_its_minimum_is_the_best_policy_of_the_reward_less_length(self):
         # rewards 1 and 0.4, lengths 9 and 4, beta 0.5, alpha 0.05; the best policy is
         # ref * exp((reward - alpha * length) / beta), up to a constant. Labels follow
-        # the rewards alone: P = s(0.6). There the mean gradient is 0.
+        # the rewards only: P = s(0.6). There the mean gradient is 0.
         best = [(1.0 - 0.45) / 0.5 * ONE, (0.4 - 0.2) / 0.5 * ONE]
         ref, lengths = (0 * ONE, 0 * ONE), (9 * ONE, 4 * ONE)
         loss = lambda a, b, m, n: losses.r_dpo(a, b, *ref, m, n, beta=0.5, alpha=0.05)[

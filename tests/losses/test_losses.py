@@ -65,9 +65,9 @@ class TestDpo:
     def test_composes(self):
         # gradients add: that of -0.2 * chosen is -0.2
         both = lambda c: losses.dpo(c, *FOUR[1:], beta=0.3) + 0.2 * losses.nll(c)
-        alone = lambda c: losses.dpo(c, *FOUR[1:], beta=0.3)
-        slope = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
-        np.testing.assert_allclose(slope(both), slope(alone) - 0.2, rtol=1e-6)
+        single = lambda c: losses.dpo(c, *FOUR[1:], beta=0.3)
+        gradient = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
+        np.testing.assert_allclose(gradient(both), gradient(single) - 0.2, rtol=1e-6)
 
     def test_broadcasting_is_an_error(self):
         with pytest.raises(
@@ -140,15 +140,15 @@ class TestOrpo:
         # against float64; expm1 keeps the digits that 1 - exp(x) would lose
         x = np.array([-1e-4, -0.5, -1.0, -30.0])
         exact = x - np.log(-np.expm1(x))
-        found = losses.log_odds(x.astype(np.float32))
-        np.testing.assert_allclose(found, exact, rtol=1e-5)
+        actual = losses.log_odds(x.astype(np.float32))
+        np.testing.assert_allclose(actual, exact, rtol=1e-5)
 
     @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
     def test_a_certain_answer_is_finite(self, dtype):
         # odds are clamped at p = exp(-1e-6): log(1e6) up to rounding, bfloat16's 2^-8
         total = lambda x: losses.log_odds(x).sum()
-        found, gradient = jax.value_and_grad(total)(jnp.zeros(1, dtype))
-        np.testing.assert_allclose(found, np.log(1e6), rtol=4e-3)
+        actual, gradient = jax.value_and_grad(total)(jnp.zeros(1, dtype))
+        np.testing.assert_allclose(actual, np.log(1e6), rtol=4e-3)
         assert (gradient == 0).all()
 
 
@@ -189,9 +189,9 @@ class TestPlackettLuce:
         np.testing.assert_allclose(loss, [two, two, two, 0, 0], rtol=1e-5)
         (gradient,) = back(np.ones(5, np.float32))
         # of two: -s(-1) for the better, s(-1) for the worse
-        slope = 1 / (1 + np.e)
+        s = 1 / (1 + np.e)
         expected = np.zeros((5, 3))
-        expected[[0, 1, 2], [0, 1, 0]], expected[[0, 1, 2], [2, 2, 1]] = -slope, slope
+        expected[[0, 1, 2], [0, 1, 0]], expected[[0, 1, 2], [2, 2, 1]] = -s, s
         np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
 
 

@@ -38,9 +38,9 @@ class TestByHand:
             losses.aot: [-1.0, -0.5],
             losses.aot_unpaired: [0.0, -1.5],
         }[loss]
-        found = loss(*self.ROWS, beta=0.5, label_smoothing=0.1)
+        actual = loss(*self.ROWS, beta=0.5, label_smoothing=0.1)
         expected = right(gaps) + 0.1 * np.array(gaps)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @BOTH

@@ -18,12 +18,12 @@ class TestTrlFormulas:
     C, R, A, B = FOUR64
     H = (C - A) - (R - B)
 
-    def agrees(self, loss, *arrays_and_expected, **knobs):
+    def agrees(self, loss, *arrays_and_expected, **hyperparameters):
         # float64 on both sides: what is left is the rounding of a few operations
         *arrays, expected = arrays_and_expected
         with jax.enable_x64(True):
-            found = loss(*arrays, **knobs)
-            np.testing.assert_allclose(found, expected, rtol=1e-11)
+            actual = loss(*arrays, **hyperparameters)
+            np.testing.assert_allclose(actual, expected, rtol=1e-11)
 
     @pytest.mark.parametrize("beta", [0.1, 2.0])
     def test_sigmoid(self, beta):
@@ -33,9 +33,9 @@ class TestTrlFormulas:
     def test_conservative(self):
         # TRL drops label smoothing here; alignment.md, section 7
         right, wrong = -np.log(sigmoid(0.3 * self.H)), -np.log(sigmoid(-0.3 * self.H))
-        knobs = {"beta": 0.3, "label_smoothing": 0.1}
+        hyperparameters = {"beta": 0.3, "label_smoothing": 0.1}
         expected = 0.9 * right + 0.1 * wrong
-        self.agrees(losses.dpo, *FOUR64, expected, **knobs)
+        self.agrees(losses.dpo, *FOUR64, expected, **hyperparameters)
 
     def test_ipo(self):
         expected = (self.H - 1 / (2 * 0.3)) ** 2
@@ -65,8 +65,15 @@ class TestTrlFormulas:
         # GRPO's and PPO's token term
         ratio = np.exp(self.C - self.A)
         expected = -np.minimum(ratio * self.R, np.clip(ratio, 0.8, 1.28) * self.R)
-        knobs = {"clip_low": 0.2, "clip_high": 0.28}
-        self.agrees(losses.clipped_surrogate, self.C, self.A, self.R, expected, **knobs)
+        hyperparameters = {"clip_low": 0.2, "clip_high": 0.28}
+        self.agrees(
+            losses.clipped_surrogate,
+            self.C,
+            self.A,
+            self.R,
+            expected,
+            **hyperparameters,
+        )
 
     def test_clipped_value(self):
         clipped = np.clip(self.C, self.A - 0.2, self.A + 0.2)

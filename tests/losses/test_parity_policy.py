@@ -24,9 +24,9 @@ TOKEN_TERMS = -np.minimum(
 )
 
 
-def agrees(found, expected):
+def agrees(actual, expected):
     # float64 on both sides: what is left is the rounding of a few operations
-    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-14)
 
 
 @pytest.fixture(autouse=True)
@@ -46,19 +46,19 @@ class TestGrpo:
 
     def test_grpo(self):
         per_sequence = (TOKEN_TERMS * MASK).sum(1) / MASK.sum(1)
-        found = mean(losses.sequence_mean(self.terms(), MASK))
-        agrees(found, per_sequence.mean())
+        actual = mean(losses.sequence_mean(self.terms(), MASK))
+        agrees(actual, per_sequence.mean())
 
     def test_bnpo_and_dapo(self):
         # they differ by what they call a batch; our sums and weights add up over it
-        found = mean(losses.token_mean(self.terms(), MASK))
-        agrees(found, (TOKEN_TERMS * MASK).sum() / MASK.sum())
+        actual = mean(losses.token_mean(self.terms(), MASK))
+        agrees(actual, (TOKEN_TERMS * MASK).sum() / MASK.sum())
 
     def test_dr_grpo(self):
         # Every row has a token here. TRL counts a row whose tokens are all masked;
         # ours does not: what is masked is as if removed.
-        found = mean(losses.constant_length_mean(self.terms(), MASK, length=8))
-        agrees(found, (TOKEN_TERMS * MASK).sum() / (4 * 8))
+        actual = mean(losses.constant_length_mean(self.terms(), MASK, length=8))
+        agrees(actual, (TOKEN_TERMS * MASK).sum() / (4 * 8))
 
     def test_gspo(self):
         # importance_sampling_level "sequence": the same ratio at every token, then the
@@ -67,31 +67,31 @@ class TestGrpo:
         ratio = np.exp(log_ratio)
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         expected = -np.minimum(ratio * ADVANTAGE, clipped * ADVANTAGE)
-        found = losses.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
-        agrees(found, expected)
+        actual = losses.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        agrees(actual, expected)
 
     def test_luspo(self):
         # a sequence's term at each of its tokens, summed: the term times the length
-        found = losses.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        actual = losses.gspo(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
         ratio = np.exp(((LOGP - OLD) * MASK).sum(1) / MASK.sum(1))[:, None] * MASK
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         terms = -np.minimum(ratio * PER_TOKEN, clipped * PER_TOKEN) * MASK
-        agrees(found * MASK.sum(1), terms.sum(1))
+        agrees(actual * MASK.sum(1), terms.sum(1))
 
     def test_cispo(self):
         # TRL's weight is min(ratio, epsilon_high); the paper's, clip(ratio, 1 - low,
         # 1 + high), is that at low >= 1 and high = epsilon_high - 1
         expected = -np.minimum(RATIO, 1.5) * PER_TOKEN * LOGP
-        found = losses.cispo(LOGP, OLD, PER_TOKEN, clip_low=1.0, clip_high=0.5)
-        agrees(found, expected)
+        actual = losses.cispo(LOGP, OLD, PER_TOKEN, clip_low=1.0, clip_high=0.5)
+        agrees(actual, expected)
 
     def test_delta(self):
         # INTELLECT-2's two-sided clip is dual-clip PPO, where delta >= 1 + epsilon_high
         first = np.minimum(RATIO, 1.5) * PER_TOKEN
         second = np.clip(RATIO, 1 - LOW, 1 + HIGH) * PER_TOKEN
         assert ((RATIO > 1.5) & (PER_TOKEN < 0)).any()
-        found = losses.dual_clip(LOGP, OLD, PER_TOKEN, **CLIP, max_ratio=1.5)
-        agrees(found, -np.minimum(first, second))
+        actual = losses.dual_clip(LOGP, OLD, PER_TOKEN, **CLIP, max_ratio=1.5)
+        agrees(actual, -np.minimum(first, second))
 
     def test_kl(self):
         # use_bias_correction_kl, its default: k3 times the ratio, and the gradient of
@@ -107,8 +107,8 @@ class TestGrpo:
         ratio = np.exp(((LOGP - OLD) * MASK).sum(1))
         clipped = np.clip(ratio, 1 - LOW, 1 + HIGH)
         expected = -np.minimum(ratio * ADVANTAGE, clipped * ADVANTAGE)
-        found = losses.sequence_clipped_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
-        agrees(found, expected)
+        actual = losses.sequence_clipped_surrogate(LOGP, OLD, ADVANTAGE, MASK, **CLIP)
+        agrees(actual, expected)
 
     def test_entropy(self):
         # entropy_coef: subtracted from the loss
@@ -118,8 +118,8 @@ class TestGrpo:
         # mode "token_truncate". A NaN of the sampler is a weight of 1 in TRL; here it
         # stays a NaN, which stops the run.
         expected = np.minimum(np.exp(OLD - SAMPLER), 3.0)
-        found = losses.truncated_importance_weight(OLD, SAMPLER, max_weight=3.0)
-        agrees(found, expected)
+        actual = losses.truncated_importance_weight(OLD, SAMPLER, max_weight=3.0)
+        agrees(actual, expected)
 
 
 def test_rloo():
@@ -144,9 +144,9 @@ class TestReward:
 
     def test_center_rewards_coefficient(self):
         terms = losses.bradley_terry(self.C, self.R)
-        found = (terms + 0.01 * losses.reward_centering(self.C, self.R)).mean()
+        actual = (terms + 0.01 * losses.reward_centering(self.C, self.R)).mean()
         ranking = np.log1p(np.exp(self.R - self.C)).mean()
-        agrees(found, ranking + 0.01 * np.mean((self.C + self.R) ** 2))
+        agrees(actual, ranking + 0.01 * np.mean((self.C + self.R) ** 2))
 
 
 class TestDistillation:
@@ -160,8 +160,8 @@ class TestDistillation:
     def test_generalised_jsd(self, beta):
         m = beta * self.T + (1 - beta) * self.S
         expected = beta * self.kl(self.T, m) + (1 - beta) * self.kl(self.S, m)
-        found = losses.generalized_jsd(self.TEACHER, self.STUDENT, beta=beta)
-        agrees(found, expected)
+        actual = losses.generalized_jsd(self.TEACHER, self.STUDENT, beta=beta)
+        agrees(actual, expected)
 
     def test_beta_0_and_1(self):
         # There TRL puts the forward and the reverse KL. The paper's formula is 0 at

@@ -23,12 +23,12 @@ def s(x):
     return 1 / (1 + np.exp(-x))
 
 
-def agrees(loss, *arrays_and_expected, **knobs):
+def agrees(loss, *arrays_and_expected, **hyperparameters):
     # float64 on both sides: what is left is the rounding of a few operations
     *arrays, expected = arrays_and_expected
     with jax.enable_x64(True):
-        found = loss(*arrays, **knobs)
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+        actual = loss(*arrays, **hyperparameters)
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-11)
 
 
 @BETAS

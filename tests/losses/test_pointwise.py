@@ -27,7 +27,7 @@ def s(x):
     return 1 / (1 + np.exp(-x))
 
 
-def slopes(loss, arrays):
+def gradients(loss, arrays):
     return jax.grad(lambda c, r: loss(c, r, *arrays[2:]).sum(), (0, 1))(*arrays[:2])
 
 
@@ -40,10 +40,10 @@ class TestBco:
         np.testing.assert_allclose(loss, [-np.log(s(0.5) * s(2.5))], rtol=1e-6)
 
     def test_is_the_sum_of_two_singles(self):
-        knobs = {"beta": 0.3, "delta": 0.2}
-        up = losses.bco_unpaired(CHOSEN, REF_CHOSEN, ONES > 0, **knobs)
-        down = losses.bco_unpaired(REJECTED, REF_REJECTED, ONES < 0, **knobs)
-        loss = losses.bco(*FOUR, **knobs)
+        hyperparameters = {"beta": 0.3, "delta": 0.2}
+        up = losses.bco_unpaired(CHOSEN, REF_CHOSEN, ONES > 0, **hyperparameters)
+        down = losses.bco_unpaired(REJECTED, REF_REJECTED, ONES < 0, **hyperparameters)
+        loss = losses.bco(*FOUR, **hyperparameters)
         chex.assert_trees_all_close(loss, up + down, rtol=1e-6)
 
     def test_single_by_hand(self):
@@ -73,7 +73,7 @@ class TestApoZero:
         at = (CHOSEN, REJECTED, CHOSEN, REJECTED)
         loss = lambda *x: losses.apo_zero(*x, beta=0.3)
         np.testing.assert_allclose(loss(*at), ONES, rtol=1e-6)
-        up, down = slopes(loss, at)
+        up, down = gradients(loss, at)
         np.testing.assert_allclose(up, -0.075 * ONES, rtol=1e-6)
         np.testing.assert_allclose(down, 0.075 * ONES, rtol=1e-6)
 
@@ -107,14 +107,14 @@ class TestApoDown:
         at = (CHOSEN, REJECTED, CHOSEN, REJECTED)
         loss = lambda *x: losses.apo_down(*x, beta=0.3)
         np.testing.assert_allclose(loss(*at), ONES, rtol=1e-6)
-        up, down = slopes(loss, at)
+        up, down = gradients(loss, at)
         np.testing.assert_allclose(up, 0 * ONES, atol=1e-7)
         np.testing.assert_allclose(down, 0.075 * ONES, rtol=1e-6)
 
     def test_the_chosen_answer_falls_too(self):
         # at a margin of 6 nats the anchor is what is left: beta * s'(0.5) against
-        # beta * s'(3), so the slope is positive, down
-        up, _ = slopes(lambda *x: losses.apo_down(*x, beta=0.5), HAND)
+        # beta * s'(3), so the gradient is positive, down
+        up, _ = gradients(lambda *x: losses.apo_down(*x, beta=0.5), HAND)
         expected = 0.5 * (s(1) * s(-1) - s(3) * s(-3))
         np.testing.assert_allclose(up, [expected], rtol=1e-5)
         assert up[0] > 0
@@ -144,7 +144,7 @@ class TestNca:
         at = (CHOSEN, REJECTED, CHOSEN, REJECTED)
         loss = lambda *x: losses.nca(*x, beta=0.3)
         np.testing.assert_allclose(loss(*at), 2 * np.log(2.0) * ONES, rtol=1e-6)
-        up, down = slopes(loss, at)
+        up, down = gradients(loss, at)
         np.testing.assert_allclose(up, -0.075 * ONES, rtol=1e-5)
         np.testing.assert_allclose(down, 0.075 * ONES, rtol=1e-5)
 

@@ -32,9 +32,9 @@ SURROGATES = {
 @pytest.mark.parametrize("log_ratio, a", [(0.01, 1.0), (2.0, -1.0)])
 def test_the_fixed_get_no_gradient(name, log_ratio, a):
     # inside the clip range and beyond dual-clip's bound, where there would be one
-    slope = jax.grad(SURROGATES[name], (1, 2))
+    gradient = jax.grad(SURROGATES[name], (1, 2))
     row = LOGP[None]
-    gradients = slope(row, row - log_ratio, np.full(1, a, np.float32))
+    gradients = gradient(row, row - log_ratio, np.full(1, a, np.float32))
     chex.assert_trees_all_equal(gradients, (0 * row, np.zeros(1, np.float32)))
 
 
@@ -92,8 +92,8 @@ class TestCispo:
         loss, back = jax.vjp(lambda x: losses.cispo(x, 0 * x, two, **CLIP), logp)
         weights = np.array([1.3, 0.8, 1.1])
         np.testing.assert_allclose(loss, -weights * 2 * logp, rtol=1e-6)
-        slope = back(np.ones(3, np.float32))[0]
-        np.testing.assert_allclose(slope, -weights * 2, rtol=1e-6)
+        gradient = back(np.ones(3, np.float32))[0]
+        np.testing.assert_allclose(gradient, -weights * 2, rtol=1e-6)
 
 
 class TestSequenceRatio:
@@ -110,12 +110,12 @@ class TestSequenceRatio:
         x = np.log(np.array([[1.2, 1.1, np.nan], [np.nan] * 3], np.float32))
         mask = np.array([[True, True, False], [False] * 3])
         a = np.ones(2, np.float32)
-        found, back = jax.vjp(lambda x: losses.gspo(x, 0 * x, a, mask, **CLIP), x)
-        alone, back_alone = jax.vjp(
+        actual, back = jax.vjp(lambda x: losses.gspo(x, 0 * x, a, mask, **CLIP), x)
+        single, back_alone = jax.vjp(
             lambda x: losses.gspo(x, 0 * x, a[:1], mask[:1, :2], **CLIP),
             x[:1, :2],
         )
-        np.testing.assert_allclose(found, [alone[0], 0.0], rtol=1e-6)
+        np.testing.assert_allclose(actual, [single[0], 0.0], rtol=1e-6)
         gradient = back(a)[0]
         expected = np.zeros((2, 3))
         expected[:1, :2] = back_alone(a[:1])[0]
@@ -150,11 +150,11 @@ class TestAnswerRatio:
         x = np.log(np.array([[1.2, 1.05, np.nan], [np.nan] * 3], np.float32))
         mask = np.array([[True, True, False], [False] * 3])
         a = np.ones(2, np.float32)
-        found, back = jax.vjp(
+        actual, back = jax.vjp(
             lambda x: losses.sequence_clipped_surrogate(x, 0 * x, a, mask, **CLIP), x
         )
         # 1.2 * 1.05 = 1.26, and each log-prob moves the ratio by as much
-        np.testing.assert_allclose(found, [-1.26, 0.0], rtol=1e-6)
+        np.testing.assert_allclose(actual, [-1.26, 0.0], rtol=1e-6)
         np.testing.assert_allclose(
             back(a)[0], [[-1.26, -1.26, 0.0], [0.0] * 3], rtol=1e-6
         )
@@ -199,8 +199,8 @@ class TestTruncatedImportance:
     def test_by_hand(self):
         # ratios 1/2, 1 and 8, capped at 2
         logp = np.log(np.array([0.5, 1.0, 8.0], np.float32))
-        found = losses.truncated_importance_weight(logp, 0 * logp, max_weight=2.0)
-        np.testing.assert_allclose(found, [0.5, 1.0, 2.0], rtol=1e-6)
+        actual = losses.truncated_importance_weight(logp, 0 * logp, max_weight=2.0)
+        np.testing.assert_allclose(actual, [0.5, 1.0, 2.0], rtol=1e-6)
 
     def test_no_gradient(self):
         total = lambda *x: losses.truncated_importance_weight(*x, max_weight=99.0).sum()
@@ -211,5 +211,5 @@ class TestTruncatedImportance:
         # the sampler's mean of weight * x is the trainer's mean of x: over all outcomes
         trainer, sampler = jax.nn.log_softmax(LOGP), jax.nn.log_softmax(OLD)
         weights = losses.truncated_importance_weight(trainer, sampler, max_weight=1e9)
-        found = np.sum(np.exp(sampler) * weights * OTHER)
-        np.testing.assert_allclose(found, np.sum(np.exp(trainer) * OTHER), rtol=1e-5)
+        actual = np.sum(np.exp(sampler) * weights * OTHER)
+        np.testing.assert_allclose(actual, np.sum(np.exp(trainer) * OTHER), rtol=1e-5)

@@ -30,8 +30,8 @@ MASK = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [0] * 5], bool)
     ],
 )
 def test_by_hand(name, total, weight):
-    found = ALL[name](TERMS, MASK)
-    np.testing.assert_allclose(found, (total, weight), rtol=1e-6)
+    actual = ALL[name](TERMS, MASK)
+    np.testing.assert_allclose(actual, (total, weight), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,24 @@ def test_weights_of_tokens(name, first, second):
 
 @pytest.mark.parametrize("name", ALL)
 def test_micro_batches_add_up(name):
-    whole = np.array(ALL[name](TERMS, MASK))
+    total = np.array(ALL[name](TERMS, MASK))
     parts = [np.array(ALL[name](TERMS[i, None], MASK[i, None])) for i in range(3)]
-    np.testing.assert_allclose(sum(parts), whole, rtol=1e-6)
+    np.testing.assert_allclose(sum(parts), total, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_masked_is_removed(name):
-    found = np.array(ALL[name](np.where(MASK, TERMS, np.nan), MASK))
+    actual = np.array(ALL[name](np.where(MASK, TERMS, np.nan), MASK))
     # the row without tokens, and what comes after those of 2 and 4, cut away
     one = np.array(ALL[name](TERMS[:1, :2], MASK[:1, :2]))
     other = np.array(ALL[name](TERMS[1:2, :4], MASK[1:2, :4]))
-    np.testing.assert_allclose(found, one + other, rtol=1e-6)
+    np.testing.assert_allclose(actual, one + other, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_weighs_nothing(name):
-    found = ALL[name](TERMS, np.zeros_like(MASK))
-    np.testing.assert_array_equal(found, (0.0, 0.0))
+    actual = ALL[name](TERMS, np.zeros_like(MASK))
+    np.testing.assert_array_equal(actual, (0.0, 0.0))
 
 
 def test_of_equal_lengths_all_agree():

@@ -73,9 +73,9 @@ class TestAllPairs:
         np.testing.assert_allclose(loss, [two, two, two, 0, 0], rtol=1e-6)
         (gradient,) = back(np.ones(5, np.float32))
         # of two: -s(-1) for the better, s(-1) for the worse
-        slope = 1 / (1 + np.e)
+        s = 1 / (1 + np.e)
         expected = np.zeros((5, 3))
-        expected[[0, 1, 2], [0, 1, 0]], expected[[0, 1, 2], [2, 2, 1]] = -slope, slope
+        expected[[0, 1, 2], [0, 1, 0]], expected[[0, 1, 2], [2, 2, 1]] = -s, s
         np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
 
 
@@ -153,17 +153,17 @@ class TestTies:
     @pytest.mark.parametrize("name", TIES)
     def test_a_tie_draws_scores_together(self, name):
         # at equal scores there is nothing to gain, from unequal ones the nearer
-        slope = jax.grad(lambda a: TIES[name](a, ZERO, OUTCOMES[1], 0.5).sum())
-        np.testing.assert_allclose(slope(ZERO), ZERO, atol=1e-6)
-        assert (slope(ZERO + 1) > 0).all() and (slope(ZERO - 1) < 0).all()
+        gradient = jax.grad(lambda a: TIES[name](a, ZERO, OUTCOMES[1], 0.5).sum())
+        np.testing.assert_allclose(gradient(ZERO), ZERO, atol=1e-6)
+        assert (gradient(ZERO + 1) > 0).all() and (gradient(ZERO - 1) < 0).all()
 
     @pytest.mark.parametrize("name", TIES)
     def test_the_knob_can_be_learnt(self, name):
         # all ties: the loss falls as ties become likelier; finite even at no ties
-        slope = jax.grad(lambda k: TIES[name](A, B, OUTCOMES[1], k).sum())
-        assert slope(0.5) < 0
-        apart = jax.grad(lambda k: TIES[name](A, B, OUTCOMES[0], k).sum())
-        assert np.isfinite(apart(0.0))
+        gradient = jax.grad(lambda k: TIES[name](A, B, OUTCOMES[1], k).sum())
+        assert gradient(0.5) < 0
+        without_ties = jax.grad(lambda k: TIES[name](A, B, OUTCOMES[0], k).sum())
+        assert np.isfinite(without_ties(0.0))
 
 
 class TestMeanAndVariance:
@@ -187,14 +187,16 @@ class TestMeanAndVariance:
     def test_those_who_agree_may_be_surer(self):
         # of a right order a smaller variance is likelier, of a wrong one a larger one
         loss = lambda v, m: losses.thurstone(m, v, 0 * m, v).sum()
-        slope = jax.grad(loss)(np.zeros(2, np.float32), np.array([1, -1], np.float32))
-        assert slope[0] > 0 > slope[1]
+        gradient = jax.grad(loss)(
+            np.zeros(2, np.float32), np.array([1, -1], np.float32)
+        )
+        assert gradient[0] > 0 > gradient[1]
 
     @pytest.mark.parametrize("z", [-1e2, -1e4, -1e6])
     def test_the_tails_gradient(self, z):
         # d log Phi / dz -> -z - 1 / z, where exp of a difference has lost all digits
-        value, slope = jax.value_and_grad(log_normal_cdf)(jnp.float32(z))
-        np.testing.assert_allclose(slope, -z - 1 / z, rtol=1e-6)
+        value, gradient = jax.value_and_grad(log_normal_cdf)(jnp.float32(z))
+        np.testing.assert_allclose(gradient, -z - 1 / z, rtol=1e-6)
         # -z^2 / 2 - log(-z) - log(2 pi) / 2, up to 1 / z^2
         expected = -(z**2) / 2 - np.log(-z) - np.log(2 * np.pi) / 2
         np.testing.assert_allclose(value, expected, rtol=1e-6)
@@ -203,9 +205,9 @@ class TestMeanAndVariance:
         # the series ends before 105 / z^8 = 4e-9, on 203
         with jax.enable_x64(True):
             z = jnp.array([-20.0 - 1e-9, -20.0 + 1e-9])
-            value, slope = jax.vmap(jax.value_and_grad(log_normal_cdf))(z)
+            value, gradient = jax.vmap(jax.value_and_grad(log_normal_cdf))(z)
         np.testing.assert_allclose(value[0], value[1], rtol=1e-9)
-        np.testing.assert_allclose(slope[0], slope[1], rtol=1e-8)
+        np.testing.assert_allclose(gradient[0], gradient[1], rtol=1e-8)
 
 
 class TestSafetyClassification:

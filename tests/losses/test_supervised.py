@@ -8,7 +8,7 @@ from jaxalign import losses
 
 class TestUnlikelihood:
     def test_by_hand(self):
-        # -log(1 - p): of 1/2 log 2, of 3/4 log 4; slope p / (1 - p): 1 and 3
+        # -log(1 - p): of 1/2 log 2, of 3/4 log 4; gradient p / (1 - p): 1 and 3
         logp = np.log(np.array([0.5, 0.75], np.float32))
         loss, back = jax.vjp(losses.unlikelihood, logp)
         np.testing.assert_allclose(loss, np.log([2.0, 4.0]), rtol=1e-6)
@@ -17,13 +17,13 @@ class TestUnlikelihood:
     def test_a_rare_token_costs_its_probability(self):
         # -log(1 - p) = p + p^2 / 2 + ...: 1 - exp(-30) is 1 in float32
         logp = np.array([-30.0, -80.0], np.float32)
-        found = losses.unlikelihood(logp)
-        np.testing.assert_allclose(found, np.exp(logp.astype(float)), rtol=1e-5)
+        actual = losses.unlikelihood(logp)
+        np.testing.assert_allclose(actual, np.exp(logp.astype(float)), rtol=1e-5)
 
     def test_near_certainty_keeps_its_digits(self):
         # p = exp(-1e-4): 1 - p = 1e-4 - 5e-9 + ...
-        found = losses.unlikelihood(np.array([-1e-4], np.float32))
-        np.testing.assert_allclose(found, -np.log(-np.expm1(-1e-4)), rtol=1e-6)
+        actual = losses.unlikelihood(np.array([-1e-4], np.float32))
+        np.testing.assert_allclose(actual, -np.log(-np.expm1(-1e-4)), rtol=1e-6)
 
     def test_extremes_are_finite(self):
         logp = np.array([0.0, -1e-30, -1e30, -np.inf], np.float32)
@@ -51,8 +51,8 @@ class TestZLoss:
         # log-probs have a normaliser of 1, whose log is 0
         logp = np.log(np.array([0.2, 0.3, 0.5], np.float32))
         total = lambda x: losses.z_loss(jax.nn.logsumexp(x), coefficient=1.0)
-        found, gradient = jax.value_and_grad(total)(logp)
-        np.testing.assert_allclose([found, *gradient], np.zeros(4), atol=1e-6)
+        actual, gradient = jax.value_and_grad(total)(logp)
+        np.testing.assert_allclose([actual, *gradient], np.zeros(4), atol=1e-6)
 
     def test_pulls_all_logits_down_as_their_probabilities(self):
         # logits higher by 2: d (log Z)^2 = 2 * log Z * p = 4 p

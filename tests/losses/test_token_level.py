@@ -38,12 +38,12 @@ class TestTokenDpo:
     def test_without_kl_is_dpo(self):
         expected = dpo(*FOUR, beta=0.3)
         ratios = self.ARRAYS[:2]
-        found = [
+        actual = [
             losses.tdpo2(*self.ARRAYS, beta=0.3, alpha=0.0),
             losses.tdpo2(*ratios, ZEROS, ZEROS, beta=0.3, alpha=0.5),
             losses.tdpo1(*ratios, ZEROS, ZEROS, beta=0.3),
         ]
-        for loss in found:
+        for loss in actual:
             chex.assert_trees_all_close(loss, expected, rtol=1e-6)
 
     def test_versions_differ_in_the_gradient_to_the_chosen_kl(self):
@@ -53,10 +53,10 @@ class TestTokenDpo:
         second = lambda *kl: losses.tdpo2(*self.ARRAYS[:2], *kl, beta=0.3, alpha=1.0)
         kl = self.ARRAYS[2:]
         chex.assert_trees_all_close(first(*kl), second(*kl), rtol=1e-6)
-        slope = lambda loss: jax.grad(lambda *x: loss(*x).sum(), (0, 1))(*kl)
+        gradient = lambda loss: jax.grad(lambda *x: loss(*x).sum(), (0, 1))(*kl)
         p = -np.expm1(-np.asarray(first(*kl)))
-        chex.assert_trees_all_close(slope(first), (-0.3 * p, 0.3 * p), rtol=1e-5)
-        chex.assert_trees_all_close(slope(second), (ZEROS, 0.3 * p), rtol=1e-5)
+        chex.assert_trees_all_close(gradient(first), (-0.3 * p, 0.3 * p), rtol=1e-5)
+        chex.assert_trees_all_close(gradient(second), (ZEROS, 0.3 * p), rtol=1e-5)
 
 
 class TestLdLogp:
@@ -65,13 +65,13 @@ class TestLdLogp:
         # a prompt token first, then one shared token and two of tail
         logp = np.array([[-1, -2, -4, -9], [-9, -1, -2, -4]], np.float32)
         mask = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
-        found = losses.ld_dpo_logp(logp, mask, np.array([2, 1]), alpha=0.5)
-        np.testing.assert_allclose(found, [-5.0, -4.0], rtol=1e-6)
+        actual = losses.ld_dpo_logp(logp, mask, np.array([2, 1]), alpha=0.5)
+        np.testing.assert_allclose(actual, [-5.0, -4.0], rtol=1e-6)
 
     def test_alpha_1_is_the_sum_and_alpha_0_cuts(self):
         logp = TOKENS[0]
-        whole = losses.ld_dpo_logp(logp, MASK, SHARED, alpha=1.0)
-        np.testing.assert_allclose(whole, (logp * MASK).sum(1), rtol=1e-6)
+        total = losses.ld_dpo_logp(logp, MASK, SHARED, alpha=1.0)
+        np.testing.assert_allclose(total, (logp * MASK).sum(1), rtol=1e-6)
         cut = losses.ld_dpo_logp(logp, MASK, SHARED, alpha=0.0)
         head = MASK & (np.arange(4) < SHARED[:, None])
         np.testing.assert_allclose(cut, (logp * head).sum(1), rtol=1e-6)
@@ -103,12 +103,12 @@ class TestWpoWeight:
 
     def test_masked_is_removed(self):
         spoilt = [np.where(MASK, x, np.nan) for x in TOKENS]
-        found = losses.wpo_weight(*spoilt, MASK)
+        actual = losses.wpo_weight(*spoilt, MASK)
         rows = [
             losses.wpo_weight(*(x[i : i + 1, :n] for x in TOKENS), MASK[i : i + 1, :n])
             for i, n in enumerate(MASK.sum(1))
         ]
-        np.testing.assert_allclose(found, np.concatenate(rows), rtol=1e-6)
+        np.testing.assert_allclose(actual, np.concatenate(rows), rtol=1e-6)
         nothing = losses.wpo_weight(*TOKENS, np.zeros_like(MASK))
         np.testing.assert_array_equal(nothing, np.ones(6))
 
@@ -138,12 +138,12 @@ class TestDpoNll:
         chex.assert_trees_all_close(loss, dpo(*FOUR, beta=0.3), rtol=1e-6)
 
     def test_gradient_is_dpos_and_the_nlls(self):
-        slope = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
-        both = slope(
+        gradient = lambda loss: jax.grad(lambda c: loss(c).sum())(CHOSEN)
+        both = gradient(
             lambda c: losses.rpo(c, *FOUR[1:], LENGTHS[0], beta=0.3, alpha=0.2)
         )
-        alone = slope(lambda c: dpo(c, *FOUR[1:], beta=0.3))
-        np.testing.assert_allclose(both, alone - 0.2 / LENGTHS[0], rtol=1e-5)
+        single = gradient(lambda c: dpo(c, *FOUR[1:], beta=0.3))
+        np.testing.assert_allclose(both, single - 0.2 / LENGTHS[0], rtol=1e-5)
 
     def test_an_empty_answer_is_finite(self):
         # its log-prob is 0, and so is its NLL

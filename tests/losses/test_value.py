@@ -31,8 +31,8 @@ class TestHuberValue:
         error = np.array([1.0, 3.0, -3.0], np.float32)
         loss, back = jax.vjp(lambda v: losses.huber_value(v, 0 * v, delta=2.0), error)
         np.testing.assert_allclose(loss, [0.5, 4.0, 4.0], rtol=1e-6)
-        slope = back(np.ones(3, np.float32))[0]
-        np.testing.assert_allclose(slope, [1.0, 2.0, -2.0], rtol=1e-6)
+        gradient = back(np.ones(3, np.float32))[0]
+        np.testing.assert_allclose(gradient, [1.0, 2.0, -2.0], rtol=1e-6)
 
     def test_of_a_large_delta_is_squared(self):
         loss = losses.huber_value(VALUE, RETURNS, delta=1e9)

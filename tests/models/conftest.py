@@ -1,6 +1,7 @@
-"""A tiny transformer, and rows of different length for it to read."""
+"""A tiny transformer, and rows of different lengths."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from jaxalign.batches import TokenBatch, from_lengths
-from jaxalign.models import transformer
+from jaxalign.models import peft, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import registry
 from jaxalign.types import LanguageModel, Params
+from tests.models import folder_cases, peft_cases
 from tests.support.families import FAMILIES
 
 # Six query heads share three key heads; head_dim * heads is not the width.
@@ -37,7 +39,7 @@ def tiny() -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def variant():
-    """The tiny model with other settings."""
+    """A function: the tiny model with other fields of its configuration."""
     return lambda **changes: transformer.language_model(
         dataclasses.replace(TINY, **changes)
     )
@@ -51,7 +53,7 @@ def family(request) -> str:
 
 @pytest.fixture(scope="session")
 def settings():
-    """What the config.json of a family's tiny model says."""
+    """A function: the fields of the config.json of a family's tiny model."""
 
     def of(name: str, *, reward: bool = False) -> dict[str, Any]:
         table = registry.FAMILIES[name]
@@ -64,7 +66,7 @@ def settings():
 
 @pytest.fixture(scope="session")
 def tiny_of(settings):
-    """A family's tiny model, without one layer's code written out for each."""
+    """A function: a family's tiny model, its layers scanned to compile faster."""
 
     def of(name: str, **changes: Any) -> LanguageModel:
         config = registry.read_config(settings(name), name)
@@ -76,18 +78,18 @@ def tiny_of(settings):
 
 @pytest.fixture(scope="session")
 def draw():
-    """Parameters of a model, drawn by numpy: compiling `init` takes seconds."""
+    """A function: parameters of a model from numpy; compiling `init` takes seconds."""
 
     def make(model: Any) -> Params:
         rng = np.random.default_rng(0)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
 
         # norms differ from 1, which would hide where they are applied
-        def drawn(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.Array:
+        def draw_leaf(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.Array:
             mean = 1.0 if path[-1].key == "scale" else 0.0
             return jnp.asarray(rng.normal(mean, 0.25, x.shape), x.dtype)
 
-        return jax.tree_util.tree_map_with_path(drawn, shapes)
+        return jax.tree_util.tree_map_with_path(draw_leaf, shapes)
 
     return make
 
@@ -113,3 +115,29 @@ def hidden(tiny, params):
         return np.asarray(read)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def adapter(params) -> Params:
+    """An adapter of rank 4 without zeros."""
+    return peft_cases.adapter_of(params, "query|out|gate|down", rank=4)
+
+
+@pytest.fixture
+def saved(tiny, adapter, tmp_path):
+    """The adapter in PEFT's format, with alpha 8."""
+    peft.save(tmp_path, tiny, adapter, alpha=8.0, base="somewhere")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(settings, tmp_path_factory):
+    """A function: a folder of a family, its tensors full of zeros."""
+
+    def make(family: str, *, reward: bool = False, **changes: Any) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        config_json = settings(family, reward=reward) | changes
+        folder_cases.write_folder(folder, config_json, reward=reward)
+        return folder
+
+    return make

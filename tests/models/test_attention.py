@@ -1,4 +1,4 @@
-"""Attention in blocks is attention."""
+"""Blockwise attention against the full softmax."""
 
 import chex
 import jax
@@ -10,10 +10,10 @@ from jaxalign.models import attention, blockwise_attention
 from jaxalign.models.config import ModelConfig
 from tests.support import quick
 
-WAYS = {"everywhere": attention.causal_attention, "cpu": attention.blockwise_cpu}
+KERNELS = {"everywhere": attention.causal_attention, "cpu": attention.blockwise_cpu}
 
 
-def config(heads: int, groups: int, **given) -> ModelConfig:
+def config(heads: int, groups: int, **fields) -> ModelConfig:
     return ModelConfig(
         vocab_size=1,
         width=8,
@@ -23,19 +23,21 @@ def config(heads: int, groups: int, **given) -> ModelConfig:
         kv_heads=groups,
         head_dim=8,
         context=16_384,
-        **given,
+        **fields,
     )
 
 
 @pytest.mark.parametrize("length", quick.only([5, 200], [5, 128, 200, 300]))
 @pytest.mark.parametrize("groups", quick.only([2], [1, 2, 4]))
-@pytest.mark.parametrize("way", WAYS)
-def test_blocks_are_the_whole_softmax(way, length, groups, monkeypatch):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blockwise_attention_equals_the_full_softmax(
+    kernel, length, groups, monkeypatch
+):
     """Short rows, whole blocks, a cut one, and blocks longer than the least."""
     monkeypatch.setattr(blockwise_attention, "BLOCKS", 2)
     rng = np.random.default_rng(length)
     query = rng.normal(size=(1, length, 4, 8)).astype(np.float32)
-    key, value, by = (
+    key, value, weights = (
         rng.normal(size=(1, length, heads, 8)).astype(np.float32)
         for heads in (groups, groups, 4)
     )
@@ -43,45 +45,49 @@ def test_blocks_are_the_whole_softmax(way, length, groups, monkeypatch):
     mask = np.tril(segments[:, None] == segments[None, :])[None]
 
     def total(function):
-        def weighed(*inputs):
-            found = function(*inputs)
-            return jnp.sum(found * by), found
+        def weighted_sum(*inputs):
+            output = function(*inputs)
+            return jnp.sum(output * weights), output
 
-        gradient = jax.value_and_grad(weighed, (0, 1, 2), has_aux=True)
+        gradient = jax.value_and_grad(weighted_sum, (0, 1, 2), has_aux=True)
         return jax.jit(gradient)(query, key, value)
 
     plain = lambda *x: jax.nn.dot_product_attention(*x, mask=mask[:, None])
-    here = lambda *x: WAYS[way](*x, mask=jnp.asarray(mask), config=config(4, groups))
+    ours = lambda *x: KERNELS[kernel](
+        *x, mask=jnp.asarray(mask), config=config(4, groups)
+    )
     # float32 sums of up to 300 terms, in another order
-    (_, found), gradients = total(here)
-    (_, expected), wanted = total(plain)
-    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
-    chex.assert_trees_all_close(gradients, wanted, rtol=1e-4, atol=1e-4)
+    (_, output), gradients = total(ours)
+    (_, expected), expected_gradients = total(plain)
+    chex.assert_trees_all_close(output, expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(gradients, expected_gradients, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_compile_time_does_not_grow_with_length(way):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_compile_time_does_not_grow_with_length(kernel):
     """There are never more than 8 blocks."""
     shape = lambda heads: jax.ShapeDtypeStruct((1, 16_384, heads, 8), jnp.float32)
     mask = jax.ShapeDtypeStruct((1, 16_384, 16_384), bool)
     text = (
-        jax.jit(lambda q, k, v, m: WAYS[way](q, k, v, mask=m, config=config(2, 1)))
+        jax.jit(
+            lambda q, k, v, m: KERNELS[kernel](q, k, v, mask=m, config=config(2, 1))
+        )
         .lower(shape(2), shape(1), shape(1), mask)
         .as_text()
     )
     assert text.count("dot_general") == 2 * blockwise_attention.BLOCKS
 
 
-def test_the_scale_is_of_scores_and_so_of_two_gradients():
+def test_the_scale_multiplies_scores_and_two_gradients():
     """Half the query at twice the scale: the same scores, twice its gradient."""
     shape = (1, 3, 2, 8)
     query, key, value = jax.random.normal(jax.random.key(0), (3, *shape))
     mask = jnp.tril(jnp.ones((1, 3, 3), bool))
 
     def gradients(query, scale):
-        given = config(2, 2, query_scale=scale)
+        fields = config(2, 2, query_scale=scale)
         total = lambda *x: jnp.sum(
-            jnp.sin(attention.blockwise_cpu(*x, mask=mask, config=given))
+            jnp.sin(attention.blockwise_cpu(*x, mask=mask, config=fields))
         )
         return jax.grad(total, (0, 1, 2))(query, key, value)
 
@@ -90,13 +96,13 @@ def test_the_scale_is_of_scores_and_so_of_two_gradients():
     chex.assert_trees_all_equal((once[0] * 2, *once[1:]), twice)
 
 
-def test_caps_and_bfloat16_ask_for_the_general_way():
+def test_caps_and_bfloat16_use_the_general_kernel():
     """The gradient made for CPUs knows neither."""
     segments = jnp.ones((1, 2), jnp.int32)
     mask = jnp.tril(jnp.ones((1, 2, 2), bool))
-    way = lambda **given: attention.select_attention(
-        segments, mask, config(1, 1, **given)
+    kernel = lambda **fields: attention.select_attention(
+        segments, mask, config(1, 1, **fields)
     )
-    assert way().func is attention.blockwise_cpu
-    assert way(attention_cap=50.0).func is attention.causal_attention
-    assert way(dtype="bfloat16").func is attention.causal_attention
+    assert kernel().func is attention.blockwise_cpu
+    assert kernel(attention_cap=50.0).func is attention.causal_attention
+    assert kernel(dtype="bfloat16").func is attention.causal_attention

@@ -1,4 +1,4 @@
-"""Every family: one model however it is read, and all of it in and out of a folder."""
+"""Every family: forward pass against decoding, and folders saved and loaded."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch, from_lengths
-from jaxalign.models import heads, pretrained, transformer
+from jaxalign.models import heads, hf_params, pretrained, transformer
 from jaxalign.models.families import registry
 
 # Two orders of the same float32 sums, over 3 layers of values about 1.
@@ -30,15 +30,15 @@ def texts() -> TokenBatch:
 @pytest.fixture(scope="module")
 def read(tiny_of, draw, texts):
     """A family's model, its parameters and what it makes of the texts; made once."""
-    made = {}
+    cache = {}
 
     def of(name):
-        if name not in made:
+        if name not in cache:
             model = tiny_of(name)
             params = draw(model)
             arrays = (texts.tokens, texts.positions, texts.segments)
-            made[name] = model, params, jax.jit(model.hidden)(params, *arrays)
-        return made[name]
+            cache[name] = model, params, jax.jit(model.hidden)(params, *arrays)
+        return cache[name]
 
     return of
 
@@ -53,7 +53,7 @@ def test_prefill_and_decode_are_the_full_forward(family, read, texts):
     columns = prompts[:, None] + np.arange(3)[None, :]
     tokens = np.take_along_axis(texts.tokens, columns, axis=1)
     last, _ = extend(params, tokens, cache)
-    # longrope turns all rows of a long cache alike: see `transformer.decode_rope_and_mask`
+    # longrope turns all rows of a long cache alike: see `decode_rope_and_mask`
     rows = [0, 1, 3] if family == "phi3" else range(4)
     for row in rows:
         prompt, length = prompts[row], LENGTHS[row]
@@ -61,7 +61,7 @@ def test_prefill_and_decode_are_the_full_forward(family, read, texts):
         np.testing.assert_allclose(last[row], full[row, prompt:length], **CLOSE)
 
 
-def test_packed_is_alone(family, read, texts):
+def test_packed_equals_separate_rows(family, read, texts):
     """Texts 1 and 2, 29 tokens, behind each other in each of four rows."""
     model, params, full = read(family)
     starts = np.arange(30)
@@ -76,7 +76,7 @@ def test_packed_is_alone(family, read, texts):
 
 
 @pytest.mark.slow
-def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
+def test_eight_devices_equal_one_and_gradients_are_finite(family, read, texts):
     """Every leaf matters: none has a gradient of 0."""
     model, params, full = read(family)
     weights = np.random.default_rng(1).normal(size=full.shape).astype(np.float32)
@@ -96,13 +96,13 @@ def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
     # 3840 numbers about 1 are added up
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-2)
     chex.assert_tree_all_finite(gradient)
-    for path, leaf in pretrained.flatten(jax.device_get(gradient)).items():
+    for path, leaf in hf_params.flatten(jax.device_get(gradient)).items():
         # the softmax does not see what all keys have in common
         if path[-1] != "key_bias":
             assert np.abs(leaf).max() > 1e-3, path
 
 
-def test_folder_keeps_every_bit(family, tiny_of, draw, tmp_path):
+def test_a_saved_folder_has_the_same_bits(family, tiny_of, draw, tmp_path):
     model = tiny_of(family)
     params = draw(model)
     pretrained.save(tmp_path, model, params, max_shard_bytes=20_000)
@@ -115,7 +115,7 @@ def test_folder_keeps_every_bit(family, tiny_of, draw, tmp_path):
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.25])
-def test_reward_folder_keeps_every_bit(family, tiny_of, draw, tmp_path, bias):
+def test_a_saved_reward_folder_has_the_same_bits(family, tiny_of, draw, tmp_path, bias):
     model = heads.scalar_model(tiny_of(family).config)
     params = draw(model)
     params["head"]["bias"] = jnp.float32(bias)
@@ -148,13 +148,17 @@ def test_reward_model_that_does_not_fit(tiny_of, draw, tmp_path):
         ("mistral", {"qkv_bias": True}, "a mistral has qkv_bias = False, not True"),
         ("qwen2", {"qk_norm": "head"}, "a qwen2 has qk_norm = 'none', not 'head'"),
         ("gemma2", {"query_scale": 0.3}, "a gemma2 has query_scale = 0.30151"),
-        ("phi3", {"head_dim": 16}, "a phi3 has head_dim = 8, not 16|longrope needs"),
+        (
+            "phi3",
+            {"head_dim": 16},
+            "a phi3 has head_dim = 8, not 16|it needs . of each",
+        ),
         ("gpt2", {"kv_heads": 2}, "a gpt2 has kv_heads = 4, not 2"),
         ("gpt_neox", {"out_bias": False}, "a gpt_neox has out_bias = True, not False"),
         ("llama", {"family": "bloom"}, "unknown family 'bloom'; known: llama, mist"),
     ],
 )
-def test_models_that_no_member_of_the_family_is_like(
+def test_configurations_outside_the_family_are_refused(
     tiny_of, tmp_path, name, changes, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -172,12 +176,12 @@ def test_models_that_no_member_of_the_family_is_like(
         ("phi3", {"num_hidden_layers": None}, "num_hidden_layers"),
     ],
 )
-def test_settings_that_are_not_built(settings, name, changes, message):
+def test_unsupported_settings_are_refused(settings, name, changes, message):
     with pytest.raises(ValueError, match=f"here/config.json: .*{message}"):
         registry.read_config(settings(name) | changes, "here/config.json")
 
 
-def test_settings_of_older_and_newer_folders_are_one(settings):
+def test_older_and_newer_settings_are_equal(settings):
     """transformers 5 keeps rotary settings together, and calls window layers types."""
     old = settings("gemma3_text")
     new = {k: v for k, v in old.items() if not k.startswith("rope_")}
@@ -191,7 +195,7 @@ def test_settings_of_older_and_newer_folders_are_one(settings):
     assert every.is_sliding == (True, False, True)
 
 
-def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):
+def test_names_and_buffers_of_older_gpt2_folders(tiny_of, draw, tmp_path):
     """They name tensors without the prefix, and keep causal masks beside them."""
     model = tiny_of("gpt2")
     params = draw(model)
@@ -204,21 +208,21 @@ def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):
     chex.assert_trees_all_equal(pretrained.load(tmp_path)[1], params)
 
 
-def test_longrope_of_a_run_is_the_samplers(tiny_of, draw, texts, tmp_path):
+def test_always_long_equals_a_long_cache(tiny_of, draw, texts, tmp_path):
     """Where all texts count as long, a text reads the same from a long cache."""
     shape = tiny_of("phi3").config
-    scaling = dataclasses.replace(shape.rope_scaling, always=True)
+    scaling = dataclasses.replace(shape.rope_scaling, always_long=True)
     model = transformer.language_model(dataclasses.replace(shape, rope_scaling=scaling))
     params = draw(model)
-    told = (texts.tokens, texts.positions, texts.segments)
+    inputs = (texts.tokens, texts.positions, texts.segments)
     full, of_its_length = (
-        np.asarray(jax.jit(m.hidden)(params, *told)) for m in (model, tiny_of("phi3"))
+        np.asarray(jax.jit(m.hidden)(params, *inputs)) for m in (model, tiny_of("phi3"))
     )
     read, _ = jax.jit(model.extend)(params, texts.tokens, model.init_cache(4, 30))
     for row, length in enumerate(LENGTHS):
         np.testing.assert_allclose(read[row, :length], full[row, :length], **CLOSE)
         # far above rounding (CLOSE), far below what other frequencies change
         same = np.allclose(full[row, :length], of_its_length[row, :length], atol=1e-3)
-        assert same == (length > scaling.original)
+        assert same == (length > scaling.original_context)
     pretrained.save(tmp_path, model, params)
-    assert not pretrained.load(tmp_path)[0].config.rope_scaling.always
+    assert not pretrained.load(tmp_path)[0].config.rope_scaling.always_long

@@ -1,4 +1,4 @@
-"""How models are read and written: little memory, several files, nothing lost."""
+"""Reading and writing of models: little memory, several files, nothing lost."""
 
 import tracemalloc
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxalign import sharding
-from jaxalign.models import hf_files, pretrained
+from jaxalign.models import hf_files, hf_params, pretrained
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def wide(variant, draw):
 @pytest.mark.parametrize("mesh", [None, {"fsdp": 4, "tensor": 2}])
 def test_the_host_holds_less_than_a_tensor(wide, tmp_path, mesh, monkeypatch):
     """numpy and Python hold blocks only; the parameters are the devices' own."""
-    monkeypatch.setattr(pretrained, "BLOCK", 2**18)
+    monkeypatch.setattr(hf_params, "BLOCK_BYTES", 2**18)
     pretrained.save(tmp_path, *wide, max_shard_bytes=2**24)
     pretrained.load(tmp_path)  # what is compiled and imported
     place = sharding.make_mesh(mesh) if mesh else None
@@ -43,7 +43,7 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
     pretrained.save(tmp_path, *wide)
     read = {}
 
-    class Counted:
+    class CountedSlice:
         def __init__(self, part, name):
             self.part, self.name = part, name
 
@@ -51,13 +51,13 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
             return getattr(self.part, name)
 
         def __getitem__(self, cuts):
-            found = self.part[cuts]
-            read[self.name] = read.get(self.name, 0) + found.size
-            return found
+            numbers = self.part[cuts]
+            read[self.name] = read.get(self.name, 0) + numbers.size
+            return numbers
 
     plain = hf_files.TensorFiles.__call__
     monkeypatch.setattr(
-        hf_files.TensorFiles, "__call__", lambda s, w: Counted(plain(s, w), w.name)
+        hf_files.TensorFiles, "__call__", lambda s, w: CountedSlice(plain(s, w), w.name)
     )
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     pretrained.load(tmp_path, mesh=mesh)
@@ -68,7 +68,7 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
     assert read["model.norm.weight"] == 264
 
 
-def test_what_a_killed_save_left_goes_with_the_next(tiny, params, tmp_path):
+def test_the_next_save_removes_files_of_a_killed_one(tiny, params, tmp_path):
     """A folder beside the model; the model that was there until then stays whole."""
     pretrained.save(tmp_path, tiny, params)
     before = sorted(tmp_path.iterdir())
@@ -80,7 +80,7 @@ def test_what_a_killed_save_left_goes_with_the_next(tiny, params, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_shards_of_an_earlier_save_do_not_linger(tiny, params, tmp_path):
+def test_a_save_removes_shards_of_an_earlier_one(tiny, params, tmp_path):
     names = lambda: sorted(path.name for path in tmp_path.glob("model*"))
     (tmp_path / "model.py").write_text("")
     pretrained.save(tmp_path, tiny, params, max_shard_bytes=10_000)
@@ -99,25 +99,25 @@ def test_shards_of_an_earlier_save_do_not_linger(tiny, params, tmp_path):
     chex.assert_trees_all_equal(pretrained.load(tmp_path)[1], params)
 
 
-def test_a_save_that_fails_leaves_the_old_model(tiny, params, tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_model(tiny, params, tmp_path, monkeypatch):
     pretrained.save(tmp_path, tiny, params, max_shard_bytes=10_000)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     plain, written = hf_files.save_file, []
 
-    def full(tensors, path, **knobs):
+    def fail_on_second_file(tensors, path, **options):
         if written:
             raise OSError("no space left on device")
         written.append(path)
-        plain(tensors, path, **knobs)
+        plain(tensors, path, **options)
 
-    monkeypatch.setattr(hf_files, "save_file", full)
+    monkeypatch.setattr(hf_files, "save_file", fail_on_second_file)
     other = jax.tree.map(jnp.ones_like, params)
     with pytest.raises(OSError, match="cannot write the model to .*: no space left"):
         pretrained.save(tmp_path, tiny, other, max_shard_bytes=10_000)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_parameters_on_a_mesh_are_saved_as_they_are(tiny, params, tmp_path):
+def test_sharded_parameters_give_the_same_file(tiny, params, tmp_path):
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     pretrained.save(tmp_path / "a", tiny, params)
     spread = sharding.place(params, tiny.specs(), mesh)

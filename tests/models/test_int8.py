@@ -1,4 +1,4 @@
-"""Matrices in 8 bits: how far off, and that an adapter trains on them."""
+"""Int8 quantization: errors, memory, and adapters of a quantized base."""
 
 import chex
 import jax
@@ -17,34 +17,36 @@ KEY = jax.random.key(0)
 def test_codes_by_hand():
     # the outputs' largest are 2 and 12.7: scales 2 / 127 and 0.1
     weight = jnp.array([[2.0, 1.26], [-1.0, -12.7], [0.0, 0.0]])
-    kept = int8.quantize(weight, axes=(0,))
-    codes, scale = kept.codes, kept.scale
+    quantized = int8.quantize(weight, axes=(0,))
+    codes, scale = quantized.codes, quantized.scale
     np.testing.assert_allclose(scale, [[2 / 127, 0.1]], rtol=1e-6)
     # -1 / (2 / 127) = -63.5 is rounded to the even -64; 12.6 to 13
     np.testing.assert_array_equal(codes, [[127, 13], [-64, -127], [0, 0]])
     assert codes.dtype == jnp.int8
 
 
-def test_no_number_moves_by_more_than_half_a_scale():
+def test_no_number_changes_by_more_than_half_a_scale():
     weight = np.random.default_rng(0).normal(size=(3, 50, 4, 5)).astype(np.float32)
     weight[:, :, 1, 2] = 0.0
-    kept = int8.quantize(weight, axes=(1,))
-    scale = kept.scale
+    quantized = int8.quantize(weight, axes=(1,))
+    scale = quantized.scale
     assert scale.shape == (3, 1, 4, 5)
-    error = np.abs(kept.materialize() - weight)
+    error = np.abs(quantized.materialize() - weight)
     # and float32 rounding of the quotient and the product
     assert (error <= scale * (0.5 + 1e-4)).all()
     assert error.max() > 0.4 * scale.max()
     assert not error[:, :, 1, 2].any()
 
 
-def test_each_layer_and_output_has_its_scale_and_vectors_stay(params):
-    kept = flatten_dict(int8.quantize_params(params))
-    out = kept["blocks", "attention", "out"]
+def test_scales_are_per_layer_and_output_and_vectors_are_unchanged(params):
+    quantized = flatten_dict(int8.quantize_params(params))
+    out = quantized["blocks", "attention", "out"]
     assert out.codes.shape == out.shape == (3, 6, 8, 24)
     assert out.scale.shape == (3, 1, 1, 24)
-    assert kept["blocks", "attention", "query"].scale.shape == (3, 1, 6, 8)
-    arrays = {path for path, leaf in kept.items() if not isinstance(leaf, int8.Int8)}
+    assert quantized["blocks", "attention", "query"].scale.shape == (3, 1, 6, 8)
+    arrays = {
+        path for path, leaf in quantized.items() if not isinstance(leaf, int8.Int8)
+    }
     assert {path[-1] for path in arrays} == {"scale", "embed", "unembed"}
 
 
@@ -65,7 +67,7 @@ def adapter(base):
     return lora.init(KEY, base, rank=4)
 
 
-def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
+def test_the_model_equals_that_of_the_dequantized_base(tiny, base, rows):
     plain = lora.merge(base)
     assert not any(map(lazy_weights.is_lazy, jax.tree.leaves(plain)))
     hidden = jax.jit(
@@ -76,36 +78,36 @@ def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
 
 
 @pytest.mark.slow
-def test_gradient_is_that_of_the_dequantised_base(tiny, base, adapter, rows):
+def test_gradients_equal_those_of_the_dequantized_base(tiny, base, adapter, rows):
     objective = objectives.sft(tiny)
     noisy = jax.tree.map(lambda x: x + 0.05, adapter)
-    slope = jax.jit(
+    gradient = jax.jit(
         jax.grad(
             lambda adapter, base: objective(
                 lora.attach(base, adapter, scale=1.0), rows
             )[0]
         )
     )
-    ours, theirs = slope(noisy, base), slope(noisy, lora.merge(base))
+    ours, theirs = gradient(noisy, base), gradient(noisy, lora.merge(base))
     largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(theirs))
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
 
 
-def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
+def test_an_adapter_of_a_quantized_base_learns(tiny, base, adapter, rows):
     before = jax.tree.map(np.array, base)
     whole = jax.tree_util.Partial(
         lambda base, adapter: lora.attach(base, adapter, scale=1.0), base
     )
     optimizer = optax.adam(1e-2)
     update = step.make_step(objectives.sft(tiny), optimizer, merge=whole)
-    current, found = state.create(adapter, optimizer, KEY), []
+    current, losses = state.create(adapter, optimizer, KEY), []
     for _ in range(20):
         current, metrics = update(current, rows)
-        found.append(float(metrics["loss"]))
-    assert found[-1] < 0.8 * found[0]
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.8 * losses[0]
     chex.assert_trees_all_equal(jax.tree.map(np.asarray, base), before)
 
 
-def test_the_embedding_is_refused(params):
-    with pytest.raises(ValueError, match="embed cannot be quantised"):
+def test_quantizing_the_embedding_is_refused(params):
+    with pytest.raises(ValueError, match="embed cannot be quantized"):
         int8.quantize_params(params, "embed")

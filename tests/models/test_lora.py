@@ -1,4 +1,4 @@
-"""Adapters: equal to the base at the start, to their merged weights always."""
+"""LoRA: a new adapter equals its base, and every adapter its merged weights."""
 
 import chex
 import jax
@@ -22,9 +22,9 @@ SEVEN = {f"attention.{n}" for n in ("query", "key", "value", "out")} | {
 @pytest.fixture(scope="module")
 def adapter(params):
     """Factors that are not at their start: b is not 0."""
-    made = lora.init(KEY, params, rank=4)
+    factors = lora.init(KEY, params, rank=4)
     noise = lambda x: 0.1 * np.random.default_rng(1).normal(size=x.shape)
-    return jax.tree.map(lambda x: x + noise(x).astype(np.float32), made)
+    return jax.tree.map(lambda x: x + noise(x).astype(np.float32), factors)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def logits(tiny, rows):
     return lambda params: np.asarray(compiled(params))
 
 
-def trained(base, params, batch, objective, optimizer, steps=1):
+def train(base, params, batch, objective, optimizer, steps=1):
     """The state after some steps on an adapter."""
     whole = jax.tree_util.Partial(
         lambda base, adapter: lora.attach(base, adapter, scale=0.5), base
@@ -56,13 +56,13 @@ def test_weight_and_gradients_by_hand():
     """W' = W + 2 a b; with loss sum(G * W'): da = 2 G b', db = 2 a' G."""
     base = {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
     factors = {"w": {"a": jnp.array([[1.0], [-1.0]]), "b": jnp.array([[0.5, 2.0]])}}
-    found = lora.attach(base, factors, scale=2.0)["w"]
+    attached = lora.attach(base, factors, scale=2.0)["w"]
     # a b = [[.5, 2], [-.5, -2]]
-    np.testing.assert_array_equal(found, [[2.0, 6.0], [2.0, 0.0]])
-    slope = jnp.array([[1.0, 0.0], [2.0, 3.0]])
+    np.testing.assert_array_equal(attached, [[2.0, 6.0], [2.0, 0.0]])
+    gradient = jnp.array([[1.0, 0.0], [2.0, 3.0]])
 
     def loss(factors):
-        return jnp.sum(slope * lora.attach(base, factors, scale=2.0)["w"])
+        return jnp.sum(gradient * lora.attach(base, factors, scale=2.0)["w"])
 
     grads = jax.grad(loss)(factors)["w"]
     # G b' = [.5, 1 + 6];  a' G = [1 - 2, 0 - 3]
@@ -70,10 +70,10 @@ def test_weight_and_gradients_by_hand():
     np.testing.assert_array_equal(grads["b"], [[-2.0, -6.0]])
 
 
-def test_factors_are_those_of_the_pattern(params):
-    made = lora.init(KEY, params, rank=2)
-    assert {".".join(p[1:3]) for p in flatten_dict(made)} == SEVEN
-    out = made["blocks"]["attention"]["out"]
+def test_matrices_of_the_pattern_get_factors(params):
+    factors = lora.init(KEY, params, rank=2)
+    assert {".".join(p[1:3]) for p in flatten_dict(factors)} == SEVEN
+    out = factors["blocks"]["attention"]["out"]
     # 3 layers, 6 heads of 8 to a width of 24
     assert out["a"].shape == (3, 48, 2) and out["b"].shape == (3, 2, 24)
     few = lora.init(KEY, params, rank=2, targets="query|embed")
@@ -81,22 +81,22 @@ def test_factors_are_those_of_the_pattern(params):
         ("embed",),
         ("blocks", "attention", "query"),
     }
-    assert not any(np.any(x) for p, x in flatten_dict(made).items() if p[-1] == "b")
+    assert not any(np.any(x) for p, x in flatten_dict(factors).items() if p[-1] == "b")
 
 
 def test_first_factor_is_normal_with_variance_one_over_inputs():
     base = {"w": jnp.zeros((400, 50))}
-    drawn = lora.init(KEY, base, rank=50, targets="w")["w"]["a"]
+    a = lora.init(KEY, base, rank=50, targets="w")["w"]["a"]
     # standard error of the std of 20,000 numbers: 0.5 %
-    np.testing.assert_allclose(np.std(drawn), 400**-0.5, rtol=0.02)
+    np.testing.assert_allclose(np.std(a), 400**-0.5, rtol=0.02)
     assert not np.array_equal(
-        drawn, lora.init(jax.random.key(1), base, rank=50, targets="w")["w"]["a"]
+        a, lora.init(jax.random.key(1), base, rank=50, targets="w")["w"]["a"]
     )
 
 
-def test_at_the_start_the_model_is_its_base_to_the_bit(params, logits):
-    made = lora.init(KEY, params, rank=4, targets=f"{param_filter.MATRICES}|embed")
-    attached = lora.attach(params, made, scale=2.0)
+def test_a_new_adapter_leaves_the_model_unchanged_to_the_bit(params, logits):
+    factors = lora.init(KEY, params, rank=4, targets=f"{param_filter.MATRICES}|embed")
+    attached = lora.attach(params, factors, scale=2.0)
     np.testing.assert_array_equal(logits(attached), logits(params))
 
 
@@ -115,18 +115,16 @@ def test_attached_equals_merged(params, adapter, logits):
     assert np.abs(logits(merged) - logits(params)).max() > 0.1
 
 
-def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
+def test_generation_equals_that_of_the_merged_model(tiny, params, adapter):
     attached = lora.attach(params, adapter, scale=0.5)
-    adapted = lora.with_merged_decoding(tiny)
-    assert adapted is lora.with_merged_decoding(tiny)
     prompts, lengths = np.array([[3, 4, 5], [6, 7, 0]], np.int32), np.array([3, 2])
     greedy = sampling.SamplingParams(max_new_tokens=6, temperature=0.0)
     run = lambda model, p: sampling.generate(model, p, prompts, lengths, KEY, greedy)
-    ours, theirs = run(adapted, attached), run(tiny, lora.merge(attached))
+    ours, theirs = run(tiny, attached), run(tiny, lora.merge(attached))
     np.testing.assert_array_equal(ours.tokens, theirs.tokens)
     np.testing.assert_allclose(ours.logp, theirs.logp, rtol=1e-4, atol=1e-5)
     assert not np.array_equal(ours.logp, run(tiny, params).logp)
-    prepared = adapted.prepare(attached)
+    prepared = tiny.prepare(attached)
     assert not any(
         map(
             lazy_weights.is_lazy,
@@ -137,16 +135,16 @@ def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
 
 def test_only_the_adapter_trains(tiny, params, rows):
     """The rest has neither gradient nor optimizer state, and is not donated."""
-    made = lora.init(KEY, params, rank=2, targets="query")
+    factors = lora.init(KEY, params, rank=2, targets="query")
     before = jax.tree.map(np.array, params)
     optimizer = optax.adam(1e-2)
-    after, losses = trained(
-        params, made, rows, objectives.sft(tiny), optimizer, steps=3
+    after, losses = train(
+        params, factors, rows, objectives.sft(tiny), optimizer, steps=3
     )
     assert losses[2] < losses[0]
     chex.assert_trees_all_equal(jax.tree.map(np.asarray, params), before)
-    chex.assert_trees_all_equal_structs(after.params, made)
-    assert all(np.any(x != y) for x, y in pairs_of(after.params, made))
+    chex.assert_trees_all_equal_structs(after.params, factors)
+    assert all(np.any(x != y) for x, y in pairs_of(after.params, factors))
     # two moments an entry of a [3 24 2] and b [3 2 48], and the counter
     size = sum(x.size for x in jax.tree.leaves(after.opt_state))
     assert size == 2 * (3 * 24 * 2 + 3 * 2 * 48) + 1
@@ -164,24 +162,26 @@ def pairs_of(*trees):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", ["float32", "int8"])
-def test_eight_devices_equal_one(tiny, params, adapter, kept):
+@pytest.mark.parametrize("base_kind", ["float32", "int8"])
+def test_eight_devices_equal_one(tiny, params, adapter, base_kind):
     tokens = np.random.default_rng(0).integers(0, 22, (8, 9)).astype(np.int32)
     rows = from_lengths(tokens, np.full(8, 9, np.int32), np.ones(8, np.int32))
     objective, optimizer = objectives.sft(tiny), optax.sgd(1.0)
-    keep = int8.quantize_params if kept == "int8" else lambda tree: tree
-    alone, here = trained(keep(params), adapter, rows, objective, optimizer, steps=2)
+    quantize = int8.quantize_params if base_kind == "int8" else lambda tree: tree
+    after_on_one, loss_on_one = train(
+        quantize(params), adapter, rows, objective, optimizer, steps=2
+    )
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-    base = keep(sharding.place(params, tiny.specs(), mesh))
-    made = lora.init(KEY, base, rank=4)
+    base = quantize(sharding.place(params, tiny.specs(), mesh))
+    factors = lora.init(KEY, base, rank=4)
     chex.assert_trees_all_equal(
-        jax.device_get(made), jax.device_get(lora.init(KEY, params, rank=4))
+        jax.device_get(factors), jax.device_get(lora.init(KEY, params, rank=4))
     )
     spread = jax.tree.map(
-        lambda x, like: jax.device_put(x, like.sharding), adapter, made
+        lambda x, like: jax.device_put(x, like.sharding), adapter, factors
     )
     with jax.set_mesh(mesh):
-        after, there = trained(
+        after, loss_on_eight = train(
             base,
             spread,
             sharding.place_batch(rows, mesh),
@@ -190,28 +190,31 @@ def test_eight_devices_equal_one(tiny, params, adapter, kept):
             steps=2,
         )
         merged = lora.merge(lora.attach(base, after.params, scale=0.5))
-    np.testing.assert_allclose(here, there, rtol=1e-4)
+    np.testing.assert_allclose(loss_on_one, loss_on_eight, rtol=1e-4)
     # float32 sums in another order, over two steps
     chex.assert_trees_all_close(
-        jax.device_get(alone.params), jax.device_get(after.params), rtol=1e-3, atol=1e-5
+        jax.device_get(after_on_one.params),
+        jax.device_get(after.params),
+        rtol=1e-3,
+        atol=1e-5,
     )
     assert jax.tree.structure(merged) == jax.tree.structure(params)
     for x, y in pairs_of(after.params, spread):
         assert x.sharding.is_equivalent_to(y.sharding, x.ndim)
 
 
-def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
+def test_a_head_trains_in_full_with_an_adapter(tiny, params, rows):
     model = heads.scalar_model(tiny.config)
     base = model.from_trunk(KEY, params)
-    made = lora.init(KEY, base, rank=2) | param_filter.select_trainable(base, "head")
+    factors = lora.init(KEY, base, rank=2) | param_filter.select_trainable(base, "head")
     whole = lambda p: lora.attach(base, p, scale=1.0)
     score = lambda p: model.scores(whole(p), rows.tokens, rows.positions, rows.segments)
     score = jax.jit(score)
-    grads = jax.grad(lambda p: jnp.sum(score(p) ** 2))(made)
-    chex.assert_trees_all_equal_structs(grads, made)
+    grads = jax.grad(lambda p: jnp.sum(score(p) ** 2))(factors)
+    chex.assert_trees_all_equal_structs(grads, factors)
     assert np.any(grads["head"]["weight"]) and grads["head"]["bias"] != 0
-    doubled = made | {"head": jax.tree.map(lambda x: 2 * x, made["head"])}
-    np.testing.assert_allclose(score(doubled), 2 * score(made), rtol=1e-5, atol=1e-6)
+    doubled = factors | {"head": jax.tree.map(lambda x: 2 * x, factors["head"])}
+    np.testing.assert_allclose(score(doubled), 2 * score(factors), rtol=1e-5, atol=1e-6)
 
 
 def test_scale():
@@ -223,12 +226,12 @@ def test_temporaries_are_those_of_a_layer(variant, draw, rows):
     """With remat, merging late needs no copy of all the layers' matrices."""
     model = variant(layers=8, width=64, hidden=256, remat="full")
     params = draw(model)
-    made = lora.init(KEY, params, rank=2)
+    factors = lora.init(KEY, params, rank=2)
     objective = objectives.sft(model)
 
     def temporaries(attach):
-        slope = jax.grad(lambda a, base: objective(attach(base, a), rows)[0])
-        compiled = jax.jit(slope).lower(made, params).compile()
+        gradient = jax.grad(lambda a, base: objective(attach(base, a), rows)[0])
+        compiled = jax.jit(gradient).lower(factors, params).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     late = temporaries(lambda base, a: lora.attach(base, a, scale=1.0))
@@ -248,14 +251,14 @@ def test_temporaries_are_those_of_a_layer(variant, draw, rows):
 class TestBadInput:
     """Each names the leaf, the pattern or the shape."""
 
-    def test_a_pattern_that_means_nothing(self, params):
+    def test_a_pattern_without_matches(self, params):
         with pytest.raises(
             ValueError, match="'atention.query'.*did you mean attention"
         ):
             lora.init(KEY, params, rank=2, targets="atention.query")
 
     def test_a_pattern_without_matrices(self, params):
-        with pytest.raises(ValueError, match="adapts matrices"):
+        with pytest.raises(ValueError, match="matches no matrices"):
             lora.init(KEY, params, rank=2, targets="norm")
         with pytest.raises(ValueError, match="of all layers"):
             lora.init(KEY, params, rank=2, targets="blocks[1:]")
@@ -263,7 +266,7 @@ class TestBadInput:
     @pytest.mark.parametrize("rank", [0, 25])
     def test_a_rank_that_does_not_fit(self, params, rank):
         with pytest.raises(
-            ValueError, match=f"rank {rank} .*attention.*choose 1 to 24"
+            ValueError, match=f"rank is {rank}; .*attention.*a rank of 1 to 24"
         ):
             lora.init(KEY, params, rank=rank, targets="attention.key")
 
@@ -271,14 +274,14 @@ class TestBadInput:
         other = lora.init(KEY, draw(variant(width=32)), rank=2)
         with pytest.raises(ValueError, match=r"attention.*\(3, 32, 2\).*\(3, 24, 2\)"):
             lora.attach(params, other, scale=1.0)
-        strange = {"blocks": {"attention": {"quary": {"a": 0, "b": 0}}}}
-        with pytest.raises(ValueError, match="quary is not in the model: did you mean"):
-            lora.attach(params, strange, scale=1.0)
+        unknown = {"blocks": {"attention": {"quary": {"a": 0, "b": 0}}}}
+        with pytest.raises(ValueError, match="no .*quary, .*: did you mean"):
+            lora.attach(params, unknown, scale=1.0)
 
     def test_bfloat16_base_keeps_float32_factors(self, variant, draw):
         model = variant(dtype="bfloat16", param_dtype="bfloat16")
         base = draw(model)
-        made = lora.init(KEY, base, rank=2)
-        assert {x.dtype for x in jax.tree.leaves(made)} == {jnp.dtype("float32")}
-        merged = lora.merge(lora.attach(base, made, scale=1.0))
+        factors = lora.init(KEY, base, rank=2)
+        assert {x.dtype for x in jax.tree.leaves(factors)} == {jnp.dtype("float32")}
+        merged = lora.merge(lora.attach(base, factors, scale=1.0))
         chex.assert_trees_all_equal(merged, base)

@@ -1,4 +1,4 @@
-"""Matrices in 4 bits: the paper's levels, how far off, and that models take them."""
+"""NF4 quantization: the paper's levels, errors, and models with quantized weights."""
 
 from statistics import NormalDist
 
@@ -27,32 +27,34 @@ def test_levels_are_quantiles_of_the_normal():
 def test_codes_by_hand():
     # halves of the largest, 4: 1, -1, then 0.5 and -0.25 between levels
     weight = jnp.array([[4.0], [-4.0], [2.0], [-1.0], [0.0], [0.2], [0.0], [3.0]])
-    kept = nf4.quantize(weight, axes=(0,))
-    assert kept.scale.tolist() == [[4.0]] and kept.axis == -2
+    quantized = nf4.quantize(weight, axes=(0,))
+    assert quantized.scale.tolist() == [[4.0]] and quantized.axis == -2
     # 0.5 is nearer 0.4407 than 0.5626, -0.25 than -0.1848 is -0.2844; 0.05 than 0 is
     # 0.0796; and 0.75 is next to 0.7230
     codes = [15, 0, 12, 4, 7, 8, 7, 14]
     pairs = [low | high << 4 for low, high in zip(codes[::2], codes[1::2], strict=True)]
-    assert kept.codes.dtype == jnp.uint8 and kept.codes[:, 0].tolist() == pairs
+    assert (
+        quantized.codes.dtype == jnp.uint8 and quantized.codes[:, 0].tolist() == pairs
+    )
     expected = 4 * nf4.LEVELS[codes]
-    np.testing.assert_array_equal(kept.materialize()[:, 0], expected)
+    np.testing.assert_array_equal(quantized.materialize()[:, 0], expected)
 
 
 @pytest.fixture(scope="module")
 def weight():
     """Two layers of heads: 3 x 128 inputs, 5 outputs; one block is 0."""
-    drawn = np.random.default_rng(0).normal(size=(2, 3, 128, 5)).astype(np.float32)
-    drawn[1, 2, 64:, 3] = 0.0
-    return drawn
+    weight = np.random.default_rng(0).normal(size=(2, 3, 128, 5)).astype(np.float32)
+    weight[1, 2, 64:, 3] = 0.0
+    return weight
 
 
-def test_no_number_is_nearer_another_level(weight):
-    kept = nf4.quantize(weight, axes=(1, 2))
-    assert kept.shape == weight.shape and kept.scale.shape == (2, 3, 2, 5)
-    dense = np.asarray(kept.materialize())
+def test_each_number_has_its_nearest_level(weight):
+    quantized = nf4.quantize(weight, axes=(1, 2))
+    assert quantized.shape == weight.shape and quantized.scale.shape == (2, 3, 2, 5)
+    dense = np.asarray(quantized.materialize())
     blocks = weight.reshape(2, 3, 2, 64, 5)
     scale = np.abs(blocks).max(axis=3, keepdims=True)
-    np.testing.assert_array_equal(kept.scale, scale[..., 0, :])
+    np.testing.assert_array_equal(quantized.scale, scale[..., 0, :])
     every = scale[..., None] * nf4.LEVELS
     nearest = np.abs(every - blocks[..., None]).min(axis=-1)
     error = np.abs(dense.reshape(blocks.shape) - blocks)
@@ -63,34 +65,32 @@ def test_no_number_is_nearer_another_level(weight):
     assert not dense[1, 2, 64:, 3].any()
 
 
-def test_an_input_size_that_is_no_multiple_has_smaller_blocks():
-    kept = nf4.quantize(np.ones((24, 3), np.float32), axes=(0,))
-    assert kept.scale.shape == (3, 3) and (kept.materialize() == 1.0).all()
-    with pytest.raises(ValueError, match="9 inputs cannot be kept in nf4"):
+def test_other_input_sizes_have_smaller_blocks():
+    quantized = nf4.quantize(np.ones((24, 3), np.float32), axes=(0,))
+    assert quantized.scale.shape == (3, 3) and (quantized.materialize() == 1.0).all()
+    with pytest.raises(ValueError, match="even number of inputs; the matrix has 9"):
         nf4.quantize(np.ones((9, 3)), axes=(0,))
 
 
 def test_a_seventh_of_the_memory():
     base = {"blocks": {"feed_forward": {"up": jnp.ones((2, 1024, 100))}}}
     size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
-    kept = int8.quantize_params(base, "up", quantizer=nf4.quantize)
+    quantized = int8.quantize_params(base, "up", quantizer=nf4.quantize)
     # 4 bits a number, and 32 for each 64 of them
-    assert size(kept) == size(base) * (4 + 32 / 64) / 32
+    assert size(quantized) == size(base) * (4 + 32 / 64) / 32
 
 
-def test_on_a_mesh_it_is_cut_as_the_weight_is(weight):
+def test_codes_are_sharded_as_the_weight(weight):
     mesh = sharding.make_mesh({"fsdp": 2, "tensor": 4})
     spec = jax.sharding.PartitionSpec(None, None, "fsdp", None)
     cut = jax.device_put(weight, jax.sharding.NamedSharding(mesh, spec))
-    there, here = (nf4.quantize(x, axes=(1, 2)) for x in (cut, weight))
-    np.testing.assert_array_equal(there.codes, here.codes)
-    np.testing.assert_array_equal(there.materialize(), here.materialize())
-    assert {x.data.shape for x in there.codes.addressable_shards} == {(2, 3, 32, 5)}
+    sharded, local = (nf4.quantize(x, axes=(1, 2)) for x in (cut, weight))
+    np.testing.assert_array_equal(sharded.codes, local.codes)
+    np.testing.assert_array_equal(sharded.materialize(), local.materialize())
+    assert {x.data.shape for x in sharded.codes.addressable_shards} == {(2, 3, 32, 5)}
 
 
-def test_the_model_and_its_adapter_are_those_of_the_dequantised_base(
-    tiny, params, rows
-):
+def test_model_and_adapter_equal_those_of_the_dequantized_base(tiny, params, rows):
     base = int8.quantize_params(params, quantizer=nf4.quantize)
     adapter = jax.tree.map(lambda x: x + 0.05, lora.init(KEY, base, rank=4))
 
@@ -99,7 +99,7 @@ def test_the_model_and_its_adapter_are_those_of_the_dequantised_base(
         attached = lora.attach(base, adapter, scale=1.0)
         return tiny.hidden(attached, rows.tokens, rows.positions, rows.segments)
 
-    found = hidden(base)
+    actual = hidden(base)
     # the same numbers, whose float32 products another program adds up
-    np.testing.assert_allclose(found, hidden(lora.merge(base)), rtol=1e-4, atol=1e-4)
-    assert np.abs(found - hidden(params)).max() > 1e-3
+    np.testing.assert_allclose(actual, hidden(lora.merge(base)), rtol=1e-4, atol=1e-4)
+    assert np.abs(actual - hidden(params)).max() > 1e-3

@@ -1,4 +1,4 @@
-"""Patterns of leaves: what they mean, what trains, what is refused."""
+"""Patterns of parameter names: matches, training of a part, and errors."""
 
 import chex
 import jax
@@ -33,7 +33,7 @@ def names(params, pattern):
         ),
     ],
 )
-def test_a_pattern_means_whole_names(params, pattern, meant):
+def test_a_pattern_matches_whole_names(params, pattern, meant):
     assert names(params, pattern) == meant
     # the same tree inside a larger one, such as PPO's
     inside = names({"policy": params}, pattern)
@@ -44,35 +44,35 @@ def test_a_pattern_means_whole_names(params, pattern, meant):
     "pattern, rows",
     [("[1:]", (1, 3)), ("[:2]", (0, 2)), ("[-1:]", (2, 3)), ("[0:1]", (0, 1))],
 )
-def test_a_range_means_layers(params, pattern, rows):
-    taken = param_filter.select_trainable(
+def test_a_range_selects_layers(params, pattern, rows):
+    trainable = param_filter.select_trainable(
         params, f"blocks{pattern}.attention.query|norm"
     )
     query = params["blocks"]["attention"]["query"]
     np.testing.assert_array_equal(
-        taken["blocks"]["attention"]["query"], query[slice(*rows)]
+        trainable["blocks"]["attention"]["query"], query[slice(*rows)]
     )
-    assert set(taken) == {"blocks", "norm"}
+    assert set(trainable) == {"blocks", "norm"}
 
 
 @pytest.mark.parametrize("pattern", ["embed", "blocks[1:]|norm", "attention.key[:1]"])
-def test_put_back_what_was_taken(params, pattern):
-    taken = param_filter.select_trainable(params, pattern)
+def test_merging_the_selected_parameters_is_the_identity(params, pattern):
+    trainable = param_filter.select_trainable(params, pattern)
     chex.assert_trees_all_equal(
-        param_filter.merge_trainable(params, taken, pattern), params
+        param_filter.merge_trainable(params, trainable, pattern), params
     )
     # and what is put is there, and nothing else has changed
-    zeros = jax.tree.map(jnp.zeros_like, taken)
+    zeros = jax.tree.map(jnp.zeros_like, trainable)
     new = param_filter.merge_trainable(params, zeros, pattern)
     chex.assert_trees_all_equal(param_filter.select_trainable(new, pattern), zeros)
     apart = [
         np.sum(np.asarray(x) != y)
         for x, y in zip(jax.tree.leaves(new), jax.tree.leaves(params), strict=True)
     ]
-    assert sum(apart) == sum(x.size for x in jax.tree.leaves(taken))
+    assert sum(apart) == sum(x.size for x in jax.tree.leaves(trainable))
 
 
-def test_only_what_is_meant_trains(tiny, params, rows):
+def test_only_matching_parameters_train(tiny, params, rows):
     """Frozen layers: neither change nor optimizer state, and the gradient of the rest
     is that of full finetuning."""
     pattern = "blocks[1:].attention.value|norm"
@@ -109,7 +109,7 @@ def test_only_what_is_meant_trains(tiny, params, rows):
         ("embedding", "matches 'embedding': did you mean .*embed"),
         ("embed|feed_foward.up", "'feed_foward.up': did you mean feed_forward.up"),
         ("xyzzy", "'xyzzy'; there are blocks.attention.key"),
-        ("blocks[7:]", r"'blocks\[7:\]' means none of the 3 layers"),
+        ("blocks[7:]", r"'blocks\[7:\]' selects none of the 3 layers"),
         ("embed[1:]", "embed has none"),
         ("attention.key|key", "blocks.attention.key is matched twice"),
     ],

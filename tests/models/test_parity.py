@@ -25,12 +25,12 @@ def theirs(folder, kind="CausalLM"):
 
 
 @pytest.fixture
-def made(family, settings, tmp_path):
+def hf_folder(family, settings, tmp_path):
     """A folder that transformers wrote, every parameter drawn anew."""
 
     def make(*, reward=False, **changes):
-        there = settings(family, reward=reward) | changes
-        config = transformers.CONFIG_MAPPING[family].from_dict(there)
+        config_json = settings(family, reward=reward) | changes
+        config = transformers.CONFIG_MAPPING[family].from_dict(config_json)
         config._attn_implementation = "eager"
         kind = "SequenceClassification" if reward else "CausalLM"
         auto = getattr(transformers, f"AutoModelFor{kind}")
@@ -59,9 +59,9 @@ def logits(model, params, tokens):
     return np.asarray(read(params))
 
 
-def test_family(made, tmp_path):
+def test_family(hf_folder, tmp_path):
     """Logits past windows and original contexts, greedy answers, and the way back."""
-    folder = made()
+    folder = hf_folder()
     other = theirs(folder)
     model, params = pretrained.load(folder, dtype=jnp.float32)
     tokens = np.random.default_rng(0).integers(1, 61, (3, LENGTH)).astype(np.int32)
@@ -85,19 +85,19 @@ def test_family(made, tmp_path):
         assert samples.tokens[row].tolist() == answer[0, length:].tolist()
 
     pretrained.save(tmp_path / "ours", model, params)
-    ours, there = (
+    ours, theirs_saved = (
         load_file(x / "model.safetensors") for x in (tmp_path / "ours", folder)
     )
-    assert set(ours) == set(there)
+    assert set(ours) == set(theirs_saved)
     for name, tensor in ours.items():
-        np.testing.assert_array_equal(tensor, there[name])
+        np.testing.assert_array_equal(tensor, theirs_saved[name])
     again = theirs(tmp_path / "ours")(torch.tensor(short).long()).logits
     np.testing.assert_allclose(again.detach().numpy(), expected, atol=2e-5)
 
 
-def test_reward_model(made, tmp_path):
+def test_reward_model(hf_folder, tmp_path):
     """Scores of texts of unequal length, from their folder and from ours."""
-    folder = made(reward=True, pad_token_id=0)
+    folder = hf_folder(reward=True, pad_token_id=0)
     other = theirs(folder, "SequenceClassification")
     model, params = pretrained.load_reward(folder, dtype=jnp.float32)
     tokens = np.random.default_rng(0).integers(1, 61, (3, LENGTH)).astype(np.int32)
@@ -144,8 +144,8 @@ def test_reward_model(made, tmp_path):
     ],
 )
 def test_other_settings(settings, tmp_path, name, changes):
-    there = settings(name) | changes
-    config = transformers.CONFIG_MAPPING[name].from_dict(there)
+    config_json = settings(name) | changes
+    config = transformers.CONFIG_MAPPING[name].from_dict(config_json)
     config._attn_implementation = "eager"
     other = transformers.AutoModelForCausalLM.from_config(config).eval()
     torch.manual_seed(0)
@@ -155,23 +155,23 @@ def test_other_settings(settings, tmp_path, name, changes):
     other.save_pretrained(tmp_path)
     tokens = np.random.default_rng(0).integers(1, 61, (3, LENGTH)).astype(np.int32)
     expected = other(torch.tensor(tokens).long()).logits.detach().numpy()
-    found = logits(*pretrained.load(tmp_path, dtype=jnp.float32), tokens)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    actual = logits(*pretrained.load(tmp_path, dtype=jnp.float32), tokens)
+    np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_gradients_are_those_of_transformers(variant, draw, rows, tmp_path, tied):
+def test_gradients_equal_those_of_transformers(variant, draw, rows, tmp_path, tied):
     model = variant(tied=tied, rope_theta=500.0)
     params = draw(model)
     pretrained.save(tmp_path, model, params)
     other = theirs(tmp_path)
     real = rows.segments > 0
-    found = other(
+    actual = other(
         torch.tensor(rows.tokens).long(), attention_mask=torch.tensor(real).long()
     ).logits
     weights = np.random.default_rng(0).normal(size=(4, 9, 22)).astype(np.float32)
     weights = np.where(real[:, :, None], weights, 0.0)
-    (found * torch.tensor(weights)).sum().backward()
+    (actual * torch.tensor(weights)).sum().backward()
 
     def loss(params):
         hidden = model.hidden(params, rows.tokens, rows.positions, rows.segments)

@@ -70,7 +70,7 @@ def retensor(folder, change):
     save_file(tensors, folder / "model.safetensors")
 
 
-def test_greedy_answer_is_the_golden_one(stories, golden):
+def test_greedy_answer_is_golden(stories, golden):
     model, params = stories
     prompt, lengths = np.array([[1]], np.int32), np.array([1], np.int32)
     samples = sampling.generate(
@@ -84,11 +84,11 @@ def test_greedy_answer_is_the_golden_one(stories, golden):
     )
 
 
-def test_logprobs_are_the_golden_ones(logp, golden):
+def test_logprobs_are_golden(logp, golden):
     tokens = np.zeros((8, 256), np.int32)
     tokens[0, :64] = golden["ids"]
-    found = logp(tokens, np.array([64] + [1] * 7, np.int32))[0]
-    np.testing.assert_allclose(found[1:64], golden["token_logprobs"], atol=1e-4)
+    logps = logp(tokens, np.array([64] + [1] * 7, np.int32))[0]
+    np.testing.assert_allclose(logps[1:64], golden["token_logprobs"], atol=1e-4)
 
 
 def test_story_nll(public_data, logp, golden, folder):
@@ -110,9 +110,9 @@ def test_story_nll(public_data, logp, golden, folder):
     for row, story in zip(tokens, ids, strict=True):
         row[: len(story)] = story
     lengths = np.array([len(story) for story in ids], np.int32)
-    found = logp(tokens, lengths)
+    logps = logp(tokens, lengths)
     counted = np.arange(416)[None, :] < lengths[:, None]
-    nll = -np.where(counted, found, 0.0).sum(axis=1)
+    nll = -np.where(counted, logps, 0.0).sum(axis=1)
     # up to 413 float32 log-probs of 1e-6 each
     np.testing.assert_allclose(nll, expected, rtol=2e-6)
 
@@ -131,7 +131,7 @@ def test_round_trip_is_exact(variant, draw, tmp_path, tied, param_dtype):
     chex.assert_trees_all_equal_dtypes(back, params)
 
 
-def test_saved_folder_is_what_transformers_wrote(stories, folder, tmp_path):
+def test_a_saved_folder_equals_that_of_transformers(stories, folder, tmp_path):
     """The same tensors, byte for byte, and the same settings."""
     tokens = {"bos_token_id": 1, "eos_token_id": 2}
     pretrained.save(tmp_path, *stories, tokens=tokens)
@@ -201,7 +201,7 @@ def test_shards_and_half_precision(copy, stories):
         ({"num_key_value_heads": 2, "head_dim": 16}, "config.json asks for"),
     ],
 )
-def test_config_that_does_not_fit(copy, changes, message):
+def test_a_config_that_does_not_fit_the_tensors(copy, changes, message):
     rewrite(copy, **changes)
     with pytest.raises(ValueError, match=message):
         pretrained.load(copy)
@@ -230,7 +230,7 @@ def test_rope_parameters_of_transformers_5(copy):
             "model.norm.weight is I8",
         ),
     ],
-    ids=["missing", "extra", "transposed", "quantised"],
+    ids=["missing", "extra", "transposed", "quantized"],
 )
 def test_tensors_that_do_not_fit(copy, change, message):
     retensor(copy, change)
@@ -250,14 +250,14 @@ def test_missing_and_damaged_files(copy):
     with pytest.raises(ValueError, match="is not JSON"):
         pretrained.load(copy)
     (copy / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    with pytest.raises(ValueError, match="lacks vocab_size, hidden_size"):
+    with pytest.raises(ValueError, match="missing vocab_size, hidden_size"):
         pretrained.load(copy)
     (copy / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="holds no model"):
         pretrained.load(copy)
 
 
-def test_save_refuses_and_loses_nothing(copy, stories, variant, tmp_path):
+def test_a_refused_save_changes_nothing(copy, stories, variant, tmp_path):
     capped = variant(logit_cap=30.0)
     with pytest.raises(ValueError, match="a llama has logit_cap = None, not 30.0"):
         pretrained.save(copy, capped, {})

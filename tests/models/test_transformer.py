@@ -1,4 +1,4 @@
-"""The forward pass: against plain numpy, and what must not change it."""
+"""The training forward pass: against numpy, and its invariances."""
 
 import dataclasses
 
@@ -34,14 +34,14 @@ def gradient(tiny, params, rows, weights):
     return value_and_grad(tiny, params, rows, weights)
 
 
-def assert_same(found, expected, *, ulps=100):
+def assert_same(actual, expected, *, ulps=100):
     """Equal to some float32 roundings of the largest number of each leaf."""
 
     def same(a, b):
         atol = ulps * np.finfo(np.float32).eps * np.abs(b).max()
         np.testing.assert_allclose(a, b, rtol=0.0, atol=atol)
 
-    jax.tree.map(same, jax.device_get(found), jax.device_get(expected))
+    jax.tree.map(same, jax.device_get(actual), jax.device_get(expected))
 
 
 def value_and_grad(model, params, rows, weights):
@@ -72,16 +72,16 @@ def by_hand(config, params, tokens):
     for layer in range(config.layers):
         block = jax.tree.map(lambda x, layer=layer: x[layer], p["blocks"])
         at, ff = block["attention"], block["feed_forward"]
-        y, added = norm(x, block["attention_norm"]["scale"]), 0.0
+        y, total = norm(x, block["attention_norm"]["scale"]), 0.0
         for head in range(6):
             query = turn(y @ at["query"][:, head])
             key = turn(y @ at["key"][:, head // 2])
             scores = np.exp(query @ key.T / np.sqrt(8) + future)
-            found = (
+            actual = (
                 scores / scores.sum(-1, keepdims=True) @ (y @ at["value"][:, head // 2])
             )
-            added += found @ at["out"][head]
-        x = x + added
+            total += actual @ at["out"][head]
+        x = x + total
         y = norm(x, block["feed_forward_norm"]["scale"])
         gate = y @ ff["gate"]
         x = x + (gate / (1 + np.exp(-gate)) * (y @ ff["up"])) @ ff["down"]
@@ -141,7 +141,7 @@ def test_packed_equals_unpacked(rows, hidden):
     [{"unroll": 1}, {"remat": "full"}, {"remat": "dots"}],
     ids=lambda changes: "-".join(map(str, *changes.items())),
 )
-def test_scan_and_remat_change_no_value(
+def test_scan_and_remat_change_no_number(
     variant, params, rows, weights, gradient, changes
 ):
     """The plain model is unrolled (3 layers, unroll 4) and keeps everything."""
@@ -183,11 +183,13 @@ def test_eight_devices_equal_one(tiny, params, rows, weights, gradient, capfd):
     spread = sharding.place(params, tiny.specs(), mesh)
     assert not spread["blocks"]["feed_forward"]["gate"].is_fully_replicated
     with jax.set_mesh(mesh):
-        there = value_and_grad(tiny, spread, sharding.place_batch(rows, mesh), weights)
+        on_eight = value_and_grad(
+            tiny, spread, sharding.place_batch(rows, mesh), weights
+        )
     # XLA says so where it has to gather a whole array to cut it otherwise
     assert "rematerialization" not in capfd.readouterr().err
     # sums over width and hidden are cut in two: another order of float32 additions
-    assert_same(there, gradient)
+    assert_same(on_eight, gradient)
 
 
 @pytest.fixture(scope="module")
@@ -236,27 +238,27 @@ garbled.defvjp(
 )
 
 
-def test_cudnn_asks_for_lengths_and_no_mask(
+def test_cudnn_gets_lengths_and_no_mask(
     variant, params, filled, weights, half, monkeypatch
 ):
     """XLA answers in cuDNN's place, with garbage in padding, as it may leave there."""
-    plain, asked = jax.nn.dot_product_attention, []
+    plain, calls = jax.nn.dot_product_attention, []
 
-    def kernel(query, key, value, *, implementation, **knobs):
-        asked.append((implementation, knobs))
-        lengths = knobs["query_seq_lengths"]
+    def kernel(query, key, value, *, implementation, **options):
+        calls.append((implementation, options))
+        lengths = options["query_seq_lengths"]
         real = jnp.arange(query.shape[1])[None, :] < lengths[:, None]
         real = (real & jnp.all(lengths > 0))[:, :, None, None]
         inputs = (jnp.where(real, garbled(x, real), 0) for x in (query, key, value))
-        return jnp.where(real, plain(*inputs, **knobs), jnp.nan)
+        return jnp.where(real, plain(*inputs, **options), jnp.nan)
 
     monkeypatch.setattr(attention.jax.nn, "dot_product_attention", kernel)
     model = variant(dtype="bfloat16", attention="cudnn", unroll=1)
     fused = value_and_grad(model, params, filled, weights)
-    implementation, knobs = asked[0]
-    assert implementation == "cudnn" and knobs["is_causal"]
+    implementation, options = calls[0]
+    assert implementation == "cudnn" and options["is_causal"]
     lengths = {"query_seq_lengths", "key_value_seq_lengths"}
-    assert set(knobs) == {"is_causal", "scale"} | lengths and knobs["scale"] is None
+    assert set(options) == {"is_causal", "scale"} | lengths and options["scale"] is None
     # the same bfloat16 products; a NaN of the padding would be everywhere
     chex.assert_tree_all_finite(fused)
     chex.assert_trees_all_close(fused, half, rtol=0.02, atol=0.02)
@@ -265,13 +267,13 @@ def test_cudnn_asks_for_lengths_and_no_mask(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kv_heads": 4}, "6 heads do not share 4 kv_heads"),
+        ({"kv_heads": 4}, "heads is 6; it must be a multiple of kv_heads, 4"),
         ({"kv_heads": 0}, "kv_heads is 0"),
-        ({"head_dim": 7}, "head_dim 7 must be even"),
-        ({"remat": "some"}, "remat is none, dots or full"),
-        ({"attention": "flash"}, "attention is xla or cudnn"),
-        ({"attention": "cudnn"}, "cudnn needs dtype bfloat16, not float32"),
-        ({"dtype": "int8"}, "dtype is one of"),
+        ({"head_dim": 7}, "head_dim is 7 and rotary_fraction is 1.0: .* even"),
+        ({"remat": "some"}, "remat is 'some'; it must be none, dots or full"),
+        ({"attention": "flash"}, "attention is 'flash'; it must be xla or cudnn"),
+        ({"attention": "cudnn"}, "dtype is float32; attention cudnn needs bfloat16"),
+        ({"dtype": "int8"}, "dtype is 'int8'; it must be one of float32"),
         (
             {"attention": "cudnn", "dtype": "bfloat16", "head_dim": 12},
             "multiple of 8",

@@ -16,7 +16,7 @@ import pytest
 from jaxalign import losses
 from jaxalign.masks import masked_mean
 from jaxalign.training import forward, objectives
-from jaxalign.training.objectives import PairLogps
+from jaxalign.training.objectives import ModelLogps, PairLogps, Sides
 
 REASON = "the extra [parity] is not installed"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -96,17 +96,25 @@ def pairs_of(logp):
     """Our numbers of the same pairs, whose rows they keep one after the other."""
     side_by_side = lambda x: jnp.stack([x[:PAIRS], x[PAIRS:]], 1).reshape(-1, LENGTH)
     mask = side_by_side(jnp.asarray(MASK))
-    found = {}
-    for name, x in (("", logp), ("ref_", jnp.asarray(REF))):
-        whole, shared = forward.pair_sums(side_by_side(x), mask)
-        for i, (side, n) in enumerate((("chosen", N_C), ("rejected", N_R))):
-            found[f"{name}{side}"] = whole[i]
-            found[f"{name}{side}_mean"] = whole[i] / n
-            found[f"{name}{side}_shared"] = shared[i]
+    sides = lambda x: Sides(*deinterleave(x))
+
+    def of_model(x):
+        sums = sides(forward.row_sums(x, mask)[0])
+        means = sums.chosen / N_C, sums.rejected / N_R
+        shared = sides(forward.shared_length_sums(x, mask))
+        return ModelLogps(*sums, *means), shared
+
+    policy, policy_shared = of_model(side_by_side(logp))
+    reference, reference_shared = of_model(side_by_side(jnp.asarray(REF)))
     square = side_by_side(jnp.asarray(SQUARE))
     weights = losses.wpo_weight(side_by_side(logp), square, mask)
-    found["chosen_weight"], found["rejected_weight"] = forward.deinterleave(weights)
-    return PairLogps(**found)
+    return PairLogps(
+        policy,
+        reference,
+        policy_shared=policy_shared,
+        reference_shared=reference_shared,
+        wpo_weight=sides(weights),
+    )
 
 
 def agree(ours, loss, gradient, rtol):
@@ -132,7 +140,7 @@ PAIRWISE = [
     ("apo_zero", {}, "apo_zero", {"beta": 0.3}),
     ("apo_down", {}, "apo_down", {"beta": 0.3}),
     ("discopop", {}, "discopop", {"beta": 0.3}),
-    ("sigmoid_norm", {}, "length_normalised_dpo", {"beta": 0.3}),
+    ("sigmoid_norm", {}, "length_normalized_dpo", {"beta": 0.3}),
     ("sigmoid", {"use_weighting": True}, "wpo", {"beta": 0.3}),
     ("sigmoid", {"ld_alpha": 0.25}, "ld_dpo", {"beta": 0.3, "alpha": 0.25}),
     (

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from experiments import kto, reward_model
-from jaxalign.data import loader
+from jaxalign.data import dataset_ops
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference
-from jaxalign.data.tokenize import Example
+from jaxalign.data.tokenize import tokenize
 from jaxalign.pipeline import by_field, datasets
 from jaxalign.pipeline.datasets.record_splits import SplitRecords
 from tests.support import small_runs
@@ -81,7 +82,8 @@ def test_a_field_that_is_not_there_is_refused(told, module, tmp_path):
 
 def test_by_hand():
     examples = [
-        Example((), i, prompt=i, fields={"kind": kind}) for i, kind in enumerate("aba")
+        Example((), i, prompt_hash=i, fields={"kind": kind})
+        for i, kind in enumerate("aba")
     ]
     found = by_field.metrics_by_value(
         "kind", examples, "reward", np.array([1.0, 5.0, 2.0])
@@ -95,8 +97,8 @@ def test_a_number_of_each_row_is_no_category():
     tokenizer = tokenizers.train(["a"], vocab_size=261)
     ask = [{"role": "user", "content": "a"}]
     pairs = [Preference(ask, "b", f"c{i}", fields={"id": i}) for i in range(101)]
-    examples, _ = loader.tokenize(pairs, tokenizer, context=64)
+    examples, _ = tokenize(pairs, tokenizer, context=64)
     assert examples[3].fields == {"id": 3}
-    assert loader.unpair(examples)[104].fields == {"id": 3}
+    assert dataset_ops.unpair(examples)[104].fields == {"id": 3}
     with pytest.raises(ValueError, match="--split-by id: 101 different values"):
         by_field.field_values(examples, "id")

@@ -17,7 +17,7 @@ from experiments import (
     sft,
     winners,
 )
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.pipeline import datasets, held_out, online, reward_models
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run

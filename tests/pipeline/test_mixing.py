@@ -8,8 +8,8 @@ import pytest
 
 from experiments import collect, dpo, grpo, judge, kto, ppo, reward_model, sft
 from jaxalign.data import dataset_ops, loader, mixing, packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Demonstration, Prompt, Ranking
-from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.pipeline import datasets
 from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.runtime.config import RunConfig
@@ -57,7 +57,7 @@ def came(monkeypatch):
 
     def watched(self):
         batch = onward(self)
-        if self.order.get("shuffle", True):  # not those that are scored, or held out
+        if self.identity.get("shuffle", True):  # not those that are scored, or held out
             found.extend(sequences_of(self.global_indices).tolist())
         return batch
 

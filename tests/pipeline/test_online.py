@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from experiments import dpo, online_dpo, ppo
 from jaxalign import losses
 from jaxalign.batches import from_lengths
-from jaxalign.data import loader
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
     model_folders,
@@ -25,6 +24,7 @@ from jaxalign.pipeline import (
     rollouts,
     trainable,
 )
+from jaxalign.pipeline.datasets import tokenized
 from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, objectives
 from tests.support import untrained
@@ -83,9 +83,9 @@ def gone_on(main, config, folder):
 
 @pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
-    tokenise = loader.tokenize
-    few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
-    monkeypatch.setattr(loader, "tokenize", few)
+    tokenize = tokenized.tokenize
+    few = lambda records, *args, **kwargs: tokenize(records[:64], *args, **kwargs)
+    monkeypatch.setattr(tokenized, "tokenize", few)
     config = ppo.Config(
         model=str(base / "policy"),
         steps=4,
@@ -265,13 +265,17 @@ def test_an_iteration_without_a_pair_changes_nothing(base, tmp_path, monkeypatch
 
 def test_the_knobs_of_a_loss_are_not_the_samplings():
     told = online_dpo.Config(loss="discopop", temperature=0.5, beta=0.3)
-    pairs = objectives.PairLogps(*(jnp.array([x]) for x in (1.0, -1.0, 0.0, 0.0)))
+    sides = lambda *sums: objectives.ModelLogps(*(jnp.array([x]) for x in sums))
+    pairs = objectives.PairLogps(sides(1.0, -1.0), sides(0.0, 0.0))
     offline = dpo.Config(loss="discopop", beta=0.3)
     np.testing.assert_allclose(
-        dpo.configured_loss(told)(pairs), dpo.configured_loss(offline)(pairs)
+        loss_flags.configured_loss(told)(pairs),
+        loss_flags.configured_loss(offline)(pairs),
     )
     hot = replace(offline, temperature=0.5)
-    assert dpo.configured_loss(hot)(pairs) != dpo.configured_loss(offline)(pairs)
+    assert loss_flags.configured_loss(hot)(pairs) != loss_flags.configured_loss(
+        offline
+    )(pairs)
 
 
 def test_bad_settings_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Models as experiments load them: what is computed again, and where they lie."""
 
+import collections
 import dataclasses
 
 import chex
@@ -11,7 +12,8 @@ import pytest
 from experiments import ppo, sft
 from jaxalign import sharding
 from jaxalign.batches import from_lengths
-from jaxalign.models import heads, rope, transformer
+from jaxalign.models import heads, hf_files, rope, transformer
+from jaxalign.models.families import registry
 from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.training import objectives, state, step
 
@@ -57,18 +59,50 @@ def test_remat_changes_no_number(steps, remat):
 
 def test_longer_rows_than_longrope_started_with_all_count_as_long():
     scaling = rope.RopeScaling(
-        "longrope", original=16, short=(1.0,) * 8, long=(2.0,) * 8
+        "longrope", original_context=16, short=(1.0,) * 8, long=(2.0,) * 8
     )
     shape = dataclasses.replace(
         policies.toy_config(32, 64, "float32"), head_dim=16, rope_scaling=scaling
     )
     policy = policies.Policy(transformer.language_model(shape), {}, None, 64)
     assert policies.extend_longrope(policy, 16) is policy
-    assert policies.extend_longrope(policy, 17).config.rope_scaling.always
+    assert policies.extend_longrope(policy, 17).config.rope_scaling.always_long
     plain = policies.Policy(
         transformer.language_model(policies.toy_config(32, 64, "float32")), {}, None, 64
     )
     assert policies.extend_longrope(plain, 64) is plain
+
+
+def test_a_folder_is_parsed_once_and_its_model_built_once(
+    source, tmp_path, monkeypatch
+):
+    """With a remat and a dtype that no other test builds a model for."""
+    tokenizer, context = policies.tokenizer_of(sft.Config(context=64), source)
+    shape = policies.toy_config(len(tokenizer), context, "float32")
+    model = transformer.language_model(shape)
+    params = model.init(jax.random.key(0))
+    model_folders.save(tmp_path, policies.Policy(model, params, tokenizer, context))
+    calls = collections.Counter()
+
+    def count(owner, name):
+        original = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            calls[name] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(hf_files, "read_config_json")
+    count(registry, "read_config")
+    count(hf_files, "TensorFiles")
+    count(transformer, "TransformerGraph")
+    config = sft.Config(model=str(tmp_path), dtype="bfloat16", remat="dots")
+    policy = policies.load(config, source, None)
+    assert policy.config.remat == "dots" and policy.config.dtype == "bfloat16"
+    assert calls == dict.fromkeys(
+        ("read_config_json", "read_config", "TensorFiles", "TransformerGraph"), 1
+    )
 
 
 @pytest.mark.slow

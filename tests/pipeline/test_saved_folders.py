@@ -16,7 +16,13 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from experiments import reward_model, sft
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.models import folder_settings, heads, transformer
+from jaxalign.models import (
+    folder_settings,
+    heads,
+    pretrained,
+    pretrained_folder,
+    transformer,
+)
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import model_cards, model_folders, policies
 from tests.data import chat_templates
@@ -261,7 +267,6 @@ class TestRewardPadding:
 
 def test_origin_of_a_folder_that_says_nothing(tmp_path):
     model, params = tiny(300)
-    from jaxalign.models import pretrained
-
     pretrained.save(tmp_path, model, params)
-    assert folder_settings.read(tmp_path) == folder_settings.FolderSettings()
+    opened = pretrained_folder.open_folder(tmp_path)
+    assert opened.settings == folder_settings.FolderSettings()

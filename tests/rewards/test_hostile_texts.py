@@ -70,8 +70,8 @@ def test_every_reward_of_texts_is_linear(kind):
     ]
     told = [[REFERENCE]] * len(answers)
     for name in REWARDS:
-        found = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
-        assert np.isfinite(found).all() and found.shape == (len(answers),)
+        actual = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
+        assert np.isfinite(actual).all() and actual.shape == (len(answers),)
     taken = time.process_time() - begun
     assert taken < 10.0, f"{len(answers)} answers by {len(REWARDS)} rewards: {taken} s"
 

@@ -54,22 +54,22 @@ LENGTHS = np.array([2, 3, 1], np.int32)
 
 def test_options_are_read_after_each_prompts_last_token(model):
     # after 1: 2 to 4; after 2: 6 to 2, whatever the other tokens have
-    found = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, ((1,), (2,)))
+    actual = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, ((1,), (2,)))
     expected = [[2 / 6, 4 / 6], [6 / 8, 2 / 8], [6 / 8, 2 / 8]]
-    np.testing.assert_allclose(np.exp(found), expected, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(actual), expected, rtol=1e-6)
 
 
 def test_an_option_of_two_tokens_is_not_also_the_one_it_begins_with(model):
     # after 1: p(1) = 2/10, and 3/10 of it goes on with 3; p(2) = 4/10
-    found = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, ((1,), (1, 3), (2,)))
+    actual = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, ((1,), (1, 3), (2,)))
     alone, longer, other = 0.2 * 0.7, 0.2 * 0.3, 0.4
     expected = np.array([alone, longer, other]) / (alone + longer + other)
-    np.testing.assert_allclose(np.exp(found[0]), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(actual[0]), expected, rtol=1e-5)
     # three deep: what goes on from (1,) is (1, 3) and (1, 3, 0) together
     deep = ((1,), (1, 3), (1, 3, 0))
-    found = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, deep)
+    actual = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, deep)
     expected = np.array([0.7, 0.3 * (1 - 4 / 8), 0.3 * 4 / 8])
-    np.testing.assert_allclose(np.exp(found[0]), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(actual[0]), expected, rtol=1e-5)
     for bad in (((1,), (1,)), ((1,), ())):
         with pytest.raises(ValueError, match="options must have tokens, and differ"):
             judges.option_logps(model, TABLE, PROMPTS, LENGTHS, bad)
@@ -97,8 +97,8 @@ def test_a_judge_who_goes_by_the_place_says_exactly_one_half():
 def test_a_rating_is_an_expectation():
     logps = np.log(np.array([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]) + 1e-30)
     ratings = np.array([1.0, 2.0, 10.0], np.float32)
-    found = judges.expected_rating(logps.astype(np.float32), ratings)
-    np.testing.assert_allclose(found, [3.5, 10.0], rtol=1e-6)
+    actual = judges.expected_rating(logps.astype(np.float32), ratings)
+    np.testing.assert_allclose(actual, [3.5, 10.0], rtol=1e-6)
 
 
 def test_the_best_stands_against_any_other():

@@ -11,21 +11,21 @@ from jaxalign.rewards import overlap, reward_registry, verifiable
 def test_bleu_by_hand():
     # of 5, 4, 3, 2 n-grams 4, 2, 0, 0 match: "the cat ... on it", "the cat", "on it"
     precisions = np.array([5 / 6, 3 / 5, 1 / 4, 1 / 3])
-    found = overlap.bleu("the cat lay on it", ["the cat sat on it"])
-    np.testing.assert_allclose(found, precisions.prod() ** 0.25, rtol=1e-12)
+    actual = overlap.bleu("the cat lay on it", ["the cat sat on it"])
+    np.testing.assert_allclose(actual, precisions.prod() ** 0.25, rtol=1e-12)
     # 3 words for 6: all match, exp(1 - 6 / 3)
-    found = overlap.bleu("a b c", ["a b c d e f"])
-    np.testing.assert_allclose(found, np.exp(-1.0), rtol=1e-12)
+    actual = overlap.bleu("a b c", ["a b c d e f"])
+    np.testing.assert_allclose(actual, np.exp(-1.0), rtol=1e-12)
     # a longer answer pays through its precisions alone: 1 of 2 words, 0 of 1 bigrams
-    found = overlap.bleu("a b", ["a"])
-    np.testing.assert_allclose(found, (2 / 3 * 1 / 2) ** 0.25, rtol=1e-12)
+    actual = overlap.bleu("a b", ["a"])
+    np.testing.assert_allclose(actual, (2 / 3 * 1 / 2) ** 0.25, rtol=1e-12)
 
 
 def test_bleu_counts_a_word_as_often_as_the_reference_that_has_it_most():
     # "a a a": two of three words match (the second reference has two), one of two
     # bigrams, no trigram; the shortest reference has 2 words
-    found = overlap.bleu("a a a", ["a b", "a a c d"])
-    np.testing.assert_allclose(found, (3 / 4 * 2 / 3 * 1 / 2) ** 0.25, rtol=1e-12)
+    actual = overlap.bleu("a a a", ["a b", "a a c d"])
+    np.testing.assert_allclose(actual, (3 / 4 * 2 / 3 * 1 / 2) ** 0.25, rtol=1e-12)
     assert overlap.bleu("", ["a"]) == 0.0 == overlap.bleu("a", [""])
     # case and punctuation count, spaces do not
     assert overlap.bleu("Yes , sir", ["Yes, sir"]) == 1.0 > overlap.bleu("yes", ["Yes"])
@@ -33,10 +33,10 @@ def test_bleu_counts_a_word_as_often_as_the_reference_that_has_it_most():
 
 def test_rouge_l_by_hand():
     # common subsequence "police kill gunman"'s Lin example: police the gunman, 3 words
-    found = overlap.rouge_l("police kill the gunman", ["Police killed the gunman."])
-    np.testing.assert_allclose(found, 2 * 3 / 8)
-    found = overlap.rouge_l("the gunman kill police", ["police killed the gunman"])
-    np.testing.assert_allclose(found, 2 * 2 / 8)
+    actual = overlap.rouge_l("police kill the gunman", ["Police killed the gunman."])
+    np.testing.assert_allclose(actual, 2 * 3 / 8)
+    actual = overlap.rouge_l("the gunman kill police", ["police killed the gunman"])
+    np.testing.assert_allclose(actual, 2 * 2 / 8)
     assert overlap.rouge_l("a b", ["x y", "b"]) == pytest.approx(2 / 3)
     assert overlap.rouge_l("", ["a"]) == 0.0
 
@@ -85,8 +85,8 @@ def test_gsm8k_compares_numbers_not_texts():
     tagged = "<think>1800 or 5</think><answer>1800</answer> 7"
     assert verifiable.gsm8k(tagged, told) == 1.0
     strict = ["#### 1800", "so\n####1,800 \n", "#### $1800", "#### 1800 eggs", "1800"]
-    found = [verifiable.gsm8k(text, told, strict=True) for text in strict]
-    assert found == [1, 1, 0, 0, 0]
+    actual = [verifiable.gsm8k(text, told, strict=True) for text in strict]
+    assert actual == [1, 1, 0, 0, 0]
 
 
 def test_the_form_of_thought_and_answer():
@@ -118,11 +118,11 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_name_is_a_function_of_prompts_answers_and_references(name):
     prompts = [[{"role": "user", "content": "q"}]] * 2
-    found = reward_registry.make_reward(name)(
+    actual = reward_registry.make_reward(name)(
         prompts, ["a b 7", "7.0"], [["a b c"], ["#### 7"]]
     )
-    assert found.dtype == np.float32 and found.shape == (2,)
-    np.testing.assert_allclose(found, CASES[name], rtol=1e-6)
+    assert actual.dtype == np.float32 and actual.shape == (2,)
+    np.testing.assert_allclose(actual, CASES[name], rtol=1e-6)
     assert set(CASES) >= set(reward_registry.REWARDS) - {"length", "regex"}
 
 
@@ -131,12 +131,12 @@ def test_names_and_arguments_that_are_not():
         "blue": "did you mean bleu",
         "gsm9k:strict": "did you mean gsm8k",
         "xyz": "unknown reward 'xyz': expected one of length, bleu",
-        "length:long": "wants a number of words",
-        "length:0": "wants a number of words",
+        "length:long": "needs a number of words",
+        "length:0": "needs a number of words",
         "regex:(": "regex:",
-        "regex": "wants a pattern",
+        "regex": "needs a pattern",
         "gsm8k:loose": "gsm8k or gsm8k:strict",
-        "bleu:2": "nothing after its name",
+        "bleu:2": "no argument after its name",
     }.items():
         with pytest.raises(ValueError, match=hint):
             reward_registry.make_reward(name)

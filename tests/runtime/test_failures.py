@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(base, tmp_path):
     )
     assert run.returncode == 1, run.stderr
     said = " ".join(run.stderr.split())
-    assert "was not written" in said and "the last whole one is of step 3" in said
+    assert "was not written" in said and "the last complete one is of step 3" in said
     assert "Traceback" not in said
     assert kill.saved_steps(tmp_path / "dpo")[-1] == 3
     dpo.main(config(base, tmp_path / "dpo", steps=6, resume=True))

@@ -79,26 +79,26 @@ def expected(model, params, prompts):
     return generate(model, params, prompts, samples=SAMPLES)
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """The same tokens; log-probs in another order of float32 sums."""
-    np.testing.assert_array_equal(found.tokens, expected.tokens)
-    np.testing.assert_array_equal(found.mask, expected.mask)
-    np.testing.assert_allclose(found.logp, expected.logp, atol=2e-5)
+    np.testing.assert_array_equal(actual.tokens, expected.tokens)
+    np.testing.assert_array_equal(actual.mask, expected.mask)
+    np.testing.assert_allclose(actual.logp, expected.logp, atol=2e-5)
 
 
 SLOW = [pytest.param(rows, marks=pytest.mark.slow) for rows in (1, 99)]
 
 
 @pytest.mark.parametrize("rows", [5, *SLOW])
-def test_answers_are_those_of_generate(model, params, prompts, expected, rows):
+def test_answers_equal_those_of_generate(model, params, prompts, expected, rows):
     """24 answers in one slot, in a few, and all at once."""
-    found = serve(model, params, prompts, rows=rows, samples=SAMPLES)
-    assert_same(found, expected)
-    assert len(set(np.asarray(found.mask).sum(axis=1).tolist())) > 3
+    actual = serve(model, params, prompts, rows=rows, samples=SAMPLES)
+    assert_same(actual, expected)
+    assert len(set(np.asarray(actual.mask).sum(axis=1).tolist())) > 3
     if rows == 5:  # the same programs
         greedy = {"samples": SAMPLES, "temperature": 0.0}
-        found = serve(model, params, prompts, rows=rows, **greedy)
-        assert_same(found, generate(model, params, prompts, **greedy))
+        actual = serve(model, params, prompts, rows=rows, **greedy)
+        assert_same(actual, generate(model, params, prompts, **greedy))
 
 
 def test_an_answer_depends_on_its_id_alone(model, params, prompts, expected):
@@ -107,8 +107,8 @@ def test_an_answer_depends_on_its_id_alone(model, params, prompts, expected):
     # tokens behind a prompt are padding, whatever they are
     tokens = np.where(np.arange(WIDTH) < prompts[1][:, None], prompts[0], 39)
     shuffled = tokens[order].astype(np.int32), prompts[1][order]
-    found = serve(model, params, shuffled, rows=5, samples=SAMPLES, row_ids=ids)
-    assert_same(found, jax.tree.map(lambda x: x[ids], expected))
+    actual = serve(model, params, shuffled, rows=5, samples=SAMPLES, row_ids=ids)
+    assert_same(actual, jax.tree.map(lambda x: x[ids], expected))
 
 
 def test_sampled_logp_is_what_training_computes(model, params, prompts):
@@ -140,10 +140,10 @@ def test_eight_devices_serve_what_one_does(model, params, prompts, expected, sha
         spread = sharding.place(params, model.specs(), mesh)
         placed = sharding.place_batch(prompts, mesh)
         # 12 slots: 3 of each of 4 devices, or 2 of each of 8
-        found = serve(model, spread, placed, rows=12, samples=SAMPLES)
-        assert len(found.tokens.sharding.device_set) == 8
-        assert not found.tokens.sharding.is_fully_replicated
-        assert_same(found, expected)
+        actual = serve(model, spread, placed, rows=12, samples=SAMPLES)
+        assert len(actual.tokens.sharding.device_set) == 8
+        assert not actual.tokens.sharding.is_fully_replicated
+        assert_same(actual, expected)
 
 
 @pytest.mark.slow
@@ -151,8 +151,8 @@ def test_prompts_that_do_not_divide_are_one_shard(model, params, prompts, expect
     few = tuple(x[:7] for x in prompts)
     with jax.set_mesh(sharding.make_mesh({"data": 8})):
         assert slots.row_shards(8) == 8 and slots.row_shards(7) == 1
-        found = serve(model, params, few, rows=4, samples=SAMPLES)
-    assert_same(found, jax.tree.map(lambda x: x[: 7 * SAMPLES], expected))
+        actual = serve(model, params, few, rows=4, samples=SAMPLES)
+    assert_same(actual, jax.tree.map(lambda x: x[: 7 * SAMPLES], expected))
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def count_calls(recorded, counting, sizes, rows):
     model, calls = recorded
     # 10 ends an answer, and v + 1 follows v
     prompts = np.stack([np.zeros_like(sizes), 10 - sizes], axis=1).astype(np.int32)
-    found = sampling.serve(
+    actual = sampling.serve(
         model,
         counting,
         prompts,
@@ -183,7 +183,7 @@ def count_calls(recorded, counting, sizes, rows):
         rows=rows,
     )
     jax.effects_barrier()
-    np.testing.assert_array_equal(np.asarray(found.mask).sum(axis=1), sizes)
+    np.testing.assert_array_equal(np.asarray(actual.mask).sum(axis=1), sizes)
     return calls.count(1), calls.count(2)
 
 
@@ -210,7 +210,9 @@ def test_steps_are_few_where_lengths_are_skewed(recorded, counting):
 @pytest.mark.slow
 def test_windows_and_long_contexts_are_served(prompts, params):
     """With longrope keys are turned by the width of the cache: as wide as before."""
-    stretched = RopeScaling("longrope", original=8, short=(1.0,) * 4, long=(2.0,) * 4)
+    stretched = RopeScaling(
+        "longrope", original_context=8, short=(1.0,) * 4, long=(2.0,) * 4
+    )
     changes = {"window": 3, "rope_scaling": stretched}
     model = transformer.language_model(dataclasses.replace(CONFIG, **changes))
     assert_same(serve(model, params, prompts, rows=3), generate(model, params, prompts))
@@ -225,8 +227,8 @@ def test_every_family_is_served(name, prompts):
     )
     params = model.init(jax.random.key(0))
     fields = {"max_new_tokens": 12, "stop_tokens": tuple(range(8))}
-    found = serve(model, params, prompts, rows=3, **fields)
-    assert_same(found, generate(model, params, prompts, **fields))
+    actual = serve(model, params, prompts, rows=3, **fields)
+    assert_same(actual, generate(model, params, prompts, **fields))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_requests_that_cannot_be_served_are_refused(bigram, counting, change, me
         serve(bigram(), counting, prompts, **request)
 
 
-def test_a_cache_by_layers_is_refused(bigram, counting):
+def test_a_cache_with_layers_first_is_refused(bigram, counting):
     """Such as scanned layers have."""
     stacked = lambda rows, slots: {"keys": jnp.zeros((4, rows, slots))}
     model = bigram()._replace(init_cache=stacked)

@@ -12,8 +12,8 @@ def test_first_argmax_is_jnp_argmax():
     x = np.random.default_rng(0).integers(0, 4, (64, 9)).astype(np.float32)
     highest = x.max(axis=1, keepdims=True)
     assert ((x == highest).sum(axis=1) > 1).any()  # ties
-    found = cpu_friendly.first_argmax(jnp.asarray(x), jnp.asarray(highest))
-    np.testing.assert_array_equal(found, np.argmax(x, axis=1))
+    index = cpu_friendly.first_argmax(jnp.asarray(x), jnp.asarray(highest))
+    np.testing.assert_array_equal(index, np.argmax(x, axis=1))
 
 
 def test_sample_categorical_cuts_the_unit_interval_into_the_probabilities():

@@ -10,15 +10,15 @@ MASS = np.array([[2, 8, 1, 4, 1]], np.float32) / 16
 
 
 @pytest.mark.parametrize(
-    ("k", "kept"),
+    ("k", "indices"),
     [(1, [1]), (2, [1, 3]), (4, [0, 1, 2, 3]), (5, [0, 1, 2, 3, 4]), (9, range(5))],
 )
-def test_top_k_keeps_the_largest_and_of_equal_ones_the_first(k, kept):
-    assert np.flatnonzero(filters.top_k(MASS, k)[0]).tolist() == list(kept)
+def test_top_k_keeps_the_largest_and_of_equal_ones_the_first(k, indices):
+    assert np.flatnonzero(filters.top_k(MASS, k)[0]).tolist() == list(indices)
 
 
 @pytest.mark.parametrize(
-    ("p", "kept"),
+    ("p", "indices"),
     [
         (0.01, [1]),  # one at least
         (0.5, [1]),  # 8/16 reaches a half
@@ -28,10 +28,10 @@ def test_top_k_keeps_the_largest_and_of_equal_ones_the_first(k, kept):
         (1.0, [0, 1, 2, 3, 4]),
     ],
 )
-def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
+def test_top_p_keeps_the_fewest_that_reach_p(p, indices):
     filtered = filters.top_p(7.0 * MASS, p)  # masses are probabilities up to a factor
-    assert np.flatnonzero(filtered[0]).tolist() == kept
-    np.testing.assert_array_equal(filtered[0, kept], 7.0 * MASS[0, kept])
+    assert np.flatnonzero(filtered[0]).tolist() == indices
+    np.testing.assert_array_equal(filtered[0, indices], 7.0 * MASS[0, indices])
 
 
 def test_filters_agree_with_sorting():
@@ -41,12 +41,12 @@ def test_filters_agree_with_sorting():
     order = np.argsort(-mass, axis=1, kind="stable")
     before = np.cumsum(np.take_along_axis(mass, order, 1), 1)
     share = (before - np.take_along_axis(mass, order, 1)) / before[:, -1:]
-    for filtered, kept in [
+    for filtered, indices in [
         (filters.top_k(mass, 37), np.arange(300)[None] < np.full((6, 1), 37)),
         (filters.top_p(mass, 0.37), share < 0.37),
     ]:
         expected = np.zeros_like(mass)
         np.put_along_axis(
-            expected, order, np.where(kept, np.take_along_axis(mass, order, 1), 0), 1
+            expected, order, np.where(indices, np.take_along_axis(mass, order, 1), 0), 1
         )
         np.testing.assert_array_equal(filtered, expected)

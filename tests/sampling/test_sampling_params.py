@@ -42,8 +42,8 @@ def test_the_temperature_is_the_only_leaf():
     "temperature", [1, 1.0, np.float64(1), np.array(1, np.int32), jnp.bfloat16(1)]
 )
 def test_kinds_of_numbers_share_a_program(temperature):
-    made = SamplingParams(max_new_tokens=2, temperature=temperature)
-    array = made.with_float32_temperature().temperature
+    settings = SamplingParams(max_new_tokens=2, temperature=temperature)
+    array = settings.with_float32_temperature().temperature
     assert array.dtype == jnp.float32 and not array.weak_type and array == 1.0
 
 

@@ -216,6 +216,25 @@ def start_processes(line: list[str], processes: int, base: Path, **more: str):  
     ]
 
 
+def fail_at(place: str) -> None:
+    """Raises a ValueError in one process: PROCESS,STEP, or PROCESS, at once."""
+    from jaxalign.runtime.run import Run
+
+    process, _, step = place.partition(",")
+    if not process or jax.process_index() != int(process):
+        return
+    if not step:
+        raise ValueError("this process alone fails")
+    log = Run.log
+
+    def fail(self, at, **others):  # type: ignore[no-untyped-def]
+        if at == int(step):
+            raise ValueError("this process alone fails")
+        log(self, at, **others)
+
+    Run.log = fail
+
+
 if __name__ == "__main__":
     import tyro
 
@@ -229,4 +248,10 @@ if __name__ == "__main__":
         for folder in folders
     ]
     tyro.cli = lambda config: runs[-1][1]
-    launch(lambda _: [module.main(config) for module, config in runs], RunConfig)
+
+    def main(_: RunConfig) -> None:
+        fail_at(os.environ.get("FAIL_AT", ""))
+        for module, config in runs:
+            module.main(config)
+
+    launch(main, RunConfig)

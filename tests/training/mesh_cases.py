@@ -11,10 +11,10 @@ import numpy as np
 
 from jaxalign import batches
 from jaxalign.data import packing
-from jaxalign.data.tokenize import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
-from jaxalign.training import group_methods, objectives, reference_cache
+from jaxalign.training import group_methods, objectives
 
 CONFIG = ModelConfig(
     vocab_size=16,
@@ -92,7 +92,7 @@ def make_case(name: str, rows, pairs, unpaired, *, config=CONFIG) -> Case:
         }[name]()
     if name == "kto":
         sums = -20 + 5 * noise(2, ROWS)
-        batch = objectives.UnpairedWithReference(unpaired(ROWS), *sums)
+        batch = unpaired(ROWS).with_reference(*sums)
         return Case(objectives.kto(model, beta=0.1), *of_policy, batch)
     if name in POLICIES:
         return rollout_case(name, model, scalar, of_policy, of_scores, rows)
@@ -123,11 +123,11 @@ def pair_case(name, model, of_policy, pairs) -> Case:
     loss = objectives.get_loss(name.removesuffix("_answers"))
     objective = objectives.preference(model, loss)
     batch = pairs(ROWS) if loss.name == name else shared(2)
-    if loss.reference == "distributions":
+    if loss.needs_reference_distribution:
         other = jax.jit(model.init)(jax.random.key(7))
         return Case(objective, *of_policy, batch, (other,))
-    if loss.reference == "sums":
+    if loss.needs_reference:
         sums = -20 + 5 * noise(4, *batch.margin.shape)
-        batch = reference_cache.with_reference(batch, *sums)
+        batch = batch.with_reference(*sums)
     fixed = (None, jnp.float32(0.5)) if loss.needs_reward_shift else ()
     return Case(objective, *of_policy, batch, fixed, parts=not loss.couples_batch)

@@ -108,9 +108,13 @@ def test_what_does_not_fit_is_refused_by_name(bigram, tmp_path):
         read(config={**config, "beta": 0.2, "seed": 1})
     wide = dataclasses.replace(now, params={**now.params, "embed": jnp.ones((3, 3))})
     with pytest.raises(
-        ValueError, match=r"'embed'.* shape \(11, 6\) there and \(3, 3\)"
+        ValueError,
+        match=r"'embed'.* is float32 \(11, 6\) in the checkpoint and float32 \(3, 3\)",
     ):
         read(wide)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), now.params)
+    with pytest.raises(ValueError, match="is float32 .* and bfloat16 .* in this run"):
+        read(dataclasses.replace(now, params=half))
     checkpoint.finish(manager)
 
 
@@ -179,7 +183,9 @@ def test_a_full_disk_is_one_sentence_that_names_the_last_whole_checkpoint(
 
     monkeypatch.setattr(manager, "save", full)
     later = dataclasses.replace(now, step=jnp.asarray(1))
-    message = "not written .*No space left on device.; the last whole one is of step 0"
+    message = (
+        "not written .*No space left on device.; the last complete one is of step 0"
+    )
     with pytest.raises(OSError, match=message) as caught:
         checkpoint.save(manager, later, {"policy": now.params})
     assert "\n" not in str(caught.value)

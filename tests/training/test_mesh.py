@@ -28,7 +28,7 @@ SHAPES = [  # with so many micro-batches
 EVERY = [(name, *shape) for name in mesh_cases.NAMES for shape in SHAPES]
 # PPO's is the objective with the most in it: a policy, values, entropies. Pairwise
 # losses differ in what they make of a pair's numbers: a few stand for them.
-SOME = ("sft", "reward", "ranking", "kto", "group", "dpo_answers", "wpo", "token_dpo1")
+SOME = ("sft", "reward", "ranking", "kto", "group", "dpo_answers", "wpo", "tdpo1")
 FEW = [(n, s, m) for n, s, m in EVERY if n == "ppo" or n in SOME and len(s) == 3]
 BOTH = [(n, s, m) for n, s, m in FEW if n in ("ppo", "dpo_answers") and len(s) == 3]
 

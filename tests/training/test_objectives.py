@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import operator
 
 import chex
 import jax
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 
 from jaxalign import batches
-from jaxalign.training import forward, objectives, preference_objectives
-from jaxalign.training.objectives import PairsWithReference, UnpairedWithReference
+from jaxalign.training import forward, objectives
 
 KEY = jax.random.key(0)
 sigmoid = lambda x: 1 / (1 + np.exp(-x))
@@ -80,7 +80,7 @@ def test_ranking_of_two_is_bradley_terry(scalar, pairs):
         batch, valid=np.ones(5, bool), margin=np.zeros(5, np.float32)
     )
     ranked = batches.RankingBatch(
-        forward.interleave(batch.chosen, batch.rejected),
+        batch.rows(),
         np.ones((5, 2), bool),
         batch.row,
     )
@@ -100,7 +100,7 @@ def own_reference(bigram, params, batch):
     side = lambda x: forward.row_sums(
         forward.token_logps(bigram, params, x), x.loss_mask
     )[0]
-    return PairsWithReference(batch, side(batch.chosen), side(batch.rejected))
+    return batch.with_reference(side(batch.chosen), side(batch.rejected))
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,12 @@ def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
 def measured(bigram, pairs, bigram_logps):
     """Random pairs, their reference's sums, and all in numpy: (batch, dict)."""
     batch, rng = pairs(5), np.random.default_rng(9)
-    referenced = PairsWithReference(
-        batch, *rng.uniform(-9, -1, (4, 5)).astype(np.float32)
-    )
+    referenced = batch.with_reference(*rng.uniform(-9, -1, (4, 5)).astype(np.float32))
     params = bigram.init(KEY)
     c = sums(bigram_logps(params, batch.chosen.tokens), batch.chosen.loss_mask)
     r = sums(bigram_logps(params, batch.rejected.tokens), batch.rejected.loss_mask)
     n_c, n_r = batch.chosen.loss_mask.sum(-1), batch.rejected.loss_mask.sum(-1)
-    rc, rr = referenced.ref_chosen, referenced.ref_rejected
+    rc, rr = referenced.reference.chosen, referenced.reference.rejected
     return params, referenced, (c, r, rc, rr, n_c, n_r)
 
 
@@ -156,7 +154,7 @@ FORMULAS = {
             - 0.1 * np.log(sigmoid(-0.3 * (c - rc - r + rr)))
         ),
     ),
-    "dpo_nll": (
+    "rpo": (
         {"beta": 0.3, "alpha": 0.7},
         lambda c, r, rc, rr, nc, nr: (
             -np.log(sigmoid(0.3 * (c - rc - r + rr))) - 0.7 * c / nc
@@ -188,13 +186,13 @@ FORMULAS = {
         {"beta": 0.3, "alpha": 0.5},
         lambda c, r, rc, rr, nc, nr: -np.log(sigmoid(0.3 * (c - r))) - 0.5 * c / nc,
     ),
-    "length_regularised_dpo": (
+    "r_dpo": (
         {"beta": 0.3, "alpha": 0.2},
         lambda c, r, rc, rr, nc, nr: (
             -np.log(sigmoid(0.3 * (c - rc - r + rr) + 0.2 * (nc - nr)))
         ),
     ),
-    "length_normalised_dpo": (
+    "length_normalized_dpo": (
         {"beta": 3.0},
         lambda c, r, rc, rr, nc, nr: (
             -np.log(sigmoid(3.0 * ((c - rc) / nc - (r - rr) / nr)))
@@ -209,21 +207,39 @@ FORMULAS = {
 }
 
 
+# What the losses' parameters call their inputs.
+ARGUMENTS = {
+    "policy.chosen_mean": "chosen_mean",
+    **{f"policy.{side}": side for side in ("chosen", "rejected")},
+    **{f"reference.{side}": f"ref_{side}" for side in ("chosen", "rejected")},
+    **{
+        f"{group}.{side}": f"{side}_{name}"
+        for side in ("chosen", "rejected")
+        for group, name in {
+            "length": "length",
+            "wpo_weight": "weight",
+            "kl": "kl",
+            "unlikelihood": "unlikelihood",
+        }.items()
+    },
+}
+
+
 def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
-    """A label of log-odds m is right with probability sigmoid(m); 0 is a hard one."""
-    params, batch, (c, r, rc, rr, *_) = measured
-    margin = np.array([np.log(3.0), np.log(9.0), 0.0, 1.0, 2.0], np.float32)
-    p = np.array([0.75, 0.9, 1.0, sigmoid(1.0), sigmoid(2.0)])
-    told = dataclasses.replace(batch.pairs, margin=margin)
-    batch = dataclasses.replace(batch, pairs=told)
+    """By the probability of the label; a rating margin of 3 changes none."""
+    params, hard, (c, r, rc, rr, *_) = measured
+    p = np.array([0.75, 0.9, 1.0, 0.5, 0.0], np.float32)
+    batch = dataclasses.replace(hard, label_prob=p, margin=np.full(5, 3.0, np.float32))
     loss = objectives.pairwise_loss("soft_dpo", beta=0.3)
-    found = loss(preference_objectives.pair_logps(bigram, params, batch))
+    terms = lambda batch: loss(objectives.pair_logps(bigram, params, batch, loss))
+    found = terms(batch)
     right, wrong = (-np.log(sigmoid(s * 0.3 * (c - rc - r + rr))) for s in (1, -1))
     np.testing.assert_allclose(found, p * right + (1 - p) * wrong, rtol=1e-4)
+    np.testing.assert_allclose(terms(hard), right, rtol=1e-4)  # labels of 1
     scores = scalar.init(jax.random.key(1))
-    by = lambda loss: objectives.reward(scalar, loss=loss)(scores, told)[0]
+    by = lambda loss: objectives.reward(scalar, loss=loss)(scores, batch)[0]
     gap = np.array([3.0, -1.0, 2.0, 0.5, 1.0], np.float32)
-    found = objectives.soft_label_loss(gap, 0 * gap, margin)
+    found = objectives.soft_label_loss(gap, 0 * gap, batch)
     expected = -p * np.log(sigmoid(gap)) - (1 - p) * np.log(sigmoid(-gap))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert by(objectives.soft_label_loss) != by(objectives.hard_label_loss)
@@ -237,20 +253,18 @@ def test_other_losses_are_given_their_numbers(bigram, measured, name):
     params, batch, numbers = measured
     knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
     # any numbers will do
-    others = {"chosen_kl": numbers[0], "rejected_kl": numbers[1], "shift": 0.2}
-    pairs = preference_objectives.pair_logps(bigram, params, batch)._replace(**others)
-    np.testing.assert_allclose(pairs.chosen_length, numbers[4])
-    found = objectives.pairwise_loss(name, **knobs)(pairs)
-    function, fields = (
-        objectives.get_loss(name).function,
-        objectives.get_loss(name).inputs,
-    )
-    named = dict(zip(inspect.signature(function).parameters, fields, strict=False))
-    several = [name for name in named if name.startswith("sums")]
-    assert several or all(a == b for a, b in named.items()), named
-    chex.assert_trees_all_close(
-        found, function(*(getattr(pairs, f) for f in fields), **knobs)
-    )
+    kl = objectives.Sides(*numbers[:2])
+    loss = objectives.pairwise_loss(name, **knobs)
+    pair = objectives.pair_logps(bigram, params, batch, loss)
+    pair = pair._replace(kl=kl, reward_shift=0.2)
+    np.testing.assert_allclose(pair.length.chosen, numbers[4])
+    parameters = inspect.signature(loss.fn).parameters
+    expected = {x: ARGUMENTS.get(x, x) for x in loss.inputs}
+    arguments = dict(zip(expected.values(), parameters, strict=False))
+    several = "sums" in parameters
+    assert several or all(a == b for a, b in arguments.items()), arguments
+    values = [operator.attrgetter(path)(pair) for path in loss.inputs]
+    chex.assert_trees_all_close(loss(pair), loss.fn(*values, **knobs))
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -268,7 +282,7 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
         metrics["logratio/margin"], (c - rc - r + rr)[:4].mean(), 1e-5
     )
     # TRL's are beta times the log-ratios; a loss without either has none
-    if "beta" in knobs and loss.reference != "none":
+    if "beta" in knobs and loss.needs_reference:
         expected = knobs["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
         names = ("rewards/chosen", "rewards/rejected", "rewards/margins")
         found = [metrics[name] for name in names]
@@ -284,7 +298,7 @@ def test_unknown_losses_and_knobs_are_refused_with_the_near_ones():
         objectives.pairwise_loss("dpoo", beta=0.1)
     with pytest.raises(ValueError, match="simpo takes beta 2, gamma 1, not tau"):
         objectives.pairwise_loss("simpo", beta=0.1, tau=1.0)
-    with pytest.raises(ValueError, match="what TRL calls beta is its tau"):
+    with pytest.raises(ValueError, match="TRL's beta is its tau"):
         objectives.pairwise_loss("ipo", beta=0.1)
     with pytest.raises(ValueError, match="unknown loss 'kto'"):
         objectives.pairwise_loss("kto")
@@ -298,27 +312,32 @@ def test_losses_without_reference_take_plain_pairs_and_others_refuse(bigram, pai
     dpo = objectives.pairwise_loss("dpo", beta=0.1)
     with pytest.raises(ValueError, match="the loss dpo compares with a reference"):
         objectives.preference(bigram, dpo)(params, batch)
-    needs = {n: objectives.get_loss(n).reference for n in ("dpo", "orpo", "token_dpo")}
-    assert needs == {"dpo": "sums", "orpo": "none", "token_dpo": "distributions"}
+    needs = {
+        name: (loss.needs_reference, loss.needs_reference_distribution)
+        for name, loss in objectives.PAIRWISE_LOSSES.items()
+    }
+    assert needs["dpo"] == needs["ld_dpo"] == needs["wpo"] == (True, False)
+    assert needs["orpo"] == needs["unlikelihood"] == (False, False)
+    assert needs["tdpo1"] == needs["tdpo2"] == (True, True)
 
 
 def test_unlikelihood_of_rejected_answers(bigram, measured, bigram_logps):
     params, batch, (c, _, _, _, n_c, n_r) = measured
-    rejected = batch.pairs.rejected
+    rejected = batch.rejected
     logp = bigram_logps(params, rejected.tokens)
     logp = np.where(rejected.loss_mask, logp, -1.0)
     unlikely = sums(-np.log1p(-np.exp(logp)), rejected.loss_mask) / n_r
     loss = objectives.pairwise_loss("unlikelihood", alpha=0.7)
-    found, _ = means(objectives.preference(bigram, loss)(params, batch.pairs))
+    found, _ = means(objectives.preference(bigram, loss)(params, batch))
     expected = (-c / n_c + 0.7 * unlikely)[:4].mean()
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
 def test_any_function_of_pair_logps_is_a_loss(bigram, measured):
     params, batch, (c, r, rc, rr, _, _) = measured
-    hinge = lambda p: jnp.maximum(1 - (p.chosen - p.ref_chosen), p.margin)
+    hinge = lambda p: jnp.maximum(1 - (p.policy.chosen - p.reference.chosen), p.margin)
     loss, _ = means(objectives.preference(bigram, hinge)(params, batch))
-    want = np.maximum(1 - (c - rc), batch.pairs.margin)[:4].mean()
+    want = np.maximum(1 - (c - rc), batch.margin)[:4].mean()
     np.testing.assert_allclose(loss, want, rtol=2e-5)
 
 
@@ -327,8 +346,8 @@ def kto_batch(unpaired, bigram, params, shift=0.0):
     side = lambda x: forward.row_sums(
         forward.token_logps(bigram, params, x), x.loss_mask
     )[0]
-    return UnpairedWithReference(
-        batch, side(batch.answers), side(batch.mismatched_answers) + shift
+    return batch.with_reference(
+        side(batch.answers), side(batch.mismatched_answers) + shift
     )
 
 
@@ -342,7 +361,7 @@ def test_kto_by_hand(bigram, unpaired):
     # 1 - sigmoid(0.5 * (0 - 2)) = sigmoid(1), undesirable ones 1 - sigmoid(1).
     batch = kto_batch(unpaired, bigram, params, shift=-2.0)
     loss, metrics = means(kto(params, batch))
-    up = batch.unpaired.desirable.mean()
+    up = batch.desirable.mean()
     want = up * sigmoid(1.0) + (1 - up) * (1 - sigmoid(1.0))
     np.testing.assert_allclose(loss, want, rtol=1e-5)
     np.testing.assert_allclose(metrics["kl"], 2.0, rtol=1e-5)
@@ -354,8 +373,7 @@ def test_kto_by_hand(bigram, unpaired):
 def test_kto_with_one_class_is_finite_and_z0_has_no_gradient(bigram, unpaired):
     params = bigram.init(KEY)
     batch = kto_batch(unpaired, bigram, params, shift=-2.0)
-    one = dataclasses.replace(batch.unpaired, desirable=np.ones(6, bool))
-    batch = dataclasses.replace(batch, unpaired=one)
+    batch = dataclasses.replace(batch, desirable=np.ones(6, bool))
     kto = objectives.kto(bigram, beta=0.5)
     grads = jax.grad(lambda p: kto(p, batch)[0])(params)
     fixed = jax.grad(lambda p: kto.terms(p, batch, jnp.asarray(2.0))[0])(params)

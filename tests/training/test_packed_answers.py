@@ -8,12 +8,12 @@ import pytest
 
 from jaxalign import batches, losses
 from jaxalign.data import loader, packing
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.data.tokenize import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.rewards import reward_model
-from jaxalign.training import forward, objectives, reference_cache
+from jaxalign.training import objectives, reference_cache
 
 CONFIG = ModelConfig(
     vocab_size=23,
@@ -81,8 +81,8 @@ def test_pairs_train_policies_alike():
     compare(
         objective,
         params,
-        objectives.PairsWithReference(shared, *spread),
-        objectives.PairsWithReference(apart, *ref),
+        shared.with_reference(*spread),
+        apart.with_reference(*ref),
     )
 
 
@@ -107,7 +107,8 @@ def test_prompts_that_differ_share_their_beginning():
     for i, example in enumerate(made):
         first, second = example.sequences
         tokens = second.tokens.copy()
-        tokens[i % max(second.prompt, 1)] = 22 - first.tokens[0]  # at once, or later
+        at = i % max(second.prompt_length, 1)  # at once, or later
+        tokens[at] = 22 - first.tokens[0]
         second = TokenRow(tokens, second.mask)
         made[i] = dataclasses.replace(example, sequences=(first, second))
     shared, apart = both_ways(made, Preference)
@@ -136,6 +137,7 @@ def test_an_answer_sees_its_prompt_and_no_other_answer():
         sequences = dataclasses.replace(shared.sequences, tokens=tokens)
         changed = dataclasses.replace(shared, sequences=sequences)
         found = reward_model.answer_scores(model, params, changed)
+        found = found.reshape(shared.mask.shape)
         return np.where(shared.mask, found, 0.0)  # of no meaning where nobody answers
 
     tokens = shared.sequences.tokens
@@ -180,9 +182,9 @@ def test_sums_by_hand():
     assert batch.sequences.positions[0, :6].tolist() == [0, 1, 2, 1, 2, 3]
     logp = np.arange(batch.sequences.tokens.size, dtype=np.float32)[None]
     counted = np.where(batch.sequences.loss_mask, logp, 0)
-    rows = np.asarray(forward.unpack_shared_prompts(batch, counted))
+    rows = np.asarray(batch.per_answer(counted))
     np.testing.assert_array_equal(rows[0, :4], [0, 2, 0, 0])
     np.testing.assert_array_equal(rows[1, :4], [0, 4, 5, 0])
     assert not rows[2:].any()
-    np.testing.assert_array_equal(batch.ends[0, :2], [2, 5])
+    np.testing.assert_array_equal(batch.answer_ends()[0, :2], [2, 5])
     assert batch.row[0] == 5 and batch.margin[0] == 0.5

@@ -46,12 +46,12 @@ def test_kept_equals_computed_and_is_read_not_computed(
     batch = data[1]
     attached = kept.attach(batch)
     on_the_fly = reference_cache.reference_logp_fn(model)(params, batch)
-    np.testing.assert_array_equal(attached.ref_chosen[:3], on_the_fly[:3, 0])
-    np.testing.assert_array_equal(attached.ref_rejected[:3], on_the_fly[:3, 1])
-    assert attached.ref_chosen[3] == 0  # the pair that only fills up
+    np.testing.assert_array_equal(attached.reference.chosen[:3], on_the_fly[:3, 0])
+    np.testing.assert_array_equal(attached.reference.rejected[:3], on_the_fly[:3, 1])
+    assert attached.reference.chosen[3] == 0  # the pair that only fills up
     by_numpy = bigram_logps(params, batch.rejected.tokens) * batch.rejected.loss_mask
     np.testing.assert_allclose(
-        attached.ref_rejected[:3], by_numpy.sum(-1)[:3], rtol=1e-5
+        attached.reference.rejected[:3], by_numpy.sum(-1)[:3], rtol=1e-5
     )
 
 
@@ -62,8 +62,8 @@ def test_the_shared_length_is_the_shorter_answers(bigram, data, bigram_logps):
     )
     shorter = np.minimum(*(x.loss_mask.sum(-1) for x in (batch.chosen, batch.rejected)))
     for side, found in (
-        (batch.chosen, attached.ref_chosen_shared),
-        (batch.rejected, attached.ref_rejected_shared),
+        (batch.chosen, attached.reference.chosen_shared),
+        (batch.rejected, attached.reference.rejected_shared),
     ):
         logp = bigram_logps(params, side.tokens)
         for i in range(3):  # the fourth pair only fills up
@@ -76,7 +76,7 @@ def test_rows_are_found_in_any_order(bigram, data):
     backwards = jax.tree.map(lambda x: x[::-1], data[0])
     straight = scores.attach(data[0])
     np.testing.assert_array_equal(
-        scores.attach(backwards).ref_chosen, straight.ref_chosen[::-1]
+        scores.attach(backwards).reference.chosen, straight.reference.chosen[::-1]
     )
 
 
@@ -112,7 +112,9 @@ def test_unpaired_rows_and_a_mesh_give_the_same(bigram, unpaired):
     spread = reference_cache.compute_reference_logps(bigram, params, [batch], mesh=mesh)
     np.testing.assert_allclose(here.sums, spread.sums, rtol=1e-6)
     attached = here.attach(batch)
-    np.testing.assert_array_equal(attached.ref_mismatched_logp, here.sums[:, 1])
+    np.testing.assert_array_equal(
+        attached.reference.mismatched_answers, here.sums[:, 1]
+    )
 
 
 def test_what_cannot_be_is_refused(bigram, data, pairs, tmp_path):

@@ -16,7 +16,6 @@ from jaxalign.models.config import ModelConfig
 from jaxalign.training import (
     forward,
     group_methods,
-    group_objectives,
     objectives,
     state,
     step,
@@ -101,11 +100,9 @@ def test_rows_by_hand():
     positions = np.where(real, rows.positions, 0)
     assert positions.tolist() == [[0, 1, 2, 0, 1, 2, 3], [0, 0, 1, 0, 0, 1, 2]]
     assert aligned.tolist() == [[0, 0, 2, 0, 0, 6, 7], [0, 0, 9, 0, 0, 13, 14]]
-    own = forward.unpack_shared_prompts(found, aligned)[:, :3]
+    own = found.per_answer(aligned)[:, :3]
     assert own.tolist() == [[0, 2, 0], [0, 6, 7], [0, 9, 0], [0, 13, 14]]
-    np.testing.assert_array_equal(
-        own != 0, forward.unpack_shared_prompts(found, rows.loss_mask)[:, :3]
-    )
+    np.testing.assert_array_equal(own != 0, found.per_answer(rows.loss_mask)[:, :3])
 
 
 @pytest.mark.parametrize(
@@ -175,8 +172,6 @@ def test_answers_that_do_not_count_are_not_compared():
     mask = np.array([[False, True, True], [False, False, False]])
     logp, far = np.zeros((2, 3), np.float32), np.full((2, 3), -9.0, np.float32)
     ref = np.where(mask, np.float32(-0.5), far)
-    found = group_objectives.rollout_diagnostics(
-        logp, ref, np.where(mask, logp, far), mask
-    )
+    found = objectives.rollout_diagnostics(logp, ref, np.where(mask, logp, far), mask)
     mean = {name: float(total / weight) for name, (total, weight) in found.items()}
     assert mean["kl"] == 1.0 and mean["length"] == 2.0 and mean["logp_gap"] == 0.0

@@ -11,10 +11,6 @@ import pytest
 
 from jaxalign import batches
 from jaxalign.training import objectives, state, step
-from jaxalign.training.objectives import (
-    PairsWithReference,
-    UnpairedWithReference,
-)
 from tests.support import quick
 
 KEY = jax.random.key(0)
@@ -44,8 +40,8 @@ def rollouts(rows, n):
 def cases(bigram, scalar, rows, pairs, unpaired):
     """Every objective with parameters and a batch of 8 rows of unequal length."""
     params, scores = bigram.init(KEY), scalar.init(KEY)
-    referenced = PairsWithReference(pairs(8), refs(8, 1), refs(8, 2))
-    thumbs = UnpairedWithReference(unpaired(8), refs(8, 1), refs(8, 2) - 20)
+    referenced = pairs(8).with_reference(refs(8, 1), refs(8, 2))
+    thumbs = unpaired(8).with_reference(refs(8, 1), refs(8, 2) - 20)
     mask = np.arange(3)[None, :] < np.array([3, 2, 3, 1, 2, 3, 3, 2])[:, None]
     ranked = batches.RankingBatch(rows(24), mask, np.arange(8))
     named = objectives.pairwise_loss
@@ -152,6 +148,14 @@ def test_one_trace_and_the_state_is_donated(bigram, rows):
     given = state.create(params, optimizer, KEY, copy=False)
     update(given, rows(8))
     assert params["embed"].is_deleted()
+
+
+def test_an_optimizer_whose_state_changes_its_dtype_is_refused(bigram):
+    init = lambda params: {"count": jnp.zeros((), jnp.int32)}
+    update = lambda grads, state, params=None: (grads, {"count": state["count"] + 0.5})
+    counting = optax.GradientTransformation(init, update)
+    with pytest.raises(AssertionError, match="dtype"):
+        state.create(bigram.init(KEY), counting, KEY)
 
 
 def test_a_state_that_is_not_donated_is_still_there(bigram, rows):

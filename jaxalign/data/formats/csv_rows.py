@@ -16,8 +16,8 @@ from jaxalign.data.row_errors import MalformedRow
 
 # fields that are never text
 TYPED_FIELDS = frozenset(
-    "label labels kto_tag desirable margin score score_A score_B rating weight "
-    "loss_weight train mask preference_strength helpfulness choice messages "
+    "label labels label_prob kto_tag desirable margin score score_A score_B rating "
+    "weight loss_weight train mask preference_strength helpfulness choice messages "
     "conversations chosen_messages rejected_messages tools history answers references "
     "completions".split()
 )

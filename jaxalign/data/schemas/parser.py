@@ -10,7 +10,8 @@ problems                    {"problem", "solution", "answer" (the final result)}
 conversations (ShareGPT)    {"conversations": [{"from": "human", "value": ...}]}
 turns                       {"conversation": [{"input": ..., "output": ...}]}
 tool calls                  {"query", "tools", "answers": calls of these, as JSON}
-preference pair             {"prompt", "chosen", "rejected", "margin" (optional)}
+preference pair             {"prompt", "chosen", "rejected"}; "margin" (of ratings) and
+                            "label_prob" (of a soft label) are optional
 pair of conversations       {"chosen": messages, "rejected": messages}
 dialogues (HH-RLHF)         {"chosen": "\\n\\nHuman: ...", "rejected": ...}
 ranking                     {"prompt": ..., "answers": [best, ..., worst]}

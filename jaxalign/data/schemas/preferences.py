@@ -1,11 +1,15 @@
 """Preference pairs: two answers to one prompt, as texts, messages or conversations."""
 
+import dataclasses
+import math
+
 from jaxalign.data.records import Messages, Preference, conversation_key
 from jaxalign.data.row_errors import MalformedRow, UnsupportedField
 from jaxalign.data.schemas import hh_dialogue
 from jaxalign.data.schemas.checks import (
     Row,
     first_field,
+    is_number,
     refuse_fields,
     require_number,
 )
@@ -34,7 +38,43 @@ def is_pair(row: Row) -> bool:
 
 
 def parse_preference(row: Row, location: str) -> Preference:
-    """Parse a preference pair in any of its schemas.
+    """Parse a preference pair in any of its schemas, with its soft label.
+
+    Raises:
+      MalformedRow: as `parse_pair` and `parse_label_prob`.
+      UnusableRow: as `parse_pair`.
+    """
+    label_prob = parse_label_prob(row)
+    return dataclasses.replace(parse_pair(row, location), label_prob=label_prob)
+
+
+def parse_label_prob(row: Row) -> float:
+    """The soft label of a pair; 1 where it has none.
+
+    Earlier files of experiments.judge have it as `p_chosen`, with its log-odds as the
+    margin. A `p_chosen` without that margin is the probability with which an annotator
+    labeled the pair, and no label.
+
+    Raises:
+      MalformedRow: not a number in [0, 1].
+    """
+    if row.get("label_prob") is not None:
+        label_prob = require_number(row["label_prob"], "label_prob")
+        if not 0.0 <= label_prob <= 1.0:
+            raise MalformedRow(
+                f"field 'label_prob' is {label_prob:g}; expected a probability in "
+                "[0, 1]"
+            )
+        return label_prob
+    p, margin = row.peek("p_chosen"), row.peek("margin")
+    if not (is_number(p) and is_number(margin) and margin and 0.0 < p < 1.0):
+        return 1.0
+    log_odds = math.log(p) - math.log1p(-p)
+    return float(p) if math.isclose(margin, log_odds, rel_tol=1e-3) else 1.0
+
+
+def parse_pair(row: Row, location: str) -> Preference:
+    """Parse the answers and the margin of a preference pair.
 
     Raises:
       MalformedRow: no prompt, no answers, or answers to different conversations.

@@ -1,4 +1,4 @@
-"""What a family is made of, and what most families have in common."""
+"""The record of a model family, and the tables that most families share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,9 +7,9 @@ from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config
 from jaxalign.models.hf_layout import AxisSlice
 
-# A leaf's path -> the tensor's name, its axes, and its part where it is fused.
+# name of the tensor, its axes, and the slice of a fused tensor
 TensorRow = tuple[str, str] | tuple[str, str, AxisSlice]
-TensorTable = dict[str, TensorRow]
+TensorTable = dict[str, TensorRow]  # by path of the parameter
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -60,19 +60,20 @@ HEAD_NORMS: TensorTable = {
 
 
 class Family(NamedTuple):
-    """A table from a family's config.json and tensors to ours.
+    """The mapping of a family's config.json and tensors to `ModelConfig` and params.
 
     Attributes:
-      name: its model_type.
+      name: model_type of its config.json.
       language, reward: its architectures with a language model's and a scalar head.
-      read: a transformers configuration -> fields of `ModelConfig`.
-      write: a `ModelConfig` -> the settings of config.json.
-      layer: the leaves of a layer.
-      trunk: the leaves outside the layers.
-      prefix: of the trunk's names, and `layers` of the layers' within.
+      read: (transformers configuration) -> fields of `ModelConfig`.
+      write: (`ModelConfig`) -> fields of config.json.
+      layer: (`ModelConfig`) -> tensors of a layer.
+      trunk: tensors outside the layers.
+      prefix: of the trunk's tensor names.
+      layers: prefix of the layers' tensor names, after that of the trunk.
       unembed: name of the unembedding.
-      needed: settings that a config.json must have.
-      fixed: settings that change the mathematics, with the values that are built.
+      required: fields that a config.json must have.
+      supported_values: of fields that change the mathematics.
     """
 
     name: str
@@ -85,41 +86,44 @@ class Family(NamedTuple):
     prefix: str = "model"
     layers: str = "layers"
     unembed: str = "lm_head.weight"
-    needed: tuple[str, ...] = REQUIRED
-    fixed: Mapping[str, tuple[Any, ...]] = {}
+    required: tuple[str, ...] = REQUIRED
+    supported_values: Mapping[str, tuple[Any, ...]] = {}
 
 
-def read_shape(there: Any) -> dict[str, Any]:
-    """The sizes and rotary frequencies, which all families but GPT-2 name alike."""
-    heads = there.num_attention_heads
+def read_shape(hf_config: Any) -> dict[str, Any]:
+    """Fields of the sizes, which have one name in all families but GPT-2."""
+    heads, width = hf_config.num_attention_heads, hf_config.hidden_size
     return {
-        "vocab_size": there.vocab_size,
-        "width": there.hidden_size,
-        "hidden": there.intermediate_size,
-        "layers": there.num_hidden_layers,
+        "vocab_size": hf_config.vocab_size,
+        "width": width,
+        "hidden": hf_config.intermediate_size,
+        "layers": hf_config.num_hidden_layers,
         "heads": heads,
-        "kv_heads": getattr(there, "num_key_value_heads", None) or heads,
-        "head_dim": getattr(there, "head_dim", None) or there.hidden_size // heads,
-        "context": there.max_position_embeddings,
-        "tied": there.tie_word_embeddings,
+        "kv_heads": getattr(hf_config, "num_key_value_heads", None) or heads,
+        "head_dim": getattr(hf_config, "head_dim", None)
+        or hf_config.hidden_size // heads,
+        "context": hf_config.max_position_embeddings,
+        "tied": hf_config.tie_word_embeddings,
     }
 
 
-def read_llama(there: Any) -> dict[str, Any]:
-    """The fields of a family that names them as Llama does."""
-    attention_bias = bool(getattr(there, "attention_bias", False))
-    return read_shape(there) | {
-        "norm_eps": there.rms_norm_eps,
-        "activation": our_activation(there.hidden_act),
+def read_llama(hf_config: Any) -> dict[str, Any]:
+    """Fields of a family that has the names of Llama's."""
+    attention_bias = bool(getattr(hf_config, "attention_bias", False))
+    return read_shape(hf_config) | {
+        "norm_eps": hf_config.rms_norm_eps,
+        "activation": our_activation(hf_config.hidden_act),
         "qkv_bias": attention_bias,
         "out_bias": attention_bias,
-        "mlp_bias": bool(getattr(there, "mlp_bias", False)),
-        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
+        "mlp_bias": bool(getattr(hf_config, "mlp_bias", False)),
+        **rope_config.read(
+            hf_config.rope_parameters, hf_config.max_position_embeddings
+        ),
     }
 
 
 def write_llama(config: ModelConfig) -> dict[str, Any]:
-    """The settings of such a family."""
+    """The inverse of `read_llama`: fields of config.json."""
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.width,
@@ -137,10 +141,10 @@ def write_llama(config: ModelConfig) -> dict[str, Any]:
 
 
 def our_activation(name: str) -> str:
-    """Our name of an activation.
+    """The name of an activation in `ModelConfig`.
 
     Raises:
-      ValueError: it is not built.
+      ValueError: an activation that is not supported.
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"activation {name!r} is not supported")
@@ -148,15 +152,19 @@ def our_activation(name: str) -> str:
 
 
 def hf_activation(name: str) -> str:
-    """The name of our activation there."""
+    """The name of an activation in config.json."""
     return "gelu_pytorch_tanh" if name == "gelu_tanh" else name
 
 
 def read_sliding(window: int | None, layer_types: list[str] | None) -> dict[str, Any]:
-    """Which layers have a window; none of them, all of them, or a pattern.
+    """Fields of sliding windows: of no layer, of all layers, or of some.
+
+    Args:
+      window: tokens; None for no window.
+      layer_types: of config.json, one per layer.
 
     Raises:
-      ValueError: a kind of layer that is not built.
+      ValueError: a type of layer that is not supported.
     """
     types = layer_types or []
     unknown = sorted(set(types) - {"sliding_attention", "full_attention"})
@@ -169,8 +177,8 @@ def read_sliding(window: int | None, layer_types: list[str] | None) -> dict[str,
 
 
 def layer_types(config: ModelConfig) -> list[str]:
-    """The kinds of the layers, as config.json names them."""
+    """The type of each layer, as in config.json."""
     return [
-        "sliding_attention" if slides else "full_attention"
-        for slides in config.is_sliding
+        "sliding_attention" if is_sliding else "full_attention"
+        for is_sliding in config.is_sliding
     ]

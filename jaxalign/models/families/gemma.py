@@ -26,25 +26,25 @@ NORMS: TensorTable = {
 LAYER = ATTENTION | FEED_FORWARD | NORMS
 
 
-def read_gemma(there: Any) -> dict[str, Any]:
-    """What both have: norms on both sides, 1 + scale, scaled embeddings, windows."""
-    usual = there.query_pre_attn_scalar == there.head_dim
-    return read_shape(there) | {
-        "norm_eps": there.rms_norm_eps,
+def read_gemma(hf_config: Any) -> dict[str, Any]:
+    """Fields of both: norms on both sides, 1 + scale, scaled embeddings, windows."""
+    is_default = hf_config.query_pre_attn_scalar == hf_config.head_dim
+    return read_shape(hf_config) | {
+        "norm_eps": hf_config.rms_norm_eps,
         "norm_offset": 1.0,
         "norm_place": "both",
-        "activation": our_activation(there.hidden_activation),
-        "qkv_bias": bool(there.attention_bias),
-        "out_bias": bool(there.attention_bias),
-        "embed_scaled": True,
-        "query_scale": None if usual else there.query_pre_attn_scalar**-0.5,
-        "logit_cap": there.final_logit_softcapping,
-        **read_sliding(there.sliding_window, there.layer_types),
+        "activation": our_activation(hf_config.hidden_activation),
+        "qkv_bias": bool(hf_config.attention_bias),
+        "out_bias": bool(hf_config.attention_bias),
+        "scale_embeddings": True,
+        "query_scale": None if is_default else hf_config.query_pre_attn_scalar**-0.5,
+        "logit_cap": hf_config.final_logit_softcapping,
+        **read_sliding(hf_config.sliding_window, hf_config.layer_types),
     }
 
 
 def write_gemma(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read_gemma`: fields of config.json."""
     settings = write_llama(config)
     settings["hidden_activation"] = settings.pop("hidden_act")
     scale = config.query_scale or config.head_dim**-0.5
@@ -58,35 +58,38 @@ def write_gemma(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def read_gemma2(there: Any) -> dict[str, Any]:
-    """Soft caps on scores and logits."""
-    return read_gemma(there) | {
-        "attention_cap": there.attn_logit_softcapping,
-        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
+def read_gemma2(hf_config: Any) -> dict[str, Any]:
+    """Fields of Gemma 2: a soft cap on attention scores."""
+    return read_gemma(hf_config) | {
+        "attention_cap": hf_config.attn_logit_softcapping,
+        **rope_config.read(
+            hf_config.rope_parameters, hf_config.max_position_embeddings
+        ),
     }
 
 
-def read_gemma3(there: Any) -> dict[str, Any]:
-    """Norms of queries and keys, and another rotary base in sliding layers.
+def read_gemma3(hf_config: Any) -> dict[str, Any]:
+    """Fields of Gemma 3: norms of queries and keys, a rotary base for sliding layers.
 
     Raises:
-      ValueError: rotary frequencies of sliding layers that are stretched.
+      ValueError: scaled rotary frequencies in sliding layers.
     """
-    near, far = (
-        there.rope_parameters[kind] for kind in ("sliding_attention", "full_attention")
+    sliding, full = (
+        hf_config.rope_parameters[kind]
+        for kind in ("sliding_attention", "full_attention")
     )
-    if near["rope_type"] != "default":
+    if sliding["rope_type"] != "default":
         raise ValueError("scaled rotary frequencies in sliding layers: not supported")
-    same = near == far
-    return read_gemma(there) | {
+    same = sliding == full
+    return read_gemma(hf_config) | {
         "qk_norm": "head",
-        "rope_local_theta": None if same else float(near["rope_theta"]),
-        **rope_config.read(far, there.max_position_embeddings),
+        "rope_local_theta": None if same else float(sliding["rope_theta"]),
+        **rope_config.read(full, hf_config.max_position_embeddings),
     }
 
 
 def write_gemma3(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read_gemma3`: fields of config.json."""
     local = config.rope_local_theta or config.rope_theta
     return write_gemma(config) | {"rope_local_base_freq": local}
 
@@ -98,7 +101,7 @@ GEMMA2 = Family(
     read=read_gemma2,
     write=write_gemma,
     layer=lambda config: LAYER,
-    fixed={"use_bidirectional_attention": (False, None)},
+    supported_values={"use_bidirectional_attention": (False, None)},
 )
 GEMMA3 = Family(
     name="gemma3_text",
@@ -107,7 +110,7 @@ GEMMA3 = Family(
     read=read_gemma3,
     write=write_gemma3,
     layer=lambda config: LAYER | HEAD_NORMS,
-    fixed={
+    supported_values={
         "use_bidirectional_attention": (False, None),
         "attn_logit_softcapping": (None,),
     },

@@ -38,21 +38,21 @@ LAYER: TensorTable = {
 }
 
 
-def read(there: Any) -> dict[str, Any]:
-    """The fields that GPT-2's configuration sets."""
+def read(hf_config: Any) -> dict[str, Any]:
+    """Fields of GPT-2's configuration."""
     return {
-        "vocab_size": there.vocab_size,
-        "width": there.n_embd,
-        "hidden": there.n_inner or 4 * there.n_embd,
-        "layers": there.n_layer,
-        "heads": there.n_head,
-        "kv_heads": there.n_head,
-        "head_dim": there.n_embd // there.n_head,
-        "context": there.n_positions,
-        "tied": there.tie_word_embeddings,
+        "vocab_size": hf_config.vocab_size,
+        "width": hf_config.n_embd,
+        "hidden": hf_config.n_inner or 4 * hf_config.n_embd,
+        "layers": hf_config.n_layer,
+        "heads": hf_config.n_head,
+        "kv_heads": hf_config.n_head,
+        "head_dim": hf_config.n_embd // hf_config.n_head,
+        "context": hf_config.n_positions,
+        "tied": hf_config.tie_word_embeddings,
         "norm": "layer",
-        "norm_eps": there.layer_norm_epsilon,
-        "activation": our_activation(there.activation_function),
+        "norm_eps": hf_config.layer_norm_epsilon,
+        "activation": our_activation(hf_config.activation_function),
         "gated": False,
         "qkv_bias": True,
         "out_bias": True,
@@ -62,7 +62,7 @@ def read(there: Any) -> dict[str, Any]:
 
 
 def write(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read`: fields of config.json."""
     return {
         "vocab_size": config.vocab_size,
         "n_embd": config.width,
@@ -86,8 +86,8 @@ GPT2 = Family(
     trunk=TRUNK,
     prefix="transformer",
     layers="h",
-    needed=("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
-    fixed={
+    required=("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
+    supported_values={
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
         "add_cross_attention": (False,),

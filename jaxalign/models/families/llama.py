@@ -26,33 +26,33 @@ ALL_HEADS_NORMS: TensorTable = {
 
 
 def attention_bias(config: ModelConfig) -> dict[str, Any]:
-    """One setting for all biases of attention."""
+    """The field of config.json for the biases of attention."""
     return {"attention_bias": config.qkv_bias}
 
 
 def write_plain(config: ModelConfig) -> dict[str, Any]:
-    """Llama's settings."""
+    """Fields of Llama's config.json."""
     return write_llama(config) | attention_bias(config) | {"mlp_bias": config.mlp_bias}
 
 
-def read_mistral(there: Any) -> dict[str, Any]:
-    """Llama with a window in every layer."""
-    return read_llama(there) | read_sliding(there.sliding_window, None)
+def read_mistral(hf_config: Any) -> dict[str, Any]:
+    """Fields of Llama, and a window in every layer."""
+    return read_llama(hf_config) | read_sliding(hf_config.sliding_window, None)
 
 
 def write_mistral(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read_mistral`: fields of config.json."""
     return write_llama(config) | {"sliding_window": config.window}
 
 
-def read_qwen2(there: Any) -> dict[str, Any]:
-    """Llama with biases of queries, keys and values, and windows in some layers."""
-    sliding = read_sliding(there.sliding_window, there.layer_types)
-    return read_llama(there) | {"qkv_bias": True} | sliding
+def read_qwen2(hf_config: Any) -> dict[str, Any]:
+    """Fields of Llama, biases of queries, keys and values, windows in some layers."""
+    sliding = read_sliding(hf_config.sliding_window, hf_config.layer_types)
+    return read_llama(hf_config) | {"qkv_bias": True} | sliding
 
 
 def write_qwen2(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read_qwen2`: fields of config.json."""
     return write_llama(config) | {
         "use_sliding_window": config.window is not None,
         "sliding_window": config.window,
@@ -61,15 +61,15 @@ def write_qwen2(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def read_qwen3(there: Any) -> dict[str, Any]:
-    """Llama with a norm of each head's queries and keys."""
-    sliding = read_sliding(there.sliding_window, there.layer_types)
-    return read_llama(there) | {"qk_norm": "head"} | sliding
+def read_qwen3(hf_config: Any) -> dict[str, Any]:
+    """Fields of Llama, norms of the queries and keys of each head, windows."""
+    sliding = read_sliding(hf_config.sliding_window, hf_config.layer_types)
+    return read_llama(hf_config) | {"qk_norm": "head"} | sliding
 
 
-def read_olmo2(there: Any) -> dict[str, Any]:
-    """Llama with its norms after, and norms of all queries and of all keys."""
-    return read_llama(there) | {"norm_place": "after", "qk_norm": "whole"}
+def read_olmo2(hf_config: Any) -> dict[str, Any]:
+    """Fields of Llama, norms after layers, norms of all queries and of all keys."""
+    return read_llama(hf_config) | {"norm_place": "after", "qk_norm": "all_heads"}
 
 
 LLAMA = Family(
@@ -79,7 +79,7 @@ LLAMA = Family(
     read=read_llama,
     write=write_plain,
     layer=lambda config: LAYER,
-    fixed={"pretraining_tp": (1, None)},
+    supported_values={"pretraining_tp": (1, None)},
 )
 MISTRAL = Family(
     name="mistral",

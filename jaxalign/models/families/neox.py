@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: parallel layers, layer norms, heads that rotate in part."""
+"""GPT-NeoX and Pythia: parallel layers, layer norms, partial rotary embeddings."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ LAYER: TensorTable = {
     "feed_forward_norm.scale": ("post_attention_layernorm.weight", "d -> d"),
     "feed_forward_norm.bias": ("post_attention_layernorm.bias", "d -> d"),
 } | {
-    # each head's query, key and value lie together
+    # fused per head: a head's query, key and value are contiguous
     f"attention.{leaf}{bias}": (
         f"attention.query_key_value.{kind}",
         axes,
@@ -45,23 +45,25 @@ LAYER: TensorTable = {
 }
 
 
-def read(there: Any) -> dict[str, Any]:
-    """The fields that GPT-NeoX's configuration sets."""
-    return read_shape(there) | {
+def read(hf_config: Any) -> dict[str, Any]:
+    """Fields of GPT-NeoX's configuration."""
+    return read_shape(hf_config) | {
         "norm": "layer",
-        "norm_eps": there.layer_norm_eps,
-        "activation": our_activation(there.hidden_act),
+        "norm_eps": hf_config.layer_norm_eps,
+        "activation": our_activation(hf_config.hidden_act),
         "gated": False,
-        "qkv_bias": bool(there.attention_bias),
-        "out_bias": bool(there.attention_bias),
+        "qkv_bias": bool(hf_config.attention_bias),
+        "out_bias": bool(hf_config.attention_bias),
         "mlp_bias": True,
-        "parallel": there.use_parallel_residual,
-        **rope_config.read(there.rope_parameters, there.max_position_embeddings),
+        "parallel": hf_config.use_parallel_residual,
+        **rope_config.read(
+            hf_config.rope_parameters, hf_config.max_position_embeddings
+        ),
     }
 
 
 def write(config: ModelConfig) -> dict[str, Any]:
-    """The same."""
+    """The inverse of `read`: fields of config.json."""
     settings = {
         name: value
         for name, value in write_llama(config).items()
@@ -72,7 +74,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
         "hidden_act": hf_activation(config.activation),
         "use_parallel_residual": config.parallel,
         "attention_bias": config.qkv_bias,
-        "rotary_pct": config.rope_share,
+        "rotary_pct": config.rotary_fraction,
         "rotary_emb_base": config.rope_theta,
     }
 

@@ -1,4 +1,4 @@
-"""Phi-3: Llama with fused projections, longrope, and heads that rotate in part."""
+"""Phi-3: Llama with fused projections, longrope and partial rotary embeddings."""
 
 from typing import Any
 
@@ -15,27 +15,27 @@ from jaxalign.models.families.family import (
 from jaxalign.models.hf_layout import AxisSlice
 
 
-def read(there: Any) -> dict[str, Any]:
-    """Llama's settings and a window."""
-    return read_llama(there) | read_sliding(there.sliding_window, None)
+def read(hf_config: Any) -> dict[str, Any]:
+    """Fields of Llama, and a window in every layer."""
+    return read_llama(hf_config) | read_sliding(hf_config.sliding_window, None)
 
 
 def write(config: ModelConfig) -> dict[str, Any]:
-    """The same; the original context stands outside the rotary settings."""
+    """The inverse of `read`; the original context is a field of its own."""
     scaling = config.rope_scaling
     settings = write_llama(config)
-    settings.pop("head_dim")  # always the width / heads
+    settings.pop("head_dim")  # it is always width / heads
     return settings | {
-        "partial_rotary_factor": config.rope_share,
+        "partial_rotary_factor": config.rotary_fraction,
         "original_max_position_embeddings": (
-            scaling.original if scaling else config.context
+            scaling.original_context if scaling else config.context
         ),
         "sliding_window": config.window,
     }
 
 
 def layer(config: ModelConfig) -> TensorTable:
-    """Queries, keys and values in one tensor; gate and up in another."""
+    """Tensors of a layer: one of queries, keys and values; one of gate and up."""
     heads, end = config.heads, config.heads + config.kv_heads
     qkv = ("self_attn.qkv_proj.weight", "(a e) d -> d a e")
     mlp = ("mlp.gate_up_proj.weight", "(g f) d -> d f")

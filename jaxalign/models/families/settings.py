@@ -1,4 +1,4 @@
-"""Which values the fields of a config.json may have, whatever the family."""
+"""Types of the fields of a config.json, in all families."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,48 +88,65 @@ ROPE: dict[str, FieldType] = {
 }
 
 
-def check(there: Mapping[str, Any], where: str) -> None:
-    """Refuses a config.json with a field of another kind than it must be.
+def check(config_json: Mapping[str, Any], location: str) -> None:
+    """Validate the types of a config.json's fields.
+
+    Args:
+      location: of the file, for messages.
 
     Raises:
       ValueError: names the file and the field.
     """
-    json_files.check_fields(there, FIELDS, where)
+    json_files.check_fields(config_json, FIELDS, location)
     for name in ("rope_scaling", "rope_parameters"):
-        check_rope(there.get(name) or {}, where, name)
+        check_rope(config_json.get(name) or {}, location, name)
 
 
-def check_rope(rope: Mapping[str, Any], where: str, name: str) -> None:
-    """Refuses rotary settings with a field that is unknown or of another kind."""
+def check_rope(rope: Mapping[str, Any], location: str, name: str) -> None:
+    """Validate the names and types of rotary settings.
+
+    Args:
+      location: of the file, for messages.
+      name: of the field that holds them.
+
+    Raises:
+      ValueError: names the file and the field.
+    """
     for field in rope:
         if field not in ROPE:
             shown = messages.shorten(field)
-            raise ValueError(f"{where}: field '{name}.{shown}' is not supported")
-    json_files.check_fields(rope, ROPE, where, name)
+            raise ValueError(f"{location}: field '{name}.{shown}' is not supported")
+    json_files.check_fields(rope, ROPE, location, name)
     if rope and name == "rope_scaling" and not {"rope_type", "type", *NESTED} & {*rope}:
-        raise ValueError(f"{where}: field {name!r} lacks rope_type")
+        raise ValueError(f"{location}: field {name!r} has no rope_type")
     for kind in NESTED:
         if rope.get(kind):
-            check_rope(rope[kind], where, f"{name}.{kind}")
+            check_rope(rope[kind], location, f"{name}.{kind}")
 
 
 def invalid_field(
-    there: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]
+    config_json: Mapping[str, Any], read: Callable[[dict[str, Any]], Any]
 ) -> str:
-    """The field of a config.json without which it could be read, for a message.
+    """The field of a config.json that makes `read` fail, as the start of a message.
 
-    Where there is none, as of two that do not go together, the number that could be 1.
+    The first field without which `read` succeeds; or, of two fields that do not go
+    together, the first number with which it succeeds when set to 1.
 
     Args:
-      read: raises where it cannot.
+      read: (fields) -> configuration; raises on invalid fields.
+
+    Returns:
+      "field 'NAME': ", or nothing if there is no such field.
     """
-    without = lambda name: {key: x for key, x in there.items() if key != name}
-    numbers = [name for name in there if json_files.is_int(there[name])]
-    changed = [(name, without(name)) for name in there]
-    for name, settings in changed + [(name, {**there, name: 1}) for name in numbers]:
+    without = lambda name: {key: x for key, x in config_json.items() if key != name}
+    changed = [(name, without(name)) for name in config_json]
+    for name, value in config_json.items():
+        if json_files.is_int(value):
+            changed.append((name, {**config_json, name: 1}))
+    for name, fields in changed:
         try:
-            read(settings)
-        except Exception:  # those of transformers share no other base
+            read(fields)
+        except Exception:  # those of transformers have no other common base
             continue
         return f"field {name!r}: "
     return ""

@@ -118,7 +118,7 @@ def hh_dialogues(config: RunConfig, path: str) -> Dataset:
         max_new_tokens=48,
         sft_steps=300,
         read=read,
-        derived={
+        derivations={
             Demonstration: (Preference, demonstrations),
             Prompt: (Preference, extract_prompts),
         },

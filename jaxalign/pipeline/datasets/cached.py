@@ -10,8 +10,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import dataset_ops, readers, token_cache
+from jaxalign.data.cached_examples import CachedExamples
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.formats import files
-from jaxalign.data.tokenize import Example, example_prompt_hashes
 from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.record_splits import STATED, check_sides, split_account
 from jaxalign.runtime import distributed
@@ -51,8 +52,8 @@ def load_token_cache(
         numbers = caches[1].row_numbers(np.arange(len(caches[1])))
     else:
         (whole,) = caches
-        mask = dataset.rule.mask(whole.prompts)
-        check_sides(dataset.name, dataset.rule, whole.prompts, mask)
+        mask = dataset.rule.mask(whole.prompt_hashes)
+        check_sides(dataset.name, dataset.rule, whole.prompt_hashes, mask)
         rule = str(dataset.rule)
         numbers = whole.row_numbers(np.flatnonzero(mask))
         train = dataset_ops.Subset(whole, np.flatnonzero(~mask))
@@ -75,7 +76,7 @@ def open_or_write(
     kind: type[Any],
     tokenizer: PreTrainedTokenizerFast,
     context: int,
-) -> token_cache.CachedExamples:
+) -> CachedExamples:
     """The cached examples of some files; the first process writes them if need be.
 
     Of several runs one writes, and the others wait for it.
@@ -95,10 +96,10 @@ def open_or_write(
                 token_cache.write(
                     folder, records, tokenizer, workers=workers, **settings
                 )
-    distributed.barrier("when tokens are kept")
+    distributed.barrier("when the token cache is written")
     if not folder.exists():
         raise FileNotFoundError(
             f"--token-cache: {folder}, which the first process wrote, is not there "
             f"for process {jax.process_index()}: name a folder that all share"
         )
-    return token_cache.CachedExamples(folder)
+    return CachedExamples(folder)

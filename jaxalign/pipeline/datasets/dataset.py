@@ -18,7 +18,7 @@ from jaxalign.data.records import (
 from jaxalign.pipeline.datasets.record_splits import Account, SplitRecords, map_splits
 from jaxalign.pipeline.datasets.rule_based import RuleBasedReward, with_finite_check
 
-Derivation = tuple[type[Record], Callable[[Any], list[Any]]]
+Derivations = Mapping[type[Record], tuple[type[Record], Callable[[Any], list[Any]]]]
 TOKENIZER_ROWS = 4000  # conversations that a new tokenizer is trained on, at most
 
 
@@ -34,7 +34,7 @@ class Dataset:
       max_new_tokens: suggested length of a sampled answer.
       sft_steps: steps of supervised finetuning for a new small model.
       read: reads the records of a kind.
-      derived: kinds made from another kind: the other, and the function.
+      derivations: for each kind derived from another: that one, and the function.
       row_kind: Ranking or Unpaired where the rows are such; else None.
       reward: the data set's rule-based reward, if it has one; validated on every call.
       rule: the held-out rule, where the data set states no split.
@@ -53,7 +53,7 @@ class Dataset:
     max_new_tokens: int
     sft_steps: int
     read: Callable[[type[Record]], SplitRecords]
-    derived: Mapping[type[Record], Derivation] = dataclasses.field(default_factory=dict)
+    derivations: Derivations = dataclasses.field(default_factory=dict)
     row_kind: type[Record] | None = None
     reward: RuleBasedReward | None = None
     rule: splits.HeldOutSplit = splits.HeldOutSplit()
@@ -108,8 +108,8 @@ class Dataset:
     def split(self, kind: type[Record]) -> tuple[list[Any], list[Any]]:
         """Training and held-out records of a kind."""
         if kind not in self._splits:
-            if kind in self.derived:
-                source, function = self.derived[kind]
+            if kind in self.derivations:
+                source, function = self.derivations[kind]
                 self._splits[kind] = map_splits(function, self.split(source))
             else:
                 train, held_out, account = self.read(kind)

@@ -16,7 +16,7 @@ from jaxalign.data.records import (
     ranking_pairs,
 )
 from jaxalign.data.splits import HeldOutSplit
-from jaxalign.pipeline.datasets.dataset import Dataset, Derivation
+from jaxalign.pipeline.datasets.dataset import Dataset, Derivations
 from jaxalign.pipeline.datasets.record_splits import (
     SplitRecords,
     drop_held_out,
@@ -112,9 +112,9 @@ def from_splits(
             return stated_split(name, kind, *read_parts)
         return split_by_rule(name, kind, *read_parts[0], rule)
 
-    derived: dict[type[Record], Derivation] = {}
+    derivations: Derivations = {}
     if row_kind is Ranking:
-        derived = {Preference: (Ranking, ranking_pairs)}
+        derivations = {Preference: (Ranking, ranking_pairs)}
     return Dataset(
         name=name,
         context=512,
@@ -122,7 +122,7 @@ def from_splits(
         max_new_tokens=128,
         sft_steps=200,
         read=read,
-        derived=derived,
+        derivations=derivations,
         row_kind=row_kind,
         rule=rule,
     )
@@ -171,7 +171,7 @@ def with_held_out(base: Dataset, test: Dataset) -> Dataset:
     return dataclasses.replace(
         base,
         read=read,
-        derived={},
+        derivations={},
         row_kind=Ranking if base.has_rankings else None,
         split_files=(),
         parts=(),

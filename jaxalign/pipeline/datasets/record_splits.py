@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxalign.data import mixing, splits
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Prompt, Record, RowReport
-from jaxalign.data.tokenize import Example, example_prompt_hashes
 
 Account = dict[str, Any]
 Records = list[Any]

@@ -1,4 +1,4 @@
-"""The same rows from every kind of file, here and in a bucket; bad files are named."""
+"""The same rows from every format, local or in a bucket; malformed files are named."""
 
 import fsspec
 import pytest
@@ -16,8 +16,8 @@ ROWS = [
 ]
 
 
-def numbers_of(path, count):
-    """What rows are counted by: lines, of CSV after the names; of one list none."""
+def row_numbers(path, count):
+    """Row or line numbers of the rows; all 1 in a JSON list on one line."""
     ending = files.uncompressed_ending(path.name)
     first = 2 if ending in (".csv", ".tsv") else 1
     return [1 if ending == ".json" else first + i for i in range(count)]
@@ -32,15 +32,15 @@ def test_every_format_gives_the_same_records(path):
     write(path, ROWS)
     pairs, report = readers.read(path, Preference)
     assert str(report) == "3 of 3 rows"
-    found = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
+    values = [(p.prompt[0]["content"], p.chosen, p.rejected, p.margin) for p in pairs]
     expected = [tuple(row.values()) for row in ROWS]
-    assert found == [row if len(row) == 4 else (*row, 0.0) for row in expected]
-    assert [p.location for p in pairs] == [f"{path}:{n}" for n in numbers_of(path, 3)]
+    assert values == [row if len(row) == 4 else (*row, 0.0) for row in expected]
+    assert [p.location for p in pairs] == [f"{path}:{n}" for n in row_numbers(path, 3)]
 
 
-def test_every_format_names_the_bad_row(path):
+def test_every_format_names_the_malformed_row(path):
     write(path, [*ROWS, {"prompt": "q", "chosen": "a"}])
-    number = numbers_of(path, 4)[-1]
+    number = row_numbers(path, 4)[-1]
     with pytest.raises(
         ValueError, match=f"{path}:{number}: field 'rejected' is missing"
     ):
@@ -49,29 +49,29 @@ def test_every_format_names_the_bad_row(path):
     assert str(report) == "3 of 4 rows (1 malformed)"
 
 
-def test_the_same_from_a_bucket(path):
+def test_a_bucket_gives_the_same_records(path):
     write(path, ROWS)
-    there = f"memory://bucket/{path.name}"
-    with fsspec.open(there, "wb") as file:
+    url = f"memory://bucket/{path.name}"
+    with fsspec.open(url, "wb") as file:
         file.write(path.read_bytes())
-    here, _ = readers.read(path, Preference)
-    pairs, _ = readers.read(there, Preference)
-    assert [p.chosen for p in pairs] == [p.chosen for p in here]
-    assert pairs[0].location == f"{there}:{numbers_of(path, 1)[0]}"
+    local, _ = readers.read(path, Preference)
+    pairs, _ = readers.read(url, Preference)
+    assert [p.chosen for p in pairs] == [p.chosen for p in local]
+    assert pairs[0].location == f"{url}:{row_numbers(path, 1)[0]}"
     of_folder, _ = readers.read("memory://bucket", Preference)
     assert [p.location for p in of_folder] == [p.location for p in pairs]
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
     with pytest.raises(FileNotFoundError, match="no such file: memory://bucket"):
-        readers.read(there, Preference)
+        readers.read(url, Preference)
 
 
-def test_a_scheme_without_a_file_system_is_named():
+def test_an_unknown_scheme_is_named():
     with pytest.raises(ValueError, match="nowhere://rows.jsonl cannot be reached"):
         readers.read("nowhere://rows.jsonl", Prompt)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".array_record"])
-def test_a_file_of_something_else_is_named(ending, tmp_path):
+def test_a_file_in_another_format_is_named(ending, tmp_path):
     path = tmp_path / f"rows{ending}"
     path.write_text('{"prompt": "q"}\n')
     with pytest.raises(
@@ -83,8 +83,8 @@ def test_a_file_of_something_else_is_named(ending, tmp_path):
 def test_messages_in_parquet(tmp_path):
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     path = write(tmp_path / "rows.parquet", [{"messages": talk}] * 3)
-    told, _ = readers.read(path, Demonstration)
-    assert [one.messages for one in told] == [talk] * 3
+    examples, _ = readers.read(path, Demonstration)
+    assert [one.messages for one in examples] == [talk] * 3
 
 
 def test_records_that_are_not_json_are_named(tmp_path):
@@ -97,7 +97,7 @@ def test_records_that_are_not_json_are_named(tmp_path):
         readers.read(path, Prompt)
 
 
-def test_a_place_that_does_not_answer_is_named(monkeypatch):
+def test_a_failing_file_system_is_named(monkeypatch):
     class Silent:
         def isdir(self, at):
             raise RuntimeError("nobody answers")

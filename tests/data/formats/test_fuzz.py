@@ -1,4 +1,4 @@
-"""Good files of every format, mutated by a seed: records or one sentence, at any rate.
+"""Fuzzing of well-formed files in every format: records, or an error of one line.
 
 A mutation is of the bytes (flips, cuts, inserted and deleted pieces, another encoding)
 or of the rows before they are written (types swapped, nesting, huge numbers, broken
@@ -147,15 +147,17 @@ def malformed_file(rng, path):
 
 
 def check(path, kind, skip):
-    """`read` gives records or one short line that names the file, soon."""
+    """`read` gives records or an error of one short line, in little time and memory."""
     began, before = time.process_time(), peak_memory()
     try:
         records, _ = readers.read(path, kind, skip_bad_rows=skip, max_row_chars=10_000)
     except (ValueError, OSError) as error:
-        said = str(error)
-        assert str(path) in said and "\n" not in said and "\r" not in said, said
-        assert len(said) < 400 + len(str(path)), said
-        said.encode()  # no lone surrogate, which no terminal prints
+        message = str(error)
+        assert str(path) in message and "\n" not in message and "\r" not in message, (
+            message
+        )
+        assert len(message) < 400 + len(str(path)), message
+        message.encode()  # no lone surrogate, which no terminal prints
     else:
         assert records
     assert time.process_time() - began < 5.0
@@ -176,9 +178,9 @@ def fuzz(tmp_path, ending, seeds):
         try:
             check(path, rng.choice(KINDS), rng.random() < 0.5)
         except Exception as error:
-            kept = path.with_name(f"seed-{seed}{ending}")
-            kept.write_bytes(data)
-            raise AssertionError(f"seed {seed}, kept as {kept}") from error
+            copy = path.with_name(f"seed-{seed}{ending}")
+            copy.write_bytes(data)
+            raise AssertionError(f"seed {seed}, see {copy}") from error
 
 
 @pytest.mark.parametrize("ending", FORMATS)

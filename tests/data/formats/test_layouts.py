@@ -60,14 +60,14 @@ def test_the_layout_is_detected_by_content(name, text, count, tmp_path):
 
 def test_csv_cells_are_text_except_in_typed_fields(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("prompt,chosen,rejected,margin\n42,true,1e5,0.5\n")
+    path.write_text("prompt,chosen,rejected,margin,label_prob\n42,true,1e5,0.5,0.75\n")
     ((pair,), _) = readers.read(path, Preference)
     assert (pair.prompt[0]["content"], pair.chosen, pair.rejected) == (
         "42",
         "true",
         "1e5",
     )
-    assert pair.margin == 0.5
+    assert (pair.margin, pair.label_prob) == (0.5, 0.75)
 
 
 def test_values_of_tables_are_converted_to_json(tmp_path):

@@ -81,13 +81,13 @@ def test_a_malformed_row_is_named_or_counted(ending, row, message, tmp_path):
     else:
         path.write_bytes(COMPRESS.get(path.suffix, bytes)(text.encode()))
     line = 4 if ending == ".json" else 3
-    found = error_message(path, **LIMIT)
-    assert found.startswith(f":{line}: ") and found.endswith(HINT)
-    assert re.search(message, found), found
+    error = error_message(path, **LIMIT)
+    assert error.startswith(f":{line}: ") and error.endswith(HINT)
+    assert re.search(message, error), error
     assert row_counts(path, **LIMIT) == (3, 4)
 
 
-# malformed lines: in a list, the next row could not be found after these
+# malformed lines: in a list, the next row could not be error after these
 LINES = [
     (b"{", "is not JSON"),
     (b'{"prompt": "\xff"}', "is not JSON .not UTF-8: byte 13"),
@@ -106,9 +106,9 @@ def test_a_malformed_line_is_named_or_counted(line, message, tmp_path):
     path = tmp_path / "rows.jsonl"
     line = line.replace(b"\n", b"")
     path.write_bytes(b"\n".join([PAIR_JSON.encode(), b"", line, PAIR_JSON.encode()]))
-    found = error_message(path)
-    assert found.startswith(":3: ")
-    assert re.search(message, found), found
+    error = error_message(path)
+    assert error.startswith(":3: ")
+    assert re.search(message, error), error
     assert row_counts(path) == (2, 3)
 
 
@@ -145,9 +145,9 @@ def test_a_malformed_value_of_a_table_is_named_or_counted(
     ending, column, message, tmp_path
 ):
     path = write_table(tmp_path / f"rows{ending}", pair_table(x=column))
-    found = error_message(path, **LIMIT)
-    assert found.startswith(":2: ") and found.endswith(HINT)
-    assert re.search(message, found), found
+    error = error_message(path, **LIMIT)
+    assert error.startswith(":2: ") and error.endswith(HINT)
+    assert re.search(message, error), error
     assert row_counts(path, **LIMIT) == (1, 2)
 
 

@@ -27,13 +27,13 @@ def fill(folder, *names):
 
 def split_names(folder):
     """The names of the files of each split, below the folder."""
-    found = shards.find_splits(str(folder))
+    splits = shards.find_splits(str(folder))
     inside = lambda files: [os.path.relpath(file, folder) for file in files]
-    return inside(found.train), inside(found.held_out), list(found.unused)
+    return inside(splits.train), inside(splits.held_out), list(splits.unused)
 
 
 LAYOUTS = [
-    # files, those of train, those held out, what is left aside
+    # files, those of train, those held out, what is left unused
     (["train.jsonl", "test.jsonl"], [0], [1], []),
     (["TRAIN.JSONL"], [0], [], []),
     (["train-00001-of-00002.parquet", "train-00000-of-00002.parquet"], [1, 0], [], []),
@@ -72,14 +72,14 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize(("names", "train", "held_out", "aside"), LAYOUTS)
-def test_splits_by_names(names, train, held_out, aside, tmp_path):
+@pytest.mark.parametrize(("names", "train", "held_out", "unused"), LAYOUTS)
+def test_splits_by_names(names, train, held_out, unused, tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "README.md").touch()
-    found = split_names(tmp_path)
-    assert found == ([names[i] for i in train], [names[i] for i in held_out], aside)
+    splits = split_names(tmp_path)
+    assert splits == ([names[i] for i in train], [names[i] for i in held_out], unused)
 
 
 REFUSED = [
@@ -107,7 +107,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("names", "sentence"), REFUSED)
-def test_what_is_ambiguous_or_missing_is_named(names, sentence, tmp_path):
+def test_ambiguous_or_missing_files_are_named(names, sentence, tmp_path):
     fill(tmp_path, *names)
     with pytest.raises(ValueError, match=sentence) as error:
         shards.find_splits(str(tmp_path))
@@ -122,7 +122,7 @@ def test_a_folder_without_a_training_split_is_refused(tmp_path):
         shards.find_splits(str(tmp_path))
 
 
-def test_links_of_the_cache_of_the_hub_are_files(tmp_path):
+def test_links_of_the_hub_cache_are_files(tmp_path):
     (tmp_path / "blobs/data").mkdir(parents=True)
     (tmp_path / "snapshot").mkdir()
     write(tmp_path / "blobs/data/train.jsonl", rows(1))
@@ -135,14 +135,14 @@ def test_links_of_the_cache_of_the_hub_are_files(tmp_path):
     )
 
 
-def test_a_pattern_names_one_kind_of_several(tmp_path):
+def test_a_pattern_selects_one_kind(tmp_path):
     names = [
         f"data/{split}_{kind}.json" for split in ("train", "test") for kind in "ab"
     ]
     fill(tmp_path, *names)
-    found = shards.find_splits(f"{tmp_path}/data/*_b*")
-    assert found.train == (f"{tmp_path}/data/train_b.json",)
-    assert found.held_out == (f"{tmp_path}/data/test_b.json",)
+    splits = shards.find_splits(f"{tmp_path}/data/*_b*")
+    assert splits.train == (f"{tmp_path}/data/train_b.json",)
+    assert splits.held_out == (f"{tmp_path}/data/test_b.json",)
     source = datasets.load(RunConfig(data=f"{tmp_path}/data/*_b*"))
     train, held_out = source.preferences()
     assert [p.prompt[0]["content"] for p in train + held_out] == ["q1", "q3"]
@@ -159,7 +159,7 @@ def test_shards_are_one_split_of_a_source(tmp_path):
     assert len(source.texts()) == 2 * 11
 
 
-def test_what_is_left_aside_is_said(tmp_path):
+def test_unused_files_are_reported(tmp_path):
     fill(tmp_path, "train.jsonl", "test.jsonl", "validation.jsonl")
     source = datasets.load(RunConfig(data=str(tmp_path)))
     source.preferences()
@@ -179,7 +179,7 @@ def save_to_disk(folder, *parts):
     (folder / "dataset_info.json").write_text("{}")
 
 
-def test_what_save_to_disk_wrote_is_read(tmp_path):
+def test_save_to_disk_folders_are_read(tmp_path):
     save_to_disk(tmp_path / "one", [0, 1], [2])
     (train, _) = datasets.load(
         RunConfig(data=f"{tmp_path}/one", held_out=0.0)

@@ -1,4 +1,4 @@
-"""Names of fields that public data sets have for questions, answers and turns."""
+"""Field names of public data sets for prompts, answers, references and turns."""
 
 import json
 
@@ -12,18 +12,18 @@ from jaxalign.data.records import (
     Unpaired,
 )
 from tests.data.rows import (
+    CHAT,
     PAIR,
-    TALK,
     TOOLS,
     a,
-    asks,
     call,
     check,
+    labeled,
     pair,
     read,
+    rl_prompt,
     s,
     sft,
-    thumb,
     u,
 )
 
@@ -32,7 +32,7 @@ TURNS = [{"input": "q", "output": "a"}, {"input": "r", "output": "b"}]
 CALLS = [{"name": "weather", "arguments": {"town": "Oslo"}}]
 
 ROWS = [
-    # each name that asks and each that answers, alone
+    # each name of a prompt and each of an answer, alone
     *(
         ({field: "q", "response": "a"}, Demonstration, sft(u(), a()))
         for field in ("query", "problem", "inputs", "input")
@@ -41,12 +41,12 @@ ROWS = [
         ({"problem": "q", field: "a"}, Demonstration, sft(u(), a()))
         for field in ("solution", "generation", "targets", "output")
     ),
-    ({"query": "q"}, Prompt, asks([u()])),
+    ({"query": "q"}, Prompt, rl_prompt([u()])),
     ({"query": [s(), u()], "response": "a"}, Demonstration, sft(s(), u(), a())),
     ({"problem": "q", "chosen": "a", "rejected": "b"}, Preference, pair([u()])),
     ({"input": "q", "chosen": "a", "rejected": "b"}, Preference, pair([u()])),
-    ({"query": "q", "response": "a", "label": True}, Unpaired, thumb(True)),
-    # an input is the instruction's, if there is one
+    ({"query": "q", "response": "a", "label": True}, Unpaired, labeled(True)),
+    # an input is appended to the instruction, if there is one
     (
         {"instruction": "", "input": "q", "output": "a"},
         Demonstration,
@@ -54,13 +54,13 @@ ROWS = [
     ),
     ({"instruction": "q", "input": "", "output": "a"}, Demonstration, sft(u(), a())),
     ({"input": "q", "context": "c", "output": "a"}, Demonstration, sft(u("q\nc"), a())),
-    # a solution and what it comes to
+    # a solution and its final answer
     (
         SOLVED,
         Demonstration,
         sft(u("1 + 1?"), a("One more: 2"), fields={"answer": "2"}),
     ),
-    (SOLVED, Prompt, asks([u("1 + 1?")], "2", fields={"solution": "One more: 2"})),
+    (SOLVED, Prompt, rl_prompt([u("1 + 1?")], "2", fields={"solution": "One more: 2"})),
     (
         SOLVED | {"solution": ""},
         Demonstration,
@@ -74,16 +74,16 @@ ROWS = [
     (SOLVED | {"response": "2"}, Demonstration, "are different answers"),
     # the same beside messages
     (
-        TALK | {"problem": "q", "solution": "s", "answer": "1"},
+        CHAT | {"problem": "q", "solution": "s", "answer": "1"},
         Demonstration,
         sft(u(), a(), fields={"problem": "q", "solution": "s", "answer": "1"}),
     ),
     (
-        TALK | {"problem": "other", "answer": "1"},
+        CHAT | {"problem": "other", "answer": "1"},
         Demonstration,
         "'problem' and 'messages' do not fit together",
     ),
-    # two that ask
+    # two prompts
     (
         {"prompt": "q", "query": "other", "completion": "a"},
         Demonstration,
@@ -103,19 +103,23 @@ ROWS = [
     ),
     ({"conversation": [{"input": None, "output": "a"}]}, Demonstration, "message 0"),
     (
-        {"conversation": [u("other"), a()]} | TALK,
+        {"conversation": [u("other"), a()]} | CHAT,
         Demonstration,
         "'messages' and 'conversation' differ",
     ),
-    # what is no text under a name that others have, too
+    # ambiguous names with values that are not text are metadata
     (
         {"prompt": "q", "completion": "a", "problem": 7, "conversation": "c-1"},
         Demonstration,
         sft(u(), a(), fields={"problem": 7, "conversation": "c-1"}),
     ),
     # references
-    ({"query": "q", "ground_truth": "2"}, Prompt, asks([u()], "2")),
-    ({"query": "q", "reference_answer": ["2", "3"]}, Prompt, asks([u()], "2", "3")),
+    ({"query": "q", "ground_truth": "2"}, Prompt, rl_prompt([u()], "2")),
+    (
+        {"query": "q", "reference_answer": ["2", "3"]},
+        Prompt,
+        rl_prompt([u()], "2", "3"),
+    ),
     (
         {"query": "q", "reference": "2", "ground_truth": "3"},
         Prompt,
@@ -124,9 +128,9 @@ ROWS = [
     (
         PAIR | {"ground_truth": {"is": 1}},
         Prompt,
-        asks([u()], "a", fields={"ground_truth": {"is": 1}}),
+        rl_prompt([u()], "a", fields={"ground_truth": {"is": 1}}),
     ),
-    # a message is no plain text
+    # a message is not a plain text
     ({"text": "q", "role": "prompter"}, Demonstration, "'role' beside 'text'"),
     ({"text": "t"}, Preference, "'prompt', 'chosen' and 'rejected' are missing"),
     ({"text": "t"}, Ranking, "'prompt' and 'answers' are missing"),
@@ -135,13 +139,13 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "kind", "wanted"), ROWS)
-def test_a_row(row, kind, wanted):
-    check(row, kind, wanted)
+@pytest.mark.parametrize(("row", "kind", "expected"), ROWS)
+def test_a_row(row, kind, expected):
+    check(row, kind, expected)
 
 
 @pytest.mark.parametrize("answers", [CALLS, json.dumps(CALLS)])
-def test_answers_that_are_calls_of_the_row_s_tools(answers):
+def test_answers_that_are_tool_calls(answers):
     (record,) = read({"query": "q", "answers": answers} | TOOLS, Demonstration)
     assert record.messages == [u(), a("", tool_calls=[call()])]
     assert record.tools and "answers" not in record.fields

@@ -1,4 +1,4 @@
-"""What a message says: thoughts, calls, results, weights, content of parts."""
+"""Messages: reasoning, tool calls and results, loss masks, content in parts."""
 
 import json
 
@@ -10,25 +10,25 @@ from tests.data.rows import (
     NAN,
     TOOL,
     a,
-    asks,
     call,
+    labeled,
     pair,
-    ranks,
+    ranking_record,
     read,
+    rl_prompt,
     sft,
-    thumb,
     tool,
     u,
 )
 
 
-def named(value):
-    """The first of a case's values names it."""
+def case_id(value):
+    """Test id of a case: the first of its values."""
     return value.replace(" ", "-") if isinstance(value, str) else ""
 
 
 def message_cases():
-    """(message of the assistant, what it becomes)."""
+    """(name, message of the assistant, parsed message)."""
     null = {"content": None}
     listed = [{"function": {"name": "weather", "arguments": '{"town": "Oslo"}'}}]
     old = {"name": "weather", "arguments": '{"town": "Oslo"}'}
@@ -103,7 +103,7 @@ def message_cases():
 
 
 def refused_messages():
-    """(message of the assistant, sentence)."""
+    """(name, message of the assistant, error message)."""
     yield "two thoughts", a(reasoning="x", thinking="y"), "'reasoning' and 'thinking'"
     yield (
         "a thought that is none",
@@ -137,11 +137,11 @@ def refused_messages():
         "'function_call' is .*; expected JSON",
     )
     for text in ("Oslo", '{"town": ', "[1]", [1], 7):
-        told = {"name": "weather", "arguments": text}
+        function = {"name": "weather", "arguments": text}
         sentence = "'arguments' is .*; expected"
-        yield f"arguments {text}", a(tool_calls=[{"function": told}]), sentence
-        yield f"old arguments {text}", a(function_call=told), sentence
-    # names that nobody reads: false says something, too
+        yield f"arguments {text}", a(tool_calls=[{"function": function}]), sentence
+        yield f"old arguments {text}", a(function_call=function), sentence
+    # unknown names of loss masks: even false is refused
     for name in ("is_trained", "trainable", "masked", "no_loss", "ignore", "untrained"):
         yield f"{name} false", a(**{name: False}), f"'{name}' is not a supported field"
     for name in ("thinking_content", "thoughts", "rationale", "function_calls"):
@@ -160,20 +160,20 @@ def refused_messages():
 
 
 @pytest.mark.parametrize(
-    ("name", "message", "wanted"), list(message_cases()), ids=named
+    ("name", "message", "expected"), list(message_cases()), ids=case_id
 )
-def test_a_message_of_the_assistant(name, message, wanted):
-    """As the last message, an earlier one, a completion and an answer."""
-    assert read({"messages": [u(), message]}, Demonstration) == [sft(u(), wanted)]
+def test_a_message_of_the_assistant(name, message, expected):
+    """As the last message, an earlier one, a completion and a ranked answer."""
+    assert read({"messages": [u(), message]}, Demonstration) == [sft(u(), expected)]
     earlier = {"conversations": [u(), message, u("r"), a("b")]}
-    assert read(earlier, Demonstration) == [sft(u(), wanted, u("r"), a("b"))]
+    assert read(earlier, Demonstration) == [sft(u(), expected, u("r"), a("b"))]
     assert read({"prompt": [u()], "completion": [message]}, Demonstration) == [
-        sft(u(), wanted)
+        sft(u(), expected)
     ]
-    answer = wanted["content"] if wanted == a(wanted["content"]) else wanted
+    answer = expected["content"] if expected == a(expected["content"]) else expected
     row = {"prompt": [u()], "chosen": [message], "rejected": [a("b")]}
     ranked = {"prompt": "q", "answers": [message, "b"]}
-    if "train" in wanted:
+    if "train" in expected:
         with pytest.raises(
             MalformedRow, match="'chosen' compares an answer that is masked out"
         ):
@@ -186,16 +186,16 @@ def test_a_message_of_the_assistant(name, message, wanted):
             read({"messages": [u(), message], "label": True}, Unpaired)
         return
     assert read(row, Preference) == [pair([u()], answer, "b")]
-    assert read(ranked, Ranking) == [ranks(answer, "b")]
+    assert read(ranked, Ranking) == [ranking_record(answer, "b")]
     assert read({"messages": [u(), message], "label": False}, Unpaired) == [
-        thumb(False, answer=answer)
+        labeled(False, answer=answer)
     ]
 
 
 @pytest.mark.parametrize(
-    ("name", "message", "sentence"), list(refused_messages()), ids=named
+    ("name", "message", "sentence"), list(refused_messages()), ids=case_id
 )
-def test_a_message_that_is_refused(name, message, sentence):
+def test_a_refused_message(name, message, sentence):
     for row, kind in (
         ({"messages": [u(), message]}, Demonstration),
         ({"messages": [u(), message, u("r"), a("b")]}, Prompt),
@@ -220,12 +220,12 @@ OTHER_ROLES = {
 
 
 @pytest.mark.parametrize("name", OTHER_ROLES)
-def test_a_result_of_a_tool(name):
-    message, wanted = OTHER_ROLES[name]
+def test_a_tool_result(name):
+    message, expected = OTHER_ROLES[name]
     before = [u(), a("", tool_calls=[call()])]
     row = {"messages": [*before, message, a()]}
-    assert read(row, Demonstration) == [sft(*before, wanted, a())]
-    assert read(row, Prompt) == [asks([*before, wanted], "a")]
+    assert read(row, Demonstration) == [sft(*before, expected, a())]
+    assert read(row, Prompt) == [rl_prompt([*before, expected], "a")]
     alone = {"messages": [u(), message, a()]}
     with pytest.raises(
         MalformedRow,

@@ -1,7 +1,7 @@
-"""What a row means: a table of rows, kinds, and the record or the sentence of refusal.
+"""Meaning of rows: a table of rows, kinds of records, and the record or the error.
 
 Each expectation is derived from the rule that a field which changes what is trained,
-scored or sampled is honoured, or refused by its name, and that all others are kept.
+scored or sampled is supported, or refused by its name, and that all others are kept.
 """
 
 import pytest
@@ -9,28 +9,28 @@ import pytest
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
 from jaxalign.data.row_errors import UnusableRow
 from tests.data.rows import (
+    CHAT,
+    LABELED,
     NAN,
     PAIR,
     SHP,
-    TALK,
     TOOLS,
     TREE,
-    UP,
     a,
-    asks,
     call,
     check,
+    labeled,
     pair,
-    ranks,
+    ranking_record,
+    rl_prompt,
     s,
     sft,
-    thumb,
     u,
 )
 
 ROWS = [
-    # system prompts: the row's own conversation first, the column else
-    (TALK | {"system": "S"}, Demonstration, sft(s(), u(), a())),
+    # system prompts: that of the conversation first, else that of the field
+    (CHAT | {"system": "S"}, Demonstration, sft(s(), u(), a())),
     ({"messages": [s(), u(), a()], "system": "S"}, Demonstration, sft(s(), u(), a())),
     ({"messages": [s(), u(), a()], "system": "T"}, Demonstration, "'system' and the"),
     ({"messages": [s(), u(), a()], "system_prompt": "T"}, Prompt, "'system_prompt'"),
@@ -40,7 +40,7 @@ ROWS = [
         "'system' and the",
     ),
     (PAIR | {"system": s()}, Preference, pair([s(), u()])),
-    # two prompts of one row
+    # different system prompts
     (
         {"messages": [s(), u(), a()], "prompt": [s("T"), u()]},
         Demonstration,
@@ -56,7 +56,7 @@ ROWS = [
         Demonstration,
         "'system' and the conversation",
     ),
-    # thoughts beside a single answer
+    # reasoning beside a single answer
     (
         {"prompt": "q", "completion": "a", "reasoning_content": "hm"},
         Demonstration,
@@ -72,11 +72,11 @@ ROWS = [
         Demonstration,
         sft(u(), a(reasoning_content="hm")),
     ),
-    (TALK | {"thought": "hm"}, Demonstration, sft(u(), a(reasoning_content="hm"))),
+    (CHAT | {"thought": "hm"}, Demonstration, sft(u(), a(reasoning_content="hm"))),
     (
-        UP | {"reasoning": "hm"},
+        LABELED | {"reasoning": "hm"},
         Unpaired,
-        thumb(True, answer=a(reasoning_content="hm")),
+        labeled(True, answer=a(reasoning_content="hm")),
     ),
     (
         {"question": "q", "answer": "a", "reasoning": "x", "thinking": "y"},
@@ -113,7 +113,7 @@ ROWS = [
         Preference,
         pair([u()], a(reasoning_content="x"), a(reasoning_content="y")),
     ),
-    # who is trained
+    # loss masks
     (
         {"messages": [u() | {"weight": 0}, a(weight=1)]},
         Demonstration,
@@ -140,22 +140,30 @@ ROWS = [
         "not a message of the assistant",
     ),
     # labels
-    (UP | {"label": False}, Demonstration, UnusableRow),
-    (UP | {"label": 0}, Demonstration, UnusableRow),
-    (UP | {"label": "False"}, Demonstration, UnusableRow),
+    (LABELED | {"label": False}, Demonstration, UnusableRow),
+    (LABELED | {"label": 0}, Demonstration, UnusableRow),
+    (LABELED | {"label": "False"}, Demonstration, UnusableRow),
     ({"messages": [u(), a()], "kto_tag": 0.0}, Demonstration, UnusableRow),
     ({"question": "q", "answer": "a", "desirable": "0"}, Demonstration, UnusableRow),
-    (UP | {"label": "true"}, Demonstration, sft(u(), a())),
-    (UP | {"label": "yes"}, Demonstration, "'label' is .*; expected true or false"),
-    (UP | {"label": None}, Unpaired, "'label' is null; expected true or false"),
-    (UP | {"label": NAN}, Unpaired, "'label' is .*; expected a finite number"),
-    (UP | {"label": 2}, Demonstration, "'label' is 2; expected true or false"),
-    (UP | {"kto_tag": False}, Unpaired, "'label' and 'kto_tag' differ"),
-    (UP | {"label": "FALSE"}, Unpaired, thumb(False)),
-    (UP | {"label": 1.0}, Unpaired, thumb(True)),
-    (UP | {"label": False}, Prompt, asks([u()])),
-    ({"messages": [u(), a()], "label": False}, Prompt, asks([u()])),
-    ({"prompt": "q", "label": "safe"}, Prompt, asks([u()], fields={"label": "safe"})),
+    (LABELED | {"label": "true"}, Demonstration, sft(u(), a())),
+    (
+        LABELED | {"label": "yes"},
+        Demonstration,
+        "'label' is .*; expected true or false",
+    ),
+    (LABELED | {"label": None}, Unpaired, "'label' is null; expected true or false"),
+    (LABELED | {"label": NAN}, Unpaired, "'label' is .*; expected a finite number"),
+    (LABELED | {"label": 2}, Demonstration, "'label' is 2; expected true or false"),
+    (LABELED | {"kto_tag": False}, Unpaired, "'label' and 'kto_tag' differ"),
+    (LABELED | {"label": "FALSE"}, Unpaired, labeled(False)),
+    (LABELED | {"label": 1.0}, Unpaired, labeled(True)),
+    (LABELED | {"label": False}, Prompt, rl_prompt([u()])),
+    ({"messages": [u(), a()], "label": False}, Prompt, rl_prompt([u()])),
+    (
+        {"prompt": "q", "label": "safe"},
+        Prompt,
+        rl_prompt([u()], fields={"label": "safe"}),
+    ),
     (
         {"messages": [u(), a()], "label": None},
         Demonstration,
@@ -215,9 +223,13 @@ ROWS = [
     (
         {"prompt": "q", "answers": ["b", "a"], "scores": [1, 2]},
         Ranking,
-        ranks("a", "b"),
+        ranking_record("a", "b"),
     ),
-    ({"prompt": "q", "answers": ["a", "b"], "ranks": [0, 1]}, Ranking, ranks("a", "b")),
+    (
+        {"prompt": "q", "answers": ["a", "b"], "ranks": [0, 1]},
+        Ranking,
+        ranking_record("a", "b"),
+    ),
     (
         {"prompt": "q", "answers": ["a", "b"], "scores": [1]},
         Ranking,
@@ -232,6 +244,6 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "kind", "wanted"), ROWS)
-def test_a_row(row, kind, wanted):
-    check(row, kind, wanted)
+@pytest.mark.parametrize(("row", "kind", "expected"), ROWS)
+def test_a_row(row, kind, expected):
+    check(row, kind, expected)

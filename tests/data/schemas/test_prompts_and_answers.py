@@ -1,4 +1,4 @@
-"""Which field asks and which answers, where a row has several of them."""
+"""Prompt and answer of rows with several fields for them."""
 
 import json
 
@@ -6,14 +6,14 @@ import pytest
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking
 from tests.data.rows import (
+    CHAT,
     PAIR,
-    TALK,
     TOOL,
     a,
-    asks,
     call,
     check,
     pair,
+    rl_prompt,
     s,
     sft,
     tool,
@@ -21,36 +21,36 @@ from tests.data.rows import (
 )
 
 ROWS = [
-    # which field answers
-    (TALK | {"answer": "1"}, Demonstration, sft(u(), a(), fields={"answer": "1"})),
-    (TALK | {"response": "1"}, Demonstration, sft(u(), a(), fields={"response": "1"})),
-    (TALK | {"output": "1"}, Prompt, asks([u()], "1")),
-    ({"messages": [u(), a(weight=0)]}, Prompt, asks([u()])),
+    # field of the answer
+    (CHAT | {"answer": "1"}, Demonstration, sft(u(), a(), fields={"answer": "1"})),
+    (CHAT | {"response": "1"}, Demonstration, sft(u(), a(), fields={"response": "1"})),
+    (CHAT | {"output": "1"}, Prompt, rl_prompt([u()], "1")),
+    ({"messages": [u(), a(weight=0)]}, Prompt, rl_prompt([u()])),
     (
-        TALK | {"answer": "1", "reference": "2"},
+        CHAT | {"answer": "1", "reference": "2"},
         Prompt,
-        asks([u()], "2", fields={"answer": "1"}),
+        rl_prompt([u()], "2", fields={"answer": "1"}),
     ),
     ({"messages": [u()], "answer": "a"}, Demonstration, sft(u(), a())),
-    (TALK | {"prompt": "q"}, Demonstration, sft(u(), a())),
-    (TALK | {"prompt": " Q "}, Prompt, asks([u()], "a")),
+    (CHAT | {"prompt": "q"}, Demonstration, sft(u(), a())),
+    (CHAT | {"prompt": " Q "}, Prompt, rl_prompt([u()], "a")),
     (
         {"messages": [u("Think: q"), a()], "prompt": "q"},
         Prompt,
-        asks([u("Think: q")], "a"),
+        rl_prompt([u("Think: q")], "a"),
     ),
     (
-        TALK | {"prompt": "another"},
+        CHAT | {"prompt": "another"},
         Demonstration,
         "'prompt' and 'messages' do not fit together",
     ),
     (
-        TALK | {"question": "another"},
+        CHAT | {"question": "another"},
         Demonstration,
         "'question' and 'messages' do not fit",
     ),
     ({"messages": [a()], "prompt": "q"}, Demonstration, sft(u(), a())),
-    (TALK | {"prompt": [s()]}, Demonstration, sft(s(), u(), a())),
+    (CHAT | {"prompt": [s()]}, Demonstration, sft(s(), u(), a())),
     ({"messages": [a()]}, Demonstration, "'completion' .* is missing"),
     (
         {"prompt": [u(), a("x")], "completion": "a"},
@@ -90,7 +90,7 @@ ROWS = [
         sft(u("h"), a("r"), u(), a()),
     ),
     (
-        TALK | {"history": [["h", "r"]]},
+        CHAT | {"history": [["h", "r"]]},
         Demonstration,
         "'history' is not supported beside 'messages'",
     ),
@@ -110,12 +110,12 @@ ROWS = [
         pair([u("h"), a("g"), u()], "x", "y"),
     ),
     (
-        PAIR | TALK,
+        PAIR | CHAT,
         Preference,
         pair([u()]),
     ),
     (
-        {"chosen": "x", "rejected": "y"} | TALK,
+        {"chosen": "x", "rejected": "y"} | CHAT,
         Preference,
         "'messages' ends with an answer that is neither of the two",
     ),
@@ -172,7 +172,7 @@ ROWS = [
     (
         {"prompt": [s()], "chosen": [u(), a()], "rejected": [u(), a("b")]},
         Prompt,
-        asks([s(), u()], "a"),
+        rl_prompt([s(), u()], "a"),
     ),
     ({"prompt": [a()], "chosen": "a", "rejected": "b"}, Prompt, "has answers, but no"),
     ({"prompt": [a()], "completion": "a"}, Demonstration, "an answer to a prompt"),
@@ -212,7 +212,7 @@ ROWS = [
         Demonstration,
         sft(u(), a()),
     ),
-    # answers of which another field may say which is best
+    # lists of answers beside a field that may name the best one
     ({"question": "q", "answers": ["a", "b"], "label": 1}, Ranking, "'label' may say"),
     (
         {"question": "q", "answers": ["a", "b"], "answer": "b"},
@@ -224,7 +224,7 @@ ROWS = [
         Ranking,
         "'labels' may say",
     ),
-    # an input is the instruction's, though its words are there already
+    # an input is appended to the instruction even if it repeats a part
     (
         {"instruction": "Add 1 to 12", "input": "1", "output": "a"},
         Demonstration,
@@ -240,20 +240,20 @@ ROWS = [
         Demonstration,
         sft(u(), a("It is 4", reasoning_content="4")),
     ),
-    # tools as Parquet and other makers have them
+    # tools with the nulls of Parquet, and of another type
     (
-        TALK | {"tools": [TOOL | {"x": None, "strict": True}]},
+        CHAT | {"tools": [TOOL | {"x": None, "strict": True}]},
         Demonstration,
         sft(u(), a(), tools=(TOOL | {"strict": True},)),
     ),
     (
-        TALK | {"tools": [{"type": "web_search"}]},
+        CHAT | {"tools": [{"type": "web_search"}]},
         Demonstration,
         "'tools\\[0\\]' has type",
     ),
 ]
 
 
-@pytest.mark.parametrize(("row", "kind", "wanted"), ROWS)
-def test_a_row(row, kind, wanted):
-    check(row, kind, wanted)
+@pytest.mark.parametrize(("row", "kind", "expected"), ROWS)
+def test_a_row(row, kind, expected):
+    check(row, kind, expected)

@@ -1,4 +1,4 @@
-"""Published sets: small files of their true shape, by the published schema."""
+"""Public data sets: one row each, in the published schema."""
 
 import pytest
 
@@ -113,7 +113,7 @@ PAIRS = {
 }
 
 
-# what is read as the prompt, the answers or which is better; of `info` only texts are
+# fields of the prompt, the answers and the preference; of `info` only the texts
 READ = {
     *("prompt", "chosen", "rejected", "messages", "history", "labels", "summaries"),
     *("human_ref_A", "human_ref_B", "response_1", "response_2", "choice", "info"),
@@ -121,8 +121,8 @@ READ = {
 }
 
 
-def others_of(row):
-    """The fields of a row that are kept with its record."""
+def metadata(row):
+    """Metadata fields of a row."""
     others = {k: v for k, v in row.items() if k not in READ}
     if "info" in row:
         others["info"] = {k: row["info"][k] for k in ("id", "subreddit", "site")}
@@ -130,21 +130,21 @@ def others_of(row):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_pairs_of_published_sets(name, tmp_path, jsonl):
-    row, asked, (chosen, rejected) = PAIRS[name]
+def test_pairs_of_public_data_sets(name, tmp_path, jsonl):
+    row, prompt, (chosen, rejected) = PAIRS[name]
     path = jsonl(tmp_path / "rows.jsonl", row)
-    where = f"{path}:1"
+    location = f"{path}:1"
     pairs, report = readers.read(path, Preference)
-    others = others_of(row)
+    others = metadata(row)
     assert pairs == [
-        Preference(user(asked), chosen, rejected, 0.0, where, fields=others)
+        Preference(user(prompt), chosen, rejected, 0.0, location, fields=others)
     ]
     assert str(report) == "1 of 1 rows"
-    (told,), _ = readers.read(path, Demonstration)
-    assert told.messages[-1]["content"] == chosen
-    assert told.fields == others
+    (example,), _ = readers.read(path, Demonstration)
+    assert example.messages[-1]["content"] == chosen
+    assert example.fields == others
     assert readers.read(path, Prompt)[0] == [
-        Prompt(user(asked), where, (chosen,), fields=others)
+        Prompt(user(prompt), location, (chosen,), fields=others)
     ]
     assert not readers.has_ranking_rows(path)
 
@@ -158,18 +158,18 @@ def test_ultrafeedback_ranks_four_answers_by_their_scores(tmp_path, jsonl):
         {"model": "alpaca-7b", "overall_score": score, "fine-grained_score": 3.5}
         for score in (2.0, 9.0, 7.5, 2.0)
     ]
-    kept = ("source", "models", "correct_answers", "incorrect_answers")
-    others = {"completions": scores} | {k: ULTRAFEEDBACK[k] for k in kept}
+    names = ("source", "models", "correct_answers", "incorrect_answers")
+    others = {"completions": scores} | {k: ULTRAFEEDBACK[k] for k in names}
     assert ranking == Ranking(user("q"), answers, f"{path}:1", fields=others)
     assert readers.has_ranking_rows(path)
     pairs, report = readers.read(path, Preference)
-    found = [(p.chosen, p.rejected) for p in pairs]
-    assert found == [("best", "good"), ("best", "poor"), ("good", "poor")]
+    answers = [(p.chosen, p.rejected) for p in pairs]
+    assert answers == [("best", "good"), ("best", "poor"), ("good", "poor")]
     assert str(report) == "1 of 1 rows"
-    (told,), _ = readers.read(path, Demonstration)
-    assert told.messages[-1]["content"] == "best"
-    thumbs, _ = readers.read(path, Unpaired)
-    assert [(t.answer, t.desirable) for t in thumbs] == [
+    (example,), _ = readers.read(path, Demonstration)
+    assert example.messages[-1]["content"] == "best"
+    answers, _ = readers.read(path, Unpaired)
+    assert [(t.answer, t.desirable) for t in answers] == [
         ("best", True),
         ("poor", False),
     ]
@@ -186,7 +186,7 @@ def test_helpsteer2s_further_turns(tmp_path, jsonl):
     ]
 
 
-def test_helpsteer2s_ratings_are_pairs_of_neighbours(tmp_path, jsonl):
+def test_helpsteer2s_ratings_of_consecutive_rows_are_pairs(tmp_path, jsonl):
     def rated(prompt, response, helpfulness):
         return {
             "prompt": prompt,
@@ -254,7 +254,7 @@ def test_a_malformed_row_is_named(row, message, tmp_path, jsonl):
         readers.read(path, Preference)
 
 
-def test_rows_that_prefer_nothing_are_counted(tmp_path, jsonl):
+def test_rows_without_a_preference_are_counted(tmp_path, jsonl):
     alike = ULTRAFEEDBACK | {"completions": [completion(x, 5) for x in "abcd"]}
     tie = HELPSTEER2 | {"preference_strength": 0}
     path = jsonl(tmp_path / "rows.jsonl", SHP, alike, tie)
@@ -266,9 +266,9 @@ def test_rows_that_prefer_nothing_are_counted(tmp_path, jsonl):
 def test_the_best_reply_of_real_trees_is_imitated(public_data):
     path = public_data / "oasst-trees" / "en_100_tree.jsonl"
     rankings, _ = readers.read(path, Ranking)
-    told, _ = readers.read(path, Demonstration)
-    assert len(told) == len(rankings)
-    for ranking, one in zip(rankings, told, strict=True):
+    examples, _ = readers.read(path, Demonstration)
+    assert len(examples) == len(rankings)
+    for ranking, one in zip(rankings, examples, strict=True):
         answer = {"role": "assistant", "content": ranking.answers[0]}
         assert one.messages == [*ranking.prompt, answer]
     assert readers.has_ranking_rows(path)

@@ -1,4 +1,4 @@
-"""What a whole row says (system prompt, tools, fields, weights) in every layout."""
+"""System prompt, tools, metadata and weights of rows, in every schema."""
 
 import json
 
@@ -8,32 +8,32 @@ from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
 from jaxalign.data.row_errors import MalformedRow, UnusableRow
 from tests.data.rows import (
+    CHAT,
     FUNCTION,
     INF,
+    LABELED,
     NAN,
     PAIR,
     SCORES,
     SHP,
-    TALK,
     TOOL,
     TREE,
     ULTRA,
-    UP,
     a,
-    asks,
+    labeled,
     pair,
-    ranks,
+    ranking_record,
     read,
+    rl_prompt,
     s,
     sft,
-    thumb,
     u,
 )
 
-# one row of each layout, the kind it is read as, and its record without a system prompt
-LAYOUTS = {
+# one row of each schema, and its record without a system prompt
+SCHEMAS = {
     "prompt completion": ({"prompt": "q", "completion": "a"}, sft(u(), a())),
-    "messages": (TALK, sft(u(), a())),
+    "messages": (CHAT, sft(u(), a())),
     "sharegpt": (
         {
             "conversations": [
@@ -59,21 +59,21 @@ LAYOUTS = {
         pair([u()]),
     ),
     "sft of a pair": (PAIR, sft(u(), a())),
-    "answers": ({"prompt": "q", "answers": ["a", "b"]}, ranks("a", "b")),
-    "tree": ({"prompt": TREE}, ranks("a", "b")),
+    "answers": ({"prompt": "q", "answers": ["a", "b"]}, ranking_record("a", "b")),
+    "tree": ({"prompt": TREE}, ranking_record("a", "b")),
     "pairs of answers": ({"prompt": "q", "answers": ["a", "b"]}, pair([u()])),
-    "unpaired": (UP, thumb(True)),
-    "rl prompt": ({"prompt": "q"}, asks([u()])),
-    "rl messages": (TALK, asks([u()], "a")),
-    "rl pair": (PAIR, asks([u()], "a")),
-    "rl answers": ({"prompt": "q", "answers": ["a", "b"]}, asks([u()], "a")),
+    "unpaired": (LABELED, labeled(True)),
+    "rl prompt": ({"prompt": "q"}, rl_prompt([u()])),
+    "rl messages": (CHAT, rl_prompt([u()], "a")),
+    "rl pair": (PAIR, rl_prompt([u()], "a")),
+    "rl answers": ({"prompt": "q", "answers": ["a", "b"]}, rl_prompt([u()], "a")),
     "shp": (SHP, pair([u()])),
-    "ultrafeedback": (ULTRA, ranks("a", "b", fields=SCORES)),
+    "ultrafeedback": (ULTRA, ranking_record("a", "b", fields=SCORES)),
 }
 
 
 def with_prompt(record, prompt, **more):
-    """A record with another prompt, and what else its row says."""
+    """A record with another prompt, and other changes."""
     changed = dict(vars(record))
     if isinstance(record, Demonstration):
         changed["messages"] = [*prompt, record.messages[-1]]
@@ -84,27 +84,27 @@ def with_prompt(record, prompt, **more):
     return type(record)(**(changed | more))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-class TestWholeRows:
-    """What a row says beside its messages holds in every layout and kind."""
+@pytest.mark.parametrize("name", SCHEMAS)
+class TestRowFields:
+    """Fields beside prompt and answers, in every schema and kind of record."""
 
-    def test_its_record(self, name):
-        row, record = LAYOUTS[name]
+    def test_record(self, name):
+        row, record = SCHEMAS[name]
         assert read(row, type(record)) == [record]
 
     @pytest.mark.parametrize(
         "field", ["system", "system_prompt", "system_message", "system_instruction"]
     )
-    def test_a_system_column_begins_the_conversation(self, name, field):
-        row, record = LAYOUTS[name]
-        found = read(row | {field: "S"}, type(record))
-        assert found == [with_prompt(record, [s(), u()])]
+    def test_a_system_field_begins_the_conversation(self, name, field):
+        row, record = SCHEMAS[name]
+        parsed = read(row | {field: "S"}, type(record))
+        assert parsed == [with_prompt(record, [s(), u()])]
         assert read(row | {field: ""}, type(record)) == [record]
         assert read(row | {field: None}, type(record)) == [record]
-        assert read(row | {field: "S", "system": "S"}, type(record)) == found
+        assert read(row | {field: "S", "system": "S"}, type(record)) == parsed
 
-    def test_two_system_prompts_that_differ_are_refused(self, name):
-        row, record = LAYOUTS[name]
+    def test_different_system_prompts_are_refused(self, name):
+        row, record = SCHEMAS[name]
         with pytest.raises(MalformedRow, match="'system' and 'system_prompt' differ"):
             read(row | {"system": "S", "system_prompt": "other"}, type(record))
         with pytest.raises(MalformedRow, match="'system' is .*; expected text"):
@@ -122,27 +122,27 @@ class TestWholeRows:
     )
     @pytest.mark.parametrize("field", ["tools", "functions"])
     def test_tools_are_declared(self, name, field, tools):
-        row, record = LAYOUTS[name]
-        found = read(row | {field: tools}, type(record))
-        assert found == [with_prompt(record, [u()], tools=(TOOL,))]
+        row, record = SCHEMAS[name]
+        parsed = read(row | {field: tools}, type(record))
+        assert parsed == [with_prompt(record, [u()], tools=(TOOL,))]
 
     @pytest.mark.parametrize("tools", ["{", ["weather"], [{"name": 1}], 3, [{}]])
-    def test_what_is_no_tool_is_refused(self, name, tools):
-        row, record = LAYOUTS[name]
+    def test_malformed_tools_are_refused(self, name, tools):
+        row, record = SCHEMAS[name]
         with pytest.raises(MalformedRow, match=r"'tools(\[0\])?' (is|has)"):
             read(row | {"tools": tools}, type(record))
 
     @pytest.mark.parametrize("tools", ["[]", [], "", None])
-    def test_no_tools(self, name, tools):
-        row, record = LAYOUTS[name]
-        (found,) = read(row | {"tools": tools}, type(record))
-        assert found.tools == ()
+    def test_empty_tools(self, name, tools):
+        row, record = SCHEMAS[name]
+        (parsed,) = read(row | {"tools": tools}, type(record))
+        assert parsed.tools == ()
 
     def test_other_fields_are_kept(self, name):
-        row, record = LAYOUTS[name]
+        row, record = SCHEMAS[name]
         others = {"source": "web", "id": 7, "category": ["x"], "annotator": {"a": 1}}
-        found = read(row | others, type(record))
-        assert found == [with_prompt(record, [u()], fields=others)]
+        parsed = read(row | others, type(record))
+        assert parsed == [with_prompt(record, [u()], fields=others)]
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -165,8 +165,8 @@ class TestWholeRows:
             ("documents", [{"text": "x"}]),
         ],
     )
-    def test_what_cannot_be_honoured_is_refused_by_name(self, name, field, value):
-        row, record = LAYOUTS[name]
+    def test_unsupported_fields_are_refused_by_name(self, name, field, value):
+        row, record = SCHEMAS[name]
         with pytest.raises(MalformedRow, match=f"^field '{field}'"):
             read(row | {field: value}, type(record))
 
@@ -174,15 +174,15 @@ class TestWholeRows:
         ("field", "value"),
         [("weight", 1), ("loss_weight", 1.0), ("weight", None), ("images", [])],
     )
-    def test_what_changes_nothing_is_read(self, name, field, value):
-        row, record = LAYOUTS[name]
-        found = read(row | {field: value}, type(record))
-        assert found == [with_prompt(record, [u()], fields={field: value})]
+    def test_neutral_values_are_kept(self, name, field, value):
+        row, record = SCHEMAS[name]
+        parsed = read(row | {field: value}, type(record))
+        assert parsed == [with_prompt(record, [u()], fields={field: value})]
 
     @pytest.mark.parametrize("value", [NAN, INF, -INF, 10**400, 1e39])
     @pytest.mark.parametrize("field", ["score_chosen", "rating", "reward"])
-    def test_absurd_numbers_are_refused(self, name, field, value):
-        row, record = LAYOUTS[name]
+    def test_invalid_numbers_are_refused(self, name, field, value):
+        row, record = SCHEMAS[name]
         with pytest.raises(
             MalformedRow, match=f"'{field}' is .*; expected a finite number"
         ) as error:
@@ -190,26 +190,26 @@ class TestWholeRows:
         assert len(str(error.value)) < 100
 
 
-def test_no_layout_puts_two_answers_in_a_row():
-    for row, record in LAYOUTS.values():
-        for more in (TALK, {"answer": "1"}, {"response": "a"}, {"prompt": [u(), a()]}):
+def test_no_schema_gives_two_consecutive_answers():
+    for row, record in SCHEMAS.values():
+        for more in (CHAT, {"answer": "1"}, {"response": "a"}, {"prompt": [u(), a()]}):
             try:
-                found = read(more | row, type(record))
+                parsed = read(more | row, type(record))
             except (MalformedRow, UnusableRow):
                 continue
-            for one in found:
+            for one in parsed:
                 messages = getattr(one, "messages", None) or [*one.prompt, a()]
                 roles = [message["role"] for message in messages]
                 pairs = zip(roles, roles[1:], strict=False)
                 assert ("assistant", "assistant") not in pairs
 
 
-def test_what_is_refused_is_counted_by_its_field(tmp_path, jsonl):
+def test_unsupported_fields_are_counted_by_name(tmp_path, jsonl):
     path = jsonl(
         tmp_path / "rows.jsonl",
-        TALK,
-        TALK | {"images": ["x"]},
-        TALK | {"images": ["y"]},
+        CHAT,
+        CHAT | {"images": ["x"]},
+        CHAT | {"images": ["y"]},
         {"messages": [u(), a(weight=0.5)]},
         {"messages": 3},
     )

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxalign import estimators, losses
-from jaxalign.batches import RolloutBatch, TokenBatch
+from jaxalign.batches import RolloutBatch
 from jaxalign.estimators.kl import LARGEST_LOG_RATIO
 from jaxalign.masks import masked_sum
 from jaxalign.training import forward
@@ -26,15 +26,21 @@ def ppo(
     temperature: float = 1.0,
     chunk: int | None = None,
 ) -> Objective:
-    """Proximal policy optimisation of a policy and its value model, a mean over tokens.
+    """Proximal policy optimization of a policy and its value model, a mean over tokens.
 
     loss = clipped_surrogate + vf_coef * clipped_value - entropy_coef * entropy
 
     Takes `{"policy": ..., "value": ...}` and a `RolloutBatch`; every mean is over the
-    tokens of `sequences.loss_mask`, whatever the micro-batches. The policy's log-probs
-    are those at `temperature`, which must be that of `old_logp`. Metrics: policy_loss,
-    value_loss, entropy, ratio, clipfrac, value_clipfrac, approxkl (k3), approxkl_sq
-    (half the mean square), and what `explained_variance` needs.
+    tokens of `sequences.loss_mask`, whatever the micro-batches. Metrics: policy_loss,
+    value_loss, entropy (nats), ratio, clipfrac, value_clipfrac, approxkl (k3, nats),
+    approxkl_sq (half the mean square), and the moments that `explained_variance` needs.
+
+    Args:
+      clip_low, clip_high: how far the importance ratio may fall below and rise above 1.
+      value_clip: how far values may move from the old ones.
+      vf_coef, entropy_coef: weights of the value loss and of the entropy bonus.
+      temperature: of the policy's log-probs; must be that of `old_logp`.
+      chunk: as in `forward.token_logps`.
 
     Reference: Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9; defaults of Ziegler
     et al. 2019, arXiv:1909.08593.
@@ -42,8 +48,12 @@ def ppo(
 
     def objective(params: Params, batch: RolloutBatch) -> Total:
         mask = batch.sequences.loss_mask
-        logp, entropy = logp_and_entropy(
-            policy, params["policy"], batch.sequences, chunk, temperature
+        logp, entropy = forward.token_statistics(
+            policy,
+            params["policy"],
+            batch.sequences,
+            chunk=chunk,
+            temperature=temperature,
         )
         values = forward.token_values(value, params["value"], batch.sequences)
         surrogate = losses.clipped_surrogate(
@@ -62,14 +72,14 @@ def ppo(
         ratio = jnp.exp(
             jnp.clip(logp - batch.old_logp, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
         )
-        moved = jnp.abs(values - batch.old_value) > value_clip
-        watched = {
+        value_clipped = jnp.abs(values - batch.old_value) > value_clip
+        metrics = {
             "policy_loss": surrogate,
             "value_loss": value_loss,
             "entropy": entropy,
             "ratio": ratio,
             "clipfrac": is_outside(ratio, 1.0 - clip_low, 1.0 + clip_high),
-            "value_clipfrac": moved.astype(jnp.float32),
+            "value_clipfrac": value_clipped.astype(jnp.float32),
             "approxkl": estimators.kl_k3(batch.old_logp, logp),
             "approxkl_sq": 0.5 * jnp.square(logp - batch.old_logp),
             "returns": batch.returns,
@@ -78,29 +88,14 @@ def ppo(
             "value_error_sq": jnp.square(batch.returns - values),
         }
         weight = jnp.sum(mask)
-        metrics = {n: (masked_sum(x, mask), weight) for n, x in watched.items()}
-        return masked_sum(terms, mask), (weight, metrics)
+        sums = {name: (masked_sum(x, mask), weight) for name, x in metrics.items()}
+        return masked_sum(terms, mask), (weight, sums)
 
     return objective
 
 
-def logp_and_entropy(
-    model: LanguageModel,
-    params: Params,
-    batch: TokenBatch,
-    chunk: int | None,
-    temperature: float,
-) -> tuple[Array, Array]:
-    """Log-prob and entropy of each token's distribution, aligned with tokens."""
-    told, aligned = forward.scored_inputs(model, params, batch)
-    found = estimators.token_statistics(
-        *told, chunk=chunk, logit_cap=model.config.logit_cap, temperature=temperature
-    )
-    return aligned(found.logp), aligned(found.entropy)
-
-
 def is_outside(x: Array, low: float, high: float) -> Array:
-    """1.0 where x is not within its bounds."""
+    """1.0 where x is less than `low` or greater than `high`, else 0.0."""
     return ((x < low) | (x > high)).astype(jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""An objective on rollouts with text mixed in, as PPO-ptx has it."""
+"""The pretraining term of PPO-ptx: text to imitate beside a rollout."""
 
 import dataclasses
 from typing import Any
@@ -17,22 +17,22 @@ from jaxalign.types import Array, Float, LanguageModel, Params
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MixedBatch:
-    """A rollout, and text to go on imitating.
+    """A rollout, and text to imitate beside it.
 
     Attributes:
-      rollout: has `sequences`.
+      rollout: a batch with `sequences`, such as a `RolloutBatch`.
       text: `loss_mask` is True on the tokens to imitate.
-      share: counted tokens of the rollout over those of the text. Of the whole batch:
-        so that micro-batches change nothing.
+      token_ratio: tokens that count in the rollout / tokens that count in the text. Of
+        the whole batch, so that micro-batches change nothing.
     """
 
     rollout: Any
     text: TokenBatch
-    share: Float[Array, ""]
+    token_ratio: Float[Array, ""]
 
 
 def mix_batches(rollout: Any, text: TokenBatch) -> MixedBatch:
-    """Both, with their share."""
+    """A rollout and a text batch as one."""
     counted = jnp.sum(rollout.sequences.loss_mask)
     return MixedBatch(rollout, text, counted / jnp.maximum(text.loss_mask.sum(), 1))
 
@@ -42,20 +42,21 @@ def with_ptx(
 ) -> Objective:
     """Adds the NLL of text to an objective that is a mean over a rollout's tokens.
 
-    loss = objective(rollout) + weight * mean over text tokens of -logp
+    loss = objective(rollout) + ptx_coef * mean over text tokens of -logp
 
     Takes `{"policy": ..., ...}` and a `MixedBatch`. Metric, beside the objective's:
-    ptx_nll, per token.
+    ptx_nll, nats per token.
 
-    Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 2 (PPO-ptx; gamma there weighs
-    an expectation over text, here a mean over its tokens).
+    Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 2 (PPO-ptx; its gamma weighs an
+    expectation over texts, `ptx_coef` a mean over their tokens).
     """
 
     def mixed(params: Params, batch: MixedBatch) -> Total:
         total, (count, metrics) = objective(params, batch.rollout)
         logp = forward.token_logps(policy, params["policy"], batch.text)
         nll = masked_sum(losses.nll(logp), batch.text.loss_mask)
-        told = {**metrics, "ptx_nll": (nll, jnp.sum(batch.text.loss_mask))}
-        return total + ptx_coef * batch.share * nll, (count, told)
+        ptx_nll = (nll, jnp.sum(batch.text.loss_mask))
+        total = total + ptx_coef * batch.token_ratio * nll
+        return total, (count, {**metrics, "ptx_nll": ptx_nll})
 
     return mixed

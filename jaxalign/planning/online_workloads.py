@@ -1,4 +1,4 @@
-"""The works that sample: answers alone, and a whole iteration of GRPO."""
+"""Workloads that sample: generation alone, and a whole iteration of GRPO."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.speed.workload import Size, Workload
 from jaxalign import sampling
 from jaxalign.batches import GroupBatch
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import rollouts
 from jaxalign.planning import flops
+from jaxalign.planning.workload import Size, Workload
 from jaxalign.training import forward, group_methods, objectives, optimizer, state, step
 
 
 def generate(config: ModelConfig, size: Size) -> Workload:
-    """Sampling from prompts, with the log-probs of what was sampled."""
+    """Sampling from prompts, with the log-probs of the sampled tokens."""
     model = transformer.language_model(config)
     params = model.init(jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -46,10 +46,10 @@ def generate(config: ModelConfig, size: Size) -> Workload:
 
 
 def grpo(config: ModelConfig, size: Size) -> Workload:
-    """An online iteration: answers, log-probs under the reference, and one update.
+    """An iteration of GRPO: sampling, reference log-probs, and one update.
 
-    Half as many new tokens as in `generate`, and eight answers to a prompt, which they
-    share where they are sampled, and where models read them.
+    Half as many new tokens as in `generate`, and eight answers per prompt, which share
+    one copy of it in sampling and in every forward pass.
     """
     model, room = transformer.language_model(config), size.new_tokens // 2
     samples = min(8, size.prompts)
@@ -59,7 +59,7 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
     )
     adam, frozen = optimizer.adamw(1e-6, steps=1000), model.init(jax.random.key(0))
     update = step.make_step(objective, adam)
-    carried = [state.create(model.init(jax.random.key(0)), adam, jax.random.key(0))]
+    carry = [state.create(model.init(jax.random.key(0)), adam, jax.random.key(0))]
     rng, shape = np.random.default_rng(0), (size.prompts // samples, size.prompt)
     prompts = jnp.asarray(rng.integers(0, config.vocab_size, shape, dtype=np.int32))
     lengths = jnp.full(len(prompts), size.prompt, jnp.int32)
@@ -67,13 +67,13 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
     shared = rollouts.answers_per_row(config, len(prompts), samples, parts=1)
 
     def run() -> Any:
-        params, number = carried[0].params, carried[0].step
+        params, step_number = carry[0].params, carry[0].step
         sequences, _, sampled = rollouts.sample(
             policy,
             params,
             prompts,
             lengths,
-            jax.random.fold_in(jax.random.key(1), number),
+            jax.random.fold_in(jax.random.key(1), step_number),
             sampling.SamplingParams(max_new_tokens=room, samples=samples),
             row_ids=jnp.arange(size.prompts),
         )
@@ -84,7 +84,7 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
         score = jnp.float32(sequences.tokens.max(axis=1))
         advantage = method.advantage(score.reshape(-1, samples)).reshape(-1)
         batch = GroupBatch(answers, logp, ref_logp, advantage)
-        carried[0], metrics = update(carried[0], batch)
+        carry[0], metrics = update(carry[0], batch)
         return metrics["loss"]
 
     # once to sample, once under the reference, and three times for the update

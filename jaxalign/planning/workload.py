@@ -1,4 +1,4 @@
-"""What a work to be timed is, and how much there is to do in it."""
+"""A workload to time, its size, and a training step that carries its state along."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,14 +25,14 @@ PEERS_MODEL = ModelConfig(
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is done in a step.
+    """The size of a step.
 
     Attributes:
-      rows: sequences trained on; half as many pairs.
-      length: tokens in each.
-      prompt: of which are the prompt.
-      prompts: prompts that are generated from.
-      new_tokens: generated from each.
+      rows: training sequences; half as many pairs.
+      length: tokens of a sequence.
+      prompt: prompt tokens of a sequence.
+      prompts: prompts to generate from.
+      new_tokens: tokens to generate from each prompt.
     """
 
     rows: int = 16
@@ -43,13 +43,13 @@ class Size:
 
 
 class Workload(NamedTuple):
-    """One step to be timed.
+    """One step to time.
 
     Attributes:
-      run: does the step; its result is waited for.
+      run: runs the step and returns an array to wait for.
       flops: operations of the matrix products, causal attention counted half.
-      tokens: processed by a step.
-      floor_bytes: memory that must be read (generation reads the weights each step).
+      tokens: tokens that a step processes.
+      floor_bytes: bytes that must be read (generation reads the weights each step).
     """
 
     run: Callable[[], Any]
@@ -59,14 +59,14 @@ class Workload(NamedTuple):
 
 
 def stepper(objective: Any, params: Any, batch: Any) -> Callable[[], Any]:
-    """A training step with AdamW that carries its state along."""
+    """A function that runs one training step with AdamW on its own state."""
     adam = optimizer.adamw(1e-5, steps=1000)
     update = step.make_step(objective, adam)
-    carried = [state.create(params, adam, jax.random.key(0))]
+    carry = [state.create(params, adam, jax.random.key(0))]
     batch = jax.device_put(batch)
 
     def run() -> Any:
-        carried[0], metrics = update(carried[0], batch)
+        carry[0], metrics = update(carry[0], batch)
         return metrics["loss"]
 
     return run
