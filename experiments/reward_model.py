@@ -185,7 +185,7 @@ def held_out_accuracy(
     reward: tuple[ScalarModel, Params],
     pairs: Sequence[Example],
 ) -> dict[str, float]:
-    """How often the chosen answer has the higher score, with its interval and counts."""
+    """The share of pairs whose chosen answer has the higher score, and its interval."""
     chosen, rejected = reward_models.pair_scores(*reward, pairs, config.batch)
     prompts = example_prompt_hashes(pairs)
     accuracy = preference.accuracy(chosen, rejected, units=prompts, seed=config.seed)
@@ -198,7 +198,7 @@ def held_out_accuracy(
         share=True,
     )
     return {
-        **accuracy.named("accuracy"),
+        **accuracy.to_dict("accuracy"),
         "pairs": len(chosen),
         "prompts": len(np.unique(prompts)),
         **by_value,

@@ -88,7 +88,7 @@ def rows(config: Config) -> Iterator[dict[str, Any]]:
         for k in range(config.pairs):
             pair = pairs[k % len(pairs)]
             # all different, since equal texts would be tokenized once
-            prompt = [*pair.prompt[:-1], numbered(pair.prompt[-1], k)]
+            prompt = [*pair.prompt[:-1], append_number(pair.prompt[-1], k)]
             yield {
                 "prompt": prompt,
                 "chosen": f"{pair.chosen} {k}",
@@ -106,7 +106,7 @@ def rows(config: Config) -> Iterator[dict[str, Any]]:
         yield dict(zip(("prompt", "chosen", "rejected"), texts, strict=True))
 
 
-def numbered(message: dict[str, str], k: int) -> dict[str, str]:
+def append_number(message: dict[str, str], k: int) -> dict[str, str]:
     """The message with a number appended."""
     return message | {"content": f"{message['content']} {k}"}
 

@@ -116,8 +116,8 @@ def distinct_prompts(
             break
     if too_long and found:
         note(
-            f"normalization: {len(found)} prompts answered ({len(too_long)} longer than "
-            f"{limit} tokens left out: they leave no room for an answer)"
+            f"normalization: {len(found)} prompts answered ({len(too_long)} longer "
+            f"than {limit} tokens left out: they leave no room for an answer)"
         )
     distinct = list(found.values())
     return [distinct[i % len(distinct)] for i in range(count)] if distinct else []

@@ -68,7 +68,7 @@ class Run:
         if not self.config.resume:
             self.files.refuse_used()
         compilation_cache.enable(self.config.compilation_cache)
-        distributed.barrier("before the folder is made")
+        distributed.barrier("before the folder is created")
         self.files.make()
         try:
             self.checkpointer.open()
@@ -93,7 +93,7 @@ class Run:
         self.stalls.stop()
         self.scopes.close()
         failure = error
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             for close in (self.logger.close, self.finish_checkpoints):
                 try:
                     close(error)
@@ -157,7 +157,7 @@ class Run:
         Args:
           loop: the loop at its beginning, and the template of what is restored; its
             iterators are moved to where they were.
-          roles: the state's parameters by role, as `checkpoint` is given them.
+          roles: the state's parameters by role, as for `checkpoint`.
           total: steps of the whole run.
           rate: the learning rate of a run of so many steps, by steps done.
 
@@ -230,7 +230,7 @@ class Run:
         if not (stop or ended or loop.step % self.config.save_every == 0):
             return
         self.logger.flush()
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             self.checkpointer.save(
                 loop,
                 roles,

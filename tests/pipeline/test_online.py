@@ -98,7 +98,7 @@ def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatc
         kl_stop=1e-7,
         kl_target=0.1,
         kl_horizon=100,
-        normalise="running",
+        normalize="running",
         score_clip=3.0,
         bootstrap=True,
         adam="tensorflow",
