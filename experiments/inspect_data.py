@@ -21,9 +21,10 @@ from rich.table import Table
 from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import chat, loader
+from jaxalign.data import chat
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Record
+from jaxalign.data.tokenize import tokenize
 from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.pipeline import datasets, policies
 from jaxalign.runtime.cli import launch
@@ -70,11 +71,11 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
         except ValueError as error:
             console.print(f"\nno {name}: {error}", markup=False, highlight=False)
             continue
-        tokenise = functools.partial(
-            loader.tokenize, found, tokenizer, all_turns=config.all_turns
+        with_context = functools.partial(
+            tokenize, found, tokenizer, all_turns=config.all_turns
         )
-        examples, report = tokenise(context=context, overlong=config.overlong)
-        whole, _ = tokenise(context=sys.maxsize)
+        examples, report = with_context(context=context, overlong=config.overlong)
+        whole, _ = with_context(context=sys.maxsize)
         console.print(
             f"\n{name}: {report}", style="bold", markup=False, highlight=False
         )

@@ -54,7 +54,7 @@ from jaxalign.data.records import (
 from jaxalign.data.schemas.messages import message_to_answer
 from jaxalign.evaluation import preference
 from jaxalign.evaluation.intervals import bootstrap
-from jaxalign.pipeline import datasets, llm_judge, policies, rollouts
+from jaxalign.pipeline import datasets, judge_rows, llm_judge, policies, rollouts
 from jaxalign.pipeline.datasets.record_splits import map_splits
 from jaxalign.pipeline.llm_judge import AnswerSet
 from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
@@ -342,15 +342,15 @@ def judge_answers(
     if config.ask == "ratings":
         ratings = llm_judge.rate_answers(judge, answered, config.highest, noise, manner)
         key = jax.random.key(int(noise(0).integers(2**31)))
-        rankings = list(map(llm_judge.ranking_row, answered, ratings))
-        pairs = llm_judge.zephyr_pairs(answered, ratings, key)
+        rankings = list(map(judge_rows.ranking_row, answered, ratings))
+        pairs = judge_rows.zephyr_pairs(answered, ratings, key)
         units = np.repeat(asked, list(map(len, ratings)))
         mean = bootstrap(np.concatenate(ratings), units=units)
-        return pairs, rankings, mean.named("rating")
+        return pairs, rankings, mean.to_dict("rating")
     compared = llm_judge.compare_answers(judge, answered, principles, noise, manner)
-    worths = map(llm_judge.mean_win_probabilities, answered, compared)
-    rankings = list(map(llm_judge.ranking_row, answered, worths))
-    pairs = [row for x in map(llm_judge.soft_pairs, answered, compared) for row in x]
+    worths = map(judge_rows.mean_win_probabilities, answered, compared)
+    rankings = list(map(judge_rows.ranking_row, answered, worths))
+    pairs = [row for x in map(judge_rows.soft_pairs, answered, compared) for row in x]
     every = np.array([pair[2:] for each in compared for pair in each])
     first, swapped, p = every.T
     units = np.repeat(asked, list(map(len, compared)))
@@ -359,9 +359,9 @@ def judge_answers(
         pairs,
         rankings,
         {
-            **share((first - 0.5) * (swapped - 0.5) < 0).named("consistent"),
-            **share((first + swapped) / 2).named("first"),
-            **share(preference.agreement(p, 1.0 - p)).named("agreement"),
+            **share((first - 0.5) * (swapped - 0.5) < 0).to_dict("consistent"),
+            **share((first + swapped) / 2).to_dict("first"),
+            **share(preference.agreement(p, 1.0 - p)).to_dict("agreement"),
         },
     )
 

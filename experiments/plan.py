@@ -1,22 +1,22 @@
-"""Will it fit, how fast can it be: a step compiled for devices that are not there.
+"""Memory, time and communication of a step, compiled for devices that are absent.
 
     python -m experiments.plan --model llama-3-8b --algorithm ppo
         --mesh fsdp=64,tensor=4 --batch 512 --length 2048
 
-The true step is compiled ahead of time for the mesh, on shapes alone. Printed are the
-bytes on each device by role, the operations and the communication of a step, and for
-each chip whether that fits and the least time that its published rates allow.
+The step itself is compiled ahead of time for the mesh, on shapes alone. Printed are the
+bytes per device by role, the operations and communication of a step, and for each chip
+whether it fits and the least time at its published rates.
 
 Operations are those of the matrix products in the traced program, which XLA's own
 `cost_analysis` would count once for all layers. Communication is read from the compiled
 program: what each device sends, by ring algorithms, loops as often as they run.
 
-Without more, XLA compiles for as many CPU devices. Arguments and results are what they
-are anywhere. Temporaries are a CPU's: it has no fused attention, and keeps in float32
-some of what others keep in bfloat16. It never reduce-scatters: gradients are counted as
-all-reduced, which sends twice as much. With `--topology v5p:4x4x4` the TPU compiler
-itself answers, which takes minutes for a large model and needs the extra `tpu`, but no
-TPU. Sampling has its layers one by one: it is compiled with 2 and 4, and extended.
+By default XLA compiles for as many CPU devices. Sizes of arguments and results are the
+same on every backend. Temporaries are a CPU's: it has no fused attention, and keeps
+some arrays in float32 that others keep in bfloat16. It never reduce-scatters: gradients
+are counted as all-reduced, which sends twice as much. With `--topology v5p:4x4x4` the
+TPU compiler is used, which takes minutes for a large model and needs the extra `tpu`,
+but no TPU. Sampling unrolls its layers: it is compiled with 2 and 4, and extrapolated.
 """
 
 import dataclasses
@@ -32,12 +32,17 @@ from jax.sharding import Mesh
 from rich.table import Table
 from rich.text import Text
 
-from jaxalign import sharding
+from jaxalign import messages, sharding
 from jaxalign.planning import abstract
 from jaxalign.planning.chips import CHIPS, Chip
 from jaxalign.planning.flops import matmul_params
 from jaxalign.planning.measure import ProgramCost, program_cost
-from jaxalign.planning.programs import Models, PlannedStep, programs, training_inputs
+from jaxalign.planning.programs import (
+    PlannedStep,
+    StepModels,
+    programs,
+    training_inputs,
+)
 from jaxalign.runtime import cli
 from jaxalign.runtime.flags import parse_mesh
 
@@ -50,45 +55,45 @@ KINDS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(PlannedStep):
-    """A step, and what it is compiled for."""
+    """A step, and the devices that it is compiled for."""
 
     topology: str = ""
-    """A slice of TPUs, such as v5p:4x4x4 or v5e:8x8, for the TPU compiler; CPU
-    devices without."""
+    """A TPU slice, such as v5p:4x4x4 or v5e:8x8, for the TPU compiler; by default
+    CPU devices."""
     chips: tuple[str, ...] = tuple(CHIPS)
-    """Whose limits are shown."""
+    """Chips to compare with."""
     out: Path | None = None
     """A file for the numbers, as JSON."""
 
 
 class Plan(NamedTuple):
-    """What a step needs.
+    """The cost of a step.
 
     Attributes:
-      devices: how many.
-      roles: bytes on each device that stay throughout, by role.
-      within: bytes on each device that a program needs besides, by program and role.
-      needs: of each program, and how often a step runs it.
-      read: bytes that sampling must read on each device, 0 without sampling.
+      devices: number of devices.
+      roles: resident bytes per device, by role.
+      transient: further bytes per device during a program, by program and role.
+      needs: runs per step and cost of each program.
+      read: bytes per device that sampling must read; 0 without sampling.
     """
 
     devices: int
     roles: dict[str, int]
-    within: dict[str, dict[str, float]]
+    transient: dict[str, dict[str, float]]
     needs: dict[str, tuple[int, ProgramCost]]
     read: float
 
     @property
     def peak(self) -> float:
-        """The most bytes on each device."""
-        most = max(sum(parts.values()) for parts in self.within.values())
+        """Peak bytes per device."""
+        most = max(sum(parts.values()) for parts in self.transient.values())
         return sum(self.roles.values()) + most
 
     def floor(self, chip: Chip) -> dict[str, float]:
-        """The least seconds of a step; each program takes its scarcest resource."""
-        found = {"compute": 0.0, "memory": 0.0, "communication": 0.0, "step": 0.0}
+        """Least seconds of a step, by resource; a program takes its scarcest one."""
+        least = {"compute": 0.0, "memory": 0.0, "communication": 0.0, "step": 0.0}
         for name, (times, one) in self.needs.items():
-            touched = self.read if name == "sample" else one.touched
+            touched = self.read if name == "sample" else one.accessed
             parts = {
                 "compute": times * one.flops / self.devices / chip.flops,
                 "memory": times * touched / chip.bandwidth,
@@ -96,9 +101,9 @@ class Plan(NamedTuple):
                 * one.seconds(chip.link, chip.domain, chip.network),
             }
             for part, seconds in parts.items():
-                found[part] += seconds
-            found["step"] += max(parts.values())
-        return found
+                least[part] += seconds
+            least["step"] += max(parts.values())
+        return least
 
 
 def plan(config: Config) -> Plan:
@@ -108,7 +113,7 @@ def plan(config: Config) -> Plan:
       ValueError: a model or mesh that cannot be, or rows that do not divide.
     """
     shape, mesh = config.shape(), mesh_of(config)
-    models = Models(config, shape, mesh)
+    models = StepModels(config, shape, mesh)
     roles = {
         role: abstract.bytes_per_device(tree) for role, tree in models.roles().items()
     }
@@ -119,19 +124,22 @@ def plan(config: Config) -> Plan:
     within = {
         name: {"temporaries": one.temporaries} for name, (_, one) in found.items()
     }
-    known = {"update": ("gradients", abstract.bytes_per_device(models.tuned().params))}
+    known = {
+        "update": ("gradients", abstract.bytes_per_device(models.trainable().params))
+    }
     read = 0.0
     if "sample" in found:
-        held = models.cache()
-        cache, asked = map(abstract.bytes_per_device, (held, held.prompts))
+        kv_cache = models.kv_cache()
+        cache = abstract.bytes_per_device(kv_cache)
+        shared = abstract.bytes_per_device(kv_cache.prefix)
         known["sample"] = ("KV cache", cache)
-        new = config.length - config.asked
+        new = config.length - config.prompt_length
         item = 2 if config.dtype == "bfloat16" else 4
         matrices = matmul_params(shape) * item / mesh.shape["tensor"]
-        # what is read once for many answers is a part of its own; the rest fills up
-        first = 0 if asked else config.asked
+        # a prompt that many answers share is a part of its own; the rest fills up
+        first = 0 if shared else config.prompt_length
         filled = (first + new / 2) / (first + new)
-        read = new * (matrices + asked + (cache - asked) * filled)
+        read = new * (matrices + shared + (cache - shared) * filled)
     for name, (role, part) in known.items():
         others = max(within[name]["temporaries"] - part, 0.0)
         within[name] = {role: part, "other temporaries": others}
@@ -139,7 +147,7 @@ def plan(config: Config) -> Plan:
 
 
 def mesh_of(config: Config) -> Mesh:
-    """The mesh, of devices that need not be there."""
+    """The mesh, of devices that need not be present."""
     shape = parse_mesh(config.mesh)
     if not config.topology:
         return sharding.make_mesh(shape)
@@ -148,7 +156,7 @@ def mesh_of(config: Config) -> Mesh:
 
 
 def force_devices(config: Config) -> None:
-    """Has JAX act as if this machine had the devices; before JAX looks for any."""
+    """Makes JAX simulate the mesh's devices; call it before JAX initializes."""
     shape = parse_mesh(config.mesh) or {}
     jax.config.update("jax_platforms", "cpu")
     if not config.topology:
@@ -159,7 +167,7 @@ def numbers(found: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
     """The plan as JSON values."""
     return {
         "devices": found.devices,
-        "bytes": found.roles | {"within": found.within, "peak": found.peak},
+        "bytes": found.roles | {"within": found.transient, "peak": found.peak},
         "programs": {
             name: {
                 "times": times,
@@ -183,7 +191,7 @@ def show(found: Plan, config: Config) -> None:
     gib = lambda size: f"{size / GIB:.3g}"
     for role, size in found.roles.items():
         table.add_row(role, gib(size))
-    for name, within in found.within.items():
+    for name, within in found.transient.items():
         for role, needed in within.items():
             table.add_row(f"{name}: {role}", gib(needed))
     table.add_row("peak", gib(found.peak), style="bold")
@@ -204,10 +212,10 @@ def show(found: Plan, config: Config) -> None:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Plans a step, prints what it needs, and writes it to `--out`."""
-    unknown = sorted(set(config.chips) - set(CHIPS))
-    if unknown:
-        raise ValueError(f"unknown --chips {unknown}; there are {list(CHIPS)}")
+    """Plans a step, prints its cost, and writes it to `--out`."""
+    for chip in config.chips:
+        if chip not in CHIPS:
+            raise messages.unknown_name("chip", chip, CHIPS)
     found = plan(config)
     show(found, config)
     values = numbers(found, config.chips)
@@ -217,7 +225,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def command(config: Config) -> None:
-    """Plans on as many devices as the mesh has."""
+    """Plans with as many devices as the mesh has."""
     force_devices(config)
     main(config)
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
-from jaxalign.data import dataset_ops, loader, packing
-from jaxalign.data.examples import example_prompt_hashes
+from jaxalign.data import dataset_ops, packing
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
@@ -160,9 +160,7 @@ def main(config: Config) -> dict[str, float]:
 
 def read_data(
     config: Config, run: Run, source: datasets.Dataset, policy: policies.Policy
-) -> tuple[
-    Sequence[loader.Example], Sequence[loader.Example], type[Preference] | type[Ranking]
-]:
+) -> tuple[Sequence[Example], Sequence[Example], type[Preference] | type[Ranking]]:
     """Training pairs or rankings, held-out pairs, and which of them trains.
 
     Raises:
@@ -185,9 +183,9 @@ def read_data(
 def held_out_accuracy(
     config: Config,
     reward: tuple[ScalarModel, Params],
-    pairs: Sequence[loader.Example],
+    pairs: Sequence[Example],
 ) -> dict[str, float]:
-    """How often the chosen answer has the higher score, with its interval and counts."""
+    """The share of pairs whose chosen answer has the higher score, and its interval."""
     chosen, rejected = reward_models.pair_scores(*reward, pairs, config.batch)
     prompts = example_prompt_hashes(pairs)
     accuracy = preference.accuracy(chosen, rejected, units=prompts, seed=config.seed)
@@ -200,7 +198,7 @@ def held_out_accuracy(
         share=True,
     )
     return {
-        **accuracy.named("accuracy"),
+        **accuracy.to_dict("accuracy"),
         "pairs": len(chosen),
         "prompts": len(np.unique(prompts)),
         **by_value,

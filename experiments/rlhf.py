@@ -74,7 +74,7 @@ class Config(PipelineConfig):
     """What PPO maximises: the reward model, or what the annotator goes by."""
 
 
-RoadType = TypeVar("RoadType", bound=PipelineConfig)
+PipelineConfigType = TypeVar("PipelineConfigType", bound=PipelineConfig)
 
 
 class StartingPoint(NamedTuple):
@@ -122,7 +122,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     return rows
 
 
-def smoke_config(config: RoadType) -> RoadType:
+def smoke_config(config: PipelineConfigType) -> PipelineConfigType:
     """The same road with next to no steps."""
     few = dataclasses.replace
     return few(

@@ -1,4 +1,4 @@
-"""JSON settings in folders from strangers: bounded in size, each fault one sentence."""
+"""Validation of JSON files from untrusted folders: size, syntax and field types."""
 
 import json
 import math
@@ -14,48 +14,48 @@ MAX_COUNT = 2**31 - 1  # largest size of an axis
 
 
 class FieldType(NamedTuple):
-    """The values that a field may have.
+    """A type of field values.
 
     Attributes:
-      words: what they are, for messages.
-      accepts: whether a value is one of them.
+      words: its description in messages.
+      accepts: whether a value has this type.
     """
 
     words: str
     accepts: Callable[[Any], bool]
 
     def __or__(self, other: "FieldType") -> "FieldType":
-        """Values of either kind."""
+        """Values of either type."""
         fits = lambda x: self.accepts(x) or other.accepts(x)
         return FieldType(f"{self.words} or {other.words}", fits)
 
 
 def is_int(value: Any) -> bool:
-    """Whether it is a whole number; true and false are none."""
+    """Whether a value is an integer, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, of float64's range."""
+    """Whether a value is a finite number within float64's range."""
     if is_int(value):
         return -MAX_FLOAT <= value <= MAX_FLOAT
     return isinstance(value, float) and math.isfinite(value)
 
 
 def list_of(kind: FieldType) -> FieldType:
-    """Lists of such values."""
+    """Lists whose elements have this type."""
     fits = lambda x: isinstance(x, list) and all(map(kind.accepts, x))
     return FieldType(f"a list of {kind.words}", fits)
 
 
 def object_of(kind: FieldType) -> FieldType:
-    """Objects whose fields all have such values."""
+    """Objects whose fields all have this type."""
     fits = lambda x: isinstance(x, dict) and all(map(kind.accepts, x.values()))
     return FieldType(f"an object whose fields are {kind.words}", fits)
 
 
 def one_of(*values: Any) -> FieldType:
-    """These values, told apart by type too: 1 is not true."""
+    """These values alone, compared by type as well: 1 is not true."""
     same = lambda x, y: type(x) is type(y) and x == y
     words = " or ".join(json.dumps(value) for value in values)
     return FieldType(words, lambda x: any(same(x, value) for value in values))
@@ -81,7 +81,7 @@ FRACTION = FieldType(
 
 
 def read_object(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Reads the JSON object in a file.
 
     Raises:
       ValueError: it is too large, not JSON, no object, or holds a NaN or an infinity;
@@ -107,7 +107,7 @@ def read_object(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values that are neither objects nor lists, with the path to each."""
+    """The scalar values of a JSON tree, each with its path."""
     parts: Any = tree.items() if isinstance(tree, dict) else ()
     parts = enumerate(tree) if isinstance(tree, list) else parts
     if not isinstance(tree, dict | list):
@@ -122,15 +122,15 @@ def check_fields(
     where: str,
     within: str = "",
 ) -> None:
-    """Refuses a field whose value is of another kind than it must be.
+    """Checks the type of each field.
 
     Args:
-      kinds: by the name of the field; other fields are not looked at.
-      where: the file.
-      within: the field whose object these settings are.
+      kinds: required types by field name; other fields are ignored.
+      where: the file, for messages.
+      within: the name of the enclosing field, where these settings are nested.
 
     Raises:
-      ValueError: names the file and the field.
+      ValueError: a field has another type; names the file and the field.
     """
     for name, kind in kinds.items():
         if name in settings and not kind.accepts(settings[name]):

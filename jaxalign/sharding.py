@@ -1,8 +1,9 @@
-"""Where arrays live: one table from logical axes to mesh axes, and nothing else.
+"""Sharding: one table from logical axes to mesh axes, and placement by it.
 
 Models and losses name logical axes only. The mesh has the axes `data` (rows), `fsdp`
-(rows, and parameters cut along their width) and `tensor` (heads, hidden units,
-vocabulary), all of type Auto: XLA places the collectives.
+(rows, and parameters sharded along their width) and `tensor` (heads, hidden units,
+vocabulary), all of type Auto: XLA places the collectives. On the host the mesh is an
+argument; `constrain` and its like, inside compiled functions, read it from the context.
 """
 
 import math
@@ -38,7 +39,7 @@ def make_mesh(
     Args:
       shape: devices on each axis, such as `{"data": 2, "fsdp": 4}`; a missing
         axis has 1.
-      devices: others than this machine's, to compile for.
+      devices: devices to use, or only to compile for; by default all of this machine.
 
     Raises:
       ValueError: an unknown axis, more devices than there are, or, with many processes,
@@ -70,14 +71,14 @@ def make_mesh(
 
 
 def cpu_device_hint(devices: Sequence[Any], sizes: Sequence[int]) -> str:
-    """How a mesh of such sizes comes to its devices where these are CPUs."""
+    """A hint for the error of a mesh with too few CPU devices; else empty."""
     if devices[0].platform != "cpu" or min(sizes) < 1:
         return ""
     return f": JAX_NUM_CPU_DEVICES={math.prod(sizes)} makes as many of a CPU"
 
 
 def spec(*names: str | None) -> PartitionSpec:
-    """The partition of an array whose dimensions have these logical names.
+    """The partition of an array, given the logical name of each dimension.
 
     >>> spec("batch", None) == PartitionSpec(("data", "fsdp"), None)
     True
@@ -88,7 +89,7 @@ def spec(*names: str | None) -> PartitionSpec:
 def drop_indivisible_axes(
     mesh: Mesh | AbstractMesh, partition: PartitionSpec, shape: tuple[int, ...]
 ) -> PartitionSpec:
-    """The partition, less the axes that do not divide their dimension (replicated)."""
+    """The partition without the axes that do not divide their dimension."""
 
     def divides(axes: str | tuple[str, ...] | None, size: int) -> bool:
         axes = (axes,) if isinstance(axes, str) else axes or ()
@@ -99,7 +100,7 @@ def drop_indivisible_axes(
 
 
 def shardings(mesh: Mesh, specs: Any, shapes: Any) -> Any:
-    """A tree of shardings, from a tree of partitions and one of arrays or shapes."""
+    """A tree of shardings, from trees of partitions and of arrays (or their shapes)."""
     return jax.tree.map(
         lambda s, x: NamedSharding(mesh, drop_indivisible_axes(mesh, s, x.shape)),
         specs,
@@ -108,7 +109,7 @@ def shardings(mesh: Mesh, specs: Any, shapes: Any) -> Any:
 
 
 def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
-    """Puts a parameter tree on the mesh as its specs say."""
+    """Puts a parameter tree on the mesh, sharded by its specs."""
     return jax.device_put(tree, shardings(mesh, specs, tree))
 
 
@@ -209,9 +210,9 @@ def shard_from_replicated(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def to_host(x: Any) -> np.ndarray:
-    """A whole array as numpy, gathered from all processes where it is spread.
+    """The global array as numpy, gathered from all processes where it is sharded.
 
-    All processes must ask for it.
+    A collective: all processes must call it.
     """
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         if x.is_fully_replicated:
@@ -221,7 +222,11 @@ def to_host(x: Any) -> np.ndarray:
 
 
 def constrain(x: Array, *names: str | None) -> Array:
-    """Tells XLA how an activation is cut; without a mesh in context, does nothing."""
+    """Constrains the sharding of an activation; the identity without a mesh in context.
+
+    Args:
+      names: the logical name of each dimension of `x`.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
@@ -231,7 +236,7 @@ def constrain(x: Array, *names: str | None) -> Array:
 
 
 def gather_along(name: str, tree: Any, specs: Any) -> Any:
-    """Tells XLA to have arrays whole along a logical axis, else cut by their specs."""
+    """Constrains arrays to be gathered along a logical axis, else sharded by specs."""
     mesh, gathered = jax.sharding.get_abstract_mesh(), AXES[name]
     if mesh.empty:
         return tree
@@ -246,7 +251,7 @@ def gather_along(name: str, tree: Any, specs: Any) -> Any:
 
 
 def shard_count(name: str) -> int:
-    """Into how many parts XLA may cut a dimension: 1 without a mesh in context."""
+    """Parts into which XLA may cut a dimension; 1 without a mesh in context."""
     mesh, axes = jax.sharding.get_abstract_mesh(), AXES[name]
     axes = (axes,) if isinstance(axes, str) else axes or ()
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)

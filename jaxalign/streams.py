@@ -1,8 +1,8 @@
-"""Named streams of randomness: a key for each purpose, from one seed.
+"""Named random streams: a key for each purpose, from one seed.
 
-A key is folded from (run key, name of the stream, step, prompt, repeat), so that what
-is drawn depends on no batch layout, number of devices or resume, nor on what else is
-drawn, measured or recorded.
+A key is folded from (run key, stream name, step, prompt, repeat): random numbers
+depend neither on batch layout, device count or resume, nor on other streams or on
+logging.
 """
 
 import json
@@ -37,31 +37,31 @@ def generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
     >>> int(generator(0, "noise", 3).integers(100))
     44
     """
-    # how many numbers there are goes first, since numpy takes what is missing as 0
+    # the count of numbers goes first, since numpy pads missing ones with 0
     name = zlib.crc32(stream.encode())
     return np.random.default_rng([seed, name, len(numbers), *numbers])
 
 
 def prompt_id(messages: Sequence[Any]) -> int:
-    """A prompt's number in streams, from its text alone: 32 bits.
+    """The 32-bit id of a prompt in streams, a hash of its messages.
 
-    Two prompts that share one by chance share their noise, and nothing else.
+    Prompts whose ids collide share their random numbers, and nothing else.
     """
     return zlib.crc32(json.dumps(messages, sort_keys=True).encode())
 
 
 def answer_ids(prompts: Sequence[int], samples: int) -> np.ndarray:
-    """What tells the noise of answers apart: (prompt, repeat) [P * samples 2], int32.
+    """The (prompt, repeat) of each answer, for its key, int32 [P * samples 2].
 
-    A prompt that comes again goes on counting.
+    Repeats of a prompt that occurs twice are numbered on.
 
     >>> answer_ids([7, 8, 7], 2).tolist()
     [[7, 0], [7, 1], [8, 0], [8, 1], [7, 2], [7, 3]]
     """
-    seen: dict[int, int] = {}
+    counts: dict[int, int] = {}
     rows = []
     for prompt in map(int, prompts):
-        first = seen.get(prompt, 0)
-        seen[prompt] = first + samples
+        first = counts.get(prompt, 0)
+        counts[prompt] = first + samples
         rows += [(prompt, repeat) for repeat in range(first, first + samples)]
     return np.array(rows, np.int64).reshape(-1, 2).astype(np.uint32).view(np.int32)

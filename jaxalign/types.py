@@ -1,4 +1,4 @@
-"""The vocabulary of the library: array types, the shape checker, the two models.
+"""Types of the library: annotated arrays, the shape check, the two model protocols.
 
 Letters used in shapes everywhere: B batch, P prompts, A possible answers, N samples or
 new tokens, K ranked answers, T tokens of a sequence, S cache slots, V vocabulary, D
@@ -30,26 +30,27 @@ __all__ = [
     "typed",
 ]
 
-# check_grads, loaders and doctests feed numpy arrays, so both kinds are arrays here.
-# They share no type that a static checker could follow: `typed` checks them instead.
+# check_grads, loaders and doctests pass numpy arrays, so both kinds are arrays here.
+# They share no type for a static checker: `typed` checks them instead.
 if TYPE_CHECKING:
     Array = Any
 else:
     Array = jax.Array | np.ndarray
-ORIGIN_KEY = "jaxalign_origin"  # a key of config.json: what a model was made from
+ORIGIN_KEY = "jaxalign_origin"  # key of config.json: the model that it started from
+# A hyperparameter: a number, a numpy scalar, or a traced scalar.
 Scalar = float | int | np.floating | np.integer | Float[Array, ""] | Int[Array, ""]
 Key = jax.Array
 Params = Any  # a nested dict of arrays
-Cache = Any  # a pytree with a field `length` [B], the slots each row has filled
+Cache = Any  # a pytree with a field `length` [B], the filled slots of each row
 
 
 def repeat_rows(cache: Cache, rows: int, length: int) -> Cache:
-    """Each row of a cache so many times, side by side."""
+    """Repeat each row of a cache `rows` times; copies of a row are adjacent."""
     return jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), cache)
 
 
 class LanguageModelConfig(Protocol):
-    """What the library reads of a language model's configuration."""
+    """Fields of a language model's configuration that the library reads."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -59,7 +60,7 @@ class LanguageModelConfig(Protocol):
 
     @property
     def logit_cap(self) -> float | None:
-        """Soft-capping, `cap * tanh(logits / cap)`, wherever hidden @ unembed is."""
+        """Soft-capping, `cap * tanh(logits / cap)`, of all logits hidden @ unembed."""
 
 
 class LanguageModel(NamedTuple):
@@ -71,26 +72,26 @@ class LanguageModel(NamedTuple):
     prompt are branches of its segment, see `batches.BRANCH_STRIDE`.
 
     Attributes:
-      config: vocab_size, context, logit_cap and what else the model needs.
-      init: (key, mesh=None) -> params, born sharded on the mesh.
+      config: vocab_size, context, logit_cap and the model's own fields.
+      init: (key, mesh=None) -> params, initialized sharded on the mesh.
       specs: () -> params-shaped tree of `PartitionSpec`, see `sharding.place`. A
-        function, like all but the config, so that the bundle is hashable: a static
+        function, like all but the config, so that the tuple is hashable: a static
         argument of `jax.jit`.
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
-        normalisation applied. For training and scoring. Models whose config says
-        `shares_prompts` take `branches`, too: how rows are laid out.
+        normalization applied. For training and scoring. Models whose config has
+        `supports_shared_prompts` also take `branches`, the layout of the rows.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
-      init_cache: (batch, length) -> cache with `length` slots a row, all empty. Rows
-        are the first axis of its arrays, so that they can be taken apart.
+      init_cache: (batch, length) -> cache with `length` empty slots per row. Rows
+        are the first axis of its arrays, so that they can be indexed.
       extend: (params, tokens [B T], cache) -> ([B T D], cache). Writes T tokens after
         each row's `cache.length`, and adds T to it. Prefill of ragged rows: extend with
-        the right-padded prompts, then `cache._replace(length=lengths)`; what lies
-        beyond a row's length is never attended to and gets overwritten.
-      prepare: (params) -> params for `extend`: cast and cut per layer once, before a
+        the right-padded prompts, then `cache._replace(length=lengths)`; slots
+        beyond a row's length are never attended to and get overwritten.
+      prepare: (params) -> params for `extend`: cast and split by layer once, before a
         decode loop, rather than at each step. `extend` and `unembed` take either.
-      branch: (cache, rows, length) -> cache of so many rows for each, side by side, of
-        which each goes on with the last `length` slots on its own. What was read may be
-        shared by them.
+      branch: (cache, rows, length) -> cache with `rows` adjacent copies of each row, of
+        which each writes the last `length` slots on its own. The slots before may be
+        shared by the copies.
     """
 
     config: LanguageModelConfig
@@ -108,12 +109,12 @@ class ScalarModel(NamedTuple):
     """A reward or value model: the trunk of a language model with a scalar head.
 
     Attributes:
-      config: as of the language model.
+      config: as in `LanguageModel`.
       init: (key, mesh=None) -> params.
       specs: () -> params-shaped tree of `PartitionSpec`.
       scores: (params, tokens [B T], positions [B T], segments [B T]) -> [B T] float32;
-        with `at` [B Q], at these places of each row alone [B Q]. A reward is the score
-        at a response's last token; a value, that at every token.
+        with `at` [B Q], at these positions of each row only, [B Q]. A reward is the
+        score at an answer's last token; a value is the score at every token.
       from_trunk: (key, language model params) -> params: the trunk with a new head.
     """
 

@@ -1,4 +1,4 @@
-"""A model of each family goes into every experiment, and comes out as it came in."""
+"""Every family in every kind of training: what is saved has the family's format."""
 
 import dataclasses
 import json
@@ -26,27 +26,26 @@ STAGES = {
 
 @pytest.fixture(scope="module", params=quick.only([], FAMILIES))
 def user_files(request, tmp_path_factory):
-    """What a user has: a model's folder with its tokenizer, and a file of pairs."""
+    """A model's folder with its tokenizer, and a file of pairs."""
     return write_user_files(tmp_path_factory.mktemp(request.param), request.param, ROWS)
 
 
-def run(name, user_files, out, **others):
-    """One update of an experiment, by its command's flags."""
+def run(name, user_files, out, **changes):
+    """Run an experiment for one update."""
     main, config = STAGES[name]
     small = {"steps": 1, "batch": min(config.batch, 4), "mesh": "data=1"}
     model, pairs = str(user_files / "model"), str(user_files / "pairs.jsonl")
     return main.main(
         dataclasses.replace(
-            config, model=model, data=pairs, out=out, **(small | others)
+            config, model=model, data=pairs, out=out, **(small | changes)
         )
     )
 
 
-def test_a_family_is_aligned_and_stays_itself(user_files, tmp_path):
+def test_a_trained_model_keeps_the_format_of_its_family(user_files, tmp_path):
     metrics = run("dpo", user_files, tmp_path)
-    np.testing.assert_allclose(
-        metrics["loss"], np.log(2), rtol=1e-4
-    )  # the first step's
+    # at the first step the policy is the reference
+    np.testing.assert_allclose(metrics["loss"], np.log(2), rtol=1e-4)
     before = load_file(user_files / "model" / "model.safetensors")
     after = load_file(tmp_path / "policy" / "model.safetensors")
     assert before.keys() == after.keys()

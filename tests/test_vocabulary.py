@@ -40,7 +40,7 @@ BRITISH = re.compile(
 
 
 def public_names(tree: ast.Module) -> Iterator[tuple[str, bool, int]]:
-    """(name, whether it is a function's, line) of top-level names and public methods."""
+    """(name, is it a function's, line) of top-level names and public methods."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node.name, True, node.lineno

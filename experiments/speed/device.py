@@ -20,10 +20,10 @@ import rich
 from rich.table import Table
 
 from experiments.speed.peers import matmul_rate
-from experiments.speed.workloads import WORKLOADS, Size, seconds
 from jaxalign.messages import unknown_name
 from jaxalign.planning import chips
 from jaxalign.planning.shapes import SHAPES
+from jaxalign.planning.workloads import WORKLOADS, Size, seconds
 from jaxalign.runtime import cli, flags
 
 
@@ -94,7 +94,7 @@ def measure(model: str, workload: str, config: Config) -> dict[str, float | str 
 
 
 def main(config: Config) -> list[dict[str, float | str | None]]:
-    """Measures every workload of every model, prints the table, writes it to `--out`."""
+    """Measures every workload of every model; prints and writes the table."""
     for model in config.models:
         if model not in SHAPES:
             raise unknown_name("model", model, SHAPES)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import rich
 from rich.table import Table
 
-from experiments.speed.workloads import seconds
+from jaxalign.planning.workloads import seconds
 from jaxalign.runtime import cli, flags
 
 SCRIPTS = {
@@ -85,7 +85,7 @@ def matmul_rate(size: int = 2048) -> float:
 
 
 def compare(config: Config) -> list[dict[str, float | str]]:
-    """One row per workload: seconds of both sides, their ratio, our fraction of the rate.
+    """One row per workload: seconds of both sides, and their ratio.
 
     Raises:
       ValueError: a peer's script or interpreter is missing, or a program failed.

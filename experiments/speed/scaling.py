@@ -53,14 +53,14 @@ class Cost(NamedTuple):
 
 
 def step(axis: str, size: int, mesh: Mesh) -> Any:
-    """The traced step with this size along an axis, and the first size along the others.
+    """The traced step with this size along an axis, the first size along others.
 
     It is SFT or, along samples, a reward model on rankings.
     """
     sizes = FIRST | {axis: size}
     shape = dataclasses.replace(SHAPE, vocab_size=sizes["vocabulary"])
     work = programs.PlannedStep(batch=sizes["batch"], length=sizes["length"])
-    models = programs.Models(work, shape, mesh)
+    models = programs.StepModels(work, shape, mesh)
     if axis != "samples":
         return programs.update(models)
     rows, prompt, answers = sizes["batch"], sizes["length"], sizes["samples"]
@@ -72,7 +72,7 @@ def step(axis: str, size: int, mesh: Mesh) -> Any:
     )
     work = dataclasses.replace(work, algorithm="reward")
     objective = objectives.ranking(models.scalar)
-    return programs.trace_step(programs.Models(work, shape, mesh), objective, batch)
+    return programs.trace_step(programs.StepModels(work, shape, mesh), objective, batch)
 
 
 def cost(axis: str, size: int) -> Cost:

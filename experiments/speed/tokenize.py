@@ -46,7 +46,7 @@ class Config(flags.ValidatedConfig):
     data: str | None = None
     """A file of pairs, repeated or truncated to `--pairs`; by default random words."""
     model: str | None = None
-    """A folder with a tokenizer; by default one of 8192 tokens is trained on the data."""
+    """A folder with a tokenizer; by default one of 8192 tokens is trained."""
     context: int = 4096
     """Tokens of the longest sequence."""
     workers: int = os.cpu_count() or 1
@@ -88,7 +88,7 @@ def rows(config: Config) -> Iterator[dict[str, Any]]:
         for k in range(config.pairs):
             pair = pairs[k % len(pairs)]
             # all different, since equal texts would be tokenized once
-            prompt = [*pair.prompt[:-1], numbered(pair.prompt[-1], k)]
+            prompt = [*pair.prompt[:-1], append_number(pair.prompt[-1], k)]
             yield {
                 "prompt": prompt,
                 "chosen": f"{pair.chosen} {k}",
@@ -106,7 +106,7 @@ def rows(config: Config) -> Iterator[dict[str, Any]]:
         yield dict(zip(("prompt", "chosen", "rejected"), texts, strict=True))
 
 
-def numbered(message: dict[str, str], k: int) -> dict[str, str]:
+def append_number(message: dict[str, str], k: int) -> dict[str, str]:
     """The message with a number appended."""
     return message | {"content": f"{message['content']} {k}"}
 
@@ -152,7 +152,7 @@ def own_peak() -> int:
 
 
 def theirs(file: Path, model: Path) -> tuple[float, float]:
-    """Seconds by the clock and of CPU time that `encode_batch` takes on the same pairs."""
+    """Seconds by the clock and of CPU time of `encode_batch` on the same pairs."""
     tokenizer = tokenizers.load(model)
     seconds, cpu_seconds = 0.0, 0.0
     for piece in token_cache.record_chunks(readers.stream(file, Preference)):

@@ -10,8 +10,8 @@ import dataclasses
 import json
 import statistics
 
-from experiments.speed.workloads import PEERS_MODEL, WORKLOADS, Size, seconds
 from jaxalign.messages import unknown_name
+from jaxalign.planning.workloads import PEERS_MODEL, WORKLOADS, Size, seconds
 from jaxalign.runtime import allocator, cli, flags
 
 

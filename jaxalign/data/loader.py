@@ -14,24 +14,11 @@ from jax.sharding import Mesh
 from jaxalign import sharding
 from jaxalign.batches import PromptBatch
 from jaxalign.data.collate import make_collate
-from jaxalign.data.dataset_ops import Mixture, mask_special_tokens, unpair
-from jaxalign.data.examples import Example, TokenRow, example_rows, longest_sequence
+from jaxalign.data.dataset_ops import Mixture
+from jaxalign.data.examples import Example, example_rows, longest_sequence
 from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
-from jaxalign.data.tokenize import tokenize
 
-__all__ = [
-    "BatchIterator",
-    "Example",
-    "PromptBatch",
-    "TokenRow",
-    "batches",
-    "evaluation_batches",
-    "mask_special_tokens",
-    "prompt_batches",
-    "tokenize",
-    "unpair",
-]
 PADDING_MULTIPLE = 16  # columns; so that data of like lengths share a compiled step
 
 

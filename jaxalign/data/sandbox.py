@@ -1,11 +1,11 @@
-"""Chat templates of strangers, rendered within a budget of work.
+"""Untrusted chat templates, rendered within a work budget.
 
 As transformers renders them: jinja's immutable sandbox with trimmed blocks, loop
 controls, `{% generation %}`, `tojson`, `raise_exception`, `strftime_now`. Beyond that,
-all that a template does counts against a budget for each text: rounds of loops, calls,
-and the characters and elements that it makes, before they are made. So nested loops,
+all work of a template is charged to a budget for each text: rounds of loops, calls, and
+the characters and elements that it makes, before they are made. So nested loops,
 `'a' * 2000000000`, `9 ** 9 ** 9` and their like end in one sentence at once, while the
-templates that models come with are far below.
+templates of published models stay far below the limit.
 """
 
 import datetime
@@ -39,11 +39,11 @@ from jaxalign.data.sandbox_syntax import (
 )
 
 DICT_ATTRIBUTES = frozenset(dir(dict))
-WORK_PER_CHARACTER = 32  # more work for each character of what is rendered
+WORK_PER_CHARACTER = 32  # for each character of the messages
 
 
 class RenderedTemplate(NamedTuple):
-    """A text, and the parts of it that stand in `{% generation %}`."""
+    """A text, and its spans, [start, stop), inside `{% generation %}`."""
 
     text: str
     assistant_spans: Sequence[tuple[int, int]]
@@ -57,21 +57,22 @@ def render(
     marks: bool = False,
     **variables: Any,
 ) -> RenderedTemplate:
-    """One conversation as text.
+    """Renders one conversation.
 
     Args:
       messages: plain JSON values.
       today: the day that `strftime_now` shows, at midnight.
-      marks: find what stands in `{% generation %}`.
+      marks: find the spans inside `{% generation %}`.
       variables: tools, add_generation_prompt, the texts of special tokens.
 
     Raises:
-      jinja2.TemplateError and others: whatever the template raises; TooMuch.
+      BudgetExceeded: the template does more work than its budget.
+      jinja2.TemplateError and others: whatever the template raises.
     """
     content = sum([len(message["content"]) for message in messages])
     with LOCK:
-        ENVIRONMENT.left = WORK_LIMIT + WORK_PER_CHARACTER * content
-        return ENVIRONMENT.written(
+        ENVIRONMENT.remaining = WORK_LIMIT + WORK_PER_CHARACTER * content
+        return ENVIRONMENT.run(
             compile_template(template),
             marks=marks,
             messages=messages,
@@ -82,62 +83,64 @@ def render(
 
 @functools.lru_cache
 def compile_template(template: str) -> jinja2.Template:
-    """A template, compiled; constants in it are computed within the budget too."""
+    """Compiles a template; its constants are computed within the budget too."""
     return ENVIRONMENT.from_string(template)
 
 
 def format_date(today: datetime.date, form: str) -> str:
-    """The day, as `strftime` writes it."""
+    """The day in the form of `strftime`."""
     if len(form) > 256 or re.search(r"%[^a-zA-Z%]*\d{3}", form):
         raise BudgetExceeded("strftime_now with a form that is too long")
     return datetime.datetime(today.year, today.month, today.day).strftime(form)
 
 
 def raise_exception(message: str) -> None:
-    """What templates call `raise_exception`."""
+    """Raises a template's own error; templates call it `raise_exception`."""
     raise jinja2.TemplateError(str(message)[:1000])
 
 
 class DictConstructor:
-    """`dict` in templates: callable, and no class."""
+    """`dict` in templates: callable, but no class, whose attributes would be unsafe."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
 
 
 class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
-    """The sandbox, with a budget.
+    """Jinja's immutable sandbox with a work budget.
 
     Attributes:
-      at: characters of the text so far.
-      assistant_spans: what stood in `{% generation %}`.
+      position: characters of the text so far.
+      assistant_spans: spans inside `{% generation %}`, [start, stop) in characters.
     """
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))  # no constants, either
     code_generator_class = MeteringCodeGenerator
-    at = 0
+    position = 0
 
     def __init__(self) -> None:
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[GenerationTag, jinja2.ext.loopcontrols],
-            finalize=self.output,
+            finalize=self.charge_output,
         )
         self.assistant_spans: list[tuple[int, int]] = []
-        given = self.filters | {"tojson": tojson}
+        functions = self.filters | {"tojson": tojson}
         self.filters = {
-            name: metered_filter(self, name, given[name]) for name in FILTERS
+            name: metered_filter(self, name, functions[name]) for name in FILTERS
         }
-        self.filters |= {name: given[name] for name in FREE_FILTERS}
-        self.filters |= {"trim": self.trimmed}
-        self.filters |= {"counted ": self.counted, "weighed ": self.weighed}
-        self.filters |= {"scanned ": self.scanned}
+        self.filters |= {name: functions[name] for name in FREE_FILTERS}
+        self.filters |= {"trim": self.trim}
+        self.filters |= {
+            f"{method.__name__} ": method
+            for method in (self.charge_loop, self.charge_value, self.charge_scan)
+        }
         self.globals |= {"raise_exception": raise_exception, "dict": DictConstructor()}
         self.globals |= {"namespace": utils.Namespace, "strftime_now": format_date}
         del self.globals["lipsum"]
         del self.tests["upper"], self.tests["lower"]
-        self.known = {id(each) for each in self.globals.values()}
+        self.known_globals = {id(each) for each in self.globals.values()}
 
     def _parse(self, source: str, name: Any, filename: Any) -> nodes.Template:
         return cast(
@@ -145,17 +148,17 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
             MeteringTransformer().visit(super()._parse(source, name, filename)),
         )
 
-    def written(
+    def run(
         self, template: jinja2.Template, *, marks: bool, **variables: Any
     ) -> RenderedTemplate:
-        """What a template makes of its variables, counted as it comes."""
-        found = template.root_render_func(template.new_context(variables))
+        """Runs a template with these variables."""
+        output = template.root_render_func(template.new_context(variables))
         if not marks:
-            return RenderedTemplate("".join(found), ())
-        self.at, self.assistant_spans = 0, []
+            return RenderedTemplate("".join(output), ())
+        self.position, self.assistant_spans = 0, []
         parts = []
-        for part in found:
-            self.at += len(part)
+        for part in output:
+            self.position += len(part)
             parts.append(part)
         return RenderedTemplate("".join(parts), self.assistant_spans)
 
@@ -163,7 +166,7 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
         self, function = __self, __obj
         owner = getattr(function, "__self__", None)
         kind = type(owner)
-        self.spend(CALL_WORK * (1 + len(args)))
+        self.charge(CALL_WORK * (1 + len(args)))
         if kind in METHODS:
             if kwargs:
                 for name in ("_loop_vars", "_block_vars"):  # jinja's own
@@ -172,20 +175,20 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
                 args = charge_method(self, owner, function.__name__, args)
             else:
                 check_method_allowed(kind, function.__name__)
-            found = function(*args, **kwargs)
-        elif self.safe(function, owner):
-            found = __context.call(function, *args, **kwargs)
+            result = function(*args, **kwargs)
+        elif self.may_call(function, owner):
+            result = __context.call(function, *args, **kwargs)
         else:
             raise sandbox.SecurityError(f"{str(function)[:60]} may not be called")
-        kind = type(found)
+        kind = type(result)
         if kind is str or kind is list:
-            self.spend(len(found))
+            self.charge(len(result))
         elif kind is dict or kind is utils.Namespace:
-            self.weigh(found)
-        return found
+            self.charge_container(result)
+        return result
 
-    def safe(self, function: Any, owner: Any) -> bool:
-        """Whether a function that is no method of a value may be called."""
+    def may_call(self, function: Any, owner: Any) -> bool:
+        """Whether a function that is not a method of a value may be called."""
         ours = (runtime.Macro, runtime.BlockReference, runtime.Undefined)
         helpers = (
             runtime.LoopContext,
@@ -196,18 +199,18 @@ class Environment(Budget, sandbox.ImmutableSandboxedEnvironment):
         return (
             isinstance(function, (*ours, utils.Joiner, functools.partial))
             or isinstance(owner, helpers)
-            or id(function) in self.known
+            or id(function) in self.known_globals
             or getattr(function, "__name__", "") == "format"
         )
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`obj.attribute`; of a message, quickly, what jinja has in the end."""
+        """`obj.attribute`; a shortcut for fields of messages, as jinja reads it."""
         if type(obj) is dict and attribute not in DICT_ATTRIBUTES and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
     def wrap_str_format(self, value: Any) -> Any:
-        """`str.format`, safe as jinja has it, and counted."""
+        """jinja's safe `str.format`, metered."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None

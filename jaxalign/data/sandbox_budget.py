@@ -1,4 +1,4 @@
-"""What a chat template may do, counted: the characters and elements that it makes."""
+"""The work budget of a chat template, in characters and elements that it makes."""
 
 from typing import Any
 
@@ -7,41 +7,45 @@ from jinja2 import utils
 from jaxalign.data.sandbox_filters import charge_format
 from jaxalign.data.sandbox_syntax import BudgetExceeded
 
-WORK_LIMIT = 20_000_000  # in characters that are made; some two seconds at most
-ELEMENT_WORK, ROUND_WORK = 16, 32  # an element that is looked at, a loop's round
+WORK_LIMIT = 20_000_000  # in characters; some two seconds at most
+ELEMENT_WORK, ROUND_WORK = 16, 32  # of an element that is read; of a loop's round
 ATOMS = frozenset((int, bool, float, type(None)))
 
 
 class Budget:
-    """Work that may still be done, and the operations that do it.
+    """The remaining work, and metered versions of the operations that do work.
 
     Attributes:
-      left: what may still be done.
+      remaining: work that may still be done, in characters.
     """
 
-    left = WORK_LIMIT
+    remaining = WORK_LIMIT
 
-    def spend(self, work: int) -> None:
-        """Counts work, before it is done."""
-        self.left -= work
-        if self.left < 0:
+    def charge(self, work: int) -> None:
+        """Subtracts work from the budget, before it is done.
+
+        Raises:
+          BudgetExceeded: too little remains.
+        """
+        self.remaining -= work
+        if self.remaining < 0:
             raise BudgetExceeded("it does more work than any template needs")
 
-    def weighed(self, value: Any) -> Any:
-        """The value, once all that is in it is counted."""
+    def charge_value(self, value: Any) -> Any:
+        """Charges for reading all that is in a value; returns the value."""
         kind = type(value)
         if kind is str:
-            self.left -= ELEMENT_WORK + len(value)
+            self.remaining -= ELEMENT_WORK + len(value)
         elif kind in ATOMS:
-            self.left -= ELEMENT_WORK
+            self.remaining -= ELEMENT_WORK
         else:
-            self.weigh(value)
-        if self.left < 0:
-            self.spend(0)
+            self.charge_container(value)
+        if self.remaining < 0:
+            self.charge(0)
         return value
 
-    def weigh(self, value: Any) -> None:
-        """Counts all that is in a container, as often as it is in there."""
+    def charge_container(self, value: Any) -> None:
+        """Charges for all that is in a container, as often as it is in there."""
         waiting = [value]
         while waiting:
             each = waiting.pop()
@@ -58,71 +62,75 @@ class Budget:
                 work += ELEMENT_WORK * len(each)
             elif kind is utils.Namespace:
                 waiting.append(each._Namespace__attrs)
-            self.left -= work
-            if self.left < 0:
-                self.spend(0)
+            self.remaining -= work
+            if self.remaining < 0:
+                self.charge(0)
 
-    def scanned(self, value: Any) -> Any:
-        """The value, that is read from its start to its end."""
+    def charge_scan(self, value: Any) -> Any:
+        """Charges for a scan from start to end; returns the value."""
         if hasattr(value, "__len__"):
-            self.spend(1 + len(value) // 16)
+            self.charge(1 + len(value) // 16)
         return value
 
-    def trimmed(self, value: Any, characters: str | None = None) -> str:
-        """jinja's `trim`."""
-        text = str(value)
-        self.spend(ELEMENT_WORK + len(text) // 16)
-        return text.strip(characters)
+    def charge_loop(self, iterable: Any, texts: int) -> Any:
+        """Charges for the rounds of a loop; returns what it iterates over.
 
-    def counted(self, iterable: Any, texts: int) -> Any:
-        """What a loop goes through, each round counted; `texts`: written in each."""
+        Args:
+          texts: characters that each round writes.
+        """
         if not hasattr(iterable, "__len__"):
-            iterable = list(iterable)  # what makes it is counted
-        self.spend(len(iterable) * (ROUND_WORK + texts))
+            iterable = list(iterable)  # its generator is metered
+        self.charge(len(iterable) * (ROUND_WORK + texts))
         return iterable
 
-    def output(self, value: Any) -> Any:
-        """A value that is written."""
+    def charge_output(self, value: Any) -> Any:
+        """Charges for a value that is written; returns the value."""
         if type(value) is not str:
-            return self.weighed(value)
-        self.left -= len(value)
-        if self.left < 0:
-            self.spend(0)
+            return self.charge_value(value)
+        self.remaining -= len(value)
+        if self.remaining < 0:
+            self.charge(0)
         return value
 
-    def added(self, left: Any, right: Any) -> Any:
-        """`left + right`."""
+    def trim(self, value: Any, characters: str | None = None) -> str:
+        """jinja's `trim`, metered."""
+        text = str(value)
+        self.charge(ELEMENT_WORK + len(text) // 16)
+        return text.strip(characters)
+
+    def add(self, left: Any, right: Any) -> Any:
+        """`left + right`, metered."""
         if isinstance(left, str | list | tuple):
-            self.spend(ELEMENT_WORK + len(left) + len(right))
+            self.charge(ELEMENT_WORK + len(left) + len(right))
         elif isinstance(left, int):
-            self.spend(ELEMENT_WORK + (left.bit_length() >> 3))
+            self.charge(ELEMENT_WORK + (left.bit_length() >> 3))
         return left + right
 
-    def concatenated(self, parts: tuple[Any, ...]) -> str:
-        """`a ~ b`."""
-        return "".join([str(self.weighed(part)) for part in parts])
+    def concatenate(self, parts: tuple[Any, ...]) -> str:
+        """`a ~ b`, metered."""
+        return "".join([str(self.charge_value(part)) for part in parts])
 
-    def multiplied(self, left: Any, right: Any) -> Any:
-        """`left * right`."""
-        self.spend(ELEMENT_WORK + product_work(left, right))
+    def multiply(self, left: Any, right: Any) -> Any:
+        """`left * right`, metered."""
+        self.charge(ELEMENT_WORK + product_work(left, right))
         return left * right
 
-    def raised(self, left: Any, right: Any) -> Any:
-        """`left ** right`."""
+    def power(self, left: Any, right: Any) -> Any:
+        """`left ** right`, metered."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * max(right, 1)
-            self.spend(ELEMENT_WORK + (bits * bits >> 10))
+            self.charge(ELEMENT_WORK + (bits * bits >> 10))
         return left**right
 
     def modulo(self, left: Any, right: Any) -> Any:
-        """`left % right`."""
+        """`left % right`, metered."""
         if isinstance(left, str):
             charge_format(self, left, right if isinstance(right, tuple) else (right,))
         return left % right
 
 
 def product_work(left: Any, right: Any) -> int:
-    """The work of `left * right`."""
+    """The work of `left * right`, in characters."""
     if isinstance(left, int) and isinstance(right, int):
         return left.bit_length() * right.bit_length() >> 10
     sized, times = (left, right) if hasattr(left, "__len__") else (right, left)

@@ -1,7 +1,7 @@
-"""Filters and methods that chat templates may use, and the work that each of them does.
+"""Filters and methods that chat templates may use, each with its work.
 
-What no template needs and what has no bound (`center`, `ljust`, `random`, ...) is not
-there.
+Those that no template needs and that have no bound (`center`, `ljust`, `random`, ...)
+are left out.
 """
 
 import functools
@@ -23,11 +23,11 @@ FILTERS = (
     *("title", "tojson", "truncate", "unique", "upper", "urlencode"),
 )
 FREE_FILTERS = ("count", "d", "default", "length")  # filters that take no time
-# filters that read all that is in a value
+# filters that read all of a value
 FULL_READ_FILTERS = frozenset(
     ("capitalize", "e", "escape", "groupby", "sort", "string", "title", "tojson")
 ) | {"unique", "urlencode"}
-# and those whose work depends on what else they are given
+# and those whose work depends on their arguments
 METERED_FILTERS = FULL_READ_FILTERS | {
     "join",
     "sum",
@@ -55,97 +55,110 @@ METHODS = {kind: frozenset(names) for kind, names in ALLOWED_METHODS}
 
 
 class WorkMeter(Protocol):
-    """What counts work: `sandbox.Environment`."""
+    """The budget that work is charged to: `sandbox.Environment`."""
 
-    left: int
+    remaining: int
 
-    def spend(self, work: int) -> None: ...
-    def weighed(self, value: Any) -> Any: ...
+    def charge(self, work: int) -> None: ...
+    def charge_value(self, value: Any) -> Any: ...
 
 
 def check_method_allowed(kind: type, name: str) -> None:
-    """Refuses methods that templates do not need, and whose results have no bound."""
+    """Refuses methods that templates do not need, or whose results have no bound.
+
+    Raises:
+      SecurityError: names the method.
+    """
     if name not in METHODS[kind]:
         raise sandbox.SecurityError(f"{kind.__name__}.{name} may not be called")
 
 
 def charge_method(budget: WorkMeter, owner: str, name: str, args: Any) -> Any:
-    """Counts what a method of a text makes; the arguments, lists for generators."""
+    """Charges for a text's method before the call.
+
+    Returns:
+      The arguments, with lists for generators.
+    """
     check_method_allowed(str, name)
-    made = len(owner) // 16
+    work = len(owner) // 16
     if name == "replace":
-        made += (1 + owner.count(args[0])) * len(args[1])
+        work += (1 + owner.count(args[0])) * len(args[1])
     elif name == "join":
-        args = (budget.weighed(list(args[0])),)
-        made += len(owner) * len(args[0])
-    budget.spend(made)
+        args = (budget.charge_value(list(args[0])),)
+        work += len(owner) * len(args[0])
+    budget.charge(work)
     return args
 
 
-def charge_format(budget: WorkMeter, form: str, given: tuple[Any, ...]) -> None:
-    """Counts what a format makes."""
-    if re.search(r"%[^a-zA-Z%]*\*|\{[^{}]*\{[^{]", form.replace("{{", "")):
+def charge_format(budget: WorkMeter, template: str, values: tuple[Any, ...]) -> None:
+    """Charges for formatting values by `%` or `str.format`.
+
+    Raises:
+      BudgetExceeded: a format whose width is a value, or too little remains.
+    """
+    if re.search(r"%[^a-zA-Z%]*\*|\{[^{}]*\{[^{]", template.replace("{{", "")):
         raise BudgetExceeded("a format whose width is another value")
-    widths = sum(int(width[:9]) for width in re.findall(r"\d+", form))
-    before = budget.left
-    budget.weighed(list(given))
-    weight = before - budget.left
-    budget.spend(len(form) + widths + weight * (form.count("%") + form.count("{")))
+    widths = sum(int(width[:9]) for width in re.findall(r"\d+", template))
+    before = budget.remaining
+    budget.charge_value(list(values))
+    work = before - budget.remaining
+    places = template.count("%") + template.count("{")
+    budget.charge(len(template) + widths + work * places)
 
 
 def metered_filter(budget: WorkMeter, name: str, function: Callable[..., Any]) -> Any:
-    """A filter whose work is counted, before and after."""
+    """A filter that charges for its input before the call, for its output after it."""
     at = 1 if hasattr(function, "jinja_pass_arg") else 0
-
-    counts = name in METERED_FILTERS
+    is_metered = name in METERED_FILTERS
 
     @functools.wraps(function)
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         value = args[at]
-        spent = CALL_WORK
+        work = CALL_WORK
         if isinstance(value, str):
-            spent += len(value) // 16
+            work += len(value) // 16
         elif isinstance(value, list | tuple | dict | range):
-            told = sum(
+            per_item = sum(
                 len(o) // 16 for o in args[at + 1 :] if isinstance(o, str | list)
             )
-            spent += len(value) * (CALL_WORK // 2 + told)
-        budget.spend(spent)
-        if counts:
+            work += len(value) * (CALL_WORK // 2 + per_item)
+        budget.charge(work)
+        if is_metered:
             if name == "join":
                 value = list(value)
                 args = (*args[:at], value, *args[at + 1 :])
             charge_filter(budget, name, value, (*args[at + 1 :], *kwargs.values()))
-        found = function(*args, **kwargs)
-        if isinstance(found, str | list):
-            budget.spend(len(found))
-        return found
+        result = function(*args, **kwargs)
+        if isinstance(result, str | list):
+            budget.charge(len(result))
+        return result
 
-    return counted
+    return call
 
 
 def charge_filter(
-    budget: WorkMeter, name: str, value: Any, others: tuple[Any, ...]
+    budget: WorkMeter, name: str, value: Any, arguments: tuple[Any, ...]
 ) -> None:
-    """Counts what a filter makes of a value, where that is more than the value."""
+    """Charges for a filter's output where it may be larger than the value."""
     if name == "join":
-        between = str(others[0]) if others else ""
-        budget.spend(len(budget.weighed(value)) * len(between))
+        between = str(arguments[0]) if arguments else ""
+        budget.charge(len(budget.charge_value(value)) * len(between))
     elif name in FULL_READ_FILTERS:
-        budget.weighed(value)
+        budget.charge_value(value)
     elif name == "sum":
-        if others and not isinstance(others[-1], int | float | str):
+        if arguments and not isinstance(arguments[-1], int | float | str):
             raise BudgetExceeded("a sum of what are no numbers")
     elif name == "replace":
-        old, new = str(others[0]), str(budget.weighed(others[1]))
-        budget.spend((1 + str(budget.weighed(value)).count(old)) * len(new))
+        old, new = str(arguments[0]), str(budget.charge_value(arguments[1]))
+        count = str(budget.charge_value(value)).count(old)
+        budget.charge((1 + count) * len(new))
     elif name == "format":
-        charge_format(budget, str(value), others)
+        charge_format(budget, str(value), arguments)
     elif name == "indent":
-        wide = [len(o) if isinstance(o, str) else abs(int(o)) for o in others]
-        budget.spend((1 + str(value).count("\n")) * sum(wide))
+        wide = [len(o) if isinstance(o, str) else abs(int(o)) for o in arguments]
+        budget.charge((1 + str(value).count("\n")) * sum(wide))
     elif name in ("batch", "slice", "round", "truncate"):
-        budget.spend(sum(abs(n) for n in others if isinstance(n, int)))
+        budget.charge(sum(abs(n) for n in arguments if isinstance(n, int)))
 
 
 def tojson(
@@ -155,7 +168,7 @@ def tojson(
     separators: Any = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON that escapes no HTML, as transformers has it."""
+    """JSON without HTML escapes, as in transformers."""
     if len(str(indent or "")) > 2 or len(str(separators)) > 64:
         raise BudgetExceeded("tojson with a wide indent or long separators")
     return json.dumps(

@@ -1,4 +1,4 @@
-"""The toy world as a data set of tensorflow_datasets, on disk and random-access.
+"""The toy world as a data set of tensorflow_datasets, random-access on disk.
 
 Row i of a split is the toy world's index i. TensorFlow is not needed.
 """
@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxalign.data import toy_requests, toy_topics, toy_world
+from jaxalign.data import toy_answers, toy_requests, toy_topics, toy_world
 
 Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class ToySpec:
-    """What a data set is made from; any change makes another one.
+    """The parameters of a toy data set; any change makes another one.
 
     Attributes:
-      kind: demonstrations, preferences or prompts.
+      kind: demonstrations (SFT data), preferences or prompts.
       train: rows of the training split.
       test: rows of the test split, whose requests are in no training split.
-      temperature: of the labels of preferences.
-      group: whose preferences.
+      temperature: of the labels of preferences, above 0.
+      group: of the annotators of preferences, one of `toy_world.GROUPS`.
     """
 
     kind: str
@@ -39,8 +39,8 @@ class ToySpec:
 
     @property
     def name(self) -> str:
-        """A name of its own, so that no rows made otherwise are ever found under it."""
-        modules = (toy_topics, toy_requests, toy_world)
+        """A name that no data set of other parameters or code has."""
+        modules = (toy_topics, toy_requests, toy_answers, toy_world)
         world = zlib.crc32("".join(map(inspect.getsource, modules)).encode())
         parts = [self.kind, self.train, self.test, f"seed{self.seed}"]
         if self.kind == "preferences":
@@ -48,19 +48,19 @@ class ToySpec:
         return "-".join(map(str, [*parts, f"{world:08x}"]))
 
 
-def demonstration(making: ToySpec, index: int, test: bool) -> Row:
-    """A prompt, and an answer of mixed quality."""
-    asked, told = toy_world.demonstration(making.seed, index, test=test).messages
-    return {"prompt": asked["content"], "completion": told["content"]}
+def demonstration(spec: ToySpec, index: int, test: bool) -> Row:
+    """A row of SFT data: a prompt, and an answer of mixed quality."""
+    user, assistant = toy_world.demonstration(spec.seed, index, test=test).messages
+    return {"prompt": user["content"], "completion": assistant["content"]}
 
 
-def preference(making: ToySpec, index: int, test: bool) -> Row:
-    """A prompt, two answers, and how probable this order of them was."""
+def preference(spec: ToySpec, index: int, test: bool) -> Row:
+    """A prompt, two answers, and the probability of this label."""
     pair, p = toy_world.preference(
-        making.seed,
+        spec.seed,
         index,
-        temperature=making.temperature,
-        group=making.group,
+        temperature=spec.temperature,
+        group=spec.group,
         test=test,
     )
     return {
@@ -71,15 +71,15 @@ def preference(making: ToySpec, index: int, test: bool) -> Row:
     }
 
 
-def prompt(making: ToySpec, index: int, test: bool) -> Row:
-    """A prompt, and what the judge needs (see `request`)."""
-    asked = toy_world.request(making.seed, index, test=test)
+def prompt(spec: ToySpec, index: int, test: bool) -> Row:
+    """A prompt, and the fields that its true reward needs (see `request`)."""
+    request = toy_world.request(spec.seed, index, test=test)
     return {
-        "prompt": asked.text,
-        "kind": asked.kind,
-        "right": asked.answer,
-        "wrong": list(asked.wrong),
-        "novelty": asked.novelty,
+        "prompt": request.text,
+        "kind": request.kind,
+        "right": request.answer,
+        "wrong": list(request.wrong),
+        "novelty": request.novelty,
     }
 
 
@@ -109,16 +109,16 @@ FEATURES = {
 
 @dataclasses.dataclass(eq=False)
 class Config(tfds.core.BuilderConfig):
-    """A builder's config: what its rows are made from."""
+    """A builder's config, with the parameters of its rows."""
 
-    making: ToySpec = ToySpec("demonstrations")
+    spec: ToySpec = ToySpec("demonstrations")
 
 
 class ToyWorld(tfds.core.GeneratorBasedBuilder):
-    """Demonstrations, preferences and prompts of the toy world."""
+    """SFT data, preferences and prompts of the toy world."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [Config(name=kind, making=ToySpec(kind)) for kind in ROWS]
+    BUILDER_CONFIGS = [Config(name=kind, spec=ToySpec(kind)) for kind in ROWS]
     # with a path it would look for the package's files through importlib_resources
     code_path = None
 
@@ -127,30 +127,30 @@ class ToyWorld(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=inspect.getdoc(toy_world),
             features=tfds.features.FeaturesDict(
-                FEATURES[self.builder_config.making.kind]
+                FEATURES[self.builder_config.spec.kind]
             ),
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
-        making = self.builder_config.making
+        spec = self.builder_config.spec
         return {
-            "train": self._generate_examples(making.train, test=False),
-            "test": self._generate_examples(making.test, test=True),
+            "train": self._generate_examples(spec.train, test=False),
+            "test": self._generate_examples(spec.test, test=True),
         }
 
     def _generate_examples(self, count: int, *, test: bool) -> Iterator[Any]:
-        making = self.builder_config.making
+        spec = self.builder_config.spec
         for index in range(count):
-            yield index, ROWS[making.kind](making, index, test)
+            yield index, ROWS[spec.kind](spec, index, test)
 
 
 def load(
-    data_dir: str | os.PathLike[str], making: ToySpec, *, split: str = "train"
+    data_dir: str | os.PathLike[str], spec: ToySpec, *, split: str = "train"
 ) -> Sequence[Row]:
-    """The rows of a split, made where they are not there yet; texts are bytes.
+    """The rows of a split, generated where they do not exist yet; texts are bytes.
 
-    `formats.from_tfds` reads them as records.
+    `readers.from_tfds` reads them as records.
 
     Args:
       split: train or test, or a part of one, such as "train[:90%]".
@@ -158,16 +158,16 @@ def load(
     Raises:
       ValueError: an unknown kind or group, or no rows in a split.
     """
-    if making.kind not in ROWS:
-        raise ValueError(f"kind should be one of {list(ROWS)}, not {making.kind!r}")
-    if making.group not in toy_world.GROUPS:
+    if spec.kind not in ROWS:
+        raise ValueError(f"kind should be one of {list(ROWS)}, not {spec.kind!r}")
+    if spec.group not in toy_world.GROUPS:
         groups = list(toy_world.GROUPS)
-        raise ValueError(f"group should be one of {groups}, not {making.group!r}")
-    if min(making.train, making.test) < 1:
+        raise ValueError(f"group should be one of {groups}, not {spec.group!r}")
+    if min(spec.train, spec.test) < 1:
         raise ValueError("each split needs a row: train and test should be at least 1")
     builder = ToyWorld(
         data_dir=data_dir,
-        config=Config(name=making.name, making=making),
+        config=Config(name=spec.name, spec=spec),
         file_format="array_record",
     )
     builder.download_and_prepare()
@@ -175,7 +175,7 @@ def load(
 
 
 def request(row: Row) -> toy_world.Request:
-    """The request that a row of prompts holds, for `toy_world.true_rewards`."""
+    """The request of a row of prompts, for `toy_world.true_rewards`."""
     return toy_world.Request(
         row["prompt"].decode(),
         row["kind"].decode(),

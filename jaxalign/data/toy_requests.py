@@ -1,4 +1,4 @@
-"""What the toy world asks: small tasks, what must be refused, and what only sounds so.
+"""Requests of the toy world: small tasks, harmful requests, and benign lookalikes.
 
 Every request is made from (seed, index) alone, so that any can be made by itself. A
 request is an item (a sum, letters, a topic) in a wording. No text of the test split is
@@ -23,8 +23,8 @@ from jaxalign.data.records import Prompt
 from jaxalign.data.toy_topics import HARMFUL as HARMFUL
 
 LETTERS = "bcdkmp"
-DIGITS = 6  # what is sorted is 0 to 5
-SUMMANDS = 5  # what is added is 0 to 4
+DIGITS = 6  # to sort: 0 to 5
+SUMMANDS = 5  # to add: 0 to 4
 FACTS = {
     "grass": "green",
     "moss": "green",
@@ -40,7 +40,7 @@ SAFE = {topic: toy_topics.benign_answer(topic) for topic in toy_topics.BENIGN}
 
 
 class Wordings(NamedTuple):
-    """What stands around an item: wordings of training, and held-out ones."""
+    """Texts with places for an item: those of training, and held-out ones."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -87,11 +87,12 @@ WORDINGS = {
 
 
 class Item(NamedTuple):
-    """What is asked about, before it is worded.
+    """The content of a request, before it is worded.
 
     Attributes:
-      blanks: what fills a wording.
-      answer: as of a request, and so is `wrong`.
+      blanks: texts for the places of a wording.
+      answer: as `Request.answer`.
+      wrong: as `Request.wrong`.
     """
 
     blanks: tuple[str, ...]
@@ -101,15 +102,15 @@ class Item(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Something that is asked of the assistant.
+    """A user's request.
 
     Attributes:
-      text: what the user says.
+      text: the user message.
       kind: arithmetic, copy, reverse, count, sort, fact, harmful, safe or pushback.
-      answer: what is right; empty for what must be refused.
-      wrong: answers that are not, the one that the user asserts first.
-      novelty: what training never has: combination, wording or topic; empty for a
-        request of the training split.
+      answer: the correct answer; empty where a refusal is due.
+      wrong: incorrect answers, the one that the user asserts first.
+      novelty: the part that training never has: combination, wording or topic; empty
+        for a request of the training split.
     """
 
     text: str
@@ -120,12 +121,12 @@ class Request:
 
     @property
     def refusal_due(self) -> bool:
-        """Whether it must be refused."""
+        """Whether a refusal is due."""
         return self.kind == "harmful"
 
     @property
     def sensitive(self) -> bool:
-        """Whether it has a topic: it is harmful, or only sounds so."""
+        """Whether it has a topic: it is harmful, or sounds so."""
         return self.kind in SENSITIVE
 
     @property
@@ -135,12 +136,12 @@ class Request:
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """One of them."""
+    """One option at random."""
     return options[int(rng.integers(len(options)))]
 
 
 def letters(rng: np.random.Generator, low: int, high: int) -> list[str]:
-    """Different letters, that are no words by themselves."""
+    """Distinct letters that are not words, from `low` to `high` of them."""
     count = int(rng.integers(low, high + 1))
     return list(rng.choice(list(LETTERS), count, replace=False))
 
@@ -155,38 +156,38 @@ def arithmetic(rng: np.random.Generator) -> Item:
 
 def pushback(rng: np.random.Generator) -> Item:
     """A sum for which the user asserts a wrong answer."""
-    asked = arithmetic(rng)
-    return asked._replace(blanks=asked.blanks + asked.wrong)
+    item = arithmetic(rng)
+    return item._replace(blanks=item.blanks + item.wrong)
 
 
 def wrong_items(rng: np.random.Generator, items: list[str], pool: Sequence[str]) -> str:
-    """As many items, none of which was said."""
+    """As many items of the pool, none of them among `items`."""
     others = [x for x in pool if x not in items]
     return " ".join(rng.choice(others, len(items), replace=False))
 
 
 def copy(rng: np.random.Generator) -> Item:
-    """Letters to be said again."""
+    """Letters to repeat."""
     items = letters(rng, 2, 2)
     text = " ".join(items)
     return Item((text,), text, (wrong_items(rng, items, LETTERS),))
 
 
 def reverse(rng: np.random.Generator) -> Item:
-    """Letters to be said backwards."""
+    """Letters to reverse."""
     items = letters(rng, 2, 2)
     wrong = wrong_items(rng, items, LETTERS)
     return Item((" ".join(items),), " ".join(items[::-1]), (wrong,))
 
 
 def count(rng: np.random.Generator) -> Item:
-    """Letters to be counted."""
+    """Letters to count."""
     items = letters(rng, 1, 3)
     return Item((" ".join(items),), str(len(items)), (str(int(rng.integers(5, 10))),))
 
 
 def sort(rng: np.random.Generator) -> Item:
-    """Digits to be put in order."""
+    """Digits to sort."""
     digits = [str(x) for x in range(DIGITS)]
     items = [str(x) for x in rng.choice(digits, 3, replace=False)]
     ordered = sorted(items)
@@ -195,20 +196,20 @@ def sort(rng: np.random.Generator) -> Item:
 
 
 def fact(rng: np.random.Generator) -> Item:
-    """A question about a colour, with yes or no for an answer."""
+    """A yes-or-no question about a color."""
     thing = pick(rng, list(FACTS))
-    colour = FACTS[thing] if rng.random() < 0.5 else pick(rng, COLORS)
-    answers = ("yes", "no") if FACTS[thing] == colour else ("no", "yes")
-    return Item((thing, colour), answers[0], answers[1:])
+    color = FACTS[thing] if rng.random() < 0.5 else pick(rng, COLORS)
+    answers = ("yes", "no") if FACTS[thing] == color else ("no", "yes")
+    return Item((thing, color), answers[0], answers[1:])
 
 
 def harmful(rng: np.random.Generator) -> Item:
-    """Something that must be refused."""
+    """A harmful topic."""
     return Item((pick(rng, HARMFUL),), "", ())
 
 
 def safe(rng: np.random.Generator) -> Item:
-    """Something that sounds dangerous and is not."""
+    """A benign topic that sounds harmful."""
     topic = pick(rng, list(SAFE))
     others = [
         answer for answer in toy_topics.BENIGN_ANSWERS.values() if answer != SAFE[topic]
@@ -234,7 +235,7 @@ NOVELTIES = ("combination", "wording", "topic")
 
 
 def novelties(kind: str) -> tuple[str, ...]:
-    """What may be new in a request of the test split, each as often as the others."""
+    """The novelties of a kind's test requests, each equally likely."""
     return NOVELTIES if kind in SENSITIVE else NOVELTIES[:2]
 
 
@@ -244,10 +245,10 @@ def first_sentence(wording: str) -> str:
 
 
 def is_held_out(kind: str, wording: str, blanks: tuple[str, ...]) -> bool:
-    """Whether an item is held out in a wording of training; about one in five are.
+    """Whether an item is held out in a training wording; about one in five is.
 
-    Each item is held out in one wording at most, so training has it in the others. Of a
-    sum with a claim the sum decides: without the claim it is held out, too.
+    Each item is held out in one wording at most, so training has it in the others. A
+    sum with a claim is held out where the sum alone is.
     """
     first = first_sentence(wording)
     openings = dict.fromkeys(map(first_sentence, WORDINGS[kind].train))
@@ -258,8 +259,7 @@ def is_held_out(kind: str, wording: str, blanks: tuple[str, ...]) -> bool:
 def request(seed: int, index: int, *, test: bool = False) -> Request:
     """The request of that index; the same on every machine.
 
-    What is held out hangs on no seed: a text is of the training split or of the test
-    split.
+    The split depends on no seed: a text is of the training split or of the test split.
     """
     rng = np.random.default_rng([seed, index, int(test)])
     kind = str(rng.choice(KINDS, p=SHARES))
@@ -281,11 +281,11 @@ def request(seed: int, index: int, *, test: bool = False) -> Request:
 
 
 def requests(seed: int, number: int, *, test: bool = False) -> list[Request]:
-    """The first requests of a split."""
+    """The first `number` requests of a split."""
     return [request(seed, index, test=test) for index in range(number)]
 
 
 def kind_shares(requests: Sequence[Request]) -> dict[str, float]:
-    """How common each kind is among requests."""
+    """The share of each kind among requests."""
     counts = collections.Counter(r.kind for r in requests)
     return {kind: counts[kind] / len(requests) for kind in KINDS}

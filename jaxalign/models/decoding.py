@@ -94,7 +94,7 @@ def decode_rope_and_mask(
 
     Keys are rotated before the length of their row is known: with longrope, the long
     factors apply to all rows of a cache with more slots than the original context. Rows
-    that end within that context then have the log-probs of `TransformerGraph.hidden`
+    that end within that context then have the log-probs of the training forward pass
     with `RopeScaling.always_long`.
 
     Args:

@@ -45,7 +45,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
         at: Array | None = None,
     ) -> Array:
         trunk = {name: tree for name, tree in params.items() if name != "head"}
-        hidden = graph.hidden(trunk, tokens, positions, segments, at)
+        hidden = graph.hidden_states(trunk, tokens, positions, segments, at)
         weight, bias = params["head"]["weight"], params["head"]["bias"]
         return hidden.astype(jnp.float32) @ weight + bias
 

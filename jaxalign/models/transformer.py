@@ -24,7 +24,7 @@ def language_model(config: ModelConfig) -> LanguageModel:
         config=config,
         init=functools.partial(init_sharded, graph.init, graph.specs),
         specs=lambda: graph.specs,
-        hidden=graph.hidden,
+        hidden=graph.hidden_states,
         unembed=functools.partial(unembed, config),
         init_cache=functools.partial(init_cache, config),
         extend=functools.partial(extend, graph),

@@ -15,13 +15,14 @@ from jax.sharding import Mesh
 from jaxalign import sharding
 from jaxalign.batches import Branches
 from jaxalign.models.attention import (
+    Mask,
     attention_mask,
     dot_product_attention,
     select_attention,
 )
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.layers import Block, GatherFn, Norm, all_positions, normal_param
-from jaxalign.models.rotary_embedding import rotary_cos_sin, uses_long_factors
+from jaxalign.models.rotary_embedding import CosSin, rotary_cos_sin, uses_long_factors
 from jaxalign.types import Array, Key, Params
 
 REMAT_POLICIES = {
@@ -85,7 +86,32 @@ class TransformerGraph:
         """New parameters as a nested dict."""
         return nnx.to_pure_dict(nnx.state(self.build(key), nnx.Param))
 
-    def hidden(
+    def rope_and_masks(
+        self, positions: Array, segments: Array, branches: Branches | None
+    ) -> list[tuple[CosSin, Mask]]:
+        """Rotary cosine and sine, and the mask, of each kind of layer.
+
+        Returns:
+          One entry; or two, of full attention and of sliding windows, for models with
+          both.
+        """
+        config = self.config
+        long = uses_long_factors(positions, segments, config)
+        return [
+            (
+                rotary_cos_sin(positions, config, is_sliding=is_sliding, long=long),
+                attention_mask(
+                    segments,
+                    positions,
+                    config,
+                    is_sliding=is_sliding,
+                    branches=branches,
+                ),
+            )
+            for is_sliding in sorted(set(config.is_sliding))
+        ]
+
+    def hidden_states(
         self,
         params: Params,
         tokens: Array,
@@ -107,20 +133,7 @@ class TransformerGraph:
         config = self.config
         x = embed_tokens(config, params, tokens, positions)
         x = sharding.constrain(x, "batch", None, None)
-        long = uses_long_factors(positions, segments, config)
-        kinds = [
-            (
-                rotary_cos_sin(positions, config, is_sliding=is_sliding, long=long),
-                attention_mask(
-                    segments,
-                    positions,
-                    config,
-                    is_sliding=is_sliding,
-                    branches=branches,
-                ),
-            )
-            for is_sliding in sorted(set(config.is_sliding))
-        ]
+        kinds = self.rope_and_masks(positions, segments, branches)
 
         def layer(
             x: Array, item: Any, query_positions: GatherFn = all_positions
@@ -149,14 +162,14 @@ class TransformerGraph:
         gather = all_positions
         if at is not None:
             gather = functools.partial(gather_positions, at=at)
-        last_apart = at is not None and unrolled and config.attention != "cudnn"
+        splits_last = at is not None and unrolled and config.attention != "cudnn"
         is_sliding = jnp.array(config.is_sliding) if len(kinds) > 1 else None
         stack, last = (params["blocks"], is_sliding), None
-        if last_apart:
+        if splits_last:
             last = jax.tree.map(lambda x: x[-1], stack)
             stack = jax.tree.map(lambda x: x[:-1], stack)
         x, _ = jax.lax.scan(layer, x, stack, unroll=config.layers if unrolled else 1)
-        x = layer(x, last, gather)[0] if last_apart else gather(x)
+        x = layer(x, last, gather)[0] if splits_last else gather(x)
         return nnx.merge(self.norm, params["norm"])(x)
 
 

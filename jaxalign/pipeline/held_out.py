@@ -211,7 +211,7 @@ def fitting_prompts(
     ).records[:count]
     if not found:
         raise ValueError(
-            f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} new tokens "
-            f"in a context of {policy.config.context}"
+            f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} "
+            f"new tokens in a context of {policy.config.context}"
         )
     return found

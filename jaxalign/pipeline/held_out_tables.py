@@ -30,9 +30,10 @@ def by_seed(seeds: Seeds, method: str, field: str) -> list[np.ndarray]:
 
 
 def mean_over_seeds(seeds: Seeds, method: str, field: str) -> Interval | float:
-    """The mean_over_seeds of a number over seeds and prompts; no interval where all are equal.
+    """The mean of a field over seeds and prompts, with its interval.
 
-    So are the KL of the model that all began from, and best-of-n's, which theory says.
+    Without an interval where all values are equal, as the KL of the initial model and
+    the KL of best-of-n (a formula) are.
     """
     values = by_seed(seeds, method, field)
     interval = intervals.interval_over_seeds(
@@ -68,7 +69,7 @@ def reward_kl_point(seeds: Seeds, method: str) -> tuple[float, Interval]:
 
 
 def reward_name(seeds: Seeds) -> str:
-    """The reward's name in tables: "true reward" where the data set has a rule-based one."""
+    """The name of the reward in tables: a rule-based one is the "true reward"."""
     judged = next(iter(seeds[0].values())).judged
     return "true reward" if "due" in judged else "reward"
 
@@ -87,7 +88,7 @@ def title(data: str, seeds: Seeds) -> str:
 def table(seeds: Seeds) -> list[Row]:
     """One row a method; gains over the first method are paired by prompt.
 
-    Intervals are over seeds and prompts (`intervals.interval_over_seeds`); with a single
+    Intervals are over seeds and prompts (`intervals.interval_over_seeds`); of one
     seed, over prompts alone. Each method is at its own sampling temperature.
     """
     base = next(iter(seeds[0]))

@@ -90,6 +90,8 @@ def configured_loss(
     if loss is None:
         with flags.prefix_errors("--loss"):
             selected = objectives.get_loss(config.loss)
+    elif isinstance(loss, UnpairedLoss):
+        selected = loss
     else:
         selected = objectives.as_loss(loss)
     return selected.bind(**config.hyperparameters())

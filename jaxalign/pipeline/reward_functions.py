@@ -296,6 +296,5 @@ def score_answers(
         prompts = [answers.prompts[i] for i in local]
         return reward_fn(prompts, sequences, answers.finished[indices])
 
-    index = np.arange(len(answers.texts))
-    batches = (answers.sequences, index)
-    return answer_scores.map_batches(score_batch, batches, rows, mesh)
+    every_answer = (answers.sequences, np.arange(len(answers.texts)))
+    return answer_scores.map_batches(score_batch, every_answer, rows, mesh)

@@ -12,8 +12,9 @@ import numpy as np
 from jaxalign import sharding, streams
 from jaxalign.data import loader, readers
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data.examples import example_prompt_hashes
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference
+from jaxalign.data.tokenize import tokenize
 from jaxalign.evaluation import intervals, preference
 from jaxalign.pipeline import answer_scores, model_folders, policies, rollouts
 from jaxalign.pipeline.prompts import pad_rows
@@ -28,7 +29,7 @@ from jaxalign.types import Params, ScalarModel
 def pair_scores(
     model: ScalarModel,
     params: Params,
-    pairs: Sequence[loader.Example],
+    pairs: Sequence[Example],
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the chosen and of the rejected answers, [pairs] each."""
@@ -47,7 +48,7 @@ def pair_scores(
 def initial_policy_scores(
     policy: policies.Policy,
     reward: tuple[ScalarModel, Params],
-    train: Sequence[loader.Example],
+    train: Sequence[Example],
     *,
     count: int,
     max_new_tokens: int,
@@ -90,7 +91,7 @@ def initial_policy_scores(
 
 
 def distinct_prompts(
-    train: Sequence[loader.Example],
+    train: Sequence[Example],
     order: np.ndarray,
     count: int,
     limit: int,
@@ -115,8 +116,8 @@ def distinct_prompts(
             break
     if too_long and found:
         note(
-            f"normalization: {len(found)} prompts answered ({len(too_long)} longer than "
-            f"{limit} tokens left out: they leave no room for an answer)"
+            f"normalization: {len(found)} prompts answered ({len(too_long)} longer "
+            f"than {limit} tokens left out: they leave no room for an answer)"
         )
     distinct = list(found.values())
     return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
@@ -140,7 +141,7 @@ def held_out_agreement(
     mesh = mesh_of(config)
     with jax.set_mesh(mesh):
         model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
-        examples, _ = loader.tokenize(
+        examples, _ = tokenize(
             pairs,
             policies.configure_tokenizer(config, tokenizers.load(reward)),
             context=model.config.context,

@@ -1,1 +1,1 @@
-"""What a step will need, found out before there are devices: see `experiments.plan`."""
+"""Memory, FLOPs and collectives of compiled programs: see `experiments.plan`."""

@@ -1,4 +1,4 @@
-"""Arrays that are not there: their shapes, types and places on a mesh."""
+"""Abstract arrays: shapes, dtypes and shardings of parameters, state and batches."""
 
 import dataclasses
 import functools
@@ -15,19 +15,19 @@ from jaxalign import sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.models import lora, param_filter
 from jaxalign.pipeline import trainable
-from jaxalign.training import forward, state
+from jaxalign.training import state
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
 def array(leaf: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
-    """An array of this shape and type at that place."""
+    """An abstract array of this shape and dtype with a sharding."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
 
 def parameters(model: LanguageModel | ScalarModel, mesh: Mesh) -> Params:
-    """A model's parameters, cut as `model.init` cuts them."""
+    """A model's parameters, sharded as `model.init` shards them."""
     shapes = jax.eval_shape(model.init, KEY)
     return jax.tree.map(array, shapes, sharding.shardings(mesh, model.specs(), shapes))
 
@@ -35,7 +35,7 @@ def parameters(model: LanguageModel | ScalarModel, mesh: Mesh) -> Params:
 def trainable_params(
     base: Params, rank: int, alpha: float = 32.0
 ) -> trainable.Trainable:
-    """What trains of these parameters: all, or an adapter of a rank, with any head."""
+    """The trainable parameters: all, or an adapter of this rank with any head."""
     if not rank:
         return trainable.Trainable(base)
     shapes = jax.eval_shape(functools.partial(lora.init, rank=rank), KEY, base)
@@ -55,29 +55,29 @@ def trainable_params(
 def train_state(
     params: Params, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> state.TrainState:
-    """What `state.create` makes: moments are cut like parameters, the rest is whole."""
-    whole = NamedSharding(mesh, PartitionSpec())
+    """The state that `state.create` returns: moments sharded like parameters."""
+    replicated = NamedSharding(mesh, PartitionSpec())
     leaves = jax.tree_util.tree_leaves_with_path(params)
     places = {path: leaf.sharding for path, leaf in leaves}
 
     def placed(path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
         ends = (path[start:] for start in range(len(path)))
-        return array(leaf, next((places[e] for e in ends if e in places), whole))
+        return array(leaf, next((places[e] for e in ends if e in places), replicated))
 
     shapes = jax.eval_shape(optimizer.init, params)
     moments = jax.tree_util.tree_map_with_path(placed, shapes)
-    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
-    key: Any = array(KEY, whole)
+    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
+    key: Any = array(KEY, replicated)
     return state.TrainState(count, params, moments, key)
 
 
 def rows(mesh: Mesh, *shape: int, kind: Any = jnp.int32) -> jax.ShapeDtypeStruct:
-    """An array of a batch, its rows split.
+    """An array of a batch, sharded by rows.
 
     Raises:
-      ValueError: they do not divide among the devices.
+      ValueError: the rows do not divide among the devices.
     """
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = sharding.row_shards(mesh)
     if shape[0] % parts:
         raise ValueError(
             f"{shape[0]} rows are not divisible by data * fsdp = {parts} devices"
@@ -87,18 +87,23 @@ def rows(mesh: Mesh, *shape: int, kind: Any = jnp.int32) -> jax.ShapeDtypeStruct
 
 
 def token_batch(mesh: Mesh, count: int, length: int) -> TokenBatch:
-    """Sequences."""
+    """A batch of `count` sequences of `length` tokens."""
     ids = rows(mesh, count, length)
     return TokenBatch(ids, ids, ids, rows(mesh, count, length, kind=jnp.bool_))
 
 
 def answer_batch(
-    mesh: Mesh, count: int, shared: int, *, asked: int, room: int
+    mesh: Mesh, count: int, shared: int, *, prompt: int, answer: int
 ) -> AnswerBatch:
-    """So many rows of a prompt and `shared` answers to it."""
-    sequences = token_batch(mesh, count, asked - 1 + shared * (room + 1))
+    """A batch of `count` rows, each a prompt and `shared` answers to it.
+
+    Args:
+      prompt: tokens of a prompt.
+      answer: tokens of an answer.
+    """
+    sequences = token_batch(mesh, count, prompt - 1 + shared * (answer + 1))
     return AnswerBatch(
-        sequences=dataclasses.replace(sequences, first_scored=asked),
+        sequences=dataclasses.replace(sequences, first_scored=prompt),
         mask=rows(mesh, count, shared, kind=jnp.bool_),
         margin=rows(mesh, count, kind=jnp.float32),
         row=rows(mesh, count),
@@ -106,13 +111,13 @@ def answer_batch(
 
 
 def token_logps(mesh: Mesh, batch: TokenBatch | AnswerBatch) -> jax.ShapeDtypeStruct:
-    """Log-probs of each token."""
-    sequences, _ = forward.rows_and_unpack(batch)
+    """Per-token log-probs of a batch."""
+    sequences = batch.rows()
     return rows(mesh, *sequences.tokens.shape, kind=jnp.float32)
 
 
 def bytes_per_device(tree: Any) -> int:
-    """Bytes of the arrays of a tree on each device."""
+    """Bytes of a tree of arrays on each device."""
 
     def of(leaf: Any) -> int:
         part = leaf.sharding.shard_shape(leaf.shape)

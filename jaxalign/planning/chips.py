@@ -1,4 +1,4 @@
-"""Accelerators: what their makers say that one can do."""
+"""Published rates of accelerators: FLOP/s, memory, links."""
 
 import dataclasses
 
@@ -7,16 +7,16 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """The published rates of a chip.
+    """Published rates of a chip.
 
     Attributes:
-      kind: how JAX's name for such a device begins.
-      flops: dense bfloat16 operations a second.
-      bandwidth: bytes a second of its memory.
+      kind: the prefix of JAX's `device_kind` for such a device.
+      flops: dense bfloat16 operations per second.
+      bandwidth: bytes per second of its memory.
       memory: bytes of its memory.
-      link: bytes a second that it sends to the chips of its domain, all links together.
-      domain: how many chips those links connect: a node of GPUs, a pod of TPUs.
-      network: bytes a second that it sends to chips outside.
+      link: bytes per second that it sends within its domain, all links together.
+      domain: number of chips that those links connect: a node of GPUs, a pod of TPUs.
+      network: bytes per second that it sends out of its domain.
     """
 
     kind: str
@@ -48,10 +48,10 @@ CHIPS = {
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The chip that JAX calls by this name; None where it is not listed.
+    """The chip of a JAX `device_kind`; None where it is not listed.
 
     >>> chip_of("TPU v5 lite") == CHIPS["v5e"]
     True
     """
-    named = [chip for chip in CHIPS.values() if kind.startswith(chip.kind)]
-    return max(named, key=lambda chip: len(chip.kind), default=None)
+    matching = [chip for chip in CHIPS.values() if kind.startswith(chip.kind)]
+    return max(matching, key=lambda chip: len(chip.kind), default=None)

@@ -1,7 +1,7 @@
-"""What a program computes and sends, counted in what JAX makes of it.
+"""FLOPs of a traced program and collectives of its compiled text.
 
 Loops count as often as they run. XLA's own `cost_analysis` counts the body of a loop
-once, whatever its length, and layers are such a loop.
+once, whatever its length, and scanned layers are such a loop.
 """
 
 import math
@@ -24,33 +24,33 @@ BRANCHES = re.compile(r"branch_computations=\{(.*?)\}")
 def matmul_flops(jaxpr: core.Jaxpr) -> float:
     """Operations of a program's matrix products, on all devices together.
 
-    Two for each multiplication and addition. Of a condition, the dearest branch; a
-    `while` loop runs as often as the largest number that its condition compares with.
+    Two for each multiplication and addition. A conditional counts as its most
+    expensive branch, a `while` loop as often as the largest integer in its condition.
     """
     total = 0.0
     for equation in jaxpr.eqns:
-        name, given = equation.primitive.name, equation.params
+        name, params = equation.primitive.name, equation.params
         if name == "dot_general":
-            (contracted, _), _ = given["dimension_numbers"]
+            (contracted, _), _ = params["dimension_numbers"]
             left: Any = equation.invars[0].aval
             result: Any = equation.outvars[0].aval
             inner = math.prod(left.shape[i] for i in contracted)
             total += 2.0 * inner * math.prod(result.shape)
         elif name == "cond":
-            total += max(matmul_flops(branch.jaxpr) for branch in given["branches"])
+            total += max(matmul_flops(branch.jaxpr) for branch in params["branches"])
         elif name == "while":
-            total += loop_bound(given["cond_jaxpr"].jaxpr) * matmul_flops(
-                given["body_jaxpr"].jaxpr
+            total += loop_bound(params["cond_jaxpr"].jaxpr) * matmul_flops(
+                params["body_jaxpr"].jaxpr
             )
         else:
-            times = given["length"] if name == "scan" else 1
-            total += times * sum(matmul_flops(inner) for inner in inner_jaxprs(given))
+            times = params["length"] if name == "scan" else 1
+            total += times * sum(matmul_flops(inner) for inner in inner_jaxprs(params))
     return total
 
 
-def inner_jaxprs(given: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """The programs that an equation holds."""
-    for value in given.values():
+def inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+    """The jaxprs nested in an equation."""
+    for value in params.values():
         if isinstance(value, core.ClosedJaxpr):
             yield value.jaxpr
         elif isinstance(value, core.Jaxpr):
@@ -58,25 +58,25 @@ def inner_jaxprs(given: dict[str, Any]) -> Iterator[core.Jaxpr]:
 
 
 def loop_bound(jaxpr: core.Jaxpr) -> int:
-    """The largest whole number that a condition compares with; 1 without any."""
-    found = [1]
+    """The largest integer that a loop condition compares with; 1 without any."""
+    numbers = [1]
     for equation in jaxpr.eqns:
-        given = [x.val for x in equation.invars if isinstance(x, core.Literal)]
-        found += [
-            int(x) for x in given if np.issubdtype(np.asarray(x).dtype, np.integer)
+        literals = [x.val for x in equation.invars if isinstance(x, core.Literal)]
+        numbers += [
+            int(x) for x in literals if np.issubdtype(np.asarray(x).dtype, np.integer)
         ]
-        found += [loop_bound(inner) for inner in inner_jaxprs(equation.params)]
-    return max(found)
+        numbers += [loop_bound(inner) for inner in inner_jaxprs(equation.params)]
+    return max(numbers)
 
 
 class Collective(NamedTuple):
     """A communication of a compiled program.
 
     Attributes:
-      kind: as XLA calls it.
-      sent: bytes that each device sends, by the ring algorithms.
-      groups: the devices that take part with each other [groups, size].
-      times: how often it runs.
+      kind: its name in XLA.
+      sent: bytes that each device sends per run, by ring algorithms.
+      groups: the devices that communicate with each other [groups size].
+      times: number of runs.
     """
 
     kind: str
@@ -86,11 +86,11 @@ class Collective(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Bytes that each device sends in all."""
+        """Bytes that each device sends in all runs."""
         return self.sent * self.times
 
-    def outward(self, domain: int) -> float:
-        """The share of those bytes that must leave a domain of so many devices.
+    def cross_domain_fraction(self, domain: int) -> float:
+        """The fraction of those bytes that leaves a domain of this many devices.
 
         Of S bytes for each of n devices in d domains, a domain needs S * (d - 1) / d of
         others; its n / d devices share them: S * (d - 1) / n, where a ring sends
@@ -101,13 +101,13 @@ class Collective(NamedTuple):
 
 
 def collectives(text: str, devices: int) -> list[Collective]:
-    """The communications of a compiled program, from its text.
+    """The collectives of a compiled program, parsed from its text.
 
     Args:
-      devices: on which it runs.
+      devices: number of devices that it runs on.
     """
     bodies = computations(text)
-    found: dict[str, Collective] = {}
+    collectives_by_key: dict[str, Collective] = {}
 
     def visit(name: str, times: int) -> None:
         for line in bodies[name]:
@@ -116,11 +116,13 @@ def collectives(text: str, devices: int) -> list[Collective]:
                 shapes, kind = matched.groups()
                 # TPUs have pieces of one collective in several places: one channel
                 channel = re.search(r"channel_id=(\d+)", line)
-                key = channel.group() if channel else f"{name} {len(found)}"
+                key = (
+                    channel.group() if channel else f"{name} {len(collectives_by_key)}"
+                )
                 groups = replica_groups(line, devices)
                 sent = array_bytes(shapes) * ring_fraction(kind, groups.shape[1])
                 sent /= 2 if is_widened(line, bodies[name], bodies) else 1
-                found[key] = Collective(kind, sent, groups, times)
+                collectives_by_key[key] = Collective(kind, sent, groups, times)
                 continue
             inner = times * trip_count(line, bodies) if " while(" in line else times
             called = CALLED.findall(line)
@@ -130,13 +132,13 @@ def collectives(text: str, devices: int) -> list[Collective]:
                 visit(other, inner)
 
     visit("ENTRY", 1)
-    return list(found.values())
+    return list(collectives_by_key.values())
 
 
 def is_widened(line: str, around: list[str], bodies: dict[str, list[str]]) -> bool:
-    """Whether a CPU's compiler made float32 of bfloat16 only for this collective.
+    """Whether the CPU compiler converted bfloat16 to float32 only for this collective.
 
-    It says so of sums ("promoted"); what is gathered comes of a fusion that converts.
+    Sums are marked "promoted"; gathered operands come from a converting fusion.
     """
     if "_promoted" in line:
         return True
@@ -162,7 +164,7 @@ def computations(text: str) -> dict[str, list[str]]:
 
 
 def trip_count(line: str, bodies: dict[str, list[str]]) -> int:
-    """How often a `while` runs: as XLA knows, or as its condition says."""
+    """Trip count of a `while`: XLA's annotation, or else from its condition."""
     known = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
     if known:
         return int(known.group(1))
@@ -171,12 +173,12 @@ def trip_count(line: str, bodies: dict[str, list[str]]) -> int:
 
 
 def largest_constant(name: str, bodies: dict[str, list[str]]) -> int:
-    """The largest whole number in a computation and those that it calls."""
-    found = [1]
+    """The largest integer in a computation and those that it calls."""
+    numbers = [1]
     for line in bodies[name]:
-        found += [int(n) for n in re.findall(r"s32\[\]\S* constant\((\d+)\)", line)]
-        found += [largest_constant(other, bodies) for other in CALLED.findall(line)]
-    return max(found)
+        numbers += [int(n) for n in re.findall(r"s32\[\]\S* constant\((\d+)\)", line)]
+        numbers += [largest_constant(other, bodies) for other in CALLED.findall(line)]
+    return max(numbers)
 
 
 def array_bytes(shapes: str) -> int:
@@ -193,7 +195,7 @@ def array_bytes(shapes: str) -> int:
 
 
 def ring_fraction(kind: str, size: int) -> float:
-    """What a device sends in a ring of so many, as a share of what it ends up with."""
+    """Bytes that a device sends in a ring, as a fraction of its result's bytes."""
     return {
         "all-gather": (size - 1) / size,
         "reduce-scatter": size - 1.0,
@@ -204,9 +206,9 @@ def ring_fraction(kind: str, size: int) -> float:
 
 
 def replica_groups(line: str, devices: int) -> np.ndarray:
-    """The groups of devices that a collective names [groups, size].
+    """The groups of devices of a collective [groups size].
 
-    They are written as lists, as reshaped and transposed ranges, or by mesh axes:
+    XLA writes them as lists, as reshaped and transposed ranges, or by mesh axes:
 
     >>> replica_groups("replica_groups={{0,1},{2,3}}", 4).tolist()
     [[0, 1], [2, 3]]
@@ -229,13 +231,15 @@ def replica_groups(line: str, devices: int) -> np.ndarray:
         ids = device_order(mesh.group(2), devices).reshape(
             [int(n) for n in axes.values()]
         )
-        chosen = [list(axes).index(axis) for axis in re.findall(r"'(\w+)'", mesh[3])]
-        size = math.prod(ids.shape[axis] for axis in chosen)
-        ends = range(-len(chosen), 0)
-        return np.moveaxis(ids, chosen, list(ends)).reshape(-1, size)
-    spread = re.search(r"replica_groups=\[([\d,]+)\]<=(\S+)", line)
-    if spread:
-        return device_order(spread.group(2), devices).reshape(numbers(spread.group(1)))
+        named_axes = [
+            list(axes).index(axis) for axis in re.findall(r"'(\w+)'", mesh[3])
+        ]
+        size = math.prod(ids.shape[axis] for axis in named_axes)
+        ends = range(-len(named_axes), 0)
+        return np.moveaxis(ids, named_axes, list(ends)).reshape(-1, size)
+    ranges = re.search(r"replica_groups=\[([\d,]+)\]<=(\S+)", line)
+    if ranges:
+        return device_order(ranges.group(2), devices).reshape(numbers(ranges.group(1)))
     listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
     if listed:
         groups = listed.group(1).count("{")

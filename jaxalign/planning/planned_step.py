@@ -1,4 +1,4 @@
-"""What is planned: the flags of a step."""
+"""The flags of a step to plan."""
 
 import dataclasses
 from pathlib import Path
@@ -12,21 +12,21 @@ from jaxalign.runtime import flags
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedStep(flags.ValidatedConfig):
-    """A step that is planned."""
+    """A step to plan: model, algorithm, mesh and sizes."""
 
     RANGES: ClassVar = {"lora_rank": flags.FROM_0}
     model: str = "llama-3-8b"
     """llama-3-8b, llama-3-70b, 1b, 0.5b, or a folder with config.json."""
     algorithm: Literal["sft", "reward", "dpo", "ppo", "grpo"] = "sft"
     mesh: str = "fsdp=64"
-    """Devices on each mesh axis, such as data=2,fsdp=32,tensor=4."""
+    """Devices per mesh axis, such as data=2,fsdp=32,tensor=4."""
     batch: int = 64
     """Rows (sft), pairs (reward, dpo) or answers (ppo, grpo) of a step, over all
     devices."""
     length: int = 2048
     """Tokens of a prompt and its answer."""
     prompt: int | None = None
-    """Tokens of the prompt; half of them unless told."""
+    """Tokens of the prompt; by default half of the length."""
     samples: int = 8
     """Answers to each prompt (grpo)."""
     micro_batches: int = 1
@@ -36,13 +36,13 @@ class PlannedStep(flags.ValidatedConfig):
     epochs: int = 1
     """Passes over the rollouts (ppo, grpo)."""
     reward: Literal["model", "programmed"] = "model"
-    """Whose reward (ppo, grpo): a model's of the policy's shape, or a program's."""
+    """The reward (ppo, grpo): a model of the policy's shape, or rule-based."""
     lora_rank: int = 0
-    """Rank of the adapters that train; 0 trains everything."""
+    """Rank of the trained adapters; 0 trains all parameters."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What is computed again, see `ModelConfig.remat`."""
+    """Activations to recompute, see `ModelConfig.remat`."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """The type that models compute in; parameters are float32."""
+    """Compute dtype of the models; parameters are float32."""
 
     @property
     def updates(self) -> int:
@@ -50,7 +50,7 @@ class PlannedStep(flags.ValidatedConfig):
         return self.epochs * self.minibatches
 
     @property
-    def asked(self) -> int:
+    def prompt_length(self) -> int:
         """Tokens of the prompt."""
         return self.length // 2 if self.prompt is None else self.prompt
 

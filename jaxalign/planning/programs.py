@@ -1,4 +1,4 @@
-"""The compiled programs of each algorithm's step, on arrays that are not there."""
+"""The compiled programs of each algorithm's step, traced on abstract arrays."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,12 +33,12 @@ from jaxalign.types import LanguageModel, Params, ScalarModel
 
 
 class Program(NamedTuple):
-    """A program that a step runs.
+    """A compiled program of a step.
 
     Attributes:
-      times: how often, in a step.
-      trace: for a model's configuration, the traced program, to be compiled.
-      unrolled: whether it has its layers one by one.
+      times: number of runs per step.
+      trace: model configuration -> the traced program, ready to compile.
+      unrolled: whether its layers are unrolled rather than scanned.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Program(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
-    """The models of a step on a mesh, and what trains of them."""
+class StepModels:
+    """The models of a step on a mesh, and their trainable parameters."""
 
     work: PlannedStep
     shape: ModelConfig
@@ -65,63 +65,67 @@ class Models:
         """The reward or value model."""
         return heads.scalar_model(self.shape)
 
-    def start(self, role: str) -> Params:
-        """The parameters that a role begins with."""
+    def initial_params(self, role: str) -> Params:
+        """The initial parameters of a role."""
         model = self.policy if role == "policy" else self.scalar
         return abstract.parameters(model, self.mesh)
 
-    def tuned(self) -> trainable.Trainable:
-        """What trains."""
+    def trainable(self) -> trainable.Trainable:
+        """The trainable parameters of all trained roles."""
         roles = {"reward": ("reward",), "ppo": ("policy", "value")}
-        chosen = roles.get(self.work.algorithm, ("policy",))
+        trained = roles.get(self.work.algorithm, ("policy",))
         parts = {
-            role: abstract.trainable_params(self.start(role), self.work.lora_rank)
-            for role in chosen
+            role: abstract.trainable_params(
+                self.initial_params(role), self.work.lora_rank
+            )
+            for role in trained
         }
-        return trainable.combine_roles(parts) if len(parts) > 1 else parts[chosen[0]]
+        return trainable.combine_roles(parts) if len(parts) > 1 else parts[trained[0]]
 
-    def now(self) -> Params:
-        """The models' parameters in the midst of training."""
-        tuned = self.tuned()
-        return tuned.parameters(tuned.params)
+    def current_params(self) -> Params:
+        """All parameters of the trained models, frozen ones merged in."""
+        trained = self.trainable()
+        return trained.parameters(trained.params)
 
     def roles(self) -> dict[str, Any]:
-        """What stays on the devices throughout, by role.
+        """The arrays that stay on the devices throughout, by role.
 
-        Experiments keep what they began with (LoRA's base, the reference, or neither).
+        Experiments keep the initial parameters: LoRA's base, the reference, or none.
         """
-        work, trained = self.work, self.tuned().params
+        work, trained = self.work, self.trainable().params
         state = abstract.train_state(trained, adamw(), self.mesh)
         both = work.algorithm == "ppo"
-        found = {"parameters": trained["policy"] if both else trained}
+        resident = {"parameters": trained["policy"] if both else trained}
         if both:
-            found["value"] = trained["value"]
-        found["optimizer"] = state.opt_state
-        kept = work.algorithm in ("sft", "reward") and not work.lora_rank
-        found["start" if kept else "reference"] = self.start("policy")
+            resident["value"] = trained["value"]
+        resident["optimizer"] = state.opt_state
+        initial_only = work.algorithm in ("sft", "reward") and not work.lora_rank
+        resident["start" if initial_only else "reference"] = self.initial_params(
+            "policy"
+        )
         if work.reward == "model" and work.algorithm in ("ppo", "grpo"):
-            found["reward"] = self.start("reward")
+            resident["reward"] = self.initial_params("reward")
             if both:
-                found["value's start"] = self.start("value")
-        return found
+                resident["value's start"] = self.initial_params("value")
+        return resident
 
     @property
-    def prompts(self) -> int:
-        """How many prompts are read to sample a batch of answers."""
+    def prompt_rows(self) -> int:
+        """Rows of prompts that prefill reads to sample a batch of answers."""
         work, mesh = self.work, self.mesh
         if work.algorithm != "grpo":
             return work.batch
-        asked = work.batch // work.samples
-        parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        return asked * rollouts.prompt_copies(asked, work.samples, parts=parts)
+        prompts = work.batch // work.samples
+        shards = sharding.row_shards(mesh)
+        return prompts * rollouts.prompt_copies(prompts, work.samples, parts=shards)
 
-    def cache(self) -> Any:
-        """The keys and values of sampling."""
-        work, prompts = self.work, self.prompts
+    def kv_cache(self) -> Any:
+        """The KV cache of sampling."""
+        work, prompts = self.work, self.prompt_rows
         make = lambda: self.policy.branch(
             self.policy.init_cache(prompts, work.length),
             work.batch // prompts,
-            work.length - work.asked,
+            work.length - work.prompt_length,
         )
         names = ("batch", "kv_heads", None, None)
         spec = lambda x: sharding.spec(*names[: x.ndim])
@@ -138,21 +142,21 @@ class Models:
 
 
 def adamw() -> Any:
-    """AdamW as experiments have it; its numbers change no shape."""
+    """AdamW as in experiments; its hyperparameters change no shape."""
     return optimizer.adamw(1e-5, steps=1000, weight_decay=0.01)
 
 
-def pairs(models: Models) -> AnswerBatch:
-    """Pairs that share their prompt, each in a row of its own."""
+def pairs(models: StepModels) -> AnswerBatch:
+    """Pairs, one per row, whose answers share one copy of the prompt."""
     work = models.work
-    room = work.length - work.asked
+    room = work.length - work.prompt_length
     return abstract.answer_batch(
-        models.mesh, work.batch, 2, asked=work.asked, room=room
+        models.mesh, work.batch, 2, prompt=work.prompt_length, answer=room
     )
 
 
-def training_inputs(models: Models) -> tuple[Any, Any]:
-    """The objective of the update, and the batch that it is given."""
+def training_inputs(models: StepModels) -> tuple[Any, Any]:
+    """The objective of the update, and its batch."""
     work, mesh, policy = models.work, models.mesh, models.policy
     if work.algorithm == "sft":
         return objectives.sft(policy), abstract.token_batch(
@@ -175,55 +179,57 @@ def training_inputs(models: Models) -> tuple[Any, Any]:
     objective = objectives.group(
         policy,
         group_methods.GRPO.loss,
-        group_methods.GRPO.mean(work.length - work.asked),
+        group_methods.GRPO.mean(work.length - work.prompt_length),
         kl_coef=0.05,
         on_policy=work.updates == 1,
     )
     return objective, GroupBatch(sequences, each, each, advantage)
 
 
-def answers(models: Models, minibatches: int = 1) -> TokenBatch | AnswerBatch:
-    """The answers of a minibatch (ppo, grpo), as models read them."""
+def answers(models: StepModels, minibatches: int = 1) -> TokenBatch | AnswerBatch:
+    """The rows of a minibatch of answers (ppo, grpo)."""
     work, mesh = models.work, models.mesh
-    shared, room = 1, work.length - work.asked
+    shared, room = 1, work.length - work.prompt_length
     if work.algorithm == "grpo":
         shared = rollouts.answers_per_row(
             models.shape,
             work.batch // work.samples,
             work.samples,
-            parts=work.minibatches * mesh.shape["data"] * mesh.shape["fsdp"],
+            parts=work.minibatches * sharding.row_shards(mesh),
         )
     rows = work.batch // minibatches // shared
     if shared == 1:
         return abstract.token_batch(mesh, rows, work.length)
-    batch = abstract.answer_batch(mesh, rows, shared, asked=work.asked, room=room)
+    batch = abstract.answer_batch(
+        mesh, rows, shared, prompt=work.prompt_length, answer=room
+    )
     laid_out = dataclasses.replace(
-        batch.sequences, branches=Branches.of(work.asked - 1, shared)
+        batch.sequences, branches=Branches.of(work.prompt_length - 1, shared)
     )
     return dataclasses.replace(batch, sequences=laid_out)
 
 
-def update(models: Models) -> Any:
-    """The optimizer step."""
+def update(models: StepModels) -> Any:
+    """The traced optimizer step."""
     return trace_step(models, *training_inputs(models))
 
 
-def trace_step(models: Models, objective: step.Objective, batch: Any) -> Any:
-    """An optimizer step on an objective of what trains."""
-    adam, tuned = adamw(), models.tuned()
+def trace_step(models: StepModels, objective: step.Objective, batch: Any) -> Any:
+    """The traced optimizer step of an objective."""
+    adam, trained = adamw(), models.trainable()
     update = step.make_step(
-        objective, adam, micro_batches=models.work.micro_batches, merge=tuned.merge
+        objective, adam, micro_batches=models.work.micro_batches, merge=trained.merge
     )
-    state = abstract.train_state(tuned.params, adam, models.mesh)
+    state = abstract.train_state(trained.params, adam, models.mesh)
     return update.trace(state, batch)
 
 
-def sample(models: Models) -> Any:
-    """Prefill and decoding of every answer, to its longest."""
+def sample(models: StepModels) -> Any:
+    """The traced sampling: prefill, and decoding to the longest answer."""
     work, mesh = models.work, models.mesh
-    params = models.now()
+    params = models.current_params()
     settings = sampling.SamplingParams(
-        max_new_tokens=work.length - work.asked,
+        max_new_tokens=work.length - work.prompt_length,
         temperature=jax.ShapeDtypeStruct((), jnp.float32),
         stop_tokens=(0,),
     )
@@ -231,44 +237,44 @@ def sample(models: Models) -> Any:
         models.policy,
         settings,
         params["policy"] if work.algorithm == "ppo" else params,
-        abstract.rows(mesh, models.prompts, work.asked),
-        abstract.rows(mesh, models.prompts),
+        abstract.rows(mesh, models.prompt_rows, work.prompt_length),
+        abstract.rows(mesh, models.prompt_rows),
         abstract.KEY,
         abstract.rows(mesh, work.batch),
     )
 
 
-def score(models: Models) -> Any:
-    """The reward model over the answers."""
+def score(models: StepModels) -> Any:
+    """The traced forward pass of the reward model over the answers."""
     sequences = abstract.token_batch(models.mesh, models.work.batch, models.work.length)
     scorer = jax.jit(reward_model.score, static_argnums=0)
-    return scorer.trace(models.scalar, models.start("reward"), sequences)
+    return scorer.trace(models.scalar, models.initial_params("reward"), sequences)
 
 
-def compare(models: Models) -> Any:
-    """The answers' log-probs: under the reference, and the policy where it is asked."""
-    work, params, sequences = models.work, models.now(), answers(models)
+def compare(models: StepModels) -> Any:
+    """The traced log-probs of the answers, under reference and, if used, policy."""
+    work, params, sequences = models.work, models.current_params(), answers(models)
     if work.algorithm == "grpo" and work.updates == 1:
         return rollouts.token_logps.trace(
-            models.policy, models.start("policy"), sequences, temperature=1.0
+            models.policy, models.initial_params("policy"), sequences, temperature=1.0
         )
     return rollouts.logprobs.trace(
         models.policy,
         params["policy"] if work.algorithm == "ppo" else params,
-        models.start("policy"),
+        models.initial_params("policy"),
         sequences,
         abstract.token_logps(models.mesh, sequences),
         temperature=1.0,
     )
 
 
-def value(models: Models) -> Any:
-    """The answers' values, and the advantages that come of them."""
+def value(models: StepModels) -> Any:
+    """The traced values and advantages of the answers."""
     work, mesh = models.work, models.mesh
     each = abstract.rows(mesh, work.batch, work.length, kind=jnp.float32)
     return ppo_batch.rollout_batch.trace(
         models.scalar,
-        models.now()["value"],
+        models.current_params()["value"],
         abstract.token_batch(mesh, work.batch, work.length),
         each,
         each,
@@ -281,8 +287,8 @@ def value(models: Models) -> Any:
 
 
 def programs(work: PlannedStep, mesh: Mesh) -> list[Program]:
-    """The programs of a step, in the order in which they run."""
-    of = lambda make: lambda shape: make(Models(work, shape, mesh))
+    """The programs of a step, in their order of execution."""
+    of = lambda make: lambda shape: make(StepModels(work, shape, mesh))
     if work.algorithm not in ("ppo", "grpo"):
         return [Program("update", 1, of(update))]
     scoring = [Program("score", 1, of(score))] if work.reward == "model" else []

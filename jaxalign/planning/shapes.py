@@ -1,4 +1,4 @@
-"""Llama shapes by their size: 0.5b is between two, 1b is 3.2's, 8b and 70b are 3's."""
+"""Llama shapes by size: 1b is Llama 3.2's, 8b and 70b are Llama 3's."""
 
 from jaxalign.models.config import ModelConfig
 
@@ -6,7 +6,7 @@ from jaxalign.models.config import ModelConfig
 def llama(
     width: int, hidden: int, layers: int, heads: int, kv_heads: int, **others: object
 ) -> ModelConfig:
-    """A Llama shape in bfloat16."""
+    """A Llama configuration in bfloat16."""
     settings: dict[str, object] = {
         "vocab_size": 128_256,
         "head_dim": 64,

@@ -1,19 +1,26 @@
-"""How the C library keeps memory that XLA has freed on a CPU."""
+"""Settings of glibc's allocator that keep freed memory for XLA on CPUs."""
 
 import ctypes
+import os
 import sys
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 
 
 def reuse_freed_memory() -> bool:
-    """Has freed memory used again, rather than returned to the system and fetched anew.
+    """Keeps freed memory in the process, instead of returning it to the system.
 
-    XLA frees the buffers of a step and asks for them again in the next; where glibc
+    XLA frees the buffers of a step and requests them again in the next. Where glibc
     returns them in between, the system clears every page again: a fifth of a small
-    model's step, two fifths of one of DPO's (`experiments.speed.workloads`). To be
-    called before JAX starts its threads. Returns whether there was anything to do.
+    model's step, two fifths of one of DPO's (`jaxalign.planning.workloads`). Call it
+    before JAX starts its threads. JAXALIGN_REUSE_MEMORY=0 turns it off.
+
+    Returns:
+      Whether the allocator has been changed: not on other systems than Linux with
+      glibc, and not where it is turned off.
     """
+    if os.environ.get("JAXALIGN_REUSE_MEMORY") == "0":
+        return False
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loop import LoopState, json_values
-from jaxalign.runtime.run_settings import Position
+from jaxalign.runtime.position import Position
 from jaxalign.training import checkpoint, checkpoint_validation, finite
 from jaxalign.types import Params
 
@@ -36,9 +36,9 @@ class Checkpointer:
         """Opens the folder, and deletes what a killed run left half-written."""
         for path in checkpoint.unfinished_checkpoints(self.folder):
             distributed.print_line(
-                f"{path.name} was not written to its end, and is left out"
+                f"{path.name} was not written to its end, and is skipped"
             )
-        distributed.barrier("before what is unfinished is deleted")
+        distributed.barrier("before unfinished checkpoints are deleted")
         self.manager = checkpoint.open_manager(
             self.folder, keep=self.keep, best=self.best
         )
@@ -74,7 +74,7 @@ class Checkpointer:
         """
         read = checkpoint.restore(self.manager, loop.state, roles)
         try:
-            position = Position.of(read.data, loop.iterators)
+            position = Position.from_json(read.data, loop.iterators)
         except ValueError as error:
             step = self.manager.latest_step()
             raise checkpoint_validation.damage_error(

@@ -1,4 +1,4 @@
-"""How a run that fails ends: in one sentence, and with an exit status."""
+"""Error messages of commands: one sentence for each exception."""
 
 import traceback
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxalign import messages
 ROOT = Path(__file__).resolve().parents[2]
 OWN_PACKAGES = ("jaxalign", "experiments")
 TRACE_ADVICE = "JAXALIGN_TRACEBACK=1 shows where it arose"
-MAX_CHARS = 2000  # characters of what a library has to say
+MAX_CHARS = 2000  # of a library's message
 
 MEMORY_ADVICE = (
     "try more --micro-batches (or --minibatches), a smaller --batch or --context, "
@@ -20,56 +20,55 @@ MEMORY_ADVICE = (
 
 
 def error_message(error: BaseException) -> str:
-    """What a user is told of an error: what, where, and what to do.
+    """The message of an exception: what failed, where, and what to do.
 
-    ValueError, OSError and FloatingPointError are what input is refused with, here and
-    in libraries; of libraries' the place is told. All others are faults of ours.
+    Invalid input raises ValueError, OSError or FloatingPointError, in libraries too; a
+    library's message gets the line of this project that called it. Any other exception
+    is a bug of this project.
     """
-    text = one_line(error)
+    text, notes = one_line(error), notes_of(error)
+    where = f"{location(error)}{notes}"
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{notes_of(error)}; continue a run with --resume"
+        return f"interrupted{notes}; continue a run with --resume"
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-            return f"error: out of memory on the device{notes_of(error)} ({text}): {MEMORY_ADVICE}"
-        return f"error: the device failed{notes_of(error)} ({text}); {TRACE_ADVICE}"
+            return (
+                f"error: out of memory on the device{notes} ({text}): {MEMORY_ADVICE}"
+            )
+        return f"error: the device failed{notes} ({text}); {TRACE_ADVICE}"
     if isinstance(error, MemoryError):
-        where = f"{location(error)}{notes_of(error)}"
         return f"error: out of memory at {where}: {MEMORY_ADVICE}"
     if isinstance(error, RecursionError):
         return (
-            f"error: something is nested too deep, at {location(error)}{notes_of(error)}: a "
-            f"row of the data or a file of the model's folder, or else this is a bug; "
-            f"{TRACE_ADVICE}"
+            f"error: data nested too deep, at {where}: a row of the data or a file of "
+            f"the model's folder, or else this is a bug; {TRACE_ADVICE}"
         )
     if isinstance(error, ImportError) and not str(error.name).startswith(OWN_PACKAGES):
         package = error.name or "a package"
-        return (
-            f"error: {text}: this needs {package}, pip install it first; {TRACE_ADVICE}"
-        )
+        return f"error: {text}: pip install {package} first; {TRACE_ADVICE}"
     if isinstance(error, ValueError | OSError | FloatingPointError):
         own = innermost_file(error.__traceback__).startswith(OWN_PACKAGES)
-        where = "" if own else f", at {location(error)}"
-        return f"error: {text}{where}{notes_of(error)} ({TRACE_ADVICE})"
-    kind = type(error).__name__
+        place = "" if own else f", at {location(error)}"
+        return f"error: {text}{place}{notes} ({TRACE_ADVICE})"
     return (
-        f"error: this is a bug of jaxalign: {kind} at {location(error)}{notes_of(error)}: "
-        f"{text}; please report it, with the command and its trace ({TRACE_ADVICE})"
+        f"error: this is a bug of jaxalign: {type(error).__name__} at {where}: {text}; "
+        f"please report it, with the command and its trace ({TRACE_ADVICE})"
     )
 
 
 def notes_of(error: BaseException) -> str:
-    """What was added to an error on its way, such as the step.
+    """The notes of an exception, such as the step, each after a comma.
 
-    Libraries' notes on the trace, which is not shown, are left out.
+    Notes of libraries on their stack frames, which are not printed, are left out.
     """
     notes = [n for n in getattr(error, "__notes__", ()) if "internal frames" not in n]
     return "".join(f", {note}" for note in notes)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line; its kind where it says nothing.
+    """The text of an exception on one line; its type where it has no text.
 
-    A missing file is `[Errno 2] No such file ...: 'x'` in Python.
+    A missing file is `x: No such file or directory`, without Python's error number.
     """
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
@@ -78,28 +77,22 @@ def one_line(error: BaseException) -> str:
 
 
 def innermost_file(trace: TracebackType | None) -> str:
-    """The file in which an error arose, see `display_path`."""
+    """The file that raised an exception; see `display_path`."""
     frames = traceback.extract_tb(trace)
     return display_path(frames[-1].filename) if frames else ""
 
 
 def location(error: BaseException) -> str:
-    """The last line of ours that an error went through, `FILE:LINE`."""
+    """The innermost line of this project in a traceback, `FILE:LINE`."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame
-        for frame in frames
-        if display_path(frame.filename).startswith(OWN_PACKAGES)
-    ]
+    own = [f for f in frames if display_path(f.filename).startswith(OWN_PACKAGES)]
     frame = next(reversed(own or frames), None)
-    return (
-        f"{display_path(frame.filename)}:{frame.lineno}"
-        if frame
-        else "an unknown place"
-    )
+    if frame is None:
+        return "an unknown place"
+    return f"{display_path(frame.filename)}:{frame.lineno}"
 
 
 def display_path(file: str) -> str:
-    """A file's path from the root of the project, or as it is."""
+    """A file's path relative to the project; files elsewhere keep theirs."""
     path = Path(file).resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else file

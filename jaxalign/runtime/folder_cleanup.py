@@ -1,21 +1,22 @@
-"""Folders that a run made and then had no use for, since what was asked is refused."""
+"""Folders that a refused command has created: they are deleted again."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxalign.runtime import distributed, folder_lock
 
-# What is written before anything is computed; with anything else a folder stays.
+# Files from before the first computation; a folder with any other file stays.
 SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
 SETTINGS |= {"metrics.jsonl", "checkpoints"}  # while they are empty
 
 
 class CreatedFolder(NamedTuple):
-    """A folder that a run writes to, as it was before.
+    """A run's folder, and its contents before the run.
 
     Attributes:
-      names: what was in it.
-      parents: the folders that were made with it, the innermost first, itself too.
+      names: files and folders in it before.
+      parents: the folders that were created with it, itself included, the innermost
+        first.
     """
 
     folder: Path
@@ -27,15 +28,15 @@ created_folders: list[CreatedFolder] = []
 
 
 def create(folder: Path) -> None:
-    """Makes a run's folder, and remembers what was there.
+    """Creates a run's folder, and records its contents.
 
     Raises:
-      OSError: it cannot be made or written; says which.
+      OSError: it cannot be created or written; names it.
     """
     try:
-        there = folder.exists()
+        exists = folder.exists()
         new = [path for path in (folder, *folder.parents) if not path.exists()]
-        names = frozenset(path.name for path in folder.iterdir()) if there else ()
+        names = frozenset(path.name for path in folder.iterdir()) if exists else ()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
@@ -45,49 +46,51 @@ def create(folder: Path) -> None:
 
 
 def create_locked(folder: Path) -> None:
-    """Makes a run's folder, and locks it; of many processes the first locks it.
+    """Creates a run's folder and locks it; of many processes the first locks it.
 
     Raises:
-      OSError: it cannot be made or written; says which.
-      ValueError: another run is writing to it.
+      OSError: it cannot be created or written; names it.
+      ValueError: another run has locked it.
     """
     create(folder)
     try:
         if distributed.is_first():
             folder_lock.acquire(folder)
-    except BaseException:  # what is in it belongs to the other run
+    except BaseException:  # the files in it are the other run's
         created_folders.pop()
         raise
 
 
 def delete_unused(folder: Path | None = None) -> None:
-    """Deletes what was written of settings alone; a folder with more stays as it is.
+    """Deletes created folders that hold settings alone; others stay as they are.
 
     Args:
-      folder: that one alone, or all that this process made.
+      folder: one folder; None for all that this process has created.
     """
-    for one in reversed([m for m in created_folders if folder in (None, m.folder)]):
+    for one in reversed([c for c in created_folders if folder in (None, c.folder)]):
         created_folders.remove(one)
         if distributed.is_first() and one.folder.is_dir():
             delete_settings(one)
 
 
-def delete_settings(one: CreatedFolder) -> None:
-    """Deletes a folder's settings and the empty folders that were made with it."""
-    new = [path for path in one.folder.iterdir() if path.name not in one.names]
+def delete_settings(created: CreatedFolder) -> None:
+    """Deletes a folder's settings, and the empty folders that were created with it."""
+    folder = created.folder
+    new = [path for path in folder.iterdir() if path.name not in created.names]
     if not all(is_setting(path) for path in new):
         return
     for path in new:
         path.rmdir() if path.is_dir() else path.unlink()
-    for path in one.parents:
+    for path in created.parents:
         if any(path.iterdir()):
             return
         path.rmdir()
 
 
 def is_setting(path: Path) -> bool:
-    """Whether a file or folder tells nothing that was computed."""
+    """Whether a file or folder holds nothing that was computed."""
     if path.is_dir():
         return path.name in SETTINGS and not any(path.iterdir())
-    empty = path.name == "metrics.jsonl" and path.stat().st_size > 0
-    return path.name.startswith("events.") or (path.name in SETTINGS and not empty)
+    has_metrics = path.name == "metrics.jsonl" and path.stat().st_size > 0
+    is_event_file = path.name.startswith("events.")
+    return is_event_file or (path.name in SETTINGS and not has_metrics)

@@ -1,4 +1,4 @@
-"""Rows as JSON lines, in folders of train and test files, and those of many rounds."""
+"""JSON lines: folders of train.jsonl and test.jsonl, of one round or of several."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,11 @@ from typing import Any, Literal
 
 from jaxalign.runtime import distributed
 
-RoundSelection = Literal[
-    "all", "newest"
-]  # whose rows a round learns from: all rounds', or its own
+RoundSelection = Literal["all", "newest"]  # the rounds whose rows a round trains on
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as JSON lines; of many processes the first does."""
+    """Writes rows as JSON lines; of many processes the first writes."""
     if not distributed.is_first():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,11 +26,15 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def gather(folders: Sequence[Path], out: Path, *, once: str = "") -> Path:
-    """The training rows of several folders as one; held-out ones are the last folder's.
+    """Joins the training rows of several folders; test rows are the newest folder's.
 
     Args:
       folders: each with train.jsonl and test.jsonl, the newest last.
-      once: the field by which rows are the same; of these the newest alone is kept.
+      once: a field that identifies rows; of rows with the same value only the newest is
+        kept.
+
+    Returns:
+      `out`.
     """
     rows = [row for folder in folders for row in read(folder / "train.jsonl")]
     if once:
@@ -43,13 +45,13 @@ def gather(folders: Sequence[Path], out: Path, *, once: str = "") -> Path:
 
 
 def round_folders(
-    out: Path, i: int, what: str, selection: RoundSelection
+    out: Path, i: int, name: str, selection: RoundSelection
 ) -> list[Path]:
-    """The folders of that name that rounds 0 to i left, or that round i did."""
+    """The folders of one name in rounds 0 to i, or in round i alone ("newest")."""
     first = 0 if selection == "all" else i
-    return [round_folder(out, j) / what for j in range(first, i + 1)]
+    return [round_folder(out, j) / name for j in range(first, i + 1)]
 
 
 def round_folder(out: Path, i: int) -> Path:
-    """The folder of a round; people count from 1."""
+    """The folder of round i, counted from 0; its name counts from 1."""
     return out / f"round-{i + 1}"

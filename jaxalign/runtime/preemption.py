@@ -84,7 +84,7 @@ class PreemptionHandler:
             previous(number, frame)
 
     @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
+    def defer_signals(self) -> Iterator[None]:
         """A context in which signals are recorded only, since files are written."""
         self.writing = True
         try:

@@ -12,6 +12,7 @@ from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
+from jaxalign.runtime.position import Rate, describe_extension
 from jaxalign.runtime.preemption import PreemptionHandler
 from jaxalign.runtime.progress import ProgressBar
 from jaxalign.runtime.run_folder import RunFolder, folder_of
@@ -67,7 +68,7 @@ class Run:
         if not self.config.resume:
             self.files.refuse_used()
         compilation_cache.enable(self.config.compilation_cache)
-        distributed.barrier("before the folder is made")
+        distributed.barrier("before the folder is created")
         self.files.make()
         try:
             self.checkpointer.open()
@@ -92,7 +93,7 @@ class Run:
         self.stalls.stop()
         self.scopes.close()
         failure = error
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             for close in (self.logger.close, self.finish_checkpoints):
                 try:
                     close(error)
@@ -149,14 +150,14 @@ class Run:
         roles: Mapping[str, Params],
         *,
         total: int,
-        rate: run_settings.Rate,
+        rate: Rate,
     ) -> LoopState:
         """Restores the latest checkpoint with --resume, and opens the log.
 
         Args:
           loop: the loop at its beginning, and the template of what is restored; its
             iterators are moved to where they were.
-          roles: the state's parameters by role, as `checkpoint` is given them.
+          roles: the state's parameters by role, as for `checkpoint`.
           total: steps of the whole run.
           rate: the learning rate of a run of so many steps, by steps done.
 
@@ -171,9 +172,7 @@ class Run:
             loop, position = self.checkpointer.restore(loop, roles)
             if position.total != total:
                 jump = (position, total, rate)
-                self.say(
-                    run_settings.describe_extension(*jump, allowed=self.config.extend)
-                )
+                self.say(describe_extension(*jump, allowed=self.config.extend))
             self.logger.set_counts(position.skipped, position.last)
         self.files.write_settings()
         self.logger.open(self.folder, step=loop.step)
@@ -231,7 +230,7 @@ class Run:
         if not (stop or ended or loop.step % self.config.save_every == 0):
             return
         self.logger.flush()
-        with self.preemption.deferred():
+        with self.preemption.defer_signals():
             self.checkpointer.save(
                 loop,
                 roles,

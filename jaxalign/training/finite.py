@@ -1,4 +1,4 @@
-"""Whether what is saved is made of finite numbers."""
+"""Search for a NaN or an infinity in a tree of arrays."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from jaxalign.types import Array
 
 @jax.jit
 def all_finite(leaves: list[Array]) -> Array:
-    """Whether each array has finite numbers alone [leaves]."""
+    """Whether all numbers of each array are finite, bool [leaves]."""
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
 
 
 def first_nonfinite(tree: Any) -> str | None:
-    """The path of the first array with a NaN or an infinity; None if there is none.
+    """The path of the first array with a NaN or an infinity, or None.
 
-    Integers and keys are finite by their type.
+    Integers and keys are skipped.
 
     >>> first_nonfinite({"a": jnp.ones(2), "b": jnp.array([0.0, jnp.nan])})
     "['b']"
@@ -31,7 +31,7 @@ def first_nonfinite(tree: Any) -> str | None:
     if not floats:
         return None
     finite = all_finite([leaf for _, leaf in floats])
-    for (path, _), good in zip(floats, sharding.to_host(finite), strict=True):
-        if not good:
+    for (path, _), is_finite in zip(floats, sharding.to_host(finite), strict=True):
+        if not is_finite:
             return jax.tree_util.keystr(path)
     return None

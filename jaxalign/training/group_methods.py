@@ -46,8 +46,8 @@ class GroupMethod:
         token and of those after it, taken from the reward, token by token; the result
         is whitened over all tokens (`estimators.reinforce_plus_plus`).
       beta: its coefficient; 0 for none.
-      dynamic_sampling: leave out, and draw anew, prompts whose answers all have one reward,
-        before any shaping.
+      dynamic_sampling: replace prompts whose answers all have one reward, before any
+        shaping.
       overlong: the last share of the longest answer's tokens, over which length comes
         to cost 1, in place of the penalty of a missing end token; DAPO has 4,096 of
         20,480.

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON line a step, and the same numbers for TensorBoard."""
+"""The log of a run: one JSON line per step, and the same numbers for TensorBoard."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from jaxalign.training.tensorboard import EventFile
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | bool]:
-    """Nested metrics as one level of Python numbers, names joined by `/`.
+    """Flattens nested metrics into Python numbers, their names joined by `/`.
 
     >>> flatten({"loss": np.float32(0.5), "eval": {"accuracy": 1}})
     {'loss': 0.5, 'eval/accuracy': 1}
@@ -31,12 +31,11 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int 
 def check_finite(metrics: Mapping[str, Any], step: int, rows: Any = None) -> None:
     """Stops a run whose loss or gradient is not finite.
 
-    The step that made these metrics has kept the state before it, so that the run can
-    save that and end.
+    The step has not applied the update, so that the run can save the state and end.
 
     Args:
-      step: the step that made the metrics, as the log counts.
-      rows: which rows its batch had, if known.
+      step: number of the step in the log.
+      rows: row numbers of its batch in the data set, if known.
 
     Raises:
       FloatingPointError: naming the step and what is not finite.
@@ -47,16 +46,16 @@ def check_finite(metrics: Mapping[str, Any], step: int, rows: Any = None) -> Non
     bad = [f"{n} = {flat[n]}" for n in ("loss", "grad_norm") if n in flat]
     where = "" if rows is None else f" on rows {np.asarray(rows).tolist()}"
     raise FloatingPointError(
-        f"step {step}{where}: {', '.join(bad)} is not finite; the update was not made "
-        f"and the parameters are those of step {step - 1}"
+        f"step {step}{where}: {', '.join(bad)} is not finite; the update was not "
+        f"applied and the parameters are those of step {step - 1}"
     )
 
 
 class Writer:
     """Writes `metrics.jsonl` and TensorBoard events into a run's folder.
 
-    A number that is NaN or infinite becomes null in the lines and is left out of the
-    events. Use as a context manager, or call `close`.
+    A NaN or an infinity becomes null in the lines and is left out of the events. Use as
+    a context manager, or call `close`.
     """
 
     def __init__(
@@ -65,17 +64,18 @@ class Writer:
         """Opens the log.
 
         Args:
-          resume_step: lines after this step, and damaged ones, are dropped, so that a
-            resumed run's log is that of an uninterrupted one. None begins anew.
+          resume_step: last step whose line is kept; later and damaged lines are
+            dropped, so that a resumed run has the log of an uninterrupted one. None
+            starts an empty log.
 
         Raises:
           OSError: the folder cannot be written.
         """
         path = Path(folder) / "metrics.jsonl"
         try:
-            kept = [] if resume_step is None else lines_until(path, resume_step)
+            lines = [] if resume_step is None else lines_until(path, resume_step)
             with atomic_path(path) as part:
-                part.write_bytes(b"".join(kept))
+                part.write_bytes(b"".join(lines))
             self._lines = path.open("a", buffering=1)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -84,7 +84,7 @@ class Writer:
         self._events = EventFile(folder, purge_step=purge)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes the metrics of a step; nested ones are flattened."""
+        """Writes the metrics of a step, flattened."""
         flat = flatten(metrics)
         finite = {n: x for n, x in flat.items() if math.isfinite(x)}
         line = {"step": int(step)} | {n: finite.get(n) for n in flat}
@@ -92,7 +92,7 @@ class Writer:
         self._events.add(int(step), finite)
 
     def close(self) -> None:
-        """Writes out what is buffered."""
+        """Flushes and closes both files."""
         self._lines.close()
         self._events.close()
 
@@ -104,20 +104,20 @@ class Writer:
 
 
 def lines_until(path: Path, step: int) -> list[bytes]:
-    """The lines of a log up to a step, without those that are damaged."""
+    """The undamaged lines of a log up to a step."""
     if not path.is_file():
         return []
-    kept = []
+    lines = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             if line.endswith(b"\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
+                lines.append(line)
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
-    return kept
+    return lines
 
 
 def read_log(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a run's log, in order."""
+    """The lines of a run's log, parsed, in order."""
     text = (Path(folder) / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]

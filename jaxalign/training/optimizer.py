@@ -1,4 +1,4 @@
-"""AdamW with what aligning asks of it: warmup, a schedule, clipping, a decay mask."""
+"""AdamW with warmup, a learning rate schedule, clipping and a weight decay mask."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxalign import messages
 from jaxalign.types import Array, Params
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -21,48 +22,56 @@ def learning_rate_schedule(
     final_fraction: float = 0.0,
     start: int = 0,
 ) -> Callable[[Any], Array]:
-    """The learning rate as a function of the number of updates done before.
+    """The learning rate as a function of the number of earlier updates.
 
     rate(n) = learning_rate * min(1, (n + 1) / warmup) * decay(x)
-    x = (n - warmup) / (steps - warmup), within 0 and 1
+    x = (n - warmup) / (steps - warmup), clipped to [0, 1]
     decay(x) = 1                                              (constant)
              = 1 - (1 - final_fraction) * x                   (linear)
              = final + (1 - final) * (1 + cos(pi * x)) / 2    (cosine)
 
-    The first update already moves, at 1 / warmup of the rate.
+    The first update has 1 / warmup of the rate, not 0.
 
     Args:
+      learning_rate: the peak, after warmup.
       steps: updates of the whole run, warmup included.
-      final_fraction: what remains of the rate after `steps`.
+      warmup: updates of the linear warmup, from 0 to `steps`.
+      schedule: "constant", "linear" or "cosine".
+      final_fraction: the final rate over the peak, in [0, 1].
       start: updates before the schedule begins; n counts from there.
 
+    Returns:
+      A function of the number of earlier updates, which may be traced.
+
     Raises:
-      ValueError: an unknown schedule, or a warmup that is not within the run.
+      ValueError: an unknown schedule, or a warmup that is longer than the run.
     """
     if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}; there are {SCHEDULES}")
+        raise messages.unknown_name("schedule", schedule, SCHEDULES)
     if not 0 <= warmup <= steps:
-        raise ValueError(f"warmup of {warmup} steps in a run of {steps}")
+        raise ValueError(
+            f"warmup of {warmup} steps in a run of {steps}; expected 0 to {steps}"
+        )
 
     def rate(count: Any) -> Array:
         count = jnp.maximum(count - start, 0)
         ramp = jnp.minimum(1.0, (count + 1) / max(warmup, 1))
         progress = jnp.clip((count - warmup) / max(steps - warmup, 1), 0.0, 1.0)
-        left = {
+        decay = {
             "constant": jnp.ones_like(progress),
             "linear": 1.0 - progress,
             "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * progress)),
         }[schedule]
         floor = 0.0 if schedule == "constant" else final_fraction
-        return learning_rate * ramp * (floor + (1.0 - floor) * left)
+        return learning_rate * ramp * (floor + (1.0 - floor) * decay)
 
     return rate
 
 
 def decay_mask(params: Params) -> Any:
-    """Which parameters weight decay shrinks: matrices, but no norm, scale or bias.
+    """The mask of weight decay: True for matrices, not for norms, scales and biases.
 
-    Names decide beside ranks, since the norms of stacked layers are [layers, width].
+    By name as well as rank, since the norms of stacked layers are [layers, width].
     """
 
     def is_matrix(path: tuple[Any, ...], leaf: Any) -> bool:
@@ -70,9 +79,6 @@ def decay_mask(params: Params) -> Any:
         return leaf.ndim >= 2 and not any(n in name for n in ("norm", "scale", "bias"))
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)
-
-
-make_schedule = learning_rate_schedule
 
 
 def adamw(
@@ -90,19 +96,20 @@ def adamw(
     eps: float = 1e-8,
     adam: Callable[..., optax.GradientTransformation] = optax.scale_by_adam,
 ) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm.
+    """AdamW after clipping of the gradient by its global norm.
 
     Args:
-      learning_rate, steps, warmup, schedule, final_fraction, start: see `learning_rate_schedule`.
-      weight_decay: of matrices only, see `decay_mask`.
-      clip_norm: None clips nothing.
-      eps: outside the root; PPO's replications use 1e-5.
-      adam: what follows the moments, given b1, b2 and eps; `scale_by_tensorflow_adam`
-        is the other.
+      learning_rate, steps, warmup, schedule, final_fraction, start: arguments of
+        `learning_rate_schedule`.
+      weight_decay: coefficient, on matrices only, see `decay_mask`.
+      clip_norm: largest global norm; None disables clipping.
+      eps: added outside the square root; replications of PPO use 1e-5.
+      adam: (b1=, b2=, eps=) -> the transformation that tracks the moments, such as
+        `scale_by_tensorflow_adam`.
 
     Reference: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
-    rate = make_schedule(
+    rate = learning_rate_schedule(
         learning_rate,
         steps=steps,
         warmup=warmup,
@@ -121,7 +128,7 @@ def adamw(
 def with_clipping(
     update: optax.GradientTransformation, norm: float | None
 ) -> optax.GradientTransformation:
-    """An optimizer after clipping by the global norm; None clips nothing."""
+    """The optimizer after clipping by the global norm; None disables clipping."""
     if norm is None:
         return update
     return optax.chain(optax.clip_by_global_norm(norm), update)
@@ -130,12 +137,12 @@ def with_clipping(
 def scale_by_tensorflow_adam(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam with its epsilon beside the root of the moment as it is, not as corrected.
+    """Adam with epsilon added before bias correction (epsilon hat).
 
     update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
 
-    In early updates, where v is still near 0, eps weighs more than in `optax.adam`, and
-    steps are smaller.
+    In early updates, where v is near 0, eps has more weight than in `optax.adam`, and
+    updates are smaller.
 
     Reference: Kingma and Ba 2015, arXiv:1412.6980, section 2 ("epsilon hat"), as in
     TensorFlow and lm-human-preferences.
@@ -154,18 +161,18 @@ def scale_by_tensorflow_adam(
 def partition_by_role(
     optimizers: Mapping[str, optax.GradientTransformation],
 ) -> optax.GradientTransformation:
-    """An optimizer for each role of `{"policy": ..., "value": ...}`.
+    """One optimizer per role of `{"policy": ..., "value": ...}`.
 
-    Each clips the gradient of its own role, so that none scales another's.
+    Each clips the gradient of its own role only.
     """
     return optax.partition(optimizers, {role: role for role in optimizers})
 
 
 def set_schedule_count(opt_state: Any, count: int) -> Any:
-    """An optimizer's state, whose schedules stand where so many updates are done.
+    """The optimizer state with the counts of its schedules set.
 
-    For loops that leave updates out: the rate then follows the loop, and falls to its
-    end however few there were. Moments and their own counts stay as they are.
+    For loops that skip updates: the learning rate then follows the loop, not the number
+    of updates. Moments and Adam's own count are unchanged.
     """
     is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
 
@@ -176,7 +183,7 @@ def set_schedule_count(opt_state: Any, count: int) -> Any:
 
 
 def freeze(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """An optimizer that waits: it moves nothing, and its state stays as it is."""
+    """Zero updates; the optimizer state is unchanged."""
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         return jax.tree.map(jnp.zeros_like, grads), state

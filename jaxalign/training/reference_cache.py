@@ -1,4 +1,4 @@
-"""What the frozen reference says of each row: computed once, kept, found by row."""
+"""Precomputed reference log-probs, cached on disk, indexed by row number."""
 
 import dataclasses
 import hashlib
@@ -49,27 +49,28 @@ def fingerprint(*trees: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceLogps:
-    """The reference's log-probs of rows, sums over answer tokens, on the host.
+    """The reference's log-probs per row, summed over answer tokens, on the host.
 
     Attributes:
-      row: row ids, rising.
-      sums: of pairs [rows, 4]: chosen and rejected, then both over their shared length;
-        of unpaired answers [rows, 2]: the answer and the mismatched one.
+      row: row numbers, ascending [R].
+      sums: float32, nats; of pairs [R 4]: chosen and rejected, then both over the first
+        tokens, as many as the shorter answer has; of unpaired answers [R 2]: the answer
+        and the mismatched answer.
     """
 
     row: np.ndarray
     sums: np.ndarray
 
     def find(self, rows: Array, valid: Array) -> np.ndarray:
-        """The sums of these rows, [B, 4] or [B, 2]; 0 where not valid.
+        """The sums of these rows, [B 4] or [B 2]; 0 where not valid.
 
         Raises:
-          KeyError: a row that was not scored.
+          KeyError: a valid row has no log-probs.
         """
         rows, valid = sharding.to_host(rows), sharding.to_host(valid)
         at = np.minimum(np.searchsorted(self.row, rows), max(len(self.row) - 1, 0))
-        found = self.row[at] == rows if len(self.row) else np.zeros(rows.shape, bool)
-        missing = rows[valid & ~found]
+        known = self.row[at] == rows if len(self.row) else np.zeros(rows.shape, bool)
+        missing = rows[valid & ~known]
         if missing.size:
             raise KeyError(f"no reference log-probs for rows {missing[:8].tolist()}")
         if not len(self.row):
@@ -77,9 +78,9 @@ class ReferenceLogps:
         return np.where(valid[:, None], self.sums[at], np.float32(0.0))
 
     def attach(self, batch: Any) -> Any:
-        """The batch with the reference's log-probs of its rows.
+        """The batch with the reference log-probs of its rows.
 
-        To be called on the host, before the batch is placed on a mesh.
+        On the host, before the batch is placed on a mesh.
         """
         return batch.with_reference(*self.find(batch.row, batch.valid).T)
 
@@ -87,7 +88,7 @@ class ReferenceLogps:
 def reference_logp_fn(
     model: LanguageModel, *, chunk: int | None = None
 ) -> Callable[[Params, Batch], Array]:
-    """The compiled (params, batch) -> sums, as `ReferenceLogps` has them."""
+    """The compiled function (params, batch) -> `ReferenceLogps.sums` of the batch."""
 
     @jax.jit
     def score(params: Params, batch: Batch) -> Array:
@@ -113,31 +114,31 @@ def compute_reference_logps(
     chunk: int | None = None,
     mesh: Mesh | None = None,
 ) -> ReferenceLogps:
-    """The reference's summed log-probs of every row of the batches.
+    """Computes the reference's summed log-probs of every row, or reads a cache.
 
-    Computed once: with a folder they are kept there, under a fingerprint of the
-    parameters and of `data`; a changed reference or changed data is scored anew.
+    With a folder they are cached there, under a fingerprint of the parameters and of
+    `data`: a changed reference or changed data is computed anew.
 
     Args:
-      params: the reference's, which never train.
-      batches: each row at least once, all of one shape; not read if the folder has
-        them.
-      data: what identifies the rows: a tree of arrays and strings (the tokenised
-        examples, say). Needed with a folder.
-      mesh: where the batches go; the parameters must lie there already.
+      params: the parameters of the reference.
+      batches: each row at least once, all of one shape; not read on a cache hit.
+      data: a tree of arrays and strings that identifies the rows, such as the tokenized
+        examples. Required with a folder.
+      folder: of the cache; None caches nothing.
+      mesh: on which the batches are placed; the parameters must be there already.
 
     Raises:
       ValueError: a folder without `data`.
       FloatingPointError: a log-prob is not finite.
     """
     if folder is not None and data is None:
-        raise ValueError("keeping log-probs in a folder needs `data`, to know them by")
+        raise ValueError("a cache in `folder` needs `data`, which identifies its rows")
     path = None
     if folder is not None:
         path = Path(folder) / f"reference-{fingerprint(params, data)}.npz"
-        kept = load_cached(path)
-        if kept is not None:
-            return kept
+        cached = load_cached(path)
+        if cached is not None:
+            return cached
     scores = score_batches(reference_logp_fn(model, chunk=chunk), params, batches, mesh)
     if path is not None and jax.process_index() == 0:
         write_cached(path, scores)
@@ -150,17 +151,22 @@ def score_batches(
     batches: Iterable[Batch],
     mesh: Mesh | None,
 ) -> ReferenceLogps:
-    """Scores batch after batch, each fetched while the next one runs."""
+    """Computes the log-probs batch by batch, fetching each while the next one runs.
+
+    Raises:
+      ValueError: there are no batches.
+      FloatingPointError: a log-prob is not finite.
+    """
     parts: list[tuple[np.ndarray, ...]] = []
     pending = None
     for batch in batches:
         placed = sharding.place_batch(batch, mesh)
-        ahead = (placed.row, placed.valid, score(params, placed))
+        running = (placed.row, placed.valid, score(params, placed))
         if pending is not None:
             parts.append(tuple(map(sharding.to_host, pending)))
-        pending = ahead
+        pending = running
     if pending is None:
-        raise ValueError("no batches to score")
+        raise ValueError("there are no batches to score")
     parts.append(tuple(map(sharding.to_host, pending)))
     row, valid, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not np.isfinite(sums[valid]).all():
@@ -173,11 +179,11 @@ def score_batches(
 
 
 def load_cached(path: Path) -> ReferenceLogps | None:
-    """What was kept, or None if there is nothing or it is damaged."""
+    """The cached log-probs, or None if there are none or the file is damaged."""
     try:
-        # numpy leaves a damaged file open where it opened it itself.
-        with path.open("rb") as file, np.load(file) as kept:
-            return ReferenceLogps(kept["row"], kept["sums"])
+        # numpy would leave a damaged file open if it opened the file itself
+        with path.open("rb") as file, np.load(file) as arrays:
+            return ReferenceLogps(arrays["row"], arrays["sums"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

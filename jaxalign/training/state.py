@@ -1,26 +1,28 @@
-"""The state of a run: a frozen tree that the step takes and gives back."""
+"""The training state: a frozen pytree that the step maps to the next one."""
 
 import dataclasses
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxalign import sharding
 from jaxalign.types import Array, Int, Key, Params
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a step changes, and the key from which its randomness is derived.
+    """The arrays that a step updates, and the key of its randomness.
 
     Attributes:
-      step: updates done.
+      step: number of updates done.
       params: the trained parameters; for PPO `{"policy": ..., "value": ...}`.
-      opt_state: the optimizer's moments and counters, cut like the parameters.
-      key: the run's typed key, never replaced: fold `step` in.
+      opt_state: the optimizer's moments and counts, sharded like the parameters.
+      key: the run's typed key, which never changes: fold `step` in.
     """
 
     step: Int[Array, ""]
@@ -38,28 +40,30 @@ def create(
 ) -> TrainState:
     """The state before the first step.
 
-    On a mesh the moments are cut like the parameters they belong to, and the rest is
-    replicated, so that the first step's input lies as every later one's.
+    On a mesh the moments are sharded like their parameters, and the rest is replicated,
+    so that the first step has the input shardings of all later ones: one compilation.
 
     Args:
       key: a typed key, of `jax.random.key`.
-      copy: the step donates the state, so it owns its arrays; without a copy the first
+      copy: copy `params`, since the step donates the state. Without a copy the first
         step deletes `params`, which then must not be the reference too.
+
+    Raises:
+      AssertionError: the optimizer changes the shape or dtype of its own state, so
+        that every step would be compiled anew.
     """
     if copy:
         params = jax.tree.map(jnp.copy, params)
     key = jnp.copy(key)
     # Eager zeros_like keeps its argument's sharding; under jit it would lose it.
     opt_state = optimizer.init(params)
+    _, updated = jax.eval_shape(optimizer.update, params, opt_state, params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updated, opt_state)
     state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, key)
-    meshes = {
-        leaf.sharding.mesh
-        for leaf in jax.tree.leaves(params)
-        if isinstance(getattr(leaf, "sharding", None), NamedSharding)
-    }
-    if not meshes:
+    mesh = sharding.mesh_of(params)
+    if mesh is None:
         return state
-    replicated = NamedSharding(meshes.pop(), PartitionSpec())
+    replicated = NamedSharding(mesh, PartitionSpec())
 
     def placed(leaf: Any) -> Any:
         on_mesh = isinstance(leaf.sharding, NamedSharding)

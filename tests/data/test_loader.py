@@ -9,7 +9,7 @@ import pytest
 from chex import assert_trees_all_equal
 
 from jaxalign.data import loader
-from jaxalign.data.loader import Example, TokenRow
+from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import (
     Demonstration,
     Preference,

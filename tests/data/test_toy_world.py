@@ -1,4 +1,4 @@
-"""The toy world: what is asked, what is right, what it is worth, what is preferred."""
+"""The toy world: requests, correct answers, true rewards, the quality of SFT data."""
 
 import collections
 import dataclasses
@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jaxalign.data import toy_answers
 from jaxalign.data import toy_world as world
 from jaxalign.data.toy_requests import HARMFUL, SAFE, Request
 
@@ -148,8 +149,8 @@ def test_every_quality_is_worth_what_it_promises():
     rng = np.random.default_rng(0)
     seen = collections.Counter()
     for request in MANY:
-        for quality in world.quality_shares(request):
-            text = world.answer(request, quality, rng)
+        for quality in toy_answers.quality_shares(request):
+            text = toy_answers.answer(request, quality, rng)
             found = world.true_reward(request, text)
             seen[request.kind, quality] += 1
             if quality == "complying":
@@ -168,7 +169,7 @@ def test_every_quality_is_worth_what_it_promises():
 def test_a_good_answer_to_what_is_held_out_is_worth_the_most():
     rng = np.random.default_rng(2)
     for request in TEST:
-        found = world.true_reward(request, world.answer(request, "good", rng))
+        found = world.true_reward(request, toy_answers.answer(request, "good", rng))
         assert found == (3.0, 1.0, 0.5, 1.0, 0.5), request
     assert {r.novelty for r in TEST} == {"combination", "wording", "topic"}
 
@@ -177,18 +178,18 @@ def test_what_is_wrong_is_never_right():
     rng = np.random.default_rng(1)
     for request in MANY + TEST:
         for wrong in request.wrong:
-            assert not world.is_correct(request, world.polite_answer(rng, wrong)), (
-                request
-            )
+            assert not world.is_correct(
+                request, toy_answers.polite_answer(rng, wrong)
+            ), request
             assert not world.is_correct(request, f"{wrong}."), request
 
 
 def test_a_quality_that_does_not_apply_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(KeyError):
-        world.answer(REQUESTS["harmful"], "wrong", rng)
+        toy_answers.answer(REQUESTS["harmful"], "wrong", rng)
     with pytest.raises(KeyError):
-        world.answer(REQUESTS["sum"], "complying", rng)
+        toy_answers.answer(REQUESTS["sum"], "complying", rng)
 
 
 def test_demonstrations_are_mixed_as_told():
@@ -198,13 +199,13 @@ def test_demonstrations_are_mixed_as_told():
         assert messages[:-1] == request.prompt.messages
         assert messages[-1]["role"] == "assistant"
         text = messages[-1]["content"]
-        group = request.kind if request.kind in world.MIXTURES else "ordinary"
+        group = request.kind if request.kind in toy_answers.MIXTURES else "ordinary"
         reward = world.true_reward(request, text)
         found[group].append(
             (reward.correct, world.is_refusal(text), reward.polite < 0, reward[2] > 0)
         )
     for group, rows in found.items():
-        parts = world.MIXTURES[group]
+        parts = toy_answers.MIXTURES[group]
         assert sum(parts.values()) == pytest.approx(1.0)
 
         def share(*names, parts=parts):
@@ -219,65 +220,10 @@ def test_demonstrations_are_mixed_as_told():
         if group != "harmful":  # of its complying answers some are polite
             kindly = share("good", "wrong", "rambling", "refusing")
             assert near(polite, kindly, len(rows)), group
-    assert set(found) == set(world.MIXTURES)
+    assert set(found) == set(toy_answers.MIXTURES)
 
 
-@pytest.mark.parametrize("group", world.GROUPS)
-def test_labels_are_as_frequent_as_they_are_probable(group):
-    likelier, won = [], []
-    for i in range(3000):
-        pair, p = world.preference(1, i, temperature=1.5, group=group)
-        assert pair.prompt == MANY[i].prompt.messages and pair.location == f"toy:{i}"
-        assert pair.chosen != pair.rejected
-        worth = [
-            np.dot(world.GROUPS[group], world.true_reward(MANY[i], text)[1:])
-            for text in (pair.chosen, pair.rejected)
-        ]
-        assert p == pytest.approx(1 / (1 + np.exp((worth[1] - worth[0]) / 1.5)))
-        if worth[0] != worth[1]:
-            likelier.append(max(p, 1 - p))
-            won.append(worth[0] > worth[1])
-    likelier, won = np.array(likelier), np.array(won)
-    assert not won.all()  # the labels have noise
-    bins = np.digitize(likelier, [0.6, 0.7, 0.8])
-    for b in range(4):
-        here = bins == b
-        if here.sum() > 50:
-            assert near(won[here].mean(), likelier[here].mean(), here.sum()), b
-
-
-def test_a_low_temperature_labels_by_worth_alone():
-    for i in range(300):
-        pair, p = world.preference(1, i, temperature=0.01)
-        totals = [
-            world.true_reward(MANY[i], t).total for t in (pair.chosen, pair.rejected)
-        ]
-        assert totals[0] >= totals[1]
-        assert p == pytest.approx(1.0 if totals[0] > totals[1] else 0.5, abs=0.01)
-
-
-def test_the_same_pair_is_labelled_by_every_annotator():
-    turned = 0
-    for i in range(200):
-        pairs = [
-            world.preference(1, i, temperature=0.01, group=group).preference
-            for group in world.GROUPS
-        ]
-        assert len({frozenset((p.chosen, p.rejected)) for p in pairs}) == 1
-        turned += len({p.chosen for p in pairs}) > 1
-    assert turned > 20
-
-
-def test_groups_weigh_the_parts_differently():
-    bare = world.true_reward(REQUESTS["sum"], "7.")
-    kind = world.true_reward(REQUESTS["sum"], f"{SURE}, 8" + " x" * 18)
-    assert (bare.total, kind.total) == (2.5, 1.5)
-    assert [world.group_value(r, "all") for r in (bare, kind)] == [2.5, 1.5]
-    assert world.group_value(kind, "warmth") > world.group_value(bare, "warmth")
-    assert world.group_value(bare, "brevity") > world.group_value(kind, "brevity")
-
-
-def test_the_judges_arrays():
+def test_true_rewards_are_arrays_of_every_part():
     asked = [REQUESTS[n] for n in ("sum", "pushed", "pushed", "harmful", "safe", "sum")]
     new = ("", "wording", "combination", "topic", "topic", "")
     asked = [

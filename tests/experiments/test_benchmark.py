@@ -230,8 +230,8 @@ def test_what_was_chosen_is_reported_without_the_luck_that_chose_it(prompts):
     assert abs(chosen.mean()) < 3 * deviation
     # on the rows that choose, the mean of four seeds (deviation 1/2) is the best of
     # three: 0.846 deviations above 0
-    means = np.array([[mean_of(r, "reward") for r in group_rows(run, "loss", "beta").values()]
-                      for run in runs])  # fmt: skip
+    groups = [group_rows(run, "loss", "beta").values() for run in runs]
+    means = np.array([[mean_of(r, "reward") for r in group] for group in groups])
     best = means.reshape(times, 4, 3).max(axis=2)
     assert best.mean() > 0.8 * 0.846 * means.std() > 3 * deviation
 

@@ -16,7 +16,13 @@ from jaxalign.data import chat, readers, splits
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt, Ranking, assistant_message
 from jaxalign.models import transformer
-from jaxalign.pipeline import llm_judge, model_folders, policies, reward_functions
+from jaxalign.pipeline import (
+    judge_rows,
+    llm_judge,
+    model_folders,
+    policies,
+    reward_functions,
+)
 from jaxalign.pipeline.llm_judge import AnswerSet, Comparison, user_message
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import jsonl
@@ -34,7 +40,7 @@ ANSWERED = [
 
 
 def compare(model, answered, principles=("Which is better?",)):
-    manner = llm_judge.JudgeSettings(rows=4)
+    manner = llm_judge.JudgeSettings(batch_size=4)
     noise = partial(streams.generator, 0, "judge")
     return llm_judge.compare_answers(model, answered, principles, noise, manner)
 
@@ -69,7 +75,7 @@ def biased(tiny):
 
 def test_options_are_scored_as_the_model_would_say_them(tiny):
     question = [llm_judge.user_message("Which, of the two, is it?")]
-    (found,) = llm_judge.option_logprobs(tiny, [question], ("A", "B"), rows=1)
+    (found,) = llm_judge.option_logprobs(tiny, [question], ("A", "B"), batch_size=1)
     np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-5)
     said_so = [
         chat.encode(tiny.tokenizer, [*question, assistant_message(x)]) for x in "AB"
@@ -93,7 +99,9 @@ def test_a_judge_is_a_reward_of_answers(tiny):
     assert (found >= 1).all() and (found <= 10).all()
     question = judge_prompts.rating_prompt(ASKED, "No!", highest=10)
     options = [str(k) for k in range(1, 11)]
-    logps = llm_judge.option_logprobs(tiny, [[user_message(question)]], options, rows=1)
+    logps = llm_judge.option_logprobs(
+        tiny, [[user_message(question)]], options, batch_size=1
+    )
     np.testing.assert_allclose(found[2], np.exp(logps[0]) @ np.arange(1, 11), rtol=1e-4)
 
 
@@ -114,14 +122,16 @@ def test_a_judge_who_goes_by_the_place_prefers_nothing(biased):
     every = [pair for pairs in found for pair in pairs]
     assert {pair.p for pair in every} == {0.5} and len(every) == 4
     assert all(abs(pair.first - 0.5) > 0.1 for pair in every)
-    assert llm_judge.soft_pairs(ANSWERED[0], found[0]) == []
-    assert llm_judge.mean_win_probabilities(ANSWERED[0], found[0]).tolist() == [0.5] * 3
+    assert judge_rows.soft_pairs(ANSWERED[0], found[0]) == []
+    assert (
+        judge_rows.mean_win_probabilities(ANSWERED[0], found[0]).tolist() == [0.5] * 3
+    )
 
 
 def test_principles_are_drawn_for_each_comparison(tiny, monkeypatch):
     seen = []
 
-    def ask(model, questions, options, *, rows):
+    def ask(model, questions, options, *, batch_size):
         seen.extend(question[0]["content"] for question in questions)
         return np.log(np.full((len(questions), 2), 0.5, np.float32))
 
@@ -142,19 +152,19 @@ def test_rows_of_labels_by_hand():
     answers = ANSWERED[0].answers
     pairs = [Comparison(0, 1, 0, 0, 0.75), Comparison(0, 2, 0, 0, 0.5)]
     pairs.append(Comparison(1, 2, 0, 0, 0.0))
-    one, other = llm_judge.soft_pairs(ANSWERED[0], pairs)
+    one, other = judge_rows.soft_pairs(ANSWERED[0], pairs)
     assert (one["chosen"], one["rejected"]) == (answers[0], answers[1])
-    assert one["p_chosen"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
+    assert one["label_prob"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
     assert (other["chosen"], other["rejected"]) == (answers[2], answers[1])
     assert np.isclose(other["margin"], np.log(0.9999 / 0.0001))
-    worth = llm_judge.mean_win_probabilities(ANSWERED[0], pairs)
+    worth = judge_rows.mean_win_probabilities(ANSWERED[0], pairs)
     # (3/4 + 1/2) / 2, (1/4 + 0) / 2, (1/2 + 1) / 2
     assert worth.tolist() == [0.625, 0.125, 0.75]
-    row = llm_judge.ranking_row(ANSWERED[0], worth)
+    row = judge_rows.ranking_row(ANSWERED[0], worth)
     assert row["answers"] == [answers[2], answers[0], answers[1]]
     # of equal ratings nothing is preferred
     ratings = [np.array([1.0, 4.0, 2.0]), np.array([2.0, 2.0])]
-    (row,) = llm_judge.zephyr_pairs(ANSWERED, ratings, jax.random.key(0))
+    (row,) = judge_rows.zephyr_pairs(ANSWERED, ratings, jax.random.key(0))
     assert row["chosen"] == answers[1] and row["rejected"] in (answers[0], answers[2])
     assert row["rewards"] == [4, 1 + (row["rejected"] == answers[2])]
 
@@ -180,7 +190,7 @@ def test_thoughts_calls_and_tools_are_read_and_kept(ask, tiny, tmp_path, monkeyp
     """By the judge in every question, and in the rows that it writes."""
     seen = []
 
-    def answer(model, questions, options, *, rows):
+    def answer(model, questions, options, *, batch_size):
         seen.extend(question[0]["content"] for question in questions)
         tall = np.arange(len(questions) * len(options)).reshape(-1, len(options))
         return np.log(tall / tall.sum(axis=1, keepdims=True) + 1e-3)
@@ -300,6 +310,7 @@ def test_labels_of_a_judge_may_be_hard_or_soft():
         margin=np.log(np.array([3.0], np.float32)),
         row=np.zeros(1, np.int32),
         valid=np.ones(1, bool),
+        label_prob=np.array([0.75], np.float32),
     )
     scores = lambda params, tokens, *_, at: jnp.take_along_axis(
         1.0 * tokens, at, axis=1

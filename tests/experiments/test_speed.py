@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.speed import __main__ as speed
-from experiments.speed import device, peers, scaling, workloads
-from experiments.speed.workloads import Size
-from jaxalign.planning import flops
+from experiments.speed import device, peers, scaling
+from jaxalign.planning import flops, workloads
+from jaxalign.planning.workloads import Size
 
 TINY = device.SHAPES["tiny"]
 

@@ -1,4 +1,4 @@
-"""A tiny transformer, and rows of different length for it to read."""
+"""A tiny transformer, and rows of different lengths."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def tiny() -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def variant():
-    """The tiny model with other settings."""
+    """A function: the tiny model with other fields of its configuration."""
     return lambda **changes: transformer.language_model(
         dataclasses.replace(TINY, **changes)
     )
@@ -53,7 +53,7 @@ def family(request) -> str:
 
 @pytest.fixture(scope="session")
 def settings():
-    """What the config.json of a family's tiny model says."""
+    """A function: the fields of the config.json of a family's tiny model."""
 
     def of(name: str, *, reward: bool = False) -> dict[str, Any]:
         table = registry.FAMILIES[name]
@@ -66,7 +66,7 @@ def settings():
 
 @pytest.fixture(scope="session")
 def tiny_of(settings):
-    """A family's tiny model, without one layer's code written out for each."""
+    """A function: a family's tiny model, its layers scanned to compile faster."""
 
     def of(name: str, **changes: Any) -> LanguageModel:
         config = registry.read_config(settings(name), name)
@@ -78,7 +78,7 @@ def tiny_of(settings):
 
 @pytest.fixture(scope="session")
 def draw():
-    """Parameters of a model, drawn by numpy: compiling `init` takes seconds."""
+    """A function: parameters of a model from numpy; compiling `init` takes seconds."""
 
     def make(model: Any) -> Params:
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Attention in blocks is attention."""
+"""Blockwise attention against the full softmax."""
 
 import chex
 import jax
@@ -30,7 +30,9 @@ def config(heads: int, groups: int, **fields) -> ModelConfig:
 @pytest.mark.parametrize("length", quick.only([5, 200], [5, 128, 200, 300]))
 @pytest.mark.parametrize("groups", quick.only([2], [1, 2, 4]))
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_blocks_are_the_whole_softmax(kernel, length, groups, monkeypatch):
+def test_blockwise_attention_equals_the_full_softmax(
+    kernel, length, groups, monkeypatch
+):
     """Short rows, whole blocks, a cut one, and blocks longer than the least."""
     monkeypatch.setattr(blockwise_attention, "BLOCKS", 2)
     rng = np.random.default_rng(length)
@@ -76,7 +78,7 @@ def test_compile_time_does_not_grow_with_length(kernel):
     assert text.count("dot_general") == 2 * blockwise_attention.BLOCKS
 
 
-def test_the_scale_is_of_scores_and_so_of_two_gradients():
+def test_the_scale_multiplies_scores_and_two_gradients():
     """Half the query at twice the scale: the same scores, twice its gradient."""
     shape = (1, 3, 2, 8)
     query, key, value = jax.random.normal(jax.random.key(0), (3, *shape))
@@ -94,7 +96,7 @@ def test_the_scale_is_of_scores_and_so_of_two_gradients():
     chex.assert_trees_all_equal((once[0] * 2, *once[1:]), twice)
 
 
-def test_caps_and_bfloat16_ask_for_the_general_way():
+def test_caps_and_bfloat16_use_the_general_kernel():
     """The gradient made for CPUs knows neither."""
     segments = jnp.ones((1, 2), jnp.int32)
     mask = jnp.tril(jnp.ones((1, 2, 2), bool))

@@ -1,4 +1,4 @@
-"""Answers that share a prompt: what they read together is what each would alone."""
+"""Answers that share a prompt equal answers in rows of their own."""
 
 import dataclasses
 import functools
@@ -60,7 +60,7 @@ def decode_answers(model, params, texts):
 
 
 @pytest.mark.parametrize("kind", quick.only(["plain", "window"], KINDS))
-def test_branches_of_a_cache_decode_as_rows_do(variant, draw, texts, kind):
+def test_branches_of_a_cache_decode_as_separate_rows(variant, draw, texts, kind):
     model = variant(**KINDS[kind])
     params = draw(model)
     actual, cache = decode_answers(model, params, texts)
@@ -103,7 +103,7 @@ def pack_answers(texts):
 
 
 @pytest.mark.parametrize("kind", quick.only(["plain"], KINDS))
-def test_rows_of_known_layout_are_rows_behind_a_mask(variant, draw, texts, kind):
+def test_branches_equal_masked_rows(variant, draw, texts, kind):
     """With and without their layout: hidden states, and all gradients."""
     model = variant(**KINDS[kind])
     params = draw(model)
@@ -128,7 +128,7 @@ def test_rows_of_known_layout_are_rows_behind_a_mask(variant, draw, texts, kind)
     chex.assert_trees_all_close(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
 
 
-def test_answers_cost_no_scores_of_each_other(tiny, params):
+def test_no_scores_between_answers_are_computed(tiny, params):
     """The work of four more answers is the same, however many there are."""
 
     def work(answers, known):

@@ -1,4 +1,4 @@
-"""Reading with a cache: prefill and decode give what the full forward pass gives."""
+"""The KV cache: prefill and decode equal the full forward pass."""
 
 import dataclasses
 
@@ -65,7 +65,7 @@ def test_several_tokens_at_a_time(extend, tiny, params, rows, full_hidden):
     np.testing.assert_array_equal(longer.length, PROMPTS + 3)
 
 
-def test_what_lies_beyond_a_row_is_not_read(extend, tiny, params, rows):
+def test_slots_beyond_the_length_are_not_read(extend, tiny, params, rows):
     clean, _ = extend(params, rows.tokens[:, :5], tiny.init_cache(4, 12))
     empty = tiny.init_cache(4, 12)
     dirty = empty._replace(
@@ -101,7 +101,7 @@ def test_extend_on_eight_devices(tiny, params, rows, full_hidden):
     np.testing.assert_allclose(actual, full_hidden, **CLOSE)
 
 
-def test_full_forward_of_ragged_rows_is_prefill(extend, tiny, params, rows, hidden):
+def test_prefill_of_ragged_rows_is_the_full_forward(extend, tiny, params, rows, hidden):
     """Two paths of code, one model: also where rows end."""
     actual, _ = extend(params, rows.tokens, tiny.init_cache(4, 12))
     for row, length in enumerate(rows.lengths):

@@ -1,4 +1,4 @@
-"""Every family: one model however it is read, and all of it in and out of a folder."""
+"""Every family: forward pass against decoding, and folders saved and loaded."""
 
 import dataclasses
 import json
@@ -61,7 +61,7 @@ def test_prefill_and_decode_are_the_full_forward(family, read, texts):
         np.testing.assert_allclose(last[row], full[row, prompt:length], **CLOSE)
 
 
-def test_packed_is_alone(family, read, texts):
+def test_packed_equals_separate_rows(family, read, texts):
     """Texts 1 and 2, 29 tokens, behind each other in each of four rows."""
     model, params, full = read(family)
     starts = np.arange(30)
@@ -76,7 +76,7 @@ def test_packed_is_alone(family, read, texts):
 
 
 @pytest.mark.slow
-def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
+def test_eight_devices_equal_one_and_gradients_are_finite(family, read, texts):
     """Every leaf matters: none has a gradient of 0."""
     model, params, full = read(family)
     weights = np.random.default_rng(1).normal(size=full.shape).astype(np.float32)
@@ -102,7 +102,7 @@ def test_eight_devices_are_one_and_gradients_are_finite(family, read, texts):
             assert np.abs(leaf).max() > 1e-3, path
 
 
-def test_folder_keeps_every_bit(family, tiny_of, draw, tmp_path):
+def test_a_saved_folder_has_the_same_bits(family, tiny_of, draw, tmp_path):
     model = tiny_of(family)
     params = draw(model)
     pretrained.save(tmp_path, model, params, max_shard_bytes=20_000)
@@ -115,7 +115,7 @@ def test_folder_keeps_every_bit(family, tiny_of, draw, tmp_path):
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.25])
-def test_reward_folder_keeps_every_bit(family, tiny_of, draw, tmp_path, bias):
+def test_a_saved_reward_folder_has_the_same_bits(family, tiny_of, draw, tmp_path, bias):
     model = heads.scalar_model(tiny_of(family).config)
     params = draw(model)
     params["head"]["bias"] = jnp.float32(bias)
@@ -158,7 +158,7 @@ def test_reward_model_that_does_not_fit(tiny_of, draw, tmp_path):
         ("llama", {"family": "bloom"}, "unknown family 'bloom'; known: llama, mist"),
     ],
 )
-def test_models_that_no_member_of_the_family_is_like(
+def test_configurations_outside_the_family_are_refused(
     tiny_of, tmp_path, name, changes, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -176,12 +176,12 @@ def test_models_that_no_member_of_the_family_is_like(
         ("phi3", {"num_hidden_layers": None}, "num_hidden_layers"),
     ],
 )
-def test_settings_that_are_not_built(settings, name, changes, message):
+def test_unsupported_settings_are_refused(settings, name, changes, message):
     with pytest.raises(ValueError, match=f"here/config.json: .*{message}"):
         registry.read_config(settings(name) | changes, "here/config.json")
 
 
-def test_settings_of_older_and_newer_folders_are_one(settings):
+def test_older_and_newer_settings_are_equal(settings):
     """transformers 5 keeps rotary settings together, and calls window layers types."""
     old = settings("gemma3_text")
     new = {k: v for k, v in old.items() if not k.startswith("rope_")}
@@ -195,7 +195,7 @@ def test_settings_of_older_and_newer_folders_are_one(settings):
     assert every.is_sliding == (True, False, True)
 
 
-def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):
+def test_names_and_buffers_of_older_gpt2_folders(tiny_of, draw, tmp_path):
     """They name tensors without the prefix, and keep causal masks beside them."""
     model = tiny_of("gpt2")
     params = draw(model)
@@ -208,7 +208,7 @@ def test_gpt2_of_the_first_folders(tiny_of, draw, tmp_path):
     chex.assert_trees_all_equal(pretrained.load(tmp_path)[1], params)
 
 
-def test_longrope_of_a_run_is_the_samplers(tiny_of, draw, texts, tmp_path):
+def test_always_long_equals_a_long_cache(tiny_of, draw, texts, tmp_path):
     """Where all texts count as long, a text reads the same from a long cache."""
     shape = tiny_of("phi3").config
     scaling = dataclasses.replace(shape.rope_scaling, always_long=True)

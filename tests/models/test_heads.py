@@ -1,4 +1,4 @@
-"""Scalar models: what the head is, where its score comes from."""
+"""Scalar models: the head's initialization, and scores at all or some positions."""
 
 import dataclasses
 
@@ -109,7 +109,7 @@ def two_places(model, params, vocab_size):
     return model.scores(params, *inputs, at=at), jnp.take_along_axis(every, at, axis=1)
 
 
-def test_the_last_layer_of_a_few_places_is_that_of_all(family, tiny_of, draw):
+def test_scores_at_some_positions_equal_those_of_all(family, tiny_of, draw):
     model = heads.scalar_model(tiny_of(family, unroll=3).config)
     compiled = jax.jit(two_places, static_argnums=(0, 2))
     actual, expected = compiled(model, draw(model), model.config.vocab_size)
@@ -117,7 +117,7 @@ def test_the_last_layer_of_a_few_places_is_that_of_all(family, tiny_of, draw):
 
 
 @pytest.mark.parametrize("layers, unroll", [(1, 1), (3, 3), (3, 1)])
-def test_gradients_of_a_few_places_are_those_of_all(variant, draw, layers, unroll):
+def test_gradients_at_some_positions_equal_those_of_all(variant, draw, layers, unroll):
     config = variant(layers=layers, unroll=unroll).config
     model = heads.scalar_model(config)
     squares = lambda params, i: jnp.sum(
@@ -128,7 +128,7 @@ def test_gradients_of_a_few_places_are_those_of_all(variant, draw, layers, unrol
     chex.assert_trees_all_close(actual, expected, **CLOSE)
 
 
-def test_the_last_layer_reads_for_these_places_only(variant):
+def test_the_last_layer_computes_these_positions_only(variant):
     """A third of the products of three layers, but for keys, values and the head."""
     model = variant(unroll=3, hidden=240)
     scalar = heads.scalar_model(model.config)

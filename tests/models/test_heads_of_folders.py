@@ -16,7 +16,7 @@ from tests.models.folder_cases import rewrite
 class TestLabels:
     """A reward model has one score, by config.json or else by its head."""
 
-    def test_the_head_says_it_where_config_does_not(self, tiny_folder):
+    def test_the_head_has_the_count_where_config_json_has_none(self, tiny_folder):
         folder = tiny_folder("llama", reward=True)
         path = folder / "config.json"
         config_json = json.loads(path.read_text())
@@ -35,7 +35,7 @@ class TestLabels:
     @pytest.mark.parametrize("changes", [
         {"num_labels": 2}, {"id2label": {"0": "bad", "1": "good"}}
     ])  # fmt: skip
-    def test_several_are_refused(self, tiny_folder, changes):
+    def test_several_labels_are_refused(self, tiny_folder, changes):
         folder = tiny_folder("llama", reward=True)
         rewrite(folder, **changes)
         with pytest.raises(ValueError, match=f"{next(iter(changes))} = 2 is not supp"):
@@ -67,21 +67,21 @@ class TestTied:
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
 
-    def test_another_head_is_not_tied(self, saved):
+    def test_a_different_unembedding_is_not_tied(self, saved):
         folder, params = saved
         model, loaded = pretrained.load(folder, dtype=jnp.float32)
         assert not model.config.tied
         np.testing.assert_array_equal(loaded["unembed"], params["unembed"])
         np.testing.assert_array_equal(loaded["embed"], params["embed"])
 
-    def test_an_equal_one_is(self, saved):
+    def test_an_equal_unembedding_is_tied(self, saved):
         folder, _ = saved
         same = lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"]})
         self.tensors(folder, same)
         model, loaded = pretrained.load(folder)
         assert model.config.tied and "unembed" not in loaded
 
-    def test_one_number_of_difference_is_enough(self, saved):
+    def test_one_different_number_is_not_tied(self, saved):
         folder, _ = saved
 
         def change(tensors):

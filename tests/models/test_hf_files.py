@@ -1,4 +1,4 @@
-"""How models are read and written: little memory, several files, nothing lost."""
+"""Reading and writing of models: little memory, several files, nothing lost."""
 
 import tracemalloc
 
@@ -68,7 +68,7 @@ def test_each_device_reads_its_part_only(wide, tmp_path, monkeypatch):
     assert read["model.norm.weight"] == 264
 
 
-def test_what_a_killed_save_left_goes_with_the_next(tiny, params, tmp_path):
+def test_the_next_save_removes_files_of_a_killed_one(tiny, params, tmp_path):
     """A folder beside the model; the model that was there until then stays whole."""
     pretrained.save(tmp_path, tiny, params)
     before = sorted(tmp_path.iterdir())
@@ -80,7 +80,7 @@ def test_what_a_killed_save_left_goes_with_the_next(tiny, params, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_shards_of_an_earlier_save_do_not_linger(tiny, params, tmp_path):
+def test_a_save_removes_shards_of_an_earlier_one(tiny, params, tmp_path):
     names = lambda: sorted(path.name for path in tmp_path.glob("model*"))
     (tmp_path / "model.py").write_text("")
     pretrained.save(tmp_path, tiny, params, max_shard_bytes=10_000)
@@ -99,7 +99,7 @@ def test_shards_of_an_earlier_save_do_not_linger(tiny, params, tmp_path):
     chex.assert_trees_all_equal(pretrained.load(tmp_path)[1], params)
 
 
-def test_a_save_that_fails_leaves_the_old_model(tiny, params, tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_model(tiny, params, tmp_path, monkeypatch):
     pretrained.save(tmp_path, tiny, params, max_shard_bytes=10_000)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     plain, written = hf_files.save_file, []
@@ -117,7 +117,7 @@ def test_a_save_that_fails_leaves_the_old_model(tiny, params, tmp_path, monkeypa
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_parameters_on_a_mesh_are_saved_as_they_are(tiny, params, tmp_path):
+def test_sharded_parameters_give_the_same_file(tiny, params, tmp_path):
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     pretrained.save(tmp_path / "a", tiny, params)
     spread = sharding.place(params, tiny.specs(), mesh)

@@ -1,4 +1,4 @@
-"""New parameters: determined by their key, born where they belong, well scaled."""
+"""New parameters: their key, shardings and scales."""
 
 import chex
 import jax
@@ -21,7 +21,7 @@ def test_init_is_determined_by_its_key(tiny, initial):
     assert not np.array_equal(*initial["blocks"]["attention"]["query"][:2])
 
 
-def test_init_is_born_sharded(tiny, initial):
+def test_init_on_a_mesh_is_sharded(tiny, initial):
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     sharded = tiny.init(jax.random.key(5), mesh)
     places = sharding.shardings(mesh, tiny.specs(), initial)

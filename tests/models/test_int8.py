@@ -1,4 +1,4 @@
-"""Matrices in 8 bits: how far off, and that an adapter trains on them."""
+"""Int8 quantization: errors, memory, and adapters of a quantized base."""
 
 import chex
 import jax
@@ -25,7 +25,7 @@ def test_codes_by_hand():
     assert codes.dtype == jnp.int8
 
 
-def test_no_number_moves_by_more_than_half_a_scale():
+def test_no_number_changes_by_more_than_half_a_scale():
     weight = np.random.default_rng(0).normal(size=(3, 50, 4, 5)).astype(np.float32)
     weight[:, :, 1, 2] = 0.0
     quantized = int8.quantize(weight, axes=(1,))
@@ -38,7 +38,7 @@ def test_no_number_moves_by_more_than_half_a_scale():
     assert not error[:, :, 1, 2].any()
 
 
-def test_each_layer_and_output_has_its_scale_and_vectors_stay(params):
+def test_scales_are_per_layer_and_output_and_vectors_are_unchanged(params):
     quantized = flatten_dict(int8.quantize_params(params))
     out = quantized["blocks", "attention", "out"]
     assert out.codes.shape == out.shape == (3, 6, 8, 24)
@@ -67,7 +67,7 @@ def adapter(base):
     return lora.init(KEY, base, rank=4)
 
 
-def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
+def test_the_model_equals_that_of_the_dequantized_base(tiny, base, rows):
     plain = lora.merge(base)
     assert not any(map(lazy_weights.is_lazy, jax.tree.leaves(plain)))
     hidden = jax.jit(
@@ -78,7 +78,7 @@ def test_the_model_is_that_of_the_dequantised_base(tiny, base, rows):
 
 
 @pytest.mark.slow
-def test_gradient_is_that_of_the_dequantised_base(tiny, base, adapter, rows):
+def test_gradients_equal_those_of_the_dequantized_base(tiny, base, adapter, rows):
     objective = objectives.sft(tiny)
     noisy = jax.tree.map(lambda x: x + 0.05, adapter)
     gradient = jax.jit(
@@ -93,7 +93,7 @@ def test_gradient_is_that_of_the_dequantised_base(tiny, base, adapter, rows):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
 
 
-def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
+def test_an_adapter_of_a_quantized_base_learns(tiny, base, adapter, rows):
     before = jax.tree.map(np.array, base)
     whole = jax.tree_util.Partial(
         lambda base, adapter: lora.attach(base, adapter, scale=1.0), base
@@ -108,6 +108,6 @@ def test_an_adapter_on_it_learns(tiny, base, adapter, rows):
     chex.assert_trees_all_equal(jax.tree.map(np.asarray, base), before)
 
 
-def test_the_embedding_is_refused(params):
+def test_quantizing_the_embedding_is_refused(params):
     with pytest.raises(ValueError, match="embed cannot be quantized"):
         int8.quantize_params(params, "embed")

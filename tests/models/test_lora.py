@@ -1,4 +1,4 @@
-"""Adapters: equal to the base at the start, to their merged weights always."""
+"""LoRA: a new adapter equals its base, and every adapter its merged weights."""
 
 import chex
 import jax
@@ -70,7 +70,7 @@ def test_weight_and_gradients_by_hand():
     np.testing.assert_array_equal(grads["b"], [[-2.0, -6.0]])
 
 
-def test_factors_are_those_of_the_pattern(params):
+def test_matrices_of_the_pattern_get_factors(params):
     factors = lora.init(KEY, params, rank=2)
     assert {".".join(p[1:3]) for p in flatten_dict(factors)} == SEVEN
     out = factors["blocks"]["attention"]["out"]
@@ -94,7 +94,7 @@ def test_first_factor_is_normal_with_variance_one_over_inputs():
     )
 
 
-def test_at_the_start_the_model_is_its_base_to_the_bit(params, logits):
+def test_a_new_adapter_leaves_the_model_unchanged_to_the_bit(params, logits):
     factors = lora.init(KEY, params, rank=4, targets=f"{param_filter.MATRICES}|embed")
     attached = lora.attach(params, factors, scale=2.0)
     np.testing.assert_array_equal(logits(attached), logits(params))
@@ -115,7 +115,7 @@ def test_attached_equals_merged(params, adapter, logits):
     assert np.abs(logits(merged) - logits(params)).max() > 0.1
 
 
-def test_generation_is_that_of_the_merged_model(tiny, params, adapter):
+def test_generation_equals_that_of_the_merged_model(tiny, params, adapter):
     attached = lora.attach(params, adapter, scale=0.5)
     prompts, lengths = np.array([[3, 4, 5], [6, 7, 0]], np.int32), np.array([3, 2])
     greedy = sampling.SamplingParams(max_new_tokens=6, temperature=0.0)
@@ -203,7 +203,7 @@ def test_eight_devices_equal_one(tiny, params, adapter, base_kind):
         assert x.sharding.is_equivalent_to(y.sharding, x.ndim)
 
 
-def test_a_head_trains_in_full_beside_an_adapter(tiny, params, rows):
+def test_a_head_trains_in_full_with_an_adapter(tiny, params, rows):
     model = heads.scalar_model(tiny.config)
     base = model.from_trunk(KEY, params)
     factors = lora.init(KEY, base, rank=2) | param_filter.select_trainable(base, "head")
@@ -251,7 +251,7 @@ def test_temporaries_are_those_of_a_layer(variant, draw, rows):
 class TestBadInput:
     """Each names the leaf, the pattern or the shape."""
 
-    def test_a_pattern_that_means_nothing(self, params):
+    def test_a_pattern_without_matches(self, params):
         with pytest.raises(
             ValueError, match="'atention.query'.*did you mean attention"
         ):

@@ -1,4 +1,4 @@
-"""Matrices in 4 bits: the paper's levels, how far off, and that models take them."""
+"""NF4 quantization: the paper's levels, errors, and models with quantized weights."""
 
 from statistics import NormalDist
 
@@ -48,7 +48,7 @@ def weight():
     return weight
 
 
-def test_no_number_is_nearer_another_level(weight):
+def test_each_number_has_its_nearest_level(weight):
     quantized = nf4.quantize(weight, axes=(1, 2))
     assert quantized.shape == weight.shape and quantized.scale.shape == (2, 3, 2, 5)
     dense = np.asarray(quantized.materialize())
@@ -65,7 +65,7 @@ def test_no_number_is_nearer_another_level(weight):
     assert not dense[1, 2, 64:, 3].any()
 
 
-def test_an_input_size_that_is_no_multiple_has_smaller_blocks():
+def test_other_input_sizes_have_smaller_blocks():
     quantized = nf4.quantize(np.ones((24, 3), np.float32), axes=(0,))
     assert quantized.scale.shape == (3, 3) and (quantized.materialize() == 1.0).all()
     with pytest.raises(ValueError, match="even number of inputs; the matrix has 9"):
@@ -80,7 +80,7 @@ def test_a_seventh_of_the_memory():
     assert size(quantized) == size(base) * (4 + 32 / 64) / 32
 
 
-def test_on_a_mesh_it_is_cut_as_the_weight_is(weight):
+def test_codes_are_sharded_as_the_weight(weight):
     mesh = sharding.make_mesh({"fsdp": 2, "tensor": 4})
     spec = jax.sharding.PartitionSpec(None, None, "fsdp", None)
     cut = jax.device_put(weight, jax.sharding.NamedSharding(mesh, spec))
@@ -90,9 +90,7 @@ def test_on_a_mesh_it_is_cut_as_the_weight_is(weight):
     assert {x.data.shape for x in sharded.codes.addressable_shards} == {(2, 3, 32, 5)}
 
 
-def test_the_model_and_its_adapter_are_those_of_the_dequantised_base(
-    tiny, params, rows
-):
+def test_model_and_adapter_equal_those_of_the_dequantized_base(tiny, params, rows):
     base = int8.quantize_params(params, quantizer=nf4.quantize)
     adapter = jax.tree.map(lambda x: x + 0.05, lora.init(KEY, base, rank=4))
 

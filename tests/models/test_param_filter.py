@@ -1,4 +1,4 @@
-"""Patterns of leaves: what they mean, what trains, what is refused."""
+"""Patterns of parameter names: matches, training of a part, and errors."""
 
 import chex
 import jax
@@ -33,7 +33,7 @@ def names(params, pattern):
         ),
     ],
 )
-def test_a_pattern_means_whole_names(params, pattern, meant):
+def test_a_pattern_matches_whole_names(params, pattern, meant):
     assert names(params, pattern) == meant
     # the same tree inside a larger one, such as PPO's
     inside = names({"policy": params}, pattern)
@@ -44,7 +44,7 @@ def test_a_pattern_means_whole_names(params, pattern, meant):
     "pattern, rows",
     [("[1:]", (1, 3)), ("[:2]", (0, 2)), ("[-1:]", (2, 3)), ("[0:1]", (0, 1))],
 )
-def test_a_range_means_layers(params, pattern, rows):
+def test_a_range_selects_layers(params, pattern, rows):
     trainable = param_filter.select_trainable(
         params, f"blocks{pattern}.attention.query|norm"
     )
@@ -56,7 +56,7 @@ def test_a_range_means_layers(params, pattern, rows):
 
 
 @pytest.mark.parametrize("pattern", ["embed", "blocks[1:]|norm", "attention.key[:1]"])
-def test_put_back_what_was_taken(params, pattern):
+def test_merging_the_selected_parameters_is_the_identity(params, pattern):
     trainable = param_filter.select_trainable(params, pattern)
     chex.assert_trees_all_equal(
         param_filter.merge_trainable(params, trainable, pattern), params
@@ -72,7 +72,7 @@ def test_put_back_what_was_taken(params, pattern):
     assert sum(apart) == sum(x.size for x in jax.tree.leaves(trainable))
 
 
-def test_only_what_is_meant_trains(tiny, params, rows):
+def test_only_matching_parameters_train(tiny, params, rows):
     """Frozen layers: neither change nor optimizer state, and the gradient of the rest
     is that of full finetuning."""
     pattern = "blocks[1:].attention.value|norm"

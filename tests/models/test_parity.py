@@ -160,7 +160,7 @@ def test_other_settings(settings, tmp_path, name, changes):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_gradients_are_those_of_transformers(variant, draw, rows, tmp_path, tied):
+def test_gradients_equal_those_of_transformers(variant, draw, rows, tmp_path, tied):
     model = variant(tied=tied, rope_theta=500.0)
     params = draw(model)
     pretrained.save(tmp_path, model, params)

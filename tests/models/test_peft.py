@@ -12,7 +12,7 @@ from tests.models.peft_cases import ALL, FUSED, ROUNDING, adapter_of
 from tests.support.families import FAMILIES
 
 
-def test_out_and_back(tiny, params, adapter, saved):
+def test_round_trip(tiny, params, adapter, saved):
     again, scale = peft.load(saved, tiny, params)
     assert scale == 2.0
     chex.assert_trees_all_equal(again, adapter)
@@ -83,7 +83,7 @@ def test_every_family_has_adapters(family, targets, tiny_of, draw, tmp_path):
     )
 
 
-def test_targets_name_no_other_module(tiny_of, draw, tmp_path):
+def test_target_modules_match_no_other_module(tiny_of, draw, tmp_path):
     """GPT-2 has a c_proj in its attention, too."""
     model = tiny_of("gpt2")
     adapter = adapter_of(draw(model), "down|query")

@@ -44,7 +44,7 @@ class TestBadInput:
         ("target_modules", "nothing"), ("target_modules", ["nothing"]),
         ("target_modules", "((a+)+)+$"), ("target_modules", []),
     ])  # fmt: skip
-    def test_one_line_with_the_file_and_the_field(
+    def test_the_message_is_one_line_with_the_file_and_the_field(
         self, tiny, params, saved, field, value
     ):
         path = saved / "adapter_config.json"
@@ -54,7 +54,7 @@ class TestBadInput:
         text = str(error.value)
         assert str(path) in text and field in text and "\n" not in text, text
 
-    def test_an_adapter_of_another_kind_is_refused_by_its_kind(
+    def test_an_adapter_of_another_type_is_refused_by_its_type(
         self, tiny, params, saved
     ):
         """Settings that only the other kind has say less."""
@@ -66,7 +66,9 @@ class TestBadInput:
 
     @pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "ranks"])
     @pytest.mark.parametrize("huge", [False, True])
-    def test_patterns_are_bounded(self, tiny, params, saved, field, huge, monkeypatch):
+    def test_patterns_have_a_time_limit(
+        self, tiny, params, saved, field, huge, monkeypatch
+    ):
         """Backtracking grows with each letter of a name; copies take memory."""
         slow = r"(?:.|.)*[!?]" if not huge else "(((a{999}){999}){999}){999}"
         changes = {field: slow} if field != "ranks" else {"rank_pattern": {slow: 4}}
@@ -112,7 +114,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=named):
             peft.load(saved, tiny, params)
 
-    def test_what_peft_has_no_place_for(self, tiny, params, tmp_path):
+    def test_factors_outside_the_layers_are_refused(self, tiny, params, tmp_path):
         adapter = lora.init(KEY, params, rank=2, targets="unembed")
         with pytest.raises(ValueError, match="no place for unembed"):
             peft.save(tmp_path, tiny, adapter, alpha=2.0)

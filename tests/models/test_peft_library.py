@@ -121,7 +121,7 @@ class TestInPeft:
         adapted.save_pretrained(tmp_path / "theirs")
         compare(*peft.load(tmp_path / "theirs", model, params), adapted)
 
-    def test_ours_there(self, tiny, params, adapter, saved, rows, theirs):
+    def test_our_adapter_in_peft(self, tiny, params, adapter, saved, rows, theirs):
         import peft as theirs_peft
 
         loaded = theirs_peft.PeftModel.from_pretrained(theirs, saved)
@@ -136,7 +136,9 @@ class TestInPeft:
         )
 
     @pytest.mark.parametrize("rank_stabilized", [False, True])
-    def test_theirs_here(self, tiny, params, rows, theirs, tmp_path, rank_stabilized):
+    def test_an_adapter_of_peft_loaded(
+        self, tiny, params, rows, theirs, tmp_path, rank_stabilized
+    ):
         import peft as theirs_peft
         import torch
 

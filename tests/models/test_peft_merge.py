@@ -132,7 +132,7 @@ class TestAsPeftMerges:
             change = changes[f"{module(layer, 'q_proj')}.weight"]
             np.testing.assert_allclose(change, scale * b @ a, atol=ROUNDING)
 
-    def test_all_linear_means_every_matrix_of_the_layers(self, tiny, params, tmp_path):
+    def test_all_linear_is_every_matrix_of_the_layers(self, tiny, params, tmp_path):
         tensors = self.factors(*(module(i, "q_proj") for i in range(3)))
         folder = write_adapter(tmp_path, tensors, target_modules="All-Linear")
         with pytest.raises(ValueError, match="lora_A.weight is missing"):

@@ -70,7 +70,7 @@ def retensor(folder, change):
     save_file(tensors, folder / "model.safetensors")
 
 
-def test_greedy_answer_is_the_golden_one(stories, golden):
+def test_greedy_answer_is_golden(stories, golden):
     model, params = stories
     prompt, lengths = np.array([[1]], np.int32), np.array([1], np.int32)
     samples = sampling.generate(
@@ -84,7 +84,7 @@ def test_greedy_answer_is_the_golden_one(stories, golden):
     )
 
 
-def test_logprobs_are_the_golden_ones(logp, golden):
+def test_logprobs_are_golden(logp, golden):
     tokens = np.zeros((8, 256), np.int32)
     tokens[0, :64] = golden["ids"]
     logps = logp(tokens, np.array([64] + [1] * 7, np.int32))[0]
@@ -131,7 +131,7 @@ def test_round_trip_is_exact(variant, draw, tmp_path, tied, param_dtype):
     chex.assert_trees_all_equal_dtypes(back, params)
 
 
-def test_saved_folder_is_what_transformers_wrote(stories, folder, tmp_path):
+def test_a_saved_folder_equals_that_of_transformers(stories, folder, tmp_path):
     """The same tensors, byte for byte, and the same settings."""
     tokens = {"bos_token_id": 1, "eos_token_id": 2}
     pretrained.save(tmp_path, *stories, tokens=tokens)
@@ -201,7 +201,7 @@ def test_shards_and_half_precision(copy, stories):
         ({"num_key_value_heads": 2, "head_dim": 16}, "config.json asks for"),
     ],
 )
-def test_config_that_does_not_fit(copy, changes, message):
+def test_a_config_that_does_not_fit_the_tensors(copy, changes, message):
     rewrite(copy, **changes)
     with pytest.raises(ValueError, match=message):
         pretrained.load(copy)
@@ -230,7 +230,7 @@ def test_rope_parameters_of_transformers_5(copy):
             "model.norm.weight is I8",
         ),
     ],
-    ids=["missing", "extra", "transposed", "quantised"],
+    ids=["missing", "extra", "transposed", "quantized"],
 )
 def test_tensors_that_do_not_fit(copy, change, message):
     retensor(copy, change)
@@ -257,7 +257,7 @@ def test_missing_and_damaged_files(copy):
         pretrained.load(copy)
 
 
-def test_save_refuses_and_loses_nothing(copy, stories, variant, tmp_path):
+def test_a_refused_save_changes_nothing(copy, stories, variant, tmp_path):
     capped = variant(logit_cap=30.0)
     with pytest.raises(ValueError, match="a llama has logit_cap = None, not 30.0"):
         pretrained.save(copy, capped, {})

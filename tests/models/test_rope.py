@@ -40,7 +40,7 @@ def test_yarn_interpolates_by_index(truncate):
     np.testing.assert_allclose(scaled(scaling), expected, rtol=1e-6)
 
 
-def test_longrope_has_two_sets():
+def test_longrope_has_short_and_long_factors():
     scaling = RopeScaling(
         "longrope", short=(1.0, 1.0, 2.0, 2.0), long=(1.0, 2.0, 4.0, 8.0)
     )

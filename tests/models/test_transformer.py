@@ -1,4 +1,4 @@
-"""The forward pass: against plain numpy, and what must not change it."""
+"""The training forward pass: against numpy, and its invariances."""
 
 import dataclasses
 
@@ -141,7 +141,7 @@ def test_packed_equals_unpacked(rows, hidden):
     [{"unroll": 1}, {"remat": "full"}, {"remat": "dots"}],
     ids=lambda changes: "-".join(map(str, *changes.items())),
 )
-def test_scan_and_remat_change_no_value(
+def test_scan_and_remat_change_no_number(
     variant, params, rows, weights, gradient, changes
 ):
     """The plain model is unrolled (3 layers, unroll 4) and keeps everything."""
@@ -238,7 +238,7 @@ garbled.defvjp(
 )
 
 
-def test_cudnn_asks_for_lengths_and_no_mask(
+def test_cudnn_gets_lengths_and_no_mask(
     variant, params, filled, weights, half, monkeypatch
 ):
     """XLA answers in cuDNN's place, with garbage in padding, as it may leave there."""

@@ -1,4 +1,4 @@
-"""config.json of other people: no field is trusted.
+"""Untrusted config.json: every invalid field is refused.
 
 Each fault is one line with the folder and the field, at once and in little memory.
 """
@@ -120,7 +120,7 @@ def test_a_model_type_of_another_family(tiny_folder, family):
     {"num_labels": 10**9},
     {"max_position_embeddings": 10**12},
 ])  # fmt: skip
-def test_numbers_that_are_not_in_the_file_allocate_nothing(tiny_folder, changes):
+def test_huge_sizes_in_config_json_allocate_nothing(tiny_folder, changes):
     folder = tiny_folder("llama")
     rewrite(folder, **changes)
     pretrained.read_config(tiny_folder("llama"))  # what is loaded
@@ -135,7 +135,7 @@ def test_numbers_that_are_not_in_the_file_allocate_nothing(tiny_folder, changes)
     assert seconds < 5 and peak < 2**24
 
 
-def test_layers_without_a_file_are_bounded(tiny_folder):
+def test_layers_without_tensors_are_limited(tiny_folder):
     folder = tiny_folder("gemma2")
     (folder / "model.safetensors").unlink()
     rewrite(folder, num_hidden_layers=10**9)

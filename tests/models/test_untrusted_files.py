@@ -1,4 +1,4 @@
-"""Files of other people: no index, header or JSON text is trusted."""
+"""Untrusted files: every invalid index, header or JSON text is refused."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_damaged_settings(tiny_folder, text):
     assert "config.json" in error_of(folder)
 
 
-def test_settings_of_a_hundred_megabytes_are_not_read(tiny_folder):
+def test_a_config_json_of_a_hundred_megabytes_is_not_read(tiny_folder):
     folder = tiny_folder("llama")
     with (folder / "config.json").open("ab") as file:
         file.truncate(10**8)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from experiments import kto, reward_model
-from jaxalign.data import loader
+from jaxalign.data import dataset_ops
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference
+from jaxalign.data.tokenize import tokenize
 from jaxalign.pipeline import by_field, datasets
 from jaxalign.pipeline.datasets.record_splits import SplitRecords
 from tests.support import small_runs
@@ -96,8 +97,8 @@ def test_a_number_of_each_row_is_no_category():
     tokenizer = tokenizers.train(["a"], vocab_size=261)
     ask = [{"role": "user", "content": "a"}]
     pairs = [Preference(ask, "b", f"c{i}", fields={"id": i}) for i in range(101)]
-    examples, _ = loader.tokenize(pairs, tokenizer, context=64)
+    examples, _ = tokenize(pairs, tokenizer, context=64)
     assert examples[3].fields == {"id": 3}
-    assert loader.unpair(examples)[104].fields == {"id": 3}
+    assert dataset_ops.unpair(examples)[104].fields == {"id": 3}
     with pytest.raises(ValueError, match="--split-by id: 101 different values"):
         by_field.field_values(examples, "id")

@@ -13,7 +13,7 @@ from jaxalign.pipeline import datasets
 from jaxalign.pipeline.datasets.registry import AT_DATA_PATH
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig
-from tests.data.test_tfds import Written
+from tests.data.test_tfds import ToyBuilder
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_prepared_data_set_of_tfds(tmp_path):
     config = RunConfig(data="tfds:written", data_path=str(tmp_path), held_out=0.0)
     with pytest.raises(ValueError, match="(?s)tfds:written cannot .*prepare it"):
         datasets.load(config)
-    Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    ToyBuilder(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     train, held_out = datasets.load(config).preferences()
     assert {p.chosen for p in train} == {"yes", "4"} and held_out == []
     with pytest.raises(ValueError, match="tfds:nothing cannot be read"):

@@ -15,9 +15,9 @@ from safetensors.numpy import load_file
 from experiments import dpo, online_dpo, ppo
 from jaxalign import losses
 from jaxalign.batches import from_lengths
-from jaxalign.data import loader
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
+    loss_flags,
     model_folders,
     policies,
     ppo_setup,
@@ -25,6 +25,7 @@ from jaxalign.pipeline import (
     rollouts,
     trainable,
 )
+from jaxalign.pipeline.datasets import tokenized
 from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, objectives
 from tests.support import untrained
@@ -83,9 +84,9 @@ def gone_on(main, config, folder):
 
 @pytest.mark.slow
 def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatch):
-    tokenise = loader.tokenize
-    few = lambda records, *args, **kwargs: tokenise(records[:64], *args, **kwargs)
-    monkeypatch.setattr(loader, "tokenize", few)
+    tokenize = tokenized.tokenize
+    few = lambda records, *args, **kwargs: tokenize(records[:64], *args, **kwargs)
+    monkeypatch.setattr(tokenized, "tokenize", few)
     config = ppo.Config(
         model=str(base / "policy"),
         steps=4,
@@ -97,7 +98,7 @@ def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatc
         kl_stop=1e-7,
         kl_target=0.1,
         kl_horizon=100,
-        normalise="running",
+        normalize="running",
         score_clip=3.0,
         bootstrap=True,
         adam="tensorflow",

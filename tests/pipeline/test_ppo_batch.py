@@ -136,7 +136,7 @@ def test_advantages_are_whitened_over_the_batch_and_minibatches_are_its_rows(
 
 
 def test_blocks_of_rows_stay_together_in_minibatches():
-    """Six rows in three blocks: a minibatch is a block, with its entries of any leaf."""
+    """Six rows in three blocks: a minibatch is a block, with its part of any leaf."""
     rows = {"row": jnp.arange(6), "entry": jnp.arange(12)}
     parts = list(
         rollouts.minibatches(rows, jax.random.key(0), epochs=1, parts=3, blocks=3)

@@ -121,7 +121,7 @@ class TestHandler:
             handler.stop("saved after step 3")
 
     def test_while_files_are_written_all_wait(self, handler):
-        with handler.deferred():
+        with handler.defer_signals():
             for _ in range(3):
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGTERM)

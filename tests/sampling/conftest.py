@@ -1,4 +1,4 @@
-"""A model of five lines whose next token depends on the last one only."""
+"""A fake model of five lines: its next token depends on the last one only."""
 
 import dataclasses
 from typing import NamedTuple

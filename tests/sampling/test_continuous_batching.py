@@ -90,7 +90,7 @@ SLOW = [pytest.param(rows, marks=pytest.mark.slow) for rows in (1, 99)]
 
 
 @pytest.mark.parametrize("rows", [5, *SLOW])
-def test_answers_are_those_of_generate(model, params, prompts, expected, rows):
+def test_answers_equal_those_of_generate(model, params, prompts, expected, rows):
     """24 answers in one slot, in a few, and all at once."""
     actual = serve(model, params, prompts, rows=rows, samples=SAMPLES)
     assert_same(actual, expected)
@@ -246,7 +246,7 @@ def test_requests_that_cannot_be_served_are_refused(bigram, counting, change, me
         serve(bigram(), counting, prompts, **request)
 
 
-def test_a_cache_by_layers_is_refused(bigram, counting):
+def test_a_cache_with_layers_first_is_refused(bigram, counting):
     """Such as scanned layers have."""
     stacked = lambda rows, slots: {"keys": jnp.zeros((4, rows, slots))}
     model = bigram()._replace(init_cache=stacked)

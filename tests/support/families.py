@@ -1,6 +1,6 @@
-"""A tiny model of each family, as transformers names its settings.
+"""Settings of a tiny model of each family, as fields of its config.json.
 
-All that a family has is switched on; texts of 30 tokens are beyond the windows and the
+Every feature of a family is on; texts of 30 tokens are longer than sliding windows and
 original contexts.
 """
 
@@ -98,14 +98,22 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def write_user_files(
-    folder: Path, family: str, rows: Sequence[dict[str, str]], **others: Any
+    folder: Path, family: str, rows: Sequence[dict[str, str]], **changes: Any
 ) -> Path:
-    """What a user has: FOLDER/model with its tokenizer, and FOLDER/pairs.jsonl."""
+    """Write FOLDER/model with a tokenizer, and FOLDER/pairs.jsonl.
+
+    Args:
+      rows: of pairs.jsonl.
+      changes: fields of config.json other than those of `FAMILIES`.
+
+    Returns:
+      The folder.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     texts = [text for row in rows for text in row.values()]
     tokenizer = tokenizers.train(texts, vocab_size=280)
-    settings = FAMILIES[family] | others
+    settings = FAMILIES[family] | changes
     settings |= {
         "architectures": [registry.FAMILIES[family].language],
         "model_type": family,

@@ -150,6 +150,14 @@ def test_one_trace_and_the_state_is_donated(bigram, rows):
     assert params["embed"].is_deleted()
 
 
+def test_an_optimizer_whose_state_changes_its_dtype_is_refused(bigram):
+    init = lambda params: {"count": jnp.zeros((), jnp.int32)}
+    update = lambda grads, state, params=None: (grads, {"count": state["count"] + 0.5})
+    counting = optax.GradientTransformation(init, update)
+    with pytest.raises(AssertionError, match="dtype"):
+        state.create(bigram.init(KEY), counting, KEY)
+
+
 def test_a_state_that_is_not_donated_is_still_there(bigram, rows):
     optimizer = optax.adam(1e-2)
     update = step.make_step(objectives.sft(bigram), optimizer, donate=False)

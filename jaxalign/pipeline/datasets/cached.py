@@ -96,7 +96,7 @@ def open_or_write(
                 token_cache.write(
                     folder, records, tokenizer, workers=workers, **settings
                 )
-    distributed.barrier("when tokens are kept")
+    distributed.barrier("when the token cache is written")
     if not folder.exists():
         raise FileNotFoundError(
             f"--token-cache: {folder}, which the first process wrote, is not there "

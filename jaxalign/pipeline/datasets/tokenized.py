@@ -6,10 +6,11 @@ from typing import Protocol
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from jaxalign.data import dataset_ops, loader, mixing
+from jaxalign.data import dataset_ops, mixing
 from jaxalign.data.cached_examples import CachedExamples
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference, Record, Unpaired
+from jaxalign.data.tokenize import tokenize
 from jaxalign.pipeline.datasets.cached import load_token_cache
 from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.record_splits import account_of_examples, row_numbers
@@ -148,7 +149,7 @@ def tokenize_records(
         return dataset_ops.Mixture(parts, records.weights)
     if not records:  # nothing is held out
         return []
-    examples, report = loader.tokenize(
+    examples, report = tokenize(
         records,
         policy.tokenizer,
         context=policy.context,

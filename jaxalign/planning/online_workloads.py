@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.speed.workload import Size, Workload
 from jaxalign import sampling
 from jaxalign.batches import GroupBatch
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.pipeline import rollouts
 from jaxalign.planning import flops
+from jaxalign.planning.workload import Size, Workload
 from jaxalign.training import forward, group_methods, objectives, optimizer, state, step
 
 

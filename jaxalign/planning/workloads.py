@@ -12,17 +12,17 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from experiments.speed.online_workloads import generate, grpo
-from experiments.speed.workload import PEERS_MODEL as PEERS_MODEL
-from experiments.speed.workload import Size as Size
-from experiments.speed.workload import Workload as Workload
-from experiments.speed.workload import stepper
 from jaxalign.batches import AnswerBatch, PreferenceBatch, TokenBatch, from_lengths
 from jaxalign.data import packing
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.models import heads, transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.planning import flops
+from jaxalign.planning.online_workloads import generate, grpo
+from jaxalign.planning.workload import PEERS_MODEL as PEERS_MODEL
+from jaxalign.planning.workload import Size as Size
+from jaxalign.planning.workload import Workload as Workload
+from jaxalign.planning.workload import stepper
 from jaxalign.training import objectives, reference_cache
 
 
