@@ -346,7 +346,7 @@ def judge_answers(
         pairs = judge_rows.zephyr_pairs(answered, ratings, key)
         units = np.repeat(asked, list(map(len, ratings)))
         mean = bootstrap(np.concatenate(ratings), units=units)
-        return pairs, rankings, mean.to_metrics("rating")
+        return pairs, rankings, mean.to_dict("rating")
     compared = llm_judge.compare_answers(judge, answered, principles, noise, manner)
     worths = map(judge_rows.mean_win_probabilities, answered, compared)
     rankings = list(map(judge_rows.ranking_row, answered, worths))
@@ -359,9 +359,9 @@ def judge_answers(
         pairs,
         rankings,
         {
-            **share((first - 0.5) * (swapped - 0.5) < 0).to_metrics("consistent"),
-            **share((first + swapped) / 2).to_metrics("first"),
-            **share(preference.agreement(p, 1.0 - p)).to_metrics("agreement"),
+            **share((first - 0.5) * (swapped - 0.5) < 0).to_dict("consistent"),
+            **share((first + swapped) / 2).to_dict("first"),
+            **share(preference.agreement(p, 1.0 - p)).to_dict("agreement"),
         },
     )
 

@@ -305,7 +305,7 @@ def held_out_metrics(
     ratio, correct = ratios[:, 0], correctness(ratios, desirable)
     accuracy = intervals.bootstrap(correct, units=prompts, seed=seed, share=True)
     numbers = {"held_out/kl": reference_point(ratios)}
-    numbers |= accuracy.to_metrics("held_out/accuracy")
+    numbers |= accuracy.to_dict("held_out/accuracy")
     for kind, of_kind in {"desirable": desirable, "undesirable": ~desirable}.items():
         numbers[f"held_out/{kind}"] = int(of_kind.sum())
         if of_kind.any():

@@ -72,21 +72,21 @@ class Plan(NamedTuple):
     Attributes:
       devices: number of devices.
       roles: resident bytes per device, by role.
-      during_programs: further bytes per device during a program, by program and role.
+      transient: further bytes per device during a program, by program and role.
       needs: runs per step and cost of each program.
       read: bytes per device that sampling must read; 0 without sampling.
     """
 
     devices: int
     roles: dict[str, int]
-    during_programs: dict[str, dict[str, float]]
+    transient: dict[str, dict[str, float]]
     needs: dict[str, tuple[int, ProgramCost]]
     read: float
 
     @property
     def peak(self) -> float:
         """Peak bytes per device."""
-        most = max(sum(parts.values()) for parts in self.during_programs.values())
+        most = max(sum(parts.values()) for parts in self.transient.values())
         return sum(self.roles.values()) + most
 
     def floor(self, chip: Chip) -> dict[str, float]:
@@ -167,7 +167,7 @@ def numbers(found: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
     """The plan as JSON values."""
     return {
         "devices": found.devices,
-        "bytes": found.roles | {"within": found.during_programs, "peak": found.peak},
+        "bytes": found.roles | {"within": found.transient, "peak": found.peak},
         "programs": {
             name: {
                 "times": times,
@@ -191,7 +191,7 @@ def show(found: Plan, config: Config) -> None:
     gib = lambda size: f"{size / GIB:.3g}"
     for role, size in found.roles.items():
         table.add_row(role, gib(size))
-    for name, within in found.during_programs.items():
+    for name, within in found.transient.items():
         for role, needed in within.items():
             table.add_row(f"{name}: {role}", gib(needed))
     table.add_row("peak", gib(found.peak), style="bold")

@@ -276,7 +276,7 @@ def make_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
     adam = optax.scale_by_adam if is_standard else optimizer.scale_by_tensorflow_adam
     adamw = functools.partial(config.adamw, eps=config.eps, adam=adam)
     return {
-        "policy": adamw(waits=config.value_warmup),
+        "policy": adamw(frozen_iterations=config.value_warmup),
         "value": adamw(learning_rate=config.value_learning_rate),
     }
 

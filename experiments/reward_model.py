@@ -198,7 +198,7 @@ def held_out_accuracy(
         share=True,
     )
     return {
-        **accuracy.to_metrics("accuracy"),
+        **accuracy.to_dict("accuracy"),
         "pairs": len(chosen),
         "prompts": len(np.unique(prompts)),
         **by_value,

@@ -88,8 +88,8 @@ def main(config: Config) -> dict[str, float]:
                 top = "best" if kind == "reward" else "true_best"
                 over = bootstrap(values, units=units)
                 over_best = bootstrap(values[best], units=units[best])
-                numbers |= over.to_metrics(f"{name}_{kind}")
-                numbers |= over_best.to_metrics(f"{name}_{top}")
+                numbers |= over.to_dict(f"{name}_{kind}")
+                numbers |= over_best.to_dict(f"{name}_{top}")
         return run.finish(numbers)
 
 

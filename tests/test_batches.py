@@ -48,15 +48,42 @@ def test_batches_are_frozen_pytrees():
     with pytest.raises(dataclasses.FrozenInstanceError):
         tokens.tokens = TOKENS
     row, some = np.arange(3), np.ones(3)
-    pair = batches.PreferenceBatch(tokens, tokens, some, row, some > 0)
+    pair = batches.PreferenceBatch(tokens, tokens, some, row, some > 0, label_prob=some)
+    pair = pair.with_reference(*np.ones((4, 3)))
     ranking = batches.RankingBatch(tokens, some[None] > 0, row[:1])
     unpaired = batches.UnpairedBatch(tokens, tokens, some > 0, row, some > 0)
+    unpaired = unpaired.with_reference(some, some)
     rollout = batches.RolloutBatch(tokens, *[np.ones(TOKENS.shape)] * 4)
     for batch in (tokens, pair, ranking, unpaired, rollout):
         leaves, tree = jax.tree.flatten(batch)
         chex.assert_trees_all_equal(jax.tree.unflatten(tree, leaves), batch)
         # every field travels, but for what is known of the columns beforehand
         fields = [f for f in dataclasses.fields(batch) if "static" not in f.metadata]
-        nested = [f for f in fields if "Batch" in str(f.type)]
-        own = len(fields) - len(nested)
-        assert len(leaves) == own + 4 * len(nested)
+        values = [getattr(batch, field.name) for field in fields]
+        assert len(leaves) == sum(len(jax.tree.leaves(x)) for x in values)
+        assert batch is tokens or not any(x is None for x in values)
+        nested = [x for x in values if isinstance(x, batches.TokenBatch)]
+        assert all(len(jax.tree.leaves(x)) == 4 for x in nested)
+
+
+def test_padded_batches_have_an_answer_a_row():
+    """Pairs in turns, rankings in order: what `rows` gives, `per_answer` keeps."""
+    chosen = batches.from_lengths(TOKENS, LENGTHS, PROMPTS)
+    other = batches.from_lengths(TOKENS + 50, np.array([2, 4, 1]), PROMPTS)
+    some, row = np.ones(3, np.float32), np.arange(3)
+    pair = batches.PreferenceBatch(chosen, other, some, row, some > 0)
+    assert pair.rows().tokens[:, 0].tolist() == [0, 50, 5, 55, 10, 60]
+    assert pair.per_answer(TOKENS) is TOKENS
+    # lengths 5 and 2, 3 and 4, 0 (no token: column 0) and 1
+    assert pair.answer_ends().tolist() == [[4], [1], [2], [3], [0], [0]]
+    left, right = batches.deinterleave(pair.rows().tokens)
+    np.testing.assert_array_equal(left, chosen.tokens)
+    np.testing.assert_array_equal(right, other.tokens)
+    unpaired = batches.UnpairedBatch(chosen, other, some > 0, row, some > 0)
+    chex.assert_trees_all_equal(unpaired.rows(), pair.rows())
+    ranking = batches.RankingBatch(chosen, some[None] > 0, row[:1])
+    assert ranking.rows() is chosen and ranking.answer_ends().tolist() == [
+        [4],
+        [2],
+        [0],
+    ]

@@ -16,7 +16,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from jaxalign.atomic_files import atomic_path
 from jaxalign.data.cached_examples import CachedExamples
 from jaxalign.data.examples import example_prompt_hashes
 from jaxalign.data.formats import files
@@ -95,35 +95,37 @@ def write(
     Raises:
       ValueError: as `tokenize.tokenize`.
     """
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    report = RowReport(0, 0)
-    fields = set(Chunk._fields) - {"tokens", "files", "report"}
-    arrays: dict[str, list[np.ndarray]] = {name: [] for name in (*fields, "shards")}
-    file_ids: dict[str, int] = {}
-    with open(unfinished / "tokens", "wb") as file:
-        for chunk in tokenize_chunks(records, tokenizer, workers, settings):
-            file.write(chunk.tokens.data)
-            report += chunk.report
-            names, inverse = np.unique(chunk.files, return_inverse=True)
-            ids = [file_ids.setdefault(str(name), len(file_ids)) for name in names]
-            arrays["shards"].append(np.array(ids, np.int32)[inverse])
-            for name in fields:
-                arrays[name].append(getattr(chunk, name))
-    if not report.usable:
-        context = settings["context"]
-        raise ValueError(f"no row can be used, with --context {context}: {report}")
-    joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
-    np.save(unfinished / "sequence_ends.npy", np.cumsum(joined["lengths"]))
-    np.save(unfinished / "example_ends.npy", np.cumsum(joined["counts"]))
-    for name in ("rows", "values", "label_probs", "prompts", "places", "shards"):
-        np.save(unfinished / f"{name}.npy", joined[name])
-    (unfinished / "files.json").write_text(json.dumps(list(file_ids)))
-    counts = {"read": report.total, "kept": report.usable, "reasons": report.reasons}
-    counts["rows"] = str(getattr(records, "report", ""))
-    (unfinished / "report.json").write_text(json.dumps(counts))
-    unfinished.rename(folder)
+    with atomic_path(folder, exclusive=True) as unfinished:
+        unfinished.mkdir()
+        report = RowReport(0, 0)
+        fields = set(Chunk._fields) - {"tokens", "files", "report"}
+        arrays: dict[str, list[np.ndarray]] = {name: [] for name in (*fields, "shards")}
+        file_ids: dict[str, int] = {}
+        with open(unfinished / "tokens", "wb") as file:
+            for chunk in tokenize_chunks(records, tokenizer, workers, settings):
+                file.write(chunk.tokens.data)
+                report += chunk.report
+                names, inverse = np.unique(chunk.files, return_inverse=True)
+                ids = [file_ids.setdefault(str(name), len(file_ids)) for name in names]
+                arrays["shards"].append(np.array(ids, np.int32)[inverse])
+                for name in fields:
+                    arrays[name].append(getattr(chunk, name))
+        if not report.usable:
+            context = settings["context"]
+            raise ValueError(f"no row can be used, with --context {context}: {report}")
+        joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
+        np.save(unfinished / "sequence_ends.npy", np.cumsum(joined["lengths"]))
+        np.save(unfinished / "example_ends.npy", np.cumsum(joined["counts"]))
+        for name in ("rows", "values", "label_probs", "prompts", "places", "shards"):
+            np.save(unfinished / f"{name}.npy", joined[name])
+        (unfinished / "files.json").write_text(json.dumps(list(file_ids)))
+        counts = {
+            "read": report.total,
+            "kept": report.usable,
+            "reasons": report.reasons,
+        }
+        counts["rows"] = str(getattr(records, "report", ""))
+        (unfinished / "report.json").write_text(json.dumps(counts))
     return CachedExamples(folder)
 
 

@@ -1,4 +1,4 @@
-"""The best of n samples, as chosen by a proxy and as judged by the gold reward."""
+"""Best-of-n by a proxy reward, measured by the gold reward."""
 
 import math
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ def unbiased_best_of_n(
 
     sum over i = n..N of C(i - 1, n - 1) / C(N, n) * gold_(i)
 
-    with gold_(i) that of the i-th lowest proxy. It is the mean over all n-subsets, of
-    which C(i - 1, n - 1) have the i-th as their best: the others are below it. One set
-    of N samples so serves every n up to N, with no sampling anew. Of equal proxies the
-    first sample is best, as `argmax` has it.
+    where gold_(i) has the i-th lowest proxy. It is the mean over all n-subsets, of
+    which C(i - 1, n - 1) have the i-th as their best. One set of N samples serves every
+    n up to N. Ties go to the first sample, as in `argmax`.
 
     Args:
-      gold: what is reported. Pass the proxy itself for the proxy's own curve.
-      proxy: by which the best is chosen.
+      gold: the reported reward; pass the proxy for its own curve.
+      proxy: the reward that selects the best.
+      n: in 1..N.
 
     Raises:
-      ValueError: n is not of 1..N.
+      ValueError: n is not in 1..N.
 
     Reference: derived above; Gao et al. 2022, arXiv:2210.10760 (its use).
 
@@ -58,6 +58,6 @@ def powers_of_two(samples: int) -> list[int]:
 def best_of_n_rewards(
     gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
 ) -> np.ndarray:
-    """`unbiased_best_of_n` for each n [len(ns) P], of rewards [P N]."""
+    """The gold reward of the best of n by the proxy, for each n of `ns` [len(ns) P]."""
     gold, proxy = np.asarray(gold, np.float32), np.asarray(proxy, np.float32)
     return np.stack([np.asarray(unbiased_best_of_n(gold, proxy, n=n)) for n in ns])

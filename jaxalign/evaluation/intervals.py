@@ -1,9 +1,8 @@
-"""Confidence intervals of means, over the units that are independent.
+"""Confidence intervals of means over independent units.
 
-The unit is what another sample would draw anew. Pairs of one prompt, and answers to
-it, are no units: the prompt is (or the person), so every interval is told the unit of
-each value. Of models trained with several seeds the seed is a unit too: another seed
-would be another model.
+A unit is what another sample would draw anew: the prompt (or the person), not the pairs
+of a prompt or the answers to it, so every interval takes the unit of each value. For
+models trained with several seeds the seed is a unit as well.
 """
 
 import collections
@@ -15,23 +14,22 @@ import numpy as np
 from scipy import special
 
 RESAMPLES = 2000
-UNITS_PER_CHUNK = 2_000_000  # resampled units held at a time
+UNITS_PER_CHUNK = 2_000_000  # resampled units in memory at a time
 LEVEL = 0.95
 
-# An id for each value, equal where values share a unit; or "each": every value is a
-# unit of its own.
+# An id per value, equal where values share a unit; or "each": every value is its own.
 Units = np.ndarray | Sequence[object] | Literal["each"]
 
 
 class Interval(NamedTuple):
-    """A mean, with the bounds of its 95 % interval; NaN bounds are not known."""
+    """A mean with the bounds of its 95 % confidence interval; NaN where unknown."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """The mean and half the width; both bounds where the mean is off the middle.
+        """The mean and half the width, or both bounds where the mean is off the center.
 
         >>> str(Interval(0.5, 0.4, 0.6)), str(Interval(0.9, 0.6, 1.0))
         ('0.500 ± 0.100', '0.900 [0.600, 1.000]')
@@ -45,20 +43,20 @@ class Interval(NamedTuple):
             return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
         return f"{self.mean:.3f} ± {half:.3f}"
 
-    def to_metrics(self, name: str) -> dict[str, float]:
+    def to_dict(self, name: str) -> dict[str, float]:
         """The three numbers by name, such as `accuracy`, `accuracy_low`, ...
 
-        >>> Interval(0.5, 0.4, 0.6).to_metrics("x")
+        >>> Interval(0.5, 0.4, 0.6).to_dict("x")
         {'x': 0.5, 'x_low': 0.4, 'x_high': 0.6}
         """
         return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 class Gain(Interval):
-    """A mean difference, with the bounds of its 95 % interval."""
+    """A mean difference with the bounds of its 95 % confidence interval."""
 
     def __str__(self) -> str:
-        """As of any interval; ▲ where all of it is above 0, ▼ where all is below.
+        """As for `Interval`, with ▲ where it is all above 0 and ▼ where all below.
 
         >>> str(Gain(0.5, 0.4, 0.6)), str(Gain(-0.5, -0.6, -0.4))
         ('0.500 ± 0.100 ▲', '-0.500 ± 0.100 ▼')
@@ -70,10 +68,10 @@ class Gain(Interval):
 
 
 def unit_indices(units: Units, count: int) -> np.ndarray:
-    """The number of the unit of each value, from 0 [R].
+    """The index of each value's unit, from 0 [R].
 
     Raises:
-      ValueError: as many ids as there are values are wanted.
+      ValueError: the numbers of ids and values differ.
     """
     if isinstance(units, str):
         if units != "each":
@@ -82,7 +80,9 @@ def unit_indices(units: Units, count: int) -> np.ndarray:
             )
         return np.arange(count)
     if len(units) != count:
-        raise ValueError(f"{len(units)} units for {count} values; one for each is due")
+        raise ValueError(
+            f"{len(units)} units for {count} values; expected one per value"
+        )
     return np.unique(np.asarray(units), return_inverse=True)[1].reshape(-1)
 
 
@@ -90,7 +90,7 @@ def finite_values(values: np.ndarray) -> np.ndarray:
     """The values as float64 [R].
 
     Raises:
-      ValueError: no values, or one that is not finite.
+      ValueError: there are no values, or one is not finite.
     """
     values = np.asarray(values, np.float64)
     if not len(values) or not np.isfinite(values).all():
@@ -106,11 +106,11 @@ def bootstrap(
     level: float = LEVEL,
     share: bool = False,
 ) -> Interval:
-    """The percentile bootstrap of a mean: whole units are drawn, with replacement.
+    """The percentile bootstrap of a mean; units are resampled with replacement.
 
-    mean of a draw = sum of all values of the units drawn / number of these values
+    mean of a resample = sum of all values of its units / number of these values
 
-    Of a single unit the bounds are not known (NaN).
+    The bounds are NaN for a single unit.
 
     Args:
       values: R numbers [R].
@@ -137,31 +137,33 @@ def bootstrap(
     most = max(1, UNITS_PER_CHUNK // len(total))
     means = []
     for n in np.diff([*range(0, RESAMPLES, most), RESAMPLES]):
-        drawn = rng.integers(0, len(total), (n, len(total)))
-        means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
+        resample = rng.integers(0, len(total), (n, len(total)))
+        means.append(total[resample].sum(axis=1) / count[resample].sum(axis=1))
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(means), tails)
-    found = Interval(float(values.mean()), float(low), float(high))
-    return proportion_interval(found, len(total), level) if share else found
+    interval = Interval(float(values.mean()), float(low), float(high))
+    return proportion_interval(interval, len(total), level) if share else interval
 
 
-def proportion_interval(found: Interval, units: int, level: float = LEVEL) -> Interval:
-    """The interval of a share, clipped to [0, 1], where what it is of lies.
+def proportion_interval(
+    interval: Interval, units: int, level: float = LEVEL
+) -> Interval:
+    """The interval of a proportion, clipped to [0, 1].
 
-    A sample of which all or none has a property shows no spread, but is no proof: then
-    the far bound is Clopper and Pearson's over units, (1 - level)/2 = low ** units.
+    A sample in which all or none has the property shows no spread: then the far bound
+    is Clopper and Pearson's over units, (1 - level)/2 = low ** units.
 
     >>> found = proportion_interval(Interval(1.0, 1.0, 1.0), 60)
     >>> f"{found.low:.3f} {found.high:.3f}"
     '0.940 1.000'
     """
-    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
     extreme = ((1 - level) / 2) ** (1 / units)
-    if found.mean == 1.0:
+    if interval.mean == 1.0:
         low = min(low, extreme)
-    if found.mean == 0.0:
+    if interval.mean == 0.0:
         high = max(high, 1 - extreme)
-    return Interval(found.mean, low, high)
+    return Interval(interval.mean, low, high)
 
 
 def interval_over_seeds(
@@ -211,8 +213,8 @@ def interval_over_seeds(
     z = special.ndtri((1 + level) / 2)
     half = math.sqrt(t**2 * means.var(ddof=1) / len(means) + z**2 * shared)
     mean = float(means.mean())
-    found = Interval(mean, mean - half, mean + half)
-    return proportion_interval(found, count, level) if share else found
+    interval = Interval(mean, mean - half, mean + half)
+    return proportion_interval(interval, count, level) if share else interval
 
 
 def shared_covariance(
@@ -242,10 +244,10 @@ def shared_covariance(
 def paired_difference(
     ours: np.ndarray, theirs: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
-    """The mean difference between two numbers of the same things [R] each.
+    """The mean paired difference of two measurements [R] each.
 
-    What they have in common falls out, so that the interval is often much narrower
-    than two intervals side by side suggest.
+    Their common variation cancels, so that the interval is often much narrower than two
+    separate intervals suggest.
 
     Args:
       units: the unit of each, as in `bootstrap`.

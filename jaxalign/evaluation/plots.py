@@ -1,6 +1,6 @@
-"""The plot of alignment: reward against its price, the KL from the reference.
+"""Plots of reward against KL from the reference.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers too; each series has a
+Colors are Okabe and Ito's, which color-blind readers can distinguish; each series has a
 marker of its own as well.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot: it would take a notebook's place
+from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
 from jaxalign.evaluation.intervals import Interval
 
@@ -32,13 +32,13 @@ def plot_reward_kl(
     joined_by: str = "",
     optimum: tuple[Any, Any] | None = None,
 ) -> Path:
-    """Reward against KL from the reference, on a square-root scale, a series a method.
+    """Plots reward against KL on a square-root scale, one series per method.
 
     Args:
-      points: by method, (KL in nats, reward with its interval).
-      joined_by: joins the points of a method, whose markers grow from the first to the
-        last, and says what that means: one knob's values, one run's course; not seeds.
-      optimum: KL and reward of the best there can be, drawn dashed where it is known.
+      points: by method, pairs of KL in nats and reward with its interval.
+      joined_by: joins the points of a method by a line, with markers that grow from
+        first to last, and names the varied hyperparameter or time; not for seeds.
+      optimum: KL and reward of the optimal policies, drawn dashed where known.
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
@@ -47,9 +47,9 @@ def plot_reward_kl(
     axes.set_xscale("function", functions=(signed_sqrt, signed_square))
     if optimum is not None:
         axes.plot(*optimum, "--", color="0.45", lw=1.6, label="optimum", zorder=1)
-    looks = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
-    for (name, series), look in zip(points.items(), looks, strict=False):
-        draw_series(axes, name, series, *look, joined=bool(joined_by))
+    styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
+    for (name, series), style in zip(points.items(), styles, strict=False):
+        draw_series(axes, name, series, *style, joined=bool(joined_by))
     widest = max((kl for series in points.values() for kl, _ in series), default=0.0)
     right = max(1.08 * widest, 0.05)
     axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
@@ -65,7 +65,7 @@ def plot_reward_kl(
         title=f"larger marker:\n{joined_by}" if joined_by else None,
         alignment="left",
     )
-    if jax.process_index() == 0:  # of many processes the first draws
+    if jax.process_index() == 0:  # the first of several processes writes
         figure.savefig(path, dpi=140)
     return path
 
@@ -79,7 +79,7 @@ def draw_series(
     *,
     joined: bool,
 ) -> None:
-    """One series: markers, intervals, and a line where it is joined."""
+    """Draws one series: markers, intervals and, if joined, a line."""
     kl = np.maximum([k for k, _ in series], 0.0)
     mean = np.array([r.mean for _, r in series])
     low, high = np.array([(r.low, r.high) for _, r in series]).T
@@ -101,7 +101,7 @@ def draw_series(
 
 
 def signed_sqrt(values: Any) -> Any:
-    """The square root, odd so that a scale may begin below 0."""
+    """The signed square root, so that an axis may begin below 0."""
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
@@ -111,7 +111,7 @@ def signed_square(values: Any) -> Any:
 
 
 def style_axes(axes: Any) -> None:
-    """A light grid, and no box."""
+    """Sets a light grid and removes the box."""
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)

@@ -1,4 +1,4 @@
-"""How well scores agree with preferences."""
+"""Agreement of scores with preferences."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
     """1 where the better answer scores higher, 0 where lower, 0.5 on a tie [R].
 
     Raises:
-      ValueError: a score is NaN, which is neither.
+      ValueError: a score is NaN.
 
     >>> agreement(np.array([2.0, 1.0]), np.array([1.0, 1.0])).tolist()
     [1.0, 0.5]
@@ -24,11 +24,12 @@ def agreement(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
 def accuracy(
     chosen: np.ndarray, rejected: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
-    """The share of pairs whose chosen answer scores higher; a tie is half right.
+    """The accuracy of scores on pairs; a tie counts as half correct.
 
     Args:
-      units: the prompt of each pair [R], by which the interval is resampled: the pairs
-        of one prompt share answers, and what is hard about it.
+      chosen, rejected: scores of both answers [R].
+      units: the prompt of each pair [R], the unit of the bootstrap, since pairs of one
+        prompt share answers and difficulty.
     """
     right = agreement(chosen, rejected)
     return bootstrap(right, units=units, seed=seed, share=True)
@@ -40,7 +41,7 @@ def bayes_accuracy(p_chosen: np.ndarray) -> float:
     mean of max(p, 1 - p)
 
     Args:
-      p_chosen: how probable each preference was [R].
+      p_chosen: probability of each preference [R].
 
     >>> bayes_accuracy(np.array([0.75, 0.25]))
     0.75

@@ -1,4 +1,4 @@
-"""What people look at: a table, answers before and after. The plot is in `plots`."""
+"""Tables of results, and samples before and after, as Markdown, CSV and text."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def format_cell(value: Any) -> str:
-    """A value as a table shows it; what is not known is a dash.
+    """A table cell; unknown values are a dash.
 
     >>> format_cell(0.12345), format_cell(None), format_cell("dpo")
     ('0.123', '-', 'dpo')
@@ -30,7 +30,7 @@ def format_cell(value: Any) -> str:
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:
-    """Every name that a row has, in the order of their first appearance."""
+    """All column names, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
@@ -51,7 +51,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def csv_table(rows: Sequence[Row]) -> str:
-    """The rows as CSV; an interval takes three columns, what is not known stays empty.
+    """The rows as CSV; an interval takes three columns, unknown values are empty.
 
     >>> rows = [{"method": "SFT"}, {"method": "DPO", "gain": Interval(0.5, 0.4, 0.6)}]
     >>> print(csv_table(rows), end="")
@@ -75,7 +75,7 @@ def csv_table(rows: Sequence[Row]) -> str:
 
 
 def print_table(rows: Sequence[Row], title: str) -> None:
-    """Prints the rows as a table; as its columns where few rows are too wide."""
+    """Prints the rows as a table, transposed where few rows are too wide."""
     names = column_names(rows)
     head = [name.replace("_", " ") for name in names]
     lines = [head, *([format_cell(row.get(name)) for name in names] for row in rows)]
@@ -92,7 +92,7 @@ def print_table(rows: Sequence[Row], title: str) -> None:
 def write_samples(
     path: Path, prompts: Sequence[str], answers: Mapping[str, Sequence[str]]
 ) -> Path:
-    """Prompts with each model's answer, as Markdown."""
+    """Writes prompts with each model's answer, as Markdown."""
     lines = ["# Answers, before and after"]
     for i, prompt in enumerate(prompts):
         lines += [f"## {i + 1}", fence(prompt)]
@@ -103,7 +103,7 @@ def write_samples(
 
 
 def fence(text: str) -> str:
-    """A text as it is, between fences longer than any in it."""
+    """A text in a code fence longer than any fence in it."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

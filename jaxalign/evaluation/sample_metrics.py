@@ -1,4 +1,4 @@
-"""Numbers about sampled answers: win rates, KL, lengths, and best-of-n."""
+"""Metrics of sampled answers: win rates, KL, lengths, end tokens, best-of-n."""
 
 import math
 
@@ -11,7 +11,7 @@ from jaxalign.evaluation.preference import agreement
 def win_rate(
     ours: np.ndarray, theirs: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
-    """The share of prompts on which ours is better; a tie is half a win.
+    """The win rate of one policy's answers against another's; a tie is half a win.
 
     win rate = (wins + ties / 2) / prompts
 
@@ -27,7 +27,7 @@ def win_rate(
 def kl_from_reference(
     logp: np.ndarray, ref_logp: np.ndarray, *, units: Units, seed: int = 0
 ) -> Interval:
-    """KL(policy || reference) in nats an answer, from the policy's own answers.
+    """KL(policy || reference) in nats per answer, from the policy's own answers.
 
     KL = mean over answers of [log p(answer) - log p_ref(answer)]
 
@@ -42,14 +42,14 @@ def kl_from_reference(
 
 
 def answer_lengths(mask: np.ndarray) -> np.ndarray:
-    """Tokens in each answer, its end token counted [R], of masks [R T]."""
+    """Tokens of each answer, end token included [R], from masks [R T]."""
     return np.sum(mask, axis=1)
 
 
 def has_eos(tokens: np.ndarray, mask: np.ndarray, eos: int) -> np.ndarray:
-    """Whether each answer has its end token, rather than being cut off [R].
+    """Whether each answer has an end token, rather than being truncated [R].
 
-    The mean of it is the EOS rate.
+    Its mean is the EOS rate.
 
     Args:
       tokens, mask: of the answers alone, or of prompts and answers [R T].

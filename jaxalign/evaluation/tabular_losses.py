@@ -1,14 +1,14 @@
-"""What a loss does in an exact world: its expectation, and where that leads.
+"""Exact expectations of losses in a tabular bandit, and their minimizers.
 
-A pairwise loss is given infinitely many preferences, a policy-gradient loss all that it
-could have drawn; then each is minimised, and the policy compared with the optimum.
+A pairwise loss is averaged over all preferences, a policy-gradient loss over all groups
+of samples; the minimizer of each can be compared with the optimal policy.
 
 >>> from jaxalign.losses.preference import dpo
->>> world = exact.random_world(jax.random.key(0), prompts=2, answers=3)
+>>> bandit = tabular.random_bandit(jax.random.key(0), prompts=2, answers=3)
 >>> half = lambda *logps: dpo(*logps, beta=0.5)
->>> learnt = minimize(lambda x: expected_loss(world, x, half), world.reference)
->>> best = exact.optimum(world, beta=0.5)
->>> bool(jnp.allclose(exact.log_policy(learnt), best, atol=1e-2))
+>>> learned = minimize(lambda x: expected_loss(bandit, x, half), bandit.reference)
+>>> best = tabular.optimal_policy(bandit, beta=0.5)
+>>> bool(jnp.allclose(tabular.log_policy(learned), best, atol=1e-2))
 True
 """
 
@@ -41,85 +41,87 @@ class Pairs(NamedTuple):
 
 @typed
 def pair_logps(
-    world: tabular.Bandit,
+    bandit: tabular.Bandit,
     logits: Float[Array, "P A"],
     *,
     sampling: Float[Array, "P A"] | None = None,
     preference: Float[Array, "P A A"] | None = None,
 ) -> Pairs:
-    """Every labelled pair there can be, P * A * A of them.
+    """All P * A * A labelled pairs, with their log-probs and probabilities.
 
     weight = p(x) * 2 * mu(a) * mu(b) * P(a preferred to b),   chosen a, rejected b
 
-    Two answers are drawn from mu and labelled; 2, since they may come in either order.
-    Weights sum to 1; a pair of an answer and itself is among them.
+    Two answers are sampled from mu and labelled; the factor 2 is for their two orders.
+    Weights sum to 1; pairs of an answer with itself are included.
 
     Args:
-      sampling: the logits of mu; by default the reference's. They get no gradient.
+      sampling: logits of mu, by default the reference's; without gradient.
       preference: P, by default `preference_probability`.
 
-    >>> world = exact.random_world(jax.random.key(0), prompts=2, answers=3)
-    >>> bool(jnp.isclose(pair_logps(world, world.reference).weight.sum(), 1.0))
+    >>> bandit = tabular.random_bandit(jax.random.key(0), prompts=2, answers=3)
+    >>> bool(jnp.isclose(pair_logps(bandit, bandit.reference).weight.sum(), 1.0))
     True
     """
-    sampling = world.reference if sampling is None else sampling
+    sampling = bandit.reference if sampling is None else sampling
     if preference is None:
-        preference = tabular.preference_probability(world)
+        preference = tabular.preference_probability(bandit)
     mu = jnp.exp(tabular.log_policy(jax.lax.stop_gradient(sampling)))
     both = mu[:, :, None] * mu[:, None, :]
-    weight = world.prompts[:, None, None] * 2.0 * both * preference
+    weight = bandit.prompts[:, None, None] * 2.0 * both * preference
     first = lambda x: jnp.broadcast_to(x[:, :, None], weight.shape).ravel()
     second = lambda x: jnp.broadcast_to(x[:, None, :], weight.shape).ravel()
-    logp, ref_logp = tabular.log_policy(logits), tabular.log_policy(world.reference)
+    logp, ref_logp = tabular.log_policy(logits), tabular.log_policy(bandit.reference)
     pairs = first(logp), second(logp), first(ref_logp), second(ref_logp)
     return Pairs(*pairs, weight=weight.ravel())
 
 
 @typed
 def expected_loss(
-    world: tabular.Bandit,
+    bandit: tabular.Bandit,
     logits: Float[Array, "P A"],
     loss: PairLoss,
     *,
     sampling: Float[Array, "P A"] | None = None,
     preference: Float[Array, "P A A"] | None = None,
 ) -> Float[Array, ""]:
-    """A pairwise loss on infinitely many preferences: its mean over `pair_logps`.
+    """The exact expectation of a pairwise loss: its weighted mean over `pair_logps`.
 
     >>> from jaxalign.losses.preference import ipo
-    >>> world = exact.random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> bandit = tabular.random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> loss = lambda *logps: ipo(*logps, tau=0.5)
-    >>> bool(jnp.isclose(expected_loss(world, world.reference, loss), 1.0))
+    >>> bool(jnp.isclose(expected_loss(bandit, bandit.reference, loss), 1.0))
     True
     """
-    pairs = pair_logps(world, logits, sampling=sampling, preference=preference)
+    pairs = pair_logps(bandit, logits, sampling=sampling, preference=preference)
     *logps, weight = pairs
     return jnp.sum(weight * loss(*logps))
 
 
 @typed
 def expected_group_loss(
-    world: tabular.Bandit,
+    bandit: tabular.Bandit,
     logits: Float[Array, "P A"],
     loss: GroupLoss,
     *,
     samples: int,
     sampling: Float[Array, "P A"] | None = None,
 ) -> Float[Array, ""]:
-    """A policy-gradient loss, averaged over every group of samples it could draw.
+    """The exact expectation of a policy-gradient loss over all groups of samples.
 
-    Its gradient is the expectation of the estimator's: what is drawn is held fixed.
+    Its gradient is the expectation of the estimator's gradient: the sampling
+    distribution is held fixed.
 
     Args:
-      loss: of (logp, old_logp, rewards) of whole answers.
-      samples: N, answers to a prompt; there are A^N groups.
-      sampling: logits that the answers and old_logp are of; by default the policy's.
+      loss: (logp, old_logp, rewards) of whole answers, [B N] each -> [B N].
+      samples: N, answers per prompt; there are A^N groups.
+      sampling: logits of the sampling policy, of which old_logp is; by default the
+        policy's own.
 
     >>> from jaxalign.estimators.baselines import leave_one_out
-    >>> world = exact.random_world(jax.random.key(0), prompts=2, answers=3)
+    >>> bandit = tabular.random_bandit(jax.random.key(0), prompts=2, answers=3)
     >>> rloo = lambda logp, old_logp, rewards: -leave_one_out(rewards) * logp
-    >>> by = jax.grad(expected_group_loss, 1)(world, world.reference, rloo, samples=2)
-    >>> true = exact.policy_gradient(world, world.reference)
+    >>> by = jax.grad(expected_group_loss, 1)(bandit, bandit.reference, rloo, samples=2)
+    >>> true = tabular.policy_gradient(bandit, bandit.reference)
     >>> bool(jnp.allclose(-by, true, atol=1e-6))
     True
     """
@@ -127,10 +129,10 @@ def expected_group_loss(
         jax.lax.stop_gradient(logits if sampling is None else sampling)
     )
     groups = np.indices((logits.shape[1],) * samples).reshape(samples, -1).T
-    drawn = lambda x: x[:, groups].reshape(-1, samples)  # [P A] -> [P * A^N, N]
-    old_logp = drawn(old)
-    weight = jnp.repeat(world.prompts, len(groups)) * jnp.exp(old_logp.sum(axis=1))
-    terms = loss(drawn(tabular.log_policy(logits)), old_logp, drawn(world.reward))
+    grouped = lambda x: x[:, groups].reshape(-1, samples)  # [P A] -> [P * A^N, N]
+    old_logp = grouped(old)
+    weight = jnp.repeat(bandit.prompts, len(groups)) * jnp.exp(old_logp.sum(axis=1))
+    terms = loss(grouped(tabular.log_policy(logits)), old_logp, grouped(bandit.reward))
     return jnp.sum(weight * jnp.mean(terms, axis=1))
 
 
@@ -141,11 +143,11 @@ def fit(
     steps: int,
     learning_rate: float,
 ) -> Array:
-    """Where Adam ends, its rate falling to 0 as a cosine: how training goes.
+    """The parameters after Adam with a cosine learning rate, as in training.
 
     >>> parabola = lambda x: jnp.sum((x - 3.0) ** 2)
-    >>> found = fit(parabola, jnp.zeros(2), steps=300, learning_rate=0.1)
-    >>> bool(jnp.allclose(found, 3.0, atol=1e-3))
+    >>> fitted = fit(parabola, jnp.zeros(2), steps=300, learning_rate=0.1)
+    >>> bool(jnp.allclose(fitted, 3.0, atol=1e-3))
     True
     """
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
@@ -155,7 +157,7 @@ def fit(
 def minimize(
     loss: Callable[[Array], Array], start: Array, *, steps: int = 100
 ) -> Array:
-    """Where L-BFGS ends: a smooth loss's minimum, to most digits of its dtype.
+    """The minimizer of a smooth loss by L-BFGS, to nearly the precision of its dtype.
 
     >>> parabola = lambda x: jnp.sum((x - 3.0) ** 2)
     >>> bool(jnp.allclose(minimize(parabola, jnp.zeros(2), steps=5), 3.0))
@@ -170,7 +172,7 @@ def run_optimizer(
     start: Array,
     steps: int,
 ) -> Array:
-    """Where any optimizer ends; what a line search needs is passed to all."""
+    """The parameters after `steps` updates; line searches get the loss as well."""
     optimizer = optax.with_extra_args_support(optimizer)
     loss = jax.jit(loss)  # traced once, however often a line search calls it
 

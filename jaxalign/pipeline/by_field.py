@@ -80,7 +80,5 @@ def metrics_by_value(
         mean = intervals.bootstrap(
             numbers[rows], units=units[rows], seed=seed, share=share
         )
-        metrics |= mean.to_metrics(f"{name}/{value}") | {
-            f"rows/{value}": int(rows.sum())
-        }
+        metrics |= mean.to_dict(f"{name}/{value}") | {f"rows/{value}": int(rows.sum())}
     return metrics

@@ -10,7 +10,6 @@ import numpy as np
 from jaxalign import estimators, sharding
 from jaxalign.batches import AnswerBatch, GroupBatch, TokenBatch
 from jaxalign.pipeline import rollouts
-from jaxalign.training import forward
 from jaxalign.training.group_methods import GroupMethod
 from jaxalign.types import Array
 
@@ -66,8 +65,8 @@ def kl_to_go_advantages(
     beta: float,
 ) -> Array:
     """Advantages of answers [A] less the KL to go, whitened over all tokens [A T]."""
-    rows, unpack = forward.rows_and_unpack(batch)
-    logp, ref_logp, mask = map(unpack, (logp, ref_logp, rows.loss_mask))
+    rows, per_answer = batch.rows(), batch.per_answer
+    logp, ref_logp, mask = map(per_answer, (logp, ref_logp, rows.loss_mask))
     return estimators.reinforce_plus_plus(advantage, logp, ref_logp, mask, beta=beta)
 
 
@@ -90,7 +89,7 @@ def select_informative(
         return by_prompt[order].reshape(-1, *joined.shape[1:])
 
     batch: GroupBatch = jax.tree.map(select, *batches)
-    rows, _ = forward.rows_and_unpack(batch.sequences)
+    rows = batch.sequences.rows()
     counts = jnp.repeat(is_informative[order], len(rows.tokens) // len(order))[:, None]
     rows = dataclasses.replace(rows, loss_mask=rows.loss_mask & counts)
     sequences: TokenBatch | AnswerBatch = rows

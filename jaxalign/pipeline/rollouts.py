@@ -245,11 +245,11 @@ def logprobs(
       The log-probs under the policy and under the reference, in nats [R T] each; and
       the scalar metrics of `objectives.rollout_diagnostics`.
     """
-    rows, unpack = forward.rows_and_unpack(batch)
+    rows, per_answer = batch.rows(), batch.per_answer
     logps = partial(forward.token_logps, model, batch=rows, temperature=temperature)
     logp, ref_logp = logps(params), logps(reference)
     sums = grpo.rollout_diagnostics(
-        *map(unpack, (logp, ref_logp, sampler_logp, rows.loss_mask))
+        *map(per_answer, (logp, ref_logp, sampler_logp, rows.loss_mask))
     )
     metrics = {name: total / weight for name, (total, weight) in sums.items()}
     return logp, ref_logp, metrics
@@ -264,12 +264,12 @@ def token_logps(
     temperature: float,
 ) -> Array:
     """Per-token log-probs of answers under one set of parameters, in nats [R T]."""
-    rows, _ = forward.rows_and_unpack(batch)
+    rows = batch.rows()
     return forward.token_logps(model, params, rows, temperature=temperature)
 
 
 @jax.jit
 def answer_sums(batch: TokenBatch | AnswerBatch, x: Array) -> Array:
     """Sums per-token numbers [R T] over the tokens of each answer [A]."""
-    rows, unpack = forward.rows_and_unpack(batch)
-    return forward.row_sums(unpack(x), unpack(rows.loss_mask))[0]
+    rows, per_answer = batch.rows(), batch.per_answer
+    return forward.row_sums(per_answer(x), per_answer(rows.loss_mask))[0]

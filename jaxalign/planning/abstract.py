@@ -15,7 +15,7 @@ from jaxalign import sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.models import lora, param_filter
 from jaxalign.pipeline import trainable
-from jaxalign.training import forward, state
+from jaxalign.training import state
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 KEY = jax.eval_shape(lambda: jax.random.key(0))
@@ -112,7 +112,7 @@ def answer_batch(
 
 def token_logps(mesh: Mesh, batch: TokenBatch | AnswerBatch) -> jax.ShapeDtypeStruct:
     """Per-token log-probs of a batch."""
-    sequences, _ = forward.rows_and_unpack(batch)
+    sequences = batch.rows()
     return rows(mesh, *sequences.tokens.shape, kind=jnp.float32)
 
 

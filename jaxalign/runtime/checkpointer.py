@@ -36,9 +36,9 @@ class Checkpointer:
         """Opens the folder, and deletes what a killed run left half-written."""
         for path in checkpoint.unfinished_checkpoints(self.folder):
             distributed.print_line(
-                f"{path.name} was not written to its end, and is left out"
+                f"{path.name} was not written to its end, and is skipped"
             )
-        distributed.barrier("before what is unfinished is deleted")
+        distributed.barrier("before unfinished checkpoints are deleted")
         self.manager = checkpoint.open_manager(
             self.folder, keep=self.keep, best=self.best
         )

@@ -1,4 +1,4 @@
-"""A command: flags are read and checked, a program runs, and whatever fails is told."""
+"""Command lines: flags are parsed and validated, and each failure is one sentence."""
 
 import os
 import sys

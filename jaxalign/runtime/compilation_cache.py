@@ -1,6 +1,6 @@
 """JAX's persistent compilation cache: a second start of a run compiles nothing.
 
-Programs are compiled by XLA as without it, and kept; so are the results, to the bit.
+It stores the programs that XLA compiles, so that results are the same to the bit.
 """
 
 import functools
@@ -17,23 +17,23 @@ OFF = "off"
 
 
 def enable(place: str | None) -> Path | None:
-    """Keeps compiled programs in a folder, for this process and those after it.
+    """Stores compiled programs in a folder, for this process and later ones.
 
     Args:
       place: the folder; "off" for none; None for `JAX_COMPILATION_CACHE_DIR`, or else
-        a folder of the user's (`default_folder`).
+        the user's `default_folder`.
 
     Returns:
-      The folder; None where there is none, or where it cannot be written.
+      The folder; None if it is off, or if the default folder cannot be written.
 
     Raises:
-      OSError: a folder that was named cannot be written.
+      OSError: the given folder cannot be written.
     """
-    known = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    variable = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     folder = None
     try:
         if place != OFF:
-            folder = Path(place or known or default_folder())
+            folder = Path(place or variable or default_folder())
             folder.mkdir(parents=True, exist_ok=True)
             remove_empty(folder)
     except (OSError, RuntimeError):  # a user without a home is a RuntimeError
@@ -52,8 +52,8 @@ def enable(place: str | None) -> Path | None:
 def default_folder() -> Path:
     """`~/.cache/jaxalign/compiled/...` (or below `XDG_CACHE_HOME`).
 
-    Its last part tells kinds of CPUs apart: homes are shared by machines, and a program
-    that was compiled for one CPU may hold instructions that another lacks.
+    Its last part depends on the kind of CPU: machines share home folders, and a program
+    compiled for one CPU may contain instructions that another lacks.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "jaxalign" / "compiled" / cpu_kind()
@@ -61,13 +61,13 @@ def default_folder() -> Path:
 
 @functools.cache
 def cpu_kind() -> str:
-    """A short name for the instructions that this machine's CPU has."""
+    """A short name of the instruction set of this machine's CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    told = [x for x in lines if x.startswith(("flags", "Features", "model name"))]
-    text = "\n".join(sorted(set(told)) or [platform.processor()])
+    described = [x for x in lines if x.startswith(("flags", "Features", "model name"))]
+    text = "\n".join(sorted(set(described)) or [platform.processor()])
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return f"{platform.machine()}-{digest}"
 

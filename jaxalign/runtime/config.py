@@ -12,7 +12,7 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 class DefaultDate(str):
-    """The day of a run's start, where no flag gives one."""
+    """The date of a run's start, used as the default of --template-date."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,14 +20,14 @@ class RunConfig(flags.ValidatedConfig):
     """Flags that every experiment shares."""
 
     EXPERIMENT: ClassVar[str] = ""
-    """Whose defaults `jaxalign.runtime.defaults` gives."""
+    """The experiment's name in `jaxalign.runtime.defaults`."""
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps"})
-    """Flags that give the number of steps, which --extend may change."""
+    """Flags that determine the number of steps; --extend allows another number."""
 
     out: Path | None = flags.resumable(None)
-    """The run's folder; runs/EXPERIMENT/DATE-TIME unless told."""
+    """The run's folder; by default runs/EXPERIMENT/DATE-TIME."""
     seed: int = 0
-    """Seed of everything random in the run."""
+    """Seed of all random numbers of the run."""
     model: str = "toy"
     """A Hugging Face folder (every run writes one), ORG/NAME of a hub, or toy: a small
     new model."""
@@ -35,12 +35,12 @@ class RunConfig(flags.ValidatedConfig):
     """toy, stories, a published set (hh-rlhf, gsm8k, ...), tfds:NAME, the path of a
     file of records, or ORG/NAME of a hub; `jaxalign/pipeline/datasets` lists them."""
     data_path: str | None = None
-    """Where the named data set lies: here, or in a bucket (gs://, hf://datasets/...)."""
+    """Path of the named data set: local, or in a bucket (gs://, hf://datasets/...)."""
     token_cache: Path | None = flags.resumable(None)
-    """A folder where pairs and unpaired answers of files are kept tokenised, for data
-    that do not fit in memory; made once for each file, tokenizer and context."""
+    """A folder for tokenized pairs and unpaired answers, for data that do not fit in
+    memory; written once for each file, tokenizer and context."""
     liked: Literal["happy", "length"] = "happy"
-    """What the programmed reward of stories likes: happy endings, or 60 words: in 96
+    """What the rule-based reward of stories rewards: happy endings, or 60 words: in 96
     tokens, short ones."""
     context: int | None = None
     """Longest sequence in tokens; by default a pretrained model's own up to 4,096, and
@@ -51,54 +51,54 @@ class RunConfig(flags.ValidatedConfig):
     held_out_seed: int = 0
     """Another seed holds out other prompts; --seed does not."""
     held_out_data: str | None = None
-    """A file whose rows are held out instead; what shares a first user message with
-    them is not trained on."""
+    """A file whose rows are held out instead; rows that share a first user message with
+    them are removed from training."""
     keep_special_tokens: bool = False
     """Keep rows whose texts hold special tokens that neither begin nor end turns (such
     as a special <think>), and show these to rewards of texts."""
     template_date: str = ""
-    """The day, YYYY-MM-DD, that a chat template shows which asks for it; by default
-    that of the run's start, to which --resume keeps."""
+    """The date, YYYY-MM-DD, for chat templates that show one; by default the date of
+    the run's start, which --resume keeps."""
     overlong: Literal["drop", "truncate"] = "drop"
-    """What becomes of rows longer than the context; they are counted and shown."""
+    """Treatment of rows longer than the context; their number is shown."""
     skip_bad_rows: bool = flags.resumable(False)
     """Skip and count malformed rows, rather than stop at the first."""
     max_row_chars: int = 1_000_000
-    """Characters of the longest row; longer ones are malformed, and not held in
+    """Length limit of a row in characters; longer ones are malformed, and not held in
     memory."""
     mesh: str = flags.resumable("")
     """Devices on each mesh axis, such as data=2,fsdp=4; by default all on data."""
     dtype: Dtype = "float32"
-    """The type that the model computes in; its parameters stay float32."""
+    """The type of the model's computation; its parameters stay float32."""
     remat: Literal["none", "dots", "full"] = "none"
-    """What the backward pass computes again, to save memory: nothing, all of a layer
-    but its matrix products, or everything within it."""
+    """What the backward pass recomputes to save memory: nothing, all of a layer but its
+    matrix products, or the whole layer."""
     compilation_cache: str | None = flags.resumable(None)
     """A folder that keeps compiled programs from one start to the next, or off; by
     default JAX_COMPILATION_CACHE_DIR, or a cache folder of the user's."""
     resume: bool = flags.resumable(False)
-    """Go on with the run in --out, exactly where its last checkpoint is; flags that
-    change what is computed must be the same."""
+    """Continue the run in --out from its last checkpoint; flags that change its numbers
+    must be the same."""
     extend: bool = flags.resumable(False)
-    """With --resume: go on to another number of steps, though the learning rate's
+    """With --resume: continue to another number of steps, though the learning rate's
     schedule is laid out over them; the jump is shown."""
     save_every: int = flags.resumable(100)
     """Steps between checkpoints."""
     keep: int = flags.resumable(2)
-    """How many of the last checkpoints stay."""
+    """Number of latest checkpoints that are kept."""
     keep_best: str = flags.resumable("")
-    """A metric of whose best checkpoint stays as well, such as reward, or -loss for the
-    lowest; its mean over the steps since the checkpoint before."""
+    """A metric whose best checkpoint is kept too, such as reward, or -loss for the
+    lowest; its mean over the steps since the previous checkpoint."""
     skip_nonfinite: int = flags.resumable(0)
-    """How many steps may be skipped, and counted, because their loss or gradient is NaN
-    or infinite; the next one stops the run."""
+    """Number of steps that are skipped, and counted, because their loss or gradient is
+    NaN or infinite; the next one stops the run."""
     debug_nans: bool = flags.resumable(False)
-    """Run each operation by itself where a NaN appears, and show which it is; slow."""
+    """Name the operation that produces a NaN; slow."""
     stall_after: float = flags.resumable(600.0)
     """Seconds after which a step that is not done is reported; 0 for never."""
 
     def __post_init__(self) -> None:
-        """Pins the day, so that all that is made of this configuration has the same."""
+        """Sets the date, so that every copy of this configuration has the same."""
         super().__post_init__()
         if not self.template_date or isinstance(self.template_date, DefaultDate):
             object.__setattr__(self, "template_date", DefaultDate(start_date(self)))
@@ -106,27 +106,27 @@ class RunConfig(flags.ValidatedConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig(RunConfig):
-    """Flags of the experiments that compare policies on held-out prompts."""
+    """Flags of experiments that compare policies on held-out prompts."""
 
     eval_prompts: int = 512
-    """Held-out prompts that every policy answers."""
+    """Number of held-out prompts for every policy."""
     eval_temperature: float | None = None
-    """Of the sampling of these answers, for all policies; by default each has that of
-    its training: of its rollouts, or 1 where it learns from given data."""
+    """Sampling temperature of these answers, for all policies; by default that of each
+    policy's training: of its rollouts, or 1 for training on given data."""
 
     def temperature_for(self, trained_at: float = 1.0) -> float:
-        """The temperature at which a policy is measured.
+        """The temperature of a policy's evaluation.
 
         Args:
-          trained_at: that of an online method's rollouts; 1 for what learns from given
-            texts or pairs (SFT, DPO, the finetuning of rejection sampling), whose loss
-            has log-probs at 1, whatever sampled the texts.
+          trained_at: temperature of an online method's rollouts; 1 for training on
+            given texts or pairs (SFT, DPO, the finetuning of rejection sampling), whose
+            loss has log-probs at 1, whatever sampled the texts.
 
         Raises:
-          ValueError: not above 0, where a policy has no log-probs.
+          ValueError: it is not above 0, where a policy has no log-probs.
         """
-        told = self.eval_temperature
-        temperature = trained_at if told is None else told
+        given = self.eval_temperature
+        temperature = trained_at if given is None else given
         if not temperature > 0:
             raise ValueError(
                 f"policies are evaluated at a temperature above 0, not {temperature:g}"
@@ -136,7 +136,7 @@ class EvalConfig(RunConfig):
 
 
 def start_date(config: RunConfig) -> str:
-    """The day of the run's start: of a run that goes on, what its folder says."""
+    """The date of the run's start; of a resumed run, the date in its folder."""
     today = config.template_date or datetime.date.today().isoformat()
     if not config.resume or config.out is None:
         return today
@@ -144,4 +144,4 @@ def start_date(config: RunConfig) -> str:
         settings = json.loads((Path(config.out) / "config.json").read_bytes())
         return str(settings["template_date"])
     except (OSError, ValueError, LookupError, TypeError):
-        return today  # whatever is wrong with the folder is said where it is read
+        return today  # the error is raised where the folder is read

@@ -1,9 +1,9 @@
-"""Numbers that fit the model: the field's for pretrained ones, and the toy's own.
+"""Defaults that depend on the model: published values, and those of the toy model.
 
-A flag that is None is set here, by the folder that `--model` names. A model that began
-as the new small one of `--model toy` says so in its config.json (`jaxalign_origin`,
-which every run hands on) and keeps the numbers that suit 0.7 M parameters. All other
-folders are pretrained models, however small. docs/defaults.md has the table.
+A flag that is None is set here, by the folder of `--model`. The config.json of a model
+that was trained from `--model toy` records that (`jaxalign_origin`, which every run
+passes on); such a model has defaults for 0.7 M parameters. All other folders are
+pretrained models, however small. docs/defaults.md has the table.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ from jaxalign.runtime.training_config import OfflineConfig, TrainConfig
 from jaxalign.training import loss_names
 from jaxalign.types import ORIGIN_KEY
 
-CONTEXT = 4096  # tokens of a sequence, at most, unless --context says otherwise
+CONTEXT = 4096  # limit of a sequence in tokens, where --context is not set
 ConfigType = TypeVar("ConfigType", bound=RunConfig)
 
 
 class Rates(NamedTuple):
-    """Learning rates of a method, by what trains.
+    """Learning rates of a method, by model and trainable parameters.
 
     Attributes:
-      toy: of models that began as the new small one.
-      pretrained: of pretrained models, all parameters or those of a pattern.
-      adapter: of pretrained models with --train lora.
-      source: where those of pretrained models are from.
+      toy: for the toy model.
+      pretrained: for pretrained models, all parameters or those of a pattern.
+      adapter: for pretrained models with --train lora.
+      source: source of the rates for pretrained models.
     """
 
     toy: float
@@ -84,7 +84,7 @@ RATES = {
         "Guo et al. 2024, arXiv:2402.04792, from memory; adapter: ten times that",
     ),
 }
-# What stages of pipelines have where the model began as the toy's.
+# Flags of pipelines' stages with the toy model.
 TOY_STAGES: dict[str, dict[str, dict[str, Any]]] = {
     "rlhf": {"reward_model": {"epochs": 5}},
     "rejection_sampling": {"finetune": {"steps": 30, "learning_rate": 5e-4}},
@@ -96,23 +96,23 @@ TOY_STAGES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def is_toy(model: str) -> bool:
-    """Whether `--model` is the new small model, or a folder that began as it.
+    """Whether `--model` is the toy model, or a folder of a model trained from it.
 
     Raises:
-      ValueError: it lies on a hub and cannot be fetched.
+      ValueError: it is the name of a model on a hub, and the download fails.
     """
     if model == "toy":
         return True
     folder = hub.model_folder(model)
     try:
-        there = json.loads((folder / "config.json").read_bytes())
+        settings = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
-        return False  # it is refused where it is loaded
-    return isinstance(there, dict) and there.get(ORIGIN_KEY) == "toy"
+        return False  # loading it raises the error
+    return isinstance(settings, dict) and settings.get(ORIGIN_KEY) == "toy"
 
 
 def describe_defaults(model: str) -> str:
-    """Which defaults a model is given, and why, for the log."""
+    """The set of defaults for a model, and the reason, for the log."""
     if model == "toy":
         return "the toy's, for a new small model"
     if is_toy(model):
@@ -124,30 +124,30 @@ def describe_defaults(model: str) -> str:
 
 
 def resolve(config: ConfigType, stage: Mapping[str, Any] | None = None) -> ConfigType:
-    """The configuration with what depends on the model set; what is set already stays.
+    """The configuration with the flags that depend on the model; given flags stay.
 
     Args:
-      stage: of `TOY_STAGES`, where a pipeline runs the experiment.
+      stage: the entry of `TOY_STAGES`, where a pipeline runs the experiment.
 
     Raises:
-      ValueError: --steps and --epochs both, an unknown loss.
+      ValueError: both --steps and --epochs are given, or the loss is unknown.
     """
     if not isinstance(config, TrainConfig):
         return config
     toy = is_toy(config.model)
     own = dict(stage or {}) if toy else {}
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if isinstance(config, OfflineConfig):
-        found |= training_length(
+        changes |= training_length(
             config, own, by_data=toy and config.EXPERIMENT == "sft"
         )
     if config.learning_rate is None:
-        found["learning_rate"] = own.get("learning_rate", learning_rate(config, toy))
-    return dataclasses.replace(config, **found)
+        changes["learning_rate"] = own.get("learning_rate", learning_rate(config, toy))
+    return dataclasses.replace(config, **changes)
 
 
 def learning_rate(config: TrainConfig, toy: bool) -> float:
-    """The learning rate of a method, by what trains."""
+    """The default learning rate of a method, by model and trainable parameters."""
     name = config.EXPERIMENT
     if name == "dpo":
         loss = loss_names.get_loss(getattr(config, "loss", name)).name
@@ -161,13 +161,14 @@ def learning_rate(config: TrainConfig, toy: bool) -> float:
 def training_length(
     config: OfflineConfig, own: Mapping[str, Any], *, by_data: bool
 ) -> dict[str, Any]:
-    """What says how long a run is, where no flag does: `steps` or `epochs`.
+    """The default of `steps` or `epochs`, where neither flag is given.
 
     Args:
-      by_data: the data set says it.
+      own: the stage's flags with the toy model.
+      by_data: whether the data set determines the number of steps.
 
     Raises:
-      ValueError: --steps and --epochs both.
+      ValueError: both --steps and --epochs are given.
     """
     steps, epochs = config.steps, config.epochs
     if steps is not None and epochs is not None:
@@ -177,19 +178,19 @@ def training_length(
         )
     if steps is not None or epochs is not None:
         return {}
-    told = {name: own[name] for name in ("steps", "epochs") if name in own}
-    return told or ({} if by_data else {"epochs": 1})
+    length = {name: own[name] for name in ("steps", "epochs") if name in own}
+    return length or ({} if by_data else {"epochs": 1})
 
 
 def total_steps(
     config: OfflineConfig, rows: float, batch: float, suggested: int = 0
 ) -> int:
-    """Steps of a run: --steps, or what --epochs passes over the rows come to.
+    """Steps of a run: --steps, or those of --epochs passes over the rows, at least 1.
 
     Args:
-      rows: of the data.
+      rows: number of training rows.
       batch: rows in a step, on average.
-      suggested: steps that the data set suggests, where neither flag is set.
+      suggested: the data set's number of steps, where neither flag is set.
     """
     if config.steps is not None:
         return config.steps

@@ -66,22 +66,22 @@ def coordinator_address() -> str:
 
 
 def thread_count(devices: int) -> int:
-    """How many threads XLA should have on CPUs, for so many devices of this process.
+    """The number of XLA threads on CPUs, for so many devices of this process.
 
-    By default there are as many as cores, or devices. Where each device has one that
+    XLA's default is the number of cores, or of devices. If one thread for each device
     waits in a collective, and the launch of the next program takes another, none is
-    left for a device whose part of the collective has not begun: all wait for ever.
+    left for a device whose part of the collective has not begun: all wait forever.
     """
     return max(os.cpu_count() or 1, 2 * devices + 1)
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 def print_line(text: str) -> None:
-    """Shows a line as it is; of many processes the first does."""
+    """Prints a line without markup; of many processes the first prints."""
     if is_first():
         console = rich.get_console()
         shown = text.encode(console.encoding, "backslashreplace")
@@ -90,13 +90,17 @@ def print_line(text: str) -> None:
 
 
 def barrier(where: str) -> None:
-    """Waits until all processes are here."""
+    """Waits until all processes have reached this line.
+
+    Args:
+      where: a name of the line, the same in all processes.
+    """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"jaxalign {where}")
 
 
 def broadcast_text(text: str) -> str:
-    """The first process's text, on all of them; of one length everywhere."""
+    """The first process's text, in every process; all texts have the same length."""
     if jax.process_count() == 1:
         return text
     letters = np.frombuffer(text.encode(), np.uint8)

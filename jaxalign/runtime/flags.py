@@ -1,8 +1,7 @@
-"""What the numbers of flags may be: one table, read before anything is computed.
+"""Validation of flags: the range of each number, checked before any computation.
 
-A flag's range goes by its name and type, since names mean one thing everywhere; where
-an experiment's differs, its class says so in RANGES. A numeric flag without a range is
-refused by the tests.
+A flag's range depends on its name and type, since a name has one meaning everywhere; a
+class with another range has it in RANGES. Every numeric flag needs a range.
 """
 
 import contextlib
@@ -19,16 +18,17 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxalign.sharding import MESH_AXES
 
-MAX_COUNT = 2**31 - 1  # of what is counted: indices are 32 bits
+MAX_COUNT = 2**31 - 1  # indices have 32 bits
 
 
 class Range(NamedTuple):
-    """Numbers from low to high.
+    """An interval of numbers.
 
     Attributes:
-      above: low itself is none of them.
-      below: high itself is none of them.
-      infinite: infinity is one.
+      low, high: its bounds.
+      above: whether it excludes `low`.
+      below: whether it excludes `high`.
+      infinite: whether it includes positive infinity.
     """
 
     low: float
@@ -38,12 +38,12 @@ class Range(NamedTuple):
     infinite: bool = False
 
     def contains(self, number: float) -> bool:
-        """Whether a number is within."""
+        """Whether a number lies in the interval."""
         if abs(number) == math.inf:
             return self.infinite and number > 0
         above = number > self.low if self.above else number >= self.low
         below = number < self.high if self.below else number <= self.high
-        return above and below  # neither is so of NaN
+        return above and below  # NaN: neither
 
     def __str__(self) -> str:
         if not math.isfinite(self.low):
@@ -59,11 +59,11 @@ COUNT, FROM_0, FROM_2 = Range(1, MAX_COUNT), Range(0, MAX_COUNT), Range(2, MAX_C
 POSITIVE, NOT_NEGATIVE, SHARE = Range(0, above=True), Range(0), Range(0, 1)
 LIMIT = Range(0, above=True, infinite=True)
 ANY = Range(-math.inf)
-SEED = Range(0, 2**32 - 1)  # of longer ones JAX takes the last 32 bits
+SEED = Range(0, 2**32 - 1)  # JAX keeps the last 32 bits only
 
 
 def ranges_of(span: Range, names: str) -> dict[str, Range]:
-    """One range for all these names."""
+    """The same range for several names, separated by spaces."""
     return dict.fromkeys(names.split(), span)
 
 
@@ -123,14 +123,14 @@ def resumable_fields(config: type) -> frozenset[str]:
 
 
 class ValidatedConfig:
-    """A configuration that refuses numbers out of their range when it is made.
+    """A configuration that validates its fields when it is created.
 
-    Paths may be given as text. The line of commands makes inner configurations before
-    the outer one, so that there `read` checks all of them, by their whole names.
+    Paths may be given as text. A command line creates inner configurations before the
+    outer one: there validation is deferred, so that messages have the full flag names.
     """
 
     RANGES: ClassVar[Mapping[str, Range]] = {}
-    """Ranges of its own fields, where a name means another thing elsewhere."""
+    """Ranges of fields whose name has another range elsewhere."""
 
     def __post_init__(self) -> None:
         own: type = type(self)
@@ -142,12 +142,12 @@ class ValidatedConfig:
             validate(self)
 
 
-validation_deferred = contextvars.ContextVar("reading a command line", default=False)
+validation_deferred = contextvars.ContextVar("validation_deferred", default=False)
 
 
 @contextlib.contextmanager
 def defer_validation() -> Iterator[None]:
-    """While a command line is read, configurations are not checked one by one."""
+    """A context in which configurations are created without validation."""
     before = validation_deferred.set(True)
     try:
         yield
@@ -157,7 +157,7 @@ def defer_validation() -> Iterator[None]:
 
 @functools.cache
 def field_types(config: type) -> dict[str, tuple[Any, ...]]:
-    """The types that each field may have; of tuples, those of their elements."""
+    """The possible types of each field; for a tuple, the types of its elements."""
     hints = typing.get_type_hints(config)
 
     def kinds(hint: Any) -> tuple[Any, ...]:
@@ -171,29 +171,29 @@ def field_types(config: type) -> dict[str, tuple[Any, ...]]:
 
 
 def range_of(config: type, name: str) -> Range | None:
-    """The range of a numeric field; None of another.
+    """The range of a numeric field; None for other fields.
 
     Raises:
-      LookupError: it has none, which is a fault of this table.
+      LookupError: the table lacks the field.
     """
     kinds = field_types(config)[name]
     if int not in kinds and float not in kinds:
         return None
     for base in config.__mro__:
         if name in vars(base).get("RANGES", {}):
-            found: Range = vars(base)["RANGES"][name]
-            return found
+            span: Range = vars(base)["RANGES"][name]
+            return span
     return (FLOAT_RANGES if float in kinds else INTEGER_RANGES)[name]
 
 
 def validate(config: Any, prefix: str = "") -> None:
-    """Refuses flags whose values cannot be, of inner configurations as well.
+    """Refuses invalid values of flags, of inner configurations too.
 
     Args:
-      prefix: of their names, such as `ppo.`.
+      prefix: the prefix of the flags' names, such as `ppo.`.
 
     Raises:
-      ValueError: names the flag, its value, and what it may be.
+      ValueError: names the flag, its value, and the valid values.
     """
     own: type = type(config)
     optional = {field.name for field in dataclasses.fields(own) if field.default == ""}
@@ -219,7 +219,7 @@ def validate(config: Any, prefix: str = "") -> None:
 
 
 def validate_path(flag: str, path: Path) -> None:
-    """Refuses a path that other libraries cannot take.
+    """Refuses a path that is not UTF-8 text, which other libraries need.
 
     Raises:
       ValueError: names the flag.
@@ -231,20 +231,23 @@ def validate_path(flag: str, path: Path) -> None:
 
 
 def validate_number(flag: str, value: Any, span: Range, *, whole: bool) -> None:
-    """Refuses a value that is no number of the range.
+    """Refuses a value outside the range.
+
+    Args:
+      whole: whether it must be an integer.
 
     Raises:
       ValueError: names the flag and the range.
     """
     kind = numbers.Integral if whole else numbers.Real
-    right = isinstance(value, kind) and not isinstance(value, bool)
-    if not right or not span.contains(value) or not (whole or fits_float(value)):
+    has_type = isinstance(value, kind) and not isinstance(value, bool)
+    if not has_type or not span.contains(value) or not (whole or fits_float(value)):
         noun = "a whole number" if whole else "a number"
         raise ValueError(f"{flag} {value!r:.40}: it should be {noun} {span}")
 
 
 def fits_float(value: Any) -> bool:
-    """Whether an integer is not beyond all floats."""
+    """Whether a number is in the range of floats."""
     try:
         return not math.isnan(float(value))
     except OverflowError:
@@ -253,13 +256,13 @@ def fits_float(value: Any) -> bool:
 
 @contextlib.contextmanager
 def prefix_errors(flag: str) -> Iterator[None]:
-    """Says whose value it is that is refused within.
+    """A context whose ValueErrors begin with the name of a flag.
 
     Args:
       flag: its name, or its name and value.
 
     Raises:
-      ValueError: what is raised within, after the flag.
+      ValueError: the error of the context, with the prefix.
     """
     try:
         yield
@@ -268,10 +271,10 @@ def prefix_errors(flag: str) -> Iterator[None]:
 
 
 def parse_mesh(text: str, flag: str = "--mesh") -> dict[str, int] | None:
-    """The mesh shape in `data=2,fsdp=4`; None where the text is empty.
+    """The mesh shape in `data=2,fsdp=4`; None for an empty text.
 
     Raises:
-      ValueError: names the flag, and the part of it that cannot be.
+      ValueError: names the flag, and the invalid part of it.
 
     >>> parse_mesh("data=2,fsdp=4")
     {'data': 2, 'fsdp': 4}

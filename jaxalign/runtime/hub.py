@@ -1,8 +1,7 @@
-"""Models and data sets of a hub, by an explicit name: `--model ORG/NAME`.
+"""Downloads of models and data sets from a hub, by name: `--model ORG/NAME`.
 
-What is fetched is data: no code and no pickle. It is kept where huggingface_hub keeps
-it, and environment variables are its own: HF_ENDPOINT, HF_HOME, HF_TOKEN,
-HF_HUB_OFFLINE.
+Only data files are downloaded, no code and no pickle, into huggingface_hub's cache. Its
+environment variables apply: HF_ENDPOINT, HF_HOME, HF_TOKEN, HF_HUB_OFFLINE.
 """
 
 import functools
@@ -27,9 +26,9 @@ FILE_PATTERNS: dict[str, dict[str, list[str]]] = {
 
 
 def is_name(text: str) -> bool:
-    """Whether a text means something of a hub: ORG/NAME, and no path of this machine.
+    """Whether a text is the name of a repository on a hub, ORG/NAME, and no local path.
 
-    Where there is a folder ORG, a name in it that is not there is a slip.
+    With a local folder ORG, it is the path of a missing file in it.
 
     >>> is_name("Qwen/Qwen3-0.6B"), is_name("./Qwen/x"), is_name("a/b/c")
     (True, False, False)
@@ -39,16 +38,16 @@ def is_name(text: str) -> bool:
 
 
 def model_folder(name: str) -> Path:
-    """The folder of the model that `--model` names, fetched if it lies on a hub.
+    """The folder of `--model`, downloaded if it is the name of a model on a hub.
 
     Raises:
-      ValueError: it cannot be fetched; says how to.
+      ValueError: the download fails; has the command that downloads it.
     """
     return download("model", name) if is_name(name) else Path(name)
 
 
 def public_name(model: str) -> str:
-    """The ORG/NAME of a model whose folder here is a snapshot of it, else what it was.
+    """The ORG/NAME of a snapshot's folder in the hub's cache; other names unchanged.
 
     >>> public_name("/x/hub/models--org--base/snapshots/0123"), public_name("runs/a")
     ('org/base', 'runs/a')
@@ -58,10 +57,10 @@ def public_name(model: str) -> str:
 
 
 def data_path(name: str) -> str:
-    """The path of the data that `--data` names, fetched if they lie on a hub.
+    """The path of `--data`, downloaded if it is the name of a data set on a hub.
 
     Raises:
-      ValueError: they cannot be fetched, or hold no file that is read.
+      ValueError: the download fails, or has no file of a known format.
     """
     if not is_name(name):
         return name
@@ -75,24 +74,24 @@ def data_path(name: str) -> str:
 
 @functools.cache
 def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
-    """What a hub has under a name, here; of many processes the first fetches it.
+    """The local folder of a hub's repository; of many processes the first downloads.
 
     Raises:
-      ValueError: it cannot be fetched; with the command that would.
+      ValueError: the download fails; has the command that downloads it.
     """
-    folder, wrong = Path(), ""
+    folder, failure = Path(), ""
     if distributed.is_first():
-        folder, wrong = download_snapshot(kind, name)
+        folder, failure = download_snapshot(kind, name)
     distributed.barrier(f"when {name} is fetched")
     if not distributed.is_first():
-        folder, wrong = download_snapshot(kind, name, local_files_only=True)
-    if wrong:
+        folder, failure = download_snapshot(kind, name, local_files_only=True)
+    if failure:
         flag = {"model": "--model", "dataset": "--data"}[kind]
         of = " --repo-type dataset" if kind == "dataset" else ""
         place = f"{kind}s/{name.rpartition('/')[2]}"
         raise ValueError(
             f"{flag} {name} is no folder of this machine and cannot be fetched "
-            f"({wrong}); where there is a network: hf download {name}{of} --local-dir "
+            f"({failure}); with a network: hf download {name}{of} --local-dir "
             f"{place}, and then here: {flag} {place}"
         )
     distributed.print_line(f"{name}: revision {folder.name}, kept in {folder}")
@@ -100,14 +99,14 @@ def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
 
 
 def download_snapshot(kind: str, name: str, **others: Any) -> tuple[Path, str]:
-    """A snapshot's folder, and what went wrong, if anything did."""
+    """The folder of a snapshot, and the reason of a failure, empty without one."""
     import huggingface_hub  # slow to import, and mostly not needed
 
     huggingface_hub.logging.set_verbosity_error()
     try:
-        told = {"repo_type": kind} | FILE_PATTERNS[kind] | others
-        return Path(huggingface_hub.snapshot_download(name, **told)), ""
-    except Exception as error:  # of many kinds, of it and of what it is made of
+        arguments = {"repo_type": kind} | FILE_PATTERNS[kind] | others
+        return Path(huggingface_hub.snapshot_download(name, **arguments)), ""
+    except Exception as error:  # of many types
         cause = error.__cause__ or error
         text = " ".join(str(cause).split()) or type(cause).__name__
         return Path(), text if len(text) < 200 else f"{text[:200]} ..."

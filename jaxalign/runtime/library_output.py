@@ -1,4 +1,4 @@
-"""What libraries print: kept to warnings for users, each one line."""
+"""Silences libraries, except for their warnings to users: one line each."""
 
 import logging
 import sys

@@ -8,10 +8,10 @@ from jaxalign.runtime.config import RunConfig
 
 
 def mesh_of(config: RunConfig) -> Mesh:
-    """The device mesh that a run asked for.
+    """The device mesh of --mesh.
 
     Raises:
-      ValueError: names the flag; devices are lacking, or would be left out.
+      ValueError: names the flag; there are too few devices, or devices without use.
     """
     try:
         return sharding.make_mesh(flags.parse_mesh(config.mesh))

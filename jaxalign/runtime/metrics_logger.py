@@ -48,7 +48,7 @@ class MetricsLogger:
 
         skip_nonfinite: how many steps that are not finite are counted and skipped.
         last_good: names the last good checkpoint, for the message of the next one.
-        before_write: is given the metrics of each step, and may refuse them.
+        before_write: receives the metrics of each step, and may raise.
         show: shows the numbers of a step.
         """
         self.skip_nonfinite = skip_nonfinite

@@ -68,7 +68,7 @@ class Run:
         if not self.config.resume:
             self.files.refuse_used()
         compilation_cache.enable(self.config.compilation_cache)
-        distributed.barrier("before the folder is made")
+        distributed.barrier("before the folder is created")
         self.files.make()
         try:
             self.checkpointer.open()
@@ -157,7 +157,7 @@ class Run:
         Args:
           loop: the loop at its beginning, and the template of what is restored; its
             iterators are moved to where they were.
-          roles: the state's parameters by role, as `checkpoint` is given them.
+          roles: the state's parameters by role, as for `checkpoint`.
           total: steps of the whole run.
           rate: the learning rate of a run of so many steps, by steps done.
 

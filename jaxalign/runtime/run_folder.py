@@ -36,7 +36,7 @@ class RunFolder:
         checkpoints = self.path / "checkpoints"
         if checkpoints.exists() and any(checkpoints.iterdir()):
             raise ValueError(
-                f"{self.path} already holds a run: add --resume to go on with it, "
+                f"{self.path} already holds a run: add --resume to continue it, "
                 "or choose another --out"
             )
 
@@ -63,13 +63,13 @@ class RunFolder:
             run_settings.write_json(self.path / "config.json", self.settings)
 
     def note(self, report: Any) -> None:
-        """Shows a report of cut or skipped rows, and adds it to data.json."""
+        """Prints a report of cut or skipped rows, and adds it to data.json."""
         distributed.print_line(f"{self.experiment}: {report}")
         self.data["notes"].append(str(report))
         self.write_data()
 
     def describe_data(self, accounts: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Shows how each kind of record was split, and adds it to data.json."""
+        """Prints how each kind of record was split, and adds it to data.json."""
         for kind, account in accounts:
             distributed.print_line(f"{self.experiment}: {summary(kind, account)}")
         self.data["splits"] = [{"kind": kind} | account for kind, account in accounts]
@@ -81,7 +81,7 @@ class RunFolder:
             run_settings.write_json(self.path / "data.json", self.data)
 
     def write_numbers(self, numbers: dict[str, Any]) -> None:
-        """Writes numbers.json, with null for what is not finite, and shows them."""
+        """Writes and prints the run's numbers; numbers.json has null for NaN."""
         nulls = {
             name: None
             for name, value in numbers.items()
@@ -98,11 +98,15 @@ class RunFolder:
 
 
 def folder_of(config: RunConfig, experiment: str) -> Path:
-    """The run's folder, by name or by the time of its start."""
+    """The run's folder: --out, or a name from the time of the start.
+
+    Raises:
+      ValueError: --resume without --out.
+    """
     if config.out is not None:
         return config.out
     if config.resume:
-        raise ValueError("--resume needs --out, the folder of the run to go on with")
+        raise ValueError("--resume needs --out, the folder of the run to resume")
     stamp = distributed.broadcast_text(
         datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     )

@@ -1,4 +1,4 @@
-"""How one experiment runs others: each in a folder of its own, and only once."""
+"""Stages of a pipeline: experiments that run once each, in folders of their own."""
 
 import dataclasses
 import zlib
@@ -16,16 +16,16 @@ SHARED_FLAGS = (
     *("keep_special_tokens", "template_date"),
     "compilation_cache",
 )
-INPUTS = "inputs.json"  # digests of what a stage was made from
+INPUTS = "inputs.json"  # digests of a stage's inputs
 
 
 def stage_config(config: Any, name: str, folder: Path, **others: Any) -> Any:
-    """The flags of a stage, the field of that name, with the shared ones passed on.
+    """The configuration of a stage: the pipeline's field of that name and shared flags.
 
-    What depends on the stage's model is set, see `jaxalign.runtime.defaults`.
+    Flags that depend on the stage's model are set; see `jaxalign.runtime.defaults`.
     """
     shared = {field: getattr(config, field) for field in SHARED_FLAGS}
-    if others.get("data", config.data) == config.data:  # not what a stage made
+    if others.get("data", config.data) == config.data:  # not the output of a stage
         shared["held_out_data"] = config.held_out_data
     stage = getattr(config, name)
     shared["extend"] = config.extend or stage.extend
@@ -37,18 +37,18 @@ def stage_config(config: Any, name: str, folder: Path, **others: Any) -> Any:
 def begin_pipeline(
     config: RunConfig, out: Path, *, extendable: Collection[str] = ()
 ) -> None:
-    """Keeps the flags of a run of many stages in OUT/config.json.
+    """Locks a pipeline's folder until the process ends, and writes OUT/config.json.
 
-    With `--resume` they must be the same; those of the stages are compared where each
-    stage is, so that flags of what has not begun may change.
+    With `--resume` the flags must be the same. Each stage compares its own flags, so
+    that flags of stages that have not begun may change.
 
     Args:
-      extendable: flags that may change nevertheless: those of a longer run, and those of
-        evaluations, which are made anew.
+      extendable: further flags that may change: a longer run continues, and an
+        evaluation with other flags is computed again.
 
     Raises:
-      ValueError: names the flag that differs, then and now; or, without `--resume`, the
-        folder holds a run.
+      ValueError: a flag differs, then and now; without `--resume`, the folder holds a
+        run; or another run has locked the folder.
     """
     if distributed.is_first():
         folder_cleanup.create_locked(out)
@@ -62,29 +62,29 @@ def begin_pipeline(
         run_settings.check_settings(out, settings, free=free)
     if not config.resume and any(out.glob("*/checkpoints/*")):
         raise ValueError(
-            f"{out} already holds a run: add --resume to go on with it, or choose "
+            f"{out} already holds a run: add --resume to continue it, or choose "
             "another --out"
         )
     if distributed.is_first():
         run_settings.write_json(out / "config.json", settings)
 
 
-def digest(made: Path) -> int | None:
-    """A checksum of what another stage made; None where no stage did.
+def digest(output: Path) -> int | None:
+    """A checksum of another stage's output; None for other paths and names.
 
-    It is that of the stage's numbers, or of rows that were gathered of several.
+    It is the checksum of the stage's numbers, or of rows gathered from several stages.
     """
-    for file in (made.parent / "numbers.json", made / "train.jsonl"):
-        if made.exists() and file.is_file():  # a name, such as toy, is no folder
+    for file in (output.parent / "numbers.json", output / "train.jsonl"):
+        if output.exists() and file.is_file():  # a name, such as toy, is no folder
             return zlib.crc32(file.read_bytes())
     return None
 
 
 def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
-    """Refuses a stage that was made from what has since been made anew.
+    """Refuses to resume a stage whose inputs have been made anew since.
 
     Raises:
-      ValueError: names the stage's folder and what changed, or a damaged file.
+      ValueError: names the stage's folder and the input, or a damaged file.
     """
     path = folder / INPUTS
     before = inputs
@@ -93,16 +93,16 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     for name, now in inputs.items():
         if before.get(name) != now:
             raise ValueError(
-                f"{folder} was made from another --{name} than what is there now: "
+                f"{folder} was made from another --{name} than the present one: "
                 "delete that folder to make it anew, or choose another --out"
             )
 
 
 def is_done(folder: Path, config: Any) -> bool:
-    """Whether a stage has ended, with these flags.
+    """Whether a stage has ended with these flags.
 
     Raises:
-      ValueError: it has ended with others; names its folder and the flag.
+      ValueError: it has ended with other flags; names its folder and the flag.
     """
     if not (folder / "numbers.json").exists():
         return False
@@ -114,36 +114,36 @@ def is_done(folder: Path, config: Any) -> bool:
 
 
 def stage_runner(config: RunConfig, out: Path) -> Callable[..., None]:
-    """The function that runs a stage: `stage(name, main, model=..., data=...)`.
+    """A function that runs a stage: `stage(name, main, model=..., data=...)`.
 
-    Its folder is OUT/NAME, its flags are the field of that name of `config`, or of
-    another that `flags` names. With `--resume`, what is finished is left alone, and
-    what was begun goes on: both must have been made with the same flags, and from the
-    same policies and data.
+    The stage's folder is OUT/NAME; its flags are the field `name` of `config`, or the
+    field `flags`. With `--resume`, a finished stage is skipped, and a stage that has
+    begun is resumed: both must have the same flags, and the same policies and data as
+    inputs.
     """
 
     def stage(
         name: str, main: Callable[[Any], Any], *, flags: str = "", **others: Any
     ) -> None:
         folder = out / name
-        given = stage_config(config, flags or name, folder, **others)
-        sources = {key: digest(Path(str(value))) for key, value in others.items()}
-        inputs = {key: known for key, known in sources.items() if known is not None}
+        own = stage_config(config, flags or name, folder, **others)
+        digests = {key: digest(Path(str(value))) for key, value in others.items()}
+        inputs = {key: value for key, value in digests.items() if value is not None}
         begun = config.resume and (folder / "checkpoints").exists()
         if config.resume and (begun or (folder / "numbers.json").exists()):
             check_inputs(folder, inputs)
-        if config.resume and is_done(folder, given):
+        if config.resume and is_done(folder, own):
             return
         if distributed.is_first():
             folder_cleanup.create(folder)
             run_settings.write_json(folder / INPUTS, inputs)
-        main(dataclasses.replace(given, resume=begun))
+        main(dataclasses.replace(own, resume=begun))
 
     return stage
 
 
 def configs_by_seed(config: Any, out: Path) -> Iterator[Any]:
-    """The configuration for each of its seeds; of several, in a folder for each."""
+    """The configuration for each seed; several seeds have a folder each."""
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"
         yield dataclasses.replace(config, seed=seed, out=folder)

@@ -1,4 +1,4 @@
-"""Tables of results, shown and written, and answers beside each other."""
+"""Result tables and sample answers of pipelines, printed and written to files."""
 
 import json
 import math
@@ -21,8 +21,12 @@ LEGEND = (
 
 
 def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
-    """Shows tables by their titles, and writes table.md; table.json and table.csv have
-    the first. Of many processes the first does.
+    """Prints tables and writes table.md; table.json and table.csv have the first table.
+
+    Of many processes the first prints and writes.
+
+    Args:
+      tables: rows by title.
     """
     if not distributed.is_first():
         return
@@ -41,7 +45,7 @@ def publish(out: Path, tables: Mapping[str, Sequence[Row]]) -> None:
 
 
 def json_cell(value: Any) -> Any:
-    """A cell as JSON has it: an interval as its mean and bounds, null if not known."""
+    """A cell as a JSON value: an interval as its mean and bounds, NaN as null."""
     if isinstance(value, Interval):
         return [json_cell(bound) for bound in value]
     return None if isinstance(value, float) and math.isnan(value) else value
@@ -54,13 +58,13 @@ def write_answers(
 ) -> None:
     """Writes the answers to a few prompts, of each method, to samples.md.
 
-    Of many processes the first does.
+    Of many processes the first writes.
     """
     if not distributed.is_first():
         return
     few = conversations[:12]
-    asked = [
+    prompts = [
         "\n".join(f"{m['role']}: {m['content']}" for m in messages) for messages in few
     ]
-    said = {name: answers[: len(few)] for name, answers in texts.items()}
-    report.write_samples(out / "samples.md", asked, said)
+    answers_of = {name: answers[: len(few)] for name, answers in texts.items()}
+    report.write_samples(out / "samples.md", prompts, answers_of)

@@ -14,35 +14,36 @@ from jaxalign.training import optimizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """Flags of the experiments that train a model: which of its parameters."""
+    """Flags of experiments that train a model: which of its parameters, and how."""
 
     train: str = "full"
-    """full, lora (an adapter; the rest is frozen, and the reference), or the parameters
-    that train by name, such as embed or 'blocks[2:]|norm'. Scalar heads always do."""
+    """full, lora (an adapter; the frozen rest is the reference), or the names of the
+    trainable parameters, such as embed or 'blocks[2:]|norm'. Scalar heads always train.
+    """
     lora_rank: int = 16
     lora_alpha: float = 32.0
-    """The adapter counts alpha / rank times."""
+    """The adapter is scaled by alpha / rank."""
     lora_targets: str = "attention.*|feed_forward.*"
-    """Which matrices have adapters."""
+    """The matrices that have adapters."""
     frozen: Literal["float32", "int8", "nf4"] = "float32"
-    """How lora keeps the layers' matrices, which do not train: nf4 takes 4 bits and a
-    half for each number, as QLoRA's."""
+    """Storage of the layers' frozen matrices with lora: nf4 needs 4.5 bits for each
+    number, as in QLoRA."""
     learning_rate: float | None = None
-    """By default what suits the model and the method: docs/defaults.md."""
+    """By default it depends on the model and the method: docs/defaults.md."""
     save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The type of a saved model's tensors: by default bfloat16 where those of --model
-    are, and float32 else."""
+    """The type of a saved model's tensors: by default bfloat16 where --model has
+    bfloat16 tensors, and float32 otherwise."""
 
     @property
     def peak_rate(self) -> float:
         """The learning rate, once `jaxalign.runtime.defaults.resolved` has set it.
 
         Raises:
-          ValueError: it has not.
+          ValueError: it has not been set.
         """
         if self.learning_rate is None:
             raise ValueError(
-                "learning_rate depends on the model: give one, or take "
+                "learning_rate depends on the model: set it, or use "
                 "jaxalign.runtime.defaults.resolved(config)"
             )
         return self.learning_rate
@@ -50,26 +51,27 @@ class TrainConfig(RunConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfflineConfig(TrainConfig):
-    """Flags of the experiments that train on a fixed data set."""
+    """Flags of offline methods: experiments that train on a fixed data set."""
 
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
     steps: int | None = None
-    """Optimizer steps; by default those of --epochs."""
+    """Optimizer steps; by default the steps of --epochs."""
     epochs: float | None = None
-    """Passes over the data: 1 by default. SFT of the new small model has instead the
-    steps that suit the data set."""
+    """Passes over the data: 1 by default. SFT of the new small model has a number of
+    steps that depends on the data set instead."""
     batch: int = 32
-    """Rows (demonstrations, pairs) in a step, over all devices."""
+    """Rows (SFT conversations, pairs) in a step, over all devices."""
     micro_batches: int = 1
-    """Parts that a batch is cut into, to save memory; the result is the same."""
+    """Parts of a batch that are computed one by one, to save memory; the result is the
+    same."""
     warmup: float = 0.05
-    """Share of the steps over which the learning rate rises; then it falls (cosine)."""
+    """Share of the steps with rising learning rate; then it falls (cosine)."""
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    """Largest global norm of the gradient."""
+    """Limit of the gradient's global norm."""
 
     def adamw(self, steps: int) -> optax.GradientTransformation:
-        """The optimizer that these flags describe."""
+        """The optimizer of these flags, for a run of so many steps."""
         return optimizer.adamw(
             self.peak_rate,
             **self.layout(steps),
@@ -78,7 +80,7 @@ class OfflineConfig(TrainConfig):
         )
 
     def layout(self, steps: int) -> dict[str, Any]:
-        """How the learning rate is laid out over so many steps."""
+        """Arguments of the learning rate's schedule over so many steps."""
         warmup = int(self.warmup * steps)
         return {"steps": steps, "warmup": warmup, "schedule": "cosine"}
 
@@ -89,7 +91,7 @@ class OfflineConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RewardConfig(TrainConfig):
-    """Flags of the experiments that train on rewards of sampled answers."""
+    """Flags of experiments that train on rewards of sampled answers."""
 
     reward: str = "programmed"
     """programmed (the data set's own reward), a reward model's folder, those of an
@@ -97,13 +99,13 @@ class RewardConfig(TrainConfig):
     reward of texts by name: length:40, bleu, rouge, exact, gsm8k, regex:PATTERN,
     format."""
     ensemble: str = "mean"
-    """What an ensemble's scores make: mean, minimum, variance:0.5 (the mean less half
-    the variance), or llama2 (of a helpfulness and a safety model)."""
+    """Combination of an ensemble's scores: mean, minimum, variance:0.5 (the mean less
+    half the variance), or llama2 (of a helpfulness and a safety model)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnlineConfig(RewardConfig):
-    """Flags of the experiments that train on answers which they sample."""
+    """Flags of online methods: experiments that sample the answers they train on."""
 
     RANGES: ClassVar = {"temperature": flags.POSITIVE, "steps": flags.COUNT}
     steps: int = 40
@@ -113,49 +115,53 @@ class OnlineConfig(RewardConfig):
     epochs: int = 1
     """Passes over the rollouts."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls to 0 over the run, if it does."""
+    """Decay of the learning rate to 0 over the run."""
     warmup: int = 0
-    """Iterations over which the learning rate rises."""
+    """Iterations of rising learning rate."""
     clip_norm: float = 1.0
-    """Largest global norm of the gradient; of PPO's two models each has its own."""
+    """Limit of the gradient's global norm; each of PPO's two models has its own."""
     missing_eos: Literal["subtract", "assign"] = "subtract"
-    """An answer that did not end has its score lowered by the penalty, or set to
-    minus the penalty."""
+    """The penalty for an answer without an end is subtracted from its score, or its
+    score is set to minus the penalty."""
     missing_eos_penalty: float = 1.0
     temperature: float = 1.0
-    """Of the sampling, and of the log-probs of what was sampled."""
+    """Temperature of the sampling, and of the log-probs of the sampled tokens."""
     max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
+    """Length limit of an answer in tokens; by default it depends on the data set."""
     slots: int = 0
-    """Answers sampled at a time; where one has ended the next begins. 0 is all at
-    once."""
+    """Answers that are sampled at a time (continuous batching): where one has ended,
+    the next begins. 0 for all at once."""
     logp_gap: float = 0.1
-    """Warns where the sampler and the trainer differ by more in any log-prob (nats)."""
+    """Warning threshold for the largest difference between the sampler's and the
+    trainer's log-probs, in nats."""
 
     @property
     def updates(self) -> int:
-        """Optimizer updates in an iteration, where none is left out."""
+        """Optimizer updates in a complete iteration."""
         return self.epochs * self.minibatches
 
     def adamw(
         self,
         *,
         learning_rate: float | None = None,
-        waits: int = 0,
+        frozen_iterations: int = 0,
         **others: Any,
     ) -> optax.GradientTransformation:
-        """The optimizer that these flags describe.
+        """The optimizer of these flags.
 
         Args:
-          waits: first iterations, in which it moves nothing.
+          learning_rate: by default --learning-rate.
+          frozen_iterations: first iterations without updates.
+          **others: further arguments of `optimizer.adamw`.
         """
         rate = self.peak_rate if learning_rate is None else learning_rate
-        given = {"clip_norm": self.clip_norm} | others
-        layout = self.layout(self.steps - waits) | {"start": self.updates * waits}
-        return optimizer.adamw(rate, **layout, **given)
+        others = {"clip_norm": self.clip_norm} | others
+        layout = self.layout(self.steps - frozen_iterations)
+        layout["start"] = self.updates * frozen_iterations
+        return optimizer.adamw(rate, **layout, **others)
 
     def layout(self, iterations: int) -> dict[str, Any]:
-        """How the learning rate is laid out over the updates of so many iterations."""
+        """Arguments of the learning rate's schedule over so many iterations."""
         return {
             "steps": self.updates * iterations,
             "warmup": self.updates * self.warmup,

@@ -237,7 +237,7 @@ def optimizer_item(state: TrainState) -> dict[str, Any]:
 def assemble_state(
     roles: Mapping[str, Params], item: Mapping[str, Any], like: TrainState
 ) -> TrainState:
-    """The state of restored roles and optimizer; its key is of the template's type."""
+    """The state of restored roles and optimizer item, its key typed like `like`'s."""
     key = jax.random.wrap_key_data(item["key"], impl=jax.random.key_impl(like.key))
     return TrainState(item["step"], validation.params_of(roles), item["opt_state"], key)
 

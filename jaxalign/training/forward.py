@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,6 @@ from jaxalign import estimators, losses, sharding
 from jaxalign.batches import (
     BRANCH_STRIDE,
     AnswerBatch,
-    BatchLayout,
     Branches,
     TokenBatch,
     deinterleave,
@@ -147,11 +145,6 @@ def shared_length_sums(logp: Array, mask: Array) -> Array:
     """
     shared_length = jnp.minimum(*deinterleave(jnp.sum(mask, axis=-1)))
     return losses.ld_dpo_logp(logp, mask, jnp.repeat(shared_length, 2), alpha=0.0)
-
-
-def rows_and_unpack(batch: BatchLayout) -> tuple[TokenBatch, Callable[[Array], Array]]:
-    """The rows of a batch, and the function from their numbers to each answer's."""
-    return batch.rows(), batch.per_answer
 
 
 @functools.partial(jax.jit, static_argnames=("answers", "room"))

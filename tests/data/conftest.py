@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken, Tokenizer
 
 from jaxalign.data import tokenizer as tokenizers
 
@@ -17,6 +18,21 @@ TEXTS = [
 @pytest.fixture(scope="session")
 def tokenizer():
     return tokenizers.train(TEXTS, vocab_size=300)
+
+
+@pytest.fixture
+def make_tokenizer(tokenizer):
+    """(template, special tokens, bos, eos) -> the small tokenizer with these."""
+
+    def make(template, special, bos, eos, *, extra=()):
+        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        tokens = [AddedToken(t, special=True) for t in (*special, *extra)]
+        backend.add_special_tokens(tokens)
+        copy = type(tokenizer)(tokenizer_object=backend, bos_token=bos, eos_token=eos)
+        copy.chat_template = template
+        return copy
+
+    return make
 
 
 @pytest.fixture

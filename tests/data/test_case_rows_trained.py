@@ -8,9 +8,7 @@ import pytest
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Preference, Unpaired
 from tests.data.test_case_rows import CASES
-from tests.data.test_tools import QWEN, QWEN3, QWEN_CALL, made, tokenise, trained
-
-__all__ = ["made"]
+from tests.data.tool_chats import QWEN, QWEN3, QWEN_CALL, tokenize_records, trained_text
 
 END = "<|im_end|>"
 NO_THOUGHT = "<think>\n\n</think>\n\n"
@@ -100,33 +98,33 @@ def first(name, kind):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_trained_text(made, name):
+def test_trained_text(make_tokenizer, name):
     kind, expected, shown = FILES[name]
-    tokenizer = made(*QWEN)
+    tokenizer = make_tokenizer(*QWEN)
     record = first(name, kind)
-    texts = trained(tokenizer, record, all_turns=True)
+    texts = trained_text(tokenizer, record, all_turns=True)
     if name == "text_only":
         (text,) = texts
         assert "line 0 of plain text<|im_end|>".endswith(text)
         assert text.endswith("of plain text<|im_end|>")
         return
     assert texts == expected
-    masked = untrained(tokenizer, record)
+    masked = masked_text(tokenizer, record)
     assert all(shown in text for text in masked)
 
 
-def untrained(tokenizer, record):
+def masked_text(tokenizer, record):
     """Masked text of each sequence of a record."""
-    (example,), _ = tokenise(tokenizer, record, all_turns=True)
+    (example,), _ = tokenize_records(tokenizer, record, all_turns=True)
     return [tokenizer.decode(s.tokens[~s.mask]) for s in example.sequences]
 
 
-def test_reasoning_is_trained(made):
-    tokenizer = made(*QWEN3)
+def test_reasoning_is_trained(make_tokenizer):
+    tokenizer = make_tokenizer(*QWEN3)
     thought = "<think>\n0 and 0 make 0.\n</think>\n\n0" + END
-    assert trained(tokenizer, first("reasoning_content", SFT)) == [thought]
-    pair = trained(tokenizer, first("reasoning_content_pairs", PAIR))
+    assert trained_text(tokenizer, first("reasoning_content", SFT)) == [thought]
+    pair = trained_text(tokenizer, first("reasoning_content_pairs", PAIR))
     assert pair == [thought, "<think>\nNo idea.\n</think>\n\n0" + END]
     # a template of thoughts writes an empty one where there is none
-    none = trained(tokenizer, first("roles_gemma", SFT))
+    none = trained_text(tokenizer, first("roles_gemma", SFT))
     assert none == [NO_THOUGHT + "hi" + END]

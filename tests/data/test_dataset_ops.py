@@ -15,6 +15,7 @@ from jaxalign.data import (
     token_cache,
     tokenize,
 )
+from jaxalign.data import examples as examples_of
 from jaxalign.data.dataset_ops import Mixture, Subset
 from jaxalign.data.records import (
     Preference,
@@ -133,3 +134,21 @@ def test_a_mixture_stays_one_when_its_rows_are_changed(mixture, tokenizer):
         assert isinstance(changed, Mixture) and changed.weights == mixture.weights
         numbers = [example.row for example in changed]
         assert len(set(numbers)) == len(changed) and numbers == changed.rows.tolist()
+
+
+def test_margins_are_not_taken_for_soft_labels(tokenizer):
+    examples = lambda **more: tokenize.tokenize(
+        [Preference(PROMPT, "yes", "no", **more)], tokenizer, context=64
+    )[0]
+    for usable in ({}, {"label_prob": 0.75}, {"label_prob": 0.75, "margin": 1.0}):
+        dataset_ops.check_soft_labels(examples(**usable))
+    with pytest.raises(ValueError, match="'label_prob', which no row has"):
+        dataset_ops.check_soft_labels(examples(margin=1.0))
+
+
+def test_views_know_the_soft_labels(mixture):
+    each = np.array([example.label_prob for example in mixture], np.float32)
+    np.testing.assert_array_equal(examples_of.example_label_probs(mixture), each)
+    assert len(np.unique(each)) > 2
+    some = Subset(mixture, np.array([3, 1]))
+    np.testing.assert_array_equal(examples_of.example_label_probs(some), each[[3, 1]])

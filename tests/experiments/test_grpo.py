@@ -59,8 +59,12 @@ def test_the_first_update_of_each_method_is_on_policy(base, tmp_path, name):
 
 @pytest.mark.slow
 def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
-    """On 8 devices, 2 answers a row leave each a row; the numbers are those apart."""
-    config = grpo.Config(model=base, steps=2, **SMALL | {"mesh": "data=8"})
+    """On 8 devices, 2 answers a row leave each a row of a minibatch of 16 answers.
+
+    The numbers are those of answers in rows of their own.
+    """
+    sizes = SMALL | {"mesh": "data=8", "prompts": 8}
+    config = grpo.Config(model=base, steps=2, minibatches=2, **sizes)
     found, used = [], []
     together = forward.pack_shared_prompts
 

@@ -154,7 +154,7 @@ def test_rows_of_labels_by_hand():
     pairs.append(Comparison(1, 2, 0, 0, 0.0))
     one, other = judge_rows.soft_pairs(ANSWERED[0], pairs)
     assert (one["chosen"], one["rejected"]) == (answers[0], answers[1])
-    assert one["p_chosen"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
+    assert one["label_prob"] == 0.75 and np.isclose(one["margin"], np.log(3.0))
     assert (other["chosen"], other["rejected"]) == (answers[2], answers[1])
     assert np.isclose(other["margin"], np.log(0.9999 / 0.0001))
     worth = judge_rows.mean_win_probabilities(ANSWERED[0], pairs)
@@ -310,6 +310,7 @@ def test_labels_of_a_judge_may_be_hard_or_soft():
         margin=np.log(np.array([3.0], np.float32)),
         row=np.zeros(1, np.int32),
         valid=np.ones(1, bool),
+        label_prob=np.array([0.75], np.float32),
     )
     scores = lambda params, tokens, *_, at: jnp.take_along_axis(
         1.0 * tokens, at, axis=1

@@ -17,6 +17,7 @@ from experiments import (
     sft,
     winners,
 )
+from jaxalign.data import chat
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.pipeline import datasets, held_out, online, reward_models
 from jaxalign.runtime.config import RunConfig
@@ -119,6 +120,23 @@ def test_what_online_methods_share_shows_them(told):
     assert len(setup.prompts) == every - long
     (note,) = run.files.data["notes"]
     assert note.startswith(f"prompts: {every - long} of {every} prompts ({long} longer")
+
+
+def test_online_methods_tokenize_each_prompt_once(told, monkeypatch):
+    flags, ((every, _), _) = told
+    config = grpo.Config(prompts=8, samples=2, **ONLINE, **flags)
+    counts = []
+    encode = chat.try_encode_prompts  # which `encode_prompts` calls, too
+
+    def counting(tokenizer, conversations):
+        counts.append(len(conversations))
+        return encode(tokenizer, conversations)
+
+    monkeypatch.setattr(chat, "try_encode_prompts", counting)
+    with Run(config, "grpo") as run:
+        setup = online.prepare(config, run, prompts=8)
+        next(setup.prompt_batches)
+    assert counts == [every]
 
 
 def test_none_left_is_refused(told):

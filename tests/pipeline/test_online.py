@@ -17,6 +17,7 @@ from jaxalign import losses
 from jaxalign.batches import from_lengths
 from jaxalign.models import heads, transformer
 from jaxalign.pipeline import (
+    loss_flags,
     model_folders,
     policies,
     ppo_setup,
@@ -97,7 +98,7 @@ def test_ppo_goes_on_exactly_with_all_that_it_carries(base, tmp_path, monkeypatc
         kl_stop=1e-7,
         kl_target=0.1,
         kl_horizon=100,
-        normalise="running",
+        normalize="running",
         score_clip=3.0,
         bootstrap=True,
         adam="tensorflow",

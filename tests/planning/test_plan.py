@@ -155,7 +155,7 @@ def test_bytes_by_role(placed):
     assert found.roles["parameters"] == parameters
     # two moments, and Adam's and the schedule's counters
     assert found.roles["optimizer"] == 2 * parameters + 8
-    assert found.during_programs["update"]["gradients"] == parameters
+    assert found.transient["update"]["gradients"] == parameters
     # XLA's arguments: parameters, moments, batch, the step, and the key of two words
     with jax.set_mesh(plan.mesh_of(TINY)):
         traced = programs.update(programs.StepModels(TINY, shape, plan.mesh_of(TINY)))
@@ -163,7 +163,7 @@ def test_bytes_by_role(placed):
     names = ("parameters", "optimizer", "batch")
     given = sum(found.roles[name] for name in names) + 4 + 8
     assert memory.argument_size_in_bytes == given
-    within = sum(found.during_programs["update"].values())
+    within = sum(found.transient["update"].values())
     kept = sum(found.roles.values())
     assert found.peak == kept + within
 

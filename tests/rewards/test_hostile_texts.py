@@ -68,9 +68,11 @@ def test_every_reward_of_texts_is_linear(kind):
     answers = [
         text_of(kind, start, end) for start, end in zip(STARTS, ENDS, strict=True)
     ]
-    told = [[REFERENCE]] * len(answers)
+    references = [[REFERENCE]] * len(answers)
     for name in REWARDS:
-        actual = reward_registry.make_reward(name)([[]] * len(answers), answers, told)
+        actual = reward_registry.make_reward(name)(
+            [[]] * len(answers), answers, references
+        )
         assert np.isfinite(actual).all() and actual.shape == (len(answers),)
     taken = time.process_time() - begun
     assert taken < 10.0, f"{len(answers)} answers by {len(REWARDS)} rewards: {taken} s"
@@ -124,9 +126,9 @@ def test_numbers_compare_exactly():
     near = number[:-1] + "2"
     for sign in ("", "-", "\u2212", "-$"):
         for form in ("{}", "#### {}", r"\boxed{{{}}}"):
-            told = [form.format(sign + number)]
-            assert verifiable.gsm8k(form.format(sign + number), told) == 1.0
-            assert verifiable.gsm8k(form.format(sign + near), told) == 0.0
+            references = [form.format(sign + number)]
+            assert verifiable.gsm8k(form.format(sign + number), references) == 1.0
+            assert verifiable.gsm8k(form.format(sign + near), references) == 0.0
     assert verifiable.gsm8k(f"#### -{near}", [f"#### -{number}"], strict=True) == 0.0
     assert verifiable.final_number(f"it is -{number}") == Decimal(f"-{number}")
     many = "9" * 20_000
@@ -158,14 +160,14 @@ def test_the_last_box_may_hold_boxes_and_braces():
 
 
 def test_what_is_concluded_stands_in_the_last_pair_of_tags():
-    for text, said in {
+    for text, content in {
         "<answer>1</answer> <answer>2</answer>": "2",
         "<answer>1</answer> <answer>2": "1",
         "put it in <answer> so <answer>3</answer>": "3",
         "</answer><answer>4</answer></answer>": "4",
         "<answer>5": "<answer>5",
     }.items():
-        assert verifiable.extract_answer(text) == said
+        assert verifiable.extract_answer(text) == content
 
 
 def test_a_pattern_that_takes_for_ever_stops_with_its_name_and_row(monkeypatch):
@@ -236,11 +238,11 @@ def test_a_reward_is_one_finite_number_for_each_answer(rewards, sentence):
     with pytest.raises(ValueError, match=sentence):
         validation.validate_rewards("mine", rewards, 2)
     prompts = [Prompt([], location="rows.jsonl:7"), Prompt([], location="rows.jsonl:8")]
-    judge = datasets.with_finite_check("mine", lambda *told: {"reward": rewards})
-    with pytest.raises(ValueError, match=sentence) as told:
-        judge(prompts, ["a", "b"], np.ones(2, bool))
-    if "row 1" in str(told.value):
-        assert "rows.jsonl:8" in str(told.value)
+    reward = datasets.with_finite_check("mine", lambda *_: {"reward": rewards})
+    with pytest.raises(ValueError, match=sentence) as error:
+        reward(prompts, ["a", "b"], np.ones(2, bool))
+    if "row 1" in str(error.value):
+        assert "rows.jsonl:8" in str(error.value)
     if not isinstance(rewards, list):
         return
     with pytest.raises(ValueError, match="row [01]|shape|numbers"):

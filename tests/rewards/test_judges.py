@@ -1,4 +1,4 @@
-"""Judges by hand: a bigram, whose next token depends on the last one alone."""
+"""Judges by hand: a bigram, whose next token depends on the last one only."""
 
 from typing import NamedTuple
 
@@ -62,8 +62,8 @@ def test_options_are_read_after_each_prompts_last_token(model):
 def test_an_option_of_two_tokens_is_not_also_the_one_it_begins_with(model):
     # after 1: p(1) = 2/10, and 3/10 of it goes on with 3; p(2) = 4/10
     actual = judges.option_logps(model, TABLE, PROMPTS, LENGTHS, ((1,), (1, 3), (2,)))
-    alone, longer, other = 0.2 * 0.7, 0.2 * 0.3, 0.4
-    expected = np.array([alone, longer, other]) / (alone + longer + other)
+    shorter, longer, other = 0.2 * 0.7, 0.2 * 0.3, 0.4
+    expected = np.array([shorter, longer, other]) / (shorter + longer + other)
     np.testing.assert_allclose(np.exp(actual[0]), expected, rtol=1e-5)
     # three deep: what goes on from (1,) is (1, 3) and (1, 3, 0) together
     deep = ((1,), (1, 3), (1, 3, 0))

@@ -77,15 +77,15 @@ def test_there_is_no_number():
 
 
 def test_gsm8k_compares_numbers_not_texts():
-    told = ["9 * 200 = <<9*200=1800>>1,800\n#### 1,800"]
+    references = ["9 * 200 = <<9*200=1800>>1,800\n#### 1,800"]
     for right in ("#### 1800", "It is 1800.00.", r"\boxed{1,800}", "#### 1,800 eggs"):
-        assert verifiable.gsm8k(right, told) == 1.0
+        assert verifiable.gsm8k(right, references) == 1.0
     for wrong in ("#### 180", "It is 1800, or 1801.", "#### -1800", "1.800"):
-        assert verifiable.gsm8k(wrong, told) == 0.0
+        assert verifiable.gsm8k(wrong, references) == 0.0
     tagged = "<think>1800 or 5</think><answer>1800</answer> 7"
-    assert verifiable.gsm8k(tagged, told) == 1.0
+    assert verifiable.gsm8k(tagged, references) == 1.0
     strict = ["#### 1800", "so\n####1,800 \n", "#### $1800", "#### 1800 eggs", "1800"]
-    actual = [verifiable.gsm8k(text, told, strict=True) for text in strict]
+    actual = [verifiable.gsm8k(text, references, strict=True) for text in strict]
     assert actual == [1, 1, 0, 0, 0]
 
 

@@ -135,8 +135,8 @@ def test_one_device_each(base, alone, count, mesh):
 @pytest.mark.slow
 def test_other_experiments_equal_one(base):
     one, two = base / "others 1", base / "others 2"
-    ran(base, one, OTHERS, 1, "data=1", normalise="reference")
-    ran(base, two, OTHERS, 2, "data=2,fsdp=2", normalise="reference")
+    ran(base, one, OTHERS, 1, "data=1", normalize="reference")
+    ran(base, two, OTHERS, 2, "data=2,fsdp=2", normalize="reference")
     for name in ("reward_model", "grpo", "online_dpo", "ppo"):
         same(one / name, two / name)
     for name in ("reward_model", "collect"):

@@ -1,4 +1,4 @@
-"""Runs that are stopped within one process."""
+"""Contexts in which runs raise `Stop` at chosen places, within the test's process."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from jaxalign.runtime.run import Run
 
 
 class Stop(Exception):
-    """A run that is stopped."""
+    """Raised in a run to stop it."""
 
 
 @contextlib.contextmanager
@@ -18,19 +18,19 @@ def stop_at_step(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
     """Stops runs in a step, after its update and before it is logged."""
     log = Run.log
 
-    def until(self: Run, at: int, *args: Any, **kwargs: Any) -> None:
+    def log_until(self: Run, at: int, *args: Any, **kwargs: Any) -> None:
         if at == step:
             raise Stop
         log(self, at, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", until)
+        patch.setattr(Run, "log", log_until)
         yield
 
 
 @contextlib.contextmanager
 def stop_before_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stops runs once all is saved and exported but numbers.json."""
+    """Stops runs when everything but numbers.json is written."""
 
     def end(self: Run, numbers: Any) -> None:
         raise Stop
@@ -42,9 +42,10 @@ def stop_before_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_each_stage_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Stops each stage once: in its second step, or before it ends if it has none.
+    """Stops each stage once: in its second step, or without one before its end.
 
-    Gives the folders of the stages that were stopped, in their order.
+    Yields:
+      The folders of the stopped stages, in order.
     """
     log, finish, stopped = Run.log, Run.finish, []
 
@@ -54,7 +55,7 @@ def stop_each_stage_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
             stopped.append(name)
             raise Stop
 
-    def until(self: Run, at: int, *args: Any, **kwargs: Any) -> None:
+    def log_until(self: Run, at: int, *args: Any, **kwargs: Any) -> None:
         if at == 1:
             stop(self)
         log(self, at, *args, **kwargs)
@@ -64,6 +65,6 @@ def stop_each_stage_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
         return finish(self, numbers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", until)
+        patch.setattr(Run, "log", log_until)
         patch.setattr(Run, "finish", end)
         yield stopped

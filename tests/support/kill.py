@@ -3,11 +3,11 @@
     python -m tests.support.kill FOLDER sft 20 [SEED]
 
 kills sft (or another of `small_runs.experiment_config`) with SIGKILL 20 times, each at
-a random moment after a random checkpoint was begun, some of them in the middle of a save, and
-lets it end: the checkpoint (every role, optimizer, key, cursor), the written models and
-rows, the log and the numbers, of every stage, must be those of the uninterrupted run,
-to the bit. FOLDER keeps the model, the data and what was compiled, so that a second
-call is faster.
+a random moment after the start of a random checkpoint, some during a save, and lets
+it end: the checkpoint (every role, optimizer, key, position), the written models and
+rows, the log and the numbers of every stage must equal those of an uninterrupted run,
+to the bit. FOLDER keeps the model, the data and the compiled programs for the next
+call.
 """
 
 import collections
@@ -27,19 +27,17 @@ import orbax.checkpoint as ocp
 
 from tests.support import small_runs
 
-SPAN = (
-    0.3  # seconds after the beginning of a save in which the kill comes: about 3 steps
-)
+SPAN = 0.3  # longest delay of a kill after the start of a save, in seconds: 3 steps
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The checkpoints that are written to their end, rising."""
+    """The steps of the complete checkpoints, in rising order."""
     found = folder.glob("checkpoints/*/_CHECKPOINT_METADATA")
     return sorted(int(p.parent.name) for p in found if p.parent.name.isdigit())
 
 
 def last_begun_step(folder: Path) -> int:
-    """The last checkpoint that was begun, over all stages in sum; 0 if none."""
+    """The step of the latest checkpoint, complete or not, summed over all stages."""
     last = collections.Counter()
     depths = ("", "*/", "*/*/")  # no deeper: what is within is renamed meanwhile
     found = (folder.glob(f"{depth}checkpoints/[0-9]*") for depth in depths)
@@ -52,7 +50,11 @@ def last_begun_step(folder: Path) -> int:
 def run_until_killed(
     line: list[str], base: Path, folder: Path, draw: random.Random
 ) -> str:
-    """Starts a run, kills it, and says when; empty if it ended before."""
+    """Starts a run and kills it.
+
+    Returns:
+      A description of the moment; empty if the run ended before.
+    """
     least = last_begun_step(folder) + draw.randint(0, 1)
     delay = draw.uniform(0, SPAN)
     run = subprocess.Popen(
@@ -68,8 +70,8 @@ def run_until_killed(
         time.sleep(0.002)
     time.sleep(delay)
     run.send_signal(signal.SIGKILL)
-    said = run.communicate()[0]
-    assert run.returncode in (0, -signal.SIGKILL), said
+    output = run.communicate()[0]
+    assert run.returncode in (0, -signal.SIGKILL), output
     if run.returncode == 0:
         return ""
     unfinished = [p.name for p in folder.glob("**/checkpoints/*tmp*")]
@@ -90,9 +92,9 @@ def checkpoint_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All that a run and its stages left, by name: files, and the last checkpoints.
+    """The files and checkpointed arrays of a run and its stages, by name.
 
-    Without what says when, where and how often a run was started, and without the
+    Records of when, where and how often a run was started are left out, and so is the
     folder's own path in data.json, plan.json and model cards.
     """
     found = {}
@@ -110,17 +112,18 @@ def contents(folder: Path) -> dict[str, bytes]:
         if path.name in ("data.json", "plan.json", "README.md"):
             here = str(folder).encode()
             found[str(inside)] = path.read_bytes().replace(here, b"OUT")
-    told = ("events.out", "config.json", ".lock")
+    of_the_start = ("events.out", "config.json", ".lock")
     models = ("policy", "reward", "adapter")  # whose config.json is part of them
     return {
         name: content
         for name, content in found.items()
-        if not Path(name).name.startswith(told) or Path(name).parent.name in models
+        if not Path(name).name.startswith(of_the_start)
+        or Path(name).parent.name in models
     }
 
 
 def differing_files(one: Path, other: Path) -> list[str]:
-    """What of two runs is not the same to the bit."""
+    """The names of the files and arrays of two runs that are not equal to the bit."""
     ours, theirs = contents(one), contents(other)
     return sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
 
@@ -128,17 +131,21 @@ def differing_files(one: Path, other: Path) -> list[str]:
 def compare_with_uninterrupted(
     base: Path, name: str, kills: int, seed: int
 ) -> list[str]:
-    """Runs once whole and once with kills; gives the moments of these."""
-    told = {"steps": 2 * kills + 3, "mesh": "data=1"}
+    """Compares an uninterrupted run with one that is killed several times.
+
+    Returns:
+      The moments of the kills.
+    """
+    flags = {"steps": 2 * kills + 3, "mesh": "data=1"}
     whole, parts = base / "whole", base / f"killed-{seed}"
     run = lambda line: subprocess.run(
         line, env=small_runs.environment(base), capture_output=True, text=True
     )
     if not (whole / name / "numbers.json").exists():
-        done = run(small_runs.command_line(base, whole, name, **told))
+        done = run(small_runs.command_line(base, whole, name, **flags))
         assert done.returncode == 0, done.stderr
     draw, moments = random.Random(seed), []
-    line = small_runs.command_line(base, parts, name, resume=True, **told)
+    line = small_runs.command_line(base, parts, name, resume=True, **flags)
     while len(moments) < kills:
         moment = run_until_killed(line, base, parts / name, draw)
         assert moment, f"the run ended after {len(moments)} kills: give it more steps"

@@ -1,10 +1,10 @@
-"""Small runs of the experiments in processes of their own, for tests that end them.
+"""Small runs of the experiments in processes of their own, for tests that kill them.
 
     python tests/support/small_runs.py BASE OUT NAME [KEY=VALUE ...]
 
-runs the experiment NAME (one of `experiment_config`, or several with commas, NAME:FOLDER
-where it is not OUT/NAME) on the little model and data in BASE, which `prepare` made.
-JAXALIGN_DISTRIBUTED works as in any run.
+runs the experiment NAME (a name of `experiment_config`, or several with commas;
+NAME:FOLDER for another folder than OUT/NAME) on the small model and data that `prepare`
+wrote to BASE. JAXALIGN_DISTRIBUTED works as in any run. FAIL_AT: see `fail_at`.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def prepare(base: Path) -> Path:
 
 
 def experiment_config(base: Path, out: Path, name: str, told: list[str]):  # type: ignore[no-untyped-def]
-    """The experiment and its configuration, with KEY=VALUE in place of the defaults."""
+    """The module of an experiment and its configuration, with KEY=VALUE overrides."""
     from experiments import (
         collect,
         dpo,
@@ -136,7 +136,7 @@ def experiment_config(base: Path, out: Path, name: str, told: list[str]):  # typ
 
 
 def barrier_loop(config) -> None:  # type: ignore[no-untyped-def]
-    """No experiment: the processes meet for ever."""
+    """No experiment: an endless loop of barriers."""
     from jaxalign.runtime import distributed
 
     while True:
@@ -145,7 +145,7 @@ def barrier_loop(config) -> None:  # type: ignore[no-untyped-def]
 
 
 def pipeline_config(rlhf, *, few, **told):  # type: ignore[no-untyped-def]
-    """The main job with next to no steps, for a context of 64 tokens."""
+    """The configuration of rlhf with one step a stage, for a context of 64 tokens."""
     small = dataclasses.replace
     made = rlhf.smoked(rlhf.Config(**told))
     return small(
@@ -158,7 +158,7 @@ def pipeline_config(rlhf, *, few, **told):  # type: ignore[no-untyped-def]
 
 
 def rounds_config(module, *, few=None, **told):  # type: ignore[no-untyped-def]
-    """Two rounds with next to no steps, of answers among which one ends and wins."""
+    """Two rounds of few steps, with enough samples for a winner that has an end."""
     from experiments import winners
 
     small = dataclasses.replace
@@ -187,7 +187,7 @@ def command_line(base: Path, out: Path, name: str, **told: object) -> list[str]:
 
 
 def environment(base: Path, **more: str) -> dict[str, str]:
-    """What a run is told by its environment; what is compiled is kept in BASE."""
+    """The environment of a run, with a compilation cache in BASE."""
     kept = {"JAX_COMPILATION_CACHE_DIR": str(base / "compiled")}
     kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": str(ROOT)}
     kept |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}

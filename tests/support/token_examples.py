@@ -12,13 +12,17 @@ PROMPT = [{"role": "user", "content": "hello world"}]
 
 def numbered_pairs(count, name=""):
     """Pairs of one prompt, whose chosen answers are numbers after `name`."""
-    return [Preference(PROMPT, f"{name}{i}", "no", margin=i / 2) for i in range(count)]
+    return [
+        Preference(PROMPT, f"{name}{i}", "no", margin=i / 2, label_prob=1 - i / 1024)
+        for i in range(count)
+    ]
 
 
 def assert_same_examples(found, expected):
     """Same rows, values, tokens, masks and their types."""
     for one, other in zip(found, expected, strict=True):
         assert (one.row, one.value) == (other.row, other.value)
+        assert one.label_prob == other.label_prob
         for a, b in zip(one.sequences, other.sequences, strict=True):
             assert a.tokens.tolist() == b.tokens.tolist()
             assert a.mask.tolist() == b.mask.tolist()

@@ -104,7 +104,7 @@ def own_reference(bigram, params, batch):
 
 
 @pytest.mark.parametrize(
-    "name, knobs, at_reference",
+    "name, hyperparameters, at_reference",
     [
         ("dpo", {"beta": 0.3}, np.log(2)),
         ("cdpo", {"beta": 0.3, "label_smoothing": 0.1}, np.log(2)),
@@ -113,10 +113,12 @@ def own_reference(bigram, params, batch):
         ("ipo_sum", {"tau": 0.25}, 4.0),
     ],
 )
-def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
+def test_at_the_reference(bigram, pairs, name, hyperparameters, at_reference):
     params = bigram.init(KEY)
     batch = own_reference(bigram, params, pairs(5))
-    objective = objectives.preference(bigram, objectives.pairwise_loss(name, **knobs))
+    objective = objectives.preference(
+        bigram, objectives.pairwise_loss(name, **hyperparameters)
+    )
     loss, metrics = means(objective(params, batch))
     # log-probs of up to 50 nats in float32, twice, in two batch layouts
     np.testing.assert_allclose(loss, at_reference, rtol=1e-5)
@@ -251,10 +253,10 @@ def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
 def test_other_losses_are_given_their_numbers(bigram, measured, name):
     """Formulas of their own are in tests/losses; here, that the fields fit."""
     params, batch, numbers = measured
-    knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
+    hyperparameters = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
     # any numbers will do
     kl = objectives.Sides(*numbers[:2])
-    loss = objectives.pairwise_loss(name, **knobs)
+    loss = objectives.pairwise_loss(name, **hyperparameters)
     pair = objectives.pair_logps(bigram, params, batch, loss)
     pair = pair._replace(kl=kl, reward_shift=0.2)
     np.testing.assert_allclose(pair.length.chosen, numbers[4])
@@ -264,14 +266,14 @@ def test_other_losses_are_given_their_numbers(bigram, measured, name):
     several = "sums" in parameters
     assert several or all(a == b for a, b in arguments.items()), arguments
     values = [operator.attrgetter(path)(pair) for path in loss.inputs]
-    chex.assert_trees_all_close(loss(pair), loss.fn(*values, **knobs))
+    chex.assert_trees_all_close(loss(pair), loss.fn(*values, **hyperparameters))
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_pairwise_losses_by_formula(bigram, measured, name):
     params, batch, numbers = measured
-    knobs, formula = FORMULAS[name]
-    loss = objectives.pairwise_loss(name, **knobs)
+    hyperparameters, formula = FORMULAS[name]
+    loss = objectives.pairwise_loss(name, **hyperparameters)
     got, metrics = means(objectives.preference(bigram, loss)(params, batch))
     # the last pair is not valid; float32 sums of a dozen log-probs
     np.testing.assert_allclose(got, formula(*numbers)[:4].mean(), rtol=2e-5)
@@ -282,8 +284,8 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
         metrics["logratio/margin"], (c - rc - r + rr)[:4].mean(), 1e-5
     )
     # TRL's are beta times the log-ratios; a loss without either has none
-    if "beta" in knobs and loss.needs_reference:
-        expected = knobs["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
+    if "beta" in hyperparameters and loss.needs_reference:
+        expected = hyperparameters["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
         names = ("rewards/chosen", "rewards/rejected", "rewards/margins")
         found = [metrics[name] for name in names]
         np.testing.assert_allclose(found, expected[:, :4].mean(1), rtol=1e-5)

@@ -145,7 +145,7 @@ def test_on_policy_is_what_old_log_probs_of_its_own_give(model, params, drawn):
     make = lambda **knobs: objectives.group(
         model, method.loss, method.mean(ROOM), kl_coef=0.3, temperature=0.7, **knobs
     )
-    rows, apart = forward.rows_and_unpack(batch.sequences)
+    rows, apart = batch.sequences.rows(), batch.sequences.per_answer
     logps = jax.jit(lambda p: forward.token_logps(model, p, rows, temperature=0.7))
     known = dataclasses.replace(batch, old_logp=logps(params))
     before, here = stepped(make(), params, known)

@@ -4,6 +4,8 @@ Each expectation is derived from the rule that a field which changes what is tra
 scored or sampled is supported, or refused by its name, and that all others are kept.
 """
 
+import math
+
 import pytest
 
 from jaxalign.data.records import Demonstration, Preference, Prompt, Ranking, Unpaired
@@ -212,6 +214,27 @@ ROWS = [
     ),
     (PAIR | {"margin": 1e39}, Preference, "'margin' is .*; expected a finite number"),
     (PAIR | {"margin": 2}, Preference, pair([u()], margin=2.0)),
+    (PAIR | {"label_prob": 0.75}, Preference, pair([u()], label_prob=0.75)),
+    (PAIR | {"label_prob": 1.5}, Preference, "'label_prob' is 1.5; expected a prob"),
+    (PAIR | {"label_prob": -0.1}, Preference, "'label_prob' is -0.1; expected a prob"),
+    # earlier files of the judge have p_chosen, with its log-odds as the margin
+    (
+        PAIR | {"p_chosen": 0.75, "margin": math.log(3.0)},
+        Preference,
+        pair(
+            [u()],
+            margin=math.log(3.0),
+            label_prob=0.75,
+            fields={"p_chosen": 0.75},
+        ),
+    ),
+    # an annotator's own probability is no label, and a rating margin is none
+    (PAIR | {"p_chosen": 0.75}, Preference, pair([u()], fields={"p_chosen": 0.75})),
+    (
+        PAIR | {"p_chosen": 0.75, "margin": 3},
+        Preference,
+        pair([u()], margin=3.0, fields={"p_chosen": 0.75}),
+    ),
     (SHP | {"labels": NAN}, Preference, "'labels' is .*; expected a finite number"),
     (SHP | {"labels": True}, Preference, "'labels' is .*; expected a finite number"),
     (SHP | {"labels": 7}, Preference, "'labels' is 7.*; expected 0 or 1"),
