@@ -1,4 +1,4 @@
-"""Held-out evaluations kept in a file, so that a resumed run makes none twice."""
+"""A cache of held-out evaluations in JSON files, which resumed runs read."""
 
 import dataclasses
 import json
@@ -30,17 +30,18 @@ def cached_evaluation(
       resume: whether a file that exists may be used.
     """
     if resume and path.exists():
-        known = read_evaluation(path, settings)
-        if known is not None:
-            return known
-        distributed.print_line(f"{path} has other settings, and is evaluated anew")
+        cached = read_evaluation(path, settings)
+        if cached is not None:
+            return cached
+        distributed.print_line(f"{path} has other settings: evaluating again")
     evaluation = dataclasses.asdict(evaluate())
     path.parent.mkdir(parents=True, exist_ok=True)
     as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
     text = json.dumps({"settings": settings, **evaluation}, default=as_list)
     with atomic_path(path) as part:
         part.write_text(text)
-    return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
+    # from the text, so that a resumed run has the same numbers
+    return evaluation_from_json(json.loads(text))
 
 
 def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:
@@ -62,7 +63,7 @@ def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
         score=None if values["score"] is None else np.array(values["score"]),
         kl=np.array(values["kl"]),
         length=np.array(values["length"]),
-        judged={name: np.array(x) for name, x in values["judged"].items()},
+        reward_metrics={k: np.array(x) for k, x in values["reward_metrics"].items()},
         prompt=np.array(values["prompt"], np.uint64),
         temperature=values["temperature"],
     )

@@ -34,7 +34,7 @@ def answers(reward, score=None, kl=0.0, first=0, temperature=1.0):
         score=reward if score is None else np.array(score, float),
         kl=np.full(len(reward), float(kl)),
         length=np.full(len(reward), 7),
-        judged={"reward": reward, "refused": right, "due": ~right}
+        reward_metrics={"reward": reward, "refused": right, "due": ~right}
         | {"agreed": right, "pushed": np.ones(len(reward), bool)},
         prompt=np.arange(len(reward), dtype=np.uint64) + np.uint64(2**63 + first),
         temperature=temperature,
@@ -191,7 +191,7 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
         expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
         for found in (first, again):
             np.testing.assert_equal(getattr(found, field.name), expected)
-    assert again.judged["due"].dtype == bool  # which is negated
+    assert again.reward_metrics["due"].dtype == bool  # which is negated
     others = (
         (replace(config, resume=False), held_out_eval, 1),
         (config, held_out_eval, 2),

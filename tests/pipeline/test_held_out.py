@@ -144,7 +144,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
         file.write_text("\n".join(map(json.dumps, rows)))
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
-    monkeypatch.setattr(reward_models, "scores", told)
+    monkeypatch.setattr(reward_models, "pair_scores", told)
     with pytest.raises(ValueError, match="--normalize-samples 1: .* from 2"):
         reward_model.main(reward_model.Config(normalize_samples=1))
     sampled = []
