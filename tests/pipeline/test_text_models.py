@@ -71,7 +71,7 @@ def test_messages_are_prompts_too(model):
 
 
 def test_one_string_is_no_list(model):
-    with pytest.raises(TypeError, match="a list of prompts"):
+    with pytest.raises(TypeError, match="expected a list, such as"):
         model.logprobs(PROMPTS[0], ANSWERS[:1])
     with pytest.raises(ValueError, match="2 prompts, but 1 answers"):
         model.logprobs(PROMPTS, ANSWERS[:1])
