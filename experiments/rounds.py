@@ -58,7 +58,7 @@ from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runne
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(rejection_sampling.Rounds):
+class Config(rejection_sampling.RoundsConfig):
     """All rounds; each stage's own flags are --collect.prompts, --dpo.beta, ..."""
 
     EXPERIMENT: ClassVar[str] = "rounds"
@@ -104,7 +104,7 @@ def main(config: Config) -> list[held_out_tables.Row]:
     first, *rest = found[0]
     lines = {"rejection sampling": rest[::2], config.method.upper(): rest[1::2]}
     with_start = {first: [first]} | lines
-    rejection_sampling.draw(out, with_start, found)
+    rejection_sampling.plot(out, with_start, found)
     distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
