@@ -165,7 +165,7 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     assert config.rate(4)(3) == 0.25 * config.learning_rate
 
 
-# (place of the KL, beta, clip) of alignment.md, section 18; RLOO's beta is TRL's
+# (place of the KL, beta, clip) of each paper; RLOO's beta is TRL's
 DEFAULTS = {
     "grpo": ("loss", 0.04, 0.2, 0.2),
     "dr_grpo": (None, 0.0, 0.2, 0.2),

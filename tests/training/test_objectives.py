@@ -61,7 +61,7 @@ def odds(mean):
     return mean - np.log1p(-np.exp(mean))
 
 
-# The formulas of specs/trl_formulas.md and alignment.md 7, written once more.
+# The formulas of the papers and of TRL, written once more.
 FORMULAS = {
     "dpo": (
         {"beta": 0.3},
