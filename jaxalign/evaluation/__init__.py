@@ -1,1 +1,25 @@
-"""State -> numbers: how good a model is, and how sure that is."""
+"""State -> numbers: intervals, win rates, best-of-n, refusals, plots and reports.
+
+`tabular` is a contextual bandit whose optimum is known, to compare losses exactly.
+"""
+
+from jaxalign import lazy
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "Interval": "intervals",
+        "best_of_n": "best_of_n",
+        "bootstrap": "intervals",
+        "interval_over_seeds": "intervals",
+        "intervals": "intervals",
+        "paired_difference": "intervals",
+        "plots": "plots",
+        "preference": "preference",
+        "refusals": "refusals",
+        "report": "report",
+        "sample_metrics": "sample_metrics",
+        "tabular": "tabular",
+        "tabular_losses": "tabular_losses",
+    },
+)

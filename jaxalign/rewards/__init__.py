@@ -13,3 +13,19 @@ combination      several rewards as one: weighted sums, ensembles, safety
 shaping          penalties for missing EOS and overlong answers
 validation       every reward is one finite number per row
 """
+
+from jaxalign import lazy
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "combination": "combination",
+        "judges": "judges",
+        "make_reward": "reward_registry",
+        "reward_model": "reward_model",
+        "rule_based": "rule_based",
+        "score": "reward_model",
+        "shaping": "shaping",
+        "verifiable": "verifiable",
+    },
+)

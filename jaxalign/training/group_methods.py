@@ -1,13 +1,13 @@
-"""Group methods: how each makes advantages and a loss, with its paper's defaults.
+"""Group methods: the advantages and the loss of each, with its paper's defaults.
 
-`METHODS` is the one table of them; `--method` names its rows. Each row's clip range,
-beta and place of the KL are its paper's, as its `source` says; what a paper leaves open
-is said to be so. "From memory" marks values that could not be checked against the paper
-or its code; TRL means the code of its version 1.16. `--beta` overrides a row's.
+`METHODS` is the only table of them; `--method` selects a row by name. A row's clip
+range, beta and placement of the KL are its paper's, as its `source` says; what a paper
+leaves open is marked. "From memory" marks values that could not be checked against the
+paper or its code; TRL means the code of its version 1.16. `--beta` overrides a row's.
 
-A method of your own is a `GroupMethod`:
+A custom method is a `GroupMethod`:
 
-    grpo.main(grpo.Config(...), method=dataclasses.replace(groups.GRPO, beta=0.0))
+    grpo.main(grpo.Config(...), method=dataclasses.replace(GRPO, beta=0.0))
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from jaxalign.training.objectives.grpo import Reduction, TokenLoss
 from jaxalign.types import Array
 
 KLPlacement = Literal["loss", "reward", "reward_to_go"]
-# What tables call the places of the KL.
+# Placements of the KL, as tables name them.
 KL_PLACEMENT_TEXTS = {
     "loss": "in the loss",
     "reward": "in the reward, whole answer",
@@ -32,25 +32,25 @@ KL_PLACEMENT_TEXTS = {
 
 @dataclasses.dataclass(frozen=True)
 class GroupMethod:
-    """What group methods differ by.
+    """The parts and hyperparameters by which group methods differ.
 
     Attributes:
-      advantage: rewards [P N] -> advantages [P N].
-      surrogate: (logp, old_logp, advantage, mask) [B T] each, and clip_low and
-        clip_high -> terms [B T]. Where there are several updates on the same answers,
-        it must weigh by the importance ratio.
-      mean: how terms become one number; called with the longest answer, in tokens.
-      clip_low, clip_high: how far below and above 1 the ratio counts.
-      kl: where the KL to the reference is. loss: `losses.kl_loss`, of each token;
-        reward: k1 of the sampled answer, taken from its reward; reward_to_go: k1 of a
-        token and of those after it, taken from the reward, token by token; the result
-        is whitened over all tokens (`estimators.reinforce_plus_plus`).
-      beta: its coefficient; 0 for none.
-      dynamic_sampling: replace prompts whose answers all have one reward, before any
-        shaping.
-      overlong: the last share of the longest answer's tokens, over which length comes
-        to cost 1, in place of the penalty of a missing end token; DAPO has 4,096 of
-        20,480.
+      advantage: rewards [P N] of N answers to each of P prompts -> advantages [P N].
+      surrogate: (logp, old_logp, advantage, mask) [A T] each, clip_low and clip_high ->
+        terms [A T]. Where there are several updates on the same answers, it must weight
+        by the importance ratio.
+      mean: tokens of the longest answer -> the reduction of the terms.
+      clip_low, clip_high: how far the importance ratio may fall below and rise above 1.
+      kl: placement of the KL to the reference. loss: `losses.kl_loss`, per token;
+        reward: k1 of the sampled answer, subtracted from its reward; reward_to_go: k1
+        of a token and of those after it, subtracted from the reward, token by token;
+        the result is whitened over all tokens (`estimators.reinforce_plus_plus`).
+      beta: coefficient of the KL; 0 for none.
+      dynamic_sampling: replace prompts whose answers all have the same reward, before
+        any shaping, by freshly sampled ones (DAPO).
+      overlong: share of the longest answer's tokens, at its end, over which the penalty
+        of length grows to 1, in place of the penalty of a missing end token; 0 for
+        none. DAPO has 4,096 of 20,480.
       source: of the defaults, and which of them could not be checked.
     """
 
@@ -72,7 +72,7 @@ class GroupMethod:
         return functools.partial(self.surrogate, **clip)
 
     def hyperparameters(self, beta: float | None = None) -> dict[str, Any]:
-        """What a run of this method was made with, for its numbers and tables.
+        """The hyperparameters of a run, for its numbers and tables.
 
         Args:
           beta: in place of the method's own.
@@ -87,47 +87,49 @@ class GroupMethod:
 
 
 def token_ratio_terms(
-    logp: Array, old: Array, advantage: Array, mask: Array, **clip: float
+    logp: Array, old_logp: Array, advantage: Array, mask: Array, **clip: float
 ) -> Array:
-    """PPO's clipped objective, with a ratio for each token."""
-    return losses.clipped_surrogate(logp, old, advantage, **clip)
+    """PPO's clipped surrogate, with an importance ratio per token."""
+    return losses.clipped_surrogate(logp, old_logp, advantage, **clip)
 
 
 def clipped_weight_terms(
-    logp: Array, old: Array, advantage: Array, mask: Array, **clip: float
+    logp: Array, old_logp: Array, advantage: Array, mask: Array, **clip: float
 ) -> Array:
-    """CISPO's."""
-    return losses.cispo(logp, old, advantage, **clip)
+    """CISPO's surrogate: a clipped importance weight, without a gradient."""
+    return losses.cispo(logp, old_logp, advantage, **clip)
 
 
 def sequence_ratio_terms(
-    logp: Array, old: Array, advantage: Array, mask: Array, **clip: float
+    logp: Array, old_logp: Array, advantage: Array, mask: Array, **clip: float
 ) -> Array:
-    """GSPO's, of a mean log-ratio; the answer's term at each of its tokens."""
-    terms = losses.gspo(logp, old, advantage[:, 0], mask, **clip)
+    """GSPO's surrogate, of the answer's mean log-ratio, repeated for its tokens."""
+    terms = losses.gspo(logp, old_logp, advantage[:, 0], mask, **clip)
     return jnp.broadcast_to(terms[:, None], logp.shape)
 
 
 def answer_ratio_terms(
-    logp: Array, old: Array, advantage: Array, mask: Array, **clip: float
+    logp: Array, old_logp: Array, advantage: Array, mask: Array, **clip: float
 ) -> Array:
-    """RLOO's, of the whole answer's ratio; its term at each of its tokens."""
-    terms = losses.sequence_clipped_surrogate(logp, old, advantage[:, 0], mask, **clip)
+    """RLOO's surrogate, of the whole answer's ratio, repeated for its tokens."""
+    terms = losses.sequence_clipped_surrogate(
+        logp, old_logp, advantage[:, 0], mask, **clip
+    )
     return jnp.broadcast_to(terms[:, None], logp.shape)
 
 
 def raw_rewards(rewards: Array) -> Array:
-    """Rewards as advantages, without a baseline of the group."""
+    """The rewards themselves as advantages: no baseline of the group."""
     return rewards
 
 
 def divide_by_longest(length: int) -> Reduction:
-    """A mean over answers of their sums, over a constant length."""
+    """The reduction of Dr. GRPO: sums over answers, divided by a constant length."""
     return functools.partial(losses.constant_length_mean, length=length)
 
 
-def ignore_longest(mean: Any) -> Callable[[int], Reduction]:
-    """A mean that does not ask for the longest answer."""
+def ignore_longest(mean: Reduction) -> Callable[[int], Reduction]:
+    """A reduction that does not depend on the longest answer."""
     return lambda longest: mean
 
 
@@ -201,7 +203,7 @@ def get_method(name: str) -> GroupMethod:
     """The method of that name.
 
     Raises:
-      ValueError: there is none; the near ones are suggested.
+      ValueError: there is none; similar names are suggested.
     """
     if name not in METHODS:
         raise messages.unknown_name("method", name, METHODS)

@@ -104,7 +104,7 @@ class TestRegression:
 
 
 def test_llama_2s_margins():
-    # alignment.md, section 5: thirds of 1, and 3 times that with 1 at the least
+    # Llama 2, table 27: thirds of 1, and 3 times that with 1 at the least
     words = ["significantly better", "better", "slightly better", "negligibly better"]
     assert (
         list(losses.MARGINS_SMALL) == list(losses.MARGINS_LARGE) == [*words, "unsure"]

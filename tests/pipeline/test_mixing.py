@@ -118,7 +118,9 @@ def test_and_so_from_python(weight):
     for kind in (dataset_ops.Mixture, mixing.MixedRecords):
         with pytest.raises(ValueError, match="expected a finite number above 0"):
             kind([part, part], [1.0, weight])
-        with pytest.raises(ValueError, match="part 2 of the mixture has no training rows"):
+        with pytest.raises(
+            ValueError, match="part 2 of the mixture has no training rows"
+        ):
             kind([part, []], [1.0, 1.0])
 
 

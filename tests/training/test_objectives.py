@@ -1,4 +1,4 @@
-"""Objectives against numpy in float64, and the identities of the papers."""
+"""Objectives of preferences against numpy in float64, and the papers' identities."""
 
 import dataclasses
 import inspect
@@ -10,90 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxalign import batches
 from jaxalign.training import forward, objectives
-
-KEY = jax.random.key(0)
-sigmoid = lambda x: 1 / (1 + np.exp(-x))
-
-
-def means(result):
-    total, (weight, metrics) = result
-    named = {n: float(s) / float(w) for n, (s, w) in metrics.items()}
-    return float(total) / float(weight), named
-
-
-def sums(logp, mask):
-    return (logp * mask).sum(-1)
-
-
-def test_sft_is_the_mean_nll_of_answer_tokens(bigram, rows, bigram_logps):
-    params, batch = bigram.init(KEY), rows(6)
-    loss, metrics = means(objectives.sft(bigram)(params, batch))
-    logp = bigram_logps(params, batch.tokens)
-    np.testing.assert_allclose(loss, -logp[batch.loss_mask].mean(), rtol=1e-5)
-    assert metrics["answer_length"] == batch.loss_mask.sum() / 6
-
-
-def test_sft_ignores_padding_and_prompts(bigram, rows):
-    params, batch = bigram.init(KEY), rows(6)
-    other = dataclasses.replace(
-        batch, tokens=np.where(batch.segments > 0, batch.tokens, 7)
-    )
-    sft = jax.value_and_grad(objectives.sft(bigram), has_aux=True)
-    (a, _), grads = sft(params, batch)
-    (b, _), other_grads = sft(params, other)
-    assert a == b
-    jax.tree.map(np.testing.assert_array_equal, grads, other_grads)
-
-
-def test_reward_reads_the_last_real_token(scalar, pairs):
-    params, batch = scalar.init(KEY), pairs(5)
-    head = np.asarray(params["head"], np.float64)
-
-    def last(side):
-        at = side.lengths - 1
-        return head[side.tokens[np.arange(5), at]] + 0.01 * at
-
-    chosen, rejected = last(batch.chosen), last(batch.rejected)
-    terms = -np.log(sigmoid(chosen - rejected - batch.margin))
-    terms += 0.5 * (chosen + rejected) ** 2
-    loss, metrics = means(objectives.reward(scalar, center=0.5)(params, batch))
-    # the last pair is not valid
-    np.testing.assert_allclose(loss, terms[:4].mean(), rtol=1e-5)
-    assert metrics["accuracy"] == (chosen > rejected)[:4].mean()
-    np.testing.assert_allclose(metrics["score/chosen"], chosen[:4].mean(), rtol=1e-5)
-
-
-def test_a_tie_is_half_right(scalar, pairs):
-    batch = pairs(5)
-    tied = dataclasses.replace(batch, rejected=batch.chosen, margin=np.zeros(5, "f4"))
-    loss, metrics = means(objectives.reward(scalar)(scalar.init(KEY), tied))
-    np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
-    assert metrics["accuracy"] == 0.5
-
-
-def test_ranking_of_two_is_bradley_terry(scalar, pairs):
-    # Plackett-Luce with K = 2 is -log softmax([a, b])[0] = -log sigmoid(a - b).
-    params, batch = scalar.init(KEY), pairs(5)
-    full = dataclasses.replace(
-        batch, valid=np.ones(5, bool), margin=np.zeros(5, np.float32)
-    )
-    ranked = batches.RankingBatch(
-        batch.rows(),
-        np.ones((5, 2), bool),
-        batch.row,
-    )
-    want, _ = means(objectives.reward(scalar)(params, full))
-    got, _ = means(objectives.ranking(scalar)(params, ranked))
-    np.testing.assert_allclose(got, want, rtol=1e-6)
-
-
-def test_prompts_with_one_answer_do_not_count(scalar, rows):
-    mask = np.array([[True, True, False], [True, False, False]])
-    batch = batches.RankingBatch(rows(6), mask, np.arange(2))
-    _, (weight, _) = objectives.ranking(scalar)(scalar.init(KEY), batch)
-    assert weight == 1
+from tests.training.objective_values import KEY, means, sigmoid, sums
 
 
 def own_reference(bigram, params, batch):
@@ -104,7 +22,7 @@ def own_reference(bigram, params, batch):
 
 
 @pytest.mark.parametrize(
-    "name, knobs, at_reference",
+    "name, hyperparameters, at_reference",
     [
         ("dpo", {"beta": 0.3}, np.log(2)),
         ("cdpo", {"beta": 0.3, "label_smoothing": 0.1}, np.log(2)),
@@ -113,10 +31,12 @@ def own_reference(bigram, params, batch):
         ("ipo_sum", {"tau": 0.25}, 4.0),
     ],
 )
-def test_at_the_reference(bigram, pairs, name, knobs, at_reference):
+def test_at_the_reference(bigram, pairs, name, hyperparameters, at_reference):
     params = bigram.init(KEY)
     batch = own_reference(bigram, params, pairs(5))
-    objective = objectives.preference(bigram, objectives.pairwise_loss(name, **knobs))
+    objective = objectives.preference(
+        bigram, objectives.pairwise_loss(name, **hyperparameters)
+    )
     loss, metrics = means(objective(params, batch))
     # log-probs of up to 50 nats in float32, twice, in two batch layouts
     np.testing.assert_allclose(loss, at_reference, rtol=1e-5)
@@ -141,7 +61,7 @@ def odds(mean):
     return mean - np.log1p(-np.exp(mean))
 
 
-# The formulas of specs/trl_formulas.md and alignment.md 7, written once more.
+# The formulas of the papers and of TRL, written once more.
 FORMULAS = {
     "dpo": (
         {"beta": 0.3},
@@ -251,10 +171,10 @@ def test_soft_labels_weigh_both_ways_of_a_pair(bigram, scalar, measured, pairs):
 def test_other_losses_are_given_their_numbers(bigram, measured, name):
     """Formulas of their own are in tests/losses; here, that the fields fit."""
     params, batch, numbers = measured
-    knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
+    hyperparameters = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
     # any numbers will do
     kl = objectives.Sides(*numbers[:2])
-    loss = objectives.pairwise_loss(name, **knobs)
+    loss = objectives.pairwise_loss(name, **hyperparameters)
     pair = objectives.pair_logps(bigram, params, batch, loss)
     pair = pair._replace(kl=kl, reward_shift=0.2)
     np.testing.assert_allclose(pair.length.chosen, numbers[4])
@@ -264,14 +184,14 @@ def test_other_losses_are_given_their_numbers(bigram, measured, name):
     several = "sums" in parameters
     assert several or all(a == b for a, b in arguments.items()), arguments
     values = [operator.attrgetter(path)(pair) for path in loss.inputs]
-    chex.assert_trees_all_close(loss(pair), loss.fn(*values, **knobs))
+    chex.assert_trees_all_close(loss(pair), loss.fn(*values, **hyperparameters))
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_pairwise_losses_by_formula(bigram, measured, name):
     params, batch, numbers = measured
-    knobs, formula = FORMULAS[name]
-    loss = objectives.pairwise_loss(name, **knobs)
+    hyperparameters, formula = FORMULAS[name]
+    loss = objectives.pairwise_loss(name, **hyperparameters)
     got, metrics = means(objectives.preference(bigram, loss)(params, batch))
     # the last pair is not valid; float32 sums of a dozen log-probs
     np.testing.assert_allclose(got, formula(*numbers)[:4].mean(), rtol=2e-5)
@@ -282,8 +202,8 @@ def test_pairwise_losses_by_formula(bigram, measured, name):
         metrics["logratio/margin"], (c - rc - r + rr)[:4].mean(), 1e-5
     )
     # TRL's are beta times the log-ratios; a loss without either has none
-    if "beta" in knobs and loss.needs_reference:
-        expected = knobs["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
+    if "beta" in hyperparameters and loss.needs_reference:
+        expected = hyperparameters["beta"] * np.array([c - rc, r - rr, c - rc - r + rr])
         names = ("rewards/chosen", "rewards/rejected", "rewards/margins")
         found = [metrics[name] for name in names]
         np.testing.assert_allclose(found, expected[:, :4].mean(1), rtol=1e-5)

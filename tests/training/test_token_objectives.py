@@ -72,7 +72,7 @@ def sigmoid_loss(x):
     return np.log1p(np.exp(-x))
 
 
-# name -> knobs, and the loss of the two sides
+# name -> hyperparameters, and the loss of the two sides
 FORMULAS = {
     "wpo": (
         {"beta": 0.3},
@@ -106,9 +106,11 @@ def cases(bigram, both, pairs):
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("running", [False, True])
 def test_by_formula(bigram, both, cases, name, running):
-    knobs, formula = FORMULAS[name]
+    hyperparameters, formula = FORMULAS[name]
     batch, fixed = cases[running]
-    objective = objectives.preference(bigram, objectives.pairwise_loss(name, **knobs))
+    objective = objectives.preference(
+        bigram, objectives.pairwise_loss(name, **hyperparameters)
+    )
     if objectives.get_loss(name).needs_reference_distribution and not running:
         with pytest.raises(ValueError, match=f"the loss {name} compares whole"):
             objective(both[0], batch, *fixed)
@@ -143,8 +145,8 @@ def test_a_loss_pays_only_for_what_it_uses(bigram, both, cases):
 
 @pytest.mark.parametrize("name", quick.only(["dpo"], ["dpo", "tdpo2", "wpo", "ld_dpo"]))
 def test_a_reference_in_the_step_and_micro_batches(bigram, both, pairs, name):
-    knobs = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
-    loss = objectives.pairwise_loss(name, **knobs)
+    hyperparameters = dict.fromkeys(objectives.get_loss(name).hyperparameters, 0.3)
+    loss = objectives.pairwise_loss(name, **hyperparameters)
     objective = objectives.preference(bigram, loss)
     batch = dataclasses.replace(pairs(8), valid=np.arange(8) != 5)
     found = []
@@ -171,9 +173,9 @@ def test_the_reference_gets_no_gradient(bigram, both, pairs):
 def test_tdpo2_stops_the_chosen_kl(bigram, both, pairs):
     """TDPO2's gradient is that of TDPO1 less what flows through the chosen KL."""
     batch = pairs(5)
-    knobs = {"beta": 0.3}
-    one = objectives.pairwise_loss("tdpo1", **knobs)
-    two = objectives.pairwise_loss("tdpo2", alpha=1.0, **knobs)
+    hyperparameters = {"beta": 0.3}
+    one = objectives.pairwise_loss("tdpo1", **hyperparameters)
+    two = objectives.pairwise_loss("tdpo2", alpha=1.0, **hyperparameters)
     stopped = lambda p: one(
         p._replace(kl=p.kl._replace(chosen=jax.lax.stop_gradient(p.kl.chosen)))
     )
