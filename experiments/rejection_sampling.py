@@ -198,8 +198,7 @@ def evaluate(
             )
             for name, folder in policies.items()
         }
-    texts = {name: evaluation.texts for name, evaluation in evaluations.items()}
-    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
+    held_out_tables.write_answers(out, held_out_eval.prompts, evaluations)
     return evaluations
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxalign.atomic_files import atomic_path
-from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.pipeline.held_out import Evaluation, HeldOutEval
 from jaxalign.runtime import distributed
+from jaxalign.runtime.stages import digest
 
 
 def cached_evaluation(
@@ -42,6 +44,39 @@ def cached_evaluation(
         part.write_text(text)
     # from the text, so that a resumed run has the same numbers
     return evaluation_from_json(json.loads(text))
+
+
+def evaluation_settings(
+    held_out_eval: HeldOutEval,
+    policy: Path,
+    *,
+    start: Path,
+    seed: int,
+    samples: int,
+    temperature: float,
+) -> dict[str, Any]:
+    """JSON values that an evaluation depends on: its flags, and digests of its inputs.
+
+    Args:
+      policy: the folder of the policy.
+      start: the folder with the stages sft and reward_model.
+      seed: of the run.
+      samples: answers to each prompt.
+      temperature: of the sampling.
+    """
+    prompts = json.dumps([prompt.messages for prompt in held_out_eval.prompts])
+    flags = {
+        k: v for k, v in vars(held_out_eval).items() if isinstance(v, int | float | str)
+    }
+    return flags | {
+        "seed": seed,
+        "samples": samples,
+        "prompts": zlib.crc32(prompts.encode()),
+        "policy": digest(policy),
+        "base": digest(start / "sft" / "policy"),
+        "reward": digest(start / "reward_model" / "reward"),
+        "temperature": temperature,
+    }
 
 
 def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:

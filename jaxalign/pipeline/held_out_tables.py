@@ -6,10 +6,12 @@ against the first method.
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import (
     best_of_n,
     intervals,
@@ -19,6 +21,7 @@ from jaxalign.evaluation import (
 )
 from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
 from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.runtime import tables
 
 Row = dict[str, Any]
 Seeds = Sequence[dict[str, Evaluation]]
@@ -120,6 +123,14 @@ def table(seeds: Seeds) -> list[Row]:
             }
         rows.append(row)
     return rows
+
+
+def write_answers(
+    out: Path, prompts: Sequence[Prompt], evaluations: dict[str, Evaluation]
+) -> None:
+    """Write OUT/samples.md: some prompts with the answers of each method."""
+    texts = {name: evaluation.texts for name, evaluation in evaluations.items()}
+    tables.write_answers(out, [prompt.messages for prompt in prompts], texts)
 
 
 def best_of_line(

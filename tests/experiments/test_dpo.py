@@ -152,7 +152,7 @@ def test_a_hyperparameter_that_a_loss_does_not_take_is_refused(config, flags, wo
 
 
 def test_names_of_trl():
-    # specs/trl_formulas.md 1.1; tests/parity has them equal TRL's, term by term
+    # loss_type of TRL 1.16; tests/parity compares them with TRL, term by term
     same = {
         "sigmoid": "dpo",
         "robust": "robust_dpo",

@@ -57,18 +57,18 @@ def test_answers_and_their_kl_are_at_the_temperature(held_out_eval, monkeypatch)
     policy = policies.Policy(
         held_out_eval.base.model, shaken, held_out_eval.base.tokenizer, 96
     )
-    drawn = []
-    answer = rollouts.sample_answers
+    sampled = []
+    sample_answers = rollouts.sample_answers
 
-    def record(*args, **told):
-        drawn.append((told["temperature"], answer(*args, **told)))
-        return drawn[-1][1]
+    def record(*args, **others):
+        sampled.append((others["temperature"], sample_answers(*args, **others)))
+        return sampled[-1][1]
 
     monkeypatch.setattr(rollouts, "sample_answers", record)
     with jax.set_mesh(held_out.mesh_of(EvalConfig(mesh="data=1"))):
         found = held_out_eval.evaluate(policy, 3, temperature=0.5)
-        ((told, answers),) = drawn
-        assert told == found.temperature == 0.5
+        ((temperature, answers),) = sampled
+        assert temperature == found.temperature == 0.5
         ours, theirs = (
             logps(p, answers.sequences, 0.5) for p in (policy, held_out_eval.base)
         )
@@ -101,7 +101,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
     """PPO at its rollouts' temperature, unless told; what learns from data at 1."""
     measured = {}
 
-    class Exam:
+    class StubEval:
         base = "SFT"
         prompts = ()
 
@@ -110,7 +110,9 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
             return SimpleNamespace(texts=[])
 
     source, out = SimpleNamespace(), Path("run")
-    monkeypatch.setattr(held_out, "make_held_out_eval", lambda *args, **others: Exam())
+    monkeypatch.setattr(
+        held_out, "make_held_out_eval", lambda *args, **others: StubEval()
+    )
     monkeypatch.setattr(held_out, "best_of", lambda many, n: many)
     monkeypatch.setattr(held_out, "load", lambda config, source, at: at.parent.name)
     monkeypatch.setattr(tables, "write_answers", lambda *args: None)
