@@ -1,21 +1,22 @@
-"""Best-of-n: what a reward is worth that chooses among a policy's answers.
+"""Best-of-n: proxy and true reward of the best of n answers, against its KL.
 
-Samples --samples answers to each held-out prompt, and reports for n = 1, 2, 4, ... what
-the reward that chooses (the proxy) and the data set's programmed reward (the true one)
-say of the best of n by the proxy: its mean over all subsets of n answers, so that one
-set of samples serves every n (`jaxalign.evaluation.best_of_n`). Against
+Samples --samples answers to each held-out prompt. For n = 1, 2, 4, ... it reports two
+rewards of the answer with the highest proxy reward among n: the proxy's own, and the
+data set's rule-based one (the true reward). Each is a mean over all subsets of n
+answers, so that one set of samples serves every n (`jaxalign.evaluation.best_of_n`),
+beside
 
     KL(best of n || policy) = log n - (n - 1) / n
 
-in nats, an upper bound where answers repeat. Where the proxy goes on rising and the
-true reward turns down, the proxy is over-optimised (Gao et al. 2022, arXiv:2210.10760).
+in nats, an upper bound where answers repeat. Where the proxy still rises and the true
+reward falls, the proxy is over-optimized (Gao et al. 2022, arXiv:2210.10760).
 
     python -m experiments.best_of_n --model runs/sft/policy --reward runs/reward/reward
 
-Intervals are over prompts, of this one model; answers are at --temperature, which the
-table's title says. Writes OUT/table.md and table.json, samples.md, and reward_kl.png,
-where each reward is in standard deviations of the policy's own answers above their
-mean. `best possible` is the best of n by the true reward itself.
+Intervals are over prompts, of this one model; answers are sampled at --temperature,
+which the table's title states. Writes OUT/table.md and table.json, samples.md, and
+reward_kl.png, with each reward in standard deviations of the policy's own answers above
+their mean. `best possible` is the best of n by the true reward itself.
 """
 
 import dataclasses
@@ -54,100 +55,107 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
 
-Curves = dict[
-    str, np.ndarray
-]  # by what is reported: the best of each n [powers_of_two P]
+# The rewards of the best of each n, float [number of ns, P] each, by name.
+Curves = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """The best of n answers, by a proxy and as the true reward has it."""
+    """Proxy and true reward of the best of n answers."""
 
     RANGES: ClassVar = {"samples": flags.FROM_2}
     reward: str
-    """What chooses, the proxy: a reward model's folder, programmed, or another of
-    `jaxalign.pipeline.reward_functions`, such as length:40."""
+    """The proxy reward, which selects: a reward model's folder, programmed (the data
+    set's rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such
+    as length:40."""
     prompts: int = 128
     """Held-out prompts."""
     samples: int = 64
-    """Answers to a prompt, the largest n."""
+    """Answers to each prompt, the largest n."""
     temperature: float = 1.0
-    """Of the sampling: that at which the policy will be used."""
+    """Sampling temperature: that at which the policy will be used."""
     max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
+    """Tokens of the longest answer; by default the data set's."""
 
 
 def main(config: Config) -> list[held_out_tables.Row]:
-    """Samples, scores and reports; returns the rows of the table, one an n."""
+    """Samples answers, scores them and writes tables; returns one row for each n."""
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = reward_functions.make_reward_function(
+        reward_fn = reward_functions.make_reward_function(
             config.reward, config.dtype, policy, source
         )
-        room = config.max_new_tokens or source.max_new_tokens
+        max_new_tokens = config.max_new_tokens or source.max_new_tokens
         prompts = held_out.fitting_prompts(
-            policy, source, config.prompts, room, run.note
+            policy, source, config.prompts, max_new_tokens, run.note
         )
         run.describe_data(source.accounts())
         answers = rollouts.sample_answers(
             policy,
             tokenize_prompts(policy, prompts),
             streams.key(jax.random.key(config.seed), "best of n"),
-            max_new_tokens=room,
+            max_new_tokens=max_new_tokens,
             samples=config.samples,
             temperature=config.temperature,
         )
-        proxy = reward_functions.score_answers(score, answers, mesh=run.mesh)
-        values = {"proxy reward": proxy}
+        by_prompt = lambda values: values.reshape(-1, config.samples)
+        proxy = reward_functions.score_answers(reward_fn, answers, mesh=run.mesh)
+        rewards = {"proxy reward": by_prompt(proxy)}
         if source.reward is not None:
-            judged = source.reward(answers.prompts, answers.texts, answers.finished)
-            values["true reward"] = judged["reward"]
-        values = {k: r.reshape(-1, config.samples) for k, r in values.items()}
+            metrics = source.reward(answers.prompts, answers.texts, answers.finished)
+            rewards["true reward"] = by_prompt(metrics["reward"])
+
         ns = powers_of_two(config.samples)
-        found = curves(values, ns)
-        lengths = answers.lengths.reshape(-1, config.samples)
+        curves = best_of_n_curves(rewards, ns)
+        lengths = best_of_n_rewards(
+            by_prompt(answers.lengths), rewards["proxy reward"], ns
+        )
         units = splits.prompt_hashes(answers.prompts[:: config.samples])
-        best_lengths = best_of_n_rewards(lengths, values["proxy reward"], ns)
-        rows = table(found, best_lengths, ns, units)
+        rows = table(curves, lengths, ns, units)
         title = (
-            f"{config.model} at temperature {config.temperature:g}, chosen by "
-            f"{config.reward}; {len(lengths)} held-out prompts, 95 % intervals over "
+            f"{config.model} at temperature {config.temperature:g}, best by "
+            f"{config.reward}; {len(prompts)} held-out prompts, 95 % intervals over "
             "them, of this one model"
         )
         tables.publish(run.folder, {title: rows})
-        draw(run.folder, points(found, values, ns, units))
-        write_best(run.folder, answers, values["proxy reward"])
+        plot(run.folder, gains_by_kl(curves, rewards, ns, units))
+        write_best(run.folder, answers, rewards["proxy reward"])
         run.say(f"table, plot and answers are in {run.folder}")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
         run.finish({"n": config.samples, "temperature": config.temperature} | last)
         return rows
 
 
-def curves(values: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
-    """What each reward has the best of n by the proxy be worth; of values [P N]."""
-    proxy = values["proxy reward"]
-    found = {name: best_of_n_rewards(gold, proxy, ns) for name, gold in values.items()}
-    if "true reward" in values:
-        true = values["true reward"]
-        found["best possible"] = best_of_n_rewards(true, true, ns)
-    return found
+def best_of_n_curves(rewards: dict[str, np.ndarray], ns: Sequence[int]) -> Curves:
+    """The rewards of the best of n by the proxy, and of the best by the true reward.
+
+    Args:
+      rewards: "proxy reward", and "true reward" if there is one, float [P N] each.
+    """
+    proxy = rewards["proxy reward"]
+    curves = {name: best_of_n_rewards(r, proxy, ns) for name, r in rewards.items()}
+    if "true reward" in rewards:
+        true = rewards["true reward"]
+        curves["best possible"] = best_of_n_rewards(true, true, ns)
+    return curves
 
 
 def table(
-    found: Curves, lengths: np.ndarray, ns: Sequence[int], units: Units
+    curves: Curves, lengths: np.ndarray, ns: Sequence[int], units: Units
 ) -> list[held_out_tables.Row]:
-    """One row an n; the gain is paired with n = 1, by prompt.
+    """One row for each n; the gain over n = 1 is paired by prompt.
 
     Args:
-      units: of the intervals, the unit of each prompt [P].
+      lengths: tokens of the best of n by the proxy, float [number of ns, P].
+      units: the unit of each prompt, over which intervals are, [P].
     """
     rows = []
     for i, n in enumerate(ns):
         row: held_out_tables.Row = {"n": n, "KL (nats)": sample_metrics.kl_best_of_n(n)}
-        row |= {name: bootstrap(curve[i], units=units) for name, curve in found.items()}
-        if "true reward" in found:
-            true = found["true reward"]
+        row |= {name: bootstrap(x[i], units=units) for name, x in curves.items()}
+        if "true reward" in curves:
+            true = curves["true reward"]
             gain = paired_difference(true[i], true[0], units=units)
             row["true gain"] = Gain(*gain) if i else None
         row["length"] = bootstrap(lengths[i], units=units)
@@ -155,14 +163,18 @@ def table(
     return rows
 
 
-def points(
-    found: Curves, values: dict[str, np.ndarray], ns: Sequence[int], units: Units
+def gains_by_kl(
+    curves: Curves, rewards: dict[str, np.ndarray], ns: Sequence[int], units: Units
 ) -> dict[str, list[tuple[float, Interval]]]:
-    """KL and gain of each curve, in its reward's standard deviations; [P N] values."""
+    """(KL, gain over n = 1) of each curve, gains in standard deviations of its reward.
+
+    Args:
+      rewards: of the policy's own answers, float [P N] each.
+    """
     series = {}
-    for name, curve in found.items():
-        spread = values[name if name in values else "true reward"].std() or 1.0
-        gains = (curve - curve[0]) / spread
+    for name, curve in curves.items():
+        reward = rewards[name if name in rewards else "true reward"]
+        gains = (curve - curve[0]) / (reward.std() or 1.0)
         series[name] = [
             (sample_metrics.kl_best_of_n(n), bootstrap(gain, units=units))
             for n, gain in zip(ns, gains, strict=True)
@@ -170,8 +182,8 @@ def points(
     return series
 
 
-def draw(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
-    """Draws reward_kl.png."""
+def plot(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
+    """Plot gains against KL to reward_kl.png."""
     plots.plot_reward_kl(
         out / "reward_kl.png",
         series,
@@ -181,17 +193,17 @@ def draw(out: Path, series: dict[str, list[tuple[float, Interval]]]) -> None:
 
 
 def write_best(out: Path, answers: rollouts.Answers, proxy: np.ndarray) -> None:
-    """Writes the first answer to some prompts, and the best by the proxy [P N]."""
+    """Write the first answer to some prompts beside the best by the proxy [P N]."""
     prompts, samples = proxy.shape
     first = np.arange(prompts) * samples
-    said = {
+    columns = {
         "the first": first,
         f"the best of {samples}": first + sample_metrics.best_index(proxy),
     }
     tables.write_answers(
         out,
         [prompt.messages for prompt in answers.prompts[::samples]],
-        {name: [answers.texts[i] for i in at] for name, at in said.items()},
+        {name: [answers.texts[i] for i in rows] for name, rows in columns.items()},
     )
 
 

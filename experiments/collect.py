@@ -1,14 +1,15 @@
-"""Preferences on a policy's own answers: sample, rank, write down.
+"""Preferences on a policy's own answers: sample answers, then label them by rankings.
 
-Annotators are programmed: the data set's true reward, through Plackett-Luce. Each sorts
-by reward / label_temperature + Gumbel noise of their own, so that of any two answers
+Annotators are simulated by a Plackett-Luce model: each sorts the answers to a prompt by
+reward / label_temperature + Gumbel noise, with the data set's rule-based reward. So of
+any two answers
 
     p(a preferred to b) = sigmoid((reward(a) - reward(b)) / label_temperature)
 
-which is Bradley-Terry, and the best accuracy that any reward model can have on such a
-label (Bayes) is known, and reported. Writes OUT/rankings, by the mean place over all
-`--annotators` (Borda), and OUT/preferences, pairs as the first of them has them, with
-train.jsonl and test.jsonl each; `--data` reads either.
+which is Bradley-Terry. The Bayes accuracy, the best that any reward model can have on
+such labels in expectation, is known and reported. Writes OUT/rankings, by the mean
+place over all `--annotators` (Borda), and OUT/preferences, pairs in the order of the
+first annotator, with train.jsonl and test.jsonl each, for `--data`.
 
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
@@ -26,11 +27,10 @@ import jax
 import numpy as np
 
 from jaxalign import streams
-from jaxalign.data.records import Prompt
-from jaxalign.data.records import prompt_fields as asked_of
+from jaxalign.data.records import Prompt, prompt_fields
 from jaxalign.evaluation import preference
 from jaxalign.pipeline import datasets, policies, rollouts
-from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
+from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
@@ -39,32 +39,33 @@ from jaxalign.runtime.run import Run
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Preferences labelled by the programmed reward."""
+    """Preferences labeled by simulated annotators."""
 
     prompts: int = 3072
     """Training prompts to sample answers to."""
     first_prompt: int = 0
-    """The one to begin with; after the last comes the first again."""
+    """Index of the first of them; after the last prompt the first follows again."""
     held_out_prompts: int = 512
     """Held-out prompts, for test.jsonl."""
     samples: int = 4
-    """Answers to a prompt, which are ranked."""
+    """Answers to each prompt, which are ranked."""
     temperature: float = 1.0
-    """Of the sampling."""
+    """Sampling temperature."""
     annotators: int = 1
-    """How many rank the answers to each prompt."""
+    """Annotators who rank the answers to each prompt."""
     label_temperature: float = 1.0
-    """Of each annotator: near 0 the better answer is always preferred."""
+    """Temperature of the labels: near 0 the better answer is always preferred."""
     max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
+    """Tokens of the longest answer; by default the data set's."""
 
 
 class RankedAnswers(NamedTuple):
-    """Answers to a prompt, in the order in which they were sampled.
+    """K answers to a prompt with their rankings, in the order of sampling.
 
     Attributes:
-      rewards: of the answers [K].
-      places: where each annotator puts each answer, 0 for the best [annotators K].
+      rewards: rule-based rewards, float [K].
+      places: the place of each answer by each annotator, 0 for the best, int
+        [annotators K].
     """
 
     prompt: Prompt
@@ -73,69 +74,95 @@ class RankedAnswers(NamedTuple):
     places: np.ndarray
 
     def row(self) -> dict[str, Any]:
-        """The ranking of all annotators, best first, as `--data` reads it."""
-        # of answers in the same mean place, the first annotator's order
+        """The ranking by the mean place, best first, as a row that `--data` reads."""
+        # answers with the same mean place are in the first annotator's order
         order = np.lexsort((self.places[0], self.places.mean(axis=0)))
         return {
-            **asked_of(self.prompt),
+            **prompt_fields(self.prompt),
             "answers": [self.answers[i] for i in order],
             "rewards": self.rewards[order].tolist(),
         }
 
 
 def main(config: Config) -> dict[str, float]:
-    """Samples and ranks answers; returns how many, and the Bayes accuracy of pairs."""
+    """Samples answers and labels them.
+
+    Returns:
+      Of each split the numbers of rankings and pairs, the Bayes accuracy of the pairs
+      and the mean reward.
+
+    Raises:
+      ValueError: no rule-based reward, nothing held out, or answers that are all alike.
+    """
     with Run(config, "collect") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        judge = source.require_reward()
+        reward_fn = source.require_reward()
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
+        prompts_by_split = {
+            "train": cyclic_slice(train, config.first_prompt, config.prompts),
+            "test": held_out[: config.held_out_prompts],
+        }
+        max_new_tokens = config.max_new_tokens or source.max_new_tokens
         numbers: dict[str, float] = {}
-        for name, prompts in (
-            (
-                "train",
-                cyclic_slice(train, config.first_prompt, config.prompts),
-            ),
-            ("test", held_out[: config.held_out_prompts]),
-        ):
-            # of prompts that come again, after all others, other answers
-            step, stream = config.first_prompt, f"collect {name}"
-            room = config.max_new_tokens or source.max_new_tokens
-            fitting = select_prompts(policy, prompts, room, run.note, name)
-            key = streams.key(jax.random.key(config.seed), stream, step)
-            answers = rollouts.sample_answers(
-                policy,
-                fitting,
-                key,
-                max_new_tokens=room,
-                samples=config.samples,
-                temperature=config.temperature,
+        for name, prompts in prompts_by_split.items():
+            prompts = select_prompts(policy, prompts, max_new_tokens, run.note, name)
+            answers = sample_answers(config, policy, prompts, max_new_tokens, name)
+            metrics = reward_fn(answers.prompts, answers.texts, answers.finished)
+            noise = partial(
+                streams.generator, config.seed, f"label {name}", config.first_prompt
             )
-            judged = judge(answers.prompts, answers.texts, answers.finished)
-            temperature = config.label_temperature
-            noise = partial(streams.generator, config.seed, f"label {name}", step)
             rankings = rank_answers(
-                answers, judged["reward"], temperature, config.annotators, noise
+                answers,
+                metrics["reward"],
+                config.label_temperature,
+                config.annotators,
+                noise,
             )
-            rows = preference_pairs(rankings, temperature)
-            if not rows:
+            pairs = preference_pairs(rankings, config.label_temperature)
+            if not pairs:
                 raise ValueError(
                     "all answers to a prompt were the same: raise --samples (2 at "
                     "least) or --temperature"
                 )
-            write(run.folder / "preferences" / f"{name}.jsonl", rows)
-            write(
-                run.folder / "rankings" / f"{name}.jsonl", [r.row() for r in rankings]
-            )
+            write(run.folder / "preferences" / f"{name}.jsonl", pairs)
+            rows = [ranking.row() for ranking in rankings]
+            write(run.folder / "rankings" / f"{name}.jsonl", rows)
             numbers[f"{name}_rankings"] = len(rankings)
-            numbers[f"{name}_pairs"] = len(rows)
+            numbers[f"{name}_pairs"] = len(pairs)
             numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
-                np.array([row["p_chosen"] for row in rows])
+                np.array([pair["p_chosen"] for pair in pairs])
             )
-            numbers[f"{name}_reward"] = float(np.mean(judged["reward"]))
+            numbers[f"{name}_reward"] = float(np.mean(metrics["reward"]))
         return run.finish(numbers)
+
+
+def sample_answers(
+    config: Config,
+    policy: policies.Policy,
+    prompts: TokenizedPrompts,
+    max_new_tokens: int,
+    name: str,
+) -> rollouts.Answers:
+    """Samples of the policy, `--samples` to each prompt.
+
+    Args:
+      name: of the split, and of the random stream.
+    """
+    # a prompt that comes again in a later slice gets other answers
+    key = streams.key(
+        jax.random.key(config.seed), f"collect {name}", config.first_prompt
+    )
+    return rollouts.sample_answers(
+        policy,
+        prompts,
+        key,
+        max_new_tokens=max_new_tokens,
+        samples=config.samples,
+        temperature=config.temperature,
+    )
 
 
 def rank_answers(
@@ -145,51 +172,65 @@ def rank_answers(
     annotators: int,
     noise: Callable[[int, int], np.random.Generator],
 ) -> list[RankedAnswers]:
-    """The answers to each prompt, as the annotators have them.
+    """Rankings of the answers to each prompt by simulated annotators (Plackett-Luce).
 
-    Of answers with the same text the first alone is ranked; prompts whose answers are
-    all the same are left out.
+    Empty answers and repetitions of an answer are left out; so are prompts with fewer
+    than two different answers.
 
     Args:
-      noise: of the annotators, by the prompt's number and which time it comes.
+      reward: of each answer, float [R].
+      temperature: of the labels.
+      annotators: number of rankings of each prompt's answers.
+      noise: the generator for a prompt id and its number of earlier occurrences.
     """
-    found = []
-    times: collections.Counter[int] = collections.Counter()
-    asked = [id(prompt) for prompt in answers.prompts]
-    for _, group in itertools.groupby(range(len(asked)), key=asked.__getitem__):
-        texts = {answers.texts[i]: i for i in reversed(list(group)) if answers.texts[i]}
-        rows = np.array(sorted(texts.values()))
+    rankings = []
+    occurrences: collections.Counter[int] = collections.Counter()
+    prompt_of_row = [id(prompt) for prompt in answers.prompts]
+    for _, group in itertools.groupby(
+        range(len(prompt_of_row)), key=prompt_of_row.__getitem__
+    ):
+        first_row = {
+            answers.texts[i]: i for i in reversed(list(group)) if answers.texts[i]
+        }
+        rows = np.array(sorted(first_row.values()))
         if len(rows) < 2:
             continue
         prompt = answers.prompts[rows[0]]
-        number = streams.prompt_id(prompt.messages)
-        gumbel = noise(number, times[number]).gumbel(size=(annotators, len(rows)))
-        times[number] += 1
-        worth = reward[rows][None, :] / temperature + gumbel
-        places = np.argsort(np.argsort(-worth, axis=1), axis=1)
-        texts_of = [answers.texts[i] for i in rows]
-        found.append(RankedAnswers(prompt, texts_of, reward[rows], places))
-    return found
+        prompt_id = streams.prompt_id(prompt.messages)
+        rng = noise(prompt_id, occurrences[prompt_id])
+        occurrences[prompt_id] += 1
+        gumbel = rng.gumbel(size=(annotators, len(rows)))
+        utility = reward[rows][None, :] / temperature + gumbel
+        places = np.argsort(np.argsort(-utility, axis=1), axis=1)
+        texts = [answers.texts[i] for i in rows]
+        rankings.append(RankedAnswers(prompt, texts, reward[rows], places))
+    return rankings
 
 
 def preference_pairs(
     rankings: list[RankedAnswers], temperature: float
 ) -> list[dict[str, Any]]:
-    """Pairs, two by two as answers were sampled, by the first annotator."""
+    """Pairs of consecutive samples, labeled by the first annotator's ranking.
+
+    `p_chosen` is the probability of the label under the annotators' model.
+
+    Args:
+      temperature: of the labels.
+    """
     rows = []
     for ranking in rankings:
         place = ranking.places[0]
         for a in range(0, len(place) - 1, 2):
-            best, worst = sorted((a, a + 1), key=place.__getitem__)
-            gap = ranking.rewards[best] - ranking.rewards[worst]
+            chosen, rejected = sorted((a, a + 1), key=place.__getitem__)
+            gap = ranking.rewards[chosen] - ranking.rewards[rejected]
+            logit = np.clip(gap / temperature, -60, 60)
             rows.append(
                 {
-                    **asked_of(ranking.prompt),
-                    "chosen": ranking.answers[best],
-                    "rejected": ranking.answers[worst],
-                    "p_chosen": 1.0
-                    / (1.0 + math.exp(-np.clip(gap / temperature, -60, 60))),
-                    "rewards": [float(ranking.rewards[i]) for i in (best, worst)],
+                    **prompt_fields(ranking.prompt),
+                    "chosen": ranking.answers[chosen],
+                    "rejected": ranking.answers[rejected],
+                    "p_chosen": 1.0 / (1.0 + math.exp(-logit)),
+                    "rewards": [float(ranking.rewards[i]) for i in (chosen, rejected)],
                 }
             )
     return rows

@@ -1,7 +1,7 @@
-"""What a model will be trained on: examples with the trained tokens marked, and counts.
+"""Inspect training data: examples with their trained tokens marked, and token counts.
 
-Trained tokens are green (or between ⟦ and ⟧ where there is no colour), special tokens
-reversed, line ends shown. Nothing is trained and nothing is written.
+Trained tokens are green (or between ⟦ and ⟧ without color), special tokens reversed,
+line ends shown. Nothing is trained and nothing is written.
 
     python -m experiments.inspect_data --data hh-rlhf --data-path FOLDER --model FOLDER
     python -m experiments.inspect_data --data answers.jsonl --all-turns
@@ -37,18 +37,25 @@ QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Examples as a model is trained on them, and counts."""
+    """Tokenized examples and token counts."""
 
     examples: int = 2
     """Examples to print of each kind."""
     first: int = 0
-    """Which example to begin with."""
+    """Index of the first example to print."""
     all_turns: bool = False
-    """Train on every answer in a demonstration, not the last alone."""
+    """Mark every answer of a conversation as trained, not the last alone."""
 
 
 def main(config: Config, console: Console | None = None) -> dict[str, dict[str, float]]:
-    """Prints examples and counts; returns the counts of each kind of record."""
+    """Prints examples and counts.
+
+    Args:
+      console: to print to; by default the terminal.
+
+    Returns:
+      The counts of each kind of record.
+    """
     console = console or rich.get_console()
     source = datasets.load(config)
     tokenizer, context = policies.tokenizer_of(config, source)
@@ -65,24 +72,24 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
     marked = Text("trained", TRAINED) if console.color_system else Text("⟦trained⟧")
     console.print("legend:", marked, Text("special token", SPECIAL), "↵ end of line")
     counts = {}
-    for name, records in kinds(source):
+    for name, read in kinds(source):
         try:
-            found = records()
+            records = read()
         except ValueError as error:
             console.print(f"\nno {name}: {error}", markup=False, highlight=False)
             continue
-        with_context = functools.partial(
-            tokenize, found, tokenizer, all_turns=config.all_turns
+        tokenize_records = functools.partial(
+            tokenize, records, tokenizer, all_turns=config.all_turns
         )
-        examples, report = with_context(context=context, overlong=config.overlong)
-        whole, _ = with_context(context=sys.maxsize)
+        examples, report = tokenize_records(context=context, overlong=config.overlong)
+        uncut, _ = tokenize_records(context=sys.maxsize)
         console.print(
             f"\n{name}: {report}", style="bold", markup=False, highlight=False
         )
         for example in examples[config.first :][: config.examples]:
-            where = found[example.row].location.rpartition("/")[2]
-            show(console, tokenizer, example, where, SIDES.get(name))
-        counts[name] = {"rows": report.total} | count_tokens(examples, whole)
+            location = records[example.row].location.rpartition("/")[2]
+            show(console, tokenizer, example, location, SIDES.get(name))
+        counts[name] = {"rows": report.total} | count_tokens(examples, uncut)
     console.print(table(counts))
     return counts
 
@@ -90,84 +97,100 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
 def kinds(
     source: datasets.Dataset,
 ) -> list[tuple[str, Callable[[], Sequence[Record]]]]:
-    """The training records of each kind that a source may have."""
-    found: list[tuple[str, Callable[[], Any]]] = [
+    """Names of the kinds of records that a data set may have, and their readers.
+
+    A reader returns the training records, or raises ValueError if there are none.
+    """
+    readers: list[tuple[str, Callable[[], Any]]] = [
         ("demonstrations", lambda: source.demonstrations()[0]),
         ("pairs", lambda: source.preferences()[0]),
     ]
     if source.has_rankings:
-        found.append(("rankings", lambda: source.rankings()[0]))
+        readers.append(("rankings", lambda: source.rankings()[0]))
     if source.has_unpaired:
-        found.append(("unpaired", lambda: source.unpaired()[0]))
-    return found
+        readers.append(("unpaired", lambda: source.unpaired()[0]))
+    return readers
 
 
 def show(
     console: Console,
     tokenizer: PreTrainedTokenizerFast,
     example: Example,
-    where: str,
+    location: str,
     sides: Sequence[str] | None,
 ) -> None:
-    """Prints the sequences of an example."""
+    """Print the sequences of an example with their lengths.
+
+    Args:
+      location: of the example's row, such as "rows.jsonl:1".
+      sides: names of its sequences; None for ranks.
+    """
     names = sides or [f"rank {k}" for k, _ in enumerate(example.sequences, 1)]
     for name, row in zip(names, example.sequences, strict=True):
         trained = int(row.mask.sum())
-        title = " ".join(filter(None, (where, name)))
-        told = f"{title}: {len(row.tokens)} tokens, {trained} trained"
-        console.print(told, style="dim", markup=False, highlight=False)
+        title = " ".join(filter(None, (location, name)))
+        summary = f"{title}: {len(row.tokens)} tokens, {trained} trained"
+        console.print(summary, style="dim", markup=False, highlight=False)
         console.print(mark_tokens(tokenizer, row, color=bool(console.color_system)))
 
 
 def mark_tokens(
     tokenizer: PreTrainedTokenizerFast, row: TokenRow, *, color: bool
 ) -> Text:
-    """A sequence as text, trained tokens and special ones told apart."""
+    """A sequence as text with its trained and its special tokens marked.
+
+    Args:
+      color: whether to mark by color, else by brackets.
+    """
     special = {token_id(tokenizer, text) for text in special_token_texts(tokenizer)}
     shown = Text()
     runs = itertools.groupby(
         zip(row.tokens.tolist(), row.mask.tolist(), strict=True),
         key=lambda pair: (pair[1], pair[0] in special),
     )
-    before = False
+    previous = False
     for (trained, is_special), run in runs:
         text = str(tokenizer.decode([token for token, _ in run]))
-        if not color and trained != before:
+        if not color and trained != previous:
             shown.append("⟦" if trained else "⟧")
         styles = [TRAINED] * trained + [SPECIAL] * is_special
         shown.append(text.replace("\n", "↵\n"), " ".join(styles))
-        before = trained
-    return shown.append("⟧" * (before and not color))
+        previous = trained
+    return shown.append("⟧" * (previous and not color))
 
 
-def count_tokens(kept: Sequence[Example], whole: Sequence[Example]) -> dict[str, float]:
-    """How many tokens there are, how many are trained on, and how long rows are.
+def count_tokens(
+    examples: Sequence[Example], uncut: Sequence[Example]
+) -> dict[str, float]:
+    """Numbers of sequences, tokens and trained tokens, and quantiles of lengths.
 
-    Lengths are those of whole rows, before any is cut or dropped for its length.
+    Args:
+      examples: as trained on.
+      uncut: before any was cut or dropped for its length; quantiles are of these.
     """
-    rows = [row for example in kept for row in example.sequences]
+    rows = [row for example in examples for row in example.sequences]
     tokens = sum(len(row.tokens) for row in rows)
     trained = sum(int(row.mask.sum()) for row in rows)
-    before = [row for example in whole for row in example.sequences]
+    uncut_rows = [row for example in uncut for row in example.sequences]
     return {
-        "kept": len(kept),
+        "kept": len(examples),
         "sequences": len(rows),
         "tokens": tokens,
         "trained": trained,
         "share trained": trained / tokens,
-        **quantiles("length", np.array([len(row.tokens) for row in before])),
-        **quantiles("answer", np.array([int(row.mask.sum()) for row in before])),
+        **quantiles("length", np.array([len(row.tokens) for row in uncut_rows])),
+        **quantiles("answer", np.array([int(row.mask.sum()) for row in uncut_rows])),
     }
 
 
 def quantiles(name: str, values: np.ndarray) -> dict[str, float]:
     """Quantiles of lengths in tokens, as whole numbers."""
-    at = np.quantile(values, QUANTILES, method="inverted_cdf")
-    return {f"{name} {q:.0%}": int(x) for q, x in zip(QUANTILES, at, strict=True)}
+    lengths = np.quantile(values, QUANTILES, method="inverted_cdf")
+    return {f"{name} {q:.0%}": int(x) for q, x in zip(QUANTILES, lengths, strict=True)}
 
 
 def table(counts: dict[str, dict[str, float]]) -> Table:
-    """The counts, one column a kind of record; lengths are of whole rows, in tokens."""
+    """The counts as a table, one column for each kind of record; lengths in tokens."""
     shown = Table("count")
     for name in counts:
         shown.add_column(name, justify="right")

@@ -1,36 +1,33 @@
-"""Every method of alignment from one start: a table, and reward against KL, over all.
+"""All alignment methods from the same start: a table, and reward against KL.
 
     SFT -> preferences -> reward model -> each of --methods, by itself
 
-For each seed every method starts from the same SFT policy and maximises, or learns
-from, the same: best-of-n, rejection sampling (RAFT), online DPO, PPO and the group
-methods the same reward model, DPO the same preferences. All answer the same held-out
-prompts with the same noise.
+For each seed every method starts from the same SFT policy. Best-of-n, rejection
+sampling (RAFT), online DPO, PPO and the group methods maximize the same reward model;
+DPO trains on the preferences from which it was learned. All policies answer the same
+held-out prompts with the same random key.
 
     python -m experiments.methods
     python -m experiments.methods --seeds 1 --methods ppo grpo rloo
     python -m experiments.methods --ppo.steps 60 --grpo.learning-rate 1e-4
 
-Each group method has its paper's KL and clip range (`training.group_methods`), unless
---grpo.beta gives all of them one beta; a second table says which they were.
+Each group method has its paper's KL term and clip range (`training.group_methods`),
+unless --grpo.beta gives all of them one beta; a second table lists them.
 
 Writes OUT/table.md, table.json and table.csv, with 95 % intervals over seeds (Student's
-t) and prompts, of one seed over prompts alone; gains are paired by prompt (▲ or ▼: the
-interval lies above or below 0). Each method is measured at the temperature that it was
-trained at, or all at --eval-temperature, as a column says. And reward_kl.png, with a
-mark a method and a line through best-of-n for n = 1, 2, 4, .... In OUT/seed-0/,
-..., are a folder for each stage and samples.md. The answers of a method, and what they
-are worth, stay in its folder: `--resume` runs nothing twice that has ended, and more of
---methods or --seeds add to the table. What ended with other flags is refused, what was
-evaluated in another way is evaluated anew.
+t) and prompts, with one seed over prompts alone; gains are paired by prompt (▲ or ▼:
+the interval lies above or below 0). Each method is measured at the temperature that it
+was trained at, or all at --eval-temperature, as a column states. reward_kl.png has a
+mark for each method and a line through best-of-n for n = 1, 2, 4, .... OUT/seed-0/, ...
+have a folder for each stage, and samples.md. A method's evaluation stays in its folder:
+`--resume` runs no finished stage again, and more of --methods or --seeds add to the
+table. A stage that finished with other flags is refused, an evaluation with other
+settings is computed again.
 """
 
 import dataclasses
-import json
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -51,7 +48,6 @@ from jaxalign.pipeline import (
     round_schedule,
 )
 from jaxalign.pipeline.held_out import Evaluation
-from jaxalign.pipeline.held_out_tables import best_of_line
 from jaxalign.runtime import distributed, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.mesh import mesh_of
@@ -59,13 +55,12 @@ from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import (
     begin_pipeline,
     configs_by_seed,
-    digest,
     stage_config,
     stage_runner,
 )
 from jaxalign.training import group_methods
 
-# What tables call each method.
+# Names of the methods in tables.
 NAMES = {
     "best_of_n": "best-of-n",
     "rejection_sampling": "rejection sampling",
@@ -84,12 +79,11 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(rlhf.PipelineConfig):
-    """All methods; each one's own flags are --ppo.beta, --grpo.steps (of all group
-    methods), ..."""
+    """All methods; flags are --ppo.beta, --grpo.steps (of all group methods), ..."""
 
     seeds: int = 5
     methods: tuple[str, ...] = tuple(NAMES)
-    """Which, by name."""
+    """Names of the methods."""
     rejection_sampling: rejection_stage.Config = rejection_stage.Config()
     online_dpo: online_dpo_stage.Config = online_dpo_stage.Config(
         minibatches=2, epochs=2
@@ -102,66 +96,66 @@ def main(config: Config) -> list[held_out_tables.Row]:
     config = smoke_config(config) if config.smoke else config
     check(config)
     out = folder_of(config, "methods")
-    sampled, found = [], []
-    for one in configs_by_seed(config, out):
-        many, each = run_methods(one, one.out)
-        sampled.append(many)
-        found.append(each)
-    rows = held_out_tables.table(found)
-    shown = {held_out_tables.title(config.data, found): rows}
-    if used := hyperparameters(config):
-        shown["what each group method was run with, by default its paper's"] = used
-    tables.publish(out, shown)
-    draw(out, found, [many for many in sampled if many], config.best_of)
+    samples, seeds = [], []
+    for seed_config in configs_by_seed(config, out):
+        best_of_samples, evaluations = run_methods(seed_config, seed_config.out)
+        samples.append(best_of_samples)
+        seeds.append(evaluations)
+    rows = held_out_tables.table(seeds)
+    named_tables = {held_out_tables.title(config.data, seeds): rows}
+    if settings := hyperparameters(config):
+        title = "hyperparameters of the group methods, by default their papers'"
+        named_tables[title] = settings
+    tables.publish(out, named_tables)
+    plot(out, seeds, [x for x in samples if x is not None], config.best_of)
     distributed.print_line(f"table and plot are in {out}")
     return rows
 
 
 def hyperparameters(config: Config) -> list[held_out_tables.Row]:
-    """KL, beta and clip range of each group method, and where they come from."""
+    """Rows of KL term, beta and clip range of each group method, with their source."""
     rows = []
     for name in dict.fromkeys(config.methods):
         if name in group_methods.METHODS:
             method = group_methods.get_method(name)
-            used = method.hyperparameters(config.grpo.beta)
-            plain = {k: f"{v:g}" for k, v in used.items() if k != "kl_term"}
-            row = {"method": NAMES[name], "KL": used["kl_term"], **plain}
+            values = method.hyperparameters(config.grpo.beta)
+            numbers = {k: f"{v:g}" for k, v in values.items() if k != "kl_term"}
+            row = {"method": NAMES[name], "KL": values["kl_term"], **numbers}
             rows.append(row | {"source of the defaults": method.source})
     return rows
 
 
 def smoke_config(config: Config) -> Config:
-    """The same with next to no steps."""
-    few, rejection = dataclasses.replace, config.rejection_sampling
-    return few(
+    """The same methods with a few steps each."""
+    replace, raft = dataclasses.replace, config.rejection_sampling
+    return replace(
         rlhf.smoke_config(config),
         seeds=min(config.seeds, 2),
-        rejection_sampling=few(
-            rejection,
+        rejection_sampling=replace(
+            raft,
             rounds=1,
-            winners=few(rejection.winners, prompts=32, held_out_prompts=16, samples=16),
-            finetune=few(rejection.finetune, steps=2, epochs=None, batch=8),
+            winners=replace(raft.winners, prompts=32, held_out_prompts=16, samples=16),
+            finetune=replace(raft.finetune, steps=2, epochs=None, batch=8),
         ),
-        online_dpo=few(config.online_dpo, steps=2, prompts=4),
-        grpo=few(config.grpo, steps=2, prompts=4, samples=2),
+        online_dpo=replace(config.online_dpo, steps=2, prompts=4),
+        grpo=replace(config.grpo, steps=2, prompts=4, samples=2),
     )
 
 
 def check(config: Config) -> None:
-    """Refuses what cannot be, before anything is computed.
+    """Refuse bad flags before anything is computed.
 
     Raises:
-      ValueError: an unknown method, with the near ones, or a method's own reasons.
+      ValueError: an unknown method, with similar names, or bad flags of a method.
     """
     for name in config.methods:
         if name not in NAMES:
             raise messages.unknown_name("method", name, NAMES)
-    for name in config.methods:
-        config.temperature_for(sampling_temperature(config, name))
+        config.temperature_for(training_temperature(config, name))
     if not config.methods:
-        raise ValueError("--methods should be one at least")
-    rejection = config.rejection_sampling
-    round_schedule.round_temperatures(rejection.temperatures, rejection.rounds)
+        raise ValueError("--methods is empty: expected at least one method")
+    raft = config.rejection_sampling
+    round_schedule.round_temperatures(raft.temperatures, raft.rounds)
     loss = loss_flags.configured_loss(config.online_dpo)
     online_dpo_stage.check(config.online_dpo, loss)
     ppo_stage.check(config.ppo)
@@ -172,9 +166,11 @@ def check(config: Config) -> None:
 def run_methods(
     config: Config, out: Path
 ) -> tuple[Evaluation | None, dict[str, Evaluation]]:
-    """One seed: the start, then every method.
+    """Run the first stages and every method of one seed; writes samples.md.
 
-    Returns all answers of best-of-n, `--best-of` a prompt, and each method's.
+    Returns:
+      The evaluation of all `--best-of` answers to each prompt, None without best-of-n;
+      and evaluations by method, SFT first.
     """
     begin_pipeline(config, out, extendable=("methods", *rlhf.RESUMABLE_FLAGS))
     source = datasets.load(config)
@@ -187,44 +183,38 @@ def run_methods(
         max_new_tokens=config.ppo.max_new_tokens,
         reward=start.reward,
     )
-    many = None
-    found = {"SFT": evaluate_method(config, held_out_eval, start.policy, out / "sft")}
+    samples = None
+    sft = evaluate_method(config, held_out_eval, start.policy, out / "sft")
+    evaluations = {"SFT": sft}
     for name in dict.fromkeys(config.methods):
-        folder = out / name
         if name == "best_of_n":
-            many = evaluate_method(
-                config, held_out_eval, start.policy, folder, samples=config.best_of
+            n = config.best_of
+            samples = evaluate_method(
+                config, held_out_eval, start.policy, out / name, samples=n
             )
-            best = held_out.best_of(many, config.best_of)
-            found[f"best-of-{config.best_of}"] = best
+            evaluations[f"best-of-{n}"] = held_out.best_of(samples, n)
         else:
-            policy, at = (
-                train_method(config, name, start, out),
-                sampling_temperature(config, name),
+            policy = train_method(config, name, start, out)
+            temperature = training_temperature(config, name)
+            evaluations[NAMES[name]] = evaluate_method(
+                config, held_out_eval, policy, out / name, temperature
             )
-            found[NAMES[name]] = evaluate_method(
-                config, held_out_eval, policy, folder, at
-            )
-    texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
-    return many, found
+    held_out_tables.write_answers(out, held_out_eval.prompts, evaluations)
+    return samples, evaluations
 
 
 def train_method(
     config: Config, name: str, start: rlhf.StartingPoint, out: Path
 ) -> Path:
-    """Trains by a method, unless that has ended; the folder of its policy."""
+    """Train by a method, unless it has finished; returns the folder of its policy."""
     stage = stage_runner(config, out)
-    online = {
-        "model": str(start.policy),
-        "data": config.data,
-        "reward": str(start.reward),
-    }
+    policy = str(start.policy)
+    online = {"model": policy, "data": config.data, "reward": str(start.reward)}
     if name == "rejection_sampling":
         rounds = stage_config(config, name, out / name, resume=config.resume, **online)
         return list(rejection_stage.run_rounds(rounds, out / name).values())[-1]
     if name == "dpo":
-        stage(name, dpo_stage.main, model=str(start.policy), data=start.pairs)
+        stage(name, dpo_stage.main, model=policy, data=start.pairs)
     elif name in group_methods.METHODS:
         stage(name, grpo_stage.main, flags="grpo", method=name, **online)
     else:
@@ -233,10 +223,10 @@ def train_method(
     return out / name / "policy"
 
 
-def sampling_temperature(config: Config, name: str) -> float:
-    """The temperature of a method's rollouts; 1 for those that learn from given data.
+def training_temperature(config: Config, name: str) -> float:
+    """The temperature of a method's rollouts; 1 for methods without rollouts.
 
-    Rejection sampling finetunes on its winners: like SFT, at temperature 1.
+    Rejection sampling finetunes on its winners, like SFT, at temperature 1.
     """
     if name in group_methods.METHODS:
         return config.grpo.temperature
@@ -253,14 +243,14 @@ def evaluate_method(
     trained_at: float = 1.0,
     samples: int = 1,
 ) -> Evaluation:
-    """A policy's evaluation, kept in FOLDER/evaluated.json.
+    """Evaluate a policy, or read its evaluation from FOLDER/evaluated.json.
 
     An evaluation of another policy, at another temperature or with other settings is
-    made anew.
+    computed again.
 
     Args:
       trained_at: the sampling temperature that the policy was trained at.
-      samples: answers to a prompt.
+      samples: answers to each prompt.
     """
     temperature = config.temperature_for(trained_at)
 
@@ -270,55 +260,39 @@ def evaluate_method(
             loaded = held_out.load(config, source, policy)
             return held_out_eval.evaluate(loaded, samples, temperature=temperature)
 
-    settings = settings_of(config, held_out_eval, policy, folder.parent, samples)
+    settings = evaluation_cache.evaluation_settings(
+        held_out_eval,
+        policy,
+        start=folder.parent,
+        seed=config.seed,
+        samples=samples,
+        temperature=temperature,
+    )
     return evaluation_cache.cached_evaluation(
-        folder / "evaluated.json",
-        settings | {"temperature": temperature},
-        evaluate,
-        resume=config.resume,
+        folder / "evaluated.json", settings, evaluate, resume=config.resume
     )
 
 
-def settings_of(
-    config: Config,
-    held_out_eval: held_out.HeldOutEval,
-    policy: Path,
-    out: Path,
-    samples: int,
-) -> dict[str, Any]:
-    """What an evaluation depends on: the policy, the prompts, and the reward model."""
-    asked = json.dumps([prompt.messages for prompt in held_out_eval.prompts])
-    plain = {
-        k: v for k, v in vars(held_out_eval).items() if isinstance(v, int | float | str)
-    }
-    return plain | {
-        "seed": config.seed,
-        "samples": samples,
-        "prompts": zlib.crc32(asked.encode()),
-        "policy": digest(policy),
-        "base": digest(out / "sft" / "policy"),
-        "reward": digest(out / "reward_model" / "reward"),
-    }
-
-
-def draw(
-    out: Path,
-    found: list[dict[str, Evaluation]],
-    sampled: Sequence[Evaluation],
-    samples: int,
+def plot(
+    out: Path, seeds: held_out_tables.Seeds, samples: Sequence[Evaluation], n: int
 ) -> None:
-    """Draws reward_kl.png: a mark a method, and a line through best-of-n."""
+    """Plot reward against KL to reward_kl.png: methods, and a line through best-of-n.
+
+    Args:
+      seeds: evaluations by method, of each seed.
+      samples: of each seed, n answers to each prompt; empty without best-of-n.
+    """
     points = {
-        method: [held_out_tables.reward_kl_point(found, method)] for method in found[0]
+        method: [held_out_tables.reward_kl_point(seeds, method)] for method in seeds[0]
     }
-    if sampled:
-        del points[f"best-of-{samples}"]
-        points["best-of-n"] = best_of_line(sampled, samples)
+    if samples:
+        del points[f"best-of-{n}"]
+        points["best-of-n"] = held_out_tables.best_of_line(samples, n)
     plots.plot_reward_kl(
         out / "reward_kl.png",
         points,
-        reward=held_out_tables.reward_name(found),
-        joined_by=f"larger n, to {samples}" if sampled else "",
+        reward=held_out_tables.reward_name(seeds),
+        joined_by=f"larger n, to {n}" if samples else "",
     )
 
 

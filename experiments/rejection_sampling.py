@@ -1,30 +1,31 @@
 """Rejection sampling: finetune on the best of a policy's own answers, in rounds.
 
-    {sample K answers a prompt -> keep the best by a reward -> SFT on the winners} x k
+    {sample K answers to each prompt -> keep the best by a reward -> SFT} x k
 
-This is RAFT (Dong et al. 2023, arXiv:2304.06767), where each round finetunes the policy
-that it sampled from, on its own winners: --sft-data newest. By default winners of all
-earlier rounds are kept, as Llama 2 does (Touvron et al. 2023, arXiv:2307.09288, section
-3.2.3), which without them forgot what it could; with --start first each round finetunes
-the first policy anew, as there. Every round has prompts and a temperature of its own.
-With --winners.samples 1 any answer wins: the control.
+This is RAFT (Dong et al. 2023, arXiv:2304.06767), in which each round finetunes the
+policy that it sampled from on its own winners: --sft-data newest. By default winners of
+all earlier rounds are kept, as in Llama 2 (Touvron et al. 2023, arXiv:2307.09288,
+section 3.2.3), whose models regressed in some capabilities without them; with --start
+first each round finetunes the first policy anew, as there. Every round has its own
+prompts and may have its own temperature. With --winners.samples 1 any answer wins: the
+control.
 
     python -m experiments.rejection_sampling --model runs/sft/policy \\
         --reward runs/reward/reward --rounds 4 --temperatures 1.0 1.1 1.2 1.3
 
 Writes OUT/round-1/winners, demonstrations, finetune, ... (the policy of a round is in
 its finetune/policy), and table.md, reward_kl.png and samples.md over the rounds, with
-gains and KL against the policy that it began from. Policies, which imitate, are
-measured at temperature 1 or --eval-temperature, whatever --temperatures their winners
-were sampled at; intervals are over prompts, of this one run's models. RM scores, and
-the reward where the data have no programmed one, are by the first of several reward
-models. --resume goes on where a run was stopped, in any round, and with more --rounds
-goes farther.
+gains and KL against the initial policy. Policies are measured at temperature 1 or
+--eval-temperature, at whatever --temperatures their winners were sampled; intervals are
+over prompts, of this one run's models. The RM score, and the reward where the data set
+has no rule-based one, are those of the first of several reward models. --resume
+continues a stopped run, in any round, and with more --rounds adds rounds.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 
@@ -46,145 +47,177 @@ from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
-# Flags that a resumed run may change: more rounds, of whose temperatures each stage is
-# told its own, and what is evaluated anew each time.
+# Flags that a resumed run may change: more rounds, each with a temperature of its own,
+# and flags of the evaluation, which is computed again.
 RESUMABLE_FLAGS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rounds(EvalConfig):
-    """Flags of experiments in rounds, each of which samples, chooses and finetunes."""
+class RoundsConfig(EvalConfig):
+    """Flags of experiments in rounds, each with sampling, selection and finetuning."""
 
     EXPERIMENT: ClassVar[str] = "rejection_sampling"
     rounds: int = 3
     temperatures: tuple[float, ...] = (1.0,)
-    """Of the sampling of winners: one, or one for each round."""
+    """Sampling temperature of winners: one, or one for each round."""
     sft_data: jsonl.RoundSelection = "all"
-    """What is imitated: the winners of all rounds so far, or of the newest."""
+    """SFT data: the winners of all rounds so far, or of the newest."""
     start: Literal["latest", "first"] = "latest"
-    """What winners finetune: the latest policy, or the first one anew."""
+    """The policy that is finetuned: the latest, or in each round the first one anew."""
     winners: winners_stage.Config = winners_stage.Config()
     finetune: sft_stage.Config = sft_stage.Config()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Rounds):
-    """Rounds of rejection sampling; the stages' own flags are --winners.samples, ..."""
+class Config(RoundsConfig):
+    """Rounds of rejection sampling; flags of stages are --winners.samples, ..."""
 
     reward: str = "programmed"
-    """What chooses: a reward model's folder, programmed, or another of
-    `jaxalign.pipeline.reward_functions`, such as length:40."""
+    """The reward that selects: a reward model's folder, programmed (the data set's
+    rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such as
+    length:40."""
 
 
 def main(config: Config) -> list[held_out_tables.Row]:
-    """Runs all rounds; returns the rows of the table, one a policy."""
+    """Runs all rounds; returns the rows of the table, one for each policy."""
     out = folder_of(config, "rejection_sampling")
     check(config, out)
     source = datasets.load(config)
-    learned = reward_functions.reward_model_folders(config.reward)
-    chooses = None if learned else reward_functions.text_reward(config.reward, source)
+    reward_models = reward_functions.reward_model_folders(config.reward)
+    if not reward_models:  # an unknown reward is refused before anything is computed
+        text_reward = reward_functions.text_reward(config.reward, source)
+        source = dataclasses.replace(source, reward=source.reward or text_reward)
     policies = run_rounds(config, out)
-    held_out_eval = held_out.make_held_out_eval(
-        config,
-        dataclasses.replace(source, reward=source.reward or chooses),
-        hub.model_folder(config.model),
-        config.eval_prompts,
-        max_new_tokens=config.winners.max_new_tokens,
-        reward=learned[0] if learned else None,
+    evaluations = evaluate(config, source, policies, reward_models, out)
+    rows = held_out_tables.table([evaluations])
+    title = held_out_tables.title(
+        f"{config.data}, best by {config.reward}", [evaluations]
     )
-    at = config.temperature_for()
-    with jax.set_mesh(mesh_of(config)):
-        found = {
-            name: held_out_eval.evaluate(
-                held_out.load(config, source, folder), temperature=at
-            )
-            for name, folder in policies.items()
-        }
-    rows = held_out_tables.table([found])
-    title = held_out_tables.title(f"{config.data}, chosen by {config.reward}", [found])
     tables.publish(out, {title: rows})
-    draw(out, {"rejection sampling": list(found)}, [found])
-    texts = {name: each.texts for name, each in found.items()}
-    tables.write_answers(out, [p.messages for p in held_out_eval.prompts], texts)
+    plot(out, {"rejection sampling": list(evaluations)}, [evaluations])
     distributed.print_line(f"table, plot and answers are in {out}")
     return rows
 
 
 def check(config: Config, out: Path) -> None:
-    """Refuses what cannot be, before anything is computed.
+    """Refuse bad flags before anything is computed.
 
     Raises:
-      ValueError: no policy to begin from, temperatures that do not suit the rounds, or
-        a folder with another run.
+      ValueError: no policy to start from, another number of temperatures than rounds,
+        or a folder that holds another run.
     """
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
     if not (hub.model_folder(config.model) / "config.json").exists():
         raise ValueError(
             f"--model {config.model} should be the folder of a policy that answers; "
-            "python -m experiments.sft makes one"
+            "python -m experiments.sft trains one"
         )
     if not config.resume and jsonl.round_folder(out, 0).exists():
         raise ValueError(
-            f"{out} already holds a run: add --resume to go on with it, or choose "
+            f"{out} already holds a run: add --resume to continue it, or choose "
             "another --out"
         )
 
 
 def run_rounds(config: Config, out: Path) -> dict[str, Path]:
-    """All rounds; the folders of the policies on the way, by name."""
+    """Run all rounds.
+
+    Returns:
+      Folders of policies by name: "start", the initial policy, and each round's.
+    """
     begin_pipeline(config, out, extendable=RESUMABLE_FLAGS)
-    policies = {"start": hub.model_folder(config.model)}
+    first = hub.model_folder(config.model)
+    policies = {"start": first}
+    latest = first
     for i in range(config.rounds):
-        latest = list(policies.values())[-1]
-        policies[f"round {i + 1}"] = finetune_on_winners(
-            config, out, i, hub.model_folder(config.model), latest, config.reward
-        )
+        latest = finetune_on_winners(config, out, i, first, latest, config.reward)
+        policies[f"round {i + 1}"] = latest
     return policies
 
 
 def finetune_on_winners(
-    config: Any, out: Path, i: int, first: Path, latest: Path, reward: str
+    config: RoundsConfig, out: Path, i: int, first: Path, latest: Path, reward: str
 ) -> Path:
-    """One round: samples from the latest policy and finetunes on the winners.
+    """Run a round: sample from the latest policy, finetune on the winners.
 
     Args:
-      config: a `Rounds`.
-      first: the policy of before all rounds.
+      i: of the round, from 0.
+      first: the folder of the policy before all rounds.
+      latest: the folder of the policy that answers.
+      reward: the reward that selects.
 
-    Returns the finetuned policy's folder.
+    Returns:
+      The folder of the finetuned policy.
     """
-    here = jsonl.round_folder(out, i)
-    stage = stage_runner(config, here)
+    folder = jsonl.round_folder(out, i)
+    stage = stage_runner(config, folder)
+    temperatures = round_schedule.round_temperatures(config.temperatures, config.rounds)
     stage(
         "winners",
         winners_stage.main,
         model=str(latest),
         data=config.data,
         reward=reward,
-        temperature=round_schedule.round_temperatures(
-            config.temperatures, config.rounds
-        )[i],
+        temperature=temperatures[i],
         first_prompt=i * config.winners.prompts,
     )
-    kept = jsonl.round_folders(out, i, "winners/best", config.sft_data)
-    imitated = jsonl.gather(kept, here / "demonstrations", once="messages")
+    winners = jsonl.round_folders(out, i, "winners/best", config.sft_data)
+    sft_data = jsonl.gather(winners, folder / "demonstrations", once="messages")
     start = first if config.start == "first" else latest
-    stage("finetune", sft_stage.main, model=str(start), data=str(imitated))
-    return here / "finetune" / "policy"
+    stage("finetune", sft_stage.main, model=str(start), data=str(sft_data))
+    return folder / "finetune" / "policy"
 
 
-def draw(
-    out: Path, lines: dict[str, list[str]], found: list[dict[str, Evaluation]]
+def evaluate(
+    config: Config,
+    source: datasets.Dataset,
+    policies: dict[str, Path],
+    reward_models: Sequence[Path],
+    out: Path,
+) -> dict[str, Evaluation]:
+    """Evaluate all policies on the same held-out prompts; writes samples.md.
+
+    Args:
+      policies: folders by name.
+      reward_models: folders, of which the first is evaluated by; may be empty.
+    """
+    held_out_eval = held_out.make_held_out_eval(
+        config,
+        source,
+        hub.model_folder(config.model),
+        config.eval_prompts,
+        max_new_tokens=config.winners.max_new_tokens,
+        reward=reward_models[0] if reward_models else None,
+    )
+    temperature = config.temperature_for()
+    with jax.set_mesh(mesh_of(config)):
+        evaluations = {
+            name: held_out_eval.evaluate(
+                held_out.load(config, source, folder), temperature=temperature
+            )
+            for name, folder in policies.items()
+        }
+    held_out_tables.write_answers(out, held_out_eval.prompts, evaluations)
+    return evaluations
+
+
+def plot(
+    out: Path, lines: dict[str, list[str]], seeds: list[dict[str, Evaluation]]
 ) -> None:
-    """Reward against KL over the rounds, a line through the policies of each name."""
+    """Plot reward against KL over the rounds to reward_kl.png.
+
+    Args:
+      lines: the methods that each line connects, by the line's name.
+      seeds: evaluations by method, of each seed.
+    """
     plots.plot_reward_kl(
         out / "reward_kl.png",
         {
-            name: [held_out_tables.reward_kl_point(found, method) for method in methods]
+            name: [held_out_tables.reward_kl_point(seeds, method) for method in methods]
             for name, methods in lines.items()
         },
-        reward=held_out_tables.reward_name(found),
+        reward=held_out_tables.reward_name(seeds),
         joined_by="later round",
     )
 

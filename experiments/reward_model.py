@@ -1,15 +1,18 @@
-"""A reward model from preferences: Bradley-Terry on the scores of whole answers.
+"""Reward model from preferences: Bradley-Terry on a scalar score of each answer.
 
-Data are pairs, or rankings of K answers; all pairs of a ranking are one element of the
-batch, with one forward pass an answer (InstructGPT). The answers to a prompt share it,
-and rows hold several prompts, so that --batch is their number on average.
+    loss = -log sigmoid(score(chosen) - score(rejected))
 
-Starts from the policy's trunk with a new scalar head; the score is read at the answer's
-last token. Afterwards the head is scaled so that the initial policy's own answers to
-training prompts, --normalize-samples of them, have mean 0 and standard deviation 1
-(Ziegler et al. 2019, arXiv:1909.08593, section 2.1, with 256): so one KL coefficient
-suits every reward model. The scale is kept in normalisation.json, since the sigmoid of
-an unscaled score is a probability (--ensemble llama2).
+The data are pairs, or rankings of K answers; all pairs of a ranking are one element of
+the batch, with one forward pass for each answer (InstructGPT, Ouyang et al. 2022,
+arXiv:2203.02155). Answers to a prompt share its tokens, and rows hold several prompts,
+so that --batch is the mean number of pairs or rankings in a step.
+
+The model is the policy's trunk with a new scalar head, read at the answer's last token.
+After training the head is normalized so that the initial policy's own answers to
+--normalize-samples training prompts have scores of mean 0 and standard deviation 1
+(Ziegler et al. 2019, arXiv:1909.08593, section 2.1, with 256): one KL coefficient then
+suits every reward model. normalisation.json keeps the scale, as only the sigmoid of an
+unnormalized score difference is a probability (--ensemble llama2 needs it).
 
     python -m experiments.reward_model --model runs/sft/policy --data preferences.jsonl
 """
@@ -58,15 +61,16 @@ class Config(OfflineConfig):
 
     EXPERIMENT: ClassVar[str] = "reward_model"
     center: float = 0.0
-    """Weight of (chosen + rejected)^2, which keeps scores near 0; of pairs only."""
+    """Weight of (score(chosen) + score(rejected))^2, which keeps scores near 0; pairs
+    only."""
     soft_labels: bool = False
     """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
     in place of margins."""
     normalize_samples: int = 256
-    """Answers of --model to training prompts, whose scores come to have mean 0 and
-    standard deviation 1."""
+    """Answers of --model to training prompts, over which scores are normalized to mean
+    0 and standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
-    """What rankings train with."""
+    """The loss of rankings."""
     split_by: str | None = None
     """A field of the rows, such as category: the held-out accuracy of each value."""
 
@@ -75,8 +79,8 @@ def main(config: Config) -> dict[str, float]:
     """Trains on pairs or rankings; writes the model to OUT/reward.
 
     Returns:
-      The last step's metrics and the held-out accuracy, whose interval is over prompts,
-      not pairs, and of this one model.
+      The last step's metrics, and the held-out accuracy with a 95 % interval over
+      prompts, not pairs, of this one model.
 
     Raises:
       ValueError: no held-out pairs, or bad data or flags.
@@ -114,11 +118,11 @@ def main(config: Config) -> dict[str, float]:
             merge=trained.merge,
             donate=not config.debug_nans,
         )
-        current = state.create(trained.params, optimizer, key)
-        roles = lambda now: {"reward": now.params}
-        loop = LoopState(0, current, {"data": batches})
-        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
-        current = loop.state
+        train_state = state.create(trained.params, optimizer, key)
+        roles = lambda train_state: {"reward": train_state.params}
+        loop = LoopState(0, train_state, {"data": batches})
+        loop = run.restore(loop, roles(train_state), total=steps, rate=config.rate)
+        train_state = loop.state
         work = run_plan.Workload.of(
             train,
             policy,
@@ -127,16 +131,17 @@ def main(config: Config) -> dict[str, float]:
             steps=steps,
             batch=config.batch,
         )
-        run_plan.show(run, config, policy, roles(current), work)
+        run_plan.show(run, config, policy, roles(train_state), work)
 
         for i in run.steps(loop.step, steps):
             batch = next(batches)
-            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            placed = sharding.place_batch(batch, run.mesh)
+            train_state, metrics = update(train_state, placed)
             run.log(i, update=metrics, tokens=token_count(batch), rows=batches.rows)
-            loop = LoopState(i + 1, current, {"data": batches})
-            run.checkpoint(loop, roles(current))
+            loop = LoopState(i + 1, train_state, {"data": batches})
+            run.checkpoint(loop, roles(train_state))
 
-        reward = model, lora.merge(trained.parameters(current.params))
+        reward = model, lora.merge(trained.parameters(train_state.params))
         accuracy = held_out_accuracy(config, reward, held_out)
         scores = reward_models.initial_policy_scores(
             policy,
@@ -161,10 +166,10 @@ def main(config: Config) -> dict[str, float]:
 def read_data(
     config: Config, run: Run, source: datasets.Dataset, policy: policies.Policy
 ) -> tuple[Sequence[Example], Sequence[Example], type[Preference] | type[Ranking]]:
-    """Training pairs or rankings, held-out pairs, and which of them trains.
+    """Tokenized training pairs or rankings, held-out pairs, and the kind that trains.
 
     Raises:
-      ValueError: nothing is held out, or --split-by names no field of it.
+      ValueError: nothing is held out, or no held-out row has the field --split-by.
     """
     train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     datasets.check_held_out(held_out, "the reward model's accuracy")
@@ -185,7 +190,16 @@ def held_out_accuracy(
     reward: tuple[ScalarModel, Params],
     pairs: Sequence[Example],
 ) -> dict[str, float]:
-    """The share of pairs whose chosen answer has the higher score, and its interval."""
+    """The accuracy on held-out pairs: the share with the higher score for the chosen.
+
+    Args:
+      reward: the reward model and its parameters.
+      pairs: tokenized held-out pairs.
+
+    Returns:
+      `accuracy` and its 95 % interval, numbers of pairs and prompts, and the accuracy
+      for each value of --split-by.
+    """
     chosen, rejected = reward_models.pair_scores(*reward, pairs, config.batch)
     prompts = example_prompt_hashes(pairs)
     accuracy = preference.accuracy(chosen, rejected, units=prompts, seed=config.seed)
@@ -208,7 +222,7 @@ def held_out_accuracy(
 def objective(
     config: Config, model: ScalarModel, kind: type[Preference] | type[Ranking]
 ) -> step.Objective:
-    """The Bradley-Terry loss of pairs, or the loss of rankings that the flags name."""
+    """The training objective: Bradley-Terry for pairs, --ranking-loss for rankings."""
     if kind is Preference:
         labels = (
             objectives.soft_label_loss
@@ -220,7 +234,7 @@ def objective(
 
 
 def token_count(batch: AnswerBatch | PreferenceBatch | RankingBatch) -> int:
-    """Token positions of a batch, padding included."""
+    """Token positions in a batch, padding included."""
     if isinstance(batch, PreferenceBatch):
         return 2 * int(batch.chosen.tokens.size)
     rows = batch.sequences if isinstance(batch, AnswerBatch) else batch.answers

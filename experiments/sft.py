@@ -1,20 +1,22 @@
-"""Supervised finetuning: the mean negative log-likelihood of the answers' tokens.
+"""Supervised finetuning (SFT): the mean negative log-likelihood of answer tokens.
 
-The first stage of the road. On the toy world the demonstrations are deliberately mixed
-(right, wrong, rude, rambling, complying where they should refuse), so that there is
-something left to align.
+The first stage of the pipeline. The toy world's SFT data are a mixture of right, wrong,
+rude and rambling answers, some of which comply where they should refuse, so that there
+is something left to align.
 
     python -m experiments.sft --out runs/sft
     python -m experiments.sft --model FOLDER --data answers.jsonl
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 
 from jaxalign import sharding
 from jaxalign.data import batch_size, packing
+from jaxalign.data.examples import Example
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import datasets, policies, run_plan, trainable
 from jaxalign.runtime import defaults
@@ -31,14 +33,21 @@ class Config(OfflineConfig):
 
     EXPERIMENT: ClassVar[str] = "sft"
     batch: int = 16
-    """Rows in a step, over all devices; each is packed with short demonstrations,
-    up to twice the context, or twice the longest where the model is pretrained."""
+    """Packed rows in a step, over all devices; a row holds conversations of twice the
+    context together, or with a pretrained model of twice the longest conversation."""
     all_turns: bool = False
-    """Train on every answer in a demonstration, not the last alone."""
+    """Train on every answer of a conversation, not on the last alone."""
 
 
 def main(config: Config) -> dict[str, float]:
-    """Trains on demonstrations; writes the model to OUT/policy."""
+    """Trains on conversations; writes the model to OUT/policy.
+
+    Returns:
+      The last step's metrics.
+
+    Raises:
+      ValueError: bad data or flags.
+    """
     config = defaults.resolve(config)
     with Run(config, "sft") as run:
         batch_size.check_divides(
@@ -50,54 +59,71 @@ def main(config: Config) -> dict[str, float]:
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        examples = datasets.tokenize_records(
-            *(config, source.demonstrations()[0], policy, run.note, "train"),
-            all_turns=config.all_turns,
-        )
-        batch_size.check_size(config.batch, len(examples), may_repeat=True)
-        run.describe_data(source.accounts())
+        examples = training_examples(config, source, policy, run)
         length = packing.row_length(
             examples, policy.context, whole_context=defaults.is_toy(config.model)
         )
         batches = packing.packed_batches(
             examples, config.batch, length=length, seed=config.seed, mesh=run.mesh
         )
-        each = packing.examples_per_batch(examples, config.batch, length=length)
-        steps = defaults.total_steps(config, len(examples), each, source.sft_steps)
-        adam = config.adamw(steps)
-        tuned = trainable.make_trainable(config, policy.params)
+        per_batch = packing.examples_per_batch(examples, config.batch, length=length)
+        steps = defaults.total_steps(config, len(examples), per_batch, source.sft_steps)
+
+        optimizer = config.adamw(steps)
+        trained = trainable.make_trainable(config, policy.params)
         update = step.make_step(
             objectives.sft(policy.model),
-            adam,
+            optimizer,
             micro_batches=config.micro_batches,
-            merge=tuned.merge,
+            merge=trained.merge,
             donate=not config.debug_nans,
         )
-        current = state.create(tuned.params, adam, jax.random.key(config.seed))
-        roles = lambda now: {"policy": now.params}
-        loop = LoopState(0, current, {"data": batches})
-        loop = run.restore(loop, roles(current), total=steps, rate=config.rate)
-        current = loop.state
+        key = jax.random.key(config.seed)
+        train_state = state.create(trained.params, optimizer, key)
+        roles = lambda train_state: {"policy": train_state.params}
+        loop = LoopState(0, train_state, {"data": batches})
+        loop = run.restore(loop, roles(train_state), total=steps, rate=config.rate)
+        train_state = loop.state
         work = run_plan.Workload.of(
             examples,
             policy,
             kind=Demonstration,
             unit="conversations",
             steps=steps,
-            batch=each,
+            batch=per_batch,
             all_turns=config.all_turns,
             packed=f"packed in {config.batch} rows of {length:,} tokens",
         )
-        run_plan.show(run, config, policy, roles(current), work)
+        run_plan.show(run, config, policy, roles(train_state), work)
+
         for i in run.steps(loop.step, steps):
             batch = next(batches)
-            current, metrics = update(current, sharding.place_batch(batch, run.mesh))
+            placed = sharding.place_batch(batch, run.mesh)
+            train_state, metrics = update(train_state, placed)
             run.log(i, update=metrics, tokens=batch.tokens.size, rows=batches.rows)
-            loop = LoopState(i + 1, current, {"data": batches})
-            run.checkpoint(loop, roles(current))
-        params = tuned.parameters(current.params)
-        trainable.save(config, run.folder, policy, params, current.params)
+            loop = LoopState(i + 1, train_state, {"data": batches})
+            run.checkpoint(loop, roles(train_state))
+
+        params = trained.parameters(train_state.params)
+        trainable.save(config, run.folder, policy, params, train_state.params)
         return run.finish(run.last)
+
+
+def training_examples(
+    config: Config, source: datasets.Dataset, policy: policies.Policy, run: Run
+) -> Sequence[Example]:
+    """The tokenized training conversations.
+
+    Raises:
+      ValueError: too few for a batch, without a repetition of the data.
+    """
+    records, _ = source.demonstrations()
+    examples = datasets.tokenize_records(
+        config, records, policy, run.note, "train", all_turns=config.all_turns
+    )
+    batch_size.check_size(config.batch, len(examples), may_repeat=True)
+    run.describe_data(source.accounts())
+    return examples
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The best of several answers to each prompt, by a reward: demonstrations to imitate.
+"""SFT data from a policy's own answers: the best of several to each prompt by a reward.
 
-Samples --samples answers to each prompt, and keeps the one that the reward likes best;
-of equals, the first. What did not end or says nothing cannot win; prompts that nothing
-wins are left out, and counted. Writes OUT/best/train.jsonl and test.jsonl, of training
-prompts and of held-out ones, which `experiments.sft --data OUT/best` reads. One round
-of rejection sampling; `experiments.rejection_sampling` makes several.
+Samples --samples answers to each prompt and selects the one with the highest reward; of
+equal ones the first. Answers that are cut off or empty cannot be selected; prompts
+without any other are left out, and counted. Writes OUT/best/train.jsonl and test.jsonl,
+of training and of held-out prompts, for `experiments.sft --data OUT/best`. It is one
+round of rejection sampling; `experiments.rejection_sampling` runs several.
 
     python -m experiments.winners --model runs/sft/policy --reward runs/reward/reward
 
 `reward` is the mean over all answers, `best` over the winners; `true` and `true_best`
-are the same by the data set's programmed reward, where it has one. Each has its 95 %
+are the same by the data set's rule-based reward, if it has one. Each has its 95 %
 interval over prompts, such as `train_reward_low` and `train_reward_high`.
 """
 
@@ -34,84 +34,111 @@ from jaxalign.runtime.run import Run
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """The best answers, by a reward."""
+    """The best answers by a reward."""
 
     reward: str = "programmed"
-    """What chooses: a reward model's folder, programmed, or another of
-    `jaxalign.pipeline.reward_functions`, such as length:40."""
+    """The reward that selects: a reward model's folder, programmed (the data set's
+    rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such as
+    length:40."""
     prompts: int = 512
     """Training prompts to sample answers to."""
     first_prompt: int = 0
-    """The one to begin with; after the last comes the first again."""
+    """Index of the first of them; after the last prompt the first follows again."""
     held_out_prompts: int = 32
     """Held-out prompts, for test.jsonl."""
     samples: int = 8
-    """Answers to a prompt, of which one wins."""
+    """Answers to each prompt, of which one is selected."""
     temperature: float = 1.0
-    """Of the sampling."""
+    """Sampling temperature."""
     max_new_tokens: int | None = None
-    """Longest answer; by default what the data set suggests."""
+    """Tokens of the longest answer; by default the data set's."""
 
 
 def main(config: Config) -> dict[str, float]:
-    """Samples and chooses; returns how many won, and what they are worth."""
+    """Samples answers and selects the best.
+
+    Returns:
+      Of each split the number of winners, and mean rewards of all and of the best.
+
+    Raises:
+      ValueError: nothing is held out, no answer can win, or bad flags.
+    """
     with Run(config, "winners") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        score = reward_functions.make_reward_function(
+        reward_fn = reward_functions.make_reward_function(
             config.reward, config.dtype, policy, source
         )
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
-        asked = {
+        prompts_by_split = {
             "train": cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
+        max_new_tokens = config.max_new_tokens or source.max_new_tokens
         numbers: dict[str, float] = {}
-        for name, prompts in asked.items():
-            room = config.max_new_tokens or source.max_new_tokens
-            fitting = select_prompts(policy, prompts, room, run.note, name)
-            answers = sample_answers(config, policy, fitting, room, f"winners {name}")
-            reward = reward_functions.score_answers(score, answers, mesh=run.mesh)
+        for name, prompts in prompts_by_split.items():
+            fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
+            answers = sample_answers(config, policy, fitting, max_new_tokens, name)
+            reward = reward_functions.score_answers(reward_fn, answers, mesh=run.mesh)
             best = select_winners(answers, reward, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
-            written = [winner_row(answers, reward, at) for at in best]
-            jsonl.write(run.folder / "best" / f"{name}.jsonl", written)
-            worth = {"reward": reward}
-            units = splits.prompt_hashes(answers.prompts)
+            rows = [winner_row(answers, reward, i) for i in best]
+            jsonl.write(run.folder / "best" / f"{name}.jsonl", rows)
+            rewards = {"reward": reward}
             if source.reward is not None:
-                judged = source.reward(answers.prompts, answers.texts, answers.finished)
-                worth["true"] = judged["reward"]
-            numbers[f"{name}_winners"] = len(best)
-            for kind, values in worth.items():
-                top = "best" if kind == "reward" else "true_best"
-                over = bootstrap(values, units=units)
-                over_best = bootstrap(values[best], units=units[best])
-                numbers |= over.to_dict(f"{name}_{kind}")
-                numbers |= over_best.to_dict(f"{name}_{top}")
+                rewards["true"] = source.reward(
+                    answers.prompts, answers.texts, answers.finished
+                )["reward"]
+            metrics = {"winners": len(best)} | mean_rewards(answers, rewards, best)
+            numbers |= {f"{name}_{field}": x for field, x in metrics.items()}
         return run.finish(numbers)
+
+
+def mean_rewards(
+    answers: rollouts.Answers, rewards: dict[str, np.ndarray], best: np.ndarray
+) -> dict[str, float]:
+    """Mean rewards of all answers and of the winners, with intervals over prompts.
+
+    Args:
+      rewards: "reward", and "true" if there is a rule-based one, float [R] each.
+      best: indices of the winners, int [at most P].
+    """
+    units = splits.prompt_hashes(answers.prompts)
+    numbers: dict[str, float] = {}
+    for kind, values in rewards.items():
+        of_all = bootstrap(values, units=units)
+        of_best = bootstrap(values[best], units=units[best])
+        numbers |= of_all.to_dict(kind)
+        numbers |= of_best.to_dict("best" if kind == "reward" else "true_best")
+    return numbers
 
 
 def sample_answers(
     config: Config,
     policy: policies.Policy,
     prompts: TokenizedPrompts,
-    room: int,
-    stream: str,
+    max_new_tokens: int,
+    name: str,
 ) -> rollouts.Answers:
-    """Answers to the prompts, of `room` tokens at most.
+    """Samples of the policy, `--samples` to each prompt.
+
+    Args:
+      name: of the split, and of the random stream.
 
     Raises:
-      ValueError: there is no prompt.
+      ValueError: there are no prompts.
     """
-    # of prompts that come again, after all others, other answers
-    key = streams.key(jax.random.key(config.seed), stream, config.first_prompt)
+    # a prompt that comes again in a later slice gets other answers
+    key = streams.key(
+        jax.random.key(config.seed), f"winners {name}", config.first_prompt
+    )
     return rollouts.sample_answers(
         policy,
         prompts,
         key,
-        max_new_tokens=room,
+        max_new_tokens=max_new_tokens,
         samples=config.samples,
         temperature=config.temperature,
     )
@@ -120,33 +147,37 @@ def sample_answers(
 def select_winners(
     answers: rollouts.Answers, reward: np.ndarray, samples: int
 ) -> np.ndarray:
-    """Which answer wins each prompt that one can win [at most P], of rewards [R].
+    """Index of the best answer to each prompt that has one, int [at most P].
+
+    Args:
+      reward: of each answer, float [P * samples].
+      samples: answers to each prompt.
 
     Raises:
-      ValueError: nothing can win, or a reward is not finite.
+      ValueError: no answer can win, or a reward is not finite.
     """
     if not np.isfinite(reward).all():
-        where = answers.prompts[int(np.argmin(np.isfinite(reward)))].location
-        raise ValueError(f"the reward of an answer to {where} is not a finite number")
-    able = answers.finished & np.array([bool(text) for text in answers.texts])
-    worth = np.where(able, reward, -np.inf).reshape(-1, samples)
-    at = np.arange(len(worth)) * samples + sample_metrics.best_index(worth)
-    if not able[at].any():
+        prompt = answers.prompts[int(np.argmin(np.isfinite(reward)))]
+        raise ValueError(
+            f"the reward of an answer to {prompt.location} is not a finite number"
+        )
+    can_win = answers.finished & np.array([bool(text) for text in answers.texts])
+    scores = np.where(can_win, reward, -np.inf).reshape(-1, samples)
+    best = np.arange(len(scores)) * samples + sample_metrics.best_index(scores)
+    if not can_win[best].any():
         raise ValueError(
             "no answer ended, or all are empty, so that none can win: raise "
             "--max-new-tokens, or finetune the policy first (experiments.sft)"
         )
-    return at[able[at]]
+    return best[can_win[best]]
 
 
-def winner_row(
-    answers: rollouts.Answers, reward: np.ndarray, at: int
-) -> dict[str, Any]:
-    """A winner as a demonstration."""
-    prompt = answers.prompts[at]
-    messages = [*prompt.messages, assistant_message(answers.texts[at])]
+def winner_row(answers: rollouts.Answers, reward: np.ndarray, i: int) -> dict[str, Any]:
+    """The i-th answer as a row of SFT data, with its reward."""
+    prompt = answers.prompts[i]
+    messages = [*prompt.messages, assistant_message(answers.texts[i])]
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
-    return {"messages": messages, **tools, "reward": float(reward[at])}
+    return {"messages": messages, **tools, "reward": float(reward[i])}
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def atomic_path(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
 
 
 def delete(path: Path) -> None:
-    """Deletes a file or a folder; nothing where neither is there."""
+    """Deletes a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -55,6 +55,11 @@ def one_line(error: object, length: int = 300) -> str:
     return shorten(text, length)
 
 
+def shorten_middle(text: str, length: int) -> str:
+    """The text without its middle where it is longer; its last 58 characters stay."""
+    return text if len(text) <= length else f"{text[: length - 63]} ... {text[-58:]}"
+
+
 def shorten(text: str, length: int = 60) -> str:
     """The text, cut to `length` characters with an ellipsis where it is longer."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

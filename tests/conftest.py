@@ -63,13 +63,16 @@ def public_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def small_toy_model():
-    """`--model toy` is a smaller model in the tests, which compiles in less time."""
-    whole = policies.toy_config
+    """`--model toy` is a smaller model in the tests, which compiles in less time.
+
+    Yields the shipped `toy_config`.
+    """
+    shipped = policies.toy_config
     small = {"width": 32, "hidden": 64, "layers": 2, "heads": 4, "kv_heads": 4}
 
     def toy_config(*args):
-        return dataclasses.replace(whole(*args), **small, head_dim=8, unroll=0)
+        return dataclasses.replace(shipped(*args), **small, head_dim=8, unroll=0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policies, "toy_config", toy_config)
-        yield
+        yield shipped

@@ -239,9 +239,8 @@ def exact_world(config: Config, variants: Variants) -> WorldResults:
     )
     betas = jnp.array(config.betas)
     # closer together at the start, where most happens
-    marks = np.unique(config.steps * np.linspace(0, 1, POINTS + 1) ** 2 // 1).astype(
-        int
-    )
+    marks = config.steps * np.linspace(0, 1, POINTS + 1) ** 2 // 1
+    marks = np.unique(marks).astype(int)
     rows = []
     for name, loss in expected.items():
         curves = exact.train(

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from jaxalign import messages
 from jaxalign.data.formats import files, row_limits
 from jaxalign.data.formats.files import Paths
 from jaxalign.data.formats.row_limits import MAX_ROW_CHARS
@@ -157,19 +158,14 @@ class RecordStream(Generic[Kind]):
             self.reasons[str(reason)] += 1
         except (MalformedRow, RecursionError) as error:
             if not self.skip_bad_rows:
+                reason = messages.shorten_middle(" ".join(str(error).split()), 240)
                 raise ValueError(
-                    f"{location}: {one_line(error)}; correct the row, or pass "
+                    f"{location}: {reason}; correct the row, or pass "
                     "--skip-bad-rows to skip and count such rows"
                 ) from error
             field = getattr(error, "field", None)
             self.reasons[f"refused for {field!r}" if field else "malformed"] += 1
         return []
-
-
-def one_line(error: Exception, *, length: int = 240) -> str:
-    """Message of an error on one line, without the middle of a long one."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= length else f"{text[: length - 63]} ... {text[-58:]}"
 
 
 def has_unpaired_rows(

@@ -1,7 +1,8 @@
-"""Held-out evaluations kept in a file, so that a resumed run makes none twice."""
+"""A cache of held-out evaluations in JSON files, which resumed runs read."""
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxalign.atomic_files import atomic_path
-from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.pipeline.held_out import Evaluation, HeldOutEval
 from jaxalign.runtime import distributed
+from jaxalign.runtime.stages import digest
 
 
 def cached_evaluation(
@@ -30,17 +32,51 @@ def cached_evaluation(
       resume: whether a file that exists may be used.
     """
     if resume and path.exists():
-        known = read_evaluation(path, settings)
-        if known is not None:
-            return known
-        distributed.print_line(f"{path} has other settings, and is evaluated anew")
+        cached = read_evaluation(path, settings)
+        if cached is not None:
+            return cached
+        distributed.print_line(f"{path} has other settings: evaluating again")
     evaluation = dataclasses.asdict(evaluate())
     path.parent.mkdir(parents=True, exist_ok=True)
     as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
     text = json.dumps({"settings": settings, **evaluation}, default=as_list)
     with atomic_path(path) as part:
         part.write_text(text)
-    return evaluation_from_json(json.loads(text))  # the numbers that a resumed run has
+    # from the text, so that a resumed run has the same numbers
+    return evaluation_from_json(json.loads(text))
+
+
+def evaluation_settings(
+    held_out_eval: HeldOutEval,
+    policy: Path,
+    *,
+    start: Path,
+    seed: int,
+    samples: int,
+    temperature: float,
+) -> dict[str, Any]:
+    """JSON values that an evaluation depends on: its flags, and digests of its inputs.
+
+    Args:
+      policy: the folder of the policy.
+      start: the folder with the stages sft and reward_model.
+      seed: of the run.
+      samples: answers to each prompt.
+      temperature: of the sampling.
+    """
+    prompts = json.dumps([prompt.messages for prompt in held_out_eval.prompts])
+    flags = {
+        k: v for k, v in vars(held_out_eval).items() if isinstance(v, int | float | str)
+    }
+    return flags | {
+        "seed": seed,
+        "samples": samples,
+        "prompts": zlib.crc32(prompts.encode()),
+        "policy": digest(policy),
+        "base": digest(start / "sft" / "policy"),
+        "reward": digest(start / "reward_model" / "reward"),
+        "temperature": temperature,
+    }
 
 
 def read_evaluation(path: Path, settings: dict[str, Any]) -> Evaluation | None:
@@ -62,7 +98,7 @@ def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
         score=None if values["score"] is None else np.array(values["score"]),
         kl=np.array(values["kl"]),
         length=np.array(values["length"]),
-        judged={name: np.array(x) for name, x in values["judged"].items()},
+        reward_metrics={k: np.array(x) for k, x in values["reward_metrics"].items()},
         prompt=np.array(values["prompt"], np.uint64),
         temperature=values["temperature"],
     )

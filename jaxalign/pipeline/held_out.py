@@ -1,4 +1,8 @@
-"""How a policy's answers are measured, and how methods are compared by them."""
+"""Held-out evaluation: reward, KL and length of answers to held-out prompts.
+
+Every policy answers the same prompts with the same random key, so that methods are
+compared prompt by prompt.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,17 +31,22 @@ from jaxalign.types import Key, Params, ScalarModel
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """One method's answers to the held-out prompts, one a prompt.
+    """A policy's answers to the held-out prompts, and their measurements.
+
+    R = P prompts x N samples rows, the answers to a prompt together; N is 1 unless
+    several answers to each prompt are sampled, for best-of-n.
 
     Attributes:
-      reward: the programmed reward, or the learned one where there is none [P].
-      score: the reward model's score [P]; None without a reward model.
-      kl: log-ratio of each answer to the model they all began from, summed, nats; of
-        best-of-n, what theory says [P].
-      length: answer tokens [P].
-      judged: all that the programmed reward says, or the learned one [P] each.
-      prompt: `splits.prompt_hash` of each prompt, the unit of intervals, uint64 [P].
-      temperature: at which the answers were sampled; `kl` is at it, too.
+      texts: the answers.
+      reward: the data set's rule-based reward, or the reward model's score where the
+        data set has none, float [R].
+      score: the reward model's score, float [R]; None without a reward model.
+      kl: sum over the answer's tokens of log policy - log initial policy, in nats, at
+        `temperature`; of best-of-n the formula log n - (n - 1) / n, float [R].
+      length: answer tokens, int [R].
+      reward_metrics: all metrics of the reward function, among them "reward", [R] each.
+      prompt: `splits.prompt_hash` of each prompt, the unit of intervals, uint64 [R].
+      temperature: of the sampling.
     """
 
     texts: list[str]
@@ -45,7 +54,7 @@ class Evaluation:
     score: np.ndarray | None
     kl: np.ndarray
     length: np.ndarray
-    judged: dict[str, np.ndarray]
+    reward_metrics: dict[str, np.ndarray]
     prompt: np.ndarray
     temperature: float = 1.0
 
@@ -54,45 +63,46 @@ def measure_answers(
     policy: policies.Policy,
     base: policies.Policy,
     answers: rollouts.Answers,
-    judge: datasets.RuleBasedReward | None,
-    scalar: tuple[ScalarModel, Params] | None = None,
+    rule_reward: datasets.RuleBasedReward | None,
+    reward_model: tuple[ScalarModel, Params] | None = None,
     *,
     temperature: float = 1.0,
 ) -> Evaluation:
-    """What a policy's own answers are worth, and how far it went from the base.
+    """Rewards, KL to the initial policy, and length of a policy's own answers.
 
     Args:
+      policy: the policy that sampled the answers.
+      base: the initial policy, the reference of the KL.
+      answers: R answers.
+      rule_reward: the data set's rule-based reward, if it has one; `reward` is its.
+      reward_model: a reward model and its parameters; `reward` is its score if there
+        is no rule-based reward.
       temperature: of the answers' sampling, and of all log-probs.
-      judge: the programmed reward, where there is one.
-      scalar: the reward model; without a judge it decides.
 
     Raises:
-      ValueError: neither.
+      ValueError: neither reward is given, or a score is not finite.
     """
-    score = (
-        None
-        if scalar is None
-        else answer_scores.learned_scores(*scalar, answers.sequences)
-    )
-    if score is not None:
+    score = None
+    if reward_model is not None:
+        score = answer_scores.learned_scores(*reward_model, answers.sequences)
         datasets.check_finite("model", answers.prompts, score)
-    if judge is not None:
-        judged = judge(answers.prompts, answers.texts, answers.finished)
+    if rule_reward is not None:
+        metrics = rule_reward(answers.prompts, answers.texts, answers.finished)
     elif score is not None:
-        judged = {"reward": score}
+        metrics = {"reward": score}
     else:
-        raise ValueError("answers are measured by a judge or by a reward model")
+        raise ValueError("evaluation needs a rule-based reward or a reward model")
     logp, base_logp = (
         answer_scores.answer_logps(p, p.params, answers, temperature=temperature)
         for p in (policy, base)
     )
     return Evaluation(
         texts=answers.texts,
-        reward=judged["reward"],
+        reward=metrics["reward"],
         score=score,
         kl=logp - base_logp,
         length=answers.lengths,
-        judged=judged,
+        reward_metrics=metrics,
         prompt=splits.prompt_hashes(answers.prompts),
         temperature=temperature,
     )
@@ -100,26 +110,29 @@ def measure_answers(
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutEval:
-    """Held-out prompts, which every policy answers with the same noise.
+    """The held-out prompts and rewards by which policies are compared.
 
     Attributes:
-      base: the model that all began from.
+      base: the initial policy, the reference of the KL.
+      prompts: P prompts.
+      key: of the sampling, the same for every policy.
       max_new_tokens: tokens of the longest answer.
-      judge: the programmed reward, where there is one.
-      scalar: a reward model; without a judge it decides.
+      rule_reward: the data set's rule-based reward, if it has one.
+      reward_model: a reward model and its parameters; its score is the reward if there
+        is no rule-based one.
     """
 
     base: policies.Policy
     prompts: list[Prompt]
     key: Key
     max_new_tokens: int
-    judge: datasets.RuleBasedReward | None
-    scalar: tuple[ScalarModel, Params] | None = None
+    rule_reward: datasets.RuleBasedReward | None
+    reward_model: tuple[ScalarModel, Params] | None = None
 
     def evaluate(
         self, policy: policies.Policy, samples: int = 1, *, temperature: float
     ) -> Evaluation:
-        """What a policy's answers at a temperature are worth, `samples` a prompt."""
+        """Samples answers, `samples` a prompt, and measures them."""
         answers = rollouts.sample_answers(
             policy,
             tokenize_prompts(policy, self.prompts),
@@ -132,8 +145,8 @@ class HeldOutEval:
             policy,
             self.base,
             answers,
-            self.judge,
-            self.scalar,
+            self.rule_reward,
+            self.reward_model,
             temperature=temperature,
         )
 
@@ -150,45 +163,53 @@ def make_held_out_eval(
     """The evaluation on at most `count` held-out prompts.
 
     Args:
+      source: the data set; its rule-based reward, if any, is the evaluation's.
       base: the folder of the initial policy.
       max_new_tokens: tokens of the longest answer; None for the data set's.
-      reward: the folder of a reward model, which scores the answers too.
+      reward: the folder of a reward model, whose score is reported too.
     """
     policy = load(config, source, base)
     mesh = sharding.mesh_of(policy.params)
-    load_scalar = model_folders.load_scalar
+    reward_model = None
+    if reward:
+        reward_model = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
         prompts=fitting_prompts(policy, source, count, max_new_tokens),
+        # the stream's name is part of every result
         key=streams.key(jax.random.key(config.seed), "exam"),
         max_new_tokens=max_new_tokens,
-        judge=source.reward,
-        scalar=load_scalar(reward, config.dtype, mesh=mesh) if reward else None,
+        rule_reward=source.reward,
+        reward_model=reward_model,
     )
 
 
-def best_of(many: Evaluation, n: int) -> Evaluation:
-    """The answer of each n that the reward model likes best."""
-    assert many.score is not None
-    best = sample_metrics.best_index(many.score.reshape(-1, n))
-    at = np.arange(len(best)) * n + best
+def best_of(samples: Evaluation, n: int) -> Evaluation:
+    """Best-of-n: of each n answers the one with the highest reward model score.
+
+    Args:
+      samples: n answers to each prompt, with scores [P * n].
+    """
+    assert samples.score is not None
+    best = sample_metrics.best_index(samples.score.reshape(-1, n))
+    rows = np.arange(len(best)) * n + best
     return Evaluation(
-        texts=[many.texts[i] for i in at],
-        reward=many.reward[at],
-        score=many.score[at],
+        texts=[samples.texts[i] for i in rows],
+        reward=samples.reward[rows],
+        score=samples.score[rows],
         kl=np.full(len(best), sample_metrics.kl_best_of_n(n)),
-        length=many.length[at],
-        judged={name: x[at] for name, x in many.judged.items()},
-        prompt=many.prompt[at],
-        temperature=many.temperature,
+        length=samples.length[rows],
+        reward_metrics={k: x[rows] for k, x in samples.reward_metrics.items()},
+        prompt=samples.prompt[rows],
+        temperature=samples.temperature,
     )
 
 
 def load(config: RunConfig, source: datasets.Dataset, folder: Path) -> policies.Policy:
-    """The policy that a stage left in a folder."""
-    settings = dataclasses.replace(config, model=str(folder))
-    return policies.load(settings, source, mesh_of(config))
+    """Load the policy of a folder, with the other flags of `config`."""
+    config = dataclasses.replace(config, model=str(folder))
+    return policies.load(config, source, mesh_of(config))
 
 
 def fitting_prompts(
@@ -198,20 +219,24 @@ def fitting_prompts(
     max_new_tokens: int | None = None,
     note: Callable[[str], None] = distributed.print_line,
 ) -> list[Prompt]:
-    """Held-out prompts that leave room for an answer; those left out are shown.
+    """At most `count` held-out prompts that leave room for an answer in the context.
+
+    Args:
+      max_new_tokens: tokens of the longest answer; None for the data set's.
+      note: prints a line: how many prompts are too long.
 
     Raises:
-      ValueError: none does.
+      ValueError: nothing is held out, or no prompt leaves room.
     """
     max_new_tokens = max_new_tokens or source.max_new_tokens
-    held = source.prompts()[1][: 4 * count]
-    datasets.check_held_out(held, "an evaluation")
-    found = select_prompts(
-        policy, held, max_new_tokens, note, "held-out prompts"
+    candidates = source.prompts()[1][: 4 * count]
+    datasets.check_held_out(candidates, "an evaluation")
+    prompts = select_prompts(
+        policy, candidates, max_new_tokens, note, "held-out prompts"
     ).records[:count]
-    if not found:
+    if not prompts:
         raise ValueError(
-            f"none of {len(held)} held-out prompts leaves room for {max_new_tokens} "
-            f"new tokens in a context of {policy.config.context}"
+            f"none of {len(candidates)} held-out prompts leaves room for "
+            f"{max_new_tokens} new tokens in a context of {policy.config.context}"
         )
-    return found
+    return prompts

@@ -1,15 +1,17 @@
-"""Tables of held-out evaluations: a row a method, intervals over seeds and prompts.
+"""Tables of held-out evaluations: one row for each method, with confidence intervals.
 
-Evaluations come as one dictionary a seed, {method: Evaluation}; gains are against the
-first method.
+Evaluations come as one dictionary for each seed, {method: Evaluation}; gains are
+against the first method.
 """
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import (
     best_of_n,
     intervals,
@@ -19,14 +21,15 @@ from jaxalign.evaluation import (
 )
 from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
 from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.runtime import tables
 
 Row = dict[str, Any]
 Seeds = Sequence[dict[str, Evaluation]]
 
 
 def by_seed(seeds: Seeds, method: str, field: str) -> list[np.ndarray]:
-    """A field of a method's evaluation, of each seed [P]."""
-    return [getattr(each[method], field) for each in seeds]
+    """A field of a method's `Evaluation` in each seed, [P] each."""
+    return [getattr(evaluations[method], field) for evaluations in seeds]
 
 
 def mean_over_seeds(seeds: Seeds, method: str, field: str) -> Interval | float:
@@ -49,11 +52,12 @@ def refusal_interval(seeds: Seeds, method: str, name: str) -> Interval | None:
       The interval over the prompts that the metric is about; None if there are none.
     """
     groups, units = [], []
-    for one in (each[method] for each in seeds):
-        values, where = refusals.refusal_metrics(one.judged)[name]
-        if where.any():
-            groups.append(values[where])
-            units.append(one.prompt[where])
+    for evaluations in seeds:
+        evaluation = evaluations[method]
+        values, mask = refusals.refusal_metrics(evaluation.reward_metrics)[name]
+        if mask.any():
+            groups.append(values[mask])
+            units.append(evaluation.prompt[mask])
     if not groups:
         return None
     share = all(group.dtype == bool for group in groups)
@@ -70,8 +74,8 @@ def reward_kl_point(seeds: Seeds, method: str) -> tuple[float, Interval]:
 
 def reward_name(seeds: Seeds) -> str:
     """The name of the reward in tables: a rule-based one is the "true reward"."""
-    judged = next(iter(seeds[0].values())).judged
-    return "true reward" if "due" in judged else "reward"
+    evaluation = next(iter(seeds[0].values()))
+    return "true reward" if "due" in evaluation.reward_metrics else "reward"
 
 
 def title(data: str, seeds: Seeds) -> str:
@@ -92,49 +96,62 @@ def table(seeds: Seeds) -> list[Row]:
     seed, over prompts alone. Each method is at its own sampling temperature.
     """
     base = next(iter(seeds[0]))
-    theirs = by_seed(seeds, base, "reward")
+    base_rewards = by_seed(seeds, base, "reward")
     rows = []
-    for method, one in seeds[0].items():
-        over = functools.partial(
+    for method, evaluation in seeds[0].items():
+        interval = functools.partial(
             intervals.interval_over_seeds, units=by_seed(seeds, method, "prompt")
         )
-        ours = by_seed(seeds, method, "reward")
-        pairs = list(zip(ours, theirs, strict=True))
-        row: Row = {"method": method, "temperature": one.temperature}
-        row[reward_name(seeds)] = over(ours)
-        gained = won = None
+        rewards = by_seed(seeds, method, "reward")
+        pairs = list(zip(rewards, base_rewards, strict=True))
+        row: Row = {"method": method, "temperature": evaluation.temperature}
+        row[reward_name(seeds)] = interval(rewards)
+        gain = win_rate = None
         if method != base:
-            gained = Gain(*over([a - b for a, b in pairs]))
-            won = over([preference.agreement(a, b) for a, b in pairs], share=True)
-        row |= {f"gain over {base}": gained, "win rate": won}
+            gain = Gain(*interval([a - b for a, b in pairs]))
+            wins = [preference.agreement(a, b) for a, b in pairs]
+            win_rate = interval(wins, share=True)
+        row |= {f"gain over {base}": gain, "win rate": win_rate}
         for name, field in (("KL (nats)", "kl"), ("length", "length")):
             row[name] = mean_over_seeds(seeds, method, field)
-        if one.score is not None:
+        if evaluation.score is not None:
             row["RM score"] = mean_over_seeds(seeds, method, "score")
-        if "due" in one.judged:
+        if "due" in evaluation.reward_metrics:
             row |= {
                 n: refusal_interval(seeds, method, n)
-                for n in refusals.refusal_metrics(one.judged)
+                for n in refusals.refusal_metrics(evaluation.reward_metrics)
             }
         rows.append(row)
     return rows
 
 
+def write_answers(
+    out: Path, prompts: Sequence[Prompt], evaluations: dict[str, Evaluation]
+) -> None:
+    """Write OUT/samples.md: some prompts with the answers of each method."""
+    texts = {name: evaluation.texts for name, evaluation in evaluations.items()}
+    tables.write_answers(out, [prompt.messages for prompt in prompts], texts)
+
+
 def best_of_line(
     sampled: Sequence[Evaluation], samples: int
 ) -> list[tuple[float, Interval]]:
-    """KL and reward of the best of 1, 2, 4, ... of each seed's answers."""
+    """KL (nats) and reward of best-of-n for n = 1, 2, 4, ..., over all seeds.
+
+    Args:
+      sampled: of each seed, `samples` answers to each prompt.
+    """
     ns = best_of_n.powers_of_two(samples)
-    scored = [many for many in sampled if many.score is not None]
+    scored = [evaluation for evaluation in sampled if evaluation.score is not None]
     curves = [
         best_of_n.best_of_n_rewards(
-            many.reward.reshape(-1, samples),
-            np.asarray(many.score).reshape(-1, samples),
+            evaluation.reward.reshape(-1, samples),
+            np.asarray(evaluation.score).reshape(-1, samples),
             ns,
         )
-        for many in scored
+        for evaluation in scored
     ]
-    units = [many.prompt[::samples] for many in scored]
+    units = [evaluation.prompt[::samples] for evaluation in scored]
     return [
         (
             sample_metrics.kl_best_of_n(n),

@@ -1,4 +1,4 @@
-"""Model cards: the README.md of a saved model, with the front matter that hubs read."""
+"""Model cards: README.md of a saved model, with the YAML header that hubs read."""
 
 import dataclasses
 import importlib.metadata
@@ -11,15 +11,18 @@ from jaxalign.runtime import hub
 from jaxalign.runtime.config import DefaultDate
 from jaxalign.runtime.training_config import TrainConfig
 
-# What says where a run was or how it went on, not what was computed.
+# Flags of places and of resuming, which do not change what is computed.
 LOCATION_FLAGS = ("out", "resume", "extend", "compilation_cache", "token_cache")
 PACKAGES = ("jaxalign", "jax", "flax", "optax", "transformers", "tokenizers")
 
 
 def model_card(config: TrainConfig, *, reward: bool = False) -> str:
-    """The card of a model that a run made: its base, data, method, command, versions.
+    """The card of a trained model: its base, data, method, command and versions.
 
-    Nothing in it depends on when or where the run was.
+    It depends neither on the time nor on the place of the run.
+
+    Args:
+      reward: whether the model is a reward model.
     """
     method, base = experiment_of(config), hub.public_name(config.model)
     kind = "reward model" if reward else "language model"
@@ -31,7 +34,7 @@ def model_card(config: TrainConfig, *, reward: bool = False) -> str:
         f"tags: {json.dumps(['jaxalign', method])}",
         "---",
         "",
-        f"# A {kind} made by {method}",
+        f"# A {kind} trained by {method}",
         "",
         "| what | |",
         "|---|---|",
@@ -48,13 +51,13 @@ def model_card(config: TrainConfig, *, reward: bool = False) -> str:
 
 
 def table_row(name: str, value: str) -> str:
-    """A line of the table; what the table is made of is taken out of the value."""
+    """A row of the table, with line ends and bars of the value escaped."""
     plain = " ".join(value.split()).replace("|", "\\|")
     return f"| {name} | {plain} |"
 
 
 def experiment_of(config: Any) -> str:
-    """The name of the experiment whose configuration this is."""
+    """The name of the experiment that a configuration belongs to."""
     module = type(config).__module__
     if module == "__main__":
         spec = getattr(sys.modules[module], "__spec__", None)
@@ -63,7 +66,7 @@ def experiment_of(config: Any) -> str:
 
 
 def command(config: Any) -> str:
-    """The command line that says the same, less the flags that are at their default."""
+    """The command line of a configuration, without flags at their default."""
     words = ["python", "-m", f"experiments.{experiment_of(config)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -82,7 +85,7 @@ def command(config: Any) -> str:
 
 
 def version(package: str) -> str:
-    """A package and its version."""
+    """The name of a package and its installed version."""
     try:
         return f"{package} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:

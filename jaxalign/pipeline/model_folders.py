@@ -1,4 +1,4 @@
-"""TODO."""
+"""Models in Hugging Face folders: language models, reward models, their tokenizers."""
 
 import copy
 import dataclasses
@@ -27,10 +27,13 @@ SCALE = "normalisation.json"  # of a reward model's scores, beside it
 
 
 def save(folder: Path, policy: Policy, config: TrainConfig | None = None) -> Path:
-    """Writes a Hugging Face folder, which `--model` and transformers read back.
+    """Save a policy as a Hugging Face folder, for `--model` and transformers.
 
     Args:
-      config: of the run that made it, for its model card and `--save-dtype`.
+      config: of the run that trained it, for the model card and `--save-dtype`.
+
+    Returns:
+      The folder.
     """
     stops = policy.stop_tokens
     ids: dict[str, Any] = special_tokens(policy.tokenizer)
@@ -49,13 +52,13 @@ def save(folder: Path, policy: Policy, config: TrainConfig | None = None) -> Pat
 
 
 def output_dtype(policy: Policy, config: TrainConfig | None) -> str:
-    """The type that a model is saved in: that of the folder it was made from."""
-    told = config.save_dtype if config else "auto"
-    return policy.settings.dtype if told == "auto" else told
+    """The dtype of saved weights: `--save-dtype`, or that of the initial folder."""
+    dtype = config.save_dtype if config else "auto"
+    return policy.settings.dtype if dtype == "auto" else dtype
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """The ids that config.json names."""
+    """The special token ids of config.json, those that the tokenizer has."""
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     ids = {name: getattr(tokenizer, name) for name in names}
     return {name: int(x) for name, x in ids.items() if x is not None}
@@ -70,12 +73,12 @@ def save_scalar(
     scale: reward_model.Scale | None = None,
     config: TrainConfig | None = None,
 ) -> None:
-    """Writes a reward model, which transformers loads as a sequence classifier.
+    """Save a reward model, which transformers loads as a sequence classifier.
 
     Args:
-      policy: that it was made from, or its tokenizer.
-      scale: by which its head was normalised; kept beside, for `load_scale`.
-      config: as of `save`.
+      policy: the policy whose trunk it started from, or a tokenizer.
+      scale: gain and bias of the head's normalization, for `load_scale`.
+      config: as in `save`.
     """
     if not isinstance(policy, Policy):
         policy = Policy(cast(Any, model), params, policy, 0)
@@ -98,12 +101,15 @@ def save_scalar(
 def with_pad_token(
     model: ScalarModel, params: Params, policy: Policy
 ) -> tuple[ScalarModel, Params, PreTrainedTokenizerFast]:
-    """A reward model whose padding token ends no text.
+    """A reward model with a padding token that is not a stop token.
 
-    transformers reads the score of the last token that is not the padding token: where
-    that is the end of a text as well (as tokenizers without one are often told), it
-    would read another score. Such a tokenizer gets a token of its own, and the
-    embedding a row of zeros where it has none to spare.
+    transformers reads the score at the last token that is not padding. Where the
+    padding token is also the end of a text, as tokenizers without one are often
+    configured, it would read the score of another token. Such a tokenizer gets a new
+    padding token, and the embedding a row of zeros if it has no spare one.
+
+    Returns:
+      The model, its parameters and the tokenizer.
     """
     tokenizer = policy.tokenizer
     if tokenizer.pad_token_id not in (None, *policy.stop_tokens):
@@ -115,8 +121,8 @@ def with_pad_token(
     shape = cast(ModelConfig, model.config)
     rows = int(tokenizer.pad_token_id) + 1 - shape.vocab_size
     if rows > 0:
-        wider = jnp.pad(params["embed"], ((0, rows), (0, 0)))
-        params = params | {"embed": wider}
+        embed = jnp.pad(params["embed"], ((0, rows), (0, 0)))
+        params = params | {"embed": embed}
         shape = dataclasses.replace(shape, vocab_size=shape.vocab_size + rows)
         model = heads.scalar_model(shape)
     return model, params, tokenizer
@@ -125,50 +131,50 @@ def with_pad_token(
 def load_scale(folder: Path) -> reward_model.Scale:
     """The scale of a reward model's scores: raw score = (score - bias) / gain.
 
-    Gain 1 and bias 0 for models that were not normalised here.
+    Gain 1 and bias 0 for reward models that this library did not normalize.
 
     Raises:
-      ValueError: a scale without one of them, or no number in its place.
+      ValueError: gain or bias is missing, or not a number.
     """
     path = folder / SCALE
     if not path.exists():
         return reward_model.Scale(1.0, 0.0)
-    told = {"gain": None, "bias": None} | json_files.read_object(path)
+    values = {"gain": None, "bias": None} | json_files.read_object(path)
     kinds = {"gain": json_files.POSITIVE, "bias": json_files.NUMBER}
-    json_files.check_fields(told, kinds, str(path))
-    return reward_model.Scale(told["gain"], told["bias"])
+    json_files.check_fields(values, kinds, str(path))
+    return reward_model.Scale(values["gain"], values["bias"])
 
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Writes the tokenizer beside its model; the first of many processes does."""
+    """Save a tokenizer in its model's folder, from the first process alone."""
     if jax.process_index() == 0:
         tokenizer.save_pretrained(folder)
 
 
 def check_vocabulary(folder: Path, policy: Policy) -> None:
-    """Refuses a reward model to which a policy's tokens mean something else.
+    """Refuse a reward model whose token ids differ from the policy's.
 
     Raises:
-      ValueError: names the first such token.
+      ValueError: names the first token that differs.
     """
-    theirs = tokenizers.load(folder).get_vocab()
-    for token, at in policy.tokenizer.get_vocab().items():
-        if theirs.get(token) != at:
+    vocabulary = tokenizers.load(folder).get_vocab()
+    for token, token_id in policy.tokenizer.get_vocab().items():
+        if vocabulary.get(token) != token_id:
             raise ValueError(
                 f"the reward model in {folder} has another vocabulary than the policy: "
-                f"token {token!r} is {theirs.get(token, 'none')} there, and {at} of "
-                "the policy; python -m experiments.reward_model --model POLICY makes "
-                "one that fits"
+                f"token {token!r} is {vocabulary.get(token, 'none')} there, and "
+                f"{token_id} in the policy; python -m experiments.reward_model "
+                "--model POLICY trains one that fits"
             )
 
 
 def load_scalar(
     folder: Path, dtype: str, remat: Remat = "none", *, mesh: Mesh | None = None
 ) -> tuple[ScalarModel, Params]:
-    """Reads what `save_scalar` wrote, or another reward model with one label.
+    """Load a reward model: a sequence classifier with one label.
 
     Args:
-      mesh: on which the parameters are placed, cut as policies are.
+      mesh: for the parameters, sharded as a policy's; None for one device.
 
     Raises:
       ValueError: the folder holds no reward model.
@@ -176,6 +182,6 @@ def load_scalar(
     if not (folder / "config.json").exists():
         raise ValueError(
             f"{folder} holds no reward model (no config.json); "
-            "python -m experiments.reward_model makes one"
+            "python -m experiments.reward_model trains one"
         )
     return pretrained.load_reward(folder, dtype=dtype, mesh=mesh, remat=remat)

@@ -1,4 +1,4 @@
-"""Models and tokenizers as experiments find and leave them, in folders."""
+"""Policies: language models with their tokenizers, from folders or new."""
 
 import dataclasses
 import datetime
@@ -25,8 +25,8 @@ class Policy:
     """A language model with its parameters and tokenizer.
 
     Attributes:
-      context: the longest sequence that the run uses, at most what the model can.
-      settings: what its folder says besides its parameters.
+      context: tokens of the longest sequence in the run, at most the model's context.
+      settings: stop tokens, generation settings and dtype of the model's folder.
     """
 
     model: LanguageModel
@@ -37,22 +37,26 @@ class Policy:
 
     @property
     def config(self) -> ModelConfig:
-        """The shape of the model."""
+        """The model's sizes and options."""
         return cast(ModelConfig, self.model.config)
 
     @property
     def stop_tokens(self) -> tuple[int, ...]:
-        """The tokens that end an answer: those of its folder, and of its tokenizer."""
+        """Tokens that end an answer: those of the folder, then the tokenizer's."""
         end = cast(int, self.tokenizer.eos_token_id)
-        ours = (end, *chat.stop_tokens(self.tokenizer))
-        return tuple(dict.fromkeys((*self.settings.stop_tokens, *ours)))
+        turn_ends = chat.stop_tokens(self.tokenizer)
+        return tuple(dict.fromkeys((*self.settings.stop_tokens, end, *turn_ends)))
 
 
 def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
-    """The small model that `--model toy` trains from nothing: 0.7 M parameters.
+    """The small model of `--model toy`, randomly initialized: 0.7 M parameters.
 
-    Its rotary frequencies are for short texts: with the usual base it takes three times
-    as long until it copies what it was told.
+    Its rotary base is small, for short texts: with the usual 10,000 it takes three
+    times as many steps to learn to copy words of the prompt.
+
+    Args:
+      context: tokens of the longest sequence.
+      dtype: of the computation, such as "bfloat16".
     """
     return ModelConfig(
         vocab_size=vocab_size,
@@ -73,14 +77,14 @@ def toy_config(vocab_size: int, context: int, dtype: str) -> ModelConfig:
 def tokenizer_of(
     config: RunConfig, source: Dataset
 ) -> tuple[PreTrainedTokenizerFast, int]:
-    """The tokenizer of `--model`, and the longest sequence; no weights are read.
+    """The tokenizer of `--model`, and the context of the run; reads no weights.
 
     Raises:
       ValueError, OSError: as `open_model_folder` and `folder_tokenizer`.
     """
     if config.model == "toy":
-        made = tokenizers.train(source.texts(), vocab_size=source.vocab)
-        return configure_tokenizer(config, made), config.context or source.context
+        tokenizer = tokenizers.train(source.texts(), vocab_size=source.vocab)
+        return configure_tokenizer(config, tokenizer), config.context or source.context
     return folder_tokenizer(config, source, open_model_folder(config))
 
 
@@ -101,7 +105,7 @@ def open_model_folder(config: RunConfig) -> PretrainedFolder:
 def folder_tokenizer(
     config: RunConfig, source: Dataset, folder: PretrainedFolder
 ) -> tuple[PreTrainedTokenizerFast, int]:
-    """The tokenizer of an opened folder, and the longest sequence.
+    """The tokenizer of an opened folder, and the context of the run.
 
     Raises:
       ValueError, OSError: no tokenizer, an embedding smaller than the vocabulary, or a
@@ -122,10 +126,10 @@ def folder_tokenizer(
 def configure_tokenizer(
     config: RunConfig, tokenizer: PreTrainedTokenizerFast
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer, as the flags have it used.
+    """Set a tokenizer's options from the flags: the date, and special tokens in texts.
 
     Raises:
-      ValueError: --template-date is no day.
+      ValueError: --template-date is not a date.
     """
     day = config.template_date
     if tokenizers.shows_date(tokenizer):
@@ -133,17 +137,20 @@ def configure_tokenizer(
     try:
         today = datetime.date.fromisoformat(day)
     except ValueError as error:
-        raise ValueError(f"--template-date wants YYYY-MM-DD, not {day!r}") from error
-    manner = tokenizers.TokenizationOptions(today, config.keep_special_tokens)
-    tokenizers.set_tokenization_options(tokenizer, manner)
+        raise ValueError(f"--template-date {day!r}: expected YYYY-MM-DD") from error
+    options = tokenizers.TokenizationOptions(today, config.keep_special_tokens)
+    tokenizers.set_tokenization_options(tokenizer, options)
     return tokenizer
 
 
 def load(config: RunConfig, source: Dataset, mesh: Any) -> Policy:
-    """The policy in the folder `--model`, or a new small one for `toy`.
+    """Load the policy of the folder `--model`, or initialize the one of `toy`.
+
+    Args:
+      mesh: for the parameters; None for one device.
 
     Raises:
-      ValueError, OSError: the folder does not hold a model; see the sentence.
+      ValueError, OSError: the folder does not hold a model that can be read.
     """
     if config.model == "toy":
         tokenizer, context = tokenizer_of(config, source)

@@ -1,4 +1,4 @@
-"""What a reward model is measured and normalized by."""
+"""Scores of a reward model: held-out accuracy, and answers for its normalization."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -32,17 +32,21 @@ def pair_scores(
     pairs: Sequence[Example],
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the chosen and of the rejected answers, [pairs] each."""
+    """Scores of the chosen and of the rejected answers, float [pairs] each.
+
+    Args:
+      pairs: tokenized preference pairs.
+    """
     mesh = sharding.mesh_of(params)
     batches = loader.evaluation_batches(pairs, batch_size, kind=Preference, mesh=mesh)
     score = jax.jit(reward_model.score, static_argnums=0)
-    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for batch in batches:
         batch = sharding.place_batch(batch, mesh)
         valid = sharding.to_host(batch.valid)
-        for side, part in zip((batch.chosen, batch.rejected), found, strict=True):
+        for side, part in zip((batch.chosen, batch.rejected), scores, strict=True):
             part.append(sharding.to_host(score(model, params, side))[valid])
-    return np.concatenate(found[0]), np.concatenate(found[1])
+    return np.concatenate(scores[0]), np.concatenate(scores[1])
 
 
 def initial_policy_scores(
@@ -55,22 +59,22 @@ def initial_policy_scores(
     seed: int,
     note: Callable[[str], None],
 ) -> np.ndarray:
-    """Scores of the initial policy's answers to training prompts [count].
+    """Scores of the initial policy's answers to training prompts, float [count].
 
-    Prompts are drawn without repetition, as far as they go, and answered at temperature
-    1. Those that leave no room for an answer of the data set's longest length are left
-    out, and counted.
+    Prompts are drawn at random, without repetition until all were drawn, and answered
+    at temperature 1. Prompts that leave no room for `max_new_tokens` in the context are
+    left out, and counted.
 
     Args:
       reward: the trained reward model, not yet normalized.
       train: tokenized pairs or rankings, whose prompts are answered.
       max_new_tokens: tokens of the longest answer.
-      note: prints a line and keeps it in data.json, such as `Run.note`.
+      note: prints a line and records it in data.json, such as `Run.note`.
     """
     context = policy.config.context
     order = streams.generator(seed, "initial prompts").permutation(len(train))
     prompts = distinct_prompts(train, order, count, context - max_new_tokens, note)
-    if not prompts:  # all are long: shorter answers to them
+    if not prompts:  # all are long: shorter answers
         prompts = distinct_prompts(train, order, count, context - 1, note)
     tokens, lengths = pad_rows(prompts, context - 1)
     max_new_tokens = min(max_new_tokens, context - tokens.shape[1])
@@ -97,13 +101,13 @@ def distinct_prompts(
     limit: int,
     note: Callable[[str], None],
 ) -> list[np.ndarray]:
-    """The tokens of `count` prompts of examples, repeated where there are fewer.
+    """The tokens of `count` prompts of examples, repeated if there are fewer.
 
     Args:
       order: the order in which examples are visited.
       limit: tokens of the longest prompt.
     """
-    found: dict[bytes, np.ndarray] = {}
+    distinct: dict[bytes, np.ndarray] = {}
     too_long: set[bytes] = set()
     for i in order:
         row = train[int(i)].sequences[0]
@@ -111,30 +115,31 @@ def distinct_prompts(
         if len(prompt) > limit:
             too_long.add(prompt.tobytes())
         else:
-            found.setdefault(prompt.tobytes(), prompt)
-        if len(found) == count:
+            distinct.setdefault(prompt.tobytes(), prompt)
+        if len(distinct) == count:
             break
-    if too_long and found:
+    if too_long and distinct:
         note(
-            f"normalization: {len(found)} prompts answered ({len(too_long)} longer "
+            f"normalization: {len(distinct)} prompts answered ({len(too_long)} longer "
             f"than {limit} tokens left out: they leave no room for an answer)"
         )
-    distinct = list(found.values())
-    return [distinct[i % len(distinct)] for i in range(count)] if distinct else []
+    prompts = list(distinct.values())
+    return [prompts[i % len(prompts)] for i in range(count)] if prompts else []
 
 
 def held_out_agreement(
     config: RunConfig, held: Path, reward: Path, batch: int
 ) -> dict[str, Any]:
-    """How well a reward model agrees with held-out preferences, and could at best.
+    """Accuracy of a reward model on held-out preferences, beside the Bayes accuracy.
 
-    `expected` is its accuracy over all labels that the annotator could have given,
-    where `accuracy` is over those that were sampled; `Bayes` is the best there is.
-    Intervals are over prompts, of this one model.
+    `accuracy` is over the sampled labels, `expected` is its mean over the annotator's
+    label distribution; `Bayes` is the highest that any reward model could have in
+    expectation. Intervals are over prompts, of this one model.
 
     Args:
-      held: the pairs, as `experiments.collect` wrote them.
+      held: the file of held-out pairs, as `experiments.collect` writes it.
       reward: the reward model's folder.
+      batch: pairs in a batch.
     """
     rows = jsonl.read(held)
     pairs, _ = readers.read(held, Preference)
@@ -148,13 +153,13 @@ def held_out_agreement(
         )
         chosen, rejected = pair_scores(model, params, examples, batch)
     p = np.array([rows[example.row]["p_chosen"] for example in examples])
-    right = preference.agreement(chosen, rejected)
+    agreement = preference.agreement(chosen, rejected)
     prompts = example_prompt_hashes(examples)
-    over = partial(intervals.bootstrap, units=prompts, share=True)
+    interval = partial(intervals.bootstrap, units=prompts, share=True)
     return {
-        "accuracy": over(right),
-        "expected": over(right * p + (1 - right) * (1 - p)),
-        "Bayes": over(np.maximum(p, 1.0 - p)),
+        "accuracy": interval(agreement),
+        "expected": interval(agreement * p + (1 - agreement) * (1 - p)),
+        "Bayes": interval(np.maximum(p, 1.0 - p)),
         "pairs": len(p),
         "prompts": len(np.unique(prompts)),
     }

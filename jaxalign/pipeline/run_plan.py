@@ -1,6 +1,6 @@
-"""The plan of a run: what every training experiment shows before its first step.
+"""The plan of a training run: data, steps and rates, printed before the first step.
 
-A block of a few lines, the same in all of them, and the same facts in OUT/plan.json.
+The same block of lines in every experiment, and the same facts in OUT/plan.json.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig, TrainConfig
 from jaxalign.types import Params
 
-LABEL, WIDTH = 15, 79  # of the block: its first column, and all of it
+LABEL, WIDTH = 15, 79  # columns of the labels, and of the whole block
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What a run reads, and how much of it in a step.
+    """The training rows of a run, and how many of them are in a step.
 
     Attributes:
-      kind: of the records; the account of their split is that of the run's folder.
-      unit: what a row is called.
+      kind: type of the records, by which their split is found in the run's data.json.
+      unit: the plural noun for rows, such as "pairs".
       rows: training rows.
-      tokens: of all their sequences.
+      tokens: tokens of all their sequences.
       longest: tokens of the longest sequence.
-      steps: of the run.
+      steps: steps of the run.
       batch: rows in a step, on average.
-      turns: which turns are trained.
-      packed: how rows share a batch, if they do.
+      turns: the turns whose tokens are trained.
+      packed: how rows are packed; empty if they are not.
     """
 
     kind: type[Record]
@@ -64,7 +64,7 @@ class Workload:
         all_turns: bool = False,
         packed: str = "",
     ) -> "Workload":
-        """The work on tokenised rows of a fixed data set."""
+        """The workload of a fixed data set's tokenized rows."""
         turns = chat.describe(policy.tokenizer, all_turns=all_turns)
         return cls(
             kind=kind,
@@ -86,23 +86,26 @@ def show(
     roles: Mapping[str, Params],
     work: Workload,
 ) -> dict[str, Any]:
-    """Shows the plan and keeps it in OUT/plan.json.
+    """Print the plan of a run and write it to OUT/plan.json.
 
     Args:
-      config: as `defaults.resolve` gave it.
-      roles: what trains, by role.
+      config: with all defaults filled in (`defaults.resolve`).
+      roles: trainable parameters of each role, such as "policy".
+
+    Returns:
+      The plan, as `plan_facts` makes it.
     """
-    found = plan_facts(run, config, policy, roles, work)
-    run.say("\n".join([f"{run.experiment}: the plan", *plan_lines(found)]))
+    plan = plan_facts(run, config, policy, roles, work)
+    run.say("\n".join([f"{run.experiment}: the plan", *plan_lines(plan)]))
     if distributed.is_first():
-        run_settings.write_json(run.folder / "plan.json", found)
-    return found
+        run_settings.write_json(run.folder / "plan.json", plan)
+    return plan
 
 
 def show_online(
     run: Run, config: OnlineConfig, setup: RolloutSetup, roles: Mapping[str, Params]
 ) -> dict[str, Any]:
-    """`show`, of an experiment that trains on the answers which it samples."""
+    """`show` for an online experiment, which trains on sampled answers."""
     batches = setup.prompt_batches
     each = f"{batches.samples} answers" if batches.samples > 1 else "an answer"
     work = Workload(
@@ -124,9 +127,8 @@ def plan_facts(
     run: Run, config: Any, policy: Policy, roles: Mapping[str, Params], work: Workload
 ) -> dict[str, Any]:
     """The plan as JSON values."""
-    splits = run.files.data[
-        "splits"
-    ]  # of what the rows were made from, where not of them
+    splits = run.files.data["splits"]
+    # rows made from other records, as pairs from rankings, have no split of their own
     accounts = [a for a in splits if a["kind"] == work.kind.__name__] or splits
     account = accounts[-1] if accounts else {}
     layout = config.layout(work.steps)
@@ -164,7 +166,7 @@ def plan_facts(
 
 
 def count_params(params: Any) -> int:
-    """The numbers in a tree of arrays, or of their shapes."""
+    """The number of parameters in a tree of arrays or of their shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
@@ -172,18 +174,18 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """The facts of a plan as aligned lines.
 
     Args:
-      plan: of `plan_facts`.
+      plan: as `plan_facts` makes it.
     """
     trained = [
         f"{role} {number:,}" for role, number in plan["trained_parameters"].items()
     ]
     unit, packed = plan["unit"], plan["packed"]
     about = "" if float(plan["rows_per_step"]).is_integer() else "about "
-    held = plan["held_out_rows"], plan["held_out_prompts"]
+    held_out = plan["held_out_rows"], plan["held_out_prompts"]
     left_out = [text for text in plan["read"] if "(" in text]
-    falls = {"constant": "then constant", "linear": "then linearly to 0"}
-    fall = falls.get(plan["schedule"], f"then {plan['schedule']} to 0")
-    told = {
+    decays = {"constant": "then constant", "linear": "then linearly to 0"}
+    decay = decays.get(plan["schedule"], f"then {plan['schedule']} to 0")
+    texts = {
         "defaults": plan["defaults"],
         "model": f"{plan['model']} ({plan['family']}), {plan['parameters']:,} "
         f"parameters; trained ({plan['train']}): {', '.join(trained)}",
@@ -191,20 +193,20 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"the longest sequence {plan['longest']:,}",
         "cut or dropped": "; ".join(left_out) or "none",
         "held out": "not known"
-        if None in held
-        else "{:,} rows of {:,} prompts".format(*held),
+        if None in held_out
+        else "{:,} rows of {:,} prompts".format(*held_out),
         "trained turns": plan["trained_turns"],
         "context": f"{plan['context']:,} tokens",
         "steps": f"{plan['steps']:,} of {about}{plan['rows_per_step']:.4g} {unit}"
         f"{f' ({packed})' if packed else ''}: {plan['epochs']:.3g} epochs",
         "learning rate": f"{plan['learning_rate']:g}, warmup over "
-        f"{plan['warmup_updates']} of {plan['updates']:,} updates, {fall}",
+        f"{plan['warmup_updates']} of {plan['updates']:,} updates, {decay}",
     }
-    return [line for label, text in told.items() for line in two_columns(label, text)]
+    return [line for label, text in texts.items() for line in two_columns(label, text)]
 
 
 def two_columns(label: str, text: str) -> list[str]:
-    """A label and its text in two columns."""
+    """A label and its wrapped text as lines of two columns."""
     parts = textwrap.wrap(text, WIDTH - LABEL - 2, break_on_hyphens=False)
     labels = [label, *[""] * (len(parts) - 1)]
     return [f"  {a:<{LABEL}}{b}" for a, b in zip(labels, parts, strict=True)]

@@ -37,7 +37,7 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> "TextModel":
-    """The language model of a Hugging Face folder, or of ORG/NAME on a hub.
+    """Load the language model of a Hugging Face folder, or of ORG/NAME on a hub.
 
     Args:
       dtype: "float32" or "bfloat16", of the computation; parameters are float32.
@@ -61,7 +61,7 @@ def load(path: str | os.PathLike[str], *, dtype: str = "float32") -> "TextModel"
 def load_reward(
     path: str | os.PathLike[str], *, dtype: str = "float32"
 ) -> "TextReward":
-    """The reward model of a folder: a sequence classifier with one label.
+    """Load the reward model of a folder: a sequence classifier with one label.
 
     Raises:
       ValueError, OSError: the folder does not hold a reward model.
@@ -83,7 +83,7 @@ class TextModel:
 
     @property
     def model(self) -> LanguageModel:
-        """Pure functions over a parameter tree."""
+        """The model: pure functions over a parameter tree."""
         return self.policy.model
 
     @property
@@ -125,8 +125,8 @@ class TextModel:
 
         Args:
           max_new_tokens: tokens of the longest answer.
-          temperature: above 0; 0 is greedy.
-          seed: answers depend on it and on their own prompt alone.
+          temperature: of the sampling, at least 0; 0 is greedy.
+          seed: of the sampling; an answer depends on it and on its prompt alone.
         """
         answers = rollouts.sample_answers(
             self.policy,
@@ -177,13 +177,13 @@ class TextReward:
 
 
 def messages(prompts: Sequence[Prompt]) -> list[list[Any]]:
-    """Each prompt as messages.
+    """Convert each prompt to a list of messages.
 
     Raises:
       TypeError: one string in place of a list of them.
     """
     if isinstance(prompts, str):
-        raise TypeError(f"a list of prompts is wanted, not one string: [{prompts!r}]")
+        raise TypeError(f"prompts is a string; expected a list, such as [{prompts!r}]")
     return [
         [{"role": "user", "content": p}] if isinstance(p, str) else list(p)
         for p in prompts
@@ -204,8 +204,8 @@ def encode(
     """Conversations as one right-padded batch; `loss_mask` is True on the last answers.
 
     Raises:
-      ValueError: other numbers of prompts and answers, or a conversation that the chat
-        template does not take.
+      ValueError: unequal numbers of prompts and answers, or a conversation that the
+        chat template refuses.
     """
     conversations = messages(prompts)
     if answers is not None:
@@ -213,14 +213,14 @@ def encode(
             raise ValueError(
                 f"{len(conversations)} prompts, but {len(answers)} answers"
             )
-        last = [{"role": "assistant", "content": text} for text in answers]
-        conversations = [[*c, m] for c, m in zip(conversations, last, strict=True)]
+        replies = [{"role": "assistant", "content": text} for text in answers]
+        conversations = [[*c, m] for c, m in zip(conversations, replies, strict=True)]
     return pad([TokenRow(*chat.encode(tokenizer, c)[:2]) for c in conversations])
 
 
 @partial(jax.jit, static_argnums=0)
 def all_logits(model: LanguageModel, params: Params, batch: TokenBatch) -> Array:
-    """Logits of every position [B T V], capped where the model caps them."""
+    """Logits of every position [B T V], with the model's logit cap."""
     hidden, unembed = forward.hidden_and_unembed(model, params, batch)
     rows = hidden.reshape(-1, hidden.shape[-1])
     logits = next_logits(rows, unembed, model.config.logit_cap)

@@ -1,7 +1,7 @@
-"""Which parameters of a model a run trains: all, an adapter, or those of a pattern.
+"""Trainable and frozen parameters: full finetuning, LoRA adapters, name patterns.
 
-Frozen parameters are those that the run starts from. So they are in no checkpoint, and
-they are the reference's, too: memory holds them once.
+Frozen parameters are those of the initial policy. Checkpoints do not hold them, and the
+reference model shares them, so that they are in memory once.
 """
 
 import dataclasses
@@ -34,17 +34,17 @@ class Trainable:
     merge: MergeFn | None = None
 
     def parameters(self, trained: Params) -> Params:
-        """All parameters of the model, given the trainable ones."""
+        """All parameters of the model, from the trainable ones."""
         return trained if self.merge is None else self.merge(trained)
 
 
 def with_frozen_base(config: TrainConfig, policy: policies.Policy) -> policies.Policy:
-    """The initial policy, its frozen matrices stored as `--frozen` says."""
+    """The initial policy, with its frozen matrices quantized as `--frozen` says."""
     return dataclasses.replace(policy, params=quantize_base(config, policy.params))
 
 
 def quantize_base(config: TrainConfig, params: Params) -> Params:
-    """The parameters, frozen matrices quantized as `--frozen` says.
+    """Quantize the frozen matrices as `--frozen` says: float32 (none), int8 or nf4.
 
     Raises:
       ValueError: --frozen int8 or nf4 without an adapter.
@@ -58,13 +58,18 @@ def quantize_base(config: TrainConfig, params: Params) -> Params:
 
 
 def add_scalar_head(model: ScalarModel, key: Key, trunk: Params) -> Params:
-    """Parameters of a scalar model: a language model's own arrays, and a new head."""
+    """Parameters of a scalar model: the arrays of a language model, and a new head."""
     params = model.from_trunk(key, trunk)
     return {name: trunk.get(name, leaf) for name, leaf in params.items()}
 
 
 def make_trainable(config: TrainConfig, base: Params) -> Trainable:
-    """The trainable parameters that `--train` names; a scalar head is always one.
+    """The trainable parameters by `--train`: full, lora, or a pattern of names.
+
+    A scalar head is always trainable.
+
+    Args:
+      base: all parameters of the model at the start of the run.
 
     Raises:
       ValueError: a pattern that matches nothing, or an adapter that PEFT's format
@@ -72,14 +77,14 @@ def make_trainable(config: TrainConfig, base: Params) -> Trainable:
     """
     if config.train == "full":
         return Trainable(base)
-    head = "head" in base
+    has_head = "head" in base
     if config.train != "lora":
-        pattern = f"{config.train}|head" if head else config.train
-        place = functools.partial(param_filter.merge_trainable, pattern=pattern)
+        pattern = f"{config.train}|head" if has_head else config.train
+        merge = functools.partial(param_filter.merge_trainable, pattern=pattern)
         with flags.prefix_errors(f"--train {config.train}"):
             trained = param_filter.select_trainable(base, pattern)
         return Trainable(
-            trained, jax.tree_util.Partial(lambda base, new: place(base, new), base)
+            trained, jax.tree_util.Partial(lambda base, new: merge(base, new), base)
         )
     key = streams.key(jax.random.key(config.seed), "adapter")
     rank, targets = config.lora_rank, config.lora_targets
@@ -91,20 +96,25 @@ def make_trainable(config: TrainConfig, base: Params) -> Trainable:
             f"--lora-targets {config.lora_targets} means {', '.join(sorted(outside))}: "
             "only matrices of the layers have adapters that other software reads"
         )
-    trained = adapter | (param_filter.select_trainable(base, "head") if head else {})
+    trained = adapter | (
+        param_filter.select_trainable(base, "head") if has_head else {}
+    )
     scale = lora.scale(config.lora_rank, config.lora_alpha)
     attach = functools.partial(lora.attach, scale=scale)
     return Trainable(trained, jax.tree_util.Partial(attach, base))
 
 
 def combine_roles(parts: Mapping[str, Trainable]) -> Trainable:
-    """Several models that train in one step, such as a policy and its value model."""
+    """One `Trainable` of several models, such as a policy and its value model.
+
+    Its parameters are a dictionary by role.
+    """
     params = {role: part.params for role, part in parts.items()}
     merges = {role: part.merge for role, part in parts.items() if part.merge}
     if not merges:
         return Trainable(params)
-    each = lambda merges, new: {role: merges[role](new[role]) for role in merges}
-    return Trainable(params, jax.tree_util.Partial(each, merges))
+    merge = lambda merges, new: {role: merges[role](new[role]) for role in merges}
+    return Trainable(params, jax.tree_util.Partial(merge, merges))
 
 
 def save(
@@ -114,7 +124,7 @@ def save(
     params: Params,
     trained: Params,
 ) -> None:
-    """Writes the merged model to FOLDER/policy and an adapter to FOLDER/adapter.
+    """Save the merged model to FOLDER/policy, and a LoRA adapter to FOLDER/adapter.
 
     Args:
       params: all parameters of the policy.

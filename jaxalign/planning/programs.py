@@ -23,12 +23,7 @@ from jaxalign.planning import abstract
 from jaxalign.planning.planned_step import PlannedStep as PlannedStep
 from jaxalign.rewards import reward_model
 from jaxalign.sampling import decode
-from jaxalign.training import (
-    group_methods,
-    objectives,
-    optimizer,
-    step,
-)
+from jaxalign.training import group_methods, objectives, optimizer, step
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 

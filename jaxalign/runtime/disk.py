@@ -7,7 +7,7 @@ WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came of, says that a disk is full.
+    """Whether an error, or one of its causes, is that of a full disk.
 
     >>> is_full(OSError(errno.ENOSPC, "No space left on device"))
     True

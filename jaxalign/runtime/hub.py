@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxalign import messages
 from jaxalign.runtime import distributed
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -67,13 +68,13 @@ def data_path(name: str) -> str:
     folder = download("dataset", name)
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
-        wanted = ", ".join(FILE_PATTERNS["dataset"]["allow_patterns"])
-        raise ValueError(f"--data {name} holds no {wanted} on the hub")
+        formats = ", ".join(FILE_PATTERNS["dataset"]["allow_patterns"])
+        raise ValueError(f"--data {name} has no file of {formats} on the hub")
     return os.path.commonpath([path.parent for path in files])
 
 
 @functools.cache
-def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
+def download(kind: Literal["model", "dataset"], name: str) -> Path:
     """The local folder of a hub's repository; of many processes the first downloads.
 
     Raises:
@@ -82,7 +83,7 @@ def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
     folder, failure = Path(), ""
     if distributed.is_first():
         folder, failure = download_snapshot(kind, name)
-    distributed.barrier(f"when {name} is fetched")
+    distributed.barrier(f"after the download of {name}")
     if not distributed.is_first():
         folder, failure = download_snapshot(kind, name, local_files_only=True)
     if failure:
@@ -90,11 +91,11 @@ def download(kind: Literal["model_folder", "dataset"], name: str) -> Path:
         of = " --repo-type dataset" if kind == "dataset" else ""
         place = f"{kind}s/{name.rpartition('/')[2]}"
         raise ValueError(
-            f"{flag} {name} is no folder of this machine and cannot be fetched "
+            f"{flag} {name} is no folder of this machine and cannot be downloaded "
             f"({failure}); with a network: hf download {name}{of} --local-dir "
             f"{place}, and then here: {flag} {place}"
         )
-    distributed.print_line(f"{name}: revision {folder.name}, kept in {folder}")
+    distributed.print_line(f"{name}: revision {folder.name}, in {folder}")
     return folder
 
 
@@ -108,5 +109,4 @@ def download_snapshot(kind: str, name: str, **others: Any) -> tuple[Path, str]:
         return Path(huggingface_hub.snapshot_download(name, **arguments)), ""
     except Exception as error:  # of many types
         cause = error.__cause__ or error
-        text = " ".join(str(cause).split()) or type(cause).__name__
-        return Path(), text if len(text) < 200 else f"{text[:200]} ..."
+        return Path(), messages.one_line(cause, 200)

@@ -52,7 +52,7 @@ class PreemptionHandler:
                 self.previous[number] = signal.signal(number, handler)
 
     def restore(self) -> None:
-        """Restores the handlers of before."""
+        """Restores the previous handlers."""
         while self.previous:
             signal.signal(*self.previous.popitem())
 

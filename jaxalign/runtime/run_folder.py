@@ -57,7 +57,7 @@ class RunFolder:
         folder_cleanup.delete_unused(self.path)
 
     def write_settings(self) -> None:
-        """Writes config.json, and deletes the numbers of an earlier end."""
+        """Writes config.json, and deletes the numbers.json of an earlier run."""
         if distributed.is_first():
             (self.path / "numbers.json").unlink(missing_ok=True)
             run_settings.write_json(self.path / "config.json", self.settings)

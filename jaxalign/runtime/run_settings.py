@@ -32,7 +32,7 @@ def fixed_settings(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file completely, or leaves the file of before."""
+    """Writes a JSON file completely, or leaves the previous file."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(value, indent=2))
 

@@ -1,8 +1,8 @@
-"""The parent of each process of a distributed run: it outlives its child to say why.
+"""The supervisor of each process of a distributed run: reports which process was lost.
 
 JAX aborts a process that has lost another, with a C++ stack and after up to a minute.
 Here the run itself is a child. Its parent learns of a lost process from the other
-parents (`peers`), ends the child, keeps back the stack, and prints one sentence last.
+parents (`peers`), ends the child, withholds the stack, and prints one sentence last.
 It forwards signals and the exit status. JAXALIGN_SUPERVISOR=0 runs without it.
 """
 
@@ -19,13 +19,13 @@ from typing import NoReturn
 from jaxalign.runtime.peers import GRACE, Hub, Loss, Spoke
 
 POLL = 0.05  # seconds
-PATIENCE = 3.0  # seconds in which a loss may explain what is kept back
+PATIENCE = 3.0  # seconds for which lines are withheld: a lost peer may explain them
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # The first line of an error or of a C++ stack.
 FAULT = re.compile(
     rb"error: |interrupted|[EF]\d{4} \d\d:|\*\*\* |terminate called|Fatal Python error"
 )
-# What a process says that has lost another.
+# Errors of a process that has lost another.
 CONSEQUENCE = re.compile(
     rb"lost the others|[Cc]onnection (closed|reset)|Broken pipe|[Gg]loo|heartbeat|"
     rb"[Cc]oordination|distributed service|[Bb]arrier|DEADLINE_EXCEEDED|UNAVAILABLE|"
@@ -69,13 +69,13 @@ def die_with_parent(alive: int) -> None:
 
 
 def join(address: str, count: int, process: int) -> None:
-    """Tells the parent which process this is, where only JAX knew it."""
+    """Sends the parent the numbers of processes, where only JAX knows them."""
     if control is not None:
         os.write(control, f"{address},{count},{process}\n".encode())
 
 
 class Supervisor:
-    """The parent's loop."""
+    """The parent of a run's process: forwards its stderr, and ends with its status."""
 
     def __init__(self, pid: int, errors: int, joined: int, setting: str) -> None:
         """Args:
@@ -91,7 +91,7 @@ class Supervisor:
         self.process, self.count = 0, 0
         self.peers: Hub | Spoke | None = None
         self.line = b""  # the last, unfinished one
-        self.kept: list[bytes] = []  # from the first fault on
+        self.withheld: list[bytes] = []  # lines of stderr from the first fault on
         self.since = 0.0
         for end in (errors, joined):
             os.set_blocking(end, False)
@@ -127,8 +127,8 @@ class Supervisor:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 self.exit_lost(self.peers.verdict)
-            pid, found = os.waitpid(self.pid, os.WNOHANG)
-            status = os.waitstatus_to_exitcode(found) if pid else None
+            pid, wait_status = os.waitpid(self.pid, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(wait_status) if pid else None
             if status is None:
                 time.sleep(POLL)
         self.poll()
@@ -140,9 +140,9 @@ class Supervisor:
         self.exit_failed(status)
 
     def poll(self) -> None:
-        """Passes on the child's stderr, and reads what the peers sent."""
+        """Forwards the child's stderr, and reads the messages of the peers."""
         self.read_errors()
-        if self.kept and time.monotonic() - self.since > PATIENCE:
+        if self.withheld and time.monotonic() - self.since > PATIENCE:
             self.release()
         with contextlib.suppress(BlockingIOError):
             self.connect(os.read(self.joined, 4096).decode())
@@ -150,36 +150,42 @@ class Supervisor:
             self.peers.poll()
 
     def read_errors(self) -> None:
-        """Passes on whole lines of the child's stderr, up to the first fault."""
+        """Forwards whole lines of the child's stderr, up to the first fault."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.errors, 65536):
                 self.line += data
         *lines, self.line = self.line.split(b"\n")
         for line in lines:
-            if not self.kept and not FAULT.match(line):
+            if not self.withheld and not FAULT.match(line):
                 write(line + b"\n")
                 continue
-            if not self.kept:
+            if not self.withheld:
                 self.since = time.monotonic()
-            self.kept.append(line)
+            self.withheld.append(line)
 
     def release(self) -> None:
-        """Passes on what was kept back."""
+        """Forwards the withheld lines."""
         rest = [self.line] if self.line else []
-        write(b"".join(line + b"\n" for line in (*self.kept, *rest)))
-        self.kept, self.line = [], b""
+        write(b"".join(line + b"\n" for line in (*self.withheld, *rest)))
+        self.withheld, self.line = [], b""
 
     def exit_failed(self, status: int) -> NoReturn:
-        """Ends after the child has failed: as its own fault, or another's."""
+        """Exits after the child has failed, by its own fault or by that of another."""
         own = Loss(self.rank(status), self.process, self.reason(status))
         if self.peers is not None:
             verdict = self.verdict_on(own)
             same = verdict is None or verdict.reason == own.reason
             if verdict and not same and status != INTERRUPTED:
                 self.exit_lost(verdict)
-        if status < 0 and not any(line.startswith(b"error: ") for line in self.kept):
-            self.kept = []
-            name = f"process {self.process} of {self.count}" if self.count else "this"
+        if status < 0 and not any(
+            line.startswith(b"error: ") for line in self.withheld
+        ):
+            self.withheld = []
+            name = (
+                f"process {self.process} of {self.count}"
+                if self.count
+                else "this process"
+            )
             write(f"error: {name} was {own.reason}; {EXPLANATION}\n".encode())
         self.release()
         os._exit(status if status > 0 else 128 - status)
@@ -198,19 +204,19 @@ class Supervisor:
         """How likely the child's end is the cause of the others'; see `Loss`."""
         if status < 0 and status != -signal.SIGABRT:
             return 0
-        consequence = status < 0 or CONSEQUENCE.search(b"\n".join(self.kept))
+        consequence = status < 0 or CONSEQUENCE.search(b"\n".join(self.withheld))
         return 2 if consequence else 1
 
     def reason(self, status: int) -> str:
         """How the child ended."""
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
-        errors = [line for line in self.kept if FAULT.match(line)]
+        errors = [line for line in self.withheld if FAULT.match(line)]
         text = errors[-1].decode(errors="replace") if errors else f"status {status}"
         return text.partition(" (JAXALIGN_TRACEBACK")[0]
 
     def exit_lost(self, loss: Loss) -> NoReturn:
-        """Ends since another process was lost; what the child said of it is dropped."""
+        """Exits because another process was lost; withheld lines are dropped."""
         write(
             f"error: process {loss.process} of {self.count} was lost ({loss.reason}); "
             f"{EXPLANATION}\n".encode()

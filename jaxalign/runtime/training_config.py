@@ -36,7 +36,7 @@ class TrainConfig(RunConfig):
 
     @property
     def peak_rate(self) -> float:
-        """The learning rate, once `jaxalign.runtime.defaults.resolved` has set it.
+        """The learning rate, once `jaxalign.runtime.defaults.resolve` has set it.
 
         Raises:
           ValueError: it has not been set.
@@ -44,7 +44,7 @@ class TrainConfig(RunConfig):
         if self.learning_rate is None:
             raise ValueError(
                 "learning_rate depends on the model: set it, or use "
-                "jaxalign.runtime.defaults.resolved(config)"
+                "jaxalign.runtime.defaults.resolve(config)"
             )
         return self.learning_rate
 

@@ -34,7 +34,7 @@ class EventFile:
             self.write(Event(step=purge_step, session_log=log))
 
     def write(self, event: Event) -> None:
-        """Writes an event with the time of now."""
+        """Writes an event with the current time."""
         event.wall_time = time.time()
         self.writer.write_event(event)
 

@@ -51,7 +51,7 @@ def test_lengths_and_ends():
 
 
 def test_kl_of_best_of_n():
-    # specs/alignment.md 17
+    # log n - (n - 1) / n
     for n, kl in [(1, 0.0), (2, 0.1931), (8, 1.2044), (64, 3.1745)]:
         assert sample_metrics.kl_best_of_n(n) == pytest.approx(kl, abs=5e-5)
 

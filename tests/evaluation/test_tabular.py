@@ -116,7 +116,7 @@ def test_win_rates_of_two_policies_sum_to_1():
 
 
 class TestKlEstimators:
-    """specs/alignment.md 2.7: what k1, k2 and k3 estimate, and pull towards."""
+    """What k1, k2 and k3 estimate, and pull towards (Schulman 2020)."""
 
     def mean(self, estimator, logits, sampling):
         """Over answers of a policy that gets no gradient, as in training."""

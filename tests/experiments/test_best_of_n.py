@@ -34,7 +34,7 @@ def every_subset(gold, proxy, n):
 def test_curves_are_means_over_every_subset():
     assert powers_of_two(6) == [1, 2, 4, 6]
     assert powers_of_two(8) == [1, 2, 4, 8]
-    found = best_of_n.curves(REWARDS, [1, 2, 4, 6])
+    found = best_of_n.best_of_n_curves(REWARDS, [1, 2, 4, 6])
     proxy, true = REWARDS.values()
     by = {
         "proxy reward": (proxy, proxy),
@@ -49,7 +49,7 @@ def test_curves_are_means_over_every_subset():
 
 def test_the_table_and_the_plot_say_what_the_curves_do():
     ns = [1, 2, 6]
-    found = best_of_n.curves(REWARDS, ns)
+    found = best_of_n.best_of_n_curves(REWARDS, ns)
     lengths = np.array([[4.0, 6.0], [3.0, 5.0], [1.0, 1.0]])
     rows = best_of_n.table(found, lengths, ns, "each")
     assert [row["n"] for row in rows] == ns
@@ -61,7 +61,7 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
     np.testing.assert_allclose(means, true, rtol=1e-6)  # float32 sums
     assert rows[0]["true gain"] is None
     assert str(rows[2]["true gain"]).startswith(f"{true[2] - true[0]:.3f} ±")
-    series = best_of_n.points(found, REWARDS, ns, "each")
+    series = best_of_n.gains_by_kl(found, REWARDS, ns, "each")
     for name, of in (("true reward", "true reward"), ("best possible", "true reward")):
         gains = found[name].mean(axis=1) - found[name].mean(axis=1)[0]
         kl, drawn = zip(*series[name], strict=True)
@@ -71,7 +71,9 @@ def test_the_table_and_the_plot_say_what_the_curves_do():
 
 
 def test_without_a_true_reward_the_proxy_alone_is_told():
-    found = best_of_n.curves({"proxy reward": REWARDS["proxy reward"]}, [1, 6])
+    found = best_of_n.best_of_n_curves(
+        {"proxy reward": REWARDS["proxy reward"]}, [1, 6]
+    )
     assert list(found) == ["proxy reward"]
     (first, _) = best_of_n.table(found, np.ones((2, 3)), [1, 6], "each")
     assert list(first) == ["n", "KL (nats)", "proxy reward", "length"]

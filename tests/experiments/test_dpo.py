@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -153,7 +152,7 @@ def test_a_hyperparameter_that_a_loss_does_not_take_is_refused(config, flags, wo
 
 
 def test_names_of_trl():
-    # specs/trl_formulas.md 1.1; tests/parity has them equal TRL's, term by term
+    # loss_type of TRL 1.16; tests/parity compares them with TRL, term by term
     same = {
         "sigmoid": "dpo",
         "robust": "robust_dpo",
@@ -189,19 +188,3 @@ def test_the_documentations_table_is_that_of_the_objects():
     )
     losses = PAIRWISE_LOSSES.values()
     assert all(x.title and x.paper and x.default_source for x in losses)
-
-
-def test_the_two_losses_of_the_readme_are_one(monkeypatch):
-    monkeypatch.setattr(dpo, "main", lambda config, loss: None)
-    text = (ROOT / "README.md").read_text()
-    alone, trained = re.findall("```python\n(.*?)```", text, re.DOTALL)
-    first: dict[str, Any] = {}
-    exec(alone, first)
-    second = dict(first)  # it goes on from the first
-    exec(trained, second)
-    chosen, rejected, length = first["chosen"], first["rejected"], first["length"]
-    pair = objectives.PairLogps(
-        objectives.ModelLogps(chosen, rejected, chosen / length),
-        objectives.ModelLogps(*first["reference"]),
-    )
-    np.testing.assert_allclose(first["composed"](chosen), second["mine"](pair))

@@ -1,12 +1,9 @@
-"""Every experiment runs, resumes exactly, and ends bad input with one sentence."""
+"""Every experiment runs, and resumes exactly."""
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -17,20 +14,11 @@ from jaxalign.data import chat
 from jaxalign.data.records import assistant_message
 from jaxalign.pipeline import datasets, policies
 from jaxalign.runtime.config import RunConfig
-from jaxalign.runtime.flags import parse_mesh
 from jaxalign.training import forward
 from tests.support import quick
 
 FEW = {"mesh": "data=1", "save_every": 2}
 replace = dataclasses.replace
-
-
-@pytest.fixture(scope="module")
-def road(tmp_path_factory):
-    """The smoke run of the main job, whose folders the other tests start from."""
-    out = tmp_path_factory.mktemp("road")
-    rows = rlhf.main(rlhf.Config(smoke=True, out=out, mesh="data=1"))
-    return out, rows
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -42,8 +30,8 @@ def same(one: Path, other: Path) -> bool:
     return all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_main_job_makes_what_it_says(road):
-    out, rows = road
+def test_main_job_makes_what_it_says(smoke_run):
+    out, rows = smoke_run
     assert [row["method"] for row in rows] == ["SFT", "best-of-2", "DPO", "PPO"]
     for name in ("table.md", "table.json", "reward_kl.png", "samples.md"):
         assert (out / name).stat().st_size > 100, name
@@ -55,8 +43,8 @@ def test_main_job_makes_what_it_says(road):
     assert [json.loads(line)["step"] for line in lines] == [0, 1]
 
 
-def test_main_job_resumes_after_its_stages(road, monkeypatch):
-    out, _ = road
+def test_main_job_resumes_after_its_stages(smoke_run, monkeypatch):
+    out, _ = smoke_run
     for module in (sft, collect, reward_model, dpo, ppo):
         monkeypatch.setattr(module, "main", lambda config: pytest.fail("ran again"))
     before = (out / "table.md").read_text()
@@ -87,8 +75,8 @@ def killed(run, config, step, monkeypatch):
 
 
 @pytest.mark.parametrize("name", quick.only(["dpo"], ["sft", "dpo", "ppo"]))
-def test_resumed_equals_uninterrupted(road, tmp_path, monkeypatch, name):
-    out, _ = road
+def test_resumed_equals_uninterrupted(smoke_run, tmp_path, monkeypatch, name):
+    out, _ = smoke_run
     base, pairs = str(out / "sft" / "policy"), str(out / "collect" / "preferences")
     config = {
         "sft": sft.Config(steps=5, batch=8, model=base, **FEW),
@@ -113,8 +101,8 @@ def test_resumed_equals_uninterrupted(road, tmp_path, monkeypatch, name):
     assert lines[0] == lines[1]
 
 
-def test_ppo_starts_at_ratio_1(road, tmp_path):
-    out, _ = road
+def test_ppo_starts_at_ratio_1(smoke_run, tmp_path):
+    out, _ = smoke_run
     config = ppo.Config(
         steps=1,
         batch=8,
@@ -146,8 +134,8 @@ def test_ppo_starts_at_ratio_1(road, tmp_path):
         + ["ld_dpo"],
     ),
 )
-def test_any_loss_trains(road, tmp_path, loss):
-    out, _ = road
+def test_any_loss_trains(smoke_run, tmp_path, loss):
+    out, _ = smoke_run
     config = dpo.Config(
         loss="dpo" if loss == "mine" else loss,
         label_smoothing=0.1 if loss == "cdpo" else None,
@@ -169,9 +157,9 @@ def test_any_loss_trains(road, tmp_path, loss):
 
 
 @pytest.mark.parametrize("loss", quick.only(["aot"], ["aot", "aot_unpaired"]))
-def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
+def test_a_loss_that_sorts_pairs_is_given_whole_batches(smoke_run, tmp_path, loss):
     """Rows that several prompts share have places without a pair, at log-probs of 0."""
-    out, _ = road
+    out, _ = smoke_run
     text = (out / "collect" / "preferences" / "train.jsonl").read_text()
     rows = [json.loads(line) for line in 4 * text.splitlines()]
     for i, row in enumerate(rows):  # of lengths that pack into rows unevenly
@@ -201,9 +189,9 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(road, tmp_path, loss):
 
 
 @pytest.mark.slow
-def test_tdpo2_goes_on_exactly(road, tmp_path, monkeypatch):
+def test_tdpo2_goes_on_exactly(smoke_run, tmp_path, monkeypatch):
     """The reference that runs in the step is the model that the run began with."""
-    out, _ = road
+    out, _ = smoke_run
     config = dpo.Config(
         loss="tdpo2",
         steps=3,
@@ -220,9 +208,9 @@ def test_tdpo2_goes_on_exactly(road, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_formatting_tokens_do_not_count(road, tmp_path):
+def test_formatting_tokens_do_not_count(smoke_run, tmp_path):
     """The end of the turn changes no log-prob of a run that masks it."""
-    out, _ = road
+    out, _ = smoke_run
     base, data = str(out / "sft" / "policy"), tmp_path / "pairs.jsonl"
     ask = [{"role": "user", "content": "copy ab"}]
     rows = [{"prompt": ask, "chosen": "ab", "rejected": "ba"}] * 20
@@ -256,8 +244,8 @@ def test_formatting_tokens_do_not_count(road, tmp_path):
 
 
 @pytest.mark.slow
-def test_python_api_and_eight_devices(road, tmp_path):
-    out, _ = road
+def test_python_api_and_eight_devices(smoke_run, tmp_path):
+    out, _ = smoke_run
     config = dpo.Config(
         steps=2,
         batch=8,
@@ -289,107 +277,3 @@ def test_pretrained_model_on_stories(public_data, tmp_path):
         config, model=str(tmp_path / "first" / "policy"), out=tmp_path / "again"
     )
     assert np.isfinite(ppo.main(again)["loss"])
-
-
-class TestBadInput:
-    """Each ends with one sentence that says what to do, and loses nothing."""
-
-    def test_unknown_loss_suggests(self, tmp_path):
-        with pytest.raises(ValueError, match="did you mean .*dpo"):
-            dpo.main(dpo.Config(loss="dpoo", out=tmp_path))
-
-    def test_mesh_that_does_not_divide_the_batch(self, road, tmp_path):
-        config = sft.Config(steps=1, batch=6, mesh="data=4", out=tmp_path)
-        with pytest.raises(ValueError, match="--batch 6 does not divide into the 4 "):
-            sft.main(config)
-
-    @pytest.mark.parametrize("mesh", ["data", "data=x", "rows=2", "data=64"])
-    def test_mesh_that_cannot_be(self, mesh):
-        with pytest.raises(ValueError, match="mesh"):
-            sources_mesh(mesh)
-
-    def test_data_that_is_not_there(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="neither toy"):
-            datasets.load(RunConfig(data=str(tmp_path / "none.jsonl")))
-        with pytest.raises(ValueError, match="needs --data-path"):
-            datasets.load(RunConfig(data="hh-rlhf"))
-
-    def test_empty_and_malformed_data(self, tmp_path):
-        file = tmp_path / "rows.jsonl"
-        file.write_text("")
-        with pytest.raises(ValueError, match="no usable rows|holds no"):
-            datasets.load(RunConfig(data=str(file))).preferences()
-        good = {"prompt": "a", "chosen": "b", "rejected": "c"}
-        file.write_text(json.dumps(good) + "\n" + json.dumps({"prompt": "a"}) + "\n")
-        with pytest.raises(ValueError, match=r"rows.jsonl:2.*chosen.*--skip-bad-rows"):
-            datasets.load(RunConfig(data=str(file))).preferences()
-        flags = RunConfig(data=str(file), skip_bad_rows=True, held_out=0.0)
-        kept = datasets.load(flags).preferences()
-        assert len(kept[0]) == 1
-
-    def test_an_unknown_architecture_before_anything_else(self, tmp_path):
-        mamba = {"architectures": ["MambaForCausalLM"], "model_type": "mamba"}
-        (tmp_path / "config.json").write_text(json.dumps(mamba))
-        config = sft.Config(model=str(tmp_path), out=tmp_path / "out")
-        with pytest.raises(ValueError, match="MambaForCausalLM; known: LlamaForCausal"):
-            sft.main(config)
-
-    def test_a_folder_without_a_model(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="holds no"):
-            sft.main(sft.Config(model=str(tmp_path), out=tmp_path / "run", **FEW))
-
-    def test_a_run_is_not_overwritten(self, road):
-        out, _ = road
-        with pytest.raises(ValueError, match="already holds a run"):
-            sft.main(sft.Config(steps=1, batch=8, out=out / "sft", mesh="data=1"))
-
-    def test_a_checkpoint_of_another_config(self, road):
-        out, _ = road
-        saved = sorted((out / "sft" / "checkpoints").iterdir())
-        config = sft.Config(
-            batch=8, learning_rate=1.0, out=out / "sft", mesh="data=1", resume=True
-        )
-        with pytest.raises(ValueError, match="learning_rate: 0.002 then, 1.0 now"):
-            sft.main(config)
-        assert sorted((out / "sft" / "checkpoints").iterdir()) == saved
-
-    def test_a_folder_that_cannot_be_written(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match="cannot write"):
-            sft.main(sft.Config(out=tmp_path / "file" / "run", **FEW))
-
-    def test_a_nan_stops_the_run_and_keeps_the_checkpoint(self, road, tmp_path):
-        out, _ = road
-        base = str(out / "sft" / "policy")
-        pairs = str(out / "collect" / "preferences")
-        config = dpo.Config(
-            steps=4, batch=4, model=base, data=pairs, out=tmp_path, **FEW
-        )
-        # finite at the reference, whose log-probs come of another program; then NaN
-        moved = lambda p: abs(p.policy.chosen - p.reference.chosen) > 1e-3
-        bad = lambda p: jax.numpy.where(moved(p), np.nan, p.policy.chosen)
-        with pytest.raises(FloatingPointError, match="step 1"):
-            dpo.main(config, loss=bad)
-
-    def test_command_line_ends_with_a_sentence(self, tmp_path):
-        command = [sys.executable, "-m", "experiments.dpo", "--loss", "dop"]
-        done = subprocess.run(
-            [*command, "--out", str(tmp_path / "run")],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        assert done.returncode == 1
-        assert "error: --loss: unknown loss 'dop': did you mean dpo" in done.stderr
-        assert "Traceback" not in done.stderr
-
-
-def sources_mesh(text: str):
-    from jaxalign.runtime.mesh import mesh_of
-
-    return mesh_of(RunConfig(mesh=text))
-
-
-def test_parse_mesh():
-    assert parse_mesh("data=2, fsdp=4") == {"data": 2, "fsdp": 4}
-    assert parse_mesh("") is None

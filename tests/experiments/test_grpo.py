@@ -59,12 +59,9 @@ def test_the_first_update_of_each_method_is_on_policy(base, tmp_path, name):
 
 @pytest.mark.slow
 def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
-    """On 8 devices, 2 answers a row leave each a row of a minibatch of 16 answers.
-
-    The numbers are those of answers in rows of their own.
-    """
+    """On 8 devices each has a row of 4 answers; the numbers are those apart."""
     sizes = SMALL | {"mesh": "data=8", "prompts": 8}
-    config = grpo.Config(model=base, steps=2, minibatches=2, **sizes)
+    config = grpo.Config(model=base, steps=2, **sizes)
     found, used = [], []
     together = forward.pack_shared_prompts
 
@@ -77,7 +74,7 @@ def test_prompts_are_shared_where_rows_divide(base, tmp_path, monkeypatch):
         grpo.main(replace(config, out=tmp_path / name))
         found.append(lines(tmp_path / name))
         monkeypatch.setattr(rollouts, "answers_per_row", lambda *args, **kwargs: 1)
-    assert used == [2, 2]
+    assert used == [4, 4]
     timed = ("seconds", "per_second", "memory")
     for one, other in zip(*found, strict=True):
         assert one.keys() == other.keys()
@@ -168,7 +165,7 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     assert config.rate(4)(3) == 0.25 * config.learning_rate
 
 
-# (place of the KL, beta, clip) of alignment.md, section 18; RLOO's beta is TRL's
+# (place of the KL, beta, clip) of each paper; RLOO's beta is TRL's
 DEFAULTS = {
     "grpo": ("loss", 0.04, 0.2, 0.2),
     "dr_grpo": (None, 0.0, 0.2, 0.2),

@@ -189,7 +189,7 @@ def test_held_out_numbers_by_hand():
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_no_answer_meets_its_own_prompt_however_it_was_cut(batch):
-    """traps.md: TRL #1911. The same long prompt, cut for answers of different lengths.
+    """As TRL's issue #1911. The same long prompt, cut for answers of different lengths.
 
     Row i answers prompt i // 3 with tokens 100 + i // 3; its prompt has lost i % 3.
     """

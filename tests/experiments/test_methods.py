@@ -1,4 +1,4 @@
-"""All methods side by side: what each is told, the table, the plot, and resuming."""
+"""All methods side by side: their inputs, the table, the plot, and resuming."""
 
 import dataclasses
 import itertools
@@ -10,98 +10,14 @@ import pytest
 from experiments import grpo, methods, rlhf
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import plots
-from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import held_out, held_out_tables
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import tables
 from jaxalign.training import group_methods
+from tests.support.evaluations import TWO_SEEDS, evaluation
 
 replace = dataclasses.replace
 SMOKE = methods.Config(smoke=True, mesh="data=1")
-
-
-def answers(reward, score=None, kl=0.0, first=0, temperature=1.0):
-    """Numbers of answers, as an evaluation finds them.
-
-    Args:
-      first: of its prompts, whose hashes rise by one.
-    """
-    reward = np.array(reward, float)
-    right = reward > 0
-    return Evaluation(
-        texts=[f"answer {x}" for x in reward],
-        reward=reward,
-        score=reward if score is None else np.array(score, float),
-        kl=np.full(len(reward), float(kl)),
-        length=np.full(len(reward), 7),
-        judged={"reward": reward, "refused": right, "due": ~right}
-        | {"agreed": right, "pushed": np.ones(len(reward), bool)},
-        prompt=np.arange(len(reward), dtype=np.uint64) + np.uint64(2**63 + first),
-        temperature=temperature,
-    )
-
-
-FOUND = [
-    {
-        "SFT": answers([0, 0, 1]),
-        "PPO": answers([1, 1, 2], kl=1.0, temperature=0.7),
-    },
-    {
-        "SFT": answers([0, 1, 1], first=9),
-        "PPO": answers([3, 4, 4], kl=2.0, first=9, temperature=0.7),
-    },
-]
-T1 = 12.706205  # Student's t of one degree of freedom, at 97.5 %
-
-
-def test_the_table_is_over_seeds_and_requests():
-    sft, ppo = held_out_tables.table(FOUND)
-    assert sft["gain over SFT"] is None
-    # every request of the first seed gains 1, of the second 3: of the mean of two the
-    # deviation is 1
-    np.testing.assert_allclose(ppo["gain over SFT"], (2.0, 2 - T1, 2 + T1), rtol=1e-6)
-    assert str(ppo["gain over SFT"]) == "2.000 ± 12.706"
-    np.testing.assert_allclose(ppo["true reward"].mean, (4 / 3 + 11 / 3) / 2)
-    np.testing.assert_allclose(ppo["KL (nats)"], (1.5, 1.5 - T1 / 2, 1.5 + T1 / 2))
-    # the start is no nats from itself, surely
-    assert sft["KL (nats)"] == 0.0 and sft["length"] == 7.0
-    # all of six requests are won: a share of p is so with probability p^6
-    np.testing.assert_allclose(ppo["win rate"], (1.0, 0.025 ** (1 / 6), 1.0))
-
-
-def test_rates_are_over_the_requests_where_they_can_be():
-    """With intervals: refused where due, of the answers where that is so."""
-    sft, ppo = held_out_tables.table(FOUND)
-    # due are SFT's rewards of 0, of which `answers` says that none is refused
-    assert sft["refused_due"].mean == 0.0
-    np.testing.assert_allclose(sft["refused_due"].high, 1 - 0.025 ** (1 / 3))
-    assert sft["refused_undue"].mean == 1.0 and sft["refused_undue"].high == 1.0
-    # 1/3 and 2/3 agree: the mean's deviation is 1/6, and a share lies in [0, 1]
-    np.testing.assert_allclose(sft["agrees when wrong"], (0.5, 0.0, 1.0))
-    assert ppo["refused_due"] is None  # all of its rewards are above 0
-
-
-def test_a_title_says_what_intervals_are_over():
-    several, one = (
-        held_out_tables.title("toy", FOUND),
-        held_out_tables.title("toy", FOUND[:1]),
-    )
-    assert "2 seeds" in several and "over seeds" in several and "3 held-out" in several
-    assert "1 seed;" in one and "over prompts, of these models alone" in one
-
-
-def test_one_seed_is_over_its_prompts():
-    reward = np.random.default_rng(0).normal(size=40)
-    one = {"SFT": answers(reward), "PPO": answers(reward + 1)}
-    twice = {
-        name: replace(x, prompt=np.repeat(x.prompt[::2], 2)) for name, x in one.items()
-    }
-    _, apart = held_out_tables.table([one])
-    _, together = held_out_tables.table([twice])
-    assert apart["gain over SFT"] == (1.0, 1.0, 1.0)
-    assert apart["true reward"] == bootstrap(reward + 1, units="each")
-    pairs = np.arange(40) // 2
-    assert together["true reward"] == bootstrap(reward + 1, units=pairs)
 
 
 def test_each_policy_is_measured_at_its_own_temperature():
@@ -112,7 +28,7 @@ def test_each_policy_is_measured_at_its_own_temperature():
         online_dpo=replace(SMOKE.online_dpo, temperature=0.9),
     )
     at = lambda config, name: config.temperature_for(
-        methods.sampling_temperature(config, name)
+        methods.training_temperature(config, name)
     )
     expected = dict.fromkeys(methods.NAMES, 1.0) | dict.fromkeys(
         group_methods.METHODS, 0.8
@@ -121,7 +37,10 @@ def test_each_policy_is_measured_at_its_own_temperature():
     assert {name: at(config, name) for name in methods.NAMES} == expected
     told = replace(config, eval_temperature=0.5)
     assert {at(told, name) for name in methods.NAMES} == {0.5}
-    assert [row["temperature"] for row in held_out_tables.table(FOUND)] == [1.0, 0.7]
+    assert [row["temperature"] for row in held_out_tables.table(TWO_SEEDS)] == [
+        1.0,
+        0.7,
+    ]
 
 
 def test_the_line_through_best_of_n(tmp_path, monkeypatch):
@@ -129,15 +48,15 @@ def test_the_line_through_best_of_n(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     reward, score = rng.normal(size=(2, 2, 3, 4))  # seeds, prompts, answers
     sampled = [
-        answers(*each)
+        evaluation(*each)
         for each in zip(reward.reshape(2, -1), score.reshape(2, -1), strict=True)
     ]
     drawn = {}
     monkeypatch.setattr(
         plots, "plot_reward_kl", lambda path, points, **told: drawn.update(points)
     )
-    found = [{**each, "best-of-4": each["SFT"]} for each in FOUND]
-    methods.draw(tmp_path, found, sampled, 4)
+    found = [{**each, "best-of-4": each["SFT"]} for each in TWO_SEEDS]
+    methods.plot(tmp_path, found, sampled, 4)
     assert list(drawn) == ["SFT", "PPO", "best-of-n"]
     assert drawn["PPO"][0][0] == 1.5  # mean of both seeds
     for (kl, interval), n in zip(drawn["best-of-n"], (1, 2, 4), strict=True):
@@ -151,8 +70,8 @@ def test_the_line_through_best_of_n(tmp_path, monkeypatch):
 
 
 def test_tables_and_plot_are_written(tmp_path):
-    tables.publish(tmp_path, {"two seeds": held_out_tables.table(FOUND)})
-    methods.draw(tmp_path, FOUND, [], 4)
+    tables.publish(tmp_path, {"two seeds": held_out_tables.table(TWO_SEEDS)})
+    methods.plot(tmp_path, TWO_SEEDS, [], 4)
     assert (tmp_path / "reward_kl.png").stat().st_size > 1000
     head, sft, ppo = (tmp_path / "table.csv").read_text().splitlines()
     assert head.startswith("method,temperature,true reward,true reward low,true reward")
@@ -169,13 +88,13 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     """And anew where the policy, the prompts, or what is asked of them are others."""
     made = []
 
-    class Exam:
+    class StubEval:
         def __init__(self, room, prompts):
             self.room, self.prompts = room, prompts
 
         def evaluate(self, policy, samples, *, temperature):
             made.append(policy)
-            return replace(FOUND[0]["PPO"], temperature=temperature)
+            return replace(TWO_SEEDS[0]["PPO"], temperature=temperature)
 
     monkeypatch.setattr(held_out, "load", lambda config, source, folder: folder)
     prompts = [Prompt([{"role": "user", "content": x}]) for x in "abc"]
@@ -183,20 +102,20 @@ def test_an_evaluation_is_made_once(tmp_path, monkeypatch):
     policy.mkdir(parents=True)
 
     (folder / "numbers.json").write_text("1")
-    config, held_out_eval = replace(SMOKE, resume=True), Exam(8, prompts)
+    config, held_out_eval = replace(SMOKE, resume=True), StubEval(8, prompts)
     first = methods.evaluate_method(config, held_out_eval, policy, folder)
     again = methods.evaluate_method(config, held_out_eval, policy, folder)
     assert made == [policy]
     for field in dataclasses.fields(Evaluation):
-        expected = getattr(replace(FOUND[0]["PPO"], temperature=1.0), field.name)
+        expected = getattr(replace(TWO_SEEDS[0]["PPO"], temperature=1.0), field.name)
         for found in (first, again):
             np.testing.assert_equal(getattr(found, field.name), expected)
-    assert again.judged["due"].dtype == bool  # which is negated
+    assert again.reward_metrics["due"].dtype == bool  # which is negated
     others = (
         (replace(config, resume=False), held_out_eval, 1),
         (config, held_out_eval, 2),
-        (config, Exam(9, prompts), 1),
-        (config, Exam(8, prompts[:2]), 1),
+        (config, StubEval(9, prompts), 1),
+        (config, StubEval(8, prompts[:2]), 1),
         (replace(config, seed=5), held_out_eval, 1),
         # what was measured at another temperature is not taken for it
         (replace(config, eval_temperature=0.5), held_out_eval, 1),
@@ -276,7 +195,7 @@ def test_the_table_says_which_hyperparameters_each_group_method_had():
     "flags, hint",
     [
         ({"methods": ("pppo",)}, "unknown method 'pppo': did you mean ppo"),
-        ({"methods": ()}, "--methods should be one at least"),
+        ({"methods": ()}, "--methods is empty"),
         ({"best_of": 1}, "--best-of 1: .* from 2"),
         ({"seeds": 0}, "--seeds 0"),
         ({"eval_temperature": 0.0}, "--eval-temperature 0.0: .* above 0"),

@@ -31,7 +31,7 @@ class TestTrlFormulas:
         self.agrees(losses.dpo, *FOUR64, expected, beta=beta)
 
     def test_conservative(self):
-        # TRL drops label smoothing here; alignment.md, section 7
+        # TRL drops label smoothing here; Mitchell 2023, eq. 3, does not
         right, wrong = -np.log(sigmoid(0.3 * self.H)), -np.log(sigmoid(-0.3 * self.H))
         hyperparameters = {"beta": 0.3, "label_smoothing": 0.1}
         expected = 0.9 * right + 0.1 * wrong

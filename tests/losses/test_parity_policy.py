@@ -1,6 +1,6 @@
-"""The widest peer's reward, policy and distillation formulas, in numpy float64.
+"""TRL 1.16's reward, policy and distillation formulas, in numpy float64.
 
-Written out again from `trl_formulas.md`; a comment says where ours follows the paper.
+Written out again from its source; a comment says where ours follows the paper.
 """
 
 import jax
@@ -95,7 +95,7 @@ class TestGrpo:
 
     def test_kl(self):
         # use_bias_correction_kl, its default: k3 times the ratio, and the gradient of
-        # both, which is ratio * d * grad logp (alignment.md, 2.7 and 18).
+        # both, which is ratio * d * grad logp.
         k3 = lambda x: jnp.expm1(REF - x) - (REF - x)
         theirs = lambda x: jnp.sum(jnp.exp(x - OLD) * k3(x))
         ours = lambda x: losses.kl_loss(x, OLD, REF).sum()

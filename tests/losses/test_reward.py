@@ -104,7 +104,7 @@ class TestRegression:
 
 
 def test_llama_2s_margins():
-    # alignment.md, section 5: thirds of 1, and 3 times that with 1 at the least
+    # Llama 2: small margins are thirds of 1; large ones 3 times that, and 0
     words = ["significantly better", "better", "slightly better", "negligibly better"]
     assert (
         list(losses.MARGINS_SMALL) == list(losses.MARGINS_LARGE) == [*words, "unsure"]

@@ -68,8 +68,8 @@ def test_gsm8k_rewards_the_right_number(public_data):
 
 
 def test_a_prepared_data_set_of_tfds(tmp_path):
-    config = RunConfig(data="tfds:written", data_path=str(tmp_path), held_out=0.0)
-    with pytest.raises(ValueError, match="(?s)tfds:written cannot .*prepare it"):
+    config = RunConfig(data="tfds:toy_builder", data_path=str(tmp_path), held_out=0.0)
+    with pytest.raises(ValueError, match="(?s)tfds:toy_builder cannot .*prepare it"):
         datasets.load(config)
     ToyBuilder(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     train, held_out = datasets.load(config).preferences()

@@ -57,18 +57,18 @@ def test_answers_and_their_kl_are_at_the_temperature(held_out_eval, monkeypatch)
     policy = policies.Policy(
         held_out_eval.base.model, shaken, held_out_eval.base.tokenizer, 96
     )
-    drawn = []
-    answer = rollouts.sample_answers
+    sampled = []
+    sample_answers = rollouts.sample_answers
 
-    def record(*args, **told):
-        drawn.append((told["temperature"], answer(*args, **told)))
-        return drawn[-1][1]
+    def record(*args, **others):
+        sampled.append((others["temperature"], sample_answers(*args, **others)))
+        return sampled[-1][1]
 
     monkeypatch.setattr(rollouts, "sample_answers", record)
     with jax.set_mesh(held_out.mesh_of(EvalConfig(mesh="data=1"))):
         found = held_out_eval.evaluate(policy, 3, temperature=0.5)
-        ((told, answers),) = drawn
-        assert told == found.temperature == 0.5
+        ((temperature, answers),) = sampled
+        assert temperature == found.temperature == 0.5
         ours, theirs = (
             logps(p, answers.sequences, 0.5) for p in (policy, held_out_eval.base)
         )
@@ -101,7 +101,7 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
     """PPO at its rollouts' temperature, unless told; what learns from data at 1."""
     measured = {}
 
-    class Exam:
+    class StubEval:
         base = "SFT"
         prompts = ()
 
@@ -110,7 +110,9 @@ def test_the_main_job_and_rounds_measure_each_policy_at_its_own(monkeypatch, tol
             return SimpleNamespace(texts=[])
 
     source, out = SimpleNamespace(), Path("run")
-    monkeypatch.setattr(held_out, "make_held_out_eval", lambda *args, **others: Exam())
+    monkeypatch.setattr(
+        held_out, "make_held_out_eval", lambda *args, **others: StubEval()
+    )
     monkeypatch.setattr(held_out, "best_of", lambda many, n: many)
     monkeypatch.setattr(held_out, "load", lambda config, source, at: at.parent.name)
     monkeypatch.setattr(tables, "write_answers", lambda *args: None)
@@ -144,7 +146,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
         file.write_text("\n".join(map(json.dumps, rows)))
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
-    monkeypatch.setattr(reward_models, "scores", told)
+    monkeypatch.setattr(reward_models, "pair_scores", told)
     with pytest.raises(ValueError, match="--normalize-samples 1: .* from 2"):
         reward_model.main(reward_model.Config(normalize_samples=1))
     sampled = []

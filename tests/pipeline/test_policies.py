@@ -15,7 +15,7 @@ from jaxalign.batches import from_lengths
 from jaxalign.models import heads, hf_files, rope, transformer
 from jaxalign.models.families import registry
 from jaxalign.pipeline import datasets, model_folders, policies
-from jaxalign.training import objectives, state, step
+from jaxalign.training import forward, objectives, state, step
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,25 @@ def steps(source):
         temporaries = compiled.memory_analysis().temp_size_in_bytes
         found[remat] = (temporaries, jax.device_get((metrics, after.params)))
     return found
+
+
+def test_the_shipped_toy_model_runs(small_toy_model, source):
+    """0.7 M parameters, counted by hand; the other tests have a smaller toy model."""
+    tokenizer, context = policies.tokenizer_of(sft.Config(), source)
+    vocabulary = len(tokenizer)
+    config = small_toy_model(vocabulary, context, "float32")
+    assert config != policies.toy_config(vocabulary, context, "float32")
+    model = transformer.language_model(config)
+    params = model.init(jax.random.key(0))
+    # of 3 layers: 4 projections of attention, 3 of the MLP, and 2 norms
+    layer = 4 * 128 * 128 + 3 * 128 * 344 + 2 * 128
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    # with a tied embedding and the last norm
+    assert count == 128 * vocabulary + 3 * layer + 128
+    assert round(count / 1e6, 1) == 0.7
+    batch = from_lengths(np.arange(32)[None], np.array([32]), np.array([8]))
+    logp = forward.token_logps(model, params, batch)
+    assert np.isfinite(logp).all() and (np.asarray(logp)[:, 8:] < 0).all()
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """Models on text: what a notebook does with a folder."""
 
+import re
+from pathlib import Path
+
 import jax
 import numpy as np
 import optax
@@ -8,9 +11,10 @@ import pytest
 import jaxalign
 from jaxalign.models import heads
 from jaxalign.pipeline import model_folders
-from jaxalign.training import objectives, state, step
+from jaxalign.training import make_step, objectives, state
 from tests.support import untrained
 
+README = Path(__file__).parents[2] / "README.md"
 PROMPTS = ["What is 2 + 2?", "Name a color."]
 ANSWERS = ["4", "Red, or a very dark green."]
 
@@ -67,39 +71,60 @@ def test_messages_are_prompts_too(model):
 
 
 def test_one_string_is_no_list(model):
-    with pytest.raises(TypeError, match="a list of prompts"):
+    with pytest.raises(TypeError, match="expected a list, such as"):
         model.logprobs(PROMPTS[0], ANSWERS[:1])
     with pytest.raises(ValueError, match="2 prompts, but 1 answers"):
         model.logprobs(PROMPTS, ANSWERS[:1])
 
 
-def test_scores_of_a_reward_model(model, folder, tmp_path):
+@pytest.fixture(scope="module")
+def reward_folder(model, tmp_path_factory):
     scalar = heads.scalar_model(model.policy.config)
     params = scalar.init(jax.random.key(0))
-    model_folders.save_scalar(tmp_path, scalar, params, model.policy)
-    reward = jaxalign.load_reward(tmp_path)
+    out = tmp_path_factory.mktemp("reward")
+    model_folders.save_scalar(out, scalar, params, model.policy)
+    return out
+
+
+def test_scores_of_a_reward_model(reward_folder):
+    reward = jaxalign.load_reward(reward_folder)
     scores = reward.score(PROMPTS, ANSWERS)
-    whole = [
+    conversations = [
         [{"role": "user", "content": p}, {"role": "assistant", "content": a}]
         for p, a in zip(PROMPTS, ANSWERS, strict=True)
     ]
-    np.testing.assert_array_equal(scores, reward.score(whole))
+    np.testing.assert_array_equal(scores, reward.score(conversations))
     assert scores.shape == (2,) and scores[0] != scores[1]
 
 
-def test_a_dpo_step_of_ones_own(model):
-    """The quick start of the README: the chosen answer becomes likelier."""
+def test_the_quick_start_of_the_readme(model, reward_folder, folder, capsys):
+    """It runs as written; the loss of its step is known by hand."""
+    (code,) = re.findall("```python\n(.*?)```", README.read_text(), re.DOTALL)
+    code = code.replace("runs/sft/policy", str(folder))
+    names = {}
+    exec(code.replace("runs/reward_model/reward", str(reward_folder)), names)
+    # at the reference every log-ratio is 0: log 2, and 0.2 times the NLL per token
+    answer = int(names["pairs"].chosen.loss_mask.sum())
+    nll = -model.logprobs(names["prompts"], names["chosen"])[0] / answer
+    expected = np.log(2) + 0.2 * nll
+    np.testing.assert_allclose(names["metrics"]["loss"], expected, rtol=1e-5)
+    assert len(capsys.readouterr().out.splitlines()) >= 4
+
+
+def test_dpo_steps_raise_the_margin(model):
     pairs = model.pairs(PROMPTS, ANSWERS, ["no", "Blue"])
-    loss = objectives.pairwise_loss("reference_free_dpo", beta=0.1)
-    update = step.make_step(objectives.preference(model.model, loss), optax.sgd(0.1))
-    current = state.create(model.params, optax.sgd(0.1), jax.random.key(0))
-    before = model.logprobs(PROMPTS, ANSWERS) - model.logprobs(PROMPTS, ["no", "Blue"])
-    current, metrics = update(current, pairs)
-    trained = model.with_params(current.params)
-    after = trained.logprobs(PROMPTS, ANSWERS) - trained.logprobs(
-        PROMPTS, ["no", "Blue"]
+    loss = objectives.pairwise_loss("dpo", beta=0.1)
+    optimizer = optax.sgd(0.1)
+    update = make_step(
+        objectives.preference(model.model, loss), optimizer, donate=False
     )
-    assert np.isfinite(metrics["loss"]) and after.mean() > before.mean()
+    current = state.create(model.params, optimizer, jax.random.key(0))
+    current, _ = update(current, pairs, model.params)
+    trained = model.with_params(current.params)
+    margin = lambda m: (
+        m.logprobs(PROMPTS, ANSWERS) - m.logprobs(PROMPTS, ["no", "Blue"])
+    )
+    assert (margin(trained) > margin(model)).all()
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

@@ -59,7 +59,7 @@ def test_the_day_reaches_the_template_and_no_file(tokenizer, tmp_path):
     assert saved.chat_template == tokenizer.chat_template
     assert "2024" not in "".join(f.read_text() for f in tmp_path.iterdir())
     wrong = sft.Config(template_date="26 Jul")
-    with pytest.raises(ValueError, match="--template-date wants YYYY-MM-DD, not '26"):
+    with pytest.raises(ValueError, match="--template-date '26.*expected YYYY-MM-DD"):
         policies.configure_tokenizer(wrong, tokenizer)
 
 

@@ -51,7 +51,7 @@ def test_the_table_has_a_column_for_everything_new(source):
         # 2.5 where a refusal is due; elsewhere it is brief at most
         assert 0.5 < row[f"true reward, new {name}"].mean < 2.5
     few = dataclasses.replace(
-        found, judged={k: x for k, x in judged.items() if "new" not in k}
+        found, reward_metrics={k: x for k, x in judged.items() if "new" not in k}
     )
     assert not [
         name for name in held_out_tables.table([{"SFT": few}])[0] if "new" in name

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -213,7 +214,7 @@ def test_a_step_that_hangs_is_reported():
         while len(said) < 2 and time.monotonic() < end:  # it says so again
             time.sleep(0.01)
     assert said[0].startswith("step 7 has taken 0 s") and len(said) >= 2
-    assert "test_survive.py" in said[0]
+    assert Path(__file__).name in said[0]
     time.sleep(0.1)
     before = len(said)
     time.sleep(0.3)

@@ -147,7 +147,7 @@ def barrier_loop(config) -> None:  # type: ignore[no-untyped-def]
 def pipeline_config(rlhf, *, few, **told):  # type: ignore[no-untyped-def]
     """The configuration of rlhf with one step a stage, for a context of 64 tokens."""
     small = dataclasses.replace
-    made = rlhf.smoked(rlhf.Config(**told))
+    made = rlhf.smoke_config(rlhf.Config(**told))
     return small(
         made,
         sft=small(made.sft, steps=1),

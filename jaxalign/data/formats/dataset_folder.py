@@ -41,14 +41,16 @@ def list_split_files(folder: str, depth: int = 0) -> list[str]:
     if {"state.json", "dataset_info.json"} <= set(entries):
         return list_saved_dataset(folder)
     paths = {n: f"{folder}/{n}" for n in sorted(entries, key=files.natural_sort_key)}
-    found = [p for n, p in paths.items() if files.is_data_file(n) and not entries[n]]
+    data_files = [
+        p for n, p in paths.items() if files.is_data_file(n) and not entries[n]
+    ]
     folders = [n for n in paths if entries[n] and not n.startswith(".")]
     subfolders = {n: paths[n] for n in folders if depth < MAX_DEPTH}
     for name, path in subfolders.items():
         if name == "data" or is_split_folder(name):
-            found += list_split_files(path, depth + 1)
-    if found or depth:
-        return found
+            data_files += list_split_files(path, depth + 1)
+    if data_files or depth:
+        return data_files
     contents = {name: list_split_files(path, 1) for name, path in subfolders.items()}
     nonempty = {name: paths for name, paths in contents.items() if paths}
     if len(nonempty) > 1:

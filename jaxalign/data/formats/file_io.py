@@ -16,6 +16,8 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
+from jaxalign import messages
+
 
 def open_zstd(raw: Any) -> Any:
     """Open a zstd stream for decompression."""
@@ -87,7 +89,7 @@ class DecompressedStream(io.RawIOBase):
         try:
             data = self.stream.read1(len(buffer))
         except DECOMPRESSION_ERRORS as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = messages.one_line(error, 160)
             fault = f"is not a complete {self.kind} file: {reason}"
             raise DamagedFile(self.path, fault) from error
         buffer[: len(data)] = data

@@ -12,6 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 
+from jaxalign import messages
 from jaxalign.data.formats.row_limits import Rows, row_too_long, to_json_row
 from jaxalign.data.row_errors import MalformedRow
 
@@ -37,7 +38,7 @@ def name_file_in_errors(path: str, kind: str) -> Iterator[None]:
     except READ_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the file system, which names the file
-        reason = " ".join(str(error).split())[:200]
+        reason = messages.one_line(error, 200)
         raise ValueError(f"{path} is not a valid {kind} file: {reason}") from error
 
 
@@ -198,7 +199,7 @@ def to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def unreadable_row(row: pa.RecordBatch, error: Exception) -> MalformedRow:
     """The error of a row that cannot be read; names the column at fault."""
-    reason = " ".join(str(error).split())[:160]
+    reason = messages.one_line(error, 160)
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
             column.validate(full=True)
