@@ -24,8 +24,9 @@ def first_sentence(value: Any) -> str:
     ('Direct preference optimization (DPO).', 'A constant or a type.')
     """
     module = getattr(value, "__module__", getattr(value, "__name__", ""))
-    doc = inspect.getdoc(value) if module.startswith("jaxalign") else ""
-    paragraph = (doc or "A constant or a type.").split("\n\n")[0]
+    if not module.startswith("jaxalign"):
+        return "A constant or a type."
+    paragraph = (inspect.getdoc(value) or "").split("\n\n")[0]
     line = paragraph.split("\n")[0]
     return line if line.endswith(".") else " ".join(paragraph.split())
 
