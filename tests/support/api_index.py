@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import pkgutil
-from types import ModuleType
 from typing import Any
 
 import jaxalign
@@ -31,7 +30,7 @@ def first_sentence(value: Any) -> str:
     return line if line.endswith(".") else " ".join(paragraph.split())
 
 
-def public_names(module: ModuleType) -> list[str]:
+def public_names(module: Any) -> list[str]:
     """The names that a package lists; else its modules, or a module's definitions."""
     if "__dir__" in vars(module) or hasattr(module, "__all__"):
         return sorted(getattr(module, "__all__", None) or dir(module))
@@ -47,9 +46,8 @@ def package_section(name: str) -> str:
     lines = [f"## jaxalign.{name}", "", first_sentence(module), ""]
     lines += ["| name | description |", "| --- | --- |"]
     for public in public_names(module):
-        if not hasattr(module, public):  # a module that the package does not list
-            importlib.import_module(f"{module.__name__}.{public}")
-        text = first_sentence(getattr(module, public)).replace("|", "\\|")
+        value = pkgutil.resolve_name(f"jaxalign.{name}.{public}")
+        text = first_sentence(value).replace("|", "\\|")
         lines.append(f"| `{public}` | {text} |")
     return "\n".join([*lines, ""])
 
