@@ -108,8 +108,8 @@ def main(config: Config) -> dict[str, float]:
         max_new_tokens = config.max_new_tokens or source.max_new_tokens
         numbers: dict[str, float] = {}
         for name, prompts in prompts_by_split.items():
-            prompts = select_prompts(policy, prompts, max_new_tokens, run.note, name)
-            answers = sample_answers(config, policy, prompts, max_new_tokens, name)
+            fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
+            answers = sample_answers(config, policy, fitting, max_new_tokens, name)
             metrics = reward_fn(answers.prompts, answers.texts, answers.finished)
             noise = partial(
                 streams.generator, config.seed, f"label {name}", config.first_prompt

@@ -199,7 +199,7 @@ def test_the_table_says_which_hyperparameters_each_group_method_had():
         ({"best_of": 1}, "--best-of 1: .* from 2"),
         ({"seeds": 0}, "--seeds 0"),
         ({"eval_temperature": 0.0}, "--eval-temperature 0.0: .* above 0"),
-        ({"grpo": grpo.Config(samples=1)}, "needs 2 samples"),
+        ({"grpo": grpo.Config(samples=1)}, "needs at least 2 samples"),
         ({"grpo": grpo.Config(minibatches=3)}, "divide into 3"),
     ],
 )
