@@ -225,7 +225,7 @@ def first_fit_batches(
     """Endless batches of rows that are filled first-fit.
 
     The packing depends on the sizes alone: every process packs all rows, and reads
-     the examples of its own rows.
+    the examples of its own rows.
 
     Args:
       sizes: tokens that `columns` makes of each example [R].
