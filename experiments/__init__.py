@@ -1,17 +1,17 @@
 """Programs, in the order of the pipeline: `python -m experiments.NAME --help`.
 
 Train a policy by supervision
-    sft                 supervised finetuning on demonstrations or plain text
+    sft                 supervised finetuning on conversations or plain text
 Preferences
     collect             sample answers, label them: rankings and pairs
     judge               label answers with a language model (AI feedback)
     winners             the best of n answers to each prompt, as SFT data
-    inspect_data        what of a data set is trained on, token by token
+    inspect_data        examples of a data set, with the trained tokens marked
 Rewards
     reward_model        Bradley-Terry and rankings: a scalar head on a policy
 Align, offline
     dpo                 DPO and its family on pairs
-    kto                 KTO on single answers that are good or bad
+    kto                 KTO on unpaired answers, labeled good or bad
 Align, online
     ppo                 PPO with a value model and a KL penalty
     grpo                GRPO, RLOO, Dr. GRPO, DAPO, GSPO, CISPO, REINFORCE++
@@ -20,7 +20,7 @@ Align, online
     rejection_sampling  SFT on the best of n answers, in rounds
 Pipelines
     rlhf                SFT -> preferences -> reward model -> best-of-n, DPO, PPO
-    rounds              the same in rounds, as Llama 2 and 3 were made
+    rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known

@@ -74,14 +74,14 @@ class Plan(NamedTuple):
       roles: resident bytes per device, by role.
       transient: further bytes per device during a program, by program and role.
       needs: runs per step and cost of each program.
-      read: bytes per device that sampling must read; 0 without sampling.
+      sampling_reads: bytes per device that sampling must read; 0 without sampling.
     """
 
     devices: int
     roles: dict[str, int]
     transient: dict[str, dict[str, float]]
     needs: dict[str, tuple[int, ProgramCost]]
-    read: float
+    sampling_reads: float
 
     @property
     def peak(self) -> float:
@@ -93,10 +93,10 @@ class Plan(NamedTuple):
         """Least seconds of a step, by resource; a program takes its scarcest one."""
         least = {"compute": 0.0, "memory": 0.0, "communication": 0.0, "step": 0.0}
         for name, (times, one) in self.needs.items():
-            touched = self.read if name == "sample" else one.accessed
+            accessed = self.sampling_reads if name == "sample" else one.accessed
             parts = {
                 "compute": times * one.flops / self.devices / chip.flops,
-                "memory": times * touched / chip.bandwidth,
+                "memory": times * accessed / chip.bandwidth,
                 "communication": times
                 * one.seconds(chip.link, chip.domain, chip.network),
             }
@@ -106,11 +106,11 @@ class Plan(NamedTuple):
         return least
 
 
-def plan(config: Config) -> Plan:
-    """Compiles every program of the step.
+def plan_step(config: Config) -> Plan:
+    """Compiles every program of the step, and adds up its cost.
 
     Raises:
-      ValueError: a model or mesh that cannot be, or rows that do not divide.
+      ValueError: an invalid model or mesh, or rows that do not divide.
     """
     shape, mesh = config.shape(), mesh_of(config)
     models = StepModels(config, shape, mesh)
@@ -118,32 +118,32 @@ def plan(config: Config) -> Plan:
         role: abstract.bytes_per_device(tree) for role, tree in models.roles().items()
     }
     roles["batch"] = abstract.bytes_per_device(training_inputs(models)[1])
-    found = {
+    costs = {
         p.name: (p.times, program_cost(p, shape, mesh)) for p in programs(config, mesh)
     }
-    within = {
-        name: {"temporaries": one.temporaries} for name, (_, one) in found.items()
+    transient = {
+        name: {"temporaries": one.temporaries} for name, (_, one) in costs.items()
     }
-    known = {
+    largest = {  # the temporaries of known size, by program
         "update": ("gradients", abstract.bytes_per_device(models.trainable().params))
     }
-    read = 0.0
-    if "sample" in found:
+    sampling_reads = 0.0
+    if "sample" in costs:
         kv_cache = models.kv_cache()
         cache = abstract.bytes_per_device(kv_cache)
         shared = abstract.bytes_per_device(kv_cache.prefix)
-        known["sample"] = ("KV cache", cache)
+        largest["sample"] = ("KV cache", cache)
         new = config.length - config.prompt_length
         item = 2 if config.dtype == "bfloat16" else 4
         matrices = matmul_params(shape) * item / mesh.shape["tensor"]
         # a prompt that many answers share is a part of its own; the rest fills up
         first = 0 if shared else config.prompt_length
         filled = (first + new / 2) / (first + new)
-        read = new * (matrices + shared + (cache - shared) * filled)
-    for name, (role, part) in known.items():
-        others = max(within[name]["temporaries"] - part, 0.0)
-        within[name] = {role: part, "other temporaries": others}
-    return Plan(mesh.size, roles, within, found, read)
+        sampling_reads = new * (matrices + shared + (cache - shared) * filled)
+    for name, (role, part) in largest.items():
+        others = max(transient[name]["temporaries"] - part, 0.0)
+        transient[name] = {role: part, "other temporaries": others}
+    return Plan(mesh.size, roles, transient, costs, sampling_reads)
 
 
 def mesh_of(config: Config) -> Mesh:
@@ -163,51 +163,51 @@ def force_devices(config: Config) -> None:
         jax.config.update("jax_num_cpu_devices", math.prod(shape.values()))
 
 
-def numbers(found: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
+def numbers(plan: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
     """The plan as JSON values."""
     return {
-        "devices": found.devices,
-        "bytes": found.roles | {"within": found.transient, "peak": found.peak},
+        "devices": plan.devices,
+        "bytes": plan.roles | {"within": plan.transient, "peak": plan.peak},
         "programs": {
             name: {
                 "times": times,
                 "flops": one.flops,
                 "sent": {kind: one.sent(kind) for kind in KINDS if one.sent(kind)},
             }
-            for name, (times, one) in found.needs.items()
+            for name, (times, one) in plan.needs.items()
         },
         "chips": {
-            name: {"fits": found.peak <= CHIPS[name].memory}
-            | {"seconds": found.floor(CHIPS[name])}
+            name: {"fits": plan.peak <= CHIPS[name].memory}
+            | {"seconds": plan.floor(CHIPS[name])}
             for name in chips
         },
     }
 
 
-def show(found: Plan, config: Config) -> None:
+def show(plan: Plan, config: Config) -> None:
     """Prints the plan."""
     title = f"{config.model}, {config.algorithm}, {config.mesh}"
     table = Table("on each device", "GiB", title=Text(title, "table.title"))
     gib = lambda size: f"{size / GIB:.3g}"
-    for role, size in found.roles.items():
+    for role, size in plan.roles.items():
         table.add_row(role, gib(size))
-    for name, within in found.transient.items():
-        for role, needed in within.items():
-            table.add_row(f"{name}: {role}", gib(needed))
-    table.add_row("peak", gib(found.peak), style="bold")
+    for name, parts in plan.transient.items():
+        for role, size in parts.items():
+            table.add_row(f"{name}: {role}", gib(size))
+    table.add_row("peak", gib(plan.peak), style="bold")
     rich.print(table)
-    kinds = [k for k in KINDS if any(one.sent(k) for _, one in found.needs.values())]
+    kinds = [k for k in KINDS if any(one.sent(k) for _, one in plan.needs.values())]
     table = Table("program", "times", "PFLOP", *kinds, title="GB that a device sends")
-    for name, (times, one) in found.needs.items():
+    for name, (times, one) in plan.needs.items():
         sent = [f"{one.sent(kind) / 1e9:.3g}" for kind in kinds]
         table.add_row(name, str(times), f"{one.flops / 1e15:.4g}", *sent)
     rich.print(table)
-    parts = ("compute", "memory", "communication", "step")
-    table = Table("chip", "fits", *parts, title="seconds at least")
+    resources = ("compute", "memory", "communication", "step")
+    table = Table("chip", "fits", *resources, title="seconds at least")
     for name in config.chips:
-        chip, floor = CHIPS[name], found.floor(CHIPS[name])
-        fits = f"{'yes' if found.peak <= chip.memory else 'no'}, of {gib(chip.memory)}"
-        table.add_row(name, fits, *(f"{floor[part]:.3g}" for part in parts))
+        chip, floor = CHIPS[name], plan.floor(CHIPS[name])
+        fits = f"{'yes' if plan.peak <= chip.memory else 'no'}, of {gib(chip.memory)}"
+        table.add_row(name, fits, *(f"{floor[part]:.3g}" for part in resources))
     rich.print(table)
 
 
@@ -216,9 +216,9 @@ def main(config: Config) -> dict[str, Any]:
     for chip in config.chips:
         if chip not in CHIPS:
             raise messages.unknown_name("chip", chip, CHIPS)
-    found = plan(config)
-    show(found, config)
-    values = numbers(found, config.chips)
+    cost = plan_step(config)
+    show(cost, config)
+    values = numbers(cost, config.chips)
     if config.out is not None:
         config.out.write_text(json.dumps(values, indent=2))
     return values

@@ -53,7 +53,7 @@ def make_mesh(
     sizes = tuple(shape.get(axis, 1) for axis in MESH_AXES)
     if math.prod(sizes) > len(devices) or min(sizes) < 1:
         raise ValueError(
-            f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} wants {math.prod(sizes)} "
+            f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} needs {math.prod(sizes)} "
             f"devices; this machine has {len(devices)}{cpu_device_hint(devices, sizes)}"
         )
     if math.prod(sizes) < len(devices) and jax.process_count() > 1:

@@ -138,7 +138,7 @@ def training_curve(folder: Path) -> list[Row]:
     lines = [json.loads(line) for line in undamaged]
     if not lines:
         raise ValueError(
-            f"{folder}/metrics.jsonl holds no step: delete {folder} to make it anew"
+            f"{folder}/metrics.jsonl has no step: delete {folder} to make it again"
         )
     rows = []
     for part in np.array_split(np.arange(len(lines)), min(POINTS, len(lines))):

@@ -192,7 +192,7 @@ def earlier_prefix_spans(
             if i < max(users, default=0):
                 answer, rewritten = through[len(prompt) :], whole[len(prompt) :]
                 raise ValueError(
-                    "the chat template writes an earlier answer of the assistant anew "
+                    "the chat template rewrites an earlier answer of the assistant "
                     "once others follow (as those do that leave thoughts out), so only "
                     "the last answer can be trained on: "
                     f"{answer[:60]!r} became {rewritten[:60]!r}"

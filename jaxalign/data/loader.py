@@ -117,7 +117,7 @@ def batches(
 ) -> BatchIterator:
     """Padded batches for training, without end unless `epochs` is given.
 
-    Every epoch is shuffled anew, and follows the one before without a gap; the last,
+    Every epoch is reshuffled, and follows the one before without a gap; the last,
     partial batch of all epochs is left out. An endless shuffled mixture has no epochs:
     its parts give their shares of each batch.
 

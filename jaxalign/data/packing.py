@@ -51,7 +51,7 @@ def packed_batches(
 ) -> BatchIterator:
     """Endless batches of SFT data, packed first-fit in rows of `length`.
 
-    Shuffled anew in each epoch, sharded by process, resumable. How many sequences a
+    Reshuffled in each epoch, sharded by process, resumable. How many sequences a
     batch has varies; its shape does not.
 
     Args:
@@ -224,8 +224,8 @@ def first_fit_batches(
 ) -> BatchIterator:
     """Endless batches of rows that are filled first-fit.
 
-    What goes in which row depends on the sizes alone: every process packs them all, and
-    reads the examples of its own rows.
+    The packing depends on the sizes alone: every process packs all rows, and reads
+     the examples of its own rows.
 
     Args:
       sizes: tokens that `columns` makes of each example [R].

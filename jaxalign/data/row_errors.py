@@ -8,7 +8,7 @@ class MalformedRow(ValueError):
 class UnsupportedField(MalformedRow):
     """A field that changes the meaning of a row and is not supported.
 
-    Ignoring it would train on something else than the row says, so the row is refused.
+    Ignoring it would change what the row means, so the row is refused.
 
     Attributes:
       field: name of the field, under which such rows are counted.

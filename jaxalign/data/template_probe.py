@@ -79,7 +79,7 @@ def omission_note(
 def map_developer_role(
     tokenizer: PreTrainedTokenizerFast, conversation: Conversation
 ) -> Conversation:
-    """Renames role `developer` to `system` where the template knows no developer."""
+    """Renames role `developer` to `system` where the template does not support it."""
     messages = conversation.messages
     developers = [i for i, m in enumerate(messages) if m["role"] == "developer"]
     if not developers:

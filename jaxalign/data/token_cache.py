@@ -33,7 +33,7 @@ from jaxalign.data.tokenize import tokenize_usable
 from jaxalign.data.tokenizer import fingerprint
 
 CHUNK_RECORDS = 512  # records that are tokenized at once
-FORMAT_VERSION = 5  # of a folder's files; another number makes folders anew
+FORMAT_VERSION = 5  # of a folder's files; folders of another number are rewritten
 
 
 @contextlib.contextmanager
@@ -202,7 +202,7 @@ WORKER: dict[str, PreTrainedTokenizerFast] = {}
 def init_worker(tokenizer: PreTrainedTokenizerFast) -> None:
     """Prepares a worker process; processes replace the tokenizer's own threads."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    gc.freeze()  # or what was imported is searched anew all the time: a sixth slower
+    gc.freeze()  # else imported objects are scanned again and again: a sixth slower
     WORKER["tokenizer"] = tokenizer
 
 

@@ -2,7 +2,8 @@
 
 Every request is made from (seed, index) alone, so that any can be made by itself. A
 request is an item (a sum, letters, a topic) in a wording. No text of the test split is
-in the training split of any seed, and each request of the test split says what is new:
+in the training split of any seed; each request of the test split is labeled with what
+is new in it:
 
     combination    the item in this wording; training has both, never together
     wording        the wording, of words that training has

@@ -1,8 +1,8 @@
 """Confidence intervals of means over independent units.
 
-A unit is what another sample would draw anew: the prompt (or the person), not the pairs
-of a prompt or the answers to it, so every interval takes the unit of each value. For
-models trained with several seeds the seed is a unit as well.
+A unit is an independent draw: the prompt (or the person), not the pairs of a prompt or
+the answers to it, so every interval takes the unit of each value. For models trained
+with several seeds the seed is a unit as well.
 """
 
 import collections
@@ -183,7 +183,7 @@ def interval_over_seeds(
     is exact for normal means; where all seeds answer the same prompts their choice
     would not show in the seeds' means. Adding the half widths of the two in quadrature
     covers the level or a little more. Two seeds have a t of 12.7. Of a single seed it
-    is the bootstrap over units, and says something of this one model alone.
+    is the bootstrap over units, and is about this one model alone.
 
     Args:
       groups: the values of each seed [R] each.

@@ -92,7 +92,7 @@ def select_attention(
 ) -> Attend:
     """The attention of the training forward pass, by backend and configuration.
 
-    `cudnn_attention` where the configuration asks for it; `blockwise_cpu` on a CPU in
+    `cudnn_attention` where the configuration selects it; `blockwise_cpu` on a CPU in
     float32 without a soft cap; else `causal_attention`.
 
     Args:

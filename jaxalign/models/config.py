@@ -31,7 +31,7 @@ class ModelConfig:
       param_dtype: of the parameters.
       remat: what the backward pass recomputes: nothing, all but matrix products without
         batch dimensions, or everything within a layer.
-      attention: cudnn asks for the fused kernel of NVIDIA GPUs (bfloat16, one sequence
+      attention: cudnn selects the fused kernel of NVIDIA GPUs (bfloat16, one sequence
         per row: it takes lengths, so packed rows need xla).
       unroll: most layers for which the training scan is unrolled, without remat. Deeper
         models are never unrolled: compile time must not grow with depth.

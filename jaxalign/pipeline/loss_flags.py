@@ -1,7 +1,7 @@
 """Command-line flags of preference losses, and the loss that they select.
 
-The flags are hyperparameters of the losses in `training.loss_registry`; whether a loss
-takes one, and its default, the loss itself says.
+The flags are hyperparameters of the losses in `training.loss_registry`, which
+have their defaults.
 """
 
 import dataclasses

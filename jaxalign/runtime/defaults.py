@@ -116,7 +116,7 @@ def describe_defaults(model: str) -> str:
     if model == "toy":
         return "the toy's, for a new small model"
     if is_toy(model):
-        return "the toy's: config.json says that the model began as the new small one"
+        return "the toy's: by its config.json, the model was trained from the toy"
     return (
         "the field's for pretrained models: config.json does not say that the model "
         "began as the toy's"

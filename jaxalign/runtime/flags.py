@@ -284,7 +284,7 @@ def parse_mesh(text: str, flag: str = "--mesh") -> dict[str, int] | None:
     shape: dict[str, int] = {}
     for part in text.split(","):
         axis, _, size = (each.strip() for each in part.partition("="))
-        wrong = f"{flag} wants AXIS=SIZE,..., such as data=2; got {part!r}"
+        wrong = f"{flag} takes AXIS=SIZE,..., such as data=2; got {part!r}"
         if axis not in MESH_AXES:
             raise ValueError(f"{wrong}: the axes are {', '.join(MESH_AXES)}")
         if axis in shape:

@@ -56,7 +56,7 @@ def read_object(path: Path, purpose: str) -> dict[str, Any]:
       ValueError: the file is missing or damaged; one sentence with a remedy.
     """
     remedy = (
-        f"so it is unknown {purpose}: delete that folder to make it anew, or choose "
+        f"so it is unknown {purpose}: delete that folder to make it again, or choose "
         "another --out"
     )
     try:

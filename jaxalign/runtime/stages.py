@@ -81,7 +81,7 @@ def digest(output: Path) -> int | None:
 
 
 def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
-    """Refuses to resume a stage whose inputs have been made anew since.
+    """Refuses to resume a stage whose inputs have changed since.
 
     Raises:
       ValueError: names the stage's folder and the input, or a damaged file.
@@ -94,7 +94,7 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
         if before.get(name) != now:
             raise ValueError(
                 f"{folder} was made from another --{name} than the present one: "
-                "delete that folder to make it anew, or choose another --out"
+                "delete that folder to make it again, or choose another --out"
             )
 
 

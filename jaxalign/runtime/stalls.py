@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class StallReporter:
-    """Reports a step that takes too long, and the line where Python stands.
+    """Reports a step that takes too long, and the line that Python is executing.
 
     It ends nothing: a first step may compile for long. Its thread runs inside the
     context.

@@ -1,7 +1,7 @@
 """Continuous batching: a slot whose answer has ended takes the next prompt.
 
 A batch of `generate` takes as many steps as its longest answer; here a row that has
-ended goes on with another answer, within one compiled program. Where rows are split
+ended continues with another answer, within one compiled program. Where rows are split
 over devices, each shard has its own prompts, slots and queue.
 
 Reference: Yu et al. 2022, Orca: A Distributed Serving System for Transformer-Based

@@ -136,7 +136,7 @@ def damage_error(manager: ocp.CheckpointManager, step: int, reason: str) -> Valu
     """The error for a checkpoint that cannot be used: why, and what to do."""
     path = Path(manager.directory) / str(step)
     earlier = [other for other in manager.all_steps() if other < step]
-    then = f"go on from step {max(earlier)}" if earlier else "start anew"
+    then = f"continue from step {max(earlier)}" if earlier else "start again"
     return ValueError(
         f"the checkpoint {path} is damaged ({messages.first_line(reason)}); delete "
         f"that folder to {then}"

@@ -88,7 +88,7 @@ def input_paths() -> frozenset[str]:
 
 @dataclasses.dataclass(frozen=True)
 class PreferenceLoss:
-    """A loss on preferences, with all that training with it needs to know.
+    """A loss on preferences, with its requirements for training.
 
     Attributes:
       fn: of the inputs, positional, and of the hyperparameters, by keyword; returns one
@@ -178,15 +178,16 @@ class PreferenceLoss:
 
 @dataclasses.dataclass(frozen=True)
 class UnpairedLoss(PreferenceLoss):
-    """A loss on unpaired answers (KTO); pairs are taken apart for it."""
+    """A loss on unpaired answers (KTO); each pair gives two."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PairwiseLoss(PreferenceLoss):
     """A loss on pairs of answers: called with `PairLogps`, it returns a term per pair.
 
-    A custom loss needs its function only: `PairwiseLoss(fn)`, or `fn` itself wherever
-    one is taken, is given whole batches and the reference's log-probs.
+    A custom loss needs only its function, `PairwiseLoss(fn)`; every `loss=` argument
+    takes `fn` itself, too. Without further fields it gets whole batches, and the
+    reference's log-probs.
     """
 
     def __post_init__(self) -> None:

@@ -117,7 +117,7 @@ def compute_reference_logps(
     """Computes the reference's summed log-probs of every row, or reads a cache.
 
     With a folder they are cached there, under a fingerprint of the parameters and of
-    `data`: a changed reference or changed data is computed anew.
+    `data`: log-probs of a changed reference or of changed data are computed again.
 
     Args:
       params: the parameters of the reference.

@@ -50,7 +50,7 @@ def create(
 
     Raises:
       AssertionError: the optimizer changes the shape or dtype of its own state, so
-        that every step would be compiled anew.
+        that every step would be compiled again.
     """
     if copy:
         params = jax.tree.map(jnp.copy, params)

@@ -111,7 +111,7 @@ def test_every_turn_and_nothing_between(model):
     tokenizer, name, end, lead = model
     messages = talk("hello", "sure", "thanks", "of course", "so", "no")
     if name == "qwen3":
-        with pytest.raises(ValueError, match="writes an earlier answer .* anew"):
+        with pytest.raises(ValueError, match="rewrites an earlier answer"):
             chat.encode(tokenizer, messages, all_turns=True)
         return
     encoded = chat.encode(tokenizer, messages, all_turns=True)

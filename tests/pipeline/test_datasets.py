@@ -129,5 +129,5 @@ def test_a_mixture_by_weights(shp, policy, tmp_path):
     sides = source.demonstrations()
     assert [len(train), len(held_out)] == list(map(len, sides)) and held_out
     for bad in (f"{shp}=x,{other}=1", f"{shp}=0,{other}=1", f"{shp}=1,{other}"):
-        with pytest.raises(ValueError, match="--data wants PATH=WEIGHT"):
+        with pytest.raises(ValueError, match="--data takes PATH=WEIGHT"):
             datasets.load(RunConfig(data=bad))

@@ -108,7 +108,7 @@ def test_rankings_of_a_mixture_are_rankings(base):
 
 @pytest.mark.parametrize("weight", ["nan", "inf", "1e999", "-inf", "-1", "0", "x", ""])
 def test_weights_are_finite_numbers_above_0(base, weight):
-    with pytest.raises(ValueError, match="--data wants PATH=WEIGHT.*finite.*above 0"):
+    with pytest.raises(ValueError, match="--data takes PATH=WEIGHT.*finite.*above 0"):
         datasets.load(RunConfig(data=mixture(base, "shown", (0.5, weight))))
 
 

@@ -138,7 +138,7 @@ def test_states_lie_as_those_that_are_made(placed):
 
 
 def test_bytes_by_role(placed):
-    found = plan.plan(TINY)
+    found = plan.plan_step(TINY)
     on_first = lambda tree: sum(
         leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree)
     )

@@ -207,7 +207,7 @@ def test_an_edited_position_names_the_checkpoint(base, tmp_path):
     item = json.loads(path.read_text())
     item["data"]["done"] = 10**9
     path.write_text(json.dumps(item))
-    message = "checkpoints/2 is damaged .*delete that folder to go on from step 1"
+    message = "checkpoints/2 is damaged .*delete that folder to continue from step 1"
     with pytest.raises(ValueError, match=message):
         module.main(replace(given, resume=True))
     assert sft is module

@@ -129,13 +129,13 @@ class TestFinishedStages:
     def test_flags_that_cannot_be_read(self, out, text):
         path = out / "sft" / "config.json"
         path.unlink() if text is None else path.write_text(text)
-        with pytest.raises(ValueError, match="config.json .*anew"):
+        with pytest.raises(ValueError, match="config.json .*make it again"):
             self.resumed(out)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
     def test_a_damaged_list_of_what_it_was_made_from(self, out, text):
         (out / "sft" / "inputs.json").write_text(text)
-        with pytest.raises(ValueError, match="inputs.json .*anew") as caught:
+        with pytest.raises(ValueError, match="inputs.json .*make it again") as caught:
             self.resumed(out)
         assert "\n" not in str(caught.value)
 

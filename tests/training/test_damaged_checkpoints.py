@@ -66,7 +66,7 @@ def test_a_damaged_checkpoint_is_named_or_read_to_the_bit(saved, tmp_path, how):
         except ValueError as error:
             said = str(error)
             assert said.startswith(f"the checkpoint {folder / '1'} is damaged ("), at
-            assert said.endswith("delete that folder to go on from step 0"), at
+            assert said.endswith("delete that folder to continue from step 0"), at
             assert "\n" not in said and len(said) < 600, at
             named.add(str(at))
             shutil.rmtree(folder / "1")
@@ -104,7 +104,7 @@ def test_the_only_checkpoint_damaged_means_to_start_anew(saved, tmp_path):
     whole, now = saved
     shutil.copytree(whole / "1", tmp_path / "1")
     (tmp_path / "1" / "data" / "metadata").write_text("{")
-    with pytest.raises(ValueError, match="delete that folder to start anew$"):
+    with pytest.raises(ValueError, match="delete that folder to start again$"):
         read(tmp_path, now)
 
 

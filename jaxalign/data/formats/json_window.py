@@ -88,7 +88,7 @@ def malformed_row(error: Exception) -> MalformedRow:
 
 
 class Window:
-    """A sliding window over UTF-8 text that knows its line number.
+    """A sliding window over UTF-8 text, with its line number.
 
     Args:
       path: name of the file in error messages.

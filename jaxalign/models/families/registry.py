@@ -165,7 +165,7 @@ def check_layers(
 def check_labels(config_json: Mapping[str, Any], location: str) -> None:
     """Validate that a reward model has one score.
 
-    Where no field says how many there are, the head does.
+    Without a field for their number, the shape of the head decides.
 
     Raises:
       ValueError: names the field.

@@ -108,7 +108,7 @@ def mixture_part(config: RunConfig, part: str) -> tuple[Dataset, float]:
         weight = math.nan
     if not path or not (math.isfinite(weight) and weight > 0):
         raise ValueError(
-            "--data wants PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3, each "
+            "--data takes PATH=WEIGHT,..., such as a.jsonl=0.7,b.jsonl=0.3, each "
             f"weight a finite number above 0; got {part!r}"
         )
     return load(dataclasses.replace(config, data=path)), weight
