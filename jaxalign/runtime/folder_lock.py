@@ -4,6 +4,7 @@ The operating system holds it for the process, and releases it however that ends
 file systems without locks nothing is locked.
 """
 
+import atexit
 import fcntl
 import os
 import socket
@@ -58,3 +59,10 @@ def release(folder: Path) -> None:
     file = held.pop(folder.resolve(), None)
     if file is not None:
         file.close()
+
+
+@atexit.register
+def release_all() -> None:
+    """Unlocks every folder that this process has locked."""
+    for folder in list(held):
+        release(folder)

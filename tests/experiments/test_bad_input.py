@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import dpo, sft
+from experiments import dpo, grpo, sft
 from jaxalign.pipeline import datasets
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.flags import parse_mesh
@@ -114,3 +114,12 @@ class TestBadInput:
 def test_parse_mesh():
     assert parse_mesh("data=2, fsdp=4") == {"data": 2, "fsdp": 4}
     assert parse_mesh("") is None
+
+
+def test_bad_settings_of_group_methods(tmp_path):
+    with pytest.raises(ValueError, match="did you mean .*grpo"):
+        grpo.main(grpo.Config(method="gpro", out=tmp_path))
+    with pytest.raises(ValueError, match="^--samples 1: .* at least 2 samples per prompt"):
+        grpo.main(grpo.Config(samples=1, out=tmp_path))
+    with pytest.raises(ValueError, match="do not divide into 3"):
+        grpo.main(grpo.Config(minibatches=3, out=tmp_path))

@@ -293,12 +293,3 @@ def test_prompts_that_do_not_inform_are_drawn_anew():
     np.testing.assert_array_equal(kept.advantage, [2, 3, 8, 9, 0, 1])
     counted = np.asarray(kept.sequences.loss_mask).any(axis=1)
     assert counted.tolist() == [True] * 4 + [False] * 2
-
-
-def test_bad_settings_are_refused(base, tmp_path):
-    with pytest.raises(ValueError, match="did you mean .*grpo"):
-        grpo.main(grpo.Config(model=base, method="gpro", out=tmp_path))
-    with pytest.raises(ValueError, match="^--samples 1: .* needs 2 samples a"):
-        grpo.main(grpo.Config(model=base, samples=1, out=tmp_path))
-    with pytest.raises(ValueError, match="do not divide into 3"):
-        grpo.main(grpo.Config(model=base, minibatches=3, out=tmp_path))

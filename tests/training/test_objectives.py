@@ -61,8 +61,7 @@ def odds(mean):
     return mean - np.log1p(-np.exp(mean))
 
 
-# The formulas of the papers and of TRL, written once more.
-FORMULAS = {
+FORMULAS = {  # of the papers and of TRL, written once more
     "dpo": (
         {"beta": 0.3},
         lambda c, r, rc, rr, nc, nr: -np.log(sigmoid(0.3 * (c - rc - r + rr))),
