@@ -70,7 +70,7 @@ def typed(function: Function) -> Function:
 
 
 class Conversion(NamedTuple):
-    """How an argument becomes an array.
+    """The conversion of an argument to an array.
 
     Attributes:
       label: the names of the function and the argument, for messages.
@@ -153,7 +153,7 @@ def disagreement(signature: inspect.Signature, arguments: dict[str, Any]) -> str
 def axis_conflict(
     name: str, shape: tuple[int, ...], layout: str, known: dict[str, Axis]
 ) -> str:
-    """How a shape disagrees with the axes known so far; else adds its own to them."""
+    """The conflict of a shape with the known axes; without one, adds its own to them."""
     names = layout.split()
     star = next((i for i, axis in enumerate(names) if axis[0] == "*"), None)
     spare = len(shape) - len(names)

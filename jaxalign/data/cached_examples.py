@@ -79,12 +79,12 @@ class CachedExamples(Sequence[Example]):
 
     @property
     def rows_report(self) -> str:
-        """How many rows of the files were read and skipped; "" if not known."""
+        """The numbers of rows read and skipped, as text; "" if unknown."""
         return str(json.loads((self.folder / "report.json").read_text())["rows"])
 
     @property
     def report(self) -> RowReport:
-        """How many records were tokenized, cut and dropped."""
+        """The numbers of records tokenized, cut and dropped."""
         counts = json.loads((self.folder / "report.json").read_text())
         reasons = collections.Counter(counts["reasons"])
         return RowReport(counts["read"], counts["kept"], reasons)

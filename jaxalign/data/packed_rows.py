@@ -74,7 +74,7 @@ def mask_first(mask: np.ndarray) -> np.ndarray:
 
 
 def packed_size(example: Example) -> int:
-    """How many tokens `shared_prefix_columns` makes of an example."""
+    """The number of tokens in the `shared_prefix_columns` of an example."""
     start = prefix_tokens(example)
     return start + sum(len(s.tokens) - start for s in example.sequences)
 

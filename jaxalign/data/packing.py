@@ -95,7 +95,7 @@ def row_length(
 def examples_per_batch(
     examples: Sequence[Example], batch_size: int, *, length: int
 ) -> float:
-    """How many sequences `packed_batches` puts in a batch, about."""
+    """The approximate number of sequences in a batch of `packed_batches`."""
     return batch_size * length * TYPICAL_FILL / float(example_sizes(examples).mean())
 
 

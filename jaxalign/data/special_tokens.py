@@ -79,7 +79,7 @@ def decode_visible(
 
 
 def template_texts(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    """What a template writes around messages, and what it may write in answers.
+    """The texts of a template around messages, and those that it may add to answers.
 
     Returns:
       The text of conversations without an answer, and the text of a prompt with the

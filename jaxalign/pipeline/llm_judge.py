@@ -38,7 +38,7 @@ class AnswerSet(NamedTuple):
 
 
 class JudgeSettings(NamedTuple):
-    """How a judge's answers are computed.
+    """Settings of a judge's reasoning and batches.
 
     Attributes:
       reasoning_tokens: the most tokens of reasoning before the judge's answer; 0 for

@@ -1,4 +1,4 @@
-"""What PPO starts with: a value model, batches of SFT data, moments of scores."""
+"""Preparation of PPO: the value model, batches of SFT data, moments of scores."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ Kind = type[Preference] | type[Unpaired]
 
 
 class Reference(NamedTuple):
-    """What a run compares its policy with.
+    """The frozen reference that a run compares its policy with.
 
     Attributes:
       logps: the reference's log-probs of each row, which batches are given; None where
@@ -47,7 +47,7 @@ def reference_for(
     indices: np.ndarray,
     for_metrics: bool = False,
 ) -> Reference:
-    """What a loss needs of the reference: the policy as it is before training.
+    """The reference that a loss needs: the policy before training.
 
     Args:
       indices: of the examples that the run reads.

@@ -208,7 +208,7 @@ class Supervisor:
         return 2 if consequence else 1
 
     def reason(self, status: int) -> str:
-        """How the child ended."""
+        """The reason of the child's end, as text."""
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         errors = [line for line in self.withheld if FAULT.match(line)]

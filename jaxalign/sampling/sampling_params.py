@@ -17,7 +17,7 @@ from jaxalign.types import Scalar
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How many answers are sampled, from which distribution, and where they end.
+    """The number of answers, their distribution, and their end.
 
     token ~ p(token | prompt, answer so far)^(1 / temperature), filtered, normalized
 

@@ -12,7 +12,7 @@ from jaxalign.types import Array, Cache, Key, LanguageModel, Params
 
 
 class ServeConfig(NamedTuple):
-    """What `serve_loop` is compiled for, beside the sampling parameters.
+    """Compile-time constants of `serve_loop`, beside the sampling parameters.
 
     Attributes:
       model: the policy.
@@ -86,7 +86,7 @@ class ServeState(NamedTuple):
 
 
 class ServeContext(NamedTuple):
-    """What every step of `serve_loop` reads.
+    """Arrays and constants that every step of `serve_loop` reads.
 
     Attributes:
       config: the compile-time constants.

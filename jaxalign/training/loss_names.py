@@ -80,7 +80,7 @@ def help_text() -> str:
 
 
 def function_text(loss: PreferenceLoss) -> str:
-    """Where the function of a loss is, as text."""
+    """The qualified name of a loss's function."""
     name = loss.fn.__name__
     if getattr(losses, name, None) is loss.fn:
         return f"`losses.{name}`"

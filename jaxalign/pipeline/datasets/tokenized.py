@@ -20,7 +20,7 @@ Examples = Sequence[Example]
 
 
 class TextPolicy(Protocol):
-    """What tokenization needs of a policy."""
+    """A policy as tokenization needs it: a tokenizer and a context."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast: ...
