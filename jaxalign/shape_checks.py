@@ -153,7 +153,7 @@ def disagreement(signature: inspect.Signature, arguments: dict[str, Any]) -> str
 def axis_conflict(
     name: str, shape: tuple[int, ...], layout: str, known: dict[str, Axis]
 ) -> str:
-    """The conflict of a shape with the known axes; without one, adds its own to them."""
+    """The conflict of a shape with the known axes; without one, its axes are added."""
     names = layout.split()
     star = next((i for i, axis in enumerate(names) if axis[0] == "*"), None)
     spare = len(shape) - len(names)
