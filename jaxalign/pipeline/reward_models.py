@@ -128,7 +128,7 @@ def distinct_prompts(
 
 
 def held_out_agreement(
-    config: RunConfig, held: Path, reward: Path, batch: int
+    config: RunConfig, held_out: Path, reward: Path, batch: int
 ) -> dict[str, Any]:
     """Accuracy of a reward model on held-out preferences, beside the Bayes accuracy.
 
@@ -137,12 +137,12 @@ def held_out_agreement(
     expectation. Intervals are over prompts, of this one model.
 
     Args:
-      held: the file of held-out pairs, as `experiments.collect` writes it.
+      held_out: the file of held-out pairs, as `experiments.collect` writes it.
       reward: the reward model's folder.
       batch: pairs in a batch.
     """
-    rows = jsonl.read(held)
-    pairs, _ = readers.read(held, Preference)
+    rows = jsonl.read(held_out)
+    pairs, _ = readers.read(held_out, Preference)
     mesh = mesh_of(config)
     with jax.set_mesh(mesh):
         model, params = model_folders.load_scalar(reward, config.dtype, mesh=mesh)

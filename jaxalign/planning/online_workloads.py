@@ -89,6 +89,6 @@ def grpo(config: ModelConfig, size: Size) -> Workload:
 
     # once to sample, once under the reference, and three times for the update
     once = flops.forward_flops(config, len(prompts), size.prompt, head=False)
-    seen = size.prompt + room / 2
-    once += flops.forward_flops(config, size.prompts, room, keys_per_token=seen)
+    keys = size.prompt + room / 2
+    once += flops.forward_flops(config, size.prompts, room, keys_per_token=keys)
     return Workload(run, 5 * once, size.prompts * room, 0.0)

@@ -125,8 +125,8 @@ class EvalConfig(RunConfig):
         Raises:
           ValueError: it is not above 0, where a policy has no log-probs.
         """
-        given = self.eval_temperature
-        temperature = trained_at if given is None else given
+        common = self.eval_temperature
+        temperature = trained_at if common is None else common
         if not temperature > 0:
             raise ValueError(
                 f"policies are evaluated at a temperature above 0, not {temperature:g}"

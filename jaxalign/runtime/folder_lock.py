@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 NAME = ".lock"
-held: dict[Path, TextIO] = {}  # by folder; a closed file is a released lock
+locks: dict[Path, TextIO] = {}  # by folder; a closed file is a released lock
 
 
 def acquire(folder: Path) -> None:
@@ -22,7 +22,7 @@ def acquire(folder: Path) -> None:
       ValueError: another process has locked it; names the folder and that process.
     """
     folder = folder.resolve()
-    while folder not in held:
+    while folder not in locks:
         file = (folder / NAME).open("a+")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +38,7 @@ def acquire(folder: Path) -> None:
             file.close()
             return
         if is_current(file, folder / NAME):
-            held[folder] = file
+            locks[folder] = file
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
@@ -56,7 +56,7 @@ def is_current(file: TextIO, path: Path) -> bool:
 
 def release(folder: Path) -> None:
     """Unlocks a folder, if this process has locked it."""
-    file = held.pop(folder.resolve(), None)
+    file = locks.pop(folder.resolve(), None)
     if file is not None:
         file.close()
 
@@ -64,5 +64,5 @@ def release(folder: Path) -> None:
 @atexit.register
 def release_all() -> None:
     """Unlocks every folder that this process has locked."""
-    for folder in list(held):
+    for folder in list(locks):
         release(folder)

@@ -12,11 +12,11 @@ from jaxalign.runtime import distributed
 
 Row = dict[str, Any]
 LEGEND = (
-    "▲ all of a gain's 95 % interval is above 0; ▼ all of it is below; "
-    "± ? one unit alone has no interval\n"
-    "KL is to the model that all began from, both at the policy's temperature; "
-    "without ± it is known and not measured: 0 of that model itself, and of best-of-n "
-    "log n - (n - 1) / n, an upper bound\n"
+    "▲ the whole 95 % interval of a gain is above 0; ▼ it is below; "
+    "± ? no interval, of a single unit\n"
+    "KL is from the common initial model, at the policy's temperature; without ± it is "
+    "not measured: 0 for that model itself, and for best-of-n the upper bound "
+    "log n - (n - 1) / n\n"
 )
 
 

@@ -131,8 +131,8 @@ def should_refill(context: ServeContext, state: ServeState) -> Array:
     config = context.config
     waiting = context.answers - state.started
     free = jnp.sum(~state.slots.active.reshape(config.shards, -1), axis=1)
-    wanted = jnp.sum(jnp.minimum(waiting, config.refill))
-    return (wanted > 0) & (jnp.sum(jnp.minimum(waiting, free)) >= wanted)
+    needed = jnp.sum(jnp.minimum(waiting, config.refill))
+    return (needed > 0) & (jnp.sum(jnp.minimum(waiting, free)) >= needed)
 
 
 def refill_slots(context: ServeContext, state: ServeState) -> ServeState:

@@ -79,13 +79,13 @@ def open_manager(
         reason = error.strerror or str(error)
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
-    kept: list[Any] = [preservation.LatestN(n=keep)]
+    preserved: list[Any] = [preservation.LatestN(n=keep)]
     score = lambda metrics: metrics[best.removeprefix("-")]
     if best:
         lowest = best.startswith("-")
-        kept.append(preservation.BestN(get_metric_fn=score, reverse=lowest, n=1))
+        preserved.append(preservation.BestN(get_metric_fn=score, reverse=lowest, n=1))
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=preservation.AnyPreservationPolicy(kept),
+        preservation_policy=preservation.AnyPreservationPolicy(preserved),
         best_fn=score if best else None,  # without, orbax stores no metrics
         cleanup_tmp_directories=True,
         enable_async_checkpointing=background,

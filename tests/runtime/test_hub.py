@@ -187,7 +187,7 @@ def test_what_was_fetched_is_kept(inside):
             "org/absent",
             "hf download org/absent --repo-type dataset --local-",
         ),
-        (hub.data_path, "org/none", r"--data org/none holds no \*.parquet"),
+        (hub.data_path, "org/none", r"--data org/none has no file of \*.parquet"),
     ],
 )
 def test_what_cannot_be_fetched_says_the_command_that_would(
