@@ -192,8 +192,8 @@ def show(plan: Plan, config: Config) -> None:
     for role, size in plan.roles.items():
         table.add_row(role, gib(size))
     for name, parts in plan.transient.items():
-        for role, size in parts.items():
-            table.add_row(f"{name}: {role}", gib(size))
+        for role, transient in parts.items():
+            table.add_row(f"{name}: {role}", gib(transient))
     table.add_row("peak", gib(plan.peak), style="bold")
     rich.print(table)
     kinds = [k for k in KINDS if any(one.sent(k) for _, one in plan.needs.values())]

@@ -158,9 +158,9 @@ class RecordStream(Generic[Kind]):
             self.reasons[str(reason)] += 1
         except (MalformedRow, RecursionError) as error:
             if not self.skip_bad_rows:
-                reason = messages.shorten_middle(" ".join(str(error).split()), 240)
+                message = messages.shorten_middle(" ".join(str(error).split()), 240)
                 raise ValueError(
-                    f"{location}: {reason}; correct the row, or pass "
+                    f"{location}: {message}; correct the row, or pass "
                     "--skip-bad-rows to skip and count such rows"
                 ) from error
             field = getattr(error, "field", None)
