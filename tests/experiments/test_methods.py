@@ -79,7 +79,7 @@ def test_tables_and_plot_are_written(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "| PPO | 0.700 | 2.500 ± " in text and text.startswith("two seeds\n")
     assert "▲" in text and "▼" in text  # and what they mean
-    assert "best-of-n log n - (n - 1) / n, an upper bound" in text
+    assert "for best-of-n the upper bound log n - (n - 1) / n" in text
     first = json.loads((tmp_path / "table.json").read_text())[0]
     assert first["temperature"] == 1.0 and len(first["true reward"]) == 3
 

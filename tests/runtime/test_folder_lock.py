@@ -49,7 +49,7 @@ def none_held(monkeypatch):
     monkeypatch.setattr(folder_lock, "held", {})
     monkeypatch.setattr(folder_cleanup, "created_folders", [])
     yield
-    for folder in list(folder_lock.held):
+    for folder in list(folder_lock.locks):
         folder_lock.release(folder)
 
 
@@ -82,8 +82,8 @@ def test_a_killed_run_leaves_no_lock(tmp_path, number):
 
 def test_a_run_unlocks_its_folder_at_its_end(tmp_path):
     with Run(RunConfig(out=tmp_path / "run", mesh="data=1"), "sft"):
-        assert list(folder_lock.held) == [tmp_path / "run"]
-    assert not folder_lock.held
+        assert list(folder_lock.locks) == [tmp_path / "run"]
+    assert not folder_lock.locks
     with other_run(tmp_path / "run"):
         pass
 
@@ -94,4 +94,4 @@ def test_a_lock_of_a_deleted_file_is_none(tmp_path):
     (tmp_path / folder_lock.NAME).unlink()
     with other_run(tmp_path):
         path = tmp_path / folder_lock.NAME
-        assert not folder_lock.is_current(folder_lock.held[tmp_path], path)
+        assert not folder_lock.is_current(folder_lock.locks[tmp_path], path)
