@@ -109,7 +109,7 @@ def filter_by_length(
     """Prompts with at least two answers whose longest question fits the context.
 
     Args:
-      judge: the language model that is asked.
+      judge: the language model that labels.
       longest_question: the longest question about an answer set.
       reasoning_tokens: the most tokens of reasoning before the judge's answer.
     """

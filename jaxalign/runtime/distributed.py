@@ -110,7 +110,7 @@ def broadcast_text(text: str) -> str:
 def error_message(error: BaseException) -> str:
     """The message of an error; of many processes, one may have ended the others.
 
-    A supervisor that knows which process was lost drops this message.
+    A supervisor replaces this message once it has the name of the lost process.
     """
     if not joined or not isinstance(error, jax.errors.JaxRuntimeError):
         return errors.error_message(error)

@@ -1,8 +1,8 @@
-"""Connections between the supervisors of a run's processes: who was lost, and why.
+"""Connections between the supervisors of a run's processes: which one was lost, and why.
 
 Process 0 listens beside JAX's coordinator, on the next port; the others connect. A
 supervisor reports how its process ended; a closed connection reports a supervisor that
-was killed. Process 0 decides which loss was the first cause, and tells all.
+was killed. Process 0 decides which loss was the first cause, and sends it to all.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ class Loss(NamedTuple):
     """A process that ended before the run did.
 
     Attributes:
-      rank: 0 for a process that was killed, 1 for one that failed, 2 for one that
-        failed as a process does that has lost another: the lowest is the cause.
+      rank: 0 for a process that was killed, 1 for one that failed, 2 for one whose
+        failure may follow from the loss of another: the lowest is the cause.
       process: its index.
       reason: how it ended, for a message.
     """
@@ -125,7 +125,7 @@ class Hub:
         self.losses.append(loss)
 
     def decide(self) -> None:
-        """Chooses the cause among the losses, and tells all processes."""
+        """Chooses the cause among the losses, and sends it to all processes."""
         missing = set(range(1, self.count)) - set(self.connections.values())
         if missing and min(self.losses).rank == 2:
             self.report(Loss(1, min(missing), "not started"))
