@@ -1,4 +1,4 @@
-"""Connections between the supervisors of a run's processes: which one was lost, and why.
+"""Connections between the supervisors of a run: which process was lost, and why.
 
 Process 0 listens beside JAX's coordinator, on the next port; the others connect. A
 supervisor reports how its process ended; a closed connection reports a supervisor that
