@@ -55,6 +55,9 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
 
     Returns:
       The counts of each kind of record.
+
+    Raises:
+      ValueError: no kind of record has usable rows.
     """
     console = console or rich.get_console()
     source = datasets.load(config)
@@ -90,6 +93,8 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
             location = records[example.row].location.rpartition("/")[2]
             show(console, tokenizer, example, location, SIDES.get(name))
         counts[name] = {"rows": report.total} | count_tokens(examples, uncut)
+    if not counts:
+        raise ValueError(f"{source.name} has no usable rows of any kind")
     console.print(table(counts))
     return counts
 

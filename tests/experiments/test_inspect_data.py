@@ -1,5 +1,6 @@
 """What inspect_data shows: the trained tokens, and counts by hand."""
 
+import dataclasses
 import io
 import json
 
@@ -77,6 +78,12 @@ def test_what_a_source_has_not_is_said(config, tmp_path):
     counts, text = printed(other)
     assert list(counts) == ["demonstrations"]
     assert f"no pairs: {file}:1: field 'chosen'" in text.replace("\n", "")
+
+
+def test_data_of_no_usable_kind_are_refused(config, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "chosen": "b"}\n')
+    with pytest.raises(ValueError, match="rows.jsonl has no usable rows of any kind"):
+        printed(dataclasses.replace(config, data=str(tmp_path / "rows.jsonl")))
 
 
 def test_a_vocabulary_beyond_the_embedding_is_refused(config, tmp_path):
