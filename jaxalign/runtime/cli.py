@@ -38,7 +38,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
         with flags.defer_validation():
-            arguments = tyro.cli(config)
+            arguments = tyro.cli(config, prog=program_name())
         flags.validate(arguments)
         traced = traced or getattr(arguments, "debug_nans", False)
         if not traced:
@@ -58,6 +58,12 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             sys.stdout.flush()
             os._exit(status)  # JAX would wait for the others
         sys.exit(status)
+
+
+def program_name() -> str | None:
+    """The command of the running program, `python -m NAME`; None if it is no module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
 
 
 def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) -> None:

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
 
@@ -275,3 +276,19 @@ def test_the_mesh_says_how_to_get_devices():
         mesh.mesh_of(Config(mesh=f"data={wanted}"))
     assert str(told.value).startswith(f"--mesh data={wanted}: ")
     assert f"JAX_NUM_CPU_DEVICES={wanted}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "module, command",
+    [
+        ("experiments.sft", "python -m experiments.sft"),
+        ("experiments.speed.__main__", "python -m experiments.speed"),
+    ],
+)
+def test_help_names_the_command_as_it_is_typed(module, command, monkeypatch):
+    spec = types.SimpleNamespace(name=module)
+    main = types.SimpleNamespace(__spec__=spec)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert cli.program_name() == command
+    main.__spec__ = None  # a script, not a module
+    assert cli.program_name() is None
