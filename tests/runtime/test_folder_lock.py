@@ -46,7 +46,7 @@ def other_run(folder):
 
 @pytest.fixture(autouse=True)
 def none_held(monkeypatch):
-    monkeypatch.setattr(folder_lock, "held", {})
+    monkeypatch.setattr(folder_lock, "locks", {})
     monkeypatch.setattr(folder_cleanup, "created_folders", [])
     yield
     for folder in list(folder_lock.locks):
