@@ -40,8 +40,7 @@ token is needed); truncation at a full stop (answers have end tokens); seeds by 
 (keys do not depend on processes); a score one place past the end token (TRL; it would
 need a value there); advantages whitened by minibatch (their number would matter); one
 network for policy and value, and orthogonal initialization (models are pretrained); an
-annealed clip range; averaged weights; several environments, recurrent networks, scaled
-observations, masked actions (there are none).
+annealed clip range; averaged weights; what belongs to environments (there are none).
 
 Metrics of the rollout:
   reward            mean reward, as the reward function returns it
@@ -243,13 +242,14 @@ def main(config: Config) -> dict[str, float]:
                 if online.exceeds_kl(metrics, config.kl_stop):
                     break
 
+            explained = objectives.explained_variance(updates[-1])
             run.log(
                 i,
                 rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
                 diagnostics=diagnostics,
                 batch=batch_metrics,
                 update=online.summarize_updates(updates),
-                value={"explained_variance": objectives.explained_variance(metrics)},
+                value={"explained_variance": explained},
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
             )

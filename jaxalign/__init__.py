@@ -7,7 +7,12 @@ with models and data load when they are first used: `jaxalign.models.load(...)`.
 On text, `jaxalign.load(FOLDER)` generates answers and scores them.
 """
 
+import os
+
 from jaxalign import batches, estimators, lazy, losses, masks, sharding, types
+
+# transformers would say at each start that it misses PyTorch, which nothing here needs
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 __version__ = "0.1.0"
 __all__ = ["batches", "estimators", "losses", "masks", "sharding", "types"]

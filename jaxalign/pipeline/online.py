@@ -204,7 +204,7 @@ def rollout_logprobs(
 
     Returns:
       Per-token log-probs under the policy and under the reference, in nats [R T'] each;
-      and scalar metrics, see `group_objectives.rollout_diagnostics`.
+      and scalar metrics, see `objectives.rollout_diagnostics`.
     """
     return rollouts.logprobs(
         setup.policy.model,
