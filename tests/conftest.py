@@ -7,10 +7,16 @@ what is compiled is kept, for all workers, processes that tests start, and later
 
 import dataclasses
 import os
+import signal
+import threading
 from pathlib import Path
 
 fast = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
+
+if threading.current_thread() is threading.main_thread():
+    # jobs in the background inherit an ignored SIGINT, which some tests send
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

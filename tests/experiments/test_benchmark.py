@@ -258,5 +258,5 @@ def test_a_damaged_log_does_not_stop_the_table(tmp_path):
         (3, -2),
     ]
     log.write_text("")
-    with pytest.raises(ValueError, match="metrics.jsonl holds no step: delete"):
+    with pytest.raises(ValueError, match="metrics.jsonl has no step: delete"):
         toy.training_curve(tmp_path)

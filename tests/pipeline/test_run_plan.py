@@ -130,7 +130,7 @@ def test_what_began_as_the_toys_hands_the_word_on(arrived, tmp_path):
         module.main(module.Config(model=start, batch=4, out=out, **flags))
         plan = json.loads((out / "plan.json").read_text())
         assert plan["learning_rate"] == rate
-        assert plan["defaults"].startswith("the toy's: config.json says")
+        assert plan["defaults"].startswith("the toy's: by its config.json")
         start = str(out / "policy")
         assert json.loads((out / "policy" / "config.json").read_text())[
             types.ORIGIN_KEY

@@ -158,8 +158,8 @@ def test_a_full_disk_is_one_sentence_and_resumes(base, small_disk, size, told):
 
 def poison(after):
     """A loss that is NaN from some update on: where the policy has moved enough."""
-    moved = lambda p: abs(p.chosen - p.ref_chosen) > after
-    return lambda p: jax.numpy.where(moved(p), np.nan, losses.dpo(*p[:4], beta=0.1))
+    moved = lambda p: abs(p.policy.chosen - p.reference.chosen) > after
+    return lambda p: jax.numpy.where(moved(p), np.nan, losses.dpo(*p.sums, beta=0.1))
 
 
 def test_a_nan_names_the_step_the_rows_and_the_checkpoint(base, tmp_path):

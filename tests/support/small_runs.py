@@ -247,7 +247,7 @@ if __name__ == "__main__":
         experiment_config(base, out / folder[-1], folder[0], sys.argv[4:])
         for folder in folders
     ]
-    tyro.cli = lambda config: runs[-1][1]
+    tyro.cli = lambda config, **_: runs[-1][1]
 
     def main(_: RunConfig) -> None:
         fail_at(os.environ.get("FAIL_AT", ""))
