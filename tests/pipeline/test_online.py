@@ -146,7 +146,12 @@ def test_online_dpo_goes_on_exactly_and_a_loss_of_ones_own_is_passed(base, tmp_p
         out=tmp_path / "whole",
         **SMALL,
     )
-    main = partial(online_dpo.main, loss=lambda p: 2.0 * losses.ipo(*p[4:8], tau=0.2))
+
+    def loss(pair):
+        means = (*pair.policy[2:], *pair.reference[2:])
+        return 2.0 * losses.ipo(*means, tau=0.2)
+
+    main = partial(online_dpo.main, loss=loss)
     whole = main(config)
     assert gone_on(main, config, tmp_path / "parts") == whole
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
