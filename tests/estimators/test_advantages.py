@@ -1,4 +1,8 @@
-"""Advantages: against a loop, closed forms, and answers that end in every way."""
+"""Advantages: against a loop, closed forms, and answers that end in every way.
+
+Tolerances: 1e-6 is a few roundings of one float32; 1e-5 is for sums over a row (or
+1 / (1 - x), which magnifies them), and an absolute one where terms cancel to 0.
+"""
 
 import inspect
 
