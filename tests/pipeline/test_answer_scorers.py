@@ -5,9 +5,10 @@ import pytest
 
 import jaxalign
 from jaxalign.data.records import Prompt
+from jaxalign.pipeline import datasets
 from jaxalign.pipeline.answer_scorers import load_scorer
 from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mesh
-from jaxalign.pipeline.evaluation_prompts import PromptConfig, load_prompts
+from jaxalign.runtime.config import RunConfig
 from tests.support import untrained
 
 WORDS = ["yes", "no, thank you", "", "a longer answer of several words here"]
@@ -58,9 +59,13 @@ def test_rewards_by_name_and_of_the_toy_world():
     length = load_scorer("length:2", EvaluationConfig(), None)(prompts, answers)
     # 1 at 2 words, falling linearly to 0 at 0 and 4 words, negative beyond
     assert length[1] < 1.0 and length[0] == 0.5
-    toy = load_prompts(PromptConfig(data="toy", prompts=3))
+    pairs = datasets.load(RunConfig(data="toy")).preferences()[1][:64]
+    toy = [Prompt(pair.prompt) for pair in pairs]
     programmed = load_scorer("programmed", EvaluationConfig(), None)
-    right = programmed(toy, [prompt.references[0] for prompt in toy])
-    assert right.shape == (3,) and (right > programmed(toy, ["", "", ""])).all()
+    chosen = programmed(toy, [pair.chosen for pair in pairs])
+    rejected = programmed(toy, [pair.rejected for pair in pairs])
+    assert chosen.shape == (64,) and chosen.mean() > rejected.mean()
+    with pytest.raises(ValueError, match="p:0 is no prompt of the toy world"):
+        programmed(prompts, answers)
     with pytest.raises(ValueError, match="--reward nonsense: "):
         load_scorer("nonsense", EvaluationConfig(), None)
