@@ -166,7 +166,7 @@ def choose_token(
     step: Array,
     sampling_params: SamplingParams,
 ) -> Array:
-    """The token that follows a hidden state [1 D], as `sampling.generate` samples it."""
+    """The token after a hidden state [1 D], as `sampling.generate` samples it."""
     logits = next_logits(hidden, model.unembed(params), model.config.logit_cap)
     uniform = step_uniforms(key, row_ids, step)
     return sample_token(logits, uniform, sampling_params)[0][0]
