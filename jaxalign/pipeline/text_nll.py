@@ -14,6 +14,7 @@ from jaxalign.evaluation.perplexity import LongTexts, Window, sliding_windows
 from jaxalign.pipeline import answer_scores
 from jaxalign.pipeline.policies import Policy
 
+WINDOWS_PER_CHUNK = 256  # that are measured between two saves
 MIN_WIDTH = 64  # columns of the narrowest batch; widths double from there
 
 
