@@ -1,23 +1,23 @@
 """Pairs of models' answers to a prompt, and their judgements by a judge or a reward."""
 
-import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxalign.data.records import Prompt, conversation_key
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation.pairwise_judgements import WINNERS, pair_verdicts
 from jaxalign.evaluation.preference import agreement
 from jaxalign.pipeline import answer_sets, llm_judge
 from jaxalign.pipeline.answer_rows import AnswerRow
+from jaxalign.pipeline.answer_scorers import Scorer
 from jaxalign.pipeline.llm_judge import AnswerSet, GeneratorFn, JudgeSettings
 from jaxalign.pipeline.policies import Policy
+from jaxalign.pipeline.prompt_ids import prompt_id, prompt_text
 from jaxalign.rewards import judge_prompts
 
 Row = dict[str, Any]
-Scorer = Callable[[Sequence[Prompt], Sequence[str]], np.ndarray]
 
 
 class AnswerPair(NamedTuple):
@@ -54,19 +54,6 @@ class Preferences(NamedTuple):
     probability: np.ndarray
     first: np.ndarray
     swapped: np.ndarray
-
-
-def prompt_id(prompt: Prompt) -> str:
-    """An id of a prompt: 16 hexadecimal digits, a hash of its messages and tools."""
-    key = repr(conversation_key(prompt.messages, prompt.tools))
-    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """A prompt as text: a single user message as it is, else the conversation."""
-    if len(prompt.messages) == 1 and not prompt.tools:
-        return str(prompt.messages[0]["content"])
-    return judge_prompts.transcript(prompt.messages, prompt.tools)
 
 
 def pair_answers(
