@@ -76,7 +76,9 @@ def classifier_scores(
     totals = zip(
         classes, table.diagonal(), table.sum(axis=1), table.sum(axis=0), strict=True
     )
-    shares = {c: (ratio(n, by_people), ratio(n, own)) for c, n, by_people, own in totals}
+    shares = {
+        c: (ratio(n, by_people), ratio(n, own)) for c, n, by_people, own in totals
+    }
     return ClassifierScores(
         answers=len(people),
         agreement=agreement,

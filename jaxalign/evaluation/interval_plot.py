@@ -35,7 +35,9 @@ def plot_intervals(
     axes = figure.subplots()
     offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(series) + 2)[1:-1]
     for i, name in enumerate(series):
-        chosen = [(y, line[name]) for y, line in enumerate(lines.values()) if name in line]
+        chosen = [
+            (y, line[name]) for y, line in enumerate(lines.values()) if name in line
+        ]
         shown = [(y + offsets[i], x) for y, x in chosen if not np.isnan(x.mean)]
         if not shown:
             continue

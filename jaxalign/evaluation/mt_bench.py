@@ -82,8 +82,8 @@ def winner(verdict: Verdict) -> str:
 
     A win needs both orders; everything else is a tie.
 
-    >>> winner(Verdict(81, "math", 1, "A", "B")), winner(Verdict(81, "math", 1, "A", "A"))
-    ('model', 'tie')
+    >>> [winner(Verdict(81, "math", 1, *both)) for both in ("AB", "BA", "AA", "CC")]
+    ['model', 'baseline', 'tie', 'tie']
     """
     if not (verdict.first and verdict.swapped):
         return ""

@@ -43,6 +43,8 @@ def answer_conversations(
     Raises:
       ValueError: --max-new-tokens fills the context, or a template fails.
     """
+    if not conversations:
+        return []
     room = policy.config.context - max_new_tokens
     if room < 1:
         raise ValueError(

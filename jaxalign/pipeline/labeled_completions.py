@@ -1,7 +1,7 @@
 """Completions with people's labels, on which a refusal classifier is scored.
 
-A file is XSTest's: `prompt`, `completion`, and `final_label`, such as 1_full_compliance,
-2_full_refusal, 3_partial_refusal.
+A file is XSTest's: `prompt`, `completion`, and `final_label`, which is one of
+1_full_compliance, 2_full_refusal and 3_partial_refusal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
