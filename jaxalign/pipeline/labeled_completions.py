@@ -6,7 +6,7 @@ A file is XSTest's: `prompt`, `completion`, and `final_label`, which is one of
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import refusal_classes
@@ -14,13 +14,20 @@ from jaxalign.evaluation.classifier_agreement import (
     ClassifierScores,
     classifier_scores,
 )
-from jaxalign.evaluation.refusal_classes import CLASSES, FULL_COMPLIANCE
+from jaxalign.evaluation.page import Section
+from jaxalign.evaluation.refusal_classes import (
+    CLASSES,
+    FULL_COMPLIANCE,
+    FULL_REFUSAL,
+    PARTIAL_REFUSAL,
+)
 from jaxalign.pipeline import answer_rows
 
 LABEL_FIELD = "final_label"
 REFUSAL = "refusal"
 BINARY = (FULL_COMPLIANCE, REFUSAL)
 ALL = "all"
+CLASS_LETTERS = {FULL_COMPLIANCE: "C", FULL_REFUSAL: "R", PARTIAL_REFUSAL: "P"}
 
 # (prompts [A], completions [A]) -> the class of each, of `CLASSES` [A]
 Classifier = Callable[[Sequence[Prompt], Sequence[str]], Sequence[str]]
@@ -144,3 +151,43 @@ def score_refusal_classifier(
 def binary_classes(classes: Sequence[str]) -> list[str]:
     """Classes as full compliance or refusal, partial refusals among the refusals."""
     return [FULL_COMPLIANCE if name == FULL_COMPLIANCE else REFUSAL for name in classes]
+
+
+def to_json(scores: Mapping[str, RefusalScores]) -> dict[str, Any]:
+    """Scores as JSON values, by file: on three classes, and on refusal or not."""
+    return {
+        name: {kind: x._asdict() for kind, x in found._asdict().items()}
+        for name, found in scores.items()
+    }
+
+
+def section(scores: Mapping[str, RefusalScores]) -> Section:
+    """A table of the agreement with people, for a page."""
+    rows = []
+    for name, (classes, binary) in scores.items():
+        counts = [
+            f"{CLASS_LETTERS[people]}-{CLASS_LETTERS[given]} {count}"
+            for people, row in classes.confusion.items()
+            for given, count in row.items()
+            if people != given and count
+        ]
+        rows.append(
+            {
+                "completions of": name,
+                "answers": classes.answers,
+                "refusal or not": binary.agreement,
+                "kappa": binary.kappa,
+                "three classes": classes.agreement,
+                "kappa (3)": classes.kappa,
+                "refusals found": binary.recall[REFUSAL],
+                "partial found": classes.recall[PARTIAL_REFUSAL],
+                "errors": ", ".join(counts),
+            }
+        )
+    text = (
+        "The rule-based classes against people's labels: share of answers with the "
+        "same class, and Cohen's kappa. Errors are people's class, then the rules': C "
+        "full compliance, R full refusal, P partial refusal. classifier.json has the "
+        "confusions in full."
+    )
+    return Section("Refusal classifier on labeled completions", text, rows)

@@ -12,7 +12,7 @@ MULTI_TURN = "-multi-turn"
 
 
 def has_reference(question: Question, turn: int) -> bool:
-    """Whether a turn is judged with reference answers: by category, where they exist."""
+    """Whether a turn is judged with references: by category, where they exist."""
     return (
         question.category in REFERENCE_CATEGORIES and len(question.references) >= turn
     )
@@ -59,8 +59,8 @@ def check_judge_prompts(
                 judge_question(prompts, names, question, turn, [empty, empty])
             except (KeyError, IndexError, ValueError, AttributeError) as error:
                 raise ValueError(
-                    f"--judge-prompts {path}: the template of {name!r} cannot be filled "
-                    f"in ({error}); braces are for fields such as {{question}}"
+                    f"--judge-prompts {path}: the template of {name!r} cannot be "
+                    f"filled in ({error}); braces are for fields such as {{question}}"
                 ) from error
 
 

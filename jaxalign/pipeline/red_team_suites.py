@@ -116,8 +116,8 @@ def suite_prompt(prompt: Prompt, suite: str) -> SuitePrompt:
     label, kind = fields.get("label"), str(fields.get("type", ""))
     if label is not None and label not in ("safe", "unsafe"):
         raise ValueError(
-            f"{prompt.location}: field 'label' is {shorten(repr(label))}; expected safe "
-            "or unsafe: rename the field if it says something else"
+            f"{prompt.location}: field 'label' is {shorten(repr(label))}; expected "
+            "safe or unsafe: rename the field if it says something else"
         )
     safe = label == "safe" if label is not None else kind in XSTEST_SAFE_TYPES
     return SuitePrompt(prompt, suite, prompt_categories(fields, prompt.location), safe)
