@@ -1,134 +1,86 @@
-"""Bootstrap intervals of weighted means over strata and of ratios.
+"""Bootstrap of statistics that are no means: weights of units, percentile intervals.
 
-Units (prompts, question templates) are resampled with replacement, as in
-`intervals.bootstrap`, which is for a single mean.
+`intervals.bootstrap` is for means. A statistic of sums, such as an agreement
+coefficient, is computed for all resamples at once from the numbers of times that each
+unit was drawn.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jaxalign.evaluation import intervals
-from jaxalign.evaluation.intervals import Interval, Units
+from jaxalign.evaluation.intervals import LEVEL, RESAMPLES, Interval
+
+WEIGHTS_PER_CHUNK = 4_000_000  # float64 numbers in memory at a time: 32 MB
+
+# Numbers of draws of each unit [S U] -> the statistic of each resample [S].
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def resample_sums(
-    columns: Sequence[np.ndarray], units: Units, rng: np.random.Generator
-) -> np.ndarray:
-    """Sums of several columns over resampled units [RESAMPLES C].
+def resample_weights(
+    units: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """How often each unit is drawn in each resample, float64 [S U], in chunks of S.
 
-    Args:
-      columns: C arrays of R numbers each.
-      units: the unit of each row [R], or "each".
-      rng: of the resampling.
+    A row sums to the number of units.
+
+    >>> [rows.sum(axis=1).tolist() for rows in resample_weights(4, resamples=3)]
+    [[4.0, 4.0, 4.0]]
     """
-    unit = intervals.unit_indices(units, len(columns[0]))
-    totals = np.stack([np.bincount(unit, column) for column in columns], axis=1)
-    most = max(1, intervals.UNITS_PER_CHUNK // (len(totals) * len(columns)))
-    sums = []
-    for n in np.diff([*range(0, intervals.RESAMPLES, most), intervals.RESAMPLES]):
-        resample = rng.integers(0, len(totals), (n, len(totals)))
-        sums.append(totals[resample].sum(axis=1))
-    return np.concatenate(sums)
+    rng = np.random.default_rng(seed)
+    most = max(1, WEIGHTS_PER_CHUNK // max(units, 1))
+    for start in range(0, resamples, most):
+        rows = min(most, resamples - start)
+        drawn = rng.integers(0, units, (rows, units))
+        drawn += np.arange(rows)[:, None] * units
+        counts = np.bincount(drawn.reshape(-1), minlength=rows * units)
+        yield counts.reshape(rows, units).astype(np.float64)
 
 
 def percentile_interval(
-    mean: float, resamples: np.ndarray, *, level: float = intervals.LEVEL
+    estimate: float, resampled: np.ndarray, level: float = LEVEL
 ) -> Interval:
-    """The interval of a statistic from its values in resamples [RESAMPLES].
+    """The interval between percentiles of a statistic's resampled values [S].
 
-    >>> percentile_interval(0.5, np.linspace(0.0, 1.0, 101), level=0.9)
-    Interval(mean=0.5, low=0.05, high=0.95)
+    Resamples in which the statistic is undefined (NaN) are left out. The bounds are NaN
+    where more than half of them are.
+
+    Reference: Efron and Tibshirani 1993, section 13.3.
+
+    >>> percentile_interval(0.5, np.linspace(0.0, 1.0, 101), level=0.5)
+    Interval(mean=0.5, low=0.25, high=0.75)
     """
-    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(mean), float(low), float(high))
+    defined = resampled[np.isfinite(resampled)]
+    if 2 * len(defined) <= len(resampled):
+        return Interval(float(estimate), math.nan, math.nan)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(estimate), float(low), float(high))
 
 
-def stratified_bootstrap(
-    groups: Sequence[np.ndarray],
-    weights: Sequence[float],
+def bootstrap_statistic(
+    statistic: Statistic,
+    units: int,
     *,
-    units: Sequence[Units],
     seed: int = 0,
-    share: bool = False,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> Interval:
-    """A weighted mean of the means of several groups, each resampled by itself.
-
-    mean = sum_g w_g mean(values of g) / sum_g w_g
-
-    Without spread in any group (all right, or all wrong) the far bound is that of a
-    proportion over the units of all groups. The bounds are NaN where a group has a
-    single unit.
+    """A statistic with its percentile bootstrap interval over units.
 
     Args:
-      groups: the values of each group, such as a benchmark's subset [R] each.
-      weights: of the groups, above 0.
-      units: of each group, the unit of each of its values.
-      share: the values lie in [0, 1]; see `intervals.proportion_interval`.
+      statistic: of weights [S U] -> [S]; its value at weights of 1 is the estimate.
+      units: their number U; the bounds are NaN below 2.
 
-    Raises:
-      ValueError: no groups, an empty one, or a value that is not finite.
-
-    Reference: Davison and Hinkley 1997, Bootstrap Methods and their Application,
-    section 3.2 (several samples).
-
-    >>> right, wrong = np.ones(4), np.zeros(4)
-    >>> stratified_bootstrap([right, wrong], [3, 1], units=["each", "each"]).mean
-    0.75
+    >>> values = np.array([1.0, 2.0, 3.0, 6.0])
+    >>> found = bootstrap_statistic(lambda weights: weights @ values / 4, 4)
+    >>> found.mean, 1.0 < found.low < found.high < 6.0
+    (3.0, True)
     """
-    if not len(groups):
-        raise ValueError("a mean over groups needs one at least")
-    values = [intervals.finite_values(group) for group in groups]
-    shares = np.asarray(weights, np.float64) / np.sum(weights)
-    mean = float(sum(w * v.mean() for w, v in zip(shares, values, strict=True)))
-    counts = [
-        int(intervals.unit_indices(u, len(v)).max()) + 1
-        for u, v in zip(units, values, strict=True)
-    ]
-    if min(counts) == 1:
-        return Interval(mean, math.nan, math.nan)
-    rng, total = np.random.default_rng(seed), np.zeros(intervals.RESAMPLES)
-    for weight, group, unit in zip(shares, values, units, strict=True):
-        sums = resample_sums([group, np.ones_like(group)], unit, rng)
-        total += weight * sums[:, 0] / sums[:, 1]
-    interval = percentile_interval(mean, total)
-    return intervals.proportion_interval(interval, sum(counts)) if share else interval
-
-
-def ratio_bootstrap(
-    numerator: np.ndarray,
-    denominator: np.ndarray,
-    *,
-    units: Units,
-    seed: int = 0,
-) -> Interval:
-    """The interval of a ratio of two sums; 0 where the denominator's sum is 0.
-
-    ratio = sum of the numerator / sum of the denominator
-
-    The bounds are NaN for a single unit, and where the denominator is 0 throughout.
-
-    Args:
-      numerator, denominator: of each row [R]; denominators at least 0.
-      units: the unit of each row [R].
-
-    Raises:
-      ValueError: no rows, or a number that is not finite.
-
-    >>> ratio_bootstrap(np.ones(4), np.full(4, 2.0), units="each")
-    Interval(mean=0.5, low=0.5, high=0.5)
-    >>> ratio_bootstrap(np.zeros(4), np.zeros(4), units="each")
-    Interval(mean=0.0, low=nan, high=nan)
-    """
-    top = intervals.finite_values(numerator)
-    bottom = intervals.finite_values(denominator)
-    if not bottom.any():
-        return Interval(0.0, math.nan, math.nan)
-    mean = float(top.sum() / bottom.sum())
-    if not intervals.unit_indices(units, len(top)).any():
-        return Interval(mean, math.nan, math.nan)
-    sums = resample_sums([top, bottom], units, np.random.default_rng(seed))
-    ratios = np.zeros(len(sums))
-    np.divide(sums[:, 0], sums[:, 1], out=ratios, where=sums[:, 1] > 0)
-    return percentile_interval(mean, ratios)
+    estimate = float(statistic(np.ones((1, units)))[0])
+    if units < 2:
+        return Interval(estimate, math.nan, math.nan)
+    chunks = resample_weights(units, resamples=resamples, seed=seed)
+    return percentile_interval(
+        estimate, np.concatenate([statistic(rows) for rows in chunks]), level
+    )
