@@ -8,13 +8,12 @@ absent is not the benchmark's: `SectionScore.missing` names what is.
 Reference: Lambert et al. 2024, arXiv:2403.13787, section 4.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxalign.evaluation import resampling
+from jaxalign.evaluation import strata
 from jaxalign.evaluation.intervals import Interval, Units
 
 CODE = ("cpp", "go", "java", "js", "python", "rust")
@@ -163,12 +162,10 @@ def weighted_score(
     """The weighted mean of subsets' accuracies; None of no subsets."""
     if not weights:
         return None
-    interval = resampling.stratified_bootstrap(
+    return strata.stratified_bootstrap(
         [results[subset] for subset in weights],
         list(weights.values()),
         units=[units[subset] for subset in weights],
         seed=seed,
         share=True,
     )
-    # the interval of a subset of one prompt is unknown, its mean is not
-    return interval if not math.isnan(interval.mean) else None

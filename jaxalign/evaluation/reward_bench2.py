@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxalign.evaluation import resampling
+from jaxalign.evaluation import strata
 from jaxalign.evaluation.intervals import Interval, Units
 
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
@@ -64,9 +64,7 @@ class AnswerSpread(NamedTuple):
         return self.best_right - self.worst_right
 
 
-def answer_spread(
-    scores: Sequence[np.ndarray], right: Sequence[int]
-) -> AnswerSpread:
+def answer_spread(scores: Sequence[np.ndarray], right: Sequence[int]) -> AnswerSpread:
     """The spread of each prompt's scores.
 
     Args:
@@ -147,7 +145,7 @@ def overall_score(
     """
     if any(subset not in results for subset in SUBSETS):
         return None
-    return resampling.stratified_bootstrap(
+    return strata.stratified_bootstrap(
         [results[subset] for subset in SUBSETS],
         [1.0] * len(SUBSETS),
         units=[units[subset] for subset in SUBSETS],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxalign.evaluation import resampling
+from jaxalign.evaluation import strata
 from jaxalign.evaluation.intervals import Interval, Units
 
 STYLES = ("concise", "detailed", "detailed with Markdown")
@@ -90,7 +90,7 @@ def domain_scores(
         rows = [domains == name for name in weights]
         if not all(mask.any() for mask in rows):
             return None
-        return resampling.stratified_bootstrap(
+        return strata.stratified_bootstrap(
             [values[mask] for mask in rows],
             list(weights.values()),
             units=[units[mask] for mask in rows],
