@@ -1,15 +1,21 @@
-"""Reports of evaluations: a page as Markdown, and as HTML that needs no other file."""
+"""Reports of evaluations: a page as Markdown, and as HTML that needs no other file.
+
+A page is kept as JSON beside these, so that several can be joined to one.
+"""
 
 import base64
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from jaxalign.atomic_files import atomic_path
 from jaxalign.evaluation import report
+from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.evaluation.report import Row
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -69,8 +75,13 @@ class Page:
 
 
 def write(page: Page, folder: Path, name: str = "report") -> Path:
-    """Writes NAME.md and NAME.html into a folder; returns the path of the latter."""
+    """Writes NAME.md, NAME.html and NAME.json into a folder.
+
+    Returns:
+      The path of the HTML.
+    """
     texts = {
+        folder / f"{name}.json": json.dumps(to_json(page, folder), indent=1),
         folder / f"{name}.md": markdown_page(page, folder),
         folder / f"{name}.html": html_page(page),
     }
@@ -150,3 +161,58 @@ def image_data(path: Path) -> str:
     """An image as the text of a data URL."""
     encoded = base64.b64encode(path.read_bytes()).decode()
     return f"data:image/png;base64,{encoded}"
+
+
+def read(folder: Path, name: str = "report") -> Page:
+    """The page that `write` wrote into a folder.
+
+    Raises:
+      OSError, ValueError: it is not there, or damaged.
+    """
+    values = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    sections = [section_from_json(section, folder) for section in values["sections"]]
+    return Page(values["title"], sections, values["command"])
+
+
+def to_json(page: Page, folder: Path) -> dict[str, Any]:
+    """A page as JSON values; images by their paths relative to a folder."""
+    values = dataclasses.asdict(page)
+    for section, original in zip(values["sections"], page.sections, strict=True):
+        section["rows"] = [
+            {name: cell_to_json(value) for name, value in row.items()}
+            for row in original.rows
+        ]
+        if original.image is not None:
+            section["image"] = os.path.relpath(original.image, folder)
+    return values
+
+
+def section_from_json(values: dict[str, Any], folder: Path) -> Section:
+    """A section from its JSON values."""
+    rows = [
+        {name: cell_from_json(value) for name, value in row.items()}
+        for row in values["rows"]
+    ]
+    image, answers = values["image"], values["answers"]
+    return Section(
+        values["title"],
+        values["text"],
+        rows,
+        None if image is None else folder / image,
+        None if answers is None else SideBySide(**answers),
+    )
+
+
+def cell_to_json(value: Any) -> Any:
+    """A table's cell as a JSON value; intervals are marked by their kind."""
+    if isinstance(value, Interval):
+        return {"kind": type(value).__name__, "values": list(value)}
+    return value.item() if hasattr(value, "item") else value
+
+
+def cell_from_json(value: Any) -> Any:
+    """A table's cell from its JSON value."""
+    if isinstance(value, dict) and value.get("kind") in ("Interval", "Gain"):
+        kind = Gain if value["kind"] == "Gain" else Interval
+        return kind(*value["values"])
+    return value

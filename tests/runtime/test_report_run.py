@@ -3,9 +3,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation import page as pages
+from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.runtime.report_config import ReportConfig
 from jaxalign.runtime.report_run import ReportRun
@@ -63,6 +65,19 @@ def test_a_page_has_its_tables_texts_and_no_markup_of_the_answers(tmp_path):
     markdown = (tmp_path / "report.md").read_text()
     assert r"| a\|b | 0.500 ± 0.100 |" in markdown and "| c | - |" in markdown
     assert "python -m experiments.compare" in markdown
+
+
+def test_a_page_is_read_as_it_was_written(tmp_path):
+    image = tmp_path / "plots" / "a.png"
+    rows = [
+        {"n": np.int64(2), "gain": Gain(0.5, 0.4, 0.6), "x": Interval(1.0, 0.0, 2.0)}
+    ]
+    page = pages.Page("T", [Section("s", "text", rows, image)], "command")
+    folder = tmp_path / "r"
+    values = json.loads(json.dumps(pages.to_json(page, folder)))
+    again = pages.section_from_json(values["sections"][0], folder)
+    assert again.rows == rows and isinstance(again.rows[0]["gain"], Gain)
+    assert again.image.resolve() == image.resolve() and again.text == "text"
 
 
 class TestResumableRows:
