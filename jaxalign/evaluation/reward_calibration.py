@@ -69,7 +69,9 @@ def calibration_table(
         "NLL": mean(calibration.nll_terms(logits, outcomes)),
         "confidence": mean(probability),
         "accuracy": mean(outcomes),
-        "bins": calibration.reliability_bins(probability, outcomes),
+        "bins": [
+            row._asdict() for row in calibration.reliability_bins(probability, outcomes)
+        ],
     }
 
 

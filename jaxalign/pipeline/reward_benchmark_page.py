@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation import accuracy_plot, reliability_plot, reward_bench, rm_bench
+from jaxalign.evaluation.calibration import ReliabilityBin
 from jaxalign.evaluation.page import Section
 from jaxalign.evaluation.report import Row
 from jaxalign.pipeline.reward_benchmark_numbers import Numbers
@@ -102,9 +103,11 @@ def subset_section(numbers: Numbers, folder: Path) -> Section:
         for name, part in subsets.items()
     ]
     equal = numbers["equal scores count as"]
+    pairs = numbers.get("pairs") or {"equal scores": 0, "rows": 0}
     text = (
-        f"Equal scores count as {equal}. “Longer wins” is the accuracy of the longer "
-        "answer, in characters."
+        f"{pairs['equal scores']} of {pairs['rows']} pairs have equal scores, which "
+        f"count as {equal}. “Longer wins” is the accuracy of the longer answer, in "
+        "characters."
     )
     return Section("Accuracy by subset", text, rows, image)
 
@@ -158,28 +161,20 @@ def rm_bench_sections(part: Numbers) -> list[Section]:
 
 def length_section(part: Numbers) -> Section:
     """Accuracy on pairs against the lengths of the answers."""
+    names = {
+        "all": "all",
+        "longer wins": "all: the longer answer wins",
+        "difference": "all: difference of the two",
+        "chosen longer": "the chosen answer is longer",
+        "rejected longer": "the rejected answer is longer",
+        "equal lengths": "both are as long",
+    }
     rows: list[Row] = [
-        {"pairs where": name, "pairs": group["pairs"], "accuracy": group["accuracy"]}
-        for name, group in part["length"].items()
-        if name not in ("longer wins", "difference")
-    ]
-    rows[1:1] = [
-        {
-            "pairs where": f"all: {name}",
-            "pairs": part["length"][key]["pairs"],
-            "accuracy": part["length"][key]["accuracy"],
-        }
-        for key, name in (
-            ("longer wins", "the longer answer wins"),
-            ("difference", "the reward less that"),
-        )
+        {"pairs": names[name], "number": found["pairs"], "accuracy": found["accuracy"]}
+        for name, found in part["length"].items()
     ]
     rows += [
-        {
-            "pairs where": name,
-            "pairs": group["rows"],
-            "accuracy": group["accuracy"],
-        }
+        {"pairs": name, "number": group["rows"], "accuracy": group["accuracy"]}
         for name, group in part["length groups"].items()
         if "twice" in name
     ]
@@ -200,9 +195,10 @@ def group_section(name: str, part: Numbers, numbers: Numbers) -> Section:
 def calibration_section(part: Numbers, folder: Path) -> Section:
     """Calibration on pairs, and the reliability diagram."""
     after = part["after temperature"]
+    bins = lambda table: [ReliabilityBin(**row) for row in table["bins"]]
     image = reliability_plot.plot_reliability(
         folder / "reliability.png",
-        {"as it is": part["bins"], "after temperature": after["bins"]},
+        {"as it is": bins(part), "after temperature": bins(after)},
         probability="confidence of the reward in its choice",
         frequency="accuracy",
     )
@@ -211,11 +207,12 @@ def calibration_section(part: Numbers, folder: Path) -> Section:
         {"": "as it is", **{name: part[name] for name in names}},
         {"": "after temperature", **{name: after[name] for name in names}},
     ]
+    best = temperature_text(part["temperature"])
     text = (
         "The confidence of a choice is sigmoid(|reward difference|), which has a "
-        "meaning for rewards trained by Bradley-Terry; equal scores are half right here. The "
-        f"best temperature is {temperature_text(part['temperature'])}; its effect is "
-        "measured on prompts that it was not fitted on. By chance a calibrated reward "
+        "meaning for rewards trained by Bradley-Terry; equal scores are half right "
+        f"here. The best temperature is {best}; its effect is measured on prompts "
+        "that it was not fitted on. By chance a calibrated reward "
         f"would have an ECE of {part['ECE by chance']:.3f}, in 5 % of samples above "
         f"{part['ECE by chance, 95th percentile']:.3f}."
     )
