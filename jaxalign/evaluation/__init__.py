@@ -11,6 +11,7 @@ __getattr__, __dir__ = lazy.attach(
         "Interval": "intervals",
         "best_of_n": "best_of_n",
         "calibration": "calibration",
+        "calibration_report": "calibration_report",
         "diversity": "diversity",
         "bootstrap": "intervals",
         "interval_over_seeds": "intervals",

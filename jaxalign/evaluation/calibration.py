@@ -12,7 +12,6 @@ import numpy as np
 from scipy import optimize, special
 
 BINS = 15
-LARGEST_SCALE = 1e12  # 1 / temperature beyond which outcomes count as separable
 
 
 class ReliabilityBin(NamedTuple):
@@ -205,14 +204,14 @@ def best_temperature(logit: Any, outcome: Any) -> float:
     if largest == 0.0:
         return math.inf
     unit = logit / largest
+    if not np.any(unit * ((unit > 0) - outcome)):
+        return 0.0
     slope = lambda a: float(unit @ (special.expit(a * unit) - outcome))
     if slope(0.0) >= 0.0:
         return math.inf
     high = 1.0
     while slope(high) < 0.0:
         high *= 4.0
-        if high > LARGEST_SCALE:
-            return 0.0
     scale = optimize.brentq(slope, 0.0, high, xtol=1e-12, rtol=1e-12)
     return float(largest / scale)
 
