@@ -69,7 +69,7 @@ def largest_share(concentration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       concentration: of each distribution [U K], with a sum A between 1 and 10,000.
 
     >>> expected, largest = largest_share(np.array([[1.0, 1.0], [2.0, 1.0]]))
-    >>> round(float(expected[0]), 6), round(float(largest[1, 0]), 6)  # uniform; P(q>1/2)
+    >>> round(float(expected[0]), 6), round(float(largest[1, 0]), 6)  # P(q > 1/2)
     (0.75, 0.75)
     """
     a = np.asarray(concentration, np.float64)

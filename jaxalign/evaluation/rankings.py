@@ -8,7 +8,13 @@ import numpy as np
 from scipy import stats
 
 from jaxalign.evaluation.intervals import Interval
-from jaxalign.evaluation.resampling import bootstrap_statistic
+from jaxalign.evaluation.resampling import (
+    bootstrap_statistic,
+    percentile_interval,
+    resample_weights,
+)
+
+W_RESAMPLES = 500  # one after the other; a bound's percentile is good to 0.7 %
 
 
 def kendall_w(ratings: np.ndarray) -> float:
@@ -51,6 +57,23 @@ def kendall_w(ratings: np.ndarray) -> float:
         ties += float(np.sum(size**3 - size))
     most = m**2 * (float(n) ** 3 - n) - m * ties
     return float(12 * spread / most) if most > 0 else math.nan
+
+
+def kendall_w_interval(ratings: np.ndarray, *, seed: int = 0) -> Interval:
+    """Kendall's W with its bootstrap interval over items.
+
+    Args:
+      ratings: each annotator's rating of each item [n m], all finite.
+    """
+    estimate = kendall_w(ratings)
+    if math.isnan(estimate):
+        return Interval(estimate, math.nan, math.nan)
+    found = [
+        kendall_w(np.repeat(ratings, times, axis=0))
+        for counts in resample_weights(len(ratings), resamples=W_RESAMPLES, seed=seed)
+        for times in counts.astype(np.int64)
+    ]
+    return percentile_interval(estimate, np.array(found))
 
 
 def mean_kendall_w(groups: Iterable[np.ndarray], *, seed: int = 0) -> Interval:
