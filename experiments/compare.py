@@ -25,7 +25,6 @@ Of the judge: `consistency` is the share of pairs with one verdict in both order
 """
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -55,6 +54,7 @@ from jaxalign.pipeline.evaluation_prompts import PromptConfig
 from jaxalign.pipeline.judged_pairs import AnswerPair
 from jaxalign.pipeline.principles import read_principles
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
@@ -78,8 +78,9 @@ class Config(PromptConfig):
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
     opponents: Literal["all", "first"] = "all"
     """Compare every two models, or each with the first one only."""
-    by: str = "category"
-    """The field of the prompts' rows by which win rates are given as well."""
+    by: tuple[str, ...] = ()
+    """Fields of the prompts' rows by whose values win rates are given as well; by
+    default category, where rows have it."""
     principles: str | None = None
     """constitution, or a text file with one principle a line, of which the judge gets
     one, drawn at random; by default one general question."""
@@ -109,7 +110,8 @@ def main(config: Config) -> dict[str, Any]:
     with ReportRun(config, "compare") as run:
         dataset = evaluation_prompts.load_dataset(config) if config.data else None
         answers = all_answers(config, run, sources, dataset)
-        pairs = judged_pairs.pair_answers(answers, config.opponents, config.by)
+        fields = config.by or ("category",)
+        pairs = judged_pairs.pair_answers(answers, config.opponents, fields[0])
         judged_pairs.check_pairs(pairs, answers)
         if config.judge:
             rows = rows_of_judge(config, run, pairs, principles)
@@ -117,19 +119,24 @@ def main(config: Config) -> dict[str, Any]:
             rows = rows_of_reward(config, run, pairs, dataset)
         judgements = judgement_columns.judgement_columns(rows)
         models = [source.name for source in sources]
-        tables = comparison_tables.all_tables(judgements, models, seed=config.seed)
+        groups = judged_pairs.prompt_groups(judgements.prompts, pairs, fields)
+        tables = comparison_tables.all_tables(
+            judgements, models, groups, seed=config.seed
+        )
         matrix = pairwise_judgements.win_rate_matrix(judgements, models)
         run.write_json(
-            "comparison.json", {"models": models, "matrix": matrix, **tables}
+            "comparison.json", {"models": models, "matrix": matrix, **tables._asdict()}
         )
         image = comparison_plots.plot_win_rate_matrix(
             run.folder / "win_rates.png", models, matrix, title=f"by {critic(config)}"
         )
         sections = comparison_page.comparison_sections(
-            tables, image, rows, examples=config.examples, by=config.by
+            tables, image, rows, examples=config.examples
         )
         title = f"Comparison by {critic(config)}"
-        run.publish(Page(title, sections, command(config)))
+        run.publish(
+            Page(title, sections, config_command(config, "experiments.compare"))
+        )
         counts = {"pairs": len(rows), "too_long": len(pairs) - len(rows)}
         return run.finish(comparison_tables.headline(tables) | counts)
 
@@ -191,10 +198,10 @@ def all_answers(
         answers = compared_answers.answers_by_model(sources, [], "")
         answers = compared_answers.first_prompts(answers, config.prompts)
         prompts = [row.prompt for rows in answers.values() for row in rows]
-        judged_pairs.check_category(prompts, config.by, default=Config.by)
+        judged_pairs.check_fields(prompts, config.by)
         return answers
     prompts = evaluation_prompts.load_prompts(config, dataset)
-    judged_pairs.check_category(prompts, config.by, default=Config.by)
+    judged_pairs.check_fields(prompts, config.by)
     mesh = evaluation_mesh(config)
     sampler = compared_answers.AnswerSampler(
         folders,
@@ -290,15 +297,6 @@ def chunked_rows(
         resume=config.resume,
         progress=lambda chunks: run.progress(chunks, "judgements"),
     )
-
-
-def command(config: Config) -> str:
-    """The command of the report."""
-    words = ["python", "-m", "experiments.compare", "--policies", *config.policies]
-    for name in ("data", "judge", "reward"):
-        if value := getattr(config, name):
-            words += [f"--{name}", value]
-    return shlex.join(words)
 
 
 if __name__ == "__main__":
