@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from jaxalign.evaluation.intervals import LEVEL, Interval, Units, unit_indices
+from jaxalign.evaluation.intervals import Interval, Units, unit_indices
 from jaxalign.evaluation.l1_logistic import fit_l1_logistic, select_inverse
 from jaxalign.evaluation.logistic import fit_logistic
+from jaxalign.evaluation.resampling import percentile_interval, resample_weights
 
 RESAMPLES = 1000
 FEW = 200  # instructions: with fewer, intervals have +-6 points and more
@@ -171,9 +172,8 @@ def length_control(
     weights = named_weights(own)
     estimate, se = length_controlled_win_rate(weights, difficulty, n=len(probability))
 
-    number = int(unit.max()) + 1
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(number, np.full(number, 1 / number), resamples)[:, unit]
+    draws = resample_weights(int(unit.max()) + 1, resamples=resamples, seed=seed)
+    counts = np.concatenate(list(draws))[:, unit]
     refits = fit_l1_logistic(
         design, probability, counts, np.full(resamples, inverse), start=own
     )
@@ -185,11 +185,12 @@ def length_control(
     return LengthControl(
         win_rate=estimate,
         se=se,
-        interval=percentiles(estimate, rates),
+        interval=percentile_interval(estimate, rates),
         bootstrap_se=float(rates.std(ddof=1)),
         weights=weights,
         weight_intervals={
-            name: percentiles(own[k], refits[:, k]) for k, name in enumerate(names)
+            name: percentile_interval(own[k], refits[:, k])
+            for k, name in enumerate(names)
         },
         form="minimal" if difficulty is None else "noreg",
         inverse=inverse,
@@ -228,12 +229,6 @@ def check_inputs(
         if "lengths" in name and (numbers < 0).any():
             raise ValueError(f"the {name} hold a negative value")
     return probability
-
-
-def percentiles(estimate: float, values: np.ndarray) -> Interval:
-    """An estimate with the 2.5 and 97.5 % quantiles of its resamples [R]."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(estimate), float(low), float(high))
 
 
 def named_weights(coefficients: np.ndarray) -> LengthWeights:
