@@ -23,6 +23,8 @@ Pipelines
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
 Evaluate
+    score               rewards of given answers, by field, length and model
+    compare             win rates of models by a judge or a reward, both orders
     mt_bench            two turns, rated by a judge or compared with a baseline
     red_team            attack success, refusals, over-refusal, broken answers
 Measure and plan
