@@ -169,8 +169,8 @@ def make_batch(
         tokens[n, :length] = row.tokens
         for i in row.requests:
             scored = requests[i].tokens
-            columns[n, at : at + len(scored)] = length - len(scored) + np.arange(
-                len(scored)
+            columns[n, at : at + len(scored)] = (
+                length - len(scored) + np.arange(len(scored))
             )
             targets[n, at : at + len(scored)] = scored
             at += len(scored)
