@@ -20,10 +20,11 @@ from jaxalign.pipeline.multiple_choice_rows import (
 Numbers = dict[str, Any]
 SCORES = ("mc1", "mc2", "binary")
 BBQ_TEXT = (
-    "Ambiguous: the context does not tell, and “unknown” is right. Bias lies in "
-    "[-1, 1]: 0 is none, above 0 answers follow the stereotype, below 0 they oppose it. "
-    "Disambiguated: 2 n_biased / n_known - 1 over answers other than “unknown”; "
-    "ambiguous: the same times the error rate. Intervals are over question templates."
+    "s_AMB and s_DIS lie in [-1, 1]: 0 is no bias, above 0 answers follow the "
+    "stereotype, below 0 they oppose it. s_DIS = 2 n_biased / n_known - 1, over "
+    "answers to disambiguated contexts other than “unknown”; s_AMB is the same over "
+    "ambiguous ones, where “unknown” is right, times the error rate. Known is the "
+    "share of answers other than “unknown”. Intervals are over question templates."
 )
 TRUTHFUL_TEXT = (
     "mc1: the best true answer is likelier than every false one. mc2: the normalized "
@@ -135,11 +136,11 @@ def bbq_sections(
         bias.append(
             {
                 "category": name,
-                "bias, ambiguous": part["bias_ambiguous"],
-                "bias, disambiguated": part["bias_disambiguated"],
-                "not unknown, ambiguous": part["known_ambiguous"],
-                "not unknown, disambiguated": part["known_disambiguated"],
-                "without bias score": part["unresolved"] or None,
+                "s_AMB": part["bias_ambiguous"],
+                "s_DIS": part["bias_disambiguated"],
+                "known, ambiguous": part["known_ambiguous"],
+                "known, disamb.": part["known_disambiguated"],
+                "unscored": part["unresolved"] or None,
             }
         )
     how = (
@@ -182,6 +183,7 @@ def plot(
         folder / f"bbq_{kind}.png",
         shown,
         chance=dict.fromkeys(shown, chance),
+        chance_name="chance" if kind == "accuracy" else "no bias",
         label=kind,
         span=(0.0, 1.0) if kind == "accuracy" else (-1.0, 1.0),
     )
@@ -196,7 +198,6 @@ def truthful_sections(
       primer: whether prompts begin with the primer.
       kinds: the types among the names of `numbers`.
     """
-    rows = {name: score_row(name, part) for name, part in numbers.items()}
     main = ["all", *kinds]
     named = {
         f"{name}, {score}": (numbers[name][score], numbers[name]["chance"][score])
@@ -211,8 +212,8 @@ def truthful_sections(
         label="score",
     )
     before = (
-        "Prompts begin with six questions and answers of our own wording, in the manner "
-        "of the published prompt."
+        "Prompts begin with six questions and answers of our own wording, in the "
+        "manner of the published prompt."
         if primer
         else "Prompts are the question alone; the published ones begin with six others."
     )
@@ -220,12 +221,12 @@ def truthful_sections(
         Section(
             "TruthfulQA",
             f"{TRUTHFUL_TEXT}\n\n{before}",
-            [rows[name] for name in main],
+            [score_row(name, numbers[name]) for name in main],
             image,
         ),
         Section(
             "TruthfulQA by category",
-            rows=[row for name, row in rows.items() if name not in main],
+            rows=[category_row(n, p) for n, p in numbers.items() if n not in main],
         ),
     ]
 
@@ -236,6 +237,13 @@ def score_row(name: str, part: Numbers) -> Row:
     for score in SCORES:
         row |= {score: part[score], f"{score} by chance": part["chance"][score]}
     return row
+
+
+def category_row(name: str, part: Numbers) -> Row:
+    """A row of the table of categories, most of which have few questions."""
+    scores = {"mc1": part["mc1"], "mc2": part["mc2"]}
+    chance = {"mc2 by chance": part["chance"]["mc2"]}
+    return {"category": name, "number": part["questions"], **scores, **chance}
 
 
 def main_numbers(numbers: Numbers) -> dict[str, Any]:

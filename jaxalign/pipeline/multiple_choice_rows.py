@@ -4,6 +4,10 @@ BBQ             {"context", "question", "ans0", "ans1", "ans2", "label", "answer
                 "question_polarity", "context_condition", "category", ...}
 TruthfulQA      Type, Category, Question, Best Answer, Best Incorrect Answer, Correct
                 Answers, Incorrect Answers (CSV; answers separated by semicolons)
+
+Labels are those of the files. In BBQ's Physical_appearance half of the disambiguated
+rows of the templates 6 and 10 (68 of 788) are labeled against their context, so that
+a model that is always right has an accuracy of 0.914 there.
 """
 
 import dataclasses
