@@ -5,7 +5,6 @@ to D after a question, cost one row; rows are sorted by length and padded to few
 each compiled once; a context that is too long is cut from the left.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -115,7 +114,7 @@ def score_continuations(
         filled = [part[i % len(part)] for i in range(size)]
         batch = make_batch(filled, requests, policy.context)
         placed = sharding.shard_from_replicated(batch, mesh)
-        with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+        with sharding.use_mesh(mesh):
             statistics = batch_statistics(policy.model, policy.params, placed)
         if pending is not None:  # read while the devices compute the next
             yield request_scores(*pending, requests)
