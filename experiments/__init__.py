@@ -24,7 +24,9 @@ Pipelines
     methods             every method from one start: a table, reward against KL
 Evaluate
     mt_bench            two turns, rated by a judge or compared with a baseline
+    multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
     red_team            attack success, refusals, over-refusal, broken answers
+    reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices
