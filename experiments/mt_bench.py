@@ -96,8 +96,8 @@ def main(config: Config) -> dict[str, Any]:
     with ReportRun(config, "mt_bench") as run:
         if lacking := sum(map(mt_bench_prompts.lacks_reference, questions)):
             run.note(
-                f"{lacking} questions of math, reasoning or coding have no reference "
-                "answer, and are judged without: --references gives them"
+                f"{lacking} questions of math, reasoning or coding lack a reference "
+                "answer to a turn, which is judged without: --references gives them"
             )
         answers = answer(config, run, questions, config.model, "answers")
         baseline: list[Row] = []

@@ -46,8 +46,8 @@ def test_several_answers_to_a_prompt_are_one_unit():
 
 
 def test_success_within_k_tries():
-    # prompt 0: 1 of 4 succeeds; prompt 1: none of 4; prompt 2: 1 of 2, of which two more
-    # cannot be read
+    # prompt 0: 1 of 4 succeeds; prompt 1: none of 4; prompt 2: 1 of 2, and
+    # two more that cannot be read
     nan = math.nan
     success = [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, nan, nan]
     found = attack_metrics.success_at_k(
