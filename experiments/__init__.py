@@ -22,6 +22,9 @@ Pipelines
     rlhf                SFT -> preferences -> reward model -> best-of-n, DPO, PPO
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
+Evaluate
+    mt_bench            two turns, rated by a judge or compared with a baseline
+    red_team            attack success, refusals, over-refusal, broken answers
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -1,24 +1,47 @@
 """Tables of judged comparisons: win rates, by category, and the judge itself."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxalign.evaluation import judgement_columns as columns
 from jaxalign.evaluation import pairwise_judgements as pairwise
 from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.judgement_columns import Judgements
 from jaxalign.evaluation.length_control import length_control
-from jaxalign.evaluation.pairwise_judgements import Judgements
 
 Row = dict[str, Any]
+CONSISTENCY = "same verdict in both orders"
+FIRST_BIAS = "first shown wins both, less second"
+
+
+def all_tables(
+    judgements: Judgements, models: Sequence[str], *, seed: int = 0
+) -> dict[str, list[Row]]:
+    """The tables of a comparison by name.
+
+    Args:
+      models: the first is the one that the others are measured against.
+      seed: of the bootstrap.
+
+    Returns:
+      `first`, `pairs`, `categories` and `judge`, rows each.
+    """
+    return {
+        "first": win_rates_against_first(judgements, models, seed=seed),
+        "pairs": win_rates_of_pairs(judgements, models, seed=seed),
+        "categories": win_rates_by_category(judgements, models, seed=seed),
+        "judge": judge_rows(judgements, seed=seed),
+    }
 
 
 def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
     """The win rates of model a over model b, in [0, 1], with 95 % intervals.
 
     Args:
-      judgements: of one pair of models, as `pairwise.pair_judgements` returns them.
+      judgements: of one pair of models, as `columns.pair_judgements` returns them.
       seed: of the bootstrap.
 
     Returns:
@@ -38,7 +61,7 @@ def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
         "ties": rate.ties,
         "losses": rate.losses,
         "characters": float(np.mean(judgements.length_a)),
-        "against, characters": float(np.mean(judgements.length_b)),
+        "characters, against": float(np.mean(judgements.length_b)),
     }
 
 
@@ -69,7 +92,7 @@ def win_rates_against_first(
 def win_rates_of_pairs(
     judgements: Judgements, models: Sequence[str], *, seed: int = 0
 ) -> list[Row]:
-    """`win_rate_row` of every two models that were compared, the later over the other."""
+    """`win_rate_row` of every two models that met, the later over the earlier."""
     pairs = [(b, a) for a, b in itertools.combinations(models, 2)]
     return pair_rows(judgements, pairs, seed)
 
@@ -78,9 +101,9 @@ def pair_rows(
     judgements: Judgements, pairs: Sequence[tuple[str, str]], seed: int
 ) -> list[Row]:
     """`win_rate_row` of these pairs of models, without those that never met."""
-    met = set(map(frozenset, pairwise.compared_pairs(judgements)))
+    met = set(map(frozenset, columns.compared_pairs(judgements)))
     return [
-        win_rate_row(pairwise.pair_judgements(judgements, *pair), seed=seed)
+        win_rate_row(columns.pair_judgements(judgements, *pair), seed=seed)
         for pair in pairs
         if frozenset(pair) in met
     ]
@@ -96,12 +119,12 @@ def win_rates_by_category(
       have no categories.
     """
     rows = []
-    for name, part in pairwise.by_category(judgements).items():
+    for name, part in columns.by_category(judgements).items():
         row: Row = {"category": name, "prompts": len(np.unique(part.prompts))}
-        met = set(map(frozenset, pairwise.compared_pairs(part)))
+        met = set(map(frozenset, columns.compared_pairs(part)))
         for model in models[1:]:
             if frozenset((model, models[0])) in met:
-                pair = pairwise.pair_judgements(part, model, models[0])
+                pair = columns.pair_judgements(part, model, models[0])
                 row[model] = pairwise.win_rate(pair, seed=seed).win_rate
         rows.append(row)
     return rows
@@ -122,8 +145,8 @@ def judge_rows(judgements: Judgements, *, seed: int = 0) -> list[Row]:
         rows = [
             {"measure": name, "value": value, "pairs": bias.pairs}
             for name, value in (
-                ("same verdict in both orders", bias.consistency),
-                ("first shown wins both, less second", bias.first_bias),
+                (CONSISTENCY, bias.consistency),
+                (FIRST_BIAS, bias.first_bias),
                 ("probability of the first shown", bias.first_probability),
             )
         ]
@@ -137,3 +160,18 @@ def judge_rows(judgements: Judgements, *, seed: int = 0) -> list[Row]:
             {"measure": "longer wins", "value": share, "pairs": int(unequal.sum())}
         )
     return rows
+
+
+def headline(tables: Mapping[str, Sequence[Row]]) -> dict[str, Interval]:
+    """The main numbers of `all_tables`: win rates over the first model, judge's bias.
+
+    Returns:
+      `win_rate/MODEL`, and of a judge `consistency` and `first_bias`.
+    """
+    rates = {f"win_rate/{row['model']}": row["win rate"] for row in tables["first"]}
+    names = {CONSISTENCY: "consistency", FIRST_BIAS: "first_bias"}
+    return rates | {
+        names[row["measure"]]: row["value"]
+        for row in tables["judge"]
+        if row["measure"] in names
+    }

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jaxalign import messages
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation.pairwise_judgements import WINNERS, pair_verdicts
 from jaxalign.evaluation.preference import agreement
@@ -96,6 +97,43 @@ def pair_answers(
     return pairs
 
 
+def check_pairs(
+    pairs: Sequence[AnswerPair], answers: Mapping[str, Sequence[AnswerRow]]
+) -> None:
+    """Refuses answers of which none can be compared.
+
+    Args:
+      answers: of each model, from which the pairs are.
+
+    Raises:
+      ValueError: there are no pairs; names the models.
+    """
+    if not pairs:
+        counts = ", ".join(f"{name} {len(rows)}" for name, rows in answers.items())
+        raise ValueError(
+            f"no prompt was answered by all models (answers: {counts}): their prompts "
+            "must be the same texts"
+        )
+
+
+def check_category(prompts: Sequence[Prompt], field: str, *, default: str) -> None:
+    """Refuses a field of categories that no prompt has.
+
+    Args:
+      default: the field that prompts need not have.
+
+    Raises:
+      ValueError: names the fields that there are.
+    """
+    if field != default and all(p.fields.get(field) is None for p in prompts):
+        known = sorted({name for prompt in prompts for name in prompt.fields})
+        raise ValueError(
+            f"--by {field}: no prompt has this field; "
+            f"{messages.did_you_mean(field, known)}"
+            f"there are {', '.join(known) or 'none'}"
+        )
+
+
 def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:
     """The answers to each prompt, by `prompt_id`, in the order of first answers."""
     found: dict[str, list[AnswerRow]] = {}
@@ -104,16 +142,23 @@ def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:
     return found
 
 
-def fits_judge(
-    judge: Policy, pairs: Sequence[AnswerPair], principles: Sequence[str], thoughts: int
-) -> np.ndarray:
-    """Whether the question about each pair fits the judge's context, bool [R].
+def split_by_length(
+    judge: Policy,
+    pairs: Sequence[AnswerPair],
+    principles: Sequence[str],
+    *,
+    thoughts: int = 0,
+) -> tuple[list[AnswerPair], list[AnswerPair]]:
+    """Pairs whose question fits the judge's context, and those that are too long.
 
     Answers that are the same fit always, since nobody asks about them.
 
     Args:
       principles: of which the longest is counted.
       thoughts: the most tokens of reasoning before the judge's answer.
+
+    Raises:
+      ValueError: none fits.
     """
     fits = np.ones(len(pairs), bool)
     rows = [n for n, pair in enumerate(pairs) if not pair.is_same]
@@ -127,7 +172,13 @@ def fits_judge(
         for n in rows
     ]
     fits[rows] = answer_sets.questions_fit(judge, questions, reasoning_tokens=thoughts)
-    return fits
+    if not fits.any():
+        raise ValueError(
+            f"none of the {len(pairs)} pairs fits the judge's context of "
+            f"{judge.config.context} tokens"
+        )
+    select = lambda mask: [pair for pair, x in zip(pairs, mask, strict=True) if x]
+    return select(fits), select(~fits)
 
 
 def judge_preferences(
@@ -221,3 +272,9 @@ def judgement_rows(
             pairs, signs, *preferences, strict=True
         )
     ]
+
+
+def describe(pair: AnswerPair) -> str:
+    """A pair in words: its prompt's place or id, and its models."""
+    place = pair.prompt.location or f"prompt {pair.prompt_id}"
+    return f"{place}: {pair.model_a} and {pair.model_b}"
