@@ -23,6 +23,7 @@ Pipelines
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
 Evaluate
+    lm_eval             the benchmarks of EleutherAI's evaluation harness
     mt_bench            two turns, rated by a judge or compared with a baseline
     red_team            attack success, refusals, over-refusal, broken answers
 Measure and plan

@@ -95,7 +95,8 @@ def result_rows(results: Mapping[str, Any]) -> list[Row]:
     arrows = {True: " ↑", False: " ↓"}
 
     def metric(score: Score) -> str:
-        arrow = arrows.get((better.get(score.task) or {}).get(score.metric), "")
+        is_better = (better.get(score.task) or {}).get(score.metric)
+        arrow = "" if is_better is None else arrows[bool(is_better)]
         which = f" ({score.filter})" if score.filter != "none" else ""
         return f"{score.metric}{which}{arrow}"
 

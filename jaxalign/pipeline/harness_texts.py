@@ -27,7 +27,8 @@ def encode(
         for texts that begin with the prefix token, as those of chat templates do.
     """
     if special is None:
-        special = not text.startswith(tokenizer.decode([prefix_token(tokenizer)]))
+        prefix = str(tokenizer.decode([prefix_token(tokenizer)]))
+        special = not text.startswith(prefix)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()

@@ -181,9 +181,8 @@ class HarnessModel(TemplateLM):
         def keep(i: int, score: ContinuationScore) -> None:
             self.cache_hook.add_partial("loglikelihood", requests[i][0], tuple(score))
 
-        return [
-            tuple(one) for one in self.score("loglikelihood", pairs, "log-probs", keep)
-        ]
+        scores = self.score("loglikelihood", pairs, "log-probs", keep)
+        return [(score.logp, score.is_greedy) for score in scores]
 
     def score(
         self,
