@@ -183,7 +183,7 @@ def test_results_are_kept_as_batches_end(colors):
     model, kept = harness(colors, rows=2), {}
     add = lambda method, args, result: kept.update({(method, args[0]): result})
     model.set_cache_hook(SimpleNamespace(add_partial=add))
-    results = model.loglikelihood([request("sky is", "blue"), request("", "red")])
+    results = model.loglikelihood([request("sky is", " blue"), request("", "red")])
     assert kept == {
         ("loglikelihood", "sky is"): results[0],
         ("loglikelihood", ""): results[1],
@@ -198,7 +198,7 @@ def test_results_are_kept_as_batches_end(colors):
 def test_long_contexts_are_cut_and_counted(colors):
     model = harness(colors)  # a context of 32
     long = "red " * 40 + "is"
-    ((logp, greedy),) = model.loglikelihood([request(long, "blue")])
+    ((logp, greedy),) = model.loglikelihood([request(long, " blue")])
     np.testing.assert_allclose(logp, np.log(0.5), rtol=1e-5)
     assert greedy and model.cut == {"loglikelihood": 1}
     assert model.generate_until([request(long, {"max_gen_toks": 1})]) == ["blue"]
@@ -208,8 +208,11 @@ def test_long_contexts_are_cut_and_counted(colors):
 
 
 def test_an_empty_continuation_is_refused(colors):
-    with pytest.raises(ValueError, match="task t, document 0: a continuation is empty"):
+    with pytest.raises(ValueError, match="continuation of 'sky is' is empty"):
         harness(colors).loglikelihood([request("sky is", "")])
+    # "isblue" is no word of this tokenizer, and becomes one unknown token
+    with pytest.raises(ValueError, match="'blue' has no token of its own after 'sky"):
+        harness(colors).loglikelihood([request("sky is", "blue")])
 
 
 def test_chat_templates(policy, colors):
