@@ -25,6 +25,7 @@ Pipelines
 Evaluate
     score               rewards of given answers, by field, length and model
     compare             win rates of models by a judge or a reward, both orders
+    lm_eval             the benchmarks of EleutherAI's evaluation harness
     mt_bench            two turns, rated by a judge or compared with a baseline
     multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
     red_team            attack success, refusals, over-refusal, broken answers
