@@ -34,7 +34,8 @@ from jaxalign.evaluation.report import Row
 from jaxalign.pipeline import answer_generation, evaluation_models, evaluation_prompts
 from jaxalign.pipeline.answer_generation import AnswerGenerator, ModelPrompts
 from jaxalign.runtime import flags
-from jaxalign.runtime.cli import command_line, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 from jaxalign.sampling import SamplingParams
@@ -209,7 +210,7 @@ def page(
                 answers=SideBySide(list(shown), answers),
             ),
         ],
-        command_line(),
+        config_command(config, "experiments.generate"),
     )
 
 

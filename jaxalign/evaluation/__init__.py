@@ -27,6 +27,7 @@ __getattr__, __dir__ = lazy.attach(
         "mt_bench": "mt_bench",
         "paired_difference": "intervals",
         "pass_at_k": "pass_at_k",
+        "perplexity": "perplexity",
         "plots": "plots",
         "preference": "preference",
         "proportions": "proportions",
