@@ -1,5 +1,6 @@
 """experiments.chat: piped conversations, commands, Ctrl-C, and what is refused."""
 
+import io
 import json
 import os
 import signal
@@ -109,6 +110,15 @@ def test_a_folder_that_is_no_language_model(tmp_path, kind):
         chat.main(chat.Config(model=str(tmp_path / kind)), ["Hi"], print)
 
 
+def test_standard_input_is_read_and_the_answers_alone_are_printed(
+    talk, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n/temperature 0\n"))
+    chat.main(chat.Config(model="m", temperature=0.0))
+    assert capsys.readouterr().out == f"{TEXT}\n[temperature 0]\n"
+
+
+@pytest.mark.slow
 def test_standard_input_and_output_of_the_command(tmp_path):
     """A pipe: answers alone on standard output, in UTF-8, and status 0 at its end."""
     folder = untrained.save(tmp_path / "policy")

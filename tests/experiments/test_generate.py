@@ -33,7 +33,8 @@ def config_of(folder, data, out, **flags):
 
 
 def rows_of(config):
-    return [json.loads(x) for x in (config.out / "answers.jsonl").open()]
+    text = (config.out / "answers.jsonl").read_text()
+    return list(map(json.loads, text.splitlines()))
 
 
 def test_greedy_text_is_golden(public_data, tmp_path):
@@ -59,15 +60,16 @@ def test_rows_have_the_order_of_the_prompts_and_their_fields(folder, data, tmp_p
     config = config_of(folder, data, tmp_path / "out")
     numbers = generate.main(config)
     rows = rows_of(config)
-    assert [row["id"] for row in rows] == [0, 0, 1, 1, 2, 2, 4, 4]
-    assert [row["settings"]["sample"] for row in rows] == [0, 1] * 4
+    # a prompt that comes twice is answered once, and 3 is too long
+    assert [row["id"] for row in rows] == [0, 0, 1, 1, 4, 4]
+    assert [row["settings"]["sample"] for row in rows] == [0, 1] * 3
     assert {row["model"] for row in rows} == {str(folder)}
     assert all(row["tokens"] <= 8 for row in rows)
-    assert len({row["answer"] for row in rows[:2] + rows[4:6]}) == 4  # other noise
+    assert rows[0]["answer"] != rows[1]["answer"]  # other noise
     (left_out,) = json.loads((config.out / "left_out.json").read_text())
     assert left_out["location"].endswith("prompts.jsonl:4")
     assert "93 tokens leave no room" in left_out["reason"]
-    assert numbers["left_out"] == 1 and numbers["answers"] == 8
+    assert numbers["left_out"] == 1 and numbers["answers"] == 6
     assert "are left out" in (config.out / "notes.json").read_text()
     assert "a red dog" in (config.out / "report.html").read_text()
     # other programs read the rows
@@ -87,7 +89,7 @@ def test_the_rows_do_not_depend_on_parts_rows_or_an_interruption(
 ):
     whole = config_of(folder, data, tmp_path / "whole")
     generate.main(whole)
-    parts = config_of(folder, data, tmp_path / "parts", save_every=3)
+    parts = config_of(folder, data, tmp_path / "parts", save_every=2)
     sample, calls = AnswerGenerator.rows, []
 
     def sample_twice(self, part):
@@ -107,7 +109,7 @@ def test_the_rows_do_not_depend_on_parts_rows_or_an_interruption(
             lambda self, part: calls.append(part) or sample(self, part),
         )
         generate.main(dataclasses.replace(parts, resume=True, rows=2))
-    assert len(calls) == len(set(calls)) == 4  # one prompt a part, none made twice
+    assert len(calls) == len(set(calls)) == 3  # one prompt a part, none made twice
     assert rows_of(parts) == rows_of(whole)
 
 
@@ -137,7 +139,7 @@ def test_a_system_prompt_is_part_of_the_prompt(folder, data, tmp_path):
         ({"model": "nowhere"}, "--model nowhere: no such folder"),
         ({"model": "a,a"}, "--model a,a: expected different folders"),
         ({"data": "empty.jsonl"}, "empty.jsonl holds no usable Prompt rows"),
-        ({"max_new_tokens": 95}, "can answer none of 5 prompts"),
+        ({"max_new_tokens": 95}, "can answer none of 4 prompts"),
         ({"model": "reward"}, "LlamaForSequenceClassification is a reward model"),
     ],
 )

@@ -18,6 +18,11 @@ def folder(tmp_path_factory):
     return str(untrained.save(tmp_path_factory.mktemp("models") / "policy"))
 
 
+def rows_of(config):
+    text = (config.out / "windows-1.jsonl").read_text()
+    return list(map(json.loads, text.splitlines()))
+
+
 def stories_config(public_data, data, out, **flags):
     return perplexity.Config(
         model=str(public_data / "stories260K" / "hf"),
@@ -39,7 +44,7 @@ def test_stories_have_the_nll_of_transformers(public_data, tmp_path):
     (tmp_path / "t.txt").write_text("\n".join(lines[: ends[7] + 1]))
     config = stories_config(public_data, tmp_path / "t.txt", tmp_path / "out")
     numbers = perplexity.main(config)
-    rows = [json.loads(x) for x in (config.out / "windows-1.jsonl").open()]
+    rows = rows_of(config)
     # up to 413 float32 log-probs of 1e-6 each
     np.testing.assert_allclose([row["nll"] for row in rows], expected, rtol=2e-6)
     tokens = sum(row["tokens"] for row in rows)
@@ -69,7 +74,7 @@ def test_windows_of_a_long_text_add_up_to_its_tokens(folder, tmp_path):
     long = perplexity.main(config)
     # 186 bytes are 186 tokens after the beginning: 95 in the first window, then 91
     assert long["tokens"] == long["bytes"] == len(text)
-    rows = [json.loads(x) for x in (config.out / "windows-1.jsonl").open()]
+    rows = rows_of(config)
     assert [(r["first"], r["tokens"]) for r in rows] == [(0, 95), (95, 91)]
     # a token of each byte: bits per byte are NLL in bits
     np.testing.assert_allclose(
