@@ -66,24 +66,33 @@ def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
       seed: of the bootstrap.
 
     Returns:
-      `model`, `against`, `prompts`; `win rate` (ties half), `mean probability` and
-      `length-controlled` as an `Interval` each; `wins`, `ties`, `losses`; and the mean
-      characters of both models' answers.
+      `model`, `against`, `prompts`; `win rate` (ties half), `mean probability` (of a
+      judge; that of a reward is its win rate) and `length-controlled` as an `Interval`
+      each; `wins`, `ties`, `losses`; and the mean characters of both models' answers.
     """
     rate = pairwise.win_rate(judgements, seed=seed)
-    return {
+    row: Row = {
         "model": str(judgements.model_a[0]),
         "against": str(judgements.model_b[0]),
         "prompts": rate.prompts,
         "win rate": rate.win_rate,
-        "mean probability": rate.mean_probability,
+    }
+    if pairwise.is_asked(judgements).any():
+        row["mean probability"] = rate.mean_probability
+    return row | {
         "length-controlled": length_controlled(judgements, seed=seed),
         "wins": rate.wins,
         "ties": rate.ties,
         "losses": rate.losses,
-        "characters": float(np.mean(judgements.length_a)),
-        "characters, against": float(np.mean(judgements.length_b)),
+        "characters": mean_length(judgements.length_a),
+        "characters, against": mean_length(judgements.length_b),
     }
+
+
+def mean_length(lengths: np.ndarray) -> int | None:
+    """The mean length, rounded; None where one is unknown (NaN)."""
+    mean = float(np.mean(lengths))
+    return None if np.isnan(mean) else round(mean)
 
 
 def length_controlled(judgements: Judgements, *, seed: int = 0) -> Interval | None:
