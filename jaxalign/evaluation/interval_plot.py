@@ -60,7 +60,7 @@ def plot_intervals(
     if limits is not None:
         axes.set_xlim(*limits)
     axes.set_title(title, fontsize=10)
-    if len(series) > 1:
+    if len(axes.containers) > 1:
         figure.legend(loc="outside upper right", ncols=len(series), fontsize=8)
     plots.style_axes(axes)
     if jax.process_index() == 0:  # the first of several processes writes

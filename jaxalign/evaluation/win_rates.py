@@ -5,11 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-FAILED = math.nan
-"""The win probability of a comparison on which the judge failed."""
 
-
-class WinRate(NamedTuple):
+class RawWinRate(NamedTuple):
     """How often a model wins against a baseline.
 
     Attributes:
@@ -57,7 +54,7 @@ def win_probabilities(preference: np.ndarray) -> np.ndarray:
     return np.where(preference == 0, 1.5, preference) - 1
 
 
-def win_rate(probability: np.ndarray) -> WinRate:
+def win_rate(probability: np.ndarray, *, failed: int = 0) -> RawWinRate:
     """The raw and the discrete win rate of win probabilities [N].
 
     win rate = 100 mean(p),   se = 100 sd(p) / sqrt(n)  with n - 1 in the sd
@@ -65,6 +62,7 @@ def win_rate(probability: np.ndarray) -> WinRate:
 
     Args:
       probability: that the model wins, in [0, 1]; NaN where the judge failed.
+      failed: number of further failures, which the array leaves out.
 
     Raises:
       ValueError: a probability outside [0, 1], or none that is not NaN.
@@ -82,9 +80,9 @@ def win_rate(probability: np.ndarray) -> WinRate:
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("win probabilities are from 0 to 1")
     wins = (p > 0.5) + 0.5 * (p == 0.5)
-    return WinRate(
+    return RawWinRate(
         n=len(p),
-        failed=len(probability) - len(p),
+        failed=failed + len(probability) - len(p),
         win_rate=100 * float(p.mean()),
         se=100 * float(p.std(ddof=1)) / math.sqrt(len(p)) if len(p) > 1 else math.nan,
         discrete_win_rate=100 * float(wins.mean()),
