@@ -55,7 +55,8 @@ def test_rewards_by_field_by_length_and_by_model(answers, tmp_path):
     (pair,) = report["models"]
     # x less y by prompt: 0.5 - 1, 1 - 0.5, 0.5 - 0, 0 - 0.5; two wins of four
     assert pair["difference"]["mean"] == 0.0 and pair["win_rate"]["mean"] == 0.5
-    rows = [json.loads(x) for x in (tmp_path / "out/scores.jsonl").open()]
+    lines = (tmp_path / "out/scores.jsonl").read_text().splitlines()
+    rows = list(map(json.loads, lines))
     assert [row["reward"] for row in rows] == [0.5, 1, 0.5, 0, 1, 0.5, 0, 0.5]
     assert rows[0]["source"] == "web" and rows[4]["model"] == "y"
     page = (tmp_path / "out/report.md").read_text()
@@ -73,6 +74,23 @@ def test_every_kind_of_reward(answers, tmp_path):
     one, two, rating = found.values()
     np.testing.assert_allclose(two, one, rtol=1e-6)  # the mean of equal models
     assert 1.0 <= rating <= 10.0
+
+
+def test_conversations_too_long_for_a_reward_model_are_counted(tmp_path):
+    folder = untrained.save_reward(tmp_path / "reward")
+    data = tmp_path / "data.jsonl"
+    texts = ("yes", "yes " * 400, "no")  # a context of 96 tokens
+    rows = [{"prompt": "q", "answer": text} for text in texts]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = config_of(data, tmp_path / "out", reward=str(folder))
+    assert score.main(config)["answers"] == 2
+    (note,) = json.loads((tmp_path / "out/notes.json").read_text())
+    assert note.startswith("1 of 3 conversations") and note.endswith("data.jsonl:2")
+    lines = (tmp_path / "out/scores.jsonl").read_text().splitlines()
+    assert [json.loads(x)["reward"] is None for x in lines] == [False, True, False]
+    data.write_text(json.dumps(rows[1]))
+    with pytest.raises(ValueError, match="every conversation is longer"):
+        score.main(dataclasses.replace(config, out=tmp_path / "none"))
 
 
 def test_scoring_goes_on_where_it_was_interrupted(answers, tmp_path, monkeypatch):

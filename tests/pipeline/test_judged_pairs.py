@@ -9,11 +9,10 @@ from jaxalign import streams
 from jaxalign.data.records import Prompt
 from jaxalign.evaluation import pairwise_judgements
 from jaxalign.evaluation.judgement_columns import judgement_columns
-from jaxalign.pipeline import judged_pairs, llm_judge
+from jaxalign.pipeline import answer_pairs, judged_pairs, llm_judge
+from jaxalign.pipeline.answer_pairs import AnswerPair
 from jaxalign.pipeline.answer_rows import AnswerRow
-from jaxalign.pipeline.judged_pairs import AnswerPair
 from jaxalign.pipeline.llm_judge import AnswerSet, JudgeSettings
-from jaxalign.rewards import judge_prompts
 from tests.support.tiny_judge import QUESTION, compare, make_judge
 
 NOISE = partial(streams.generator, 0, "judge")
@@ -68,19 +67,19 @@ def test_models_meet_on_the_prompts_that_all_answered():
         "y": [row("3", "y3"), row("1", "y1")],
         "z": [row("1", "z1"), row("1", "z1 again"), row("3", "z3")],
     }
-    pairs = judged_pairs.pair_answers(answers, category="kind")
+    pairs = answer_pairs.pair_answers(answers, category="kind")
     found = [(p.answer_a, p.answer_b, p.category) for p in pairs]
     # by prompt in x's order, every two models; the second answer of z meets nobody
     assert found == [
         *(("x1", "y1", "math"), ("x1", "z1", "math"), ("y1", "z1", "math")),
         *(("x3", "y3", None), ("x3", "z3", None), ("y3", "z3", None)),
     ]
-    first = judged_pairs.pair_answers(answers, "first")
+    first = answer_pairs.pair_answers(answers, "first")
     assert {(p.model_a, p.model_b) for p in first} == {("x", "y"), ("x", "z")}
     twice = {name: answers["z"][:2] for name in ("u", "v")}
-    both = judged_pairs.pair_answers(twice)
+    both = answer_pairs.pair_answers(twice)
     assert [p.answer_b for p in both] == ["z1", "z1 again"]
-    groups = judged_pairs.prompt_groups([pairs[3].prompt_id], pairs, ["kind", "no"])
+    groups = answer_pairs.prompt_groups([pairs[3].prompt_id], pairs, ["kind", "no"])
     assert {name: values.tolist() for name, values in groups.items()} == {"kind": [""]}
 
 
@@ -150,21 +149,33 @@ def test_a_reward_scores_each_answer_once():
     assert rows[0]["first"] is None and rows[0]["swapped"] is None
 
 
-def test_pairs_too_long_for_the_judge_are_named(tiny):
+def test_pairs_too_long_for_the_judge_have_no_row(tiny):
     long = "z" * 2 * tiny.config.context
     pairs = [pair("x", "y"), pair(long, "y"), pair(long, long)]
-    fitting, left_out = judged_pairs.split_by_length(tiny, pairs, PRINCIPLES)
+    assert judged_pairs.fits_judge(tiny, pairs, PRINCIPLES).tolist() == [1, 0, 0]
+    rows = judge(tiny, pairs)
     # equal answers are not read
-    assert fitting == [pairs[0], pairs[2]] and left_out == [pairs[1]]
-    assert judged_pairs.describe(left_out[0]) == "data:How are you?: x and y"
-    with pytest.raises(ValueError, match=r"none of the 1 pairs fits .* 512 tokens"):
-        judged_pairs.split_by_length(tiny, pairs[1:2], judge_prompts.CONSTITUTION)
+    assert [row["answer_a"] for row in rows] == ["x", long]
+    (left_out,) = judged_pairs.pairs_without_row(pairs, rows)
+    assert answer_pairs.describe(left_out) == "data:How are you?: x and y"
+    assert left_out == pairs[1]
+    assert judged_pairs.pairs_without_row(pairs[:1], rows[:1]) == []
+    with pytest.raises(ValueError, match=r"none of the 1 pairs fits the context"):
+        judged_pairs.pairs_without_row(pairs[1:2], judge(tiny, pairs[1:2]))
+
+
+def test_answers_without_a_reward_have_no_row():
+    scorer = lambda prompts, answers: np.array([1.0, np.nan, 2.0])
+    pairs = [pair("a", "b"), pair("a", "c")]
+    found = judged_pairs.reward_preferences(scorer, pairs)
+    (row,) = judged_pairs.judgement_rows(pairs, found, "reward")
+    assert (row["answer_b"], row["winner"], row["probability"]) == ("c", "model_b", 0)
 
 
 def test_answers_that_cannot_be_compared():
     answers = {"x": [row("1", "x1")], "y": [row("2", "y2")]}
-    pairs = judged_pairs.pair_answers(answers)
+    pairs = answer_pairs.pair_answers(answers)
     with pytest.raises(ValueError, match=r"no prompt .* \(answers: x 1, y 1\)"):
-        judged_pairs.check_pairs(pairs, answers)
+        answer_pairs.check_pairs(pairs, answers)
     with pytest.raises(ValueError, match="--by kinds: .*did you mean kind. there are"):
-        judged_pairs.check_fields([prompt("1", kind=1)], ["kinds"])
+        answer_pairs.check_fields([prompt("1", kind=1)], ["kinds"])
