@@ -1,6 +1,7 @@
 """Tables of judged comparisons: win rates, by category, and the judge itself."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,7 +100,8 @@ def length_controlled(judgements: Judgements, *, seed: int = 0) -> Interval | No
     """The win rate of a over b at equal lengths, in [0, 1], by AlpacaEval's regression.
 
     Without the difficulty of the prompts (`minimal`). None for a single pair, and where
-    a length is unknown.
+    a length is unknown. The bounds are NaN where the penalty that cross-validation
+    chose sets all coefficients to 0, in every resample as well.
 
     Reference: Dubois et al. 2024, arXiv:2404.04475, section 3.
     """
@@ -109,7 +111,10 @@ def length_controlled(judgements: Judgements, *, seed: int = 0) -> Interval | No
     control = length_control(
         judgements.probability, *lengths, units=judgements.prompts, seed=seed
     )
-    return Interval(*(bound / 100 for bound in control.interval))
+    mean, low, high = (bound / 100 for bound in control.interval)
+    if low == high and np.ptp(judgements.probability) > 0:
+        return Interval(mean, math.nan, math.nan)
+    return Interval(mean, low, high)
 
 
 def win_rates_against_first(

@@ -141,6 +141,6 @@ def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:
 
 
 def describe(pair: AnswerPair) -> str:
-    """A pair in words: its prompt's place or id, and its models."""
-    place = pair.prompt.location or f"prompt {pair.prompt_id}"
-    return f"{place}: {pair.model_a} and {pair.model_b}"
+    """A pair in words: its prompt's place and id, and its models."""
+    place = pair.prompt.location or "prompt"
+    return f"{place} ({pair.prompt_id}): {pair.model_a} and {pair.model_b}"

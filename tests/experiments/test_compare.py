@@ -132,7 +132,7 @@ def test_conversations_too_long_for_the_judge_are_counted(folders, tmp_path):
     numbers = compare.main(config)
     assert (numbers["pairs"], numbers["too_long"]) == (2, 1)
     (named,) = json.loads((tmp_path / "out/too_long.json").read_text())
-    assert named.endswith("x.jsonl:2: x and y")
+    assert "x.jsonl:2 (" in named and named.endswith("): x and y")
     (note,) = json.loads((tmp_path / "out/notes.json").read_text())
     assert note.startswith("1 of 3 pairs do not fit the context of")
 

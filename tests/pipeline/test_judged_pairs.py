@@ -157,7 +157,8 @@ def test_pairs_too_long_for_the_judge_have_no_row(tiny):
     # equal answers are not read
     assert [row["answer_a"] for row in rows] == ["x", long]
     (left_out,) = judged_pairs.pairs_without_row(pairs, rows)
-    assert answer_pairs.describe(left_out) == "data:How are you?: x and y"
+    place = "data:How are you? (How are you?): x and y"
+    assert answer_pairs.describe(left_out) == place
     assert left_out == pairs[1]
     assert judged_pairs.pairs_without_row(pairs[:1], rows[:1]) == []
     with pytest.raises(ValueError, match=r"none of the 1 pairs fits the context"):
