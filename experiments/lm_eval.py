@@ -147,18 +147,12 @@ def report(
             label="score, with 95 % interval over examples",
             limits=(0, 1),
         )
-    run.publish(
-        Page(
-            f"Benchmarks of {hub.public_name(config.model)}",
-            [
-                Section("Tasks", task_text(config, results), rows, image),
-                Section(
-                    "In the shape of Zephyr's table", leaderboard_text(config), [row]
-                ),
-            ],
-            config_command(config, "experiments.lm_eval"),
-        )
-    )
+    sections = [Section("Tasks", task_text(config, results), rows, image)]
+    if any(row[column.heading] for column in harness_tables.LEADERBOARD):
+        text = leaderboard_text(config)
+        sections.append(Section("In the shape of Zephyr's table", text, [row]))
+    title = f"Benchmarks of {hub.public_name(config.model)}"
+    run.publish(Page(title, sections, config_command(config, "experiments.lm_eval")))
     return run.finish(
         {
             f"{score.task}/{score.metric}": score.interval

@@ -35,6 +35,7 @@ from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mes
 from jaxalign.pipeline.prompt_ids import prompt_id, prompt_text
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
@@ -53,9 +54,9 @@ class Config(EvaluationConfig):
     """A file of prompts with an answer each, or a folder of them."""
     ensemble: str = "mean"
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
-    by: str = ""
-    """Fields of the rows, with commas between them, by whose values the rewards are
-    summarized; by default model, category, source and dataset, where rows have them."""
+    by: tuple[str, ...] = ()
+    """Fields of the rows by whose values the rewards are summarized; by default model,
+    category, source and dataset, where rows have them."""
     length_bins: int = 4
     """Bins of the answers' lengths, of about as many answers each."""
     examples: int = 3
@@ -66,8 +67,7 @@ def main(config: Config) -> dict[str, Any]:
     """Scores the answers, writes the summaries; returns mean and deviation."""
     model_checks.check_reward(config, config.reward)
     answers = answer_rows.read_answers(config.data)
-    fields = [name.strip() for name in config.by.split(",")] if config.by else None
-    groups = row_fields.groups_by_field(answers, fields, FIELDS)
+    groups = row_fields.groups_by_field(answers, config.by, FIELDS)
     with ReportRun(config, "score") as run:
         scores = score_rows(config, run, answers)
         units = np.array([prompt_id(row.prompt) for row in answers])
@@ -186,9 +186,7 @@ def page(
     if shown is not None:
         title = "Answers of the lowest and of the highest reward"
         sections.append(Section(title, answers=shown))
-    command = (
-        f"python -m experiments.score --reward {config.reward} --data {config.data}"
-    )
+    command = config_command(config, "experiments.score")
     return Page(f"Rewards of {config.data} by {config.reward}", sections, command)
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,24 +17,45 @@ CONSISTENCY = "same verdict in both orders"
 FIRST_BIAS = "first shown wins both, less second"
 
 
+class Tables(NamedTuple):
+    """The tables of a comparison, rows each.
+
+    Attributes:
+      first: `win_rate_row` of each model over the first.
+      pairs: `win_rate_row` of every two models that met.
+      groups: by the name of a field, the rows of `win_rates_by_group`.
+      judge: see `judge_rows`.
+    """
+
+    first: list[Row]
+    pairs: list[Row]
+    groups: dict[str, list[Row]]
+    judge: list[Row]
+
+
 def all_tables(
-    judgements: Judgements, models: Sequence[str], *, seed: int = 0
-) -> dict[str, list[Row]]:
-    """The tables of a comparison by name.
+    judgements: Judgements,
+    models: Sequence[str],
+    groups: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
+) -> Tables:
+    """The tables of a comparison.
 
     Args:
       models: the first is the one that the others are measured against.
+      groups: by the name of a field, the group of each judgement [R].
       seed: of the bootstrap.
-
-    Returns:
-      `first`, `pairs`, `categories` and `judge`, rows each.
     """
-    return {
-        "first": win_rates_against_first(judgements, models, seed=seed),
-        "pairs": win_rates_of_pairs(judgements, models, seed=seed),
-        "categories": win_rates_by_category(judgements, models, seed=seed),
-        "judge": judge_rows(judgements, seed=seed),
-    }
+    return Tables(
+        win_rates_against_first(judgements, models, seed=seed),
+        win_rates_of_pairs(judgements, models, seed=seed),
+        {
+            field: win_rates_by_group(judgements, models, field, values, seed=seed)
+            for field, values in groups.items()
+        },
+        judge_rows(judgements, seed=seed),
+    )
 
 
 def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
@@ -109,18 +130,27 @@ def pair_rows(
     ]
 
 
-def win_rates_by_category(
-    judgements: Judgements, models: Sequence[str], *, seed: int = 0
+def win_rates_by_group(
+    judgements: Judgements,
+    models: Sequence[str],
+    field: str,
+    groups: np.ndarray,
+    *,
+    seed: int = 0,
 ) -> list[Row]:
-    """The win rate of each model over the first, in each category.
+    """The win rate of each model over the first, in each group.
+
+    Args:
+      field: the name of the groups' column.
+      groups: of each judgement, "" for none [R].
 
     Returns:
-      Rows of `category`, `prompts` and a column for each model; none where the prompts
-      have no categories.
+      Rows of the group, `prompts` and a column for each model.
     """
     rows = []
-    for name, part in columns.by_category(judgements).items():
-        row: Row = {"category": name, "prompts": len(np.unique(part.prompts))}
+    for name in sorted(set(groups.tolist()) - {""}):
+        part = judgements.select(groups == name)
+        row: Row = {field: name, "prompts": len(np.unique(part.prompts))}
         met = set(map(frozenset, columns.compared_pairs(part)))
         for model in models[1:]:
             if frozenset((model, models[0])) in met:
@@ -162,16 +192,16 @@ def judge_rows(judgements: Judgements, *, seed: int = 0) -> list[Row]:
     return rows
 
 
-def headline(tables: Mapping[str, Sequence[Row]]) -> dict[str, Interval]:
+def headline(tables: Tables) -> dict[str, Interval]:
     """The main numbers of `all_tables`: win rates over the first model, judge's bias.
 
     Returns:
       `win_rate/MODEL`, and of a judge `consistency` and `first_bias`.
     """
-    rates = {f"win_rate/{row['model']}": row["win rate"] for row in tables["first"]}
+    rates = {f"win_rate/{row['model']}": row["win rate"] for row in tables.first}
     names = {CONSISTENCY: "consistency", FIRST_BIAS: "first_bias"}
     return rates | {
         names[row["measure"]]: row["value"]
-        for row in tables["judge"]
+        for row in tables.judge
         if row["measure"] in names
     }

@@ -42,21 +42,21 @@ class LeaderboardColumn(NamedTuple):
     """A column of the Open LLM Leaderboard's first version.
 
     Attributes:
-      name: its heading.
-      task, metric, shots: what it shows.
+      heading: its name.
+      task, metric, shots: what it shows; the accuracy of truthfulqa_mc2 is mc2.
     """
 
-    name: str
+    heading: str
     task: str
     metric: str
     shots: int
 
 
 LEADERBOARD = (
-    LeaderboardColumn("ARC", "arc_challenge", "acc_norm", 25),
-    LeaderboardColumn("HellaSwag", "hellaswag", "acc_norm", 10),
-    LeaderboardColumn("MMLU", "mmlu", "acc", 5),
-    LeaderboardColumn("TruthfulQA", "truthfulqa_mc2", "acc", 0),
+    LeaderboardColumn("ARC (25-shot acc_norm)", "arc_challenge", "acc_norm", 25),
+    LeaderboardColumn("HellaSwag (10-shot acc_norm)", "hellaswag", "acc_norm", 10),
+    LeaderboardColumn("MMLU (5-shot acc)", "mmlu", "acc", 5),
+    LeaderboardColumn("TruthfulQA (0-shot mc2)", "truthfulqa_mc2", "acc", 0),
 )
 
 
@@ -83,7 +83,7 @@ def is_number(value: Any) -> bool:
 
 
 def result_rows(results: Mapping[str, Any]) -> list[Row]:
-    """A row for each metric of each task: value, standard error, examples.
+    """A row for each metric of each task; an arrow says which values are better.
 
     >>> results = {"results": {"mine": {"acc,none": 0.5, "acc_stderr,none": 0.1}},
     ...     "n-shot": {"mine": 5}, "n-samples": {"mine": {"effective": 26}}}
@@ -92,14 +92,19 @@ def result_rows(results: Mapping[str, Any]) -> list[Row]:
     ('0.500 ± 0.196', 0.1, 5, 26)
     """
     better = results.get("higher_is_better", {})
-    arrows = {True: "↑", False: "↓"}
+    arrows = {True: " ↑", False: " ↓"}
+
+    def metric(score: Score) -> str:
+        is_better = (better.get(score.task) or {}).get(score.metric)
+        arrow = "" if is_better is None else arrows[bool(is_better)]
+        which = f" ({score.filter})" if score.filter != "none" else ""
+        return f"{score.metric}{which}{arrow}"
+
     return [
         {
             "task": score.task,
             "shots": score.shots,
-            "metric": score.metric
-            + (f" ({score.filter})" if score.filter != "none" else ""),
-            "better": arrows.get((better.get(score.task) or {}).get(score.metric)),
+            "metric": metric(score),
             "value": score.interval,
             "stderr": score.stderr,
             "examples": score.examples,
@@ -126,8 +131,7 @@ def leaderboard_row(
     for column in LEADERBOARD:
         score = by_name.get((column.task, column.metric))
         same = score is not None and score.shots == column.shots
-        name = f"{column.name} ({column.shots}-shot {column.metric})"
-        row[name] = f"{100 * score.value:.2f}" if score and same else None
+        row[column.heading] = f"{100 * score.value:.2f}" if score and same else None
     return row
 
 

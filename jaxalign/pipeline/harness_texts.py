@@ -1,6 +1,6 @@
 """Texts -> tokens as the evaluation harness does it for its `hf` model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from transformers import PreTrainedTokenizerFast
@@ -27,11 +27,47 @@ def encode(
         for texts that begin with the prefix token, as those of chat templates do.
     """
     if special is None:
-        special = not text.startswith(tokenizer.decode([prefix_token(tokenizer)]))
+        prefix = str(tokenizer.decode([prefix_token(tokenizer)]))
+        special = not text.startswith(prefix)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     return tuple(backend.encode(text, add_special_tokens=special).ids)
+
+
+def check_continuations(pairs: Iterable[tuple[str, str]]) -> None:
+    """Refuse empty continuations, which have no log-prob.
+
+    Args:
+      pairs: (context, continuation).
+
+    Raises:
+      ValueError: one is empty; names its context.
+    """
+    for context, continuation in pairs:
+        if not continuation:
+            raise ValueError(
+                f"the continuation of {context[-60:]!r} is empty, so it has no log-prob"
+            )
+
+
+def check_tokens(
+    requests: Iterable[tuple[tuple[str, str], Sequence[int], Sequence[int]]],
+) -> None:
+    """Refuse continuations that merge with their context into its last token.
+
+    Args:
+      requests: ((context, continuation), context ids, continuation ids).
+
+    Raises:
+      ValueError: one has no token of its own; names it.
+    """
+    for (context, continuation), _, tokens in requests:
+        if not len(tokens):
+            raise ValueError(
+                f"the continuation {continuation[:60]!r} has no token of its own after "
+                f"{context[-60:]!r}: begin it with a space (target_delimiter)"
+            )
 
 
 def render_chat(

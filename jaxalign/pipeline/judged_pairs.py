@@ -116,22 +116,43 @@ def check_pairs(
         )
 
 
-def check_category(prompts: Sequence[Prompt], field: str, *, default: str) -> None:
-    """Refuses a field of categories that no prompt has.
-
-    Args:
-      default: the field that prompts need not have.
+def check_fields(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
+    """Refuses fields of `--by` that no prompt has.
 
     Raises:
       ValueError: names the fields that there are.
     """
-    if field != default and all(p.fields.get(field) is None for p in prompts):
-        known = sorted({name for prompt in prompts for name in prompt.fields})
-        raise ValueError(
-            f"--by {field}: no prompt has this field; "
-            f"{messages.did_you_mean(field, known)}"
-            f"there are {', '.join(known) or 'none'}"
-        )
+    known = sorted({name for prompt in prompts for name in prompt.fields})
+    for field in fields:
+        if field not in known:
+            raise ValueError(
+                f"--by {field}: no prompt has this field; "
+                f"{messages.did_you_mean(field, known)}"
+                f"there are {', '.join(known) or 'none'}"
+            )
+
+
+def prompt_groups(
+    ids: Sequence[str], pairs: Sequence[AnswerPair], fields: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The group of each judgement by each field that prompts have, str [R].
+
+    Args:
+      ids: of the prompts of the judgements [R].
+      pairs: that were judged, whose prompts have the fields.
+      fields: their names; those that no prompt has are left out.
+
+    Returns:
+      The values of each field as text; "" where the prompt has none.
+    """
+    rows = {pair.prompt_id: pair.prompt.fields for pair in pairs}
+    known = {name for row in rows.values() for name in row}
+    text = lambda value: "" if value is None else str(value)
+    return {
+        name: np.array([text(rows[key].get(name)) for key in ids])
+        for name in fields
+        if name in known
+    }
 
 
 def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:

@@ -9,9 +9,8 @@
 
 or `python -m experiments.lm_eval`. Texts become tokens as in the harness's `hf` model,
 so that both give the same numbers: white space at the end of a context moves to the
-continuation, an empty context is the beginning token (or the end token, of tokenizers
-without one), texts that begin with it get no second one, contexts that are too long are
-cut from the left.
+continuation, an empty context is the beginning token (or the end token), contexts that
+are too long are cut from the left.
 
 Reference: Gao et al., A framework for few-shot language model evaluation,
 doi:10.5281/zenodo.10256836; written for lm_eval 0.4.13 (the extra `lm-eval`).
@@ -163,12 +162,7 @@ class HarnessModel(TemplateLM):
         Raises:
           ValueError: an empty continuation, or one longer than the model's context.
         """
-        for request in requests:
-            if not request.args[1]:
-                raise ValueError(
-                    f"task {request.task_name}, document {request.doc_id}: a "
-                    "continuation is empty, so it has no log-prob"
-                )
+        harness_texts.check_continuations([request.args for request in requests])
         scores = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         return cast(list[tuple[float, bool]], scores)
 
@@ -176,14 +170,14 @@ class HarnessModel(TemplateLM):
         self, requests: Sequence[Any], disable_tqdm: bool = True, **_: Any
     ) -> list[tuple[float, bool]]:
         """Scores of ((context, continuation), context ids, continuation ids)."""
+        harness_texts.check_tokens(requests)
         pairs = [Continuation(context, tokens) for _, context, tokens in requests]
 
         def keep(i: int, score: ContinuationScore) -> None:
             self.cache_hook.add_partial("loglikelihood", requests[i][0], tuple(score))
 
-        return [
-            tuple(one) for one in self.score("loglikelihood", pairs, "log-probs", keep)
-        ]
+        scores = self.score("loglikelihood", pairs, "log-probs", keep)
+        return [(score.logp, score.is_greedy) for score in scores]
 
     def score(
         self,
@@ -212,13 +206,10 @@ class HarnessModel(TemplateLM):
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = True
     ) -> list[float]:
-        """The log-prob of each whole text, in nats.
+        """The log-prob of each whole text, in nats, of requests with `args` (text,).
 
         Each token is predicted once: those of the first window after the prefix token,
         those of the others with as much context as fits.
-
-        Args:
-          requests: with `args` (text,).
         """
         pairs: list[Continuation] = []
         counts = []
@@ -244,8 +235,7 @@ class HarnessModel(TemplateLM):
     ) -> list[str]:
         """An answer to each context, cut before the first of its `until` strings.
 
-        Sampled answers to the same context differ; with the seed they are the same
-        again.
+        Sampled answers to the same context differ; a seed gives the same ones again.
 
         Args:
           requests: with `args` (context, settings), see `parse_settings`.

@@ -234,7 +234,7 @@ def run_tasks(
         model=model,
         tasks=loaded.items,
         task_manager=loaded.manager,
-        limit=limit,
+        limit=int(limit) if limit and limit >= 1 else limit,
         bootstrap_iters=BOOTSTRAPS,
         apply_chat_template=chat_template,
         system_instruction=system or None,

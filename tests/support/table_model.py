@@ -1,6 +1,5 @@
 """A language model that is a table: p(next token | last token), known exactly."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,14 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxalign.pipeline.policies import Policy
 from jaxalign.types import LanguageModel
+
+
+class TableConfig(NamedTuple):
+    """What the library reads of a model's configuration."""
+
+    vocab_size: int
+    context: int
+    logit_cap: float | None = None
 
 
 class TableCache(NamedTuple):
@@ -26,9 +33,7 @@ def table_model(vocab_size: int, context: int) -> LanguageModel:
     """
     one_hot = lambda tokens: jax.nn.one_hot(tokens, vocab_size)
     return LanguageModel(
-        config=SimpleNamespace(
-            vocab_size=vocab_size, context=context, logit_cap=None, rope_scaling=None
-        ),
+        config=TableConfig(vocab_size, context),
         init=None,
         specs=None,
         hidden=lambda params, tokens, positions, segments: one_hot(tokens),
