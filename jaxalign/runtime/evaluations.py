@@ -47,10 +47,14 @@ class Evaluations:
     def add(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Adds the metrics of an evaluation; returns them under their `eval/` names.
 
+        Args:
+          step: steps done.
+          metrics: Python numbers.
+
         Raises:
           ValueError: none of them is the metric of --keep-best.
         """
-        named = {f"{PREFIX}{name}": float(value) for name, value in metrics.items()}
+        named = {f"{PREFIX}{name}": value for name, value in metrics.items()}
         if self.best_metric and self.best_metric.removeprefix("-") not in named:
             raise ValueError(
                 f"--keep-best: no metric {self.best_metric.removeprefix('-')!r} in "
@@ -116,7 +120,9 @@ class Evaluations:
         numbers = {
             name: value
             for name, value in self.at(step).items()
-            if name.count("/") == 1 and not name.endswith(("_low", "_high"))
+            if name.count("/") == 1
+            and isinstance(value, float)
+            and not name.endswith(("_low", "_high"))
         }
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         return f"after {step} steps: {shown}"
