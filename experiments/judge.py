@@ -40,7 +40,6 @@ two different answers, or too long for the judge's context.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -57,6 +56,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.pipeline.answer_sets import Splits
 from jaxalign.pipeline.llm_judge import AnswerSet
+from jaxalign.pipeline.principles import read_principles
 from jaxalign.pipeline.prompts import cyclic_slice, select_prompts
 from jaxalign.rewards import judge_prompts
 from jaxalign.runtime import distributed
@@ -103,7 +103,7 @@ def main(config: Config) -> dict[str, float]:
       ValueError: bad flags, nothing is held out, or no two answers to compare.
     """
     check(config)
-    principles = read_principles(config)
+    principles = read_principles(config.principles)
     with Run(config, "judge") as run:
         sources, parts = candidates(config, run.mesh, run.note)
         run.describe_data([a for source in sources for a in source.accounts()])
@@ -148,25 +148,6 @@ def check(config: Config) -> None:
         raise ValueError(
             "--principles are for --ask pairs; --ask ratings asks one question"
         )
-
-
-def read_principles(config: Config) -> tuple[str, ...]:
-    """The principles by which answers are compared.
-
-    Raises:
-      ValueError: the file holds none.
-    """
-    if config.principles is None:
-        return (judge_prompts.DEFAULT_PRINCIPLE,)
-    if config.principles == "constitution":
-        return judge_prompts.CONSTITUTION
-    lines = Path(config.principles).read_text().splitlines()
-    principles = tuple(line.strip() for line in lines if line.strip())
-    if not principles:
-        raise ValueError(
-            f"--principles {config.principles} holds no principles; expected one a line"
-        )
-    return principles
 
 
 def candidates(

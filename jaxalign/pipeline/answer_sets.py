@@ -116,11 +116,27 @@ def filter_by_length(
     several = [answer_set for answer_set in prompts if len(answer_set.answers) > 1]
     if not several:
         return []
+    questions = [longest_question(x) for x in several]
+    fits = questions_fit(judge, questions, reasoning_tokens=reasoning_tokens)
+    return [x for x, is_short in zip(several, fits, strict=True) if is_short]
+
+
+def questions_fit(
+    judge: Policy, questions: Sequence[str], *, reasoning_tokens: int = 0
+) -> np.ndarray:
+    """Whether each question leaves room for its answer in the judge's context [Q].
+
+    Args:
+      judge: the language model that answers.
+      questions: the judge's prompts.
+      reasoning_tokens: the most tokens of reasoning before the judge's answer.
+    """
+    if not questions:
+        return np.zeros(0, bool)
     reserved = MAX_OPTION_TOKENS
     if reasoning_tokens:
         request = [user_message(judge_prompts.LETTER_REQUEST)]
         reserved += reasoning_tokens + len(chat.encode_prompt(judge.tokenizer, request))
-    questions = [[user_message(longest_question(x))] for x in several]
-    rows = chat.encode_prompts(judge.tokenizer, questions)
-    limit = judge.config.context - reserved
-    return [x for x, ids in zip(several, rows, strict=True) if len(ids) <= limit]
+    conversations = [[user_message(question)] for question in questions]
+    rows = chat.encode_prompts(judge.tokenizer, conversations)
+    return np.array([len(ids) <= judge.config.context - reserved for ids in rows])

@@ -1,6 +1,7 @@
 """Command lines: flags are parsed and validated, and each failure is one sentence."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,11 +18,9 @@ from jaxalign.runtime import (
     library_output,
     supervisor,
 )
-from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.interrupts import InterruptOnce
 
 ConfigType = TypeVar("ConfigType", bound=flags.ValidatedConfig)
-RunConfigType = TypeVar("RunConfigType", bound=RunConfig)
 
 
 def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
@@ -66,8 +65,17 @@ def program_name() -> str | None:
     return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
 
 
-def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) -> None:
+def command_line() -> str:
+    """The command that was typed, for reports; "" where a function was called."""
+    name = program_name() or ""
+    shown = shlex.join([*name.split(), *sys.argv[1:]])
+    return shown if name.startswith("python -m experiments.") else ""
+
+
+def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:
     """Runs an experiment from its command line; see `run_command`.
+
+    With a flag `compilation_cache` compiled programs are kept there.
 
     With JAXALIGN_DISTRIBUTED the process joins the others first, under a supervisor;
     see `distributed.join` and `supervisor`.
@@ -76,8 +84,8 @@ def launch(main: Callable[[RunConfigType], Any], config: type[RunConfigType]) ->
     if setting:
         supervisor.supervise(setting)
 
-    def start(arguments: RunConfigType) -> None:
-        compilation_cache.enable(arguments.compilation_cache)
+    def start(arguments: ConfigType) -> None:
+        compilation_cache.enable(getattr(arguments, "compilation_cache", "off"))
         distributed.join(setting)
         main(arguments)
 

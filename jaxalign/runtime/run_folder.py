@@ -9,6 +9,7 @@ from typing import Any
 from jaxalign.runtime import distributed, folder_cleanup, folder_lock, run_settings
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.data_report import summary
+from jaxalign.runtime.report_config import ReportConfig
 
 
 class RunFolder:
@@ -105,7 +106,7 @@ class RunFolder:
         distributed.print_line(f"{self.experiment}  {shown}  -> {self.path}")
 
 
-def folder_of(config: RunConfig, experiment: str) -> Path:
+def folder_of(config: RunConfig | ReportConfig, experiment: str) -> Path:
     """The run's folder: --out, or a name from the time of the start.
 
     Raises:

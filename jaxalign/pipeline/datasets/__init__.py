@@ -22,7 +22,7 @@ PATH=WEIGHT,...
 """
 
 from jaxalign.pipeline.datasets.dataset import Dataset, check_held_out
-from jaxalign.pipeline.datasets.registry import load
+from jaxalign.pipeline.datasets.registry import is_named, load
 from jaxalign.pipeline.datasets.rule_based import (
     RewardValues,
     RuleBasedReward,
@@ -43,6 +43,7 @@ __all__ = [
     "RuleBasedReward",
     "check_finite",
     "check_held_out",
+    "is_named",
     "load",
     "reward_by_name",
     "summary",

@@ -91,7 +91,17 @@ class ToyRecords:
     def reward(
         self, prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> RewardValues:
-        """The true reward of answers to the world's own prompts, and its parts."""
+        """The true reward of answers to the world's own prompts, and its parts.
+
+        Raises:
+          ValueError: another prompt.
+        """
+        for prompt in prompts:
+            if prompt.messages[-1]["content"] not in self.by_text:
+                raise ValueError(
+                    f"{prompt.location or 'a prompt'} is no prompt of the toy world, "
+                    "whose programmed reward knows its own requests alone"
+                )
         requests = [self.by_text[p.messages[-1]["content"]] for p in prompts]
         return toy_world.true_rewards(requests, texts, finished)
 

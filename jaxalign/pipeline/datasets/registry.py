@@ -59,6 +59,11 @@ def load(config: RunConfig) -> Dataset:
     return from_named_path(config, path)
 
 
+def is_named(data: str) -> bool:
+    """Whether `--data` is the name of a data set, rather than of a file or a hub's."""
+    return data == "toy" or data in AT_DATA_PATH
+
+
 def existing_data_path(config: RunConfig) -> str:
     """The path of a named data set.
 

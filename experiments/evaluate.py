@@ -1,0 +1,131 @@
+"""Evaluate models by a suite of measurements, and write one report of all of them.
+
+A suite is a YAML file: the measurements by the program that makes them, each with that
+program's flags. The models are set here, and each measurement has a folder in OUT:
+
+    generate:        {data: prompts.jsonl, samples: 4}
+    score:           {reward: runs/reward/reward}
+    compare:         {data: prompts.jsonl, reward: runs/reward/reward, by: [category]}
+    perplexity:      {data: held_out.txt}
+    multiple_choice: {data: TruthfulQA.csv}
+    red_team:        {suite: xstest_prompts.csv}
+    mt_bench:        {questions: question.jsonl, judge_prompts: ..., judge: JUDGE}
+    lm_eval:         {tasks: task.yaml}
+    reward_bench:    {reward: runs/reward/reward, data: pairs.jsonl}
+
+    python -m experiments.evaluate --models runs/sft/policy runs/dpo/policy \\
+        --suite suite.yaml --out runs/evaluation
+
+`score` reads the answers of `generate` unless it names a file, and of several answers
+to a prompt the diversity is reported: distinct n-grams, self-BLEU, entropy. A name may
+stand twice with a label, as `red_team advbench`. Writes OUT/report.html and report.md
+(one table of all models, then the tables, plots and answers of each measurement, and
+the commands that make them), numbers.json, and OUT/NAME/. With --resume, what is
+complete is read, not measured again.
+"""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+from experiments import (
+    compare,
+    generate,
+    lm_eval,
+    mt_bench,
+    multiple_choice,
+    perplexity,
+    red_team,
+    reward_bench,
+    score,
+)
+from jaxalign.evaluation.page import Page, Section
+from jaxalign.pipeline import evaluation_suite
+from jaxalign.pipeline.evaluation_suite import Program
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
+from jaxalign.runtime.report_config import ReportConfig
+from jaxalign.runtime.report_run import ReportRun
+
+PROGRAMS = {
+    "generate": Program(generate, "model", joined=True),
+    "score": Program(score),
+    "compare": Program(compare, "policies", joined=True),
+    "perplexity": Program(perplexity, "model"),
+    "multiple_choice": Program(multiple_choice, "model"),
+    "red_team": Program(red_team, "model"),
+    "mt_bench": Program(mt_bench, "model"),
+    "lm_eval": Program(lm_eval, "model"),
+    "reward_bench": Program(reward_bench),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ReportConfig):
+    """Evaluate models by a suite of measurements."""
+
+    models: tuple[str, ...]
+    """Folders of the models, or ORG/NAME of a hub."""
+    suite: Path
+    """A YAML file: the measurements, each with its flags."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Measures what the suite says, and writes the report; returns the main numbers.
+
+    Raises:
+      ValueError: a suite that is empty, or names what does not exist (before anything
+        is computed); no model, or one twice.
+    """
+    check(config)
+    with ReportRun(config, "evaluate") as run:
+        measurements = evaluation_suite.read_suite(
+            *(config.suite, PROGRAMS, config.models, run.folder),
+            seed=config.seed,
+            resume=config.resume,
+        )
+        results = []
+        for i, measurement in enumerate(measurements, 1):
+            run.say(f"evaluate: {measurement} ({i} of {len(measurements)})")
+            results.append(evaluation_suite.measure(measurement))
+        rows = evaluation_suite.summary_rows(config.models, measurements, results)
+        commands = [
+            {"measurement": str(m), "command": config_command(m.config, name_of(m))}
+            for m in measurements
+        ]
+        sections = [
+            Section("All models", "What was measured of each model alone.", rows),
+            *evaluation_suite.diversity_sections(measurements),
+            *(s for one in measurements for s in evaluation_suite.own_sections(one)),
+            Section("Commands", "Each measurement by itself:", commands),
+        ]
+        command = (
+            f"python -m experiments.evaluate --models {shlex.join(config.models)} "
+            f"--suite {shlex.quote(str(config.suite))}"
+        )
+        title = f"Evaluation of {', '.join(config.models)}"
+        run.publish(Page(title, sections, command))
+        return run.finish({row.pop("model"): row for row in map(dict, rows)})
+
+
+def name_of(measurement: evaluation_suite.Measurement) -> str:
+    """The module of a measurement's program."""
+    return measurement.program.module.__name__
+
+
+def check(config: Config) -> None:
+    """Refuse models that cannot be told apart.
+
+    Raises:
+      ValueError: no model, or one twice.
+    """
+    if not config.models:
+        raise ValueError("--models names no model; expected a folder or several")
+    for model in config.models:
+        if config.models.count(model) > 1:
+            raise ValueError(f"--models {model} is there twice; name each model once")
+
+
+if __name__ == "__main__":
+    launch(main, Config)
