@@ -98,7 +98,12 @@ def main(config: Config) -> dict[str, Any]:
         run.publish(page(config, report, image, examples(config, answers, scores)))
         keys = ("answers", "prompts", "mean", "std")
         numbers = {key: report["summary"][key] for key in keys}
-        return run.finish(numbers | {"spearman": report["length"]["spearman"]})
+        numbers["spearman"] = report["length"]["spearman"]
+        by_model = {
+            row["group"]: {"mean": row["mean"], "std": row["std"]}
+            for row in report["by"].get("model", ())
+        }
+        return run.finish(numbers | {"by_model": by_model})
 
 
 def score_rows(

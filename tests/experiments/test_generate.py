@@ -121,7 +121,7 @@ def test_several_models_are_in_one_file(folder, data, tmp_path):
     assert [row["model"] for row in rows] == [str(folder)] * 4 + [str(other)] * 4
     # the same weights and noise: the same answers
     assert [r["answer"] for r in rows[:4]] == [r["answer"] for r in rows[4:]]
-    assert set(numbers["models"]) == {str(folder), str(other)}
+    assert set(numbers["by_model"]) == {str(folder), str(other)}
 
 
 def test_a_system_prompt_is_part_of_the_prompt(folder, data, tmp_path):
