@@ -210,8 +210,8 @@ def headline(tables: Tables) -> dict[str, Any]:
     """The main numbers of `all_tables`: win rates over the first model, judge's bias.
 
     Returns:
-      `by_model`, by name each other model's `win_rate` and `length_controlled`; and of a
-      judge `consistency` and `first_bias`.
+      `by_model`, by name each other model's `win_rate` and `length_controlled`; and of
+      a judge `consistency` and `first_bias`.
     """
     columns = {"win rate": "win_rate", "length-controlled": "length_controlled"}
     rates = {
