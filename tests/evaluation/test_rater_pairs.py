@@ -27,7 +27,7 @@ SECOND = np.array([0, 1, 1, 2, 2, 0])
         # both use each label a third of the time; three pairs differ, by 1, 1, 2:
         # observed 3/6; by chance 6/9 of all pairs differ: 1 - (1/2) / (2/3)
         ("unweighted", 1 / 4),
-        # observed (1 + 1 + 2) / 6; by chance (4 * 1 + 2 * 2) / 9 = 8/9: 1 - (2/3) / (8/9)
+        # observed (1 + 1 + 2) / 6; by chance (4 * 1 + 2 * 2) / 9 = 8/9: 1 - 3/4
         ("linear", 1 / 4),
         # observed (1 + 1 + 4) / 6 = 1; by chance (4 * 1 + 2 * 4) / 9 = 4/3: 1 - 3/4
         ("quadratic", 1 / 4),
@@ -36,8 +36,7 @@ SECOND = np.array([0, 1, 1, 2, 2, 0])
 def test_kappa_by_hand(kind, kappa):
     found = cohen_kappa(FIRST, SECOND, labels=3, kind=kind)
     np.testing.assert_allclose(found, kappa, rtol=1e-12)
-    # one error fewer: observed 2/6, 1 + 2 = 3/6, 1 + 4 = 5/6; the second's shares are
-    # 1/3, 1/6, 1/2 ... by the definition, with loops
+    # other shares of labels: by the definition, with loops
     second = np.array([0, 1, 1, 2, 2, 2])
     power = {"unweighted": 0, "linear": 1, "quadratic": 2}[kind]
     gap = lambda i, j: abs(int(i) - int(j)) ** power * (i != j)
@@ -48,10 +47,13 @@ def test_kappa_by_hand(kind, kappa):
 
 
 def test_a_label_that_nobody_gave_is_a_step_of_the_scale():
-    # of 0, 1, 2 without 1: 0 and 2 are two steps apart for all, and kappa is the same
-    wide = cohen_kappa(2 * (FIRST > 0), 2 * (SECOND > 0), labels=3, kind="linear")
-    narrow = cohen_kappa(FIRST > 0 + 0, (SECOND > 0) + 0, labels=2, kind="linear")
-    np.testing.assert_allclose(wide, narrow, rtol=1e-12)
+    # 0, 1, 3 of a scale of four: by the definition, with loops
+    step = np.array([0, 1, 3])
+    first, second = step[FIRST], step[SECOND]
+    observed = np.mean(np.abs(first - second))
+    expected = np.mean(np.abs(first[:, None] - second))
+    found = cohen_kappa(first, second, labels=4, kind="linear")
+    np.testing.assert_allclose(found, 1 - observed / expected, rtol=1e-12)
 
 
 def test_kappa_of_resamples_and_degenerate_labels():
