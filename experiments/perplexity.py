@@ -94,7 +94,7 @@ def main(config: Config) -> dict[str, Any]:
             tables[name] = summaries(rows, documents)
             by_document = by_document or document_rows(rows, documents)
         table = [
-            {"model": name} | row if len(names) > 1 else row
+            {"model": name, **row} if len(names) > 1 else row
             for name, by_file in tables.items()
             for row in by_file
         ]

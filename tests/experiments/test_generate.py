@@ -50,7 +50,6 @@ def test_greedy_text_is_golden(public_data, tmp_path):
     )
     numbers = generate.main(config)
     (row,) = rows_of(config)
-    # its text was decoded up to the last whole word that its author published
     assert f"Once upon a time{row['answer']}" == golden["greedy_text"]
     assert row["tokens"] == tokens and row["ended"] is False
     assert numbers["answers"] == 1 and numbers["left_out"] == 0
