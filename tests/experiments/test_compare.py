@@ -98,11 +98,11 @@ def test_files_by_a_reward_and_by_field(tmp_path):
     config = compare.Config(
         policies=(y, x),
         reward="length:2",
-        by=("kind",),
+        split_by=("kind",),
         out=tmp_path / "out",
         mesh="data=1",
     )
-    with pytest.raises(ValueError, match="--by kind: no prompt has this field"):
+    with pytest.raises(ValueError, match="--split-by kind: no prompt has this field"):
         compare.main(
             dataclasses.replace(config, policies=(y, f"again={y}"), out=tmp_path / "no")
         )
@@ -149,7 +149,10 @@ def test_conversations_too_long_for_the_judge_are_counted(folders, tmp_path):
         ({"judge": "{judge}", "policies": ("{policy}",)}, "names one model"),
         ({"judge": "{judge}", "policies": ("{policy}",) * 2}, "2 models are called"),
         ({"judge": "{judge}", "principles": "{empty}"}, "holds no principles"),
-        ({"judge": "{judge}", "by": ("kind",)}, "--by kind: no prompt has this"),
+        (
+            {"judge": "{judge}", "split_by": ("kind",)},
+            "--split-by kind: no prompt has this",
+        ),
     ],
 )
 def test_unusable_flags_end_before_a_model_answers(
