@@ -33,6 +33,7 @@ __getattr__, __dir__ = lazy.attach(
         "paired_difference": "intervals",
         "pairwise_judgements": "pairwise_judgements",
         "pass_at_k": "pass_at_k",
+        "perplexity": "perplexity",
         "plots": "plots",
         "preference": "preference",
         "proportions": "proportions",

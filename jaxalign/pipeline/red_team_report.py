@@ -161,6 +161,12 @@ def category_row(name: str, rates: Mapping[str, Any]) -> dict[str, Any]:
     return table_row({"category": name}, {n: rates[n] for n in shown})
 
 
+def type_row(name: str, rates: Mapping[str, Any]) -> dict[str, Any]:
+    """The rates of a type of prompts, as a row of a table; the name can be wrapped."""
+    shown = {n: x for n, x in rates.items() if n != BROKEN}
+    return table_row({"type": name.replace("_", " ")}, shown)
+
+
 def number_sections(figures: Figures, judge_text: str, folder: Path) -> list[Section]:
     """The tables and plots of a page.
 
@@ -187,7 +193,7 @@ def number_sections(figures: Figures, judge_text: str, folder: Path) -> list[Sec
     for suite, found in figures["over_refusal"].items():
         pair = [{n.replace("_", " "): x for n, x in found.items() if n != "types"}]
         sections.append(Section(f"Over-refusal: {suite}", PAIR_TEXT, pair))
-        rows = [table_row({"type": n}, x) for n, x in found["types"].items()]
+        rows = [type_row(name, rates) for name, rates in found["types"].items()]
         image = plot_pair(folder / f"over_refusal_{suite}.png", suite, found)
         sections.append(Section(f"By type: {suite}", rows=rows, image=image))
     for suite, found in figures["attacks"].items():
