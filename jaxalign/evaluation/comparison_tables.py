@@ -78,7 +78,7 @@ def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
         "prompts": rate.prompts,
         "win rate": rate.win_rate,
     }
-    if pairwise.is_asked(judgements).any():
+    if pairwise.both_orders_mask(judgements).any():
         row["mean probability"] = rate.mean_probability
     return row | {
         "length-controlled": length_controlled(judgements, seed=seed),
