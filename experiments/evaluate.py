@@ -5,11 +5,7 @@ program's flags. The models are set here, and each measurement has a folder in O
 
     generate:        {data: prompts.jsonl, samples: 4}
     score:           {reward: runs/reward/reward}
-<<<<<<< HEAD
-    compare:         {reward: runs/reward/reward, by: [category]}
-=======
-    compare:         {data: prompts.jsonl, reward: runs/reward/reward}
->>>>>>> compare
+    compare:         {reward: runs/reward/reward}
     perplexity:      {data: held_out.txt}
     multiple_choice: {data: TruthfulQA.csv}
     red_team:        {suite: xstest_prompts.csv}

@@ -102,18 +102,13 @@ def main(config: Config) -> dict[str, Any]:
         shown = examples(config, answers, scores)
         run.publish(page(config, run.notes, report, image, shown))
         keys = ("answers", "prompts", "mean", "std")
-<<<<<<< HEAD
-        numbers = {key: report["summary"][key] for key in keys}
-        numbers["spearman"] = report["length"]["spearman"]
+        numbers = {key: summary[key] for key in keys}
+        numbers["spearman"] = length["spearman"]
         by_model = {
             row["group"]: {"mean": row["mean"], "std": row["std"]}
             for row in report["by"].get("model", ())
         }
         return run.finish(numbers | {"by_model": by_model})
-=======
-        numbers = {key: summary[key] for key in keys}
-        return run.finish(numbers | {"spearman": length["spearman"]})
->>>>>>> compare
 
 
 def score_rows(
