@@ -23,6 +23,9 @@ Pipelines
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
 Evaluate
+    generate            answers of models to prompts, for the programs below
+    chat                talk to a model in the terminal
+    perplexity          NLL, perplexity and bits per byte of texts
     score               rewards of given answers, by field, length and model
     compare             win rates of models by a judge or a reward, both orders
     lm_eval             the benchmarks of EleutherAI's evaluation harness

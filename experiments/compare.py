@@ -25,6 +25,7 @@ Of the judge: `consistency` is the share of pairs with one verdict in both order
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -39,6 +40,7 @@ from jaxalign.evaluation import (
 )
 from jaxalign.evaluation.page import Page
 from jaxalign.pipeline import (
+    answer_pairs,
     compared_answers,
     datasets,
     evaluation_prompts,
@@ -46,12 +48,12 @@ from jaxalign.pipeline import (
     llm_judge,
     model_checks,
 )
+from jaxalign.pipeline.answer_pairs import AnswerPair
 from jaxalign.pipeline.answer_rows import AnswerRow
 from jaxalign.pipeline.answer_scorers import load_scorer
 from jaxalign.pipeline.compared_answers import AnswerSource
 from jaxalign.pipeline.evaluation_models import evaluation_mesh, load_policy
 from jaxalign.pipeline.evaluation_prompts import PromptConfig
-from jaxalign.pipeline.judged_pairs import AnswerPair
 from jaxalign.pipeline.principles import read_principles
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
@@ -117,8 +119,8 @@ def main(config: Config) -> dict[str, Any]:
         dataset = evaluation_prompts.load_dataset(config) if config.data else None
         answers = all_answers(config, run, sources, dataset)
         category = (config.by or DEFAULT_BY)[0]
-        pairs = judged_pairs.pair_answers(answers, config.opponents, category)
-        judged_pairs.check_pairs(pairs, answers)
+        pairs = answer_pairs.pair_answers(answers, config.opponents, category)
+        answer_pairs.check_pairs(pairs, answers)
         rows = judge_pairs(config, run, pairs, dataset)
         names = [source.name for source in sources]
         numbers = write_report(config, run, names, pairs, rows)
@@ -138,7 +140,7 @@ def write_report(
       rows: of judgements.jsonl.
     """
     judgements = judgement_columns.judgement_columns(rows)
-    groups = judged_pairs.prompt_groups(
+    groups = answer_pairs.prompt_groups(
         judgements.prompts, pairs, config.by or DEFAULT_BY
     )
     tables = comparison_tables.all_tables(judgements, models, groups, seed=config.seed)
@@ -206,10 +208,10 @@ def all_answers(
     if not dataset:
         answers = compared_answers.given_answers(sources, config.prompts)
         prompts = [row.prompt for rows in answers.values() for row in rows]
-        judged_pairs.check_fields(prompts, config.by)
+        answer_pairs.check_fields(prompts, config.by)
         return answers
     prompts = evaluation_prompts.load_prompts(config, dataset)
-    judged_pairs.check_fields(prompts, config.by)
+    answer_pairs.check_fields(prompts, config.by)
     mesh = evaluation_mesh(config)
     longest = config.max_new_tokens or dataset.max_new_tokens
     sampling = compared_answers.Sampling(
@@ -228,51 +230,34 @@ def all_answers(
     answers = compared_answers.answers_by_model(sources, sampled, str(file))
     answers = compared_answers.restrict_to_prompts(answers, prompts)
     for name, rows in answers.items():
-        count = len(judged_pairs.answers_by_prompt(rows))
+        count = len(answer_pairs.answers_by_prompt(rows))
         if count < len(prompts):
             run.note(f"{name} has answers to {count} of {len(prompts)} prompts")
     return answers
 
 
 def preference_function(
-    config: Config,
-    run: ReportRun,
-    pairs: Sequence[AnswerPair],
-    dataset: datasets.Dataset | None,
-) -> tuple[Callable[[list[AnswerPair]], judged_pairs.Preferences], list[AnswerPair]]:
-    """The judge's or the reward's preferences, and the pairs that it can read.
-
-    Raises:
-      ValueError: no pair fits the judge's context.
-    """
+    config: Config, dataset: datasets.Dataset | None
+) -> Callable[[list[AnswerPair]], judged_pairs.Preferences]:
+    """Loads the judge or the reward as a function of pairs to its preferences."""
     mesh = evaluation_mesh(config)
     if config.reward:
         scorer = load_scorer(
-            config.reward, config, mesh, source=dataset, ensemble=config.ensemble
+            *(config.reward, config, mesh),
+            source=dataset,
+            ensemble=config.ensemble,
+            skip_long=True,
         )
-        return partial(judged_pairs.reward_preferences, scorer), list(pairs)
-    judge = load_policy(config, str(config.judge), mesh)
-    principles = read_principles(config.principles)
-    fitting, long = judged_pairs.split_by_length(
-        judge, pairs, principles, thoughts=config.thoughts
-    )
-    if long:
-        run.write_json("too_long.json", list(map(judged_pairs.describe, long)))
-        run.note(
-            f"{len(long)} of {len(pairs)} pairs do not fit the judge's context of "
-            f"{judge.config.context} tokens and are left out, the first of them "
-            f"{judged_pairs.describe(long[0])}; too_long.json names all"
-        )
-    prefer = partial(
+        return partial(judged_pairs.reward_preferences, scorer)
+    return partial(
         judged_pairs.judge_preferences,
-        judge,
-        principles=principles,
+        load_policy(config, str(config.judge), mesh),
+        principles=read_principles(config.principles),
         noise=partial(streams.generator, config.seed, "judge"),
         settings=llm_judge.JudgeSettings(
             config.thoughts, config.temperature, config.rows
         ),
     )
-    return prefer, fitting
 
 
 def judge_pairs(
@@ -281,19 +266,31 @@ def judge_pairs(
     pairs: Sequence[AnswerPair],
     dataset: datasets.Dataset | None,
 ) -> list[Row]:
-    """The rows of judgements.jsonl, made in chunks that --resume continues."""
-    prefer, fitting = preference_function(config, run, pairs, dataset)
+    """The rows of judgements.jsonl, made in chunks that --resume continues.
+
+    Raises:
+      ValueError: no pair fits the context of the judge or reward model.
+    """
+    load = functools.cache(lambda: preference_function(config, dataset))
 
     def make(items: range) -> list[Row]:
-        part = [fitting[i] for i in items]
-        return judged_pairs.judgement_rows(part, prefer(part), config.critic)
+        part = [pairs[i] for i in items]
+        return judged_pairs.judgement_rows(part, load()(part), config.critic)
 
-    return resumable_rows(
-        *(run.folder / "judgements.jsonl", len(fitting), make),
+    rows = resumable_rows(
+        *(run.folder / "judgements.jsonl", len(pairs), make),
         chunk=4 * config.rows,
         resume=config.resume,
         progress=lambda chunks: run.progress(chunks, "judgements"),
     )
+    if long := judged_pairs.pairs_without_row(pairs, rows):
+        run.write_json("too_long.json", list(map(answer_pairs.describe, long)))
+        run.note(
+            f"{len(long)} of {len(pairs)} pairs do not fit the context of "
+            f"{config.critic} and are left out, the first of them "
+            f"{answer_pairs.describe(long[0])}; too_long.json names all"
+        )
+    return rows
 
 
 if __name__ == "__main__":

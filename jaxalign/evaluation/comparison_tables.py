@@ -1,6 +1,7 @@
 """Tables of judged comparisons: win rates, by category, and the judge itself."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,31 +67,41 @@ def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
       seed: of the bootstrap.
 
     Returns:
-      `model`, `against`, `prompts`; `win rate` (ties half), `mean probability` and
-      `length-controlled` as an `Interval` each; `wins`, `ties`, `losses`; and the mean
-      characters of both models' answers.
+      `model`, `against`, `prompts`; `win rate` (ties half), `mean probability` (of a
+      judge; that of a reward is its win rate) and `length-controlled` as an `Interval`
+      each; `wins`, `ties`, `losses`; and the mean characters of both models' answers.
     """
     rate = pairwise.win_rate(judgements, seed=seed)
-    return {
+    row: Row = {
         "model": str(judgements.model_a[0]),
         "against": str(judgements.model_b[0]),
         "prompts": rate.prompts,
         "win rate": rate.win_rate,
-        "mean probability": rate.mean_probability,
+    }
+    if pairwise.is_asked(judgements).any():
+        row["mean probability"] = rate.mean_probability
+    return row | {
         "length-controlled": length_controlled(judgements, seed=seed),
         "wins": rate.wins,
         "ties": rate.ties,
         "losses": rate.losses,
-        "characters": float(np.mean(judgements.length_a)),
-        "characters, against": float(np.mean(judgements.length_b)),
+        "characters": mean_length(judgements.length_a),
+        "characters, against": mean_length(judgements.length_b),
     }
+
+
+def mean_length(lengths: np.ndarray) -> int | None:
+    """The mean length, rounded; None where one is unknown (NaN)."""
+    mean = float(np.mean(lengths))
+    return None if np.isnan(mean) else round(mean)
 
 
 def length_controlled(judgements: Judgements, *, seed: int = 0) -> Interval | None:
     """The win rate of a over b at equal lengths, in [0, 1], by AlpacaEval's regression.
 
     Without the difficulty of the prompts (`minimal`). None for a single pair, and where
-    a length is unknown.
+    a length is unknown. The bounds are NaN where the penalty that cross-validation
+    chose sets all coefficients to 0, in every resample as well.
 
     Reference: Dubois et al. 2024, arXiv:2404.04475, section 3.
     """
@@ -100,7 +111,10 @@ def length_controlled(judgements: Judgements, *, seed: int = 0) -> Interval | No
     control = length_control(
         judgements.probability, *lengths, units=judgements.prompts, seed=seed
     )
-    return Interval(*(bound / 100 for bound in control.interval))
+    mean, low, high = (bound / 100 for bound in control.interval)
+    if low == high and np.ptp(judgements.probability) > 0:
+        return Interval(mean, math.nan, math.nan)
+    return Interval(mean, low, high)
 
 
 def win_rates_against_first(

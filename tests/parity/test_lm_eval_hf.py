@@ -99,7 +99,7 @@ def test_results_are_those_of_the_hf_model(tmp_path, files):
     for name, value in metrics.items():
         # accuracies and matches are equal; perplexities of float32 sums
         np.testing.assert_allclose(value, their_metrics[name], rtol=1e-5, err_msg=name)
-    numbers = lambda rows: np.array([one for row in rows for (one,), *_ in row], float)
+    numbers = lambda rows: np.array([row[0][0] for row in rows], float)
     pairs = lambda found: [one[0] for row in found["choices"] for one in row]
     for one, other in zip(pairs(answers), pairs(their_answers), strict=True):
         # sums of up to 90 float32 log-probs near -5.5
