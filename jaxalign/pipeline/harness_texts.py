@@ -70,6 +70,19 @@ def check_tokens(
             )
 
 
+def check_chat_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse a tokenizer that cannot render conversations.
+
+    Raises:
+      ValueError: it has no chat template.
+    """
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            "the model's tokenizer has no chat template: leave --apply-chat-template "
+            "out"
+        )
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerFast,
     messages: Sequence[Mapping[str, str]],
@@ -87,11 +100,7 @@ def render_chat(
     Raises:
       ValueError: there is no template, or it fails on the messages.
     """
-    if tokenizer.chat_template is None:
-        raise ValueError(
-            "the model's tokenizer has no chat template: leave --apply-chat-template "
-            "out"
-        )
+    check_chat_template(tokenizer)
     try:
         text = render(tokenizer, messages, prompt=prompt)
     except ValueError:
