@@ -53,20 +53,27 @@ def check_continuations(pairs: Iterable[tuple[str, str]]) -> None:
 
 def check_tokens(
     requests: Iterable[tuple[tuple[str, str], Sequence[int], Sequence[int]]],
+    longest: int,
 ) -> None:
-    """Refuse continuations that merge with their context into its last token.
+    """Refuse continuations that merge with their context, or do not fit in a model's.
 
     Args:
       requests: ((context, continuation), context ids, continuation ids).
+      longest: tokens of the longest continuation.
 
     Raises:
-      ValueError: one has no token of its own; names it.
+      ValueError: one has no token of its own, or too many; shows it.
     """
     for (context, continuation), _, tokens in requests:
         if not len(tokens):
             raise ValueError(
                 f"the continuation {continuation[:60]!r} has no token of its own after "
                 f"{context[-60:]!r}: begin it with a space (target_delimiter)"
+            )
+        if len(tokens) > longest:
+            raise ValueError(
+                f"the continuation {continuation[:60]!r} ... has {len(tokens)} tokens, "
+                f"and the model's context {longest}"
             )
 
 

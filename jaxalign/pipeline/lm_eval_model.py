@@ -168,7 +168,7 @@ class HarnessModel(TemplateLM):
         self, requests: Sequence[Any], disable_tqdm: bool = True, **_: Any
     ) -> list[tuple[float, bool]]:
         """Scores of ((context, continuation), context ids, continuation ids)."""
-        harness_texts.check_tokens(requests)
+        harness_texts.check_tokens(requests, self.max_length)
         pairs = [Continuation(context, tokens) for _, context, tokens in requests]
 
         def keep(i: int, score: ContinuationScore) -> None:

@@ -213,6 +213,8 @@ def test_an_empty_continuation_is_refused(colors):
     # "isblue" is no word of this tokenizer, and becomes one unknown token
     with pytest.raises(ValueError, match="'blue' has no token of its own after 'sky"):
         harness(colors).loglikelihood([request("sky is", "blue")])
+    with pytest.raises(ValueError, match="' red red .*has 33 tokens, .* context 32"):
+        harness(colors).loglikelihood([request("sky is", " red" * 33)])
 
 
 def test_chat_templates(policy, colors):
