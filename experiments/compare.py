@@ -25,7 +25,7 @@ Of the judge: `consistency` is the share of pairs with one verdict in both order
 """
 
 import dataclasses
-import shlex
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from jaxalign.evaluation import (
 )
 from jaxalign.evaluation.page import Page
 from jaxalign.pipeline import (
+    answer_pairs,
     compared_answers,
     datasets,
     evaluation_prompts,
@@ -47,18 +48,20 @@ from jaxalign.pipeline import (
     llm_judge,
     model_checks,
 )
+from jaxalign.pipeline.answer_pairs import AnswerPair
 from jaxalign.pipeline.answer_rows import AnswerRow
 from jaxalign.pipeline.answer_scorers import load_scorer
 from jaxalign.pipeline.compared_answers import AnswerSource
 from jaxalign.pipeline.evaluation_models import evaluation_mesh, load_policy
 from jaxalign.pipeline.evaluation_prompts import PromptConfig
-from jaxalign.pipeline.judged_pairs import AnswerPair
 from jaxalign.pipeline.principles import read_principles
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
 Row = dict[str, Any]
+DEFAULT_BY = ("category",)  # of --by, where rows have it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,9 @@ class Config(PromptConfig):
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
     opponents: Literal["all", "first"] = "all"
     """Compare every two models, or each with the first one only."""
-    by: str = "category"
-    """The field of the prompts' rows by which win rates are given as well."""
+    by: tuple[str, ...] = ()
+    """Fields of the prompts' rows by whose values win rates are given as well; by
+    default category, where rows have it."""
     principles: str | None = None
     """constitution, or a text file with one principle a line, of which the judge gets
     one, drawn at random; by default one general question."""
@@ -94,6 +98,11 @@ class Config(PromptConfig):
     examples: int = 12
     """Prompts whose answers the report shows side by side."""
 
+    @property
+    def critic(self) -> str:
+        """The name of the judge or the reward, as rows and titles have it."""
+        return self.judge or str(self.reward)
+
 
 def main(config: Config) -> dict[str, Any]:
     """Answers, judges, writes the report; returns the win rates over the first model.
@@ -105,33 +114,48 @@ def main(config: Config) -> dict[str, Any]:
     check(config)
     sources = compared_answers.answer_sources(config.policies)
     check_models(config, sources)
-    principles = read_principles(config.principles)
+    read_principles(config.principles)  # refused before models answer
     with ReportRun(config, "compare") as run:
         dataset = evaluation_prompts.load_dataset(config) if config.data else None
         answers = all_answers(config, run, sources, dataset)
-        pairs = judged_pairs.pair_answers(answers, config.opponents, config.by)
-        judged_pairs.check_pairs(pairs, answers)
-        if config.judge:
-            rows = rows_of_judge(config, run, pairs, principles)
-        else:
-            rows = rows_of_reward(config, run, pairs, dataset)
-        judgements = judgement_columns.judgement_columns(rows)
-        models = [source.name for source in sources]
-        tables = comparison_tables.all_tables(judgements, models, seed=config.seed)
-        matrix = pairwise_judgements.win_rate_matrix(judgements, models)
-        run.write_json(
-            "comparison.json", {"models": models, "matrix": matrix, **tables}
-        )
-        image = comparison_plots.plot_win_rate_matrix(
-            run.folder / "win_rates.png", models, matrix, title=f"by {critic(config)}"
-        )
-        sections = comparison_page.comparison_sections(
-            tables, image, rows, examples=config.examples, by=config.by
-        )
-        title = f"Comparison by {critic(config)}"
-        run.publish(Page(title, sections, command(config)))
-        counts = {"pairs": len(rows), "too_long": len(pairs) - len(rows)}
-        return run.finish(comparison_tables.headline(tables) | counts)
+        category = (config.by or DEFAULT_BY)[0]
+        pairs = answer_pairs.pair_answers(answers, config.opponents, category)
+        answer_pairs.check_pairs(pairs, answers)
+        rows = judge_pairs(config, run, pairs, dataset)
+        names = [source.name for source in sources]
+        numbers = write_report(config, run, names, pairs, rows)
+        return run.finish(numbers | {"too_long": len(pairs) - len(rows)})
+
+
+def write_report(
+    config: Config,
+    run: ReportRun,
+    models: Sequence[str],
+    pairs: Sequence[AnswerPair],
+    rows: Sequence[Row],
+) -> dict[str, Any]:
+    """Writes comparison.json, the plot and the report; returns the main numbers.
+
+    Args:
+      rows: of judgements.jsonl.
+    """
+    judgements = judgement_columns.judgement_columns(rows)
+    groups = answer_pairs.prompt_groups(
+        judgements.prompts, pairs, config.by or DEFAULT_BY
+    )
+    tables = comparison_tables.all_tables(judgements, models, groups, seed=config.seed)
+    matrix = pairwise_judgements.win_rate_matrix(judgements, models)
+    numbers = {"models": models, "matrix": matrix, **tables._asdict()}
+    run.write_json("comparison.json", numbers)
+    title = f"Comparison by {config.critic}"
+    image = comparison_plots.plot_win_rate_matrix(
+        run.folder / "win_rates.png", models, matrix, title=title
+    )
+    sections = comparison_page.comparison_sections(
+        tables, image, rows, examples=config.examples
+    )
+    run.publish(Page(title, sections, config_command(config, "experiments.compare")))
+    return comparison_tables.headline(tables) | {"pairs": len(rows)}
 
 
 def check(config: Config) -> None:
@@ -156,23 +180,17 @@ def check_models(config: Config, sources: Sequence[AnswerSource]) -> None:
     Raises:
       ValueError, OSError: names the flag and the folder.
     """
-    for source in sources:
-        if source.folder:
-            model_checks.check_language_model(config, "--policies", source.folder)
-            if not config.data:
-                raise ValueError(
-                    f"--policies {source.folder} is a model, which needs prompts: add "
-                    "--data, or name a file of answers"
-                )
+    for folder in (source.folder for source in sources if source.folder):
+        model_checks.check_language_model(config, "--policies", folder)
+        if not config.data:
+            raise ValueError(
+                f"--policies {folder} is a model, which needs prompts: add --data, or "
+                "name a file of answers"
+            )
     if config.judge:
         model_checks.check_language_model(config, "--judge", config.judge)
     else:
         model_checks.check_reward(config, str(config.reward))
-
-
-def critic(config: Config) -> str:
-    """The name of the judge or reward, as rows and titles have it."""
-    return config.judge or str(config.reward)
 
 
 def all_answers(
@@ -188,25 +206,19 @@ def all_answers(
     """
     folders = {source.name: source.folder for source in sources if source.folder}
     if not dataset:
-        answers = compared_answers.answers_by_model(sources, [], "")
-        answers = compared_answers.first_prompts(answers, config.prompts)
+        answers = compared_answers.given_answers(sources, config.prompts)
         prompts = [row.prompt for rows in answers.values() for row in rows]
-        judged_pairs.check_category(prompts, config.by, default=Config.by)
+        answer_pairs.check_fields(prompts, config.by)
         return answers
     prompts = evaluation_prompts.load_prompts(config, dataset)
-    judged_pairs.check_category(prompts, config.by, default=Config.by)
+    answer_pairs.check_fields(prompts, config.by)
     mesh = evaluation_mesh(config)
+    longest = config.max_new_tokens or dataset.max_new_tokens
+    sampling = compared_answers.Sampling(
+        longest, config.samples, config.temperature, config.rows, config.seed
+    )
     sampler = compared_answers.AnswerSampler(
-        folders,
-        prompts,
-        lambda folder: load_policy(config, folder, mesh),
-        compared_answers.Sampling(
-            config.max_new_tokens or dataset.max_new_tokens,
-            config.samples,
-            config.temperature,
-            config.rows,
-            config.seed,
-        ),
+        folders, prompts, lambda folder: load_policy(config, folder, mesh), sampling
     )
     file = run.folder / compared_answers.ANSWERS
     sampled = resumable_rows(
@@ -218,87 +230,67 @@ def all_answers(
     answers = compared_answers.answers_by_model(sources, sampled, str(file))
     answers = compared_answers.restrict_to_prompts(answers, prompts)
     for name, rows in answers.items():
-        count = len(judged_pairs.answers_by_prompt(rows))
+        count = len(answer_pairs.answers_by_prompt(rows))
         if count < len(prompts):
             run.note(f"{name} has answers to {count} of {len(prompts)} prompts")
     return answers
 
 
-def rows_of_judge(
-    config: Config,
-    run: ReportRun,
-    pairs: Sequence[AnswerPair],
-    principles: Sequence[str],
-) -> list[Row]:
-    """Rows of judgements.jsonl by a judge, for the pairs that fit its context.
-
-    Raises:
-      ValueError: none fits.
-    """
-    judge = load_policy(config, str(config.judge), evaluation_mesh(config))
-    fitting, long = judged_pairs.split_by_length(
-        judge, pairs, principles, thoughts=config.thoughts
-    )
-    if long:
-        run.write_json("too_long.json", list(map(judged_pairs.describe, long)))
-        run.note(
-            f"{len(long)} of {len(pairs)} pairs do not fit the judge's context of "
-            f"{judge.config.context} tokens and are left out, the first of them "
-            f"{judged_pairs.describe(long[0])}; too_long.json names all"
+def preference_function(
+    config: Config, dataset: datasets.Dataset | None
+) -> Callable[[list[AnswerPair]], judged_pairs.Preferences]:
+    """Loads the judge or the reward as a function of pairs to its preferences."""
+    mesh = evaluation_mesh(config)
+    if config.reward:
+        scorer = load_scorer(
+            *(config.reward, config, mesh),
+            source=dataset,
+            ensemble=config.ensemble,
+            skip_long=True,
         )
-    settings = llm_judge.JudgeSettings(config.thoughts, config.temperature, config.rows)
-    noise = partial(streams.generator, config.seed, "judge")
+        return partial(judged_pairs.reward_preferences, scorer)
+    return partial(
+        judged_pairs.judge_preferences,
+        load_policy(config, str(config.judge), mesh),
+        principles=read_principles(config.principles),
+        noise=partial(streams.generator, config.seed, "judge"),
+        settings=llm_judge.JudgeSettings(
+            config.thoughts, config.temperature, config.rows
+        ),
+    )
 
-    def make(items: range) -> list[Row]:
-        part = [fitting[i] for i in items]
-        found = judged_pairs.judge_preferences(judge, part, principles, noise, settings)
-        return judged_pairs.judgement_rows(part, found, critic(config))
 
-    return chunked_rows(config, run, len(fitting), make)
-
-
-def rows_of_reward(
+def judge_pairs(
     config: Config,
     run: ReportRun,
     pairs: Sequence[AnswerPair],
     dataset: datasets.Dataset | None,
 ) -> list[Row]:
-    """Rows of judgements.jsonl by a reward."""
-    scorer = load_scorer(
-        critic(config),
-        config,
-        evaluation_mesh(config),
-        source=dataset,
-        ensemble=config.ensemble,
-    )
+    """The rows of judgements.jsonl, made in chunks that --resume continues.
+
+    Raises:
+      ValueError: no pair fits the context of the judge or reward model.
+    """
+    load = functools.cache(lambda: preference_function(config, dataset))
 
     def make(items: range) -> list[Row]:
         part = [pairs[i] for i in items]
-        found = judged_pairs.reward_preferences(scorer, part)
-        return judged_pairs.judgement_rows(part, found, critic(config))
+        return judged_pairs.judgement_rows(part, load()(part), config.critic)
 
-    return chunked_rows(config, run, len(pairs), make)
-
-
-def chunked_rows(
-    config: Config, run: ReportRun, total: int, make: Callable[[range], list[Row]]
-) -> list[Row]:
-    """The rows of judgements.jsonl, made in chunks that --resume continues."""
-    return resumable_rows(
-        *(run.folder / "judgements.jsonl", total, make),
+    rows = resumable_rows(
+        *(run.folder / "judgements.jsonl", len(pairs), make),
         chunk=4 * config.rows,
         resume=config.resume,
         progress=lambda chunks: run.progress(chunks, "judgements"),
     )
-
-
-def command(config: Config) -> str:
-    """The command of the report."""
-    words = ["python", "-m", "experiments.compare", "--policies", *config.policies]
-    for name in ("data", "judge", "reward"):
-        if value := getattr(config, name):
-            words += [f"--{name}", value]
-    return shlex.join(words)
+    if long := judged_pairs.pairs_without_row(pairs, rows):
+        run.write_json("too_long.json", list(map(answer_pairs.describe, long)))
+        run.note(
+            f"{len(long)} of {len(pairs)} pairs do not fit the context of "
+            f"{config.critic} and are left out, the first of them "
+            f"{answer_pairs.describe(long[0])}; too_long.json names all"
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ reads them again: to train on, to score, to compare.
 An answer depends on --seed, on its prompt and on the number of its sample alone: not on
 the other prompts, --rows, or where a run was interrupted. --resume goes on after the
 last part that was saved. Prompts without room for an answer of --max-new-tokens in the
-context are left out and named in OUT/left_out.json.
+context are left out and named in OUT/left_out.json. A prompt that comes twice is
+answered once; --samples gives several answers.
 
 Also writes numbers.json and a page (report.md, report.html) with some answers side by
 side: tokens an answer and the share that ended, with 95 % intervals over prompts, and
@@ -33,8 +34,9 @@ from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.report import Row
 from jaxalign.pipeline import answer_generation, evaluation_models, evaluation_prompts
 from jaxalign.pipeline.answer_generation import AnswerGenerator, ModelPrompts
-from jaxalign.runtime import flags
-from jaxalign.runtime.cli import command_line, launch
+from jaxalign.runtime import data_report, flags
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 from jaxalign.sampling import SamplingParams
@@ -80,10 +82,13 @@ def main(config: Config) -> dict[str, Any]:
             "them"
         )
     with ReportRun(config, "generate") as run:
+        source = evaluation_prompts.load_dataset(config)
         prompts = [
             answer_generation.with_system_prompt(prompt, config.system_prompt)
-            for prompt in evaluation_prompts.load_prompts(config)
+            for prompt in evaluation_prompts.load_prompts(config, source)
         ]
+        for kind, account in source.accounts():
+            run.say(f"generate: {data_report.summary(kind, account)}")
         models = open_models(config, names, prompts)
         report_left_out(run, models, len(prompts))
         mesh = evaluation_models.evaluation_mesh(config)
@@ -209,7 +214,7 @@ def page(
                 answers=SideBySide(list(shown), answers),
             ),
         ],
-        command_line(),
+        config_command(config, "experiments.generate"),
     )
 
 

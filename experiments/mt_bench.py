@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 
 from jaxalign.evaluation.page import Page
 from jaxalign.pipeline import (
+    conversation_answers,
     mt_bench_files,
     mt_bench_judging,
     mt_bench_prompts,
@@ -95,8 +96,8 @@ def main(config: Config) -> dict[str, Any]:
     with ReportRun(config, "mt_bench") as run:
         if lacking := sum(map(mt_bench_prompts.lacks_reference, questions)):
             run.note(
-                f"{lacking} questions of math, reasoning or coding have no reference "
-                "answer, and are judged without: --references gives them"
+                f"{lacking} questions of math, reasoning or coding lack a reference "
+                "answer to a turn, which is judged without: --references gives them"
             )
         answers = answer(config, run, questions, config.model, "answers")
         baseline: list[Row] = []
@@ -105,6 +106,8 @@ def main(config: Config) -> dict[str, Any]:
                 config, run, questions, config.baseline, "baseline_answers"
             )
         ratings, pairs = judge(config, run, questions, prompts, answers, baseline)
+        if all(row["rating"] < 0 for row in ratings):
+            run.note(f"none of {len(ratings)} texts of the judge holds a rating")
         figures = mt_bench_report.summarize(ratings, pairs, answers, config.seed)
         described = {
             "model": config.model,
@@ -126,7 +129,7 @@ def answer(
 ) -> list[Row]:
     """A model's answers to all questions, kept in NAME.jsonl."""
     speaker = load_speaker(
-        *(config, run, model, config.max_new_tokens), temperature=config.temperature
+        *(config, run, model, "max_new_tokens"), temperature=config.temperature
     )
     return make_rows(
         *(config, run, questions, name),
@@ -143,9 +146,7 @@ def judge(
     baseline: list[Row],
 ) -> tuple[list[Row], list[Row]]:
     """The judge's ratings of the answers, and its comparisons with the baseline's."""
-    speaker = load_speaker(
-        config, run, config.judge, config.judge_tokens, temperature=0.0
-    )
+    speaker = load_speaker(config, run, config.judge, "judge_tokens", temperature=0.0)
     ratings = make_rows(
         *(config, run, questions, "ratings"),
         lambda part: mt_bench_judging.grade_rows(
@@ -166,13 +167,21 @@ def load_speaker(
     config: Config,
     run: ReportRun,
     folder: str,
-    max_new_tokens: int,
+    flag: str,
     *,
     temperature: float | None,
 ) -> Speaker:
-    """A model that answers or judges, with its settings of sampling."""
+    """A model that answers or judges, with its settings of sampling.
+
+    Raises:
+      ValueError: the length of its texts (that of a flag) fills its context.
+    """
+    max_new_tokens = getattr(config, flag)
+    policy = load_policy(config, folder, evaluation_mesh(config))
+    name = "--" + flag.replace("_", "-")
+    conversation_answers.check_room(policy, max_new_tokens, f"{folder}: {name}")
     return Speaker(
-        policy=load_policy(config, folder, evaluation_mesh(config)),
+        policy=policy,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=config.seed,

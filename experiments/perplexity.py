@@ -17,8 +17,8 @@ documents; of fewer than 20, over windows as if they were independent, which is
 too narrow where neighboring windows are alike.
 
 Writes OUT/windows-K.jsonl for model K (tokens, bytes and NLL of each window),
-documents.json, numbers.json, and a page (report.md, report.html). --resume goes on
-after the last batch.
+documents.json (of the first model), numbers.json, and a page (report.md, report.html).
+--resume goes on after the windows that were saved.
 """
 
 import dataclasses
@@ -37,7 +37,8 @@ from jaxalign.pipeline import evaluation_models, text_nll
 from jaxalign.pipeline.evaluation_models import EvaluationConfig
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.text_nll import TokenizedTexts
-from jaxalign.runtime.cli import command_line, launch
+from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
@@ -82,7 +83,8 @@ def main(config: Config) -> dict[str, Any]:
         mesh = evaluation_models.evaluation_mesh(config)
         for name in names:  # refused before the first is measured
             evaluation_models.open_model(config, name)
-        tables = {}
+        tables: dict[str, list[Row]] = {}
+        by_document: list[Row] = []
         for k, name in enumerate(names, 1):
             with jax.set_mesh(mesh):
                 policy = evaluation_models.load_policy(config, name, mesh)
@@ -90,14 +92,14 @@ def main(config: Config) -> dict[str, Any]:
                 describe(run, name, policy, texts, len(documents))
                 rows = measure(config, run, k, policy, documents, texts)
             tables[name] = summaries(rows, documents)
+            by_document = by_document or document_rows(rows, documents)
         table = [
             {"model": name} | row if len(names) > 1 else row
             for name, by_file in tables.items()
             for row in by_file
         ]
-        by_document = document_rows(rows, documents)
         run.write_json("documents.json", by_document)
-        run.publish(page(config, documents, table, by_document, names[-1]))
+        run.publish(page(config, documents, table, by_document, names[0]))
         numbers = {name: by_file[-1] for name, by_file in tables.items()}
         first = numbers[names[0]] if len(names) == 1 else {}
         return run.finish({**first, "models": tables})
@@ -253,7 +255,9 @@ def page(
         extremes = [*by_document[:SHOWN], *by_document[-SHOWN:]]
         how = f"Of {model}, by bits per byte; documents.json has all."
         sections.append(Section("Predicted worst, and best", how, extremes))
-    return Page("Perplexity", sections, command_line())
+    return Page(
+        "Perplexity", sections, config_command(config, "experiments.perplexity")
+    )
 
 
 if __name__ == "__main__":

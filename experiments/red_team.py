@@ -183,7 +183,7 @@ def collect_answers(config: Config, run: ReportRun) -> SuiteAnswers:
     rows = resumable_rows(
         run.folder / "answers.jsonl",
         len(prompts),
-        sampler,
+        sampler.sample,
         chunk=max(1, 2 * config.rows // config.samples),
         resume=config.resume,
         progress=lambda chunks: run.progress(chunks, "answers"),

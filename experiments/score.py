@@ -20,6 +20,7 @@ difference, and the share of prompts on which one scores higher, ties half.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,7 @@ from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mes
 from jaxalign.pipeline.prompt_ids import prompt_id, prompt_text
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
@@ -53,9 +55,9 @@ class Config(EvaluationConfig):
     """A file of prompts with an answer each, or a folder of them."""
     ensemble: str = "mean"
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
-    by: str = ""
-    """Fields of the rows, with commas between them, by whose values the rewards are
-    summarized; by default model, category, source and dataset, where rows have them."""
+    by: tuple[str, ...] = ()
+    """Fields of the rows by whose values the rewards are summarized; by default model,
+    category, source and dataset, where rows have them."""
     length_bins: int = 4
     """Bins of the answers' lengths, of about as many answers each."""
     examples: int = 3
@@ -66,10 +68,10 @@ def main(config: Config) -> dict[str, Any]:
     """Scores the answers, writes the summaries; returns mean and deviation."""
     model_checks.check_reward(config, config.reward)
     answers = answer_rows.read_answers(config.data)
-    fields = [name.strip() for name in config.by.split(",")] if config.by else None
-    groups = row_fields.groups_by_field(answers, fields, FIELDS)
+    row_fields.groups_by_field(answers, config.by, FIELDS)  # refused before scoring
     with ReportRun(config, "score") as run:
         scores = score_rows(config, run, answers)
+        answers, scores = drop_long(run, answers, scores)
         units = np.array([prompt_id(row.prompt) for row in answers])
         lengths = np.array([len(row.answer) for row in answers], np.float64)
         models = np.array([row.model for row in answers])
@@ -78,7 +80,9 @@ def main(config: Config) -> dict[str, Any]:
             "summary": score_summary.summarize(scores, units, seed=config.seed),
             "by": {
                 name: score_summary.group_means(scores, group, units, seed=config.seed)
-                for name, group in groups.items()
+                for name, group in row_fields.groups_by_field(
+                    answers, config.by, FIELDS
+                ).items()
             },
             "length": length_summary(config, scores, lengths, units),
             "models": score_summary.model_differences(
@@ -101,18 +105,23 @@ def score_rows(
     config: Config, run: ReportRun, answers: Sequence[AnswerRow]
 ) -> np.ndarray:
     """The reward of each answer [A]; the rows are written with their rewards."""
-    scorers: list[Any] = []
+    # a resumed run that is complete loads no model
+    load = functools.cache(
+        lambda: load_scorer(
+            *(config.reward, config, evaluation_mesh(config)),
+            ensemble=config.ensemble,
+            skip_long=True,
+        )
+    )
 
     def make(items: range) -> list[dict[str, Any]]:
-        if not scorers:  # a resumed run that is complete loads no model
-            mesh = evaluation_mesh(config)
-            scorers.append(
-                load_scorer(config.reward, config, mesh, ensemble=config.ensemble)
-            )
         rows = [answers[i] for i in items]
-        scores = scorers[0]([r.prompt for r in rows], [r.answer for r in rows])
+        scores = load()([r.prompt for r in rows], [r.answer for r in rows])
         return [
-            {**answer_rows.write_row(row), "reward": float(score)}
+            {
+                **answer_rows.write_row(row),
+                "reward": None if np.isnan(score) else float(score),
+            }
             for row, score in zip(rows, scores, strict=True)
         ]
 
@@ -123,6 +132,27 @@ def score_rows(
         progress=lambda chunks: run.progress(chunks, "scores"),
     )
     return np.array([row["reward"] for row in rows], np.float64)
+
+
+def drop_long(
+    run: ReportRun, answers: Sequence[AnswerRow], scores: np.ndarray
+) -> tuple[list[AnswerRow], np.ndarray]:
+    """The answers that have a reward; others are too long for the reward model.
+
+    Raises:
+      ValueError: none has one.
+    """
+    long = [row for row, x in zip(answers, scores, strict=True) if np.isnan(x)]
+    if len(long) == len(answers):
+        raise ValueError("every conversation is longer than the reward model's context")
+    if long:
+        run.note(
+            f"{len(long)} of {len(answers)} conversations are longer than the reward "
+            "model's context and are in no number (their reward is null), the first "
+            f"of them at {long[0].prompt.location}"
+        )
+    scored = [row for row, x in zip(answers, scores, strict=True) if not np.isnan(x)]
+    return scored, scores[np.isfinite(scores)]
 
 
 def length_summary(
@@ -186,9 +216,7 @@ def page(
     if shown is not None:
         title = "Answers of the lowest and of the highest reward"
         sections.append(Section(title, answers=shown))
-    command = (
-        f"python -m experiments.score --reward {config.reward} --data {config.data}"
-    )
+    command = config_command(config, "experiments.score")
     return Page(f"Rewards of {config.data} by {config.reward}", sections, command)
 
 

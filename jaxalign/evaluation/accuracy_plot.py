@@ -20,6 +20,7 @@ def plot_accuracy(
     baseline: Mapping[str, Interval] | None = None,
     chance: Mapping[str, float] | None = None,
     baseline_name: str = "longer wins",
+    chance_name: str = "chance",
     title: str = "",
     label: str = "accuracy",
     span: tuple[float, float] = (0.0, 1.0),
@@ -30,7 +31,7 @@ def plot_accuracy(
       accuracy: by group, from top to bottom.
       baseline: of the same groups, drawn as open diamonds without intervals.
       chance: the number of a random answer, drawn as a gray tick.
-      baseline_name: in the legend.
+      baseline_name, chance_name: in the legend.
       label: of the axis.
       span: bounds of the axis.
     """
@@ -47,7 +48,7 @@ def plot_accuracy(
         axes.plot(shown, rows, "D", mfc="none", color=COLORS[1], label=baseline_name)
     if chance:
         ticks = [chance.get(name, np.nan) for name in names]
-        axes.plot(ticks, rows, "|", color="0.45", ms=14, mew=1.4, label="chance")
+        axes.plot(ticks, rows, "|", color="0.45", ms=14, mew=1.4, label=chance_name)
     axes.set_yticks(rows, [short_name(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(span[0] - 0.02, span[1] + 0.02)

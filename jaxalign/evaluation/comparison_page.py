@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxalign.evaluation.comparison_tables import Tables
 from jaxalign.evaluation.page import Section, SideBySide
 
 Row = Mapping[str, Any]
@@ -22,34 +23,33 @@ LENGTH = "longer wins: the share of pairs whose longer answer wins, ties half."
 
 
 def comparison_sections(
-    tables: Mapping[str, Sequence[Row]],
+    tables: Tables,
     image: Path,
     rows: Sequence[Row],
     *,
     examples: int,
-    by: str,
 ) -> list[Section]:
     """The sections of the report.
 
     Args:
-      tables: `first`, `pairs`, `categories` and `judge`, of `comparison_tables`.
+      tables: of `comparison_tables.all_tables`.
       image: the plot of all win rates.
       rows: of `judgements.jsonl`, those of a prompt side by side.
       examples: prompts whose answers are shown.
-      by: the name of the categories' field.
     """
-    baseline = tables["first"][0]["against"]
-    sections = [Section(f"Against {baseline}", text=WIN_RATES, rows=tables["first"])]
-    if len(tables["pairs"]) > 1:
+    baseline = tables.first[0]["against"]
+    sections = [Section(f"Against {baseline}", text=WIN_RATES, rows=tables.first)]
+    if len(tables.pairs) > 1:
         title = "Win rate of the row's model over the column's (%)"
         sections.append(Section(title, image=image))
-        sections.append(Section("Every two models", rows=tables["pairs"]))
-    if tables["categories"]:
-        title = f"Win rate against {baseline}, by {by}"
-        sections.append(Section(title, rows=tables["categories"]))
-    if tables["judge"]:
-        text = LENGTH if len(tables["judge"]) == 1 else f"{POSITION} {LENGTH}"
-        sections.append(Section("Verdicts", text=text, rows=tables["judge"]))
+        sections.append(Section("Every two models", rows=tables.pairs))
+    sections += [
+        Section(f"Win rate against {baseline}, by {field}", rows=group_rows)
+        for field, group_rows in tables.groups.items()
+    ]
+    if tables.judge:
+        text = LENGTH if len(tables.judge) == 1 else f"{POSITION} {LENGTH}"
+        sections.append(Section("Verdicts", text=text, rows=tables.judge))
     if examples:
         shown = side_by_side(rows, examples)
         sections.append(Section("Answers", answers=shown))

@@ -153,9 +153,3 @@ def compared_pairs(judgements: Judgements) -> list[tuple[str, str]]:
         frozenset(p) for p in zip(judgements.model_a, judgements.model_b, strict=True)
     }
     return [p for p in itertools.combinations(names, 2) if frozenset(p) in met]
-
-
-def by_category(judgements: Judgements) -> dict[str, Judgements]:
-    """The judgements of each category that is named, by name."""
-    names = sorted(set(judgements.category.tolist()) - {""})
-    return {name: judgements.select(judgements.category == name) for name in names}

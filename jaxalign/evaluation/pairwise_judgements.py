@@ -76,7 +76,8 @@ def pair_verdicts(
     no judge was asked it is sign(probability - 1/2).
 
     Args:
-      probability, first, swapped: as in `Judgements` [R].
+      probability, first, swapped: as in `Judgements` [R]; a pair without a probability
+        (NaN) is 0.
 
     Reference: Zheng et al. 2023, arXiv:2306.05685, section 3.4 (a win in both orders).
 
@@ -89,7 +90,8 @@ def pair_verdicts(
     orders = np.sign(first - 0.5), np.sign(swapped - 0.5)
     both = np.where(orders[0] == orders[1], orders[0], 0.0)
     was_asked = np.isfinite(first) & np.isfinite(swapped)
-    return np.where(was_asked, both, np.sign(probability - 0.5)).astype(int)
+    alone = np.sign(np.nan_to_num(probability, nan=0.5) - 0.5)
+    return np.where(was_asked, both, alone).astype(int)
 
 
 def is_asked(judgements: Judgements) -> np.ndarray:

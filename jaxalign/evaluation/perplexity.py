@@ -5,12 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from jaxalign.evaluation.intervals import (
-    LEVEL,
-    RESAMPLES,
-    UNITS_PER_CHUNK,
-    Interval,
-)
+from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.resampling import percentile_interval, resample_weights
 
 LongTexts = Literal["windows", "cut"]
 """Texts longer than the context: read in windows, or cut to the first one."""
@@ -141,12 +137,8 @@ def bootstrap_ratio(
     mean = float(total.sum() / weight.sum())
     if len(sums) == 1:
         return Interval(mean, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    most = max(1, UNITS_PER_CHUNK // len(sums))
-    ratios = []
-    for n in np.diff([*range(0, RESAMPLES, most), RESAMPLES]):
-        at = rng.integers(0, len(sums), (n, len(sums)))
-        ratios.append(sums[at].sum(axis=1) / weights[at].sum(axis=1))
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.quantile(np.concatenate(ratios), tails)
-    return Interval(mean, float(low), float(high))
+    ratios = [
+        (times @ sums) / (times @ weights)
+        for times in resample_weights(len(sums), seed=seed)
+    ]
+    return percentile_interval(mean, np.concatenate(ratios))

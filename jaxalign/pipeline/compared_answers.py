@@ -233,11 +233,16 @@ def restrict_to_prompts(
     return restricted
 
 
-def first_prompts(
-    answers: Mapping[str, Sequence[AnswerRow]], count: int | None
+def given_answers(
+    sources: Sequence[AnswerSource], count: int | None
 ) -> dict[str, list[AnswerRow]]:
-    """The answers to the first so many prompts of the first model; None for all."""
+    """The answers that files hold, of each model.
+
+    Args:
+      count: only to the first so many prompts of the first model; None for all.
+    """
+    answers = answers_by_model(sources, [], "")
     if count is None:
-        return {name: list(rows) for name, rows in answers.items()}
+        return answers
     prompts = {prompt_id(r.prompt): r.prompt for r in next(iter(answers.values()))}
     return restrict_to_prompts(answers, list(prompts.values())[:count])

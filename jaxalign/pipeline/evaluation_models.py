@@ -45,7 +45,8 @@ def run_config(config: EvaluationConfig, **settings: Any) -> RunConfig:
     shared = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(RunConfig)
-        if hasattr(config, field.name) and field.name not in ("out", "resume")
+        # an empty text is "not given", as --data of a program that need not have it
+        if getattr(config, field.name, "") != "" and field.name not in ("out", "resume")
     }
     return RunConfig(**(shared | settings))
 

@@ -127,6 +127,7 @@ def load_judge(
         return rules_judge
     if judge.startswith(STRONG_REJECT):
         policy = load_policy(config, judge.removeprefix(STRONG_REJECT), mesh)
+        conversation_answers.check_room(policy, max_new_tokens, "--judge-tokens")
         least = STRONG_REJECT_THRESHOLD if threshold is None else threshold
         return partial(
             strong_reject_judge,

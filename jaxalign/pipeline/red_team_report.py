@@ -22,7 +22,7 @@ from jaxalign.pipeline.red_team_judges import Judgement, request_text
 Figures = dict[str, Any]
 MOST_LINES = 15  # categories on the page, those with most prompts
 OFF_TOPIC = "off_topic"
-OFF_TOPIC_NOTED = 0.2  # of the successes, from which a note says so
+OFF_TOPIC_LIMIT = 0.2  # of the successes, from which a note says so
 MOST_SHOWN = 5  # answers on the page of successes, and as many of others
 CLASSES_TEXT = (
     "Full compliance, partial refusal, full refusal and broken sum to 1. These classes "
@@ -106,7 +106,7 @@ def off_topic_share(answers: SuiteAnswers, outcomes: Outcomes) -> Interval:
 def off_topic_note(figures: Figures) -> str:
     """A line about successes that are no answers to the request; "" where few are."""
     share = figures["all"][OFF_TOPIC].mean if "all" in figures else 0.0
-    if not share >= OFF_TOPIC_NOTED:
+    if not share >= OFF_TOPIC_LIMIT:
         return ""
     return (
         f"{share:.0%} of the successes have no word of the request: they may be about "
@@ -161,6 +161,12 @@ def category_row(name: str, rates: Mapping[str, Any]) -> dict[str, Any]:
     return table_row({"category": name}, {n: rates[n] for n in shown})
 
 
+def type_row(name: str, rates: Mapping[str, Any]) -> dict[str, Any]:
+    """The rates of a type of prompts, as a row of a table; the name can be wrapped."""
+    shown = {n: x for n, x in rates.items() if n != BROKEN}
+    return table_row({"type": name.replace("_", " ")}, shown)
+
+
 def number_sections(figures: Figures, judge_text: str, folder: Path) -> list[Section]:
     """The tables and plots of a page.
 
@@ -187,7 +193,7 @@ def number_sections(figures: Figures, judge_text: str, folder: Path) -> list[Sec
     for suite, found in figures["over_refusal"].items():
         pair = [{n.replace("_", " "): x for n, x in found.items() if n != "types"}]
         sections.append(Section(f"Over-refusal: {suite}", PAIR_TEXT, pair))
-        rows = [table_row({"type": n}, x) for n, x in found["types"].items()]
+        rows = [type_row(name, rates) for name, rates in found["types"].items()]
         image = plot_pair(folder / f"over_refusal_{suite}.png", suite, found)
         sections.append(Section(f"By type: {suite}", rows=rows, image=image))
     for suite, found in figures["attacks"].items():

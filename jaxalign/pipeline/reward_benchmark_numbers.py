@@ -260,5 +260,5 @@ def main_numbers(numbers: Numbers) -> dict[str, Interval | int | float]:
     if part := numbers.get("rm_bench"):
         main |= {f"RM-Bench {k}": v["accuracy"] for k, v in part["levels"].items()}
     if part := numbers.get("calibration"):
-        main |= {"ECE": part["ECE"], "temperature": part["temperature"]}
+        main |= {"ECE": part["ece"], "temperature": part["temperature"]}
     return main

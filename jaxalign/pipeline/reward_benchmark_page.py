@@ -13,6 +13,7 @@ from jaxalign.evaluation.report import Row
 from jaxalign.pipeline.reward_benchmark_numbers import Numbers
 
 ABSENT = "absent"
+AT_TEMPERATURE = "bins_at_temperature"
 
 
 def sections(numbers: Numbers, folder: Path) -> list[Section]:
@@ -194,34 +195,36 @@ def group_section(name: str, part: Numbers, numbers: Numbers) -> Section:
 
 def calibration_section(part: Numbers, folder: Path) -> Section:
     """Calibration on pairs, and the reliability diagram."""
-    after = part["after temperature"]
-    bins = lambda table: [ReliabilityBin(**row) for row in table["bins"]]
+    bins = lambda name: [ReliabilityBin(**row) for row in part[name]]
     image = reliability_plot.plot_reliability(
         folder / "reliability.png",
-        {"as it is": bins(part), "after temperature": bins(after)},
+        {"as it is": bins("bins"), "at the best temperature": bins(AT_TEMPERATURE)},
         probability="confidence of the reward in its choice",
         frequency="accuracy",
     )
-    names = ("ECE", "Brier", "NLL", "confidence", "accuracy")
-    rows: list[Row] = [
-        {"": "as it is", **{name: part[name] for name in names}},
-        {"": "after temperature", **{name: after[name] for name in names}},
-    ]
-    best = temperature_text(part["temperature"])
+    row: Row = {
+        "ECE": part["ece"],
+        "Brier": part["brier"],
+        "NLL": part["nll"],
+        "NLL at temperature": part["nll_at_temperature"],
+        "temperature": part["temperature"],
+        "confidence": part["confidence"],
+        "accuracy": part["accuracy"],
+    }
     text = (
         "The confidence of a choice is sigmoid(|reward difference|), which has a "
         "meaning for rewards trained by Bradley-Terry; equal scores are half right "
-        f"here. The best temperature is {best}; its effect is measured on prompts "
-        "that it was not fitted on. By chance a calibrated reward "
-        f"would have an ECE of {part['ECE by chance']:.3f}, in 5 % of samples above "
-        f"{part['ECE by chance, 95th percentile']:.3f}."
+        f"here. The best temperature is {temperature_text(part['temperature'].mean)}; "
+        "its NLL is measured on prompts that it was not fitted on. A calibrated "
+        f"reward would have an ECE of {part['ece_of_chance']:.3f} by chance, in 5 % of "
+        f"samples above {part['ece_of_chance_95']:.3f}."
     )
-    if part["Bayes accuracy"] < 1.0:
+    if part["bayes_accuracy"] < 1.0:
         text += (
-            f" Labels are soft: the best possible accuracy is "
-            f"{part['Bayes accuracy']:.3f}."
+            " Labels are soft: the best possible accuracy is "
+            f"{part['bayes_accuracy']:.3f}."
         )
-    return Section("Calibration, all pairs", text, rows, image)
+    return Section("Calibration, all pairs", text, [row], image)
 
 
 def temperature_text(temperature: float) -> str:

@@ -18,20 +18,20 @@ def field_value(row: AnswerRow, name: str) -> Any:
 
 
 def groups_by_field(
-    answers: Sequence[AnswerRow], names: Sequence[str] | None, defaults: Sequence[str]
+    answers: Sequence[AnswerRow], names: Sequence[str], defaults: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The group of each answer by each field, str [A]; `(none)` where it has none.
 
     Args:
       answers: A answers.
-      names: of the fields; None for those of `defaults` that divide the answers.
+      names: of the fields; none for those of `defaults` that divide the answers.
       defaults: names of fields, which rows need not have.
 
     Raises:
       ValueError: no answer has the field (names those that exist), or it has too many
         values for groups.
     """
-    if names is not None:
+    if names:
         return {name: field_groups(answers, name) for name in names}
     values = {name: {field_value(row, name) for row in answers} for name in defaults}
     usable = [n for n in defaults if 1 < len(values[n]) <= MAX_VALUES]

@@ -115,13 +115,6 @@ def test_the_matrix_of_win_rates_is_antisymmetric_about_a_half():
         columns.pair_judgements(judgements, "y", "z")
 
 
-def test_categories_are_those_that_are_named():
-    kinds = ("math", None, "chat", "math")
-    rows = [row("p", 1.0, 1.0, category=kind) for kind in kinds]
-    parts = columns.by_category(columns.judgement_columns(rows))
-    assert {name: len(part) for name, part in parts.items()} == {"chat": 1, "math": 2}
-
-
 def test_intervals_are_over_prompts():
     """Ten copies of each judgement are no new evidence."""
     rng = np.random.default_rng(0)
