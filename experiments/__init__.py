@@ -22,6 +22,17 @@ Pipelines
     rlhf                SFT -> preferences -> reward model -> best-of-n, DPO, PPO
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
+Evaluate
+    generate            answers of models to prompts, for the programs below
+    chat                talk to a model in the terminal
+    perplexity          NLL, perplexity and bits per byte of texts
+    score               rewards of given answers, by field, length and model
+    compare             win rates of models by a judge or a reward, both orders
+    lm_eval             the benchmarks of EleutherAI's evaluation harness
+    mt_bench            two turns, rated by a judge or compared with a baseline
+    multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
+    red_team            attack success, refusals, over-refusal, broken answers
+    reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

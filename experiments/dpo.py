@@ -26,6 +26,12 @@ reference (nats) and `logratio/margin` their difference: both may fall while it 
 `rewards/chosen`, `rewards/rejected` and `rewards/margins` are beta times these, where
 the loss has beta. A loss without a reference has them with `--reference-metrics` only
 (and no rewards), and `mean_logp/margin` otherwise.
+
+Held-out metrics, at the start, at the end and every --eval-every steps, of at most
+--eval-rows pairs: `eval/loss` (of all of them at once), `eval/accuracy` with its 95 %
+interval over prompts, `eval/margin` (of log-ratios or, without a reference, of
+log-probs per token), and the metrics above. With an unpaired loss they are those of
+`experiments.kto`.
 """
 
 import dataclasses
@@ -41,6 +47,7 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Unpaired
 from jaxalign.pipeline import (
     datasets,
+    held_out_metrics,
     loss_flags,
     policies,
     reference,
@@ -77,7 +84,8 @@ def main(
         log-probs; a `PairwiseLoss` says itself what it needs.
 
     Returns:
-      The last step's metrics, and the number of training pairs.
+      Held-out metrics (`eval/...`), the last step's (`train/...`), and the number of
+      training pairs.
     """
     selected = loss_flags.configured_loss(config, loss)
     loss_flags.check_micro_batches(config.micro_batches, selected)
@@ -87,7 +95,7 @@ def main(
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        train = training_examples(config, source, policy, selected, run)
+        train, held_out = tokenized_examples(config, source, policy, selected, run)
         batches = make_batches(config, policy, train, selected, run.mesh)
         steps = defaults.total_steps(config, len(train), config.batch)
         ref = reference.reference_for(
@@ -118,6 +126,7 @@ def main(
         train_state = loop.state
         if shift is not None and loop.step:
             shift = reward_shift.restore(run.mesh, loop.extras["shift"])
+            loop = loop._replace(extras={"shift": shift})
         work = run_plan.Workload.of(
             train,
             policy,
@@ -127,6 +136,11 @@ def main(
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(train_state), work)
+        measure = held_out_metrics.of_loss(
+            *(config, run, policy, held_out, selected, tuned.parameters),
+            reference_metrics=config.reference_metrics,
+        )
+        run.evaluate(loop, roles(train_state), measure)
 
         for i in run.steps(loop.step, steps):
             batch = sharding.place_batch(ref.attach(next(batches)), run.mesh)
@@ -138,30 +152,38 @@ def main(
             tokens = jax.tree.leaves(batch)[0].size
             run.log(i, update=metrics, tokens=tokens, rows=batches.rows)
             loop = LoopState(i + 1, train_state, {"data": batches}, {"shift": shift})
+            run.evaluate(loop, roles(train_state), measure)
             run.checkpoint(loop, roles(train_state))
 
+        train_state = run.exported_state(loop, roles(train_state))
         params = tuned.parameters(train_state.params)
         trainable.save(config, run.folder, policy, params, train_state.params)
-        return run.finish(run.last | {"pairs": len(train)})
+        return run.finish(run.results() | {"pairs": len(train)})
 
 
-def training_examples(
+def tokenized_examples(
     config: Config,
     source: datasets.Dataset,
     policy: policies.Policy,
     loss: PairwiseLoss | UnpairedLoss,
     run: Run,
-) -> Sequence[Example]:
-    """The tokenized training pairs, or for an `UnpairedLoss` their single answers."""
-    train, _ = datasets.tokenized_pairs(config, source, policy, run.note)
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The tokenized pairs, or for an `UnpairedLoss` their single answers.
+
+    Returns:
+      Training and held-out ones.
+    """
+    train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     run.describe_data(source.accounts())
-    if config.mask_formatting:
-        train = dataset_ops.mask_special_tokens(train, policy.tokenizer)
-    if isinstance(loss, UnpairedLoss):
-        return dataset_ops.unpair(train)
     if "label_prob" in (loss.inputs or ()):
         dataset_ops.check_soft_labels(train)
-    return train
+
+    def prepare(pairs: Sequence[Example]) -> Sequence[Example]:
+        if config.mask_formatting:
+            pairs = dataset_ops.mask_special_tokens(pairs, policy.tokenizer)
+        return dataset_ops.unpair(pairs) if isinstance(loss, UnpairedLoss) else pairs
+
+    return prepare(train), prepare(held_out) if len(held_out) else held_out
 
 
 def make_batches(

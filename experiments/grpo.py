@@ -31,6 +31,11 @@ and of the last update:
   ratio             mean probability ratio to the policy that sampled
   approxkl          k3 to the policy that sampled (nats per token)
   updates           optimizer steps of the iteration
+
+Held-out metrics, of one answer to each of at most --eval-rows held-out prompts, at the
+start, at the end and every --eval-every iterations: `eval/reward` (before any penalty)
+with its 95 % interval over prompts, `eval/reward_std`, `eval/kl` (k1, nats per answer),
+`eval/length`, `eval/entropy` (nats per token) and `eval/eos`, as above.
 """
 
 import dataclasses
@@ -41,7 +46,14 @@ import jax.numpy as jnp
 
 from jaxalign import sharding, streams
 from jaxalign.batches import GroupBatch
-from jaxalign.pipeline import group_batch, online, rollouts, run_plan, trainable
+from jaxalign.pipeline import (
+    group_batch,
+    held_out_metrics,
+    online,
+    rollouts,
+    run_plan,
+    trainable,
+)
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
@@ -117,6 +129,8 @@ def main(
         )
         state = loop.state
         run_plan.show_online(run, config, setup, {"policy": state.params})
+        measure = held_out_metrics.rollouts(config, run, setup, trained.parameters)
+        run.evaluate(loop, {"policy": state.params}, measure)
         for i in run.steps(loop.step, config.steps):
             # the rate follows iterations, even where --kl-stop left updates out
             state = online.set_update_count(state, i * config.updates)
@@ -193,11 +207,13 @@ def main(
                 rows=prompts.rows,
             )
             loop = LoopState(i + 1, state, iterators)
+            run.evaluate(loop, {"policy": state.params}, measure)
             run.checkpoint(loop, {"policy": state.params})
             online.warn_logprob_mismatch(run.last, config.logp_gap)
+        state = run.exported_state(loop, {"policy": state.params})
         params = trained.parameters(state.params)
         trainable.save(config, run.folder, policy, params, state.params)
-        return run.finish(run.last | method.hyperparameters(config.beta))
+        return run.finish(run.results() | method.hyperparameters(config.beta))
 
 
 def enough_prompts(

@@ -18,11 +18,11 @@ are computed once and cached. The rarer kind of answer is weighted up, unless
 same on pairs, at weights of 1.
 
 Metrics: `kl` is z0, `logratio/desirable` and `logratio/undesirable` the mean log-ratios
-to the reference (nats), `rewards/...` beta times these. Of held-out answers after the
-last step: `held_out/kl`, `held_out/rewards/...`, their difference `/margin`, and
-`held_out/accuracy`, the share of answers on the right side of z0 (above it where
-desirable, below where not), of all with its 95 % interval over prompts, and of each
-kind.
+to the reference (nats), `rewards/...` beta times these. Of at most --eval-rows
+held-out answers, at the start, at the end and every --eval-every steps: `eval/loss`,
+`eval/kl`, `eval/logratio/...`, their difference `eval/margin`, `eval/rewards/...`, and
+`eval/accuracy`, the share of answers on the right side of z0 (above it where desirable,
+below where not), of all with its 95 % interval over prompts, and of each kind.
 """
 
 import dataclasses
@@ -34,17 +34,12 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.data import batch_size, dataset_ops, packing
-from jaxalign.data.examples import (
-    Example,
-    example_prompt_hashes,
-    example_rows,
-    example_values,
-)
+from jaxalign.data.examples import Example, example_values
 from jaxalign.data.records import Unpaired
-from jaxalign.evaluation.unpaired import correctness, held_out_metrics
 from jaxalign.pipeline import (
     by_field,
     datasets,
+    held_out_metrics,
     policies,
     reference,
     run_plan,
@@ -55,8 +50,7 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
-from jaxalign.training import objectives, reference_cache, state, step
-from jaxalign.types import Params
+from jaxalign.training import objectives, state, step
 
 MAX_WEIGHT_RATIO = 4 / 3  # of all desirable terms' weight to all undesirable ones'
 
@@ -75,6 +69,7 @@ class Config(OfflineConfig):
     """Weight of the terms of undesirable answers; balances the two kinds by default."""
     split_by: str | None = None
     """A field of the rows, such as category: the held-out accuracy of each value."""
+    eval_rows: int = 8192
     weight_decay: float = 0.0
 
 
@@ -82,7 +77,8 @@ def main(config: Config) -> dict[str, float]:
     """Trains on unpaired answers or pairs; writes the model to OUT/policy.
 
     Returns:
-      Held-out numbers, the last step's metrics, and the number of training answers.
+      Held-out metrics (`eval/...`), the last step's (`train/...`), and the number of
+      training answers.
 
     Raises:
       ValueError: both weights are 0.
@@ -154,6 +150,13 @@ def main(config: Config) -> dict[str, float]:
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(train_state), work)
+        measure = held_out_metrics.unpaired(
+            *(config, run, policy, held_out, tuned.parameters),
+            weights=(desirable, undesirable),
+            beta=config.beta,
+            split_by=config.split_by,
+        )
+        run.evaluate(loop, roles(train_state), measure)
 
         for i in run.steps(loop.step, steps):
             batch = sharding.place_batch(ref_logps.attach(next(batches)), run.mesh)
@@ -161,12 +164,13 @@ def main(config: Config) -> dict[str, float]:
             tokens = 2 * batch.answers.tokens.size  # with the mismatched answers
             run.log(i, update=metrics, tokens=tokens, rows=batches.rows)
             loop = LoopState(i + 1, train_state, {"data": batches})
+            run.evaluate(loop, roles(train_state), measure)
             run.checkpoint(loop, roles(train_state))
 
+        train_state = run.exported_state(loop, roles(train_state))
         params = tuned.parameters(train_state.params)
         trainable.save(config, run.folder, policy, params, train_state.params)
-        numbers = held_out_numbers(config, policy, params, held_out, run)
-        return run.finish(numbers | run.last | {"answers": len(train)})
+        return run.finish(run.results() | {"answers": len(train)})
 
 
 def desirable_shares(examples: Sequence[Example]) -> tuple[float, float]:
@@ -218,54 +222,6 @@ def weights_text(
     return (
         f"{count} desirable answers of weight {desirable:.4g}, "
         f"{len(examples) - count} undesirable ones of weight {undesirable:.4g}"
-    )
-
-
-def held_out_numbers(
-    config: Config,
-    policy: policies.Policy,
-    params: Params,
-    examples: Sequence[Example],
-    run: Run,
-) -> dict[str, float]:
-    """Numbers of held-out answers; none with fewer than two held-out prompts.
-
-    Args:
-      policy: the reference.
-      params: of the trained policy.
-    """
-    if len(np.unique(example_prompt_hashes(examples))) < 2:
-        run.note("answers to fewer than two prompts are held out: no held-out numbers")
-        return {}
-    indices = np.arange(len(examples))
-    before = reference.compute_logps(
-        policy,
-        examples,
-        run,
-        kind=Unpaired,
-        batch_size=config.batch,
-        indices=indices,
-    )
-    after = reference_cache.score_batches(
-        reference_cache.reference_logp_fn(policy.model),
-        params,
-        reference.ordered_batches(examples, Unpaired, config.batch, indices, run.mesh),
-        run.mesh,
-    )
-    ratios = np.empty_like(before.sums)
-    ratios[np.argsort(example_rows(examples))] = after.sums - before.sums
-    desirable = example_values(examples) > 0
-    prompts = example_prompt_hashes(examples)
-    parts = by_field.metrics_by_value(
-        config.split_by,
-        examples,
-        "held_out/accuracy",
-        correctness(ratios, desirable),
-        seed=config.seed,
-        share=True,
-    )
-    return parts | held_out_metrics(
-        ratios, desirable, prompts, beta=config.beta, seed=config.seed
     )
 
 

@@ -29,6 +29,11 @@ and of the last update:
   rewards/...       beta times these, where the loss has beta
   updates           optimizer steps of the iteration
 
+Held-out metrics, of one answer to each of at most --eval-rows held-out prompts, at the
+start, at the end and every --eval-every iterations: `eval/reward` (before any penalty)
+with its 95 % interval over prompts, `eval/reward_std`, `eval/kl` (k1, nats per answer),
+`eval/length`, `eval/entropy` (nats per token) and `eval/eos`, as above.
+
 Reference: Guo et al. 2024, arXiv:2402.04792 (OAIF: online DPO, IPO and SLiC);
 Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
 """
@@ -42,7 +47,14 @@ import jax.numpy as jnp
 
 from jaxalign import streams
 from jaxalign.batches import PreferenceBatch, TokenBatch
-from jaxalign.pipeline import loss_flags, online, rollouts, run_plan, trainable
+from jaxalign.pipeline import (
+    held_out_metrics,
+    loss_flags,
+    online,
+    rollouts,
+    run_plan,
+    trainable,
+)
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
@@ -100,6 +112,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
         if has_shift and loop.step:
             shift = reward_shift.restore(run.mesh, loop.extras["shift"])
         run_plan.show_online(run, config, setup, {"policy": state.params})
+        measure = held_out_metrics.rollouts(config, run, setup, trained.parameters)
+        run.evaluate(loop, {"policy": state.params}, measure)
         for i in run.steps(loop.step, config.steps):
             # the learning rate follows the iterations
             state = online.set_update_count(state, i * config.updates)
@@ -137,11 +151,13 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
                 rows=prompts.rows,
             )
             loop = LoopState(i + 1, state, iterators, {"shift": shift})
+            run.evaluate(loop, {"policy": state.params}, measure)
             run.checkpoint(loop, {"policy": state.params})
             online.warn_logprob_mismatch(run.last, config.logp_gap)
+        state = run.exported_state(loop, {"policy": state.params})
         params = trained.parameters(state.params)
         trainable.save(config, run.folder, policy, params, state.params)
-        return run.finish(run.last)
+        return run.finish(run.results())
 
 
 @partial(jax.jit, static_argnames="samples")

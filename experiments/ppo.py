@@ -64,6 +64,8 @@ and of the last update:
   approxkl          k3 to the policy that sampled (nats per token); approxkl_sq: k2
   explained_variance  fraction of the returns' variance explained by the values
   updates           optimizer steps of the iteration
+of one answer to each of --eval-rows held-out prompts (start, --eval-every, end):
+  eval/reward, eval/reward_std, eval/kl, eval/length, eval/entropy, eval/eos
 """
 
 import dataclasses
@@ -72,11 +74,17 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxalign import sharding, streams
-from jaxalign.pipeline import online, ppo_batch, rollouts, run_plan, trainable
-from jaxalign.pipeline.ppo_setup import init_value_model, reference_moments, sft_batches
+from jaxalign.pipeline import (
+    held_out_metrics,
+    online,
+    ppo_batch,
+    ppo_setup,
+    rollouts,
+    run_plan,
+    trainable,
+)
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState, Resumable
@@ -155,7 +163,9 @@ def main(config: Config) -> dict[str, float]:
     with Run(config, "ppo") as run:
         setup = online.prepare(config, run, prompts=config.batch)
         policy, prompts = setup.policy, setup.prompt_batches
-        value_model, value_params = init_value_model(config, policy, config.value)
+        value_model, value_params = ppo_setup.init_value_model(
+            config, policy, config.value
+        )
         make = functools.partial(trainable.make_trainable, config)
         trained = trainable.combine_roles(
             {"policy": make(policy.params), "value": make(value_params)}
@@ -170,7 +180,7 @@ def main(config: Config) -> dict[str, float]:
             entropy_coef=config.entropy_weight,
             temperature=config.temperature,
         )
-        optimizers = make_optimizers(config)
+        optimizers = ppo_setup.make_optimizers(config)
         update, value_update = make_updates(
             *(objective, policy.model, optimizers),
             ptx_coef=config.ptx_weight,
@@ -181,14 +191,19 @@ def main(config: Config) -> dict[str, float]:
         state = train_state.create(trained.params, adam, jax.random.key(config.seed))
         iterators: dict[str, Resumable] = {"prompts": prompts}
         if config.ptx_weight:
-            sft_data = sft_batches(config, setup, run, rows=config.ptx_batch)
+            sft_data = ppo_setup.sft_batches(config, setup, run, rows=config.ptx_batch)
             iterators["text"] = sft_data
         loop = LoopState(0, state, iterators, {"beta": config.beta, "moments": None})
         loop = run.restore(loop, state.params, total=config.steps, rate=config.rate)
         state, beta, moments = loop.state, loop.extras["beta"], loop.extras["moments"]
         run_plan.show_online(run, config, setup, state.params)
+        policy_of = lambda params: trained.parameters(params)["policy"]
+        measure = held_out_metrics.rollouts(config, run, setup, policy_of)
+        run.evaluate(loop, state.params, measure)
         if config.normalize == "reference" and moments is None:
-            moments = reference_moments(config, setup, config.normalize_samples)
+            moments = ppo_setup.reference_moments(
+                config, setup, config.normalize_samples
+            )
         for i in run.steps(loop.step, config.steps):
             # the learning rate follows iterations, even if --kl-stop ends some early
             state = online.set_update_count(state, i * config.updates)
@@ -211,13 +226,8 @@ def main(config: Config) -> dict[str, float]:
                 setup, params["policy"], rollout
             )
             batch, batch_metrics = ppo_batch.rollout_batch(
-                value_model,
-                params["value"],
-                rollout.sequences,
-                logp,
-                ref_logp,
-                score,
-                rollout.ended,
+                *(value_model, params["value"], rollout.sequences),
+                *(logp, ref_logp, score, rollout.ended),
                 beta=jnp.float32(beta),
                 gamma=config.gamma,
                 lam=config.lam,
@@ -255,30 +265,20 @@ def main(config: Config) -> dict[str, float]:
             )
             if not warming_up:  # until then, the policy is its reference
                 beta = next_kl_coefficient(
-                    beta,
-                    diagnostics["kl"],
+                    *(beta, diagnostics["kl"]),
                     target=config.kl_target,
                     horizon=config.kl_horizon,
                     gain=config.kl_gain,
                     samples=config.batch,
                 )
             loop = LoopState(i + 1, state, iterators, dict(beta=beta, moments=moments))
+            run.evaluate(loop, state.params, measure)
             run.checkpoint(loop, state.params)
             online.warn_logprob_mismatch(run.last, config.logp_gap)
-        params = trained.parameters(state.params)["policy"]
+        state = run.exported_state(loop, state.params)
+        params = policy_of(state.params)
         trainable.save(config, run.folder, policy, params, state.params["policy"])
-        return run.finish(run.last)
-
-
-def make_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
-    """The optimizers of the policy and of the value model, by role."""
-    is_standard = config.adam == "standard"
-    adam = optax.scale_by_adam if is_standard else optimizer.scale_by_tensorflow_adam
-    adamw = functools.partial(config.adamw, eps=config.eps, adam=adam)
-    return {
-        "policy": adamw(frozen_iterations=config.value_warmup),
-        "value": adamw(learning_rate=config.value_learning_rate),
-    }
+        return run.finish(run.results())
 
 
 def check(config: Config) -> None:

@@ -15,6 +15,11 @@ suits every reward model. normalisation.json keeps the scale, as only the sigmoi
 unnormalized score difference is a probability (--ensemble llama2 needs it).
 
     python -m experiments.reward_model --model runs/sft/policy --data preferences.jsonl
+
+Held-out metrics, of at most --eval-rows pairs, at the start, at the end and every
+--eval-every steps: `eval/loss`, Bradley-Terry's (of pairs, also where rankings train),
+`eval/accuracy` with its 95 % interval over prompts, and `eval/margin`, the mean of
+score(chosen) - score(rejected) before normalization.
 """
 
 import dataclasses
@@ -22,18 +27,17 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import jax
-import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
 from jaxalign.data import dataset_ops, packing
-from jaxalign.data.examples import Example, example_prompt_hashes
+from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Ranking
-from jaxalign.evaluation import preference
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
     by_field,
     datasets,
+    held_out_metrics,
     model_folders,
     policies,
     reward_models,
@@ -47,7 +51,7 @@ from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
-from jaxalign.types import Params, ScalarModel
+from jaxalign.types import ScalarModel
 
 RANKING_LOSSES = {
     "all_pairs": losses.all_pairs_bradley_terry,
@@ -73,14 +77,15 @@ class Config(OfflineConfig):
     """The loss of rankings."""
     split_by: str | None = None
     """A field of the rows, such as category: the held-out accuracy of each value."""
+    eval_rows: int = 8192
 
 
 def main(config: Config) -> dict[str, float]:
     """Trains on pairs or rankings; writes the model to OUT/reward.
 
     Returns:
-      The last step's metrics, and the held-out accuracy with a 95 % interval over
-      prompts, not pairs, of this one model.
+      Held-out metrics (`eval/...`), of which the accuracy has a 95 % interval over
+      prompts, not pairs, of this one model; and the last step's (`train/...`).
 
     Raises:
       ValueError: no held-out pairs, or bad data or flags.
@@ -132,6 +137,12 @@ def main(config: Config) -> dict[str, float]:
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(train_state), work)
+        measure = held_out_metrics.scores(
+            *(config, run, model, held_out, pair_loss(config), trained.parameters),
+            center=config.center,
+            split_by=config.split_by,
+        )
+        run.evaluate(loop, roles(train_state), measure)
 
         for i in run.steps(loop.step, steps):
             batch = next(batches)
@@ -139,10 +150,11 @@ def main(config: Config) -> dict[str, float]:
             train_state, metrics = update(train_state, placed)
             run.log(i, update=metrics, tokens=token_count(batch), rows=batches.rows)
             loop = LoopState(i + 1, train_state, {"data": batches})
+            run.evaluate(loop, roles(train_state), measure)
             run.checkpoint(loop, roles(train_state))
 
+        train_state = run.exported_state(loop, roles(train_state))
         reward = model, lora.merge(trained.parameters(train_state.params))
-        accuracy = held_out_accuracy(config, reward, held_out)
         scores = reward_models.initial_policy_scores(
             policy,
             reward,
@@ -160,7 +172,7 @@ def main(config: Config) -> dict[str, float]:
             scale=reward_model.fit_scale(scores),
             config=config,
         )
-        return run.finish({**run.last, **accuracy})
+        return run.finish(run.results())
 
 
 def read_data(
@@ -185,38 +197,11 @@ def read_data(
     return train, held_out, kind
 
 
-def held_out_accuracy(
-    config: Config,
-    reward: tuple[ScalarModel, Params],
-    pairs: Sequence[Example],
-) -> dict[str, float]:
-    """The accuracy on held-out pairs: the share with the higher score for the chosen.
-
-    Args:
-      reward: the reward model and its parameters.
-      pairs: tokenized held-out pairs.
-
-    Returns:
-      `accuracy` and its 95 % interval, numbers of pairs and prompts, and the accuracy
-      for each value of --split-by.
-    """
-    chosen, rejected = reward_models.pair_scores(*reward, pairs, config.batch)
-    prompts = example_prompt_hashes(pairs)
-    accuracy = preference.accuracy(chosen, rejected, units=prompts, seed=config.seed)
-    by_value = by_field.metrics_by_value(
-        config.split_by,
-        pairs,
-        "accuracy",
-        preference.agreement(chosen, rejected),
-        seed=config.seed,
-        share=True,
-    )
-    return {
-        **accuracy.to_dict("accuracy"),
-        "pairs": len(chosen),
-        "prompts": len(np.unique(prompts)),
-        **by_value,
-    }
+def pair_loss(config: Config) -> objectives.RewardLoss:
+    """The loss of pairs: by their rating margins, or by soft labels if told."""
+    if config.soft_labels:
+        return objectives.soft_label_loss
+    return objectives.hard_label_loss
 
 
 def objective(
@@ -224,12 +209,7 @@ def objective(
 ) -> step.Objective:
     """The training objective: Bradley-Terry for pairs, --ranking-loss for rankings."""
     if kind is Preference:
-        labels = (
-            objectives.soft_label_loss
-            if config.soft_labels
-            else objectives.hard_label_loss
-        )
-        return objectives.reward(model, center=config.center, loss=labels)
+        return objectives.reward(model, center=config.center, loss=pair_loss(config))
     return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 

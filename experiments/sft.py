@@ -6,9 +6,14 @@ is something left to align.
 
     python -m experiments.sft --out runs/sft
     python -m experiments.sft --model FOLDER --data answers.jsonl
+
+Held-out metrics, at the start, at the end and every --eval-every steps: `eval/loss`,
+the NLL per answer token (nats), and `eval/perplexity`, its exponential; `eval/tokens`
+of `eval/rows` conversations are counted.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -18,7 +23,13 @@ from jaxalign import sharding
 from jaxalign.data import batch_size, packing
 from jaxalign.data.examples import Example
 from jaxalign.data.records import Demonstration
-from jaxalign.pipeline import datasets, policies, run_plan, trainable
+from jaxalign.pipeline import (
+    datasets,
+    held_out_metrics,
+    policies,
+    run_plan,
+    trainable,
+)
 from jaxalign.runtime import defaults
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
@@ -43,7 +54,7 @@ def main(config: Config) -> dict[str, float]:
     """Trains on conversations; writes the model to OUT/policy.
 
     Returns:
-      The last step's metrics.
+      Held-out metrics (`eval/...`) and the last step's (`train/...`).
 
     Raises:
       ValueError: bad data or flags.
@@ -59,7 +70,7 @@ def main(config: Config) -> dict[str, float]:
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)
         )
-        examples = training_examples(config, source, policy, run)
+        examples, held_out = tokenized_examples(config, source, policy, run)
         length = packing.row_length(
             examples, policy.context, whole_context=defaults.is_toy(config.model)
         )
@@ -95,6 +106,10 @@ def main(config: Config) -> dict[str, float]:
             packed=f"packed in {config.batch} rows of {length:,} tokens",
         )
         run_plan.show(run, config, policy, roles(train_state), work)
+        measure = held_out_metrics.conversations(
+            config, run, policy.model, held_out, trained.parameters
+        )
+        run.evaluate(loop, roles(train_state), measure)
 
         for i in run.steps(loop.step, steps):
             batch = next(batches)
@@ -102,28 +117,33 @@ def main(config: Config) -> dict[str, float]:
             train_state, metrics = update(train_state, placed)
             run.log(i, update=metrics, tokens=batch.tokens.size, rows=batches.rows)
             loop = LoopState(i + 1, train_state, {"data": batches})
+            run.evaluate(loop, roles(train_state), measure)
             run.checkpoint(loop, roles(train_state))
 
+        train_state = run.exported_state(loop, roles(train_state))
         params = trained.parameters(train_state.params)
         trainable.save(config, run.folder, policy, params, train_state.params)
-        return run.finish(run.last)
+        return run.finish(run.results())
 
 
-def training_examples(
+def tokenized_examples(
     config: Config, source: datasets.Dataset, policy: policies.Policy, run: Run
-) -> Sequence[Example]:
-    """The tokenized training conversations.
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The tokenized conversations, training and held-out ones.
 
     Raises:
       ValueError: too few for a batch, without a repetition of the data.
     """
-    records, _ = source.demonstrations()
-    examples = datasets.tokenize_records(
-        config, records, policy, run.note, "train", all_turns=config.all_turns
+    records, held_out = source.demonstrations()
+    tokenize = functools.partial(
+        datasets.tokenize_records, config, policy=policy, all_turns=config.all_turns
     )
+    examples = tokenize(records, note=run.note, name="train")
     batch_size.check_size(config.batch, len(examples), may_repeat=True)
     run.describe_data(source.accounts())
-    return examples
+    return examples, tokenize(
+        held_out, note=run.say, name=f"{run.experiment}: held out"
+    )
 
 
 if __name__ == "__main__":

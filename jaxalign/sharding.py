@@ -6,6 +6,7 @@ vocabulary), all of type Auto: XLA places the collectives. On the host the mesh 
 argument; `constrain` and its like, inside compiled functions, read it from the context.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -120,6 +121,11 @@ def mesh_of(tree: Any) -> Mesh | None:
         if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
             return place.mesh
     return None
+
+
+def use_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    """A context in which `constrain` sees the mesh; None changes nothing."""
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def row_shards(mesh: Mesh | None) -> int:

@@ -135,7 +135,8 @@ def training_curve(folder: Path) -> list[Row]:
       ValueError: the log has no undamaged line.
     """
     undamaged = metrics.lines_until(folder / "metrics.jsonl", sys.maxsize)
-    lines = [json.loads(line) for line in undamaged]
+    parsed = map(json.loads, undamaged)
+    lines = [line for line in parsed if metrics.is_training(line)]
     if not lines:
         raise ValueError(
             f"{folder}/metrics.jsonl has no step: delete {folder} to make it again"

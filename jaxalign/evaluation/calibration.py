@@ -213,7 +213,7 @@ def best_temperature(logit: Any, outcome: Any) -> float:
     while slope(high) < 0.0:
         high *= 4.0
     scale = optimize.brentq(slope, 0.0, high, xtol=1e-12, rtol=1e-12)
-    return float(largest / scale)
+    return float(largest / scale) if scale > 0.0 else math.inf
 
 
 def check_predictions(probability: Any, outcome: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -116,6 +116,17 @@ def cross_fitted_nll(
 ) -> np.ndarray:
     """The NLL in nats of each row at the temperature of the other half of units [R].
 
+    Args:
+      unit: index of each prediction's unit, from 0 [R].
+    """
+    return nll_terms(cross_fitted_logits(logit, outcome, unit, seed=seed), outcome)
+
+
+def cross_fitted_logits(
+    logit: np.ndarray, outcome: np.ndarray, unit: np.ndarray, *, seed: int
+) -> np.ndarray:
+    """Each logit divided by the best temperature of the other half of units [R].
+
     A temperature of 0 or inf is taken as 1e-3 or 1e3 times the largest logit. A single
     unit has no other half: its own temperature is used.
 
@@ -125,11 +136,10 @@ def cross_fitted_nll(
     count = int(unit.max()) + 1
     second = np.random.default_rng(seed).permutation(count)[unit] % 2 == 1
     largest = max(float(np.abs(logit).max()), 1e-300)
-    terms = np.empty(len(logit))
+    scaled = np.empty(len(logit))
     for rows in (second, ~second):
         other = ~rows if count > 1 else rows
         if rows.any():
             fitted = best_temperature(logit[other], outcome[other])
-            temperature = np.clip(fitted, 1e-3 * largest, 1e3 * largest)
-            terms[rows] = nll_terms(logit[rows] / temperature, outcome[rows])
-    return terms
+            scaled[rows] = logit[rows] / np.clip(fitted, 1e-3 * largest, 1e3 * largest)
+    return scaled

@@ -30,7 +30,7 @@ def plot_intervals(
       limits: of that axis.
     """
     series = list(dict.fromkeys(name for line in lines.values() for name in line))
-    height = max(2.2, 0.9 + (0.17 + 0.11 * len(series)) * len(lines))
+    height = max(2.2, 0.9 + (0.12 + 0.08 * len(series)) * len(lines))
     figure = Figure(figsize=(8.2, min(height, 40.0)), layout="constrained")
     axes = figure.subplots()
     offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(series) + 2)[1:-1]
@@ -54,13 +54,15 @@ def plot_intervals(
             capsize=2,
             label=name.replace("_", " "),
         )
-    axes.set_yticks(range(len(lines)), [shorten_name(name) for name in lines])
+    axes.set_yticks(
+        range(len(lines)), [shorten_name(name.replace("_", " ")) for name in lines]
+    )
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlabel(label)
     if limits is not None:
         axes.set_xlim(*limits)
     axes.set_title(title, fontsize=10)
-    if len(series) > 1:
+    if len(axes.containers) > 1:
         figure.legend(loc="outside upper right", ncols=len(series), fontsize=8)
     plots.style_axes(axes)
     if jax.process_index() == 0:  # the first of several processes writes

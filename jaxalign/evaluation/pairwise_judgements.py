@@ -8,56 +8,21 @@ Reference: Zheng et al. 2023, arXiv:2306.05685, section 3.4 (both orders, consis
 position bias); Li et al. 2023, AlpacaEval (the mean probability as win rate).
 """
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.judgement_columns import (
+    Judgements,
+    compared_pairs,
+    pair_judgements,
+)
 
-FIELDS = ("prompt_id", "model_a", "model_b", "probability")
 WINNERS = {1: "model_a", 0: "tie", -1: "model_b"}  # by verdict
-
-
-@dataclasses.dataclass(frozen=True)
-class Judgements:
-    """Judged pairs as columns.
-
-    Attributes:
-      prompts: the id of each pair's prompt, the unit of intervals, str [R].
-      model_a, model_b: the models' names, str [R].
-      probability: that a's answer is better, 1/2 for a tie, float [R] in [0, 1].
-      first: the same from the question that shows a's answer first, float [R]; NaN
-        where no judge was asked (a reward's judgement, or answers that are the same).
-      swapped: the same from the question that shows b's answer first.
-      length_a, length_b: characters of the answers, float [R]; NaN where unknown.
-      category: of the prompt, str [R]; "" where it has none.
-    """
-
-    prompts: np.ndarray
-    model_a: np.ndarray
-    model_b: np.ndarray
-    probability: np.ndarray
-    first: np.ndarray
-    swapped: np.ndarray
-    length_a: np.ndarray
-    length_b: np.ndarray
-    category: np.ndarray
-
-    def __len__(self) -> int:
-        """The number of judged pairs."""
-        return len(self.probability)
-
-    def columns(self) -> list[np.ndarray]:
-        """The columns in the order of the attributes."""
-        return [getattr(self, field.name) for field in dataclasses.fields(self)]
-
-    def select(self, rows: np.ndarray) -> "Judgements":
-        """The rows of a mask or of indices [R]."""
-        return Judgements(*(column[rows] for column in self.columns()))
 
 
 class WinRate(NamedTuple):
@@ -97,112 +62,6 @@ class PositionBias(NamedTuple):
     first_probability: Interval
 
 
-def judgement_columns(rows: Sequence[Mapping[str, Any]]) -> Judgements:
-    """Columns of judgement rows, as `judgements.jsonl` holds them.
-
-    Args:
-      rows: with the fields `prompt_id`, `model_a`, `model_b`, `probability`, and where
-        known `first`, `swapped`, `length_a`, `length_b`, `category`.
-
-    Raises:
-      ValueError: no rows, a missing field, a probability outside [0, 1], or a model
-        that is judged against itself; names the row, from 1.
-    """
-    if not rows:
-        raise ValueError("there are no judgements")
-    for number, row in enumerate(rows, 1):
-        check_row(row, f"judgement {number}")
-
-    def text(name: str) -> np.ndarray:
-        return np.array([str(row[name]) for row in rows])
-
-    def optional(name: str) -> np.ndarray:
-        values = (row.get(name) for row in rows)
-        return np.array([math.nan if v is None else float(v) for v in values])
-
-    return Judgements(
-        *map(text, FIELDS[:3]),
-        *map(optional, ("probability", "first", "swapped", "length_a", "length_b")),
-        np.array(
-            ["" if (c := row.get("category")) is None else str(c) for row in rows]
-        ),
-    )
-
-
-def check_row(row: Mapping[str, Any], location: str) -> None:
-    """Refuses a judgement that no statistic can use.
-
-    Raises:
-      ValueError: as `judgement_columns`; begins with the location.
-    """
-    for name in FIELDS:
-        if row.get(name) is None:
-            raise ValueError(f"{location}: field {name!r} is missing")
-    for name in ("probability", "first", "swapped"):
-        value = row.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-            raise ValueError(
-                f"{location}: field {name!r} is {value!r}; expected a probability in "
-                "[0, 1]"
-            )
-    if row["model_a"] == row["model_b"]:
-        raise ValueError(
-            f"{location}: {row['model_a']!r} is judged against itself; give the two "
-            "models different names"
-        )
-
-
-def model_names(judgements: Judgements) -> list[str]:
-    """The models, in the order of their first judgement."""
-    pairs = zip(judgements.model_a, judgements.model_b, strict=True)
-    return list(dict.fromkeys(str(name) for pair in pairs for name in pair))
-
-
-def swap_sides(judgements: Judgements) -> Judgements:
-    """The same judgements with the names a and b exchanged.
-
-    P(b better) = 1 - P(a better), and what was shown first stays shown first:
-    the new `first` (b shown first) comes from the old `swapped`.
-    """
-    return dataclasses.replace(
-        judgements,
-        model_a=judgements.model_b,
-        model_b=judgements.model_a,
-        probability=1.0 - judgements.probability,
-        first=1.0 - judgements.swapped,
-        swapped=1.0 - judgements.first,
-        length_a=judgements.length_b,
-        length_b=judgements.length_a,
-    )
-
-
-def pair_judgements(judgements: Judgements, model: str, other: str) -> Judgements:
-    """The judgements of two models, turned so that `model` is a everywhere.
-
-    Raises:
-      ValueError: the two were not compared.
-    """
-    is_a = (judgements.model_a == model) & (judgements.model_b == other)
-    is_b = (judgements.model_a == other) & (judgements.model_b == model)
-    if not (is_a | is_b).any():
-        raise ValueError(f"no judgement compares {model!r} with {other!r}")
-    straight, turned = judgements.select(is_a), swap_sides(judgements.select(is_b))
-    both = zip(straight.columns(), turned.columns(), strict=True)
-    order = np.argsort(np.concatenate([*map(np.flatnonzero, (is_a, is_b))]))
-    return Judgements(*map(np.concatenate, both)).select(order)
-
-
-def compared_pairs(judgements: Judgements) -> list[tuple[str, str]]:
-    """Pairs of models that were compared, each once, in the models' order."""
-    names = model_names(judgements)
-    met = {
-        frozenset(p) for p in zip(judgements.model_a, judgements.model_b, strict=True)
-    }
-    return [p for p in itertools.combinations(names, 2) if frozenset(p) in met]
-
-
 def verdicts(judgements: Judgements) -> np.ndarray:
     """1 where a wins, -1 where b wins, 0 for a tie, int [R]; see `pair_verdicts`."""
     return pair_verdicts(judgements.probability, judgements.first, judgements.swapped)
@@ -217,7 +76,8 @@ def pair_verdicts(
     no judge was asked it is sign(probability - 1/2).
 
     Args:
-      probability, first, swapped: as in `Judgements` [R].
+      probability, first, swapped: as in `Judgements` [R]; a pair without a probability
+        (NaN) is 0.
 
     Reference: Zheng et al. 2023, arXiv:2306.05685, section 3.4 (a win in both orders).
 
@@ -230,10 +90,11 @@ def pair_verdicts(
     orders = np.sign(first - 0.5), np.sign(swapped - 0.5)
     both = np.where(orders[0] == orders[1], orders[0], 0.0)
     was_asked = np.isfinite(first) & np.isfinite(swapped)
-    return np.where(was_asked, both, np.sign(probability - 0.5)).astype(int)
+    alone = np.sign(np.nan_to_num(probability, nan=0.5) - 0.5)
+    return np.where(was_asked, both, alone).astype(int)
 
 
-def is_asked(judgements: Judgements) -> np.ndarray:
+def both_orders_mask(judgements: Judgements) -> np.ndarray:
     """Whether a judge read the pair in both orders, bool [R]."""
     return np.isfinite(judgements.first) & np.isfinite(judgements.swapped)
 
@@ -266,13 +127,14 @@ def position_bias(judgements: Judgements, *, seed: int = 0) -> PositionBias | No
 
     Reference: Zheng et al. 2023, arXiv:2306.05685, table 2.
 
+    >>> from jaxalign.evaluation import judgement_columns
     >>> says_a = {"prompt_id": "1", "model_a": "x", "model_b": "y", "probability": 0.5}
     >>> rows = [{**says_a, "first": 1.0, "swapped": 0.0}] * 2
-    >>> bias = position_bias(judgement_columns(rows))
+    >>> bias = position_bias(judgement_columns.judgement_columns(rows))
     >>> bias.consistency.mean, bias.first_bias.mean, bias.first_probability.mean
     (0.0, 1.0, 1.0)
     """
-    read = judgements.select(is_asked(judgements))
+    read = judgements.select(both_orders_mask(judgements))
     if not len(read):
         return None
     first, swapped = np.sign(read.first - 0.5), np.sign(read.swapped - 0.5)
@@ -304,9 +166,3 @@ def win_rate_matrix(judgements: Judgements, models: Sequence[str]) -> np.ndarray
             matrix[i, j] = np.mean((verdicts(pair) + 1) / 2)
             matrix[j, i] = 1.0 - matrix[i, j]
     return matrix
-
-
-def by_category(judgements: Judgements) -> dict[str, Judgements]:
-    """The judgements of each category that is named, by name."""
-    names = sorted(set(judgements.category.tolist()) - {""})
-    return {name: judgements.select(judgements.category == name) for name in names}

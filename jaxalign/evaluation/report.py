@@ -24,7 +24,8 @@ def format_cell(value: Any) -> str:
     >>> format_cell(0.12345), format_cell(None), format_cell("dpo")
     ('0.123', '-', 'dpo')
     """
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    number = value.mean if isinstance(value, Interval) else value
+    if number is None or (isinstance(number, float) and np.isnan(number)):
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 

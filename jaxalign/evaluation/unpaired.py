@@ -30,7 +30,12 @@ def held_out_metrics(
     beta: float,
     seed: int,
 ) -> dict[str, float]:
-    """Held-out numbers of unpaired answers.
+    """Held-out metrics of unpaired answers.
+
+    `kl` is z0; `accuracy` the share of answers on the right side of it, with its 95 %
+    interval over prompts, and of each kind; `logratio/...` the mean log-ratio of each
+    kind to the reference (nats), `margin` their difference, and `rewards/...` beta
+    times these; `desirable` and `undesirable` count the answers.
 
     Args:
       ratios: log-ratios of answers and of mismatched answers, nats [R 2].
@@ -40,14 +45,16 @@ def held_out_metrics(
     """
     ratio, correct = ratios[:, 0], correctness(ratios, desirable)
     accuracy = intervals.bootstrap(correct, units=prompts, seed=seed, share=True)
-    numbers = {"held_out/kl": reference_point(ratios)}
-    numbers |= accuracy.to_dict("held_out/accuracy")
+    numbers = {"kl": reference_point(ratios)}
+    numbers |= accuracy.to_dict("accuracy")
     for kind, of_kind in {"desirable": desirable, "undesirable": ~desirable}.items():
-        numbers[f"held_out/{kind}"] = int(of_kind.sum())
+        numbers[f"{kind}"] = int(of_kind.sum())
         if of_kind.any():
-            numbers[f"held_out/accuracy/{kind}"] = float(correct[of_kind].mean())
-            numbers[f"held_out/rewards/{kind}"] = beta * float(ratio[of_kind].mean())
+            numbers[f"accuracy/{kind}"] = float(correct[of_kind].mean())
+            numbers[f"logratio/{kind}"] = float(ratio[of_kind].mean())
+            numbers[f"rewards/{kind}"] = beta * float(ratio[of_kind].mean())
     if desirable.any() and not desirable.all():
         margin = ratio[desirable].mean() - ratio[~desirable].mean()
-        numbers["held_out/rewards/margin"] = beta * float(margin)
+        numbers["margin"] = float(margin)
+        numbers["rewards/margin"] = beta * float(margin)
     return numbers

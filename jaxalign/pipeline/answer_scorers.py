@@ -41,6 +41,7 @@ def load_scorer(
     *,
     source: datasets.Dataset | None = None,
     ensemble: str = "mean",
+    skip_long: bool = False,
 ) -> Scorer:
     """The scores of a reward: its folder or name, as `--reward` has them.
 
@@ -49,6 +50,8 @@ def load_scorer(
       source: the data set of the prompts, whose reward is "programmed"; by default the
         toy world's.
       ensemble: how several reward models are combined.
+      skip_long: give a conversation that is longer than a reward model's context the
+        score NaN, rather than refuse it.
 
     Returns:
       A function that raises ValueError where a score is not finite (names the prompt),
@@ -61,7 +64,7 @@ def load_scorer(
         score = reward_functions.load_ensemble(
             folders, config.dtype, reward_functions.combination(ensemble), mesh
         )
-        return learned_scorer(reward, folders, score, config, mesh)
+        return learned_scorer(reward, folders, score, config, mesh, skip_long=skip_long)
     source = source or datasets.load(run_config(config, data="toy"))
     text_reward = reward_functions.text_reward(reward, source, config.dtype, mesh=mesh)
 
@@ -79,6 +82,8 @@ def learned_scorer(
     score: Callable[[TokenBatch], jax.Array],
     config: EvaluationConfig,
     mesh: Mesh | None,
+    *,
+    skip_long: bool = False,
 ) -> Scorer:
     """The scores of reward models that read texts with the first one's tokenizer."""
     tokenizer = policies.configure_tokenizer(
@@ -93,24 +98,27 @@ def learned_scorer(
 
     def learned(prompts: Sequence[Prompt], answers: Sequence[str]) -> np.ndarray:
         rows = encode_answers(tokenizer, prompts, answers)
-        for prompt, row in zip(prompts, rows, strict=True):
-            if len(row.tokens) > limit:
-                raise ValueError(
-                    f"{prompt.location or 'an answer'}: {len(row.tokens)} tokens with "
-                    f"its prompt, more than the {limit} of {reward}"
-                )
-        scores = np.zeros(len(rows))
-        size = answer_scores.round_up_to_devices(min(config.rows, len(rows)), mesh)
+        fits = np.array([len(row.tokens) <= limit for row in rows], bool)
+        if not fits.all() and not skip_long:
+            first = int(np.argmin(fits))
+            raise ValueError(
+                f"{prompts[first].location or 'an answer'}: {len(rows[first].tokens)} "
+                f"tokens with its prompt, more than the {limit} of {reward}"
+            )
+        scores = np.full(len(rows), np.nan)
         # answers of similar lengths are scored together, in a few shapes
         order = np.argsort([len(row.tokens) for row in rows], kind="stable")
-        for start in range(0, len(order), size):
+        order = order[fits[order]]
+        size = answer_scores.round_up_to_devices(min(config.rows, len(order)), mesh)
+        for start in range(0, len(order), max(size, 1)):
             # the last batch is filled up with its own rows
             indices = np.resize(order[start : start + size], size)
             longest = max(len(rows[i].tokens) for i in indices)
             width = min(max(64, 1 << (longest - 1).bit_length()), limit)
             batch = collate.pad_sequences([rows[i] for i in indices], width)
             scores[indices] = sharding.to_host(score(place(batch)))
-        datasets.check_finite(reward, list(prompts), scores)
+        fitting = [p for p, is_short in zip(prompts, fits, strict=True) if is_short]
+        datasets.check_finite(reward, fitting, scores[fits])
         return scores
 
     return learned

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from jaxalign.data import chat
 from jaxalign.data.records import Messages, Prompt
-from jaxalign.pipeline import rollouts
+from jaxalign.pipeline import policies, rollouts
+from jaxalign.pipeline.evaluation_models import EvaluationConfig, run_config
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompts import TokenizedPrompts
 from jaxalign.types import Key
@@ -41,16 +42,11 @@ def answer_conversations(
       name: of the conversations, in that line.
 
     Raises:
-      ValueError: --max-new-tokens fills the context, or a template fails.
+      ValueError: a template fails.
     """
     if not conversations:
         return []
-    room = policy.config.context - max_new_tokens
-    if room < 1:
-        raise ValueError(
-            f"{max_new_tokens} new tokens for {name} leave no room for a prompt in a "
-            f"context of {policy.config.context}"
-        )
+    room = policy.context - max_new_tokens
     prompts, encoded = encode_conversations(policy, conversations)
     reasons = [
         one.drop_reason or (f"longer than {room} tokens" * (len(one.tokens) > room))
@@ -76,6 +72,35 @@ def answer_conversations(
         for i, text in zip(chosen, sampled.texts, strict=True):
             answers[i] = text
     return answers
+
+
+def check_model_folder(config: EvaluationConfig, folder: str, flag: str) -> None:
+    """Opens a model's folder, and reads no weights, before anything is computed.
+
+    Args:
+      flag: that names the folder, for the message.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a language model.
+    """
+    try:
+        policies.open_model_folder(run_config(config, model=folder))
+    except FileNotFoundError as error:
+        message = str(error).replace("--model", flag, 1)
+        raise FileNotFoundError(message) from error
+
+
+def check_room(policy: Policy, max_new_tokens: int, flag: str) -> None:
+    """Refuses answers as long as the whole context, before anything is sampled.
+
+    Raises:
+      ValueError: names the flag.
+    """
+    if max_new_tokens >= policy.context:
+        raise ValueError(
+            f"{flag} {max_new_tokens} leaves no room for a prompt in a context of "
+            f"{policy.context} tokens: lower it"
+        )
 
 
 def encode_conversations(

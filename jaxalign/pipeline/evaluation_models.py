@@ -1,11 +1,14 @@
 """Language models to be evaluated, and the flags of programs that evaluate them."""
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
+from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.models.pretrained_folder import PretrainedFolder
 from jaxalign.pipeline import policies
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.config import Dtype, RunConfig
@@ -43,9 +46,24 @@ def run_config(config: EvaluationConfig, **settings: Any) -> RunConfig:
     shared = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(RunConfig)
-        if hasattr(config, field.name) and field.name not in ("out", "resume")
+        # an empty text is "not given", as --data of a program that need not have it
+        if getattr(config, field.name, "") != "" and field.name not in ("out", "resume")
     }
     return RunConfig(**(shared | settings))
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The name and the path of a model that is given as PATH or NAME=PATH.
+
+    Without a name the path is the name.
+
+    >>> split_name("sft=runs/sft/policy"), split_name("runs/lr=1e-3/policy")
+    (('sft', 'runs/sft/policy'), ('runs/lr=1e-3/policy', 'runs/lr=1e-3/policy'))
+    """
+    name, equals, path = text.strip().partition("=")
+    if not equals or "/" in name or Path(text).exists():
+        return text.strip(), text.strip()
+    return name, path
 
 
 def evaluation_mesh(config: EvaluationConfig) -> Mesh:
@@ -57,10 +75,21 @@ def evaluation_mesh(config: EvaluationConfig) -> Mesh:
     return mesh_of(run_config(config))
 
 
-def load_policy(
-    config: EvaluationConfig, folder: str, mesh: Mesh | None
-) -> policies.Policy:
-    """Load a language model and its tokenizer from a folder, or ORG/NAME of a hub.
+class OpenedModel(NamedTuple):
+    """A language model's folder before its weights are read.
+
+    Attributes:
+      folder: its configuration, validated.
+      context: tokens of the longest sequence, as `policies.Policy.context`.
+    """
+
+    folder: PretrainedFolder
+    tokenizer: PreTrainedTokenizerFast
+    context: int
+
+
+def open_model(config: EvaluationConfig, folder: str) -> OpenedModel:
+    """Open the folder of a language model, or ORG/NAME of a hub; reads no weights.
 
     Raises:
       ValueError, OSError: the folder does not hold a language model that can be read.
@@ -75,7 +104,19 @@ def load_policy(
         )
     tokenizer = policies.configure_tokenizer(settings, tokenizers.load(opened.path))
     tokenizers.check_embedding(tokenizer, opened.config.vocab_size)
-    folder_settings = opened.settings  # refused before the weights are read
-    model, params = opened.load_language_model(mesh)
     context = min(config.context or defaults.CONTEXT, longest)
-    return policies.Policy(model, params, tokenizer, context, folder_settings)
+    return OpenedModel(opened, tokenizer, context)
+
+
+def load_policy(
+    config: EvaluationConfig, folder: str, mesh: Mesh | None
+) -> policies.Policy:
+    """Load a language model and its tokenizer from a folder, or ORG/NAME of a hub.
+
+    Raises:
+      ValueError, OSError: as `open_model`, and weights that cannot be read.
+    """
+    opened = open_model(config, folder)
+    settings = opened.folder.settings  # refused before the weights are read
+    model, params = opened.folder.load_language_model(mesh)
+    return policies.Policy(model, params, opened.tokenizer, opened.context, settings)

@@ -1,8 +1,7 @@
-"""Pairs of models' answers to a prompt, and their judgements by a judge or a reward."""
+"""Judgements of pairs of answers, by a judge in both orders or by a reward."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,36 +9,14 @@ from jaxalign.data.records import Prompt
 from jaxalign.evaluation.pairwise_judgements import WINNERS, pair_verdicts
 from jaxalign.evaluation.preference import agreement
 from jaxalign.pipeline import answer_sets, llm_judge
-from jaxalign.pipeline.answer_rows import AnswerRow
+from jaxalign.pipeline.answer_pairs import AnswerPair, describe
 from jaxalign.pipeline.answer_scorers import Scorer
 from jaxalign.pipeline.llm_judge import AnswerSet, GeneratorFn, JudgeSettings
 from jaxalign.pipeline.policies import Policy
-from jaxalign.pipeline.prompt_ids import prompt_id, prompt_text
+from jaxalign.pipeline.prompt_ids import prompt_text
 from jaxalign.rewards import judge_prompts
 
 Row = dict[str, Any]
-
-
-class AnswerPair(NamedTuple):
-    """Answers of two models to one prompt.
-
-    Attributes:
-      prompt_id: equal for equal conversations, see `prompt_id`.
-      category: of the prompt; None where it has none.
-    """
-
-    prompt: Prompt
-    prompt_id: str
-    model_a: str
-    model_b: str
-    answer_a: str
-    answer_b: str
-    category: str | None = None
-
-    @property
-    def is_same(self) -> bool:
-        """Whether the answers are the same text: a tie that needs no judge."""
-        return self.answer_a.strip() == self.answer_b.strip()
 
 
 class Preferences(NamedTuple):
@@ -56,78 +33,30 @@ class Preferences(NamedTuple):
     swapped: np.ndarray
 
 
-def pair_answers(
-    answers: Mapping[str, Sequence[AnswerRow]],
-    opponents: Literal["all", "first"] = "all",
-    category: str = "category",
-) -> list[AnswerPair]:
-    """Pairs of models' answers to the prompts that all of them answered.
-
-    Of several answers to a prompt, the n-th of one model meets the n-th of the other;
-    answers beyond the fewest are left out.
-
-    Args:
-      answers: of each model, by its name; two models at least.
-      opponents: every two models, or each with the first only.
-      category: the field of a prompt's row that is its category.
-
-    Returns:
-      The pairs, those of a prompt side by side.
-    """
-    by_prompt = {name: answers_by_prompt(rows) for name, rows in answers.items()}
-    names = list(answers)
-    matches = list(itertools.combinations(names, 2))
-    if opponents == "first":
-        matches = [match for match in matches if match[0] == names[0]]
-    pairs = []
-    for key, rows in by_prompt[names[0]].items():
-        if not all(key in by_prompt[name] for name in names):
-            continue
-        prompt, kind = rows[0].prompt, rows[0].prompt.fields.get(category)
-        for n in range(min(len(by_prompt[name][key]) for name in names)):
-            texts = {name: by_prompt[name][key][n].answer for name in names}
-            pairs += [
-                AnswerPair(
-                    *(prompt, key, a, b, texts[a], texts[b]),
-                    category=None if kind is None else str(kind),
-                )
-                for a, b in matches
-            ]
-    return pairs
-
-
-def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:
-    """The answers to each prompt, by `prompt_id`, in the order of first answers."""
-    found: dict[str, list[AnswerRow]] = {}
-    for row in rows:
-        found.setdefault(prompt_id(row.prompt), []).append(row)
-    return found
-
-
 def fits_judge(
-    judge: Policy, pairs: Sequence[AnswerPair], principles: Sequence[str], thoughts: int
+    judge: Policy,
+    pairs: Sequence[AnswerPair],
+    principles: Sequence[str],
+    reasoning_tokens: int = 0,
 ) -> np.ndarray:
     """Whether the question about each pair fits the judge's context, bool [R].
 
-    Answers that are the same fit always, since nobody asks about them.
-
     Args:
       principles: of which the longest is counted.
-      thoughts: the most tokens of reasoning before the judge's answer.
+      reasoning_tokens: the most tokens of reasoning before the judge's answer.
     """
-    fits = np.ones(len(pairs), bool)
-    rows = [n for n, pair in enumerate(pairs) if not pair.is_same]
     questions = [
         judge_prompts.comparison_prompt(
-            *(pairs[n].prompt.messages, pairs[n].answer_a, pairs[n].answer_b),
-            tools=pairs[n].prompt.tools,
+            *(pair.prompt.messages, pair.answer_a, pair.answer_b),
+            tools=pair.prompt.tools,
             principle=max(principles, key=len),
             request=judge_prompts.THINK_REQUEST,
         )
-        for n in rows
+        for pair in pairs
     ]
-    fits[rows] = answer_sets.questions_fit(judge, questions, reasoning_tokens=thoughts)
-    return fits
+    return answer_sets.questions_fit(
+        judge, questions, reasoning_tokens=reasoning_tokens
+    )
 
 
 def judge_preferences(
@@ -137,42 +66,45 @@ def judge_preferences(
     noise: GeneratorFn,
     settings: JudgeSettings,
 ) -> Preferences:
-    """A judge's preferences, of both orders; a tie where the answers are the same.
+    """A judge's preferences, of both orders.
+
+    Answers that are the same are a tie, and nobody is asked. The probability is NaN
+    where the question does not fit the judge's context.
 
     Args:
       principles: of which one, drawn at random, is the criterion of a comparison.
       noise: the random stream of the principles and of the reasoning.
     """
-    preferences = Preferences(
-        np.full(len(pairs), 0.5), *np.full((2, len(pairs)), np.nan)
+    same = np.array([pair.is_same for pair in pairs], bool)
+    different = [n for n, pair in enumerate(pairs) if not pair.is_same]
+    fits = fits_judge(
+        judge, [pairs[n] for n in different], principles, settings.reasoning_tokens
     )
-    rows = [n for n, pair in enumerate(pairs) if not pair.is_same]
-    if not rows:
-        return preferences
-    sets = [
-        AnswerSet(
-            pairs[n].prompt.messages,
-            (pairs[n].answer_a, pairs[n].answer_b),
-            pairs[n].prompt.tools,
-        )
-        for n in rows
-    ]
-    found = llm_judge.compare_answers(judge, sets, principles, noise, settings)
-    first = np.array([comparison.first for (comparison,) in found])
-    # a judge says how likely the first shown is the better one: in the second, b
-    swapped = 1.0 - np.array([comparison.swapped for (comparison,) in found])
-    first, swapped = np.clip(first, 0.0, 1.0), np.clip(swapped, 0.0, 1.0)
-    for column, values in zip(
-        preferences, ((first + swapped) / 2, first, swapped), strict=True
-    ):
-        column[rows] = values
-    return preferences
+    asked = [n for n, is_short in zip(different, fits, strict=True) if is_short]
+    probability = np.where(same, 0.5, np.nan)
+    first, swapped = np.full((2, len(pairs)), np.nan)
+    if asked:
+        sets = [answer_set(pairs[n]) for n in asked]
+        found = llm_judge.compare_answers(judge, sets, principles, noise, settings)
+        first[asked] = [comparison.first for (comparison,) in found]
+        # a judge says how likely the first shown is the better one: in the second, b
+        swapped[asked] = [1.0 - comparison.swapped for (comparison,) in found]
+        first, swapped = np.clip(first, 0.0, 1.0), np.clip(swapped, 0.0, 1.0)
+        probability[asked] = (first[asked] + swapped[asked]) / 2
+    return Preferences(probability, first, swapped)
+
+
+def answer_set(pair: AnswerPair) -> AnswerSet:
+    """The prompt and both answers, as a judge takes them."""
+    answers = (pair.answer_a, pair.answer_b)
+    return AnswerSet(pair.prompt.messages, answers, pair.prompt.tools)
 
 
 def reward_preferences(scorer: Scorer, pairs: Sequence[AnswerPair]) -> Preferences:
     """Preferences by a reward: 1 where a's is higher, 1/2 where equal, else 0.
 
-    Each answer to a prompt is scored once.
+    Each answer to a prompt is scored once. The probability is NaN where an answer has
+    no score (NaN), as one that is too long for a reward model.
     """
     answers: dict[tuple[str, str], Prompt] = {}
     for pair in pairs:
@@ -187,13 +119,17 @@ def reward_preferences(scorer: Scorer, pairs: Sequence[AnswerPair]) -> Preferenc
             [(pair, pair.answer_b) for pair in pairs],
         )
     )
-    return Preferences(agreement(a, b), *np.full((2, len(pairs)), np.nan))
+    scored = np.isfinite(a) & np.isfinite(b)
+    probability = np.where(scored, agreement(*np.nan_to_num((a, b))), np.nan)
+    return Preferences(probability, *np.full((2, len(pairs)), np.nan))
 
 
 def judgement_rows(
     pairs: Sequence[AnswerPair], preferences: Preferences, judge: str
 ) -> list[Row]:
     """Rows of `judgements.jsonl`: who wrote what, probabilities and the verdict.
+
+    Pairs without a probability (NaN) have no row.
 
     Args:
       judge: the name of the judge or of the reward.
@@ -207,7 +143,7 @@ def judgement_rows(
             "model_a": pair.model_a,
             "model_b": pair.model_b,
             "winner": WINNERS[int(sign)],
-            "probability": optional(probability),
+            "probability": float(probability),
             "first": optional(first),
             "swapped": optional(swapped),
             "answer_a": pair.answer_a,
@@ -220,4 +156,34 @@ def judgement_rows(
         for pair, sign, probability, first, swapped in zip(
             pairs, signs, *preferences, strict=True
         )
+        if not np.isnan(probability)
     ]
+
+
+def pairs_without_row(
+    pairs: Sequence[AnswerPair], rows: Sequence[Row]
+) -> list[AnswerPair]:
+    """The pairs that have no row, since they are too long for the judge.
+
+    Args:
+      pairs: all that were to be judged.
+      rows: of some of them, in their order.
+
+    Raises:
+      ValueError: there is no row.
+    """
+    if not rows:
+        raise ValueError(
+            f"none of the {len(pairs)} pairs fits the context of the judge or reward "
+            f"model; the first is {describe(pairs[0])}"
+        )
+    names = ("prompt_id", "model_a", "model_b", "answer_a", "answer_b")
+    missing, place = [], 0
+    for pair in pairs:
+        is_next = place < len(rows) and all(
+            getattr(pair, name) == rows[place][name] for name in names
+        )
+        place += is_next
+        if not is_next:
+            missing.append(pair)
+    return missing

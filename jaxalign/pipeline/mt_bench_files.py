@@ -22,7 +22,7 @@ class Question(NamedTuple):
       id: its number.
       category: such as math or writing.
       turns: the user's messages, one or two.
-      references: answers to them, as many; empty where there are none.
+      references: answers to them; empty where there are none, "" for a turn without.
     """
 
     id: int
@@ -47,7 +47,7 @@ def read_questions(path: Path, references: Path | None = None) -> list[Question]
     """The questions of a file, with the references in it or in a file of their own.
 
     Rows are {"question_id", "category", "turns": [...]}, and "reference": [...] where
-    there is one.
+    there is one, with "" for a turn that has none.
 
     Args:
       references: rows of {"question_id", "choices": [{"turns": [...]}]}.
@@ -65,7 +65,7 @@ def read_questions(path: Path, references: Path | None = None) -> list[Question]
             raise ValueError(f"{location}: question_id {number} is there twice")
         turns = require_texts(row.get("turns"), "turns", location)
         given = row.get("reference")
-        own = require_texts(given, "reference", location) if given else ()
+        own = require_texts(given, "reference", location, empty=True) if given else ()
         questions[number] = Question(
             number,
             require(row, "category", str, location),
@@ -86,7 +86,9 @@ def read_references(path: Path) -> dict[int, tuple[str, ...]]:
         choices = require(row, "choices", list, location)
         if not choices or not isinstance(choices[0], Mapping):
             raise ValueError(f"{location}: field 'choices' is not a list of objects")
-        turns = require_texts(choices[0].get("turns"), "choices.turns", location)
+        turns = require_texts(
+            choices[0].get("turns"), "choices.turns", location, empty=True
+        )
         references[require(row, "question_id", int, location)] = turns
     return references
 
@@ -146,15 +148,20 @@ def require(row: Mapping[str, Any], field: str, kind: type, location: str) -> An
 KIND_NAMES = {int: "a whole number", str: "a text", list: "a list"}
 
 
-def require_texts(value: Any, field: str, location: str) -> tuple[str, ...]:
+def require_texts(
+    value: Any, field: str, location: str, *, empty: bool = False
+) -> tuple[str, ...]:
     """One or two texts.
+
+    Args:
+      empty: whether they may be empty.
 
     Raises:
       ValueError: they are others.
     """
     texts: Sequence[Any] = value if isinstance(value, list) else ()
     if not 1 <= len(texts) <= TURNS or not all(
-        isinstance(text, str) and text.strip() for text in texts
+        isinstance(text, str) and (empty or text.strip()) for text in texts
     ):
         raise ValueError(
             f"{location}: field {field!r} is {shorten(repr(value))}; expected a list "

@@ -13,9 +13,8 @@ MULTI_TURN = "-multi-turn"
 
 def has_reference(question: Question, turn: int) -> bool:
     """Whether a turn is judged with references: by category, where they exist."""
-    return (
-        question.category in REFERENCE_CATEGORIES and len(question.references) >= turn
-    )
+    known = [text for text in question.references[:turn] if text.strip()]
+    return question.category in REFERENCE_CATEGORIES and len(known) == turn
 
 
 def lacks_reference(question: Question) -> bool:

@@ -1,9 +1,12 @@
-"""Preparation of PPO: the value model, batches of SFT data, moments of scores."""
+"""Preparation of PPO: value model, optimizers, batches of SFT data, score moments."""
 
+import functools
 from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxalign import sharding, streams
 from jaxalign.data import packing
@@ -22,7 +25,42 @@ from jaxalign.pipeline import (
 from jaxalign.runtime import defaults
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig
+from jaxalign.training import optimizer
 from jaxalign.types import Params, ScalarModel
+
+
+class OptimizerFlags(Protocol):
+    """The flags of PPO's optimizers."""
+
+    @property
+    def adam(self) -> str:
+        """standard or tensorflow."""
+
+    @property
+    def eps(self) -> float:
+        """Adam's epsilon."""
+
+    @property
+    def value_warmup(self) -> int:
+        """First iterations, in which the value model alone trains."""
+
+    @property
+    def value_learning_rate(self) -> float | None:
+        """By default, the policy's."""
+
+    def adamw(self, **options: Any) -> optax.GradientTransformation:
+        """The optimizer of the other flags."""
+
+
+def make_optimizers(config: OptimizerFlags) -> dict[str, optax.GradientTransformation]:
+    """The optimizers of the policy and of the value model, by role."""
+    is_standard = config.adam == "standard"
+    adam = optax.scale_by_adam if is_standard else optimizer.scale_by_tensorflow_adam
+    adamw = functools.partial(config.adamw, eps=config.eps, adam=adam)
+    return {
+        "policy": adamw(frozen_iterations=config.value_warmup),
+        "value": adamw(learning_rate=config.value_learning_rate),
+    }
 
 
 def init_value_model(

@@ -60,7 +60,7 @@ class AnswerSampler(NamedTuple):
     temperature: float
     rows: int
 
-    def __call__(self, items: range) -> list[dict[str, Any]]:
+    def sample(self, items: range) -> list[dict[str, Any]]:
         """The answers to some prompts, as rows of answers.jsonl."""
         part = slice(items.start, items.stop)
         sampled = rollouts.sample_answers(

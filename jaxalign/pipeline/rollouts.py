@@ -66,19 +66,42 @@ def sample_answers(
     Raises:
       ValueError: there is no prompt, or one leaves no room for an answer.
     """
-    tokens, lengths = pad_prompts(policy, prompts, max_new_tokens)
-    ids = [streams.prompt_id(prompt.messages) for prompt in prompts.records]
-    sequences, ended, _ = sample(
-        policy,
-        policy.params,
-        tokens,
-        lengths,
-        key,
-        sampling.SamplingParams(
-            max_new_tokens=max_new_tokens, samples=samples, temperature=temperature
-        ),
-        row_ids=streams.answer_ids(ids, samples),
-        slots=rows,
+    params = sampling.SamplingParams(
+        max_new_tokens=max_new_tokens, samples=samples, temperature=temperature
+    )
+    return sample_with_params(policy, prompts, key, params, rows=rows)
+
+
+def sample_with_params(
+    policy: Policy,
+    prompts: TokenizedPrompts,
+    key: Key,
+    sampling_params: sampling.SamplingParams,
+    *,
+    rows: int = 256,
+    row_ids: np.ndarray | None = None,
+    width: int = 0,
+) -> Answers:
+    """`sample_answers` with all sampling parameters; for a part of a list of prompts.
+
+    Args:
+      row_ids: noise ids of the answers, int [A 2]; by default `streams.answer_ids` of
+        these prompts. A part of a list takes those of its prompts in the whole list.
+      width: columns of the prompts' tokens, at least; equal parts of one width share a
+        compiled program.
+
+    Raises:
+      ValueError: as `sample_answers`.
+    """
+    samples = sampling_params.samples
+    tokens, lengths = pad_prompts(policy, prompts, sampling_params.max_new_tokens)
+    tokens = np.pad(tokens, ((0, 0), (0, max(width - tokens.shape[1], 0))))
+    if row_ids is None:
+        ids = [streams.prompt_id(prompt.messages) for prompt in prompts.records]
+        row_ids = streams.answer_ids(ids, samples)
+    run = partial(sample, row_ids=row_ids, slots=rows)
+    sequences, ended, _ = run(
+        policy, policy.params, tokens, lengths, key, sampling_params
     )
     sequences = jax.tree.map(sharding.to_host, sequences)
     return Answers(

@@ -1,14 +1,16 @@
 """The checkpoints of a run: when one is due, what it holds, how it is restored."""
 
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from jaxalign.runtime import distributed
+from jaxalign.runtime.evaluation_flags import is_held_out
 from jaxalign.runtime.loop import LoopState, json_values
 from jaxalign.runtime.position import Position
 from jaxalign.training import checkpoint, checkpoint_validation, finite
+from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
 
@@ -30,6 +32,7 @@ class Checkpointer:
         self.keep = keep
         self.best = best
         self.scores: list[float] = []  # of --keep-best, since the last checkpoint
+        self.evaluated: dict[int, float] = {}  # held-out scores, by steps done
         self.manager: Any = None  # until `open`
 
     def open(self) -> None:
@@ -91,29 +94,20 @@ class Checkpointer:
         Raises:
           ValueError: there is no metric of the name that --keep-best gives.
         """
-        if not self.best:
+        if not self.best or is_held_out(self.best):
             return
         name = self.best.removeprefix("-")
         if name not in metrics:
             raise ValueError(f"--keep-best: no metric {name!r} in {sorted(metrics)}")
         self.scores.append(metrics[name])
 
-    def save(
-        self,
-        loop: LoopState,
-        roles: Mapping[str, Params],
-        *,
-        total: int,
-        skipped: int,
-        last: dict[str, float],
-    ) -> None:
-        """Saves a checkpoint of finite numbers.
+    def add_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keeps a held-out metric of --keep-best as the score of that step."""
+        if is_held_out(self.best):
+            self.evaluated[step] = metrics[self.best.removeprefix("-")]
 
-        Args:
-          roles: the state's parameters, by role.
-          total: steps of the whole run.
-          skipped: steps whose loss or gradient was not finite.
-          last: the metrics of the last step.
+    def check_finite(self, loop: LoopState, roles: Mapping[str, Params]) -> None:
+        """Refuses a state that is not finite.
 
         Raises:
           FloatingPointError: names the step, the array and the last good checkpoint.
@@ -124,6 +118,31 @@ class Checkpointer:
                 f"step {loop.step - 1}: {name} is not finite after the update, which "
                 f"is not saved; {self.last_good()}"
             )
+
+    def save(
+        self,
+        loop: LoopState,
+        roles: Mapping[str, Params],
+        *,
+        total: int,
+        skipped: int,
+        last: dict[str, float],
+        evaluations: list[dict[str, Any]],
+        health: dict[str, Any],
+    ) -> None:
+        """Saves a checkpoint of finite numbers.
+
+        Args:
+          roles: the state's parameters, by role.
+          total: steps of the whole run.
+          skipped: steps whose loss or gradient was not finite.
+          last: the metrics of the last step.
+          evaluations, health: see `Position`.
+
+        Raises:
+          FloatingPointError: names the step, the array and the last good checkpoint.
+        """
+        self.check_finite(loop, roles)
         position = Position(
             done=loop.step,
             total=total,
@@ -131,6 +150,8 @@ class Checkpointer:
             extras=json_values(loop.extras),
             skipped=skipped,
             last=last,
+            evaluations=evaluations,
+            health=health,
         )
         checkpoint.save(
             self.manager,
@@ -138,15 +159,41 @@ class Checkpointer:
             roles,
             data=vars(position),
             config=self.settings,
-            metrics=self.mean_score(),
+            metrics=self.score(loop.step),
         )
 
-    def mean_score(self) -> dict[str, float] | None:
-        """The mean of --keep-best's metric since the last checkpoint, which it ends."""
+    def score(self, step: int) -> dict[str, float] | None:
+        """The score of a checkpoint by --keep-best's metric.
+
+        Of a held-out metric, that of the evaluation at this step, if there was one; of
+        a training metric, the mean since the last checkpoint, which this ends.
+        """
+        if is_held_out(self.best):
+            value = self.evaluated.get(step, nan)
+            return {self.best.removeprefix("-"): value} if isfinite(value) else None
         scores = [score for score in self.scores if isfinite(score)]
         self.scores = []
         name = self.best.removeprefix("-")
         return {name: sum(scores) / len(scores)} if scores else None
+
+    def restore_best(
+        self, loop: LoopState, roles: Mapping[str, Params]
+    ) -> tuple[int, TrainState]:
+        """The best checkpoint by --keep-best: steps done, and the state after them.
+
+        It is the loop itself where no checkpoint has a score, or the last one is best.
+
+        Raises:
+          ValueError: the best checkpoint is damaged.
+        """
+        self.finish(close=False)
+        best = self.manager.best_step()
+        if best is None or self.manager.metrics(best) is None:
+            return loop.step, loop.state
+        if best == int(loop.state.step):
+            return loop.step, loop.state
+        read = checkpoint.restore(self.manager, loop.state, roles, step=best)
+        return int(read.data["done"]), read.state
 
     def last_good(self) -> str:
         """The last good checkpoint, for a message; waits until it is written."""

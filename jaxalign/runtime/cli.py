@@ -1,6 +1,7 @@
 """Command lines: flags are parsed and validated, and each failure is one sentence."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -62,6 +63,13 @@ def program_name() -> str | None:
     """The command of the running program, `python -m NAME`; None if it is no module."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+
+
+def command_line() -> str:
+    """The command that was typed, for reports; "" where a function was called."""
+    name = program_name() or ""
+    shown = shlex.join([*name.split(), *sys.argv[1:]])
+    return shown if name.startswith("python -m experiments.") else ""
 
 
 def launch(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> None:

@@ -87,8 +87,9 @@ class RunConfig(flags.ValidatedConfig):
     keep: int = flags.resumable(2)
     """Number of latest checkpoints that are kept."""
     keep_best: str = flags.resumable("")
-    """A metric whose best checkpoint is kept too, such as reward, or -loss for the
-    lowest; its mean over the steps since the previous checkpoint."""
+    """A metric whose best checkpoint is kept too: eval/accuracy, or -eval/loss for the
+    lowest, each evaluation that is better being saved; or a metric of training, such as
+    reward, by its mean over the steps since the previous checkpoint."""
     skip_nonfinite: int = flags.resumable(0)
     """Number of steps that are skipped, and counted, because their loss or gradient is
     NaN or infinite; the next one stops the run."""

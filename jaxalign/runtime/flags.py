@@ -80,6 +80,9 @@ INTEGER_RANGES: dict[str, Range] = {
     ),
     **ranges_of(FROM_0, "examples thoughts pairs"),
     **ranges_of(FROM_2, "normalize_samples highest answers best_of points"),
+    **ranges_of(COUNT, "eval_rows"),
+    **ranges_of(FROM_0, "eval_every patience"),
+    **ranges_of(COUNT, "top_k stride"),
 }
 FLOAT_RANGES: dict[str, Range] = {
     "held_out": Range(0, 1, below=True),
@@ -97,6 +100,7 @@ FLOAT_RANGES: dict[str, Range] = {
     **ranges_of(POSITIVE, "eps clip kl_target kl_horizon kl_gain score_clip"),
     **ranges_of(LIMIT, "clip_norm value_clip logp_gap kl_stop"),
     **ranges_of(ANY, "delta"),
+    **ranges_of(Range(0, 1, above=True), "top_p"),
 }
 
 

@@ -41,14 +41,14 @@ class MetricsLogger:
         *,
         skip_nonfinite: int,
         last_good: Callable[[], str],
-        before_write: Callable[[dict[str, float]], None],
+        before_write: Callable[[int, dict[str, float]], None],
         show: Callable[[str], None],
     ) -> None:
         """Args:
 
         skip_nonfinite: how many steps that are not finite are counted and skipped.
         last_good: names the last good checkpoint, for the message of the next one.
-        before_write: receives the metrics of each step, and may raise.
+        before_write: receives each step and its metrics, and may raise.
         show: shows the numbers of a step.
         """
         self.skip_nonfinite = skip_nonfinite
@@ -116,10 +116,19 @@ class MetricsLogger:
         self.last = {k: v for k, v in numbers.items() if k != "finite"}
         if self.skipped:
             self.last["skipped"] = self.skipped
-        self.before_write(self.last)
+        self.before_write(step, self.last)
         if self.writer is not None:
             self.writer.log(step, self.last)
         self.show(f"loss {numbers['loss']:.4f}  {rate:,.0f} tokens/s")
+
+    def write_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes held-out metrics, on a line of their own.
+
+        Args:
+          step: steps done before the evaluation: the number of the next step.
+        """
+        if self.writer is not None:
+            self.writer.log(step, metrics)
 
     def skip(self, error: FloatingPointError) -> None:
         """Counts a step that is not finite, and stops the run after too many."""

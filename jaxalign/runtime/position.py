@@ -20,6 +20,8 @@ class Position:
       extras: other values of the loop, by name; see `loop.LoopState`.
       skipped: steps whose loss or gradient was not finite.
       last: the metrics of the last step.
+      evaluations: the evaluations made, see `evaluations.Evaluations.history`.
+      health: the state of `run_health.RunHealth`.
     """
 
     done: int
@@ -28,6 +30,8 @@ class Position:
     extras: dict[str, Any] = dataclasses.field(default_factory=dict)
     skipped: int = 0
     last: dict[str, float] = dataclasses.field(default_factory=dict)
+    evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    health: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, item: Any, iterators: Collection[str]) -> "Position":
@@ -40,7 +44,8 @@ class Position:
           ValueError: the item has other fields, or a position outside the run.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(item, dict) or set(item) != names:
+        added = {"evaluations", "health"}  # checkpoints of 0.1 lack them
+        if not isinstance(item, dict) or set(item) | added != names:
             raise ValueError(f"its data item should hold {sorted(names)}")
         position = cls(**item)
         if not isinstance(position.extras, dict):

@@ -9,6 +9,7 @@ import jax
 from jaxalign.runtime import compilation_cache, disk, distributed, flags, run_settings
 from jaxalign.runtime.checkpointer import Checkpointer
 from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.evaluated_run import EvaluatedRun
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
@@ -20,7 +21,7 @@ from jaxalign.runtime.stalls import StallReporter
 from jaxalign.types import Params
 
 
-class Run:
+class Run(EvaluatedRun):
     """A run and its folder, as a context manager; the loop stays in the experiment.
 
     Inside, the mesh is in context::
@@ -29,17 +30,19 @@ class Run:
             loop = LoopState(0, state, {"data": batches})
             loop = run.restore(loop, roles(state), total=steps, rate=config.rate)
             state = loop.state
+            run.evaluate(loop, roles(state), measure)
             for i in run.steps(loop.step, steps):
                 state, metrics = update(state, next(batches))
                 run.log(i, update=metrics)
                 loop = LoopState(i + 1, state, {"data": batches})
+                run.evaluate(loop, roles(state), measure)
                 run.checkpoint(loop, roles(state))
-            run.finish(run.last)
+            state = run.exported_state(loop, roles(state))
+            run.finish(run.results())
     """
 
     def __init__(self, config: RunConfig, experiment: str) -> None:
-        self.config = config
-        self.experiment = experiment
+        super().__init__(config, experiment)
         self.folder = folder_of(config, experiment)
         self.mesh = mesh_of(config)
         settings = run_settings.to_json(config)
@@ -55,13 +58,12 @@ class Run:
         self.logger = MetricsLogger(
             skip_nonfinite=config.skip_nonfinite,
             last_good=self.checkpointer.last_good,
-            before_write=self.checkpointer.add_score,
+            before_write=self.check_step,
             show=self.progress.show,
         )
         self.preemption = PreemptionHandler(self.progress.show)
         self.stalls = StallReporter(config.stall_after, self.say)
         self.scopes = contextlib.ExitStack()
-        self.total = 0  # steps of the whole run, until `restore`
         self.step: int | None = None  # the one under way
 
     def __enter__(self) -> "Run":
@@ -127,15 +129,6 @@ class Run:
         if alone or error is None or isinstance(error, SystemExit):
             self.checkpointer.finish()
 
-    @property
-    def last(self) -> dict[str, float]:
-        """The metrics of the last written step, by name."""
-        return self.logger.last
-
-    def say(self, text: str) -> None:
-        """Shows a line; of many processes the first does."""
-        distributed.print_line(text)
-
     def note(self, report: Any) -> None:
         """Shows a report of cut or skipped rows, and adds it to data.json."""
         self.files.note(report)
@@ -174,8 +167,11 @@ class Run:
                 jump = (position, total, rate)
                 self.say(describe_extension(*jump, allowed=self.config.extend))
             self.logger.set_counts(position.skipped, position.last)
+            self.restore_evaluations(position)
         self.files.write_settings()
+        self.files.write_warnings(self.health.warnings)
         self.logger.open(self.folder, step=loop.step)
+        self.rewrite_evaluation(loop.step)
         return loop
 
     def steps(self, start: int, stop: int) -> Iterator[int]:
@@ -184,6 +180,8 @@ class Run:
         with self.stalls:
             self.logger.start_clock()
             for step in range(start, stop):
+                if self.evaluations.should_stop():
+                    break
                 self.step, self.preemption.in_loop = step, True
                 self.stalls.begin(f"step {step}")
                 yield step
@@ -214,8 +212,8 @@ class Run:
     def checkpoint(self, loop: LoopState, roles: Mapping[str, Params]) -> None:
         """Saves the loop after a step if that is due, and ends a preempted run.
 
-        A checkpoint is due every --save-every steps, at the end, and on SIGTERM or
-        Ctrl-C. Every process calls this after every step.
+        A checkpoint is due every --save-every steps, at the end (also where --patience
+        is over), and on SIGTERM or Ctrl-C. Every process calls this after every step.
 
         Args:
           roles: the state's parameters, by role.
@@ -226,18 +224,11 @@ class Run:
           KeyboardInterrupt: once a run that Ctrl-C interrupted is saved.
         """
         stop = self.preemption.should_stop(loop.step - 1)
-        ended = loop.step == self.total
+        ended = loop.step == self.total or self.evaluations.should_stop()
         if not (stop or ended or loop.step % self.config.save_every == 0):
             return
-        self.logger.flush()
+        self.save(loop, roles)
         with self.preemption.defer_signals():
-            self.checkpointer.save(
-                loop,
-                roles,
-                total=self.total,
-                skipped=self.logger.skipped,
-                last=self.last,
-            )
             stop = self.preemption.requested and not ended
             if stop:
                 self.checkpointer.finish(close=False)

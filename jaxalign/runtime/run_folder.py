@@ -13,7 +13,7 @@ from jaxalign.runtime.report_config import ReportConfig
 
 
 class RunFolder:
-    """A run's folder: config.json, data.json and numbers.json.
+    """A run's folder: config.json, data.json, warnings.json and numbers.json.
 
     Of many processes the first writes.
     """
@@ -80,6 +80,14 @@ class RunFolder:
         """Writes data.json."""
         if distributed.is_first():
             run_settings.write_json(self.path / "data.json", self.data)
+
+    def write_warnings(self, warnings: Sequence[Any]) -> None:
+        """Writes warnings.json, or deletes it where there is none."""
+        path = self.path / "warnings.json"
+        if distributed.is_first() and warnings:
+            run_settings.write_json(path, [each._asdict() for each in warnings])
+        elif distributed.is_first():
+            path.unlink(missing_ok=True)
 
     def write_numbers(self, numbers: dict[str, Any]) -> None:
         """Writes and prints the run's numbers; numbers.json has null for NaN."""

@@ -75,14 +75,17 @@ def same_setting(saved: Any, now: Any, folders: tuple[Any, Any]) -> bool:
     >>> folders = ("runs/a/dpo", "/b/dpo")
     >>> same_setting("runs/a/sft/policy", "/b/sft/policy", folders)
     True
+    >>> same_setting("", "", folders), same_setting("", "x", folders)
+    (True, False)
     """
-    if not (isinstance(saved, str) and isinstance(now, str) and all(folders)):
+    texts = isinstance(saved, str) and isinstance(now, str) and saved and now
+    if saved == now or not (texts and all(folders)):
         return bool(saved == now)
     relative = [
         os.path.relpath(path, folder)
         for path, folder in zip((saved, now), folders, strict=True)
     ]
-    return saved == now or (relative[0] == relative[1] and relative[0].startswith(".."))
+    return relative[0] == relative[1] and relative[0].startswith("..")
 
 
 def differences(

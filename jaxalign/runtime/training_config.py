@@ -9,6 +9,7 @@ import optax
 
 from jaxalign.runtime import flags
 from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.evaluation_flags import EvaluationFlags
 from jaxalign.training import optimizer
 
 
@@ -50,7 +51,7 @@ class TrainConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OfflineConfig(TrainConfig):
+class OfflineConfig(EvaluationFlags, TrainConfig):
     """Flags of offline methods: experiments that train on a fixed data set."""
 
     LENGTHS: ClassVar[frozenset[str]] = frozenset({"steps", "epochs"})
@@ -104,7 +105,7 @@ class RewardConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OnlineConfig(RewardConfig):
+class OnlineConfig(EvaluationFlags, RewardConfig):
     """Flags of online methods: experiments that sample the answers they train on."""
 
     RANGES: ClassVar = {"temperature": flags.POSITIVE, "steps": flags.COUNT}
@@ -131,6 +132,9 @@ class OnlineConfig(RewardConfig):
     slots: int = 0
     """Answers that are sampled at a time (continuous batching): where one has ended,
     the next begins. 0 for all at once."""
+    eval_rows: int = 64
+    """Most held-out prompts of an evaluation, the same ones each time, each answered
+    once, with the same random key."""
     logp_gap: float = 0.1
     """Warning threshold for the largest difference between the sampler's and the
     trainer's log-probs, in nats."""

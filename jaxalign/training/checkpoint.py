@@ -6,6 +6,7 @@ Frozen roles, such as the reference, are written once, beside the checkpoints.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,13 +81,22 @@ def open_manager(
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
     preserved: list[Any] = [preservation.LatestN(n=keep)]
-    score = lambda metrics: metrics[best.removeprefix("-")]
+    lowest = best.startswith("-")
+    worst = math.inf if lowest else -math.inf  # of a checkpoint with another metric
+    score = lambda metrics: metrics.get(best.removeprefix("-"), worst)
     if best:
-        lowest = best.startswith("-")
-        preserved.append(preservation.BestN(get_metric_fn=score, reverse=lowest, n=1))
+        preserved.append(
+            preservation.BestN(
+                get_metric_fn=score,
+                reverse=lowest,
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            )
+        )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=preservation.AnyPreservationPolicy(preserved),
         best_fn=score if best else None,  # without, orbax stores no metrics
+        best_mode="min" if lowest else "max",
         cleanup_tmp_directories=True,
         enable_async_checkpointing=background,
     )
@@ -163,13 +173,15 @@ def restore(
     roles: Mapping[str, Params],
     *,
     config: Mapping[str, Any] | None = None,
+    step: int | None = None,
 ) -> Checkpoint:
-    """Restores the latest checkpoint onto the devices of the templates.
+    """Restores a checkpoint onto the devices of the templates.
 
     Args:
       state: a template, such as a new state; its mesh may differ from the saved one's.
       roles: the template's parameters, as in `save`.
       config: of this run, compared with the saved one; None compares nothing.
+      step: of the checkpoint; None for the latest.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
@@ -177,7 +189,7 @@ def restore(
         damaged: an item is missing, truncated or edited, or holds a NaN or infinity.
     """
     validation.check_roles(state, roles)
-    step = latest_step(manager)
+    step = latest_step(manager) if step is None else step
     if config is not None:
         check_config(manager, config)
     item = validation.read_item(manager, step, "data")

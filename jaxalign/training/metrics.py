@@ -121,3 +121,17 @@ def read_log(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of a run's log, parsed, in order."""
     text = (Path(folder) / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+def read_steps(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a run's training steps, without those of held-out evaluations."""
+    return [line for line in read_log(folder) if is_training(line)]
+
+
+def is_training(line: Mapping[str, Any]) -> bool:
+    """Whether a parsed line is of a training step, not of a held-out evaluation.
+
+    >>> is_training({"step": 0, "loss": 0.5}), is_training({"step": 0, "eval/loss": 1})
+    (True, False)
+    """
+    return not any(name.startswith("eval/") for name in line)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from jaxalign.evaluation import judgement_columns as columns
 from jaxalign.evaluation import pairwise_judgements as pairwise
 
 
@@ -31,7 +32,7 @@ TABLE = [
 
 
 def test_a_win_needs_both_orders():
-    judgements = pairwise.judgement_columns(TABLE)
+    judgements = columns.judgement_columns(TABLE)
     assert pairwise.verdicts(judgements).tolist() == [1, 0, -1, 0, 0]
     rate = pairwise.win_rate(judgements)
     assert (rate.pairs, rate.prompts) == (5, 4)
@@ -43,7 +44,7 @@ def test_a_win_needs_both_orders():
 
 
 def test_position_bias_by_hand():
-    bias = pairwise.position_bias(pairwise.judgement_columns(TABLE))
+    bias = pairwise.position_bias(columns.judgement_columns(TABLE))
     # p1 and the first of p3 agree; p4's orders do not: one has no preference
     assert bias.pairs == 5 and bias.consistency.mean == 2 / 5
     # p2 goes to the first twice, the second of p3 to the second twice: 1/5 - 1/5
@@ -55,14 +56,14 @@ def test_position_bias_by_hand():
 def test_a_judge_that_always_says_a_is_never_consistent():
     # A is x's answer in the first question and y's in the second
     rows = [row(f"p{i}", 1.0, 0.0) for i in range(30)]
-    judgements = pairwise.judgement_columns(rows)
+    judgements = columns.judgement_columns(rows)
     bias, rate = pairwise.position_bias(judgements), pairwise.win_rate(judgements)
     assert bias.consistency.mean == 0.0 and bias.first_bias.mean == 1.0
     assert bias.first_probability.mean == 1.0
     assert rate.win_rate == rate.mean_probability == (0.5, 0.5, 0.5)
     assert (rate.wins, rate.ties, rate.losses) == (0, 30, 0)
     second = [row(f"p{i}", 0.0, 1.0) for i in range(30)]
-    bias = pairwise.position_bias(pairwise.judgement_columns(second))
+    bias = pairwise.position_bias(columns.judgement_columns(second))
     assert bias.first_bias.mean == -1.0 and bias.first_probability.mean == 0.0
 
 
@@ -71,7 +72,7 @@ def test_a_reward_has_verdicts_and_no_position():
         {"prompt_id": p, "model_a": "x", "model_b": "y", "probability": probability}
         for p, probability in (("p1", 1.0), ("p2", 0.5), ("p3", 0.0), ("p4", 1))
     ]
-    judgements = pairwise.judgement_columns(rows)
+    judgements = columns.judgement_columns(rows)
     assert pairwise.verdicts(judgements).tolist() == [1, 0, -1, 1]
     assert pairwise.position_bias(judgements) is None
     # (2 + 1 / 2) / 4
@@ -84,9 +85,9 @@ def test_the_sides_do_not_matter():
         row(r["prompt_id"], 1 - r["swapped"], 1 - r["first"], "y", "x") for r in TABLE
     ]
     mixed = [*TABLE[:2], *turned[2:]]
-    straight = pairwise.pair_judgements(pairwise.judgement_columns(TABLE), "x", "y")
+    straight = columns.pair_judgements(columns.judgement_columns(TABLE), "x", "y")
     for rows in (turned, mixed):
-        found = pairwise.pair_judgements(pairwise.judgement_columns(rows), "x", "y")
+        found = columns.pair_judgements(columns.judgement_columns(rows), "x", "y")
         assert found.prompts.tolist() == straight.prompts.tolist()
         # 1 - (1 - p) rounds
         np.testing.assert_allclose(found.first, straight.first, atol=1e-15)
@@ -94,7 +95,7 @@ def test_the_sides_do_not_matter():
         ours, theirs = map(pairwise.position_bias, (found, straight))
         assert ours.consistency == theirs.consistency
         assert ours.first_bias == theirs.first_bias
-    other = pairwise.pair_judgements(pairwise.judgement_columns(TABLE), "y", "x")
+    other = columns.pair_judgements(columns.judgement_columns(TABLE), "y", "x")
     assert pairwise.win_rate(other).wins == 1
     np.testing.assert_allclose(pairwise.win_rate(other).mean_probability.mean, 0.49)
 
@@ -102,31 +103,24 @@ def test_the_sides_do_not_matter():
 def test_the_matrix_of_win_rates_is_antisymmetric_about_a_half():
     rows = [*TABLE, row("p1", 0.9, 0.9, "z", "x"), row("p2", 0.9, 0.9, "x", "z")]
     rows += [row("p3", 0.9, 0.9, "z", "x"), row("p4", 0.8, 0.7, "z", "x")]
-    judgements = pairwise.judgement_columns(rows)
-    assert pairwise.model_names(judgements) == ["x", "y", "z"]
-    assert pairwise.compared_pairs(judgements) == [("x", "y"), ("x", "z")]
+    judgements = columns.judgement_columns(rows)
+    assert columns.model_names(judgements) == ["x", "y", "z"]
+    assert columns.compared_pairs(judgements) == [("x", "y"), ("x", "z")]
     matrix = pairwise.win_rate_matrix(judgements, ["x", "y", "z"])
     # x wins 1 of 4 against z; y and z were not compared
     expected = [[math.nan, 0.5, 0.25], [0.5, math.nan, math.nan]]
     np.testing.assert_array_equal(matrix[:2], expected)
     np.testing.assert_array_equal(matrix[2], [0.75, math.nan, math.nan])
     with pytest.raises(ValueError, match="no judgement compares 'y' with 'z'"):
-        pairwise.pair_judgements(judgements, "y", "z")
-
-
-def test_categories_are_those_that_are_named():
-    kinds = ("math", None, "chat", "math")
-    rows = [row("p", 1.0, 1.0, category=kind) for kind in kinds]
-    parts = pairwise.by_category(pairwise.judgement_columns(rows))
-    assert {name: len(part) for name, part in parts.items()} == {"chat": 1, "math": 2}
+        columns.pair_judgements(judgements, "y", "z")
 
 
 def test_intervals_are_over_prompts():
     """Ten copies of each judgement are no new evidence."""
     rng = np.random.default_rng(0)
     once = [row(f"p{i}", p, p) for i, p in enumerate(rng.random(200))]
-    one = pairwise.win_rate(pairwise.judgement_columns(once)).win_rate
-    ten = pairwise.win_rate(pairwise.judgement_columns(once * 10)).win_rate
+    one = pairwise.win_rate(columns.judgement_columns(once)).win_rate
+    ten = pairwise.win_rate(columns.judgement_columns(once * 10)).win_rate
     np.testing.assert_allclose(ten, one, rtol=1e-12)
     # p > 1/2 of 200 uniform numbers: 1.96 * sqrt(1/4 / 200) = 0.069; 2000 rounds and
     # a share off 1/2 move the bounds by 5 %
@@ -145,9 +139,9 @@ def test_intervals_are_over_prompts():
 )
 def test_unusable_judgements_are_refused(change, error):
     with pytest.raises(ValueError, match=error):
-        pairwise.judgement_columns([TABLE[0], {**TABLE[1], **change}])
+        columns.judgement_columns([TABLE[0], {**TABLE[1], **change}])
 
 
 def test_no_judgements_are_refused():
     with pytest.raises(ValueError, match="there are no judgements"):
-        pairwise.judgement_columns([])
+        columns.judgement_columns([])

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from experiments import dpo, online_dpo
 from jaxalign.pipeline import loss_flags
-from jaxalign.training import loss_names, objectives
+from jaxalign.training import loss_names, metrics, objectives
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES
 from jaxalign.training.preference_loss import PairwiseLoss
 from tests.support import interrupt, quick
@@ -36,7 +36,7 @@ def config(tmp_path_factory):
 
 
 def logged(folder):
-    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    return metrics.read_steps(folder)
 
 
 def expected_shifts(lines):
@@ -91,7 +91,7 @@ def test_kto_weighs_its_two_kinds(config, tmp_path):
     # at the reference each term is its weight / 2, and a kind of weight 0 costs nothing
     run = replace(config, loss="kto", steps=1, out=tmp_path, undesirable_weight=0.0)
     numbers = dpo.main(replace(run, desirable_weight=3.0))
-    up = numbers["loss"] / 1.5
+    up = numbers["train/loss"] / 1.5
     assert 0.0 < up < 1.0
     np.testing.assert_allclose(up * 8, round(up * 8), atol=1e-3)
 

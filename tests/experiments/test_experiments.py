@@ -14,7 +14,7 @@ from jaxalign.data import chat
 from jaxalign.data.records import assistant_message
 from jaxalign.pipeline import datasets, policies
 from jaxalign.runtime.config import RunConfig
-from jaxalign.training import forward
+from jaxalign.training import forward, metrics
 from tests.support import quick
 
 FEW = {"mesh": "data=1", "save_every": 2}
@@ -39,8 +39,7 @@ def test_main_job_makes_what_it_says(smoke_run):
         assert json.loads((out / stage / "numbers.json").read_text())
     # the SFT model is its own reference
     assert rows[0]["KL (nats)"] == 0.0
-    lines = (out / "ppo" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+    assert [line["step"] for line in metrics.read_steps(out / "ppo")] == [0, 1]
 
 
 def test_main_job_resumes_after_its_stages(smoke_run, monkeypatch):
@@ -116,14 +115,14 @@ def test_ppo_starts_at_ratio_1(smoke_run, tmp_path):
     )
     first = ppo.main(config)
     # two programs that compute the same log-probs: float32 rounding
-    np.testing.assert_allclose(first["ratio"], 1.0, atol=1e-5)
-    assert first["clipfrac"] == 0.0 and abs(first["approxkl"]) < 1e-9
+    np.testing.assert_allclose(first["train/ratio"], 1.0, atol=1e-5)
+    assert first["train/clipfrac"] == 0.0 and abs(first["train/approxkl"]) < 1e-9
     # the policy still is its reference
-    np.testing.assert_allclose(first["kl"], 0.0, atol=1e-5)
+    np.testing.assert_allclose(first["train/kl"], 0.0, atol=1e-5)
     later = ppo.main(
         replace(config, out=tmp_path / "later", epochs=3, learning_rate=1e-2)
     )
-    assert abs(later["ratio"] - 1.0) > 1e-4
+    assert abs(later["train/ratio"] - 1.0) > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -148,12 +147,12 @@ def test_any_loss_trains(smoke_run, tmp_path, loss):
     )
     mine = lambda p: losses.dpo(*p.sums, beta=0.1) - 0.2 * p.policy.chosen_mean
     numbers = dpo.main(config, loss=mine if loss == "mine" else None)
-    assert np.isfinite(numbers["loss"])
+    assert np.isfinite(numbers["train/loss"])
     log_2 = dict.fromkeys(("cdpo", "ld_dpo", "tdpo2"), np.log(2.0))
     expected = log_2 | {"kto": 0.5, "ipo": 25.0}
     if loss in expected:
         # at the reference; float32 sums of log-probs of about -100
-        np.testing.assert_allclose(numbers["loss"], expected[loss], rtol=1e-2)
+        np.testing.assert_allclose(numbers["train/loss"], expected[loss], rtol=1e-2)
 
 
 @pytest.mark.parametrize("loss", quick.only(["aot"], ["aot", "aot_unpaired"]))
@@ -178,8 +177,7 @@ def test_a_loss_that_sorts_pairs_is_given_whole_batches(smoke_run, tmp_path, los
 
     def counted(config):
         dpo.main(config)
-        lines = (config.out / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line)["weight"] for line in lines]
+        return [line["weight"] for line in metrics.read_steps(config.out)]
 
     assert counted(config) != [16, 16, 16]  # what there is to go wrong
     config = replace(config, loss=loss, out=tmp_path / "whole")
@@ -240,7 +238,7 @@ def test_formatting_tokens_do_not_count(smoke_run, tmp_path):
         logp = forward.token_logps(policy.model, policy.params, batch)[0]
         # at the reference: log 2, and the NLL per token
         expected = np.log(2.0) - np.asarray(logp)[counts].mean()
-        np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+        np.testing.assert_allclose(found["train/loss"], expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -255,7 +253,7 @@ def test_python_api_and_eight_devices(smoke_run, tmp_path):
     one = dpo.main(replace(config, mesh="data=1", out=tmp_path / "1"))
     many = dpo.main(replace(config, mesh="data=2,fsdp=2,tensor=2", out=tmp_path / "8"))
     # float32 sums in another order, through two updates of Adam
-    np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-4)
+    np.testing.assert_allclose(many["train/loss"], one["train/loss"], rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -272,8 +270,8 @@ def test_pretrained_model_on_stories(public_data, tmp_path):
         out=tmp_path / "first",
         **FEW,
     )
-    assert 0.0 <= ppo.main(config)["reward"] <= 1.0
+    assert 0.0 <= ppo.main(config)["train/reward"] <= 1.0
     again = replace(
         config, model=str(tmp_path / "first" / "policy"), out=tmp_path / "again"
     )
-    assert np.isfinite(ppo.main(again)["loss"])
+    assert np.isfinite(ppo.main(again)["train/loss"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jaxalign.pipeline import (
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults
 from jaxalign.runtime.run import Run
-from jaxalign.training import forward, group_methods, step
+from jaxalign.training import forward, group_methods, metrics, step
 from tests.support import quick
 
 SMALL = {"mesh": "data=1", "prompts": 4, "samples": 4, "max_new_tokens": 6}
@@ -39,7 +38,7 @@ def base(tmp_path_factory):
 
 
 def lines(folder):
-    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    return metrics.read_steps(folder)
 
 
 @pytest.mark.parametrize("name", quick.only(["grpo"], group_methods.METHODS))
@@ -154,7 +153,7 @@ def test_the_rate_follows_iterations_where_updates_are_left_out(
     config = grpo.Config(
         model=base, steps=4, epochs=2, minibatches=2, out=tmp_path, **SMALL
     )
-    assert grpo.main(config)["updates"] == 1
+    assert grpo.main(config)["train/updates"] == 1
     assert counts == [[0], [4], [8], [12]]
     config = defaults.resolve(config)
     assert config.rate(4)(3) == 0.25 * config.learning_rate

@@ -197,12 +197,16 @@ def test_nothing_to_judge_is_said(tiny, tmp_path):
     told = [AnswerSet(QUESTION, ("x", "y", "z" * 600)), AnswerSet(QUESTION, ("x", "y"))]
     for ask in ("pairs", "ratings"):
         asking = dataclasses.replace(config, ask=ask)
-        question = judge.longest_question(asking, judge.read_principles(asking))
+        question = judge.longest_question(
+            asking, judge.read_principles(asking.principles)
+        )
         assert answer_sets.filter_by_length(tiny, told, question) == told[1:]
     empty = dataclasses.replace(config, principles=write(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match="--principles .*none.txt holds no principles"):
         judge.main(empty)
-    assert judge.read_principles(config) == (judge_prompts.DEFAULT_PRINCIPLE,)
+    assert judge.read_principles(config.principles) == (
+        judge_prompts.DEFAULT_PRINCIPLE,
+    )
 
 
 def test_what_one_of_several_files_holds_out_is_in_the_training_rows_of_none(

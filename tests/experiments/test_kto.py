@@ -10,6 +10,8 @@ from experiments import dpo, kto
 from jaxalign.data import dataset_ops, loader
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Unpaired
+from jaxalign.evaluation import unpaired
+from jaxalign.training import metrics
 from tests.support import small_runs
 
 replace = dataclasses.replace
@@ -47,7 +49,7 @@ def written(path, labels, prompts=None):
 
 
 def logged(folder):
-    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    return metrics.read_steps(folder)
 
 
 def test_the_first_loss_by_hand(config, tmp_path):
@@ -102,9 +104,9 @@ def test_answers_of_one_kind_alone(config, tmp_path, label):
     kind, other = ("", "un") if label else ("un", "")
     unknown = {name for name, x in numbers.items() if not np.isfinite(x)}
     # what a training batch says of answers that it does not have
-    assert unknown == {f"{x}/{other}desirable" for x in ("logratio", "rewards")}
-    assert f"held_out/accuracy/{kind}desirable" in numbers
-    assert f"held_out/accuracy/{other}desirable" not in numbers
+    assert unknown == {f"train/{x}/{other}desirable" for x in ("logratio", "rewards")}
+    assert f"eval/accuracy/{kind}desirable" in numbers
+    assert f"eval/accuracy/{other}desirable" not in numbers
 
 
 def test_pairs_are_two_answers_each(base, config, tmp_path):
@@ -116,7 +118,7 @@ def test_pairs_are_two_answers_each(base, config, tmp_path):
     same = {"loss", "kl", "rewards/desirable", "rewards/undesirable"}
     lines = logged(told.out)
     assert lines == logged(tmp_path / "pairs") and same <= set(lines[0])
-    assert single == paired and single["held_out/accuracy"] > 0
+    assert single == paired and single["eval/accuracy"] > 0
     assert abs(lines[-1]["logratio/desirable"]) > 1e-3  # or nothing was compared
     common = {f.name for f in dataclasses.fields(dpo.Config)}
     flags = {k: v for k, v in vars(told).items() if k in common}
@@ -159,7 +161,7 @@ def test_the_rows_of_a_file_may_be_held_out(base, config, tmp_path):
     (tmp_path / "test.jsonl").write_text("\n".join(pairs))
     told = replace(config, held_out_data=str(tmp_path / "test.jsonl"))
     numbers = kto.main(told)
-    assert numbers["held_out/desirable"] == numbers["held_out/undesirable"] == 4
+    assert numbers["eval/desirable"] == numbers["eval/undesirable"] == 4
     assert numbers["answers"] == 2 * (64 - 4)
 
 
@@ -168,23 +170,24 @@ def test_held_out_numbers_by_hand():
     # below and undesirable, the third desirable and below
     ratios = np.array([[1.0, 0.5], [-2.0, -0.1], [0.2, 0.8]])
     up = np.array([True, False, True])
-    numbers = kto.held_out_metrics(ratios, up, np.arange(3), beta=0.5, seed=0)
+    numbers = unpaired.held_out_metrics(ratios, up, np.arange(3), beta=0.5, seed=0)
     expected = {
-        "held_out/kl": 0.4,
-        "held_out/accuracy": 2 / 3,
-        "held_out/accuracy/desirable": 0.5,
-        "held_out/accuracy/undesirable": 1.0,
-        "held_out/rewards/desirable": 0.3,
-        "held_out/rewards/undesirable": -1.0,
-        "held_out/rewards/margin": 1.3,
-        "held_out/desirable": 2,
-        "held_out/undesirable": 1,
+        "kl": 0.4,
+        "accuracy": 2 / 3,
+        "accuracy/desirable": 0.5,
+        "accuracy/undesirable": 1.0,
+        "rewards/desirable": 0.3,
+        "rewards/undesirable": -1.0,
+        "rewards/margin": 1.3,
+        "margin": 2.6,
+        "desirable": 2,
+        "undesirable": 1,
     }
     found = {name: numbers[name] for name in expected}
     assert found == pytest.approx(expected)
     below = np.array([[0.1, -1.0], [-0.1, -1.0]])  # the mean is -1: clamped at 0
-    numbers = kto.held_out_metrics(below, up[:2], np.arange(2), beta=0.5, seed=0)
-    assert numbers["held_out/kl"] == 0.0 and numbers["held_out/accuracy"] == 1.0
+    numbers = unpaired.held_out_metrics(below, up[:2], np.arange(2), beta=0.5, seed=0)
+    assert numbers["kl"] == 0.0 and numbers["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])

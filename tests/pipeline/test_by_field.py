@@ -55,18 +55,16 @@ def told(base, tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(
-    "module, prefix, answers", [(reward_model, "", 1), (kto, "held_out/", 2)]
-)
-def test_the_parts_make_the_whole(told, module, prefix, answers):
+@pytest.mark.parametrize("module, answers", [(reward_model, 1), (kto, 2)])
+def test_the_parts_make_the_whole(told, module, answers):
     numbers = module.main(module.Config(**told))
     names = ("(none)", "harmless", "kind")
-    counts = np.array([numbers[f"rows/{name}"] for name in names])
-    parts = np.array([numbers[f"{prefix}accuracy/{name}"] for name in names])
+    counts = np.array([numbers[f"eval/rows/{name}"] for name in names])
+    parts = np.array([numbers[f"eval/accuracy/{name}"] for name in names])
     assert counts[0] == answers and counts.sum() == answers * 13
-    whole = numbers[f"{prefix}accuracy"]
+    whole = numbers["eval/accuracy"]
     np.testing.assert_allclose((parts * counts).sum() / counts.sum(), whole)
-    assert numbers[f"{prefix}accuracy/kind_low"] <= parts[2]
+    assert numbers["eval/accuracy/kind_low"] <= parts[2]
 
 
 @pytest.mark.parametrize("module", [reward_model, kto])

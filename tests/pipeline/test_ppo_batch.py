@@ -248,7 +248,7 @@ def test_a_gap_between_sampler_and_trainer_warns(gap, warns):
 
 def both_optimizers(config):
     """PPO's optimizer of policy and value model."""
-    return optimizer.partition_by_role(ppo.make_optimizers(config))
+    return optimizer.partition_by_role(ppo_setup.make_optimizers(config))
 
 
 def test_both_models_have_their_flags():

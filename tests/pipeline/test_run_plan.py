@@ -12,6 +12,7 @@ from jaxalign import types
 from jaxalign.models import lora
 from jaxalign.pipeline import datasets, policies, run_plan
 from jaxalign.runtime.config import RunConfig
+from jaxalign.training import metrics
 from tests.support import quick, untrained
 from tests.support.families import write_user_files
 
@@ -91,8 +92,7 @@ def test_a_pretrained_model_has_the_fields_numbers(run, name, capsys):
 def test_pairs_have_as_many_steps_as_epochs_say(run, tmp_path):
     plan, config = run("dpo", epochs=2)
     assert (plan["steps"], plan["epochs"], config["epochs"]) == (22, 2, 2)
-    lines = (tmp_path / "dpo" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 22
+    assert len(metrics.read_steps(tmp_path / "dpo")) == 22
 
 
 def test_an_adapters_parameters_and_rate_are_said(run, arrived):

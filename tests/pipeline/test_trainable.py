@@ -85,7 +85,7 @@ def test_an_adapter_resumed_equals_uninterrupted(base, tmp_path, monkeypatch, na
     # the same program on the same inputs: the same bits
     ours, theirs = tensors(whole), tensors(parts)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    assert np.isfinite(first["loss"])
+    assert np.isfinite(first["train/loss"])
     # only what has an adapter is another than in the base: 7 matrices of 2 layers
     names = changed(whole, base)
     assert len(names) == 2 * 7 and all(name.endswith("_proj.weight") for name in names)
@@ -117,21 +117,21 @@ def test_the_reference_is_the_base_with_the_adapter_off(base, tmp_path):
     config = config_of("dpo", base, steps=1, frozen="int8", **LORA)
     found = dpo.main(replace(config, out=tmp_path / "dpo"))
     # float32 sums of log-probs of about -100
-    np.testing.assert_allclose(found["loss"], np.log(2.0), rtol=1e-3)
+    np.testing.assert_allclose(found["train/loss"], np.log(2.0), rtol=1e-3)
     config = config_of(
         "ppo", base, steps=1, epochs=1, minibatches=1, frozen="int8", **LORA
     )
     found = ppo.main(replace(config, out=tmp_path / "ppo"))
     # two programs that compute the same log-probs: float32 rounding
-    np.testing.assert_allclose(found["kl"], 0.0, atol=1e-4)
-    np.testing.assert_allclose(found["ratio"], 1.0, atol=1e-4)
+    np.testing.assert_allclose(found["train/kl"], 0.0, atol=1e-4)
+    np.testing.assert_allclose(found["train/ratio"], 1.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("frozen", quick.only([], ["int8", "nf4"]))
 def test_an_adapter_learns_on_a_quantised_base(base, tmp_path, frozen):
     config = config_of("dpo", base, steps=8, frozen=frozen, **LORA)
     found = dpo.main(replace(config, lora_targets="attention.query", out=tmp_path))
-    assert found["loss"] < 0.6
+    assert found["train/loss"] < 0.6
     # the merged model stands on rounded matrices: those without an adapter, too
     assert len(changed(tmp_path, base)) == 2 * 7
 
@@ -149,7 +149,7 @@ def test_a_reward_model_with_an_adapter_starts_ppo(base, tmp_path):
     """Its head trains in full; the folder holds plain weights."""
     config = config_of("reward_model", base, out=tmp_path / "reward", **LORA)
     found = reward_model.main(config)
-    assert np.isfinite(found["accuracy"])
+    assert np.isfinite(found["eval/accuracy"])
     model, params = model_folders.load_scalar(tmp_path / "reward" / "reward", "float32")
     key = streams.key(jax.random.key(config.seed), "head")  # of the run's new head
     start = model.from_trunk(key, {n: x for n, x in params.items() if n != "head"})[
@@ -163,7 +163,7 @@ def test_a_reward_model_with_an_adapter_starts_ppo(base, tmp_path):
     numbers = ppo.main(
         config_of("ppo", base, reward=rewarded, out=tmp_path / "ppo", steps=1, **LORA)
     )
-    assert np.isfinite(numbers["loss"])
+    assert np.isfinite(numbers["train/loss"])
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxalign.runtime import distributed
+from jaxalign.training import metrics
 from tests.support import kill, small_runs
 
 OTHERS = "reward_model,grpo,online_dpo,ppo,collect,rlhf"
@@ -70,10 +71,13 @@ def alone(base):
 
 def same(one: Path, other: Path) -> None:
     """Both ran the same steps, with the same numbers to float32 rounding."""
-    lines = [
-        [json.loads(x) for x in (at / "metrics.jsonl").read_text().splitlines()]
-        for at in (one, other)
-    ]
+    lines = [metrics.read_log(at) for at in (one, other)]
+    evaluations = [[x for x in log if not metrics.is_training(x)] for log in lines]
+    assert [x["step"] for x in evaluations[0]] == [0, 3]
+    for ours, theirs in zip(*evaluations, strict=True):
+        for name, x in ours.items():
+            np.testing.assert_allclose(theirs[name], x, 1e-3, 1e-4, err_msg=name)
+    lines = [list(filter(metrics.is_training, log)) for log in lines]
     assert [x["step"] for x in lines[0]] == [x["step"] for x in lines[1]] == [0, 1, 2]
     for ours, theirs in zip(*lines, strict=True):
         for name in ("loss", "grad_norm", "weight", "reward", "kl", "length"):
@@ -182,8 +186,8 @@ def test_preempted_on_two_goes_on_alone(base, tmp_path):
     told |= {"steps": last + 2, "resume": True, "extend": True}
     ((said, code),) = outputs(together(base, tmp_path, "sft", 1, "data=1", **told))
     assert code == 0, said
-    lines = (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(x)["step"] for x in lines] == list(range(last + 2))
+    steps = [line["step"] for line in metrics.read_steps(tmp_path / "sft")]
+    assert steps == list(range(last + 2))
 
 
 def lost(runs, victim: int, reason: str) -> None:

@@ -77,6 +77,7 @@ def test_told_to_end_saves_and_exits_with_0(base, tmp_path):
 FILLS = """
 import resource, runpy, signal, sys
 from jaxalign.runtime.run import Run
+from jaxalign.training import metrics
 
 checkpoint = Run.checkpoint
 
@@ -176,9 +177,9 @@ def test_steps_that_are_not_finite_are_skipped_and_counted_if_told(base, tmp_pat
     found = dpo.main(
         config(base, tmp_path, steps=4, skip_nonfinite=3), loss=poison(1e-4)
     )
-    assert found["skipped"] == 3 and np.isnan(found["loss"])
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(x).get("skipped", 0) for x in lines] == [0, 1, 2, 3]
+    assert found["train/skipped"] == 3 and np.isnan(found["train/loss"])
+    lines = metrics.read_steps(tmp_path)
+    assert [line.get("skipped", 0) for line in lines] == [0, 1, 2, 3]
     # nothing but the first step changed the parameters
     assert kill.saved_steps(tmp_path) == [1]
 
@@ -198,8 +199,7 @@ def test_debug_nans_names_the_operation(base, tmp_path):
 def test_the_best_checkpoint_stays_besides_the_last(base, tmp_path):
     told = {"steps": 6, "keep": 1, "keep_best": "answer_length"}
     sft.main(config(base, tmp_path, "sft", **told))
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    lengths = [json.loads(x)["answer_length"] for x in lines]
+    lengths = [line["answer_length"] for line in metrics.read_steps(tmp_path)]
     best = int(np.argmax(lengths)) + 1
     assert kill.saved_steps(tmp_path) == sorted({best, 6})
     with pytest.raises(ValueError, match="--keep-best: no metric 'rewrd'"):

@@ -16,6 +16,7 @@ from jaxalign.training.objectives.preferences import (
 )
 from jaxalign.training.objectives.ptx import MixedBatch, mix_batches, with_ptx
 from jaxalign.training.objectives.reward_models import (
+    RewardLoss,
     hard_label_loss,
     ranking,
     reward,
@@ -40,6 +41,7 @@ __all__ = [
     "PairLogps",
     "PairLoss",
     "PairwiseLoss",
+    "RewardLoss",
     "Sides",
     "UnpairedLoss",
     "as_loss",

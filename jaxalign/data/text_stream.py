@@ -1,0 +1,54 @@
+"""Answers as text while they are sampled: only text that no later token changes."""
+
+import os
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from jaxalign.data import special_tokens
+
+INCOMPLETE = "\ufffd"  # bytes that are no character, perhaps not yet
+
+
+class TextStream:
+    """The text of tokens that come one by one.
+
+    A character of several tokens appears when its last one is there; white space
+    appears with the text that follows it, since answers are stripped.
+
+    Attributes:
+      tokens: the tokens so far.
+      text: what was returned so far.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.tokens: list[int] = []
+        self.text = ""
+
+    @property
+    def full_text(self) -> str:
+        """The text of all tokens, as `rollouts.texts` decodes them."""
+        row = np.array(self.tokens, np.int32)
+        return special_tokens.decode_answers(self.tokenizer, [row])[0].strip()
+
+    def push(self, token: int) -> str:
+        """Adds a token; returns the new text, which may be empty."""
+        self.tokens.append(token)
+        return self.advance(self.full_text.rstrip(INCOMPLETE).rstrip())
+
+    def finish(self) -> str:
+        """The text that was held back, incomplete characters as U+FFFD."""
+        return self.advance(self.full_text)
+
+    def advance(self, text: str) -> str:
+        """The part of a text that was not returned before.
+
+        Where a tokenizer changes what was returned, as those do that clean up spaces,
+        it is what follows the part that both share.
+        """
+        if self.text.startswith(text):
+            return ""
+        shared = len(os.path.commonprefix([self.text, text]))
+        self.text = text
+        return text[shared:]
