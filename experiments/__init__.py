@@ -31,6 +31,7 @@ Evaluate
     lm_eval             the benchmarks of EleutherAI's evaluation harness
     mt_bench            two turns, rated by a judge or compared with a baseline
     multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
+    agreement           annotators' agreement, the best accuracy on their labels
     red_team            attack success, refusals, over-refusal, broken answers
     reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
 Measure and plan

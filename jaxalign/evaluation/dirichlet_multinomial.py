@@ -52,9 +52,7 @@ def fit_concentration(
     start = np.clip(np.log(start), *LOG_BOUNDS)
     bounds = [LOG_BOUNDS] * counts.shape[1]
     # truncated Newton calls no BLAS, whose threads cost more than these few numbers
-    best = optimize.minimize(
-        objective, start, jac=True, bounds=bounds, method="TNC"
-    )
+    best = optimize.minimize(objective, start, jac=True, bounds=bounds, method="TNC")
     return np.exp(best.x)
 
 

@@ -196,9 +196,10 @@ def best_accuracies(
         ratings = annotations.matrix()
         order = leave_one_out_pairs(ratings, seed=seed)
         rows.append({"of": "order of two items", "leave one out": order})
-    last = rows[-1] if rows else {}
-    unknown = Interval(math.nan, math.nan, math.nan)
-    return rows, last.get("estimate", last.get("leave one out", unknown)), reasons
+    if not rows:
+        return rows, Interval(math.nan, math.nan, math.nan), reasons
+    last: Interval = rows[-1].get("estimate", rows[-1]["leave one out"])
+    return rows, last, reasons
 
 
 def ranking_numbers(
