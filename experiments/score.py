@@ -103,7 +103,10 @@ def main(config: Config) -> dict[str, Any]:
         run.publish(page(config, run.notes, report, image, shown))
         keys = ("answers", "prompts", "mean", "std")
         numbers = {key: summary[key] for key in keys}
-        return run.finish(numbers | {"spearman": length["spearman"]})
+        numbers["spearman"] = length["spearman"]
+        rows = score_summary.group_means(scores, models, units, seed=config.seed)
+        by_model = {r["group"]: {k: r[k] for k in ("mean", "std")} for r in rows}
+        return run.finish(numbers | {"by_model": by_model})
 
 
 def score_rows(

@@ -48,7 +48,7 @@ def test_a_judge_of_lengths_prefers_nothing_at_equal_length():
     assert measures["longer wins"] == 1.0
     assert measures[comparison_tables.CONSISTENCY] == 1.0
     headline = comparison_tables.headline(tables)
-    assert set(headline) == {"win_rate/y", "consistency", "first_bias"}
+    assert set(headline) == {"by_model", "consistency", "first_bias"}
 
 
 def test_length_control_leaves_a_preference_for_the_model():

@@ -46,7 +46,10 @@ def test_a_policy_against_itself_wins_exactly_half(folders, tmp_path):
         **FEW,
     )
     numbers = compare.main(config)
-    assert numbers["win_rate/b"] == (0.5, 0.5, 0.5) and numbers["pairs"] == 6
+    assert (
+        numbers["by_model"]["b"]["win_rate"] == (0.5, 0.5, 0.5)
+        and numbers["pairs"] == 6
+    )
     assert "consistency" not in numbers  # nothing was asked
     rows = read(tmp_path / "out/judgements.jsonl")
     assert {row["winner"] for row in rows} == {"tie"}
@@ -108,7 +111,7 @@ def test_files_by_a_reward_and_by_field(tmp_path):
         )
     numbers = compare.main(dataclasses.replace(config, policies=(x, y)))
     # y wins 1 of 4, and ties on one: (1 + 1/2) / 4
-    assert numbers["win_rate/y"].mean == 0.375
+    assert numbers["by_model"]["y"]["win_rate"].mean == 0.375
     report = json.loads((tmp_path / "out/comparison.json").read_text())
     assert report["matrix"] == [[None, 0.625], [0.375, None]]
     (row,) = report["groups"]["kind"]
