@@ -208,7 +208,10 @@ def page(
         Section(
             "Rewards",
             text="\n\n".join(notes),
-            rows=[report["summary"]],
+            rows=[
+                {"statistic": name, "value": value}
+                for name, value in report["summary"].items()
+            ],
             image=image,
         ),
         *(
