@@ -70,7 +70,7 @@ class Config(ReportConfig):
     """Labels that are words, from lowest to highest, with commas between them."""
     missing: str = ""
     """Words that stand for a missing label, with commas between them."""
-    min_common: int = 20
+    min_common: int = 10
     """Items that two annotators both labeled, below which the pair is left out."""
 
 
@@ -122,7 +122,7 @@ def main(config: Config) -> dict[str, Any]:
             "best_accuracy": best,
             "best_accuracy_of_a_reward_model": reward_model,
             "pairs": pairs,
-            "annotators": annotators,
+            "each_annotator": annotators,
             "not_reported": reasons,
         }
         run.write_json("agreement.json", numbers)

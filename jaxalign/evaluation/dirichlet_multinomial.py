@@ -50,9 +50,9 @@ def fit_concentration(
 
     start = counts.mean(axis=0) + 1e-3 if start is None else start
     start = np.clip(np.log(start), *LOG_BOUNDS)
-    best = optimize.minimize(
-        objective, start, jac=True, bounds=[LOG_BOUNDS] * counts.shape[1]
-    )
+    bounds = [LOG_BOUNDS] * counts.shape[1]
+    # truncated Newton calls no BLAS, whose threads cost more than these few numbers
+    best = optimize.minimize(objective, start, jac=True, bounds=bounds, method="TNC")
     return np.exp(best.x)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.intervals import Interval, proportion_interval
 from jaxalign.evaluation.resampling import (
     bootstrap_statistic,
     percentile_interval,
@@ -149,4 +149,5 @@ def transitivity(groups: Iterable[Triples], *, seed: int = 0) -> Interval:
         return Interval(math.nan, math.nan, math.nan)
     total, cycles = found.T
     share = lambda weights: 1.0 - weights @ cycles / (weights @ total)
-    return bootstrap_statistic(share, len(found), seed=seed)
+    interval = bootstrap_statistic(share, len(found), seed=seed)
+    return proportion_interval(interval, len(found))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation import agreement, label_ceiling, rankings, rater_pairs
-from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.intervals import Interval, bootstrap, proportion_interval
 from jaxalign.evaluation.rating_pairs import leave_one_out_pairs, mean_of_others
 from jaxalign.evaluation.resampling import bootstrap_statistic
 from jaxalign.pipeline.annotations import Annotations
@@ -37,8 +37,9 @@ def coefficients(
         )
 
     found = {
-        "observed agreement": of(
-            lambda w: agreement.observed_agreement(counts, weights=w)
+        "observed agreement": proportion_interval(
+            of(lambda w: agreement.observed_agreement(counts, weights=w)),
+            int(np.sum(counts.sum(axis=1) > 1)),
         ),
         "Krippendorff's alpha, nominal": of(alpha("nominal")),
     }

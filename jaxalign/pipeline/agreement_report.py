@@ -12,7 +12,8 @@ ALPHA_TEXT = (
     "1 is perfect agreement, 0 agreement as by chance. For ratings read the alpha of "
     "their level: nominal alpha takes neighboring ratings for as wrong as opposite "
     "ones. Where one label prevails, chance agreement is high and alpha and kappa are "
-    "low even if annotators rarely differ; Gwet's AC1 does not have this trait."
+    "low even if annotators rarely differ; Gwet's AC1 does not have this trait. "
+    "Intervals are over items, of these annotators."
 )
 BEST_TEXT = (
     "No model can predict single labels better than their likeliest label does. "
@@ -54,8 +55,8 @@ def sections(numbers: Mapping[str, Any], plot: Path) -> list[Section]:
         parts.append(Section("Rankings", text, rows))
     if numbers["pairs"]:
         parts.append(table("Every two annotators", numbers["pairs"], "items"))
-    if numbers["annotators"]:
-        parts.append(table("Each annotator", numbers["annotators"], "labels"))
+    if numbers["each_annotator"]:
+        parts.append(table("Each annotator", numbers["each_annotator"], "labels"))
     return parts
 
 

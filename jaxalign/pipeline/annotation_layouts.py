@@ -82,11 +82,11 @@ class Layout(NamedTuple):
 
 
 def detect_layout(row: Row, where: str, fields: Fields) -> Layout:
-    """The layout of a file, by its flags or its first row.
+    """The layout of a file, by flags or by its fields.
 
     Args:
-      row: the first row.
-      where: its location, for messages.
+      row: all fields of the file, each with a value.
+      where: the file, for messages.
 
     Raises:
       ValueError: a named field is not there, or no layout is recognized.
@@ -95,7 +95,7 @@ def detect_layout(row: Row, where: str, fields: Fields) -> Layout:
     for field in (fields.item, fields.annotator, fields.label, fields.group):
         for name in (field or "").split(","):
             if name and name not in known:
-                raise unknown_name(f"field (of {where})", name, known)
+                raise unknown_name(f"field of {where}", name, known)
     if fields.labels is not None:
         return layout_of_labels(fields.labels, known, where, fields)
     long = fields.annotator or fields.label
@@ -142,7 +142,7 @@ def layout_of_labels(
         pattern = ".*".join(map(re.escape, part.split("*")))
         matches = [name for name in known if re.fullmatch(pattern, name)]
         if not matches:
-            raise unknown_name(f"field (of {where})", part, known)
+            raise unknown_name(f"field of {where}", part, known)
         names += matches
     if len(names) == 1:
         return votes_layout(names[0], known, fields)

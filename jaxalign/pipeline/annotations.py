@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class Annotations(NamedTuple):
     def matrix(self) -> np.ndarray:
         """The index of each annotator's label of each item, NaN where missing [U A]."""
         matrix = np.full((len(self.items), len(self.annotators)), np.nan)
-        matrix[self.item, self.annotator] = self.label
+        known = self.annotator >= 0
+        matrix[self.item[known], self.annotator[known]] = self.label[known]
         return matrix
 
 
@@ -99,16 +100,27 @@ def read_annotations(
 def read_labels(
     paths: Sequence[str], fields: Fields
 ) -> Iterator[tuple[list[RawLabel], str, frozenset[str]]]:
-    """The labels of each row, the sentence of the layout, and the row's fields."""
+    """The labels of each row, the sentence of the layout, and the file's fields.
+
+    The layout of a file is told by the fields of all its rows: an empty cell of a CSV
+    file is no field of its row.
+    """
     for path in files.list_all_files(list(paths)):
-        layout = None
+        rows: list[tuple[str, Mapping[str, Any]]] = []
+        example: dict[str, Any] = {}
         for where, row in files.read_rows(path):
             if isinstance(row, Exception):
                 raise ValueError(f"{where}: {row}")
             if not isinstance(row, Mapping):
                 raise ValueError(f"{where}: the row is not an object with fields")
-            layout = layout or detect_layout(row, where, fields)
-            yield list(layout.read(where, row)), layout.text, frozenset(row)
+            rows.append((where, row))
+            for name, value in row.items():
+                if example.get(name) is None:
+                    example[name] = value
+        if rows:
+            layout = detect_layout(example, path, fields)
+            for where, row in rows:
+                yield list(layout.read(where, row)), layout.text, frozenset(example)
 
 
 def index_annotations(
