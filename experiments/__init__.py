@@ -28,6 +28,8 @@ Evaluate
     perplexity          NLL, perplexity and bits per byte of texts
     score               rewards of given answers, by field, length and model
     compare             win rates of models by a judge or a reward, both orders
+    win_rate            win rates against a baseline, raw and length-controlled
+    arena               Bradley-Terry and Elo ratings of models from battles
     lm_eval             the benchmarks of EleutherAI's evaluation harness
     mt_bench            two turns, rated by a judge or compared with a baseline
     multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
