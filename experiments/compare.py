@@ -38,7 +38,7 @@ from jaxalign.evaluation import (
     judgement_columns,
     pairwise_judgements,
 )
-from jaxalign.evaluation.page import Page
+from jaxalign.evaluation.page import Page, Section
 from jaxalign.pipeline import (
     answer_pairs,
     compared_answers,
@@ -61,7 +61,7 @@ from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
 Row = dict[str, Any]
-DEFAULT_BY = ("category",)  # of --by, where rows have it
+DEFAULT_SPLIT = ("category",)  # of --split-by, where rows have it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Config(PromptConfig):
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
     opponents: Literal["all", "first"] = "all"
     """Compare every two models, or each with the first one only."""
-    by: tuple[str, ...] = ()
+    split_by: tuple[str, ...] = ()
     """Fields of the prompts' rows by whose values win rates are given as well; by
     default category, where rows have it."""
     principles: str | None = None
@@ -118,7 +118,7 @@ def main(config: Config) -> dict[str, Any]:
     with ReportRun(config, "compare") as run:
         dataset = evaluation_prompts.load_dataset(config) if config.data else None
         answers = all_answers(config, run, sources, dataset)
-        category = (config.by or DEFAULT_BY)[0]
+        category = (config.split_by or DEFAULT_SPLIT)[0]
         pairs = answer_pairs.pair_answers(answers, config.opponents, category)
         answer_pairs.check_pairs(pairs, answers)
         rows = judge_pairs(config, run, pairs, dataset)
@@ -141,7 +141,7 @@ def write_report(
     """
     judgements = judgement_columns.judgement_columns(rows)
     groups = answer_pairs.prompt_groups(
-        judgements.prompts, pairs, config.by or DEFAULT_BY
+        judgements.prompts, pairs, config.split_by or DEFAULT_SPLIT
     )
     tables = comparison_tables.all_tables(judgements, models, groups, seed=config.seed)
     matrix = pairwise_judgements.win_rate_matrix(judgements, models)
@@ -154,6 +154,8 @@ def write_report(
     sections = comparison_page.comparison_sections(
         tables, image, rows, examples=config.examples
     )
+    if run.notes:
+        sections.append(Section("Notes", text="\n\n".join(run.notes)))
     run.publish(Page(title, sections, config_command(config, "experiments.compare")))
     return comparison_tables.headline(tables) | {"pairs": len(rows)}
 
@@ -208,10 +210,10 @@ def all_answers(
     if not dataset:
         answers = compared_answers.given_answers(sources, config.prompts)
         prompts = [row.prompt for rows in answers.values() for row in rows]
-        answer_pairs.check_fields(prompts, config.by)
+        answer_pairs.check_fields(prompts, config.split_by)
         return answers
     prompts = evaluation_prompts.load_prompts(config, dataset)
-    answer_pairs.check_fields(prompts, config.by)
+    answer_pairs.check_fields(prompts, config.split_by)
     mesh = evaluation_mesh(config)
     longest = config.max_new_tokens or dataset.max_new_tokens
     sampling = compared_answers.Sampling(

@@ -5,7 +5,7 @@ program's flags. The models are set here, and each measurement has a folder in O
 
     generate:        {data: prompts.jsonl, samples: 4}
     score:           {reward: runs/reward/reward}
-    compare:         {data: prompts.jsonl, reward: runs/reward/reward, by: [category]}
+    compare:         {reward: runs/reward/reward}
     perplexity:      {data: held_out.txt}
     multiple_choice: {data: TruthfulQA.csv}
     red_team:        {suite: xstest_prompts.csv}
@@ -13,12 +13,13 @@ program's flags. The models are set here, and each measurement has a folder in O
     lm_eval:         {tasks: task.yaml}
     reward_bench:    {reward: runs/reward/reward, data: pairs.jsonl}
 
-    python -m experiments.evaluate --models runs/sft/policy runs/dpo/policy \\
+    python -m experiments.evaluate --models sft=runs/sft/policy dpo=runs/dpo/policy \\
         --suite suite.yaml --out runs/evaluation
 
-`score` reads the answers of `generate` unless it names a file, and of several answers
-to a prompt the diversity is reported: distinct n-grams, self-BLEU, entropy. A name may
-stand twice with a label, as `red_team advbench`. Writes OUT/report.html and report.md
+`score` and `compare` without `data` read the answers of the `generate` before them, and
+of several answers to a prompt the diversity is reported: distinct n-grams, self-BLEU,
+entropy. Models are folders, or NAME=FOLDER. A program may run twice, with a label, as
+`red_team advbench`. Writes OUT/report.html and report.md
 (one table of all models, then the tables, plots and answers of each measurement, and
 the commands that make them), numbers.json, and OUT/NAME/. With --resume, what is
 complete is read, not measured again.
@@ -26,6 +27,7 @@ complete is read, not measured again.
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ from experiments import (
     score,
 )
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import evaluation_suite
+from jaxalign.pipeline import evaluation_models, evaluation_suite
 from jaxalign.pipeline.evaluation_suite import Program
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
@@ -50,8 +52,8 @@ from jaxalign.runtime.report_run import ReportRun
 
 PROGRAMS = {
     "generate": Program(generate, "model", joined=True),
-    "score": Program(score),
-    "compare": Program(compare, "policies", joined=True),
+    "score": Program(score, reads_answers="data"),
+    "compare": Program(compare, "policies", joined=True, reads_answers="policies"),
     "perplexity": Program(perplexity, "model"),
     "multiple_choice": Program(multiple_choice, "model"),
     "red_team": Program(red_team, "model"),
@@ -66,7 +68,7 @@ class Config(ReportConfig):
     """Evaluate models by a suite of measurements."""
 
     models: tuple[str, ...]
-    """Folders of the models, or ORG/NAME of a hub."""
+    """Folders of the models as FOLDER or NAME=FOLDER, or ORG/NAME of a hub."""
     suite: Path
     """A YAML file: the measurements, each with its flags."""
 
@@ -89,13 +91,14 @@ def main(config: Config) -> dict[str, Any]:
         for i, measurement in enumerate(measurements, 1):
             run.say(f"evaluate: {measurement} ({i} of {len(measurements)})")
             results.append(evaluation_suite.measure(measurement))
-        rows = evaluation_suite.summary_rows(config.models, measurements, results)
+        names = model_names(config.models)
+        rows = evaluation_suite.summary_rows(names, measurements, results)
         commands = [
             {"measurement": str(m), "command": config_command(m.config, name_of(m))}
             for m in measurements
         ]
         sections = [
-            Section("All models", "What was measured of each model alone.", rows),
+            Section("All models", "The main numbers of each measurement.", rows),
             *evaluation_suite.diversity_sections(measurements),
             *(s for one in measurements for s in evaluation_suite.own_sections(one)),
             Section("Commands", "Each measurement by itself:", commands),
@@ -104,8 +107,8 @@ def main(config: Config) -> dict[str, Any]:
             f"python -m experiments.evaluate --models {shlex.join(config.models)} "
             f"--suite {shlex.quote(str(config.suite))}"
         )
-        title = f"Evaluation of {', '.join(config.models)}"
-        run.publish(Page(title, sections, command))
+        title = f"Evaluation of {', '.join(names)}"
+        run.publish(Page(title, sections, command), tables=1)
         return run.finish({row.pop("model"): row for row in map(dict, rows)})
 
 
@@ -114,17 +117,26 @@ def name_of(measurement: evaluation_suite.Measurement) -> str:
     return measurement.program.module.__name__
 
 
+def model_names(models: Sequence[str]) -> list[str]:
+    """The models' names."""
+    return [evaluation_models.split_name(model)[0] for model in models]
+
+
 def check(config: Config) -> None:
     """Refuse models that cannot be told apart.
 
     Raises:
-      ValueError: no model, or one twice.
+      ValueError: no model, or a name that comes twice.
     """
-    if not config.models:
+    names = model_names(config.models)
+    if not names:
         raise ValueError("--models names no model; expected a folder or several")
-    for model in config.models:
-        if config.models.count(model) > 1:
-            raise ValueError(f"--models {model} is there twice; name each model once")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"--models: {names.count(name)} models are called {name}; give them "
+                "names, as in --models one=FOLDER other=FOLDER"
+            )
 
 
 if __name__ == "__main__":

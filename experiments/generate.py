@@ -52,7 +52,8 @@ class Config(evaluation_prompts.PromptConfig):
     RANGES: ClassVar = {"save_every": flags.COUNT}
     model: str
     """A Hugging Face folder (every run writes one) or ORG/NAME of a hub; of several
-    models, with commas between them, all answers are in one file."""
+    models, with commas between them and as NAME=FOLDER where names are to be short, all
+    answers are in one file."""
     samples: int = 1
     """Answers to each prompt."""
     temperature: float = 1.0
@@ -75,11 +76,12 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
       ValueError: a model is named twice, or can answer no prompt.
     """
-    names = [name.strip() for name in config.model.split(",")]
+    models_given = [text.strip() for text in config.model.split(",")]
+    names = [evaluation_models.split_name(text)[0] for text in models_given]
     if len(set(names)) < len(names) or "" in names:
         raise ValueError(
-            f"--model {config.model}: expected different folders, with commas between "
-            "them"
+            f"--model {config.model}: expected folders of different names, with "
+            "commas between them"
         )
     with ReportRun(config, "generate") as run:
         source = evaluation_prompts.load_dataset(config)
@@ -89,7 +91,7 @@ def main(config: Config) -> dict[str, Any]:
         ]
         for kind, account in source.accounts():
             run.say(f"generate: {data_report.summary(kind, account)}")
-        models = open_models(config, names, prompts)
+        models = open_models(config, models_given, prompts)
         report_left_out(run, models, len(prompts))
         mesh = evaluation_models.evaluation_mesh(config)
         generator = AnswerGenerator(config, models, mesh)
@@ -112,11 +114,11 @@ def main(config: Config) -> dict[str, Any]:
         run.say(f"answers are in {run.folder / 'answers.jsonl'}")
         left_out = sum(len(model.left_out) for model in models)
         numbers = {"answers": len(rows), "left_out": left_out}
-        return run.finish(numbers | {"models": dict(zip(names, table, strict=True))})
+        return run.finish(numbers | {"by_model": dict(zip(names, table, strict=True))})
 
 
 def open_models(
-    config: Config, names: Sequence[str], prompts: Sequence[Any]
+    config: Config, folders: Sequence[str], prompts: Sequence[Any]
 ) -> list[ModelPrompts]:
     """The prompts that each model answers; no weights are read."""
     params = SamplingParams(
@@ -128,9 +130,9 @@ def open_models(
     )
     return [
         answer_generation.open_prompts(
-            config, name, prompts, params, config.max_new_tokens
+            config, folder, prompts, params, config.max_new_tokens
         )
-        for name in names
+        for folder in folders
     ]
 
 
@@ -200,9 +202,9 @@ def page(
     settings = answer_generation.sampling_settings(models[0].params, config.seed)
     how = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in settings.items())
     text = (
-        f"Prompts of {config.data}; {how}; {config.samples} a prompt. `tokens` of an "
-        "answer count its stop token; `ended` is the share that ended with one rather "
-        "than by the limit; `empty` answers have no text."
+        f"Prompts of {config.data}; {how}; {config.samples} a prompt. The tokens of an "
+        "answer count its stop token; ended is the share that ended with one rather "
+        "than by the limit; empty answers have no text."
     )
     return Page(
         "Answers",

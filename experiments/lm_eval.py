@@ -27,7 +27,7 @@ import jax
 
 from jaxalign.evaluation import harness_tables, interval_plot
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import lm_eval_model, lm_eval_tasks
+from jaxalign.pipeline import harness_texts, lm_eval_model, lm_eval_tasks
 from jaxalign.pipeline.evaluation_models import (
     EvaluationConfig,
     evaluation_mesh,
@@ -81,12 +81,14 @@ def main(config: Config) -> dict[str, Any]:
     check_limit(config.limit)
     lm_eval_tasks.set_downloads(config.download)
     with ReportRun(config, "lm_eval") as run:
-        run.say("loading tasks and their data ...")
+        run.say("reading the harness's tasks and their data ...")
         loaded = lm_eval_tasks.load_tasks(
             requests, num_fewshot=config.num_fewshot, note=run.note
         )
         mesh = evaluation_mesh(config)
         policy = load_policy(config, config.model, mesh)
+        if config.apply_chat_template:
+            harness_texts.check_chat_template(policy.tokenizer)
         model = lm_eval_model.HarnessModel(
             policy,
             rows=config.rows,

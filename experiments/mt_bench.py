@@ -85,7 +85,7 @@ def main(config: Config) -> dict[str, Any]:
 
     Raises:
       ValueError: a malformed file, a prompt of the judge that is missing.
-      FileNotFoundError: no such file.
+      FileNotFoundError: no such file, or no such model.
     """
     questions = mt_bench_files.read_questions(config.questions, config.references)
     prompts = mt_bench_files.read_judge_prompts(config.judge_prompts)
@@ -93,6 +93,9 @@ def main(config: Config) -> dict[str, Any]:
         mt_bench_prompts.check_judge_prompts(
             prompts, questions, names, config.judge_prompts
         )
+    for flag in ("judge", "baseline"):
+        if folder := getattr(config, flag):
+            conversation_answers.check_model_folder(config, folder, f"--{flag}")
     with ReportRun(config, "mt_bench") as run:
         if lacking := sum(map(mt_bench_prompts.lacks_reference, questions)):
             run.note(

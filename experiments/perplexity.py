@@ -94,7 +94,7 @@ def main(config: Config) -> dict[str, Any]:
             tables[name] = summaries(rows, documents)
             by_document = by_document or document_rows(rows, documents)
         table = [
-            {"model": name} | row if len(names) > 1 else row
+            {"model": name, **row} if len(names) > 1 else row
             for name, by_file in tables.items()
             for row in by_file
         ]
@@ -102,7 +102,7 @@ def main(config: Config) -> dict[str, Any]:
         run.publish(page(config, documents, table, by_document, names[0]))
         numbers = {name: by_file[-1] for name, by_file in tables.items()}
         first = numbers[names[0]] if len(names) == 1 else {}
-        return run.finish({**first, "models": tables})
+        return run.finish({**first, "files": tables})
 
 
 def tokenize(
@@ -247,7 +247,7 @@ def page(
     text = (
         f"{config.data}, {len(documents)} documents. NLL in nats a token; perplexity "
         "is exp(NLL); bits per byte of the UTF-8 text compare models with different "
-        "tokenizers, the others do not. Intervals are over the `unit` of the last "
+        "tokenizers, the others do not. Intervals are over the unit in the last "
         "column."
     )
     sections = [Section("Prediction of the texts", text, table)]

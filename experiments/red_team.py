@@ -146,12 +146,21 @@ def check(config: Config) -> None:
         raise ValueError("give --model FOLDER with --suite FILE, or --answers FILE")
     if config.model and not config.suite:
         raise ValueError("--model needs --suite FILE, the prompts that it answers")
+    sampling = {
+        "--system": config.system,
+        "--samples": config.samples > 1,
+        "--prompts": config.prompts,
+    }
+    for flag, is_given in sampling.items():
+        if config.answers and is_given:
+            raise ValueError(f"{flag} is for --model; the answers of --answers exist")
     if config.samples > 1 and config.temperature == 0:
         raise ValueError(
             f"--samples {config.samples} at --temperature 0 are {config.samples} times "
             "the same answer; raise --temperature"
         )
     red_team_judges.check_judge(config.judge, config.threshold)
+    red_team_judges.check_judge_folder(config.judge, config)
 
 
 def collect_answers(config: Config, run: ReportRun) -> SuiteAnswers:

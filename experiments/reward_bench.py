@@ -99,7 +99,7 @@ def read_rows(config: Config, run: ReportRun) -> list[BenchmarkRow]:
 def fitting_rows(
     config: Config, rows: list[BenchmarkRow], run: ReportRun
 ) -> list[BenchmarkRow]:
-    """The rows whose answers all fit the context of a learned reward.
+    """The rows whose answers a learned reward can read, within its context.
 
     Raises:
       ValueError: none does.
@@ -109,21 +109,27 @@ def fitting_rows(
     tokens = answer_tokens(config.reward, config, prompts, answers)
     if tokens is None:
         return rows
-    lengths, limit = tokens
     starts = np.cumsum([0] + [len(row.answers) for row in rows])[:-1]
-    longest = np.maximum.reduceat(lengths, starts)
-    kept = [row for row, n in zip(rows, longest, strict=True) if n <= limit]
-    if not kept:
+    longest = np.maximum.reduceat(tokens.lengths, starts)
+    encoded = np.minimum.reduceat(tokens.lengths, starts) > 0
+    fits = encoded & (longest <= tokens.limit)
+    if not fits.any():
         raise ValueError(
-            f"no row of --data fits the {limit} tokens that {config.reward} reads; the "
-            f"shortest has {longest.min()}"
+            f"no row of --data fits the {tokens.limit} tokens that {config.reward} "
+            f"reads; the shortest has {longest.min()}{tokens.error and '; '}"
+            f"{tokens.error}"
         )
-    if len(kept) < len(rows):
+    if long := int((longest > tokens.limit).sum()):
         run.note(
-            f"{len(rows) - len(kept)} of {len(rows)} rows left out: longer than the "
-            f"{limit} tokens that {config.reward} reads ({longest.max()} at most)"
+            f"{long} of {len(rows)} rows left out: longer than the {tokens.limit} "
+            f"tokens that {config.reward} reads ({longest.max()} at most)"
         )
-    return kept
+    if bad := int((~encoded).sum()):
+        run.note(
+            f"{bad} of {len(rows)} rows left out, which cannot be tokenized; the "
+            f"first: {tokens.error}"
+        )
+    return [row for row, fit in zip(rows, fits, strict=True) if fit]
 
 
 def score(config: Config, rows: list[BenchmarkRow], run: ReportRun) -> list[np.ndarray]:

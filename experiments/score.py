@@ -7,7 +7,7 @@ folder, an ensemble, judge:FOLDER (a rating from 1 to 10), programmed (the toy w
 length:40, gsm8k, ...
 
     python -m experiments.score --reward runs/reward/reward --data answers.jsonl
-    python -m experiments.score --reward judge:JUDGE --data answers.jsonl --by category
+    python -m experiments.score --reward judge:JUDGE --data answers.jsonl
 
 Writes OUT/scores.jsonl (the rows with their `reward`), scores.json, histogram.png, and
 the report. Scoring goes on with --resume where it was interrupted.
@@ -40,7 +40,7 @@ from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
 
-FIELDS = ("model", "category", "source", "dataset")  # which --by is by default
+FIELDS = ("model", "category", "source", "dataset")  # which --split-by is by default
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Config(EvaluationConfig):
     """A file of prompts with an answer each, or a folder of them."""
     ensemble: str = "mean"
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
-    by: tuple[str, ...] = ()
+    split_by: tuple[str, ...] = ()
     """Fields of the rows by whose values the rewards are summarized; by default model,
     category, source and dataset, where rows have them."""
     length_bins: int = 4
@@ -68,23 +68,27 @@ def main(config: Config) -> dict[str, Any]:
     """Scores the answers, writes the summaries; returns mean and deviation."""
     model_checks.check_reward(config, config.reward)
     answers = answer_rows.read_answers(config.data)
-    row_fields.groups_by_field(answers, config.by, FIELDS)  # refused before scoring
+    row_fields.groups_by_field(
+        answers, config.split_by, FIELDS
+    )  # refused before scoring
     with ReportRun(config, "score") as run:
         scores = score_rows(config, run, answers)
         answers, scores = drop_long(run, answers, scores)
         units = np.array([prompt_id(row.prompt) for row in answers])
         lengths = np.array([len(row.answer) for row in answers], np.float64)
         models = np.array([row.model for row in answers])
+        summary = score_summary.summarize(scores, units, seed=config.seed)
+        length = length_summary(config, scores, lengths, units)
         report = {
             "reward": config.reward,
-            "summary": score_summary.summarize(scores, units, seed=config.seed),
+            "summary": summary,
             "by": {
                 name: score_summary.group_means(scores, group, units, seed=config.seed)
                 for name, group in row_fields.groups_by_field(
-                    answers, config.by, FIELDS
+                    answers, config.split_by, FIELDS
                 ).items()
             },
-            "length": length_summary(config, scores, lengths, units),
+            "length": length,
             "models": score_summary.model_differences(
                 scores, models, units, seed=config.seed
             ),
@@ -95,10 +99,14 @@ def main(config: Config) -> dict[str, Any]:
             {str(m): scores[models == m] for m in dict.fromkeys(models.tolist())},
             name=f"reward: {config.reward}",
         )
-        run.publish(page(config, report, image, examples(config, answers, scores)))
+        shown = examples(config, answers, scores)
+        run.publish(page(config, run.notes, report, image, shown))
         keys = ("answers", "prompts", "mean", "std")
-        numbers = {key: report["summary"][key] for key in keys}
-        return run.finish(numbers | {"spearman": report["length"]["spearman"]})
+        numbers = {key: summary[key] for key in keys}
+        numbers["spearman"] = length["spearman"]
+        rows = score_summary.group_means(scores, models, units, seed=config.seed)
+        by_model = {r["group"]: {k: r[k] for k in ("mean", "std")} for r in rows}
+        return run.finish(numbers | {"by_model": by_model})
 
 
 def score_rows(
@@ -188,12 +196,24 @@ def examples(
 
 
 def page(
-    config: Config, report: dict[str, Any], image: Path, shown: SideBySide | None
+    config: Config,
+    notes: Sequence[str],
+    report: dict[str, Any],
+    image: Path,
+    shown: SideBySide | None,
 ) -> Page:
     """The report: summary, histogram, groups, lengths, models, answers."""
     length = report["length"]
     sections = [
-        Section("Rewards", rows=[report["summary"]], image=image),
+        Section(
+            "Rewards",
+            text="\n\n".join(notes),
+            rows=[
+                {"statistic": name, "value": value}
+                for name, value in report["summary"].items()
+            ],
+            image=image,
+        ),
         *(
             Section(f"By {name}", rows=[{name: r.pop("group"), **r} for r in rows])
             for name, rows in copy_rows(report["by"]).items()

@@ -106,7 +106,7 @@ def main(config: Config) -> dict[str, float]:
             packed=f"packed in {config.batch} rows of {length:,} tokens",
         )
         run_plan.show(run, config, policy, roles(train_state), work)
-        measure = held_out_metrics.supervised(
+        measure = held_out_metrics.conversations(
             config, run, policy.model, held_out, trained.parameters
         )
         run.evaluate(loop, roles(train_state), measure)

@@ -27,7 +27,7 @@ class TextStream:
         self.text = ""
 
     @property
-    def whole_text(self) -> str:
+    def full_text(self) -> str:
         """The text of all tokens, as `rollouts.texts` decodes them."""
         row = np.array(self.tokens, np.int32)
         return special_tokens.decode_answers(self.tokenizer, [row])[0].strip()
@@ -35,11 +35,11 @@ class TextStream:
     def push(self, token: int) -> str:
         """Adds a token; returns the new text, which may be empty."""
         self.tokens.append(token)
-        return self.advance(self.whole_text.rstrip(INCOMPLETE).rstrip())
+        return self.advance(self.full_text.rstrip(INCOMPLETE).rstrip())
 
     def finish(self) -> str:
         """The text that was held back, incomplete characters as U+FFFD."""
-        return self.advance(self.whole_text)
+        return self.advance(self.full_text)
 
     def advance(self, text: str) -> str:
         """The part of a text that was not returned before.

@@ -24,6 +24,7 @@ __getattr__, __dir__ = lazy.attach(
         "comparison_plots": "comparison_plots",
         "comparison_tables": "comparison_tables",
         "diversity": "diversity",
+        "harness_tables": "harness_tables",
         "interval_over_seeds": "intervals",
         "interval_plot": "interval_plot",
         "intervals": "intervals",

@@ -75,8 +75,9 @@ def make_battles(
             f"{len(first)} first models, {len(second)} second models and "
             f"{len(outcome)} outcomes; expected as many of each"
         )
-    names, ids = np.unique(np.array([*first, *second], object), return_inverse=True)
-    one, two = ids.reshape(2, -1)
+    models = sorted({*map(str, first), *map(str, second)})
+    ids = {name: k for k, name in enumerate(models)}
+    one, two = (np.array([ids[str(x)] for x in names]) for names in (first, second))
     if (one == two).any():
         row = int(np.argmax(one == two))
         raise ValueError(f"battle {row}: {first[row]!r} meets itself")
@@ -89,7 +90,7 @@ def make_battles(
         or not ((weights > 0) & np.isfinite(weights)).all()
     ):
         raise ValueError("weights of battles are finite numbers above 0, one each")
-    return Battles(tuple(map(str, names)), one, two, outcome, weights)
+    return Battles(tuple(models), one, two, outcome, weights)
 
 
 def groups_that_never_met(battles: Battles) -> list[list[str]]:
@@ -114,7 +115,7 @@ def undefeated_groups(battles: Battles) -> list[list[str]]:
     Reference: Ford 1957, American Mathematical Monthly 64(8).
 
     >>> undefeated_groups(make_battles(["a", "b"], ["b", "c"], [1, 0.5]))
-    [['a'], ['b', 'c']]
+    [['b', 'c'], ['a']]
     """
     return component_names(battles, win_graph(battles, battles.weight), "strong")
 
@@ -177,3 +178,38 @@ def win_shares(battles: Battles) -> np.ndarray:
     total = np.bincount(battles.first, battles.weight, size)
     total += np.bincount(battles.second, battles.weight, size)
     return score / total
+
+
+def unique_battles(
+    battles: Battles, style: np.ndarray | None = None
+) -> tuple[Battles, np.ndarray | None, np.ndarray]:
+    """The different battles, of their own weight, and which of them each battle is.
+
+    Two battles are equal if models, outcome, weight and style are; sides do not matter.
+
+    Args:
+      style: differences of style, first minus second [N J].
+
+    Returns:
+      The U different battles, their style [U J] if there is one, and the index of each
+      battle's among them [N].
+
+    >>> battles = make_battles(["a", "b", "a"], ["b", "a", "b"], [1, 0, 0])
+    >>> different, _, index = unique_battles(battles)
+    >>> different.outcome.tolist(), index.tolist()
+    ([0.0, 1.0], [1, 1, 0])
+    """
+    turned = battles.first > battles.second
+    columns = [
+        np.minimum(battles.first, battles.second),
+        np.maximum(battles.first, battles.second),
+        np.where(turned, 1 - battles.outcome, battles.outcome),
+        battles.weight,
+    ]
+    if style is not None:
+        columns += list(np.where(turned[:, None], -style, style).T)
+    table = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    different, index = np.unique(table, axis=0, return_inverse=True)
+    first, second = different[:, :2].T.astype(int)
+    unique = Battles(battles.models, first, second, different[:, 2], different[:, 3])
+    return unique, None if style is None else different[:, 4:], index.reshape(-1)

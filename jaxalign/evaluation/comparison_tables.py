@@ -78,7 +78,7 @@ def win_rate_row(judgements: Judgements, *, seed: int = 0) -> Row:
         "prompts": rate.prompts,
         "win rate": rate.win_rate,
     }
-    if pairwise.is_asked(judgements).any():
+    if pairwise.both_orders_mask(judgements).any():
         row["mean probability"] = rate.mean_probability
     return row | {
         "length-controlled": length_controlled(judgements, seed=seed),
@@ -206,15 +206,20 @@ def judge_rows(judgements: Judgements, *, seed: int = 0) -> list[Row]:
     return rows
 
 
-def headline(tables: Tables) -> dict[str, Interval]:
+def headline(tables: Tables) -> dict[str, Any]:
     """The main numbers of `all_tables`: win rates over the first model, judge's bias.
 
     Returns:
-      `win_rate/MODEL`, and of a judge `consistency` and `first_bias`.
+      `by_model`, by name each other model's `win_rate` and `length_controlled`; and of
+      a judge `consistency` and `first_bias`.
     """
-    rates = {f"win_rate/{row['model']}": row["win rate"] for row in tables.first}
+    columns = {"win rate": "win_rate", "length-controlled": "length_controlled"}
+    rates = {
+        row["model"]: {new: row[old] for old, new in columns.items() if old in row}
+        for row in tables.first
+    }
     names = {CONSISTENCY: "consistency", FIRST_BIAS: "first_bias"}
-    return rates | {
+    return {"by_model": rates} | {
         names[row["measure"]]: row["value"]
         for row in tables.judge
         if row["measure"] in names

@@ -62,22 +62,27 @@ def judgement_columns(rows: Sequence[Mapping[str, Any]]) -> Judgements:
     """
     if not rows:
         raise ValueError("there are no judgements")
-    for number, row in enumerate(rows, 1):
-        check_row(row, f"judgement {number}")
+    for place, row in enumerate(rows, 1):
+        check_row(row, f"judgement {place}")
 
     def text(name: str) -> np.ndarray:
-        return np.array([str(row[name]) for row in rows])
+        values = (row.get(name) for row in rows)
+        return np.array(["" if value is None else str(value) for value in values])
 
-    def optional(name: str) -> np.ndarray:
+    def number(name: str) -> np.ndarray:
         values = (row.get(name) for row in rows)
         return np.array([math.nan if v is None else float(v) for v in values])
 
     return Judgements(
-        *map(text, FIELDS[:3]),
-        *map(optional, ("probability", "first", "swapped", "length_a", "length_b")),
-        np.array(
-            ["" if (c := row.get("category")) is None else str(c) for row in rows]
-        ),
+        prompts=text("prompt_id"),
+        model_a=text("model_a"),
+        model_b=text("model_b"),
+        probability=number("probability"),
+        first=number("first"),
+        swapped=number("swapped"),
+        length_a=number("length_a"),
+        length_b=number("length_b"),
+        category=text("category"),
     )
 
 

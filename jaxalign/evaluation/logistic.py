@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 STEPS = 100
 TOLERANCE = 1e-11  # of the gradient, for a total weight of 1
 IDENTIFIED = 1e-8  # least curvature of an identified direction, per total weight
+SAFE_CHANGE = 1.0  # of all log-odds: a Newton step of less does not raise the loss
 ENTRIES_PER_CHUNK = 4_000_000  # weights of resamples in memory at a time
 
 
@@ -129,9 +130,13 @@ def fit_chunk(
             break
         gradient, active = gradient[moving], active[moving]
         step = newton_direction(hessian[active], gradient, total[active])
-        x[active] = line_search(
-            design, labels, weights[active], penalty[active], x[active], step
-        )
+        far = np.abs(design @ step.T).max(axis=0) > SAFE_CHANGE
+        if far.any():
+            rows = active[far]
+            step[far] = line_search(
+                design, labels, weights[rows], penalty[rows], x[rows], step[far]
+            )
+        x[active] += step
     curvature = np.linalg.eigvalsh(hessian)[:, 0]
     return LogisticFit(x, hessian, curvature > IDENTIFIED * total)
 
@@ -152,7 +157,7 @@ def line_search(
     x: np.ndarray,
     step: np.ndarray,
 ) -> np.ndarray:
-    """The point after the step, halved until the loss does not rise [R K]."""
+    """The step, halved until the loss does not rise [R K]."""
     largest = 8.0 + np.abs(x).max(axis=1, keepdims=True)
     step = step / np.maximum(1.0, np.abs(step).max(axis=1, keepdims=True) / largest)
     before = logistic_loss(design, labels, weights, penalty, x)
@@ -165,7 +170,7 @@ def line_search(
         if not rises.any():
             break
         length[rises] /= 2
-    return x + length[:, None] * step
+    return length[:, None] * step
 
 
 def logistic_loss(

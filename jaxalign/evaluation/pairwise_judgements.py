@@ -94,7 +94,7 @@ def pair_verdicts(
     return np.where(was_asked, both, alone).astype(int)
 
 
-def is_asked(judgements: Judgements) -> np.ndarray:
+def both_orders_mask(judgements: Judgements) -> np.ndarray:
     """Whether a judge read the pair in both orders, bool [R]."""
     return np.isfinite(judgements.first) & np.isfinite(judgements.swapped)
 
@@ -134,7 +134,7 @@ def position_bias(judgements: Judgements, *, seed: int = 0) -> PositionBias | No
     >>> bias.consistency.mean, bias.first_bias.mean, bias.first_probability.mean
     (0.0, 1.0, 1.0)
     """
-    read = judgements.select(is_asked(judgements))
+    read = judgements.select(both_orders_mask(judgements))
     if not len(read):
         return None
     first, swapped = np.sign(read.first - 0.5), np.sign(read.swapped - 0.5)

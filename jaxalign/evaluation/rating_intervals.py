@@ -10,7 +10,13 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from jaxalign.evaluation import ratings
-from jaxalign.evaluation.battles import Battles, half_wins, is_connected, join
+from jaxalign.evaluation.battles import (
+    Battles,
+    half_wins,
+    is_connected,
+    join,
+    unique_battles,
+)
 from jaxalign.evaluation.intervals import LEVEL
 from jaxalign.evaluation.logistic import fit_logistic
 from jaxalign.evaluation.resampling import resample_weights
@@ -60,7 +66,7 @@ def bootstrap_ratings(
     Reference: Davison and Hinkley 1997, Bootstrap Methods and their Application,
     section 3.8 (clusters).
     """
-    cells, cell = unique_battles(battles, style)
+    cells, features, cell = unique_battles(battles, style)
     counts = resample_counts(cell, clusters, len(cells), seed, resamples)
     weights = counts * cells.weight
     extra = half_wins(cells)
@@ -68,7 +74,6 @@ def bootstrap_ratings(
     every = [fitted.half_wins or not is_connected(cells, row) for row in weights]
     added = np.where(np.array(every)[:, None], extra.weight, 0.0)
     weights = np.concatenate([weights, added], axis=1)
-    features = None if style is None else style[np.unique(cell, return_index=True)[1]]
     design = ratings.design_matrix(data, features)
     size, models = design.shape[1], len(battles.models)
     start = np.concatenate([fitted.theta, fitted.style])
@@ -88,27 +93,6 @@ def bootstrap_ratings(
         fit.coefficients[:, models:],
         float(np.mean(every)),
     )
-
-
-def unique_battles(
-    battles: Battles, style: np.ndarray | None
-) -> tuple[Battles, np.ndarray]:
-    """The different battles, of weight as it is, and the index of each battle's [N].
-
-    Two battles are equal if models, outcome, weight and style are.
-    """
-    columns = [battles.first, battles.second, battles.outcome, battles.weight]
-    if style is not None:
-        columns += list(style.T)
-    table = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
-    _, first, cell = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    return Battles(
-        battles.models,
-        battles.first[first],
-        battles.second[first],
-        battles.outcome[first],
-        battles.weight[first],
-    ), cell.reshape(-1)
 
 
 def resample_counts(

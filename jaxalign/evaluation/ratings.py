@@ -19,8 +19,9 @@ from jaxalign.evaluation.battles import (
     half_wins,
     join,
     undefeated_groups,
+    unique_battles,
 )
-from jaxalign.evaluation.logistic import fit_logistic
+from jaxalign.evaluation.logistic import LogisticFit, fit_logistic
 from jaxalign.messages import shorten
 
 SCALE = 400 / math.log(10)  # rating points of one unit of log-odds
@@ -121,15 +122,13 @@ def rate(
     if style is not None and len(style) != len(battles):
         raise ValueError(f"{len(style)} rows of style for {len(battles)} battles")
     data = join(battles, half_wins(battles)) if separated else battles
-    design = design_matrix(data, style)
-    penalty = penalty_matrix(data, design.shape[1], style_ridge)
-    fit = fit_logistic(design, data.outcome, data.weight[None, :], penalty=penalty)
+    fit = fit_unique(data, style, style_ridge)
     x = fit.coefficients[0]
     index = np.arange(len(data))
     if clusters is not None:
-        index = np.append(
-            clusters, np.max(clusters) + 1 + np.arange(len(data) - len(battles))
-        )
+        added = np.arange(len(data) - len(battles))
+        index = np.append(clusters, np.max(clusters) + 1 + added)
+    design = design_matrix(data, style)
     covariance = sandwich(design, data, x, fit.hessian[0], index)
     size = len(battles.models)
     theta = x[:size] - x[:size].mean()
@@ -145,6 +144,18 @@ def rate(
         style_se=np.sqrt(np.diag(covariance)[size:]),
         half_wins=separated,
     )
+
+
+def fit_unique(
+    battles: Battles, style: np.ndarray | None, style_ridge: float
+) -> LogisticFit:
+    """The fit of `rate`; equal battles are one row, of their number as its weight."""
+    features = None if style is None else pad_rows(style, len(battles))
+    cells, features, cell = unique_battles(battles, features)
+    weight = np.bincount(cell) * cells.weight
+    design = design_matrix(cells, features)
+    penalty = penalty_matrix(battles, design.shape[1], style_ridge)
+    return fit_logistic(design, cells.outcome, weight[None, :], penalty=penalty)
 
 
 def check_comparable(battles: Battles) -> None:
@@ -182,9 +193,13 @@ def design_matrix(battles: Battles, style: np.ndarray | None) -> csr_array:
     """
     if style is None or not style.shape[1]:
         return battles.incidence
-    rows = np.zeros((len(battles), style.shape[1]))
-    rows[: len(style)] = style
+    rows = pad_rows(style, len(battles))
     return csr_array(hstack([battles.incidence, csr_array(rows)]))
+
+
+def pad_rows(style: np.ndarray, rows: int) -> np.ndarray:
+    """The style with rows of 0 after its own, in all so many [rows J]."""
+    return np.pad(style, [(0, rows - len(style)), (0, 0)])
 
 
 def penalty_matrix(battles: Battles, size: int, style_ridge: float) -> np.ndarray:

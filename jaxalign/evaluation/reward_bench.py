@@ -46,6 +46,12 @@ SECTIONS: dict[str, dict[str, int]] = {
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 PRIOR_WEIGHT = 0.5  # of the prior sets beside a section's 1, on the older board
 
+# rows of the published subsets: the weights, but for math-prm
+PUBLISHED_ROWS: dict[str, int] = {
+    **{name: rows for subsets in SECTIONS.values() for name, rows in subsets.items()},
+    "math-prm": 447,
+}
+
 Results = Mapping[str, np.ndarray]
 """Results of the pairs of each subset, in [0, 1]: [R] each."""
 

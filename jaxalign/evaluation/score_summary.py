@@ -14,7 +14,9 @@ from jaxalign.evaluation.preference import agreement
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def summarize(scores: np.ndarray, units: Units, *, seed: int = 0) -> dict[str, Any]:
+def summarize(
+    scores: np.ndarray, units: np.ndarray, *, seed: int = 0
+) -> dict[str, Any]:
     """Mean, standard deviation and quantiles of scores, with 95 % intervals.
 
     Args:
@@ -30,10 +32,9 @@ def summarize(scores: np.ndarray, units: Units, *, seed: int = 0) -> dict[str, A
         f"q{round(100 * q):02d}": over_prompts(partial(np.quantile, q=q), scores)
         for q in QUANTILES
     }
-    prompts = len(scores) if isinstance(units, str) else len(np.unique(units))
     return {
         "answers": len(scores),
-        "prompts": prompts,
+        "prompts": len(np.unique(units)),
         "mean": bootstrap(scores, units=units, seed=seed),
         "std": over_prompts(np.std, scores),
         **quantiles,

@@ -36,7 +36,8 @@ class ModelPrompts:
     """The prompts that a model answers.
 
     Attributes:
-      model: its folder.
+      model: its name.
+      folder: of the model.
       prompts: those that leave room for an answer, in the order of the data.
       row_ids: the noise id of each answer, int32 [P N 2]; a prompt has the same in
         every part of the list.
@@ -45,6 +46,7 @@ class ModelPrompts:
     """
 
     model: str
+    folder: str
     prompts: TokenizedPrompts
     row_ids: np.ndarray
     params: SamplingParams
@@ -99,6 +101,7 @@ def open_prompts(
     """Tokenize prompts for a model, before its weights are read.
 
     Args:
+      model: a folder, as PATH or NAME=PATH.
       params: of the sampling, but for the length.
       max_new_tokens: of the longest answer; None for `MAX_NEW_TOKENS` or half of the
         context, whichever is less.
@@ -106,7 +109,8 @@ def open_prompts(
     Raises:
       ValueError, OSError: no such model, or no prompt leaves room for an answer.
     """
-    opened = evaluation_models.open_model(config, model)
+    name, folder = evaluation_models.split_name(model)
+    opened = evaluation_models.open_model(config, folder)
     context = opened.context
     room = max_new_tokens or min(MAX_NEW_TOKENS, context // 2)
     conversations = [chat.Conversation(p.messages, p.tools) for p in prompts]
@@ -120,19 +124,20 @@ def open_prompts(
                 f"context of {context}"
             )
         if reason:
-            left_out.append(LeftOut(model, prompt.location, reason))
+            left_out.append(LeftOut(name, prompt.location, reason))
         else:
             kept.append((prompt, one.tokens))
     if not kept:
         raise ValueError(
-            f"{model} can answer none of {len(prompts)} prompts: "
+            f"{name} can answer none of {len(prompts)} prompts: "
             f"{left_out[0].location}: {left_out[0].reason}"
         )
     records, rows = map(list, zip(*kept, strict=True))
     ids = [streams.prompt_id(prompt.messages) for prompt in records]
     row_ids = streams.answer_ids(ids, params.samples)
     return ModelPrompts(
-        model,
+        name,
+        folder,
         TokenizedPrompts(records, rows),
         row_ids.reshape(len(ids), params.samples, 2),
         dataclasses.replace(params, max_new_tokens=room),
@@ -177,7 +182,7 @@ class AnswerGenerator:
         if self.policy is None or part.model != self.loaded:
             self.policy = None  # frees the weights of the model before
             self.policy = evaluation_models.load_policy(
-                self.config, model.model, self.mesh
+                self.config, model.folder, self.mesh
             )
             self.loaded = part.model
         start = time.perf_counter()

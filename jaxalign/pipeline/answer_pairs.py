@@ -1,7 +1,7 @@
 """Pairs of two models' answers to the same prompts, and groups of them by field."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -94,7 +94,7 @@ def check_pairs(
 
 
 def check_fields(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
-    """Refuses fields of `--by` that no prompt has.
+    """Refuses fields of `--split-by` that no prompt has.
 
     Raises:
       ValueError: names the fields that there are.
@@ -103,14 +103,14 @@ def check_fields(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
     for field in fields:
         if field not in known:
             raise ValueError(
-                f"--by {field}: no prompt has this field; "
+                f"--split-by {field}: no prompt has this field; "
                 f"{messages.did_you_mean(field, known)}"
                 f"there are {', '.join(known) or 'none'}"
             )
 
 
 def prompt_groups(
-    ids: Sequence[str], pairs: Sequence[AnswerPair], fields: Sequence[str]
+    ids: Iterable[str], pairs: Sequence[AnswerPair], fields: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The group of each judgement by each field that prompts have, str [R].
 

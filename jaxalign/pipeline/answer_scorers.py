@@ -117,7 +117,7 @@ def learned_scorer(
             width = min(max(64, 1 << (longest - 1).bit_length()), limit)
             batch = collate.pad_sequences([rows[i] for i in indices], width)
             scores[indices] = sharding.to_host(score(place(batch)))
-        fitting = [prompts[i] for i in np.flatnonzero(fits)]
+        fitting = [p for p, is_short in zip(prompts, fits, strict=True) if is_short]
         datasets.check_finite(reward, fitting, scores[fits])
         return scores
 

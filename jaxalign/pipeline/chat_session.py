@@ -205,7 +205,7 @@ class ChatSession:
             turn.end = "interrupt"
             raise
         finally:
-            self.messages = [*conversation, assistant_message(text.whole_text)]
+            self.messages = [*conversation, assistant_message(text.full_text)]
             turn.seconds = time.perf_counter() - start
 
     def sample(self, conversation: list[dict[str, Any]], room: int) -> Iterator[int]:

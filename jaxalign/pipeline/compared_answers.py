@@ -10,7 +10,7 @@ import jax
 
 from jaxalign import streams
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import answer_rows, rollouts
+from jaxalign.pipeline import answer_rows, evaluation_models, rollouts
 from jaxalign.pipeline.answer_rows import AnswerRow
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompt_ids import prompt_id
@@ -83,24 +83,23 @@ def answer_sources(policies: Sequence[str]) -> list[AnswerSource]:
 
 def parse_source(text: str) -> list[AnswerSource]:
     """The models of one word of `--policies`, see `answer_sources`."""
-    name, equals, path = text.partition("=")
-    if not equals or "/" in name or Path(text).exists():
-        name, path = "", text
-    file = Path(path)
+    name, path = evaluation_models.split_name(text)
+    named, file = name != path, Path(path)
     if (file / ANSWERS).is_file() and not is_model(file):
         file = file / ANSWERS
     if not file.is_file():
-        return [AnswerSource(name or path, folder=path)]
+        return [AnswerSource(name, folder=path)]
     by_model: dict[str, list[AnswerRow]] = {}
     for row in answer_rows.read_answers(file):
-        by_model.setdefault(row.model or name or file.stem, []).append(row)
-    if name and len(by_model) > 1:
+        label = name if named else file.stem
+        by_model.setdefault(row.model or label, []).append(row)
+    if named and len(by_model) > 1:
         raise ValueError(
             f"--policies {text}: the file holds answers of {len(by_model)} models, "
             f"{', '.join(by_model)}; leave out the name {name!r}"
         )
     return [
-        AnswerSource(name or model, answers=tuple(rows))
+        AnswerSource(name if named else model, answers=tuple(rows))
         for model, rows in by_model.items()
     ]
 

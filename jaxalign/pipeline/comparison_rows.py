@@ -24,7 +24,8 @@ BASELINE = "baseline"  # of files that do not name it
 OUTCOMES = {
     **dict.fromkeys(("model_a", "left", "a", "first"), 1.0),
     **dict.fromkeys(("model_b", "right", "b", "second"), 0.0),
-    **dict.fromkeys(("tie", "draw", "both_bad", "bothbad", "tie (bothbad)"), 0.5),
+    **dict.fromkeys(("tie", "draw", "tie (bothbad)", "tie (both bad)"), 0.5),
+    **dict.fromkeys(("both_bad", "both bad", "bothbad"), 0.5),
 }
 """The outcome for the first model, by the words of `winner`; "both bad" is a tie."""
 LAYOUTS = (
@@ -207,7 +208,7 @@ def parse_winner(value: Any, a: str, b: str) -> float:
     word = str(value).strip()
     if word in (a, b):
         return 1.0 if word == a else 0.0
-    outcome = OUTCOMES.get(word.lower().replace("both bad", "both_bad"))
+    outcome = OUTCOMES.get(word.lower())
     if outcome is None:
         known = ("left", "right", "model_a", "model_b", "tie", "both_bad")
         raise MalformedRow(str(messages.unknown_name("winner", word, known)))

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from jaxalign.data import chat
 from jaxalign.data.records import Messages, Prompt
-from jaxalign.pipeline import rollouts
+from jaxalign.pipeline import policies, rollouts
+from jaxalign.pipeline.evaluation_models import EvaluationConfig, run_config
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompts import TokenizedPrompts
 from jaxalign.types import Key
@@ -71,6 +72,22 @@ def answer_conversations(
         for i, text in zip(chosen, sampled.texts, strict=True):
             answers[i] = text
     return answers
+
+
+def check_model_folder(config: EvaluationConfig, folder: str, flag: str) -> None:
+    """Opens a model's folder, and reads no weights, before anything is computed.
+
+    Args:
+      flag: that names the folder, for the message.
+
+    Raises:
+      ValueError, OSError: the folder does not hold a language model.
+    """
+    try:
+        policies.open_model_folder(run_config(config, model=folder))
+    except FileNotFoundError as error:
+        message = str(error).replace("--model", flag, 1)
+        raise FileNotFoundError(message) from error
 
 
 def check_room(policy: Policy, max_new_tokens: int, flag: str) -> None:

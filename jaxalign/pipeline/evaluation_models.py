@@ -1,6 +1,7 @@
 """Language models to be evaluated, and the flags of programs that evaluate them."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
@@ -49,6 +50,20 @@ def run_config(config: EvaluationConfig, **settings: Any) -> RunConfig:
         if getattr(config, field.name, "") != "" and field.name not in ("out", "resume")
     }
     return RunConfig(**(shared | settings))
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The name and the path of a model that is given as PATH or NAME=PATH.
+
+    Without a name the path is the name.
+
+    >>> split_name("sft=runs/sft/policy"), split_name("runs/lr=1e-3/policy")
+    (('sft', 'runs/sft/policy'), ('runs/lr=1e-3/policy', 'runs/lr=1e-3/policy'))
+    """
+    name, equals, path = text.strip().partition("=")
+    if not equals or "/" in name or Path(text).exists():
+        return text.strip(), text.strip()
+    return name, path
 
 
 def evaluation_mesh(config: EvaluationConfig) -> Mesh:

@@ -13,7 +13,7 @@ from jaxalign import messages
 from jaxalign.evaluation import diversity, page
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Section
-from jaxalign.pipeline import answer_rows
+from jaxalign.pipeline import answer_rows, evaluation_models
 from jaxalign.pipeline.prompt_ids import prompt_id
 from jaxalign.runtime import config_values, run_settings
 
@@ -31,11 +31,14 @@ class Program(NamedTuple):
       module: has `main` and `Config`.
       field: of its Config, which names the model or the models; "" for none.
       joined: whether one run takes all models, rather than a run for each of them.
+      reads_answers: the field that names a file of answers; where a suite leaves out
+        `data` it is that of the `generate` before.
     """
 
     module: ModuleType
     field: str = ""
     joined: bool = False
+    reads_answers: str = ""
 
 
 class Measurement(NamedTuple):
@@ -73,10 +76,9 @@ def read_suite(
 
     Args:
       suite: a YAML file: the measurements by program, each with the program's flags; a
-        name may be followed by a label. `score` without `data` reads the answers of the
-        `generate` before it.
+        name may be followed by a label.
       programs: by name.
-      models: folders of the models.
+      models: as FOLDER or NAME=FOLDER.
       out: has a folder for each measurement.
       **shared: flags of every program.
 
@@ -84,7 +86,7 @@ def read_suite(
       ValueError: names the file, and the program or the flag at fault.
     """
     measurements: list[Measurement] = []
-    answers = ""
+    answers: Path | None = None
     for title, values in config_values.read_yaml(suite, "--suite").items():
         where = f"{suite}: {title}"
         name = str(title).partition(" ")[0].replace("-", "_")
@@ -94,27 +96,31 @@ def read_suite(
         values = {} if values is None else values
         if not isinstance(values, Mapping):
             raise ValueError(f"{where} is {values!r}; expected flags, {{name: value}}")
-        if name == "score" and "data" not in values:
-            if not answers:
-                raise ValueError(f"{where}: data is missing, and no generate before it")
-            values = {**values, "data": answers}
         folder = out / re.sub(r"[^\w.-]+", "_", str(title))
         if programs[name].field in values:
             field = programs[name].field
             raise ValueError(f"{where}.{field}: --models sets it; leave it out")
+        given: dict[str, Any] = {}
+        if (reads := programs[name].reads_answers) and "data" not in values:
+            if answers is None:
+                raise ValueError(f"{where}: data is missing, and no generate before it")
+            given = {reads: as_field(programs[name], reads, [str(answers)])}
         measurements += [
             Measurement(
                 str(title),
                 programs[name],
                 model,
                 config_values.from_values(
-                    programs[name].module.Config, values, where, **(own | shared)
+                    programs[name].module.Config,
+                    values,
+                    where,
+                    **(own | given | shared),
                 ),
             )
             for model, own in model_settings(programs[name], models, folder)
         ]
         if name == "generate":
-            answers = str(folder / "answers.jsonl")
+            answers = folder / "answers.jsonl"
     return measurements
 
 
@@ -127,15 +133,22 @@ def model_settings(
       A run of all models, whose name is "", or one for each model.
     """
     if program.field and not program.joined:
-        return [
-            (model, {"out": folder / f"{i}_{Path(model).name}", program.field: model})
-            for i, model in enumerate(models, 1)
-        ]
+        runs = []
+        for i, model in enumerate(models, 1):
+            name, path = evaluation_models.split_name(model)
+            own = {"out": folder / f"{i}_{Path(name).name}", program.field: path}
+            runs.append((name, own))
+        return runs
     settings: dict[str, Any] = {"out": folder}
     if program.joined:
-        hint = typing.get_type_hints(program.module.Config)[program.field]
-        settings[program.field] = ",".join(models) if hint is str else tuple(models)
+        settings[program.field] = as_field(program, program.field, models)
     return [("", settings)]
+
+
+def as_field(program: Program, field: str, texts: Sequence[str]) -> Any:
+    """Texts as a field of a program has them: a tuple, or one text with commas."""
+    hint = typing.get_type_hints(program.module.Config)[field]
+    return ",".join(texts) if hint is str else tuple(texts)
 
 
 def measure(measurement: Measurement) -> dict[str, Any]:
@@ -155,16 +168,21 @@ def summary_rows(
 ) -> list[dict[str, Any]]:
     """A row for each model: the main numbers of each measurement that is of it.
 
+    A measurement of all models has the numbers of each under `by_model`.
+
     Args:
+      models: their names.
       results: the numbers of each measurement.
     """
     rows = []
     for model in models:
         row: dict[str, Any] = {"model": model}
         for one, numbers in zip(measurements, results, strict=True):
-            if one.model == model:
-                cells = {k: as_cell(x) for k, x in numbers.items()}
-                row |= {f"{one.title}: {k}": x for k, x in cells.items() if x != ""}
+            own = numbers if one.model == model else {}
+            if not one.model:
+                own = numbers.get("by_model", {}).get(model, {})
+            cells = {k: as_cell(x) for k, x in own.items()}
+            row |= {f"{one.title}: {k}": x for k, x in cells.items() if x != ""}
         rows.append(row)
     return rows
 

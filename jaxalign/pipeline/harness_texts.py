@@ -53,14 +53,16 @@ def check_continuations(pairs: Iterable[tuple[str, str]]) -> None:
 
 def check_tokens(
     requests: Iterable[tuple[tuple[str, str], Sequence[int], Sequence[int]]],
+    longest: int,
 ) -> None:
-    """Refuse continuations that merge with their context into its last token.
+    """Refuse continuations that merge with their context, or do not fit in a model's.
 
     Args:
       requests: ((context, continuation), context ids, continuation ids).
+      longest: tokens of the longest continuation.
 
     Raises:
-      ValueError: one has no token of its own; names it.
+      ValueError: one has no token of its own, or too many; shows it.
     """
     for (context, continuation), _, tokens in requests:
         if not len(tokens):
@@ -68,6 +70,24 @@ def check_tokens(
                 f"the continuation {continuation[:60]!r} has no token of its own after "
                 f"{context[-60:]!r}: begin it with a space (target_delimiter)"
             )
+        if len(tokens) > longest:
+            raise ValueError(
+                f"the continuation {continuation[:60]!r} ... has {len(tokens)} tokens, "
+                f"and the model's context {longest}"
+            )
+
+
+def check_chat_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse a tokenizer that cannot render conversations.
+
+    Raises:
+      ValueError: it has no chat template.
+    """
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            "the model's tokenizer has no chat template: leave --apply-chat-template "
+            "out"
+        )
 
 
 def render_chat(
@@ -87,11 +107,7 @@ def render_chat(
     Raises:
       ValueError: there is no template, or it fails on the messages.
     """
-    if tokenizer.chat_template is None:
-        raise ValueError(
-            "the model's tokenizer has no chat template: leave --apply-chat-template "
-            "out"
-        )
+    check_chat_template(tokenizer)
     try:
         text = render(tokenizer, messages, prompt=prompt)
     except ValueError:

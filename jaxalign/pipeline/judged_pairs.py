@@ -76,14 +76,14 @@ def judge_preferences(
       noise: the random stream of the principles and of the reasoning.
     """
     same = np.array([pair.is_same for pair in pairs], bool)
-    asked = np.flatnonzero(~same)
+    different = [n for n, pair in enumerate(pairs) if not pair.is_same]
     fits = fits_judge(
-        judge, [pairs[n] for n in asked], principles, settings.reasoning_tokens
+        judge, [pairs[n] for n in different], principles, settings.reasoning_tokens
     )
-    asked = asked[fits]
+    asked = [n for n, is_short in zip(different, fits, strict=True) if is_short]
     probability = np.where(same, 0.5, np.nan)
     first, swapped = np.full((2, len(pairs)), np.nan)
-    if len(asked):
+    if asked:
         sets = [answer_set(pairs[n]) for n in asked]
         found = llm_judge.compare_answers(judge, sets, principles, noise, settings)
         first[asked] = [comparison.first for (comparison,) in found]

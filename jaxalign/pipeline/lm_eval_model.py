@@ -39,9 +39,7 @@ from jaxalign.pipeline.until_generation import (
     parse_settings,
 )
 
-MISSING = (
-    "lm_eval, the evaluation harness, is not installed: pip install 'jaxalign[lm-eval]'"
-)
+MISSING = "lm_eval, the evaluation harness, is not installed (the extra lm-eval)"
 INSTALLED = True
 try:
     from lm_eval.api.model import TemplateLM
@@ -62,10 +60,10 @@ def require() -> None:
     """Refuses to go on without lm_eval.
 
     Raises:
-      ImportError: it is not installed; says how to install it.
+      ImportError: it is not installed; names the extra.
     """
     if not INSTALLED:
-        raise ImportError(MISSING)
+        raise ImportError(MISSING, name="'jaxalign[lm-eval]'")
 
 
 @register_model("jaxalign")
@@ -170,7 +168,7 @@ class HarnessModel(TemplateLM):
         self, requests: Sequence[Any], disable_tqdm: bool = True, **_: Any
     ) -> list[tuple[float, bool]]:
         """Scores of ((context, continuation), context ids, continuation ids)."""
-        harness_texts.check_tokens(requests)
+        harness_texts.check_tokens(requests, self.max_length)
         pairs = [Continuation(context, tokens) for _, context, tokens in requests]
 
         def keep(i: int, score: ContinuationScore) -> None:

@@ -11,6 +11,7 @@ A broken answer is never a success. Classes of answers are the rules' for all ju
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from jaxalign.evaluation.refusal_classes import (
     FULL_REFUSAL,
     refusal_class,
 )
+from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import answer_scorers, conversation_answers
 from jaxalign.pipeline.evaluation_models import EvaluationConfig, load_policy
 from jaxalign.pipeline.policies import Policy
@@ -102,6 +104,19 @@ def check_judge(judge: str, threshold: float | None) -> None:
             f"--judge {judge} needs --threshold: an attack succeeds where the reward "
             "is below it (or --judge rules, or model:FOLDER for a language model)"
         )
+
+
+def check_judge_folder(judge: str, config: EvaluationConfig) -> None:
+    """Opens a judge's folder, and reads no weights, before anything is computed.
+
+    Raises:
+      ValueError, OSError: it does not hold such a model.
+    """
+    if judge.startswith(STRONG_REJECT):
+        folder = judge.removeprefix(STRONG_REJECT)
+        conversation_answers.check_model_folder(config, folder, "--judge model")
+    elif judge != RULES and Path(judge).is_dir():
+        open_folder(judge, dtype=config.dtype, reward=True)
 
 
 def load_judge(

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxalign.data import readers
 from jaxalign.data.formats import files
 from jaxalign.data.records import Prompt
-from jaxalign.messages import shorten
+from jaxalign.data.row_errors import MalformedRow, UnusableRow
+from jaxalign.messages import one_line, shorten
+from jaxalign.pipeline import answer_rows
 
 PROMPT_COLUMNS = ("forbidden_prompt", "goal", "prompts_final", "behavior")
 CATEGORY_FIELDS = ("categories", "harm_area", "category", "semanticcategory", "type")
@@ -74,8 +75,24 @@ def read_suite(path: str) -> list[SuitePrompt]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"--suite {path}: no such file")
     rows = text_rows(path) if path.endswith(".txt") else prompt_rows(path)
-    prompts = list(readers.RecordStream(rows, Prompt, name=path, skip_bad_rows=False))
+    prompts = [parse_prompt(row, location) for location, row in rows]
+    if not prompts:
+        raise ValueError(f"--suite {path} holds no prompts")
     return [suite_prompt(prompt, Path(path).stem) for prompt in prompts]
+
+
+def parse_prompt(row: Any, location: str) -> Prompt:
+    """The prompt of a row.
+
+    Raises:
+      ValueError: it has none, or a field that cannot be honored.
+    """
+    try:
+        if isinstance(row, MalformedRow | UnusableRow):
+            raise row
+        return answer_rows.parse_one(row, Prompt, location)
+    except (MalformedRow, UnusableRow, RecursionError) as error:
+        raise ValueError(f"{location}: {one_line(error)}") from error
 
 
 def text_rows(path: str) -> Iterator[tuple[str, Any]]:

@@ -252,6 +252,15 @@ def missing_parts(numbers: Mapping[str, Any]) -> Sequence[str]:
         for name in partial:
             names = ", ".join(part["sections"][name]["missing"])
             lines.append(f"RewardBench: {name} is without {names}")
+        counts = {n: x["rows"] for n, x in numbers["pairs"]["subsets"].items()}
+        published = reward_bench.PUBLISHED_ROWS
+        other = [
+            f"{name} ({counts[name]} rows of {rows})"
+            for name, rows in published.items()
+            if counts.get(name, rows) != rows
+        ]
+        if other:
+            lines.append(f"RewardBench: not the published subsets: {', '.join(other)}")
     if (part := numbers.get("reward_bench_2")) and part["missing"]:
         lines.append(f"RewardBench 2: no rows of {', '.join(part['missing'])}")
     if (part := numbers.get("rm_bench")) and part["missing"]:

@@ -45,11 +45,12 @@ def field_groups(answers: Sequence[AnswerRow], name: str) -> np.ndarray:
     if not distinct:
         known = sorted({"model", *(n for row in answers for n in row.prompt.fields)})
         raise ValueError(
-            f"--by {name}: no answer has this field; "
+            f"--split-by {name}: no answer has this field; "
             f"{messages.did_you_mean(name, known)}there are {', '.join(known)}"
         )
     if len(distinct) > MAX_VALUES:
         raise ValueError(
-            f"--by {name}: {len(distinct)} different values, more than {MAX_VALUES}"
+            f"--split-by {name}: {len(distinct)} different values, more than "
+            f"{MAX_VALUES}"
         )
     return np.array([MISSING if value is None else str(value) for value in values])

@@ -57,7 +57,7 @@ def begin_token(policy: Policy) -> int:
     """
     tokenizer = policy.tokenizer
     bos = tokenizer.bos_token_id
-    return int(tokenizer.eos_token_id if bos is None else bos)  # type: ignore[arg-type]
+    return int(tokenizer.eos_token_id if bos is None else bos)
 
 
 def tokenize_texts(
@@ -90,7 +90,7 @@ def tokenize_texts(
     texts = [document.text for document in documents]
     for i, ids in enumerate(encode_texts(tokenizer, texts)):
         tokens = np.array([begin_token(policy), *ids, *end], np.int32)
-        counts["unknown"] += ids.count(tokenizer.unk_token_id)  # type: ignore[arg-type]
+        counts["unknown"] += ids.count(tokenizer.unk_token_id)
         counts["special"] += any(text in texts[i] for text in special)
         counts["long"] += len(tokens) > context
         size, predicted = len(texts[i].encode()), len(tokens) - 1

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,30 +101,50 @@ class ReportRun:
             items, text, total=total, disable=hidden, transient=True
         )
 
-    def publish(self, page: pages.Page, name: str = "report") -> None:
+    def publish(
+        self, page: pages.Page, name: str = "report", *, tables: int | None = None
+    ) -> None:
         """Prints the tables of a page, and writes it as Markdown and HTML.
 
         Args:
           name: of the files, NAME.md and NAME.html.
+          tables: prints the first of them only; None for all.
         """
         if not distributed.is_first():
             return
-        for section in page.sections:
+        for section in list(page.sections)[:tables]:
             if section.rows:
                 report.print_table(section.rows, section.title)
         pages.write(page, self.folder, name)
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Writes the main numbers to numbers.json, prints and returns them."""
+        """Writes the main numbers to numbers.json, prints and returns them.
+
+        Args:
+          numbers: by name; `by_model` has those of each model, by its name.
+        """
         self.write_json("numbers.json", numbers)
-        shown = "  ".join(
-            f"{name} {report.format_cell(value)}"
-            for name, value in numbers.items()
-            if isinstance(value, int | float | str | Interval)
+        distributed.print_line(f"{self.experiment}{one_line(numbers)}")
+        for name, values in numbers.get("by_model", {}).items():
+            distributed.print_line(f"  {name}{one_line(values)}")
+        distributed.print_line(
+            f"{self.experiment}: report in {self.folder}/report.html"
         )
-        distributed.print_line(f"{self.experiment}  {shown}  -> {self.folder}")
         distributed.barrier("when the report is written")
         return numbers
+
+
+def one_line(numbers: Mapping[str, Any]) -> str:
+    """Numbers as a line, each with its name.
+
+    >>> one_line({"models": 2, "gain": Interval(0.5, 0.4, 0.6), "more": {}})
+    '  models 2  gain 0.500 ± 0.100'
+    """
+    return "".join(
+        f"  {name} {report.format_cell(value)}"
+        for name, value in numbers.items()
+        if isinstance(value, int | float | str | Interval)
+    )
 
 
 def json_value(value: Any) -> Any:

@@ -34,7 +34,7 @@ def test_white_space_waits_for_text_and_is_stripped_at_the_ends(bytes_only):
     stream = TextStream(bytes_only)
     tokens = bytes_only.encode(" a b ", add_special_tokens=False)
     assert push_all(stream, tokens) == ["", "a", "", " b", ""]
-    assert stream.finish() == "" and stream.whole_text == "a b"
+    assert stream.finish() == "" and stream.full_text == "a b"
 
 
 def test_bytes_that_stay_incomplete_are_shown_at_the_end(bytes_only):

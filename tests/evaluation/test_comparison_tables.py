@@ -48,7 +48,22 @@ def test_a_judge_of_lengths_prefers_nothing_at_equal_length():
     assert measures["longer wins"] == 1.0
     assert measures[comparison_tables.CONSISTENCY] == 1.0
     headline = comparison_tables.headline(tables)
-    assert set(headline) == {"win_rate/y", "consistency", "first_bias"}
+    assert set(headline) == {"by_model", "consistency", "first_bias"}
+
+
+def test_length_control_leaves_a_preference_for_the_model():
+    rng = np.random.default_rng(1)
+    wins = rng.random(400) < 0.8  # of y, whatever the lengths
+    rows = [
+        reward_row(i, "model_b" if y else "model_a", lengths=rng.integers(1, 99, 2))
+        for i, y in enumerate(wins)
+    ]
+    tables = comparison_tables.all_tables(judgement_columns(rows), ["x", "y"], {})
+    controlled = tables.first[0]["length-controlled"]
+    # lengths are unrelated to the verdicts, so their term moves the mean by about a
+    # standard error: sqrt(.8 * .2 / 400) = 0.02, and the penalty a little
+    assert abs(controlled.mean - wins.mean()) < 0.03
+    assert 0.7 < controlled.low < controlled.high < 0.9
 
 
 def test_equal_models_have_a_win_rate_of_exactly_a_half():

@@ -46,7 +46,10 @@ def test_a_policy_against_itself_wins_exactly_half(folders, tmp_path):
         **FEW,
     )
     numbers = compare.main(config)
-    assert numbers["win_rate/b"] == (0.5, 0.5, 0.5) and numbers["pairs"] == 6
+    assert (
+        numbers["by_model"]["b"]["win_rate"] == (0.5, 0.5, 0.5)
+        and numbers["pairs"] == 6
+    )
     assert "consistency" not in numbers  # nothing was asked
     rows = read(tmp_path / "out/judgements.jsonl")
     assert {row["winner"] for row in rows} == {"tie"}
@@ -57,19 +60,19 @@ def test_a_policy_against_itself_wins_exactly_half(folders, tmp_path):
 
 def test_a_policy_a_file_and_a_judge_resumed(folders, tmp_path, monkeypatch):
     """Interrupted while judging, the rest is judged, and the numbers are the same."""
-    data = answers(tmp_path / "given.jsonl", *"abcdef")
+    data = answers(tmp_path / "given.jsonl", *"abcdefgh")
     config = compare.Config(
         policies=(data, f"b={folders / 'policy'}"),
         data=data,
         judge=str(folders / "judge"),
         out=tmp_path / "whole",
-        **FEW | {"rows": 1},
+        **FEW | {"rows": 1, "prompts": 8},
     )
     numbers = compare.main(config)
-    assert numbers["pairs"] == 6 and 0 <= numbers["consistency"].mean <= 1
+    assert numbers["pairs"] == 8 and 0 <= numbers["consistency"].mean <= 1
     rows = read(tmp_path / "whole/judgements.jsonl")
     assert {(row["model_a"], row["model_b"]) for row in rows} == {("given", "b")}
-    assert [row["answer_a"] for row in rows] == list("abcdef")
+    assert [row["answer_a"] for row in rows] == list("abcdefgh")
 
     judge, calls = judged_pairs.judge_preferences, []
 
@@ -83,9 +86,9 @@ def test_a_policy_a_file_and_a_judge_resumed(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(judged_pairs, "judge_preferences", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         compare.main(part)
-    assert calls == [4, 2]  # chunks of 4 pairs
+    assert calls == [4, 4]  # chunks of 4 pairs
     assert compare.main(dataclasses.replace(part, resume=True)) == numbers
-    assert calls == [4, 2, 2]
+    assert calls == [4, 4, 4]
     assert read(tmp_path / "part/judgements.jsonl") == rows
     with pytest.raises(ValueError, match="already holds a report: add --resume"):
         compare.main(part)
@@ -98,17 +101,17 @@ def test_files_by_a_reward_and_by_field(tmp_path):
     config = compare.Config(
         policies=(y, x),
         reward="length:2",
-        by=("kind",),
+        split_by=("kind",),
         out=tmp_path / "out",
         mesh="data=1",
     )
-    with pytest.raises(ValueError, match="--by kind: no prompt has this field"):
+    with pytest.raises(ValueError, match="--split-by kind: no prompt has this field"):
         compare.main(
             dataclasses.replace(config, policies=(y, f"again={y}"), out=tmp_path / "no")
         )
     numbers = compare.main(dataclasses.replace(config, policies=(x, y)))
     # y wins 1 of 4, and ties on one: (1 + 1/2) / 4
-    assert numbers["win_rate/y"].mean == 0.375
+    assert numbers["by_model"]["y"]["win_rate"].mean == 0.375
     report = json.loads((tmp_path / "out/comparison.json").read_text())
     assert report["matrix"] == [[None, 0.625], [0.375, None]]
     (row,) = report["groups"]["kind"]
@@ -149,7 +152,10 @@ def test_conversations_too_long_for_the_judge_are_counted(folders, tmp_path):
         ({"judge": "{judge}", "policies": ("{policy}",)}, "names one model"),
         ({"judge": "{judge}", "policies": ("{policy}",) * 2}, "2 models are called"),
         ({"judge": "{judge}", "principles": "{empty}"}, "holds no principles"),
-        ({"judge": "{judge}", "by": ("kind",)}, "--by kind: no prompt has this"),
+        (
+            {"judge": "{judge}", "split_by": ("kind",)},
+            "--split-by kind: no prompt has this",
+        ),
     ],
 )
 def test_unusable_flags_end_before_a_model_answers(

@@ -112,7 +112,7 @@ class TestBest:
             seen[loop.step] = np.array(norm)
             return {"loss": abs(loop.step - 4.0) + 1.0}  # lowest after 4 steps
 
-        monkeypatch.setattr(held_out_metrics, "supervised", lambda *_: measure)
+        monkeypatch.setattr(held_out_metrics, "conversations", lambda *_: measure)
 
         def run(name, **told):
             often = {"save_every": 100, "keep": 1, "eval_every": 2}

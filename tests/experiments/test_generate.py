@@ -50,7 +50,6 @@ def test_greedy_text_is_golden(public_data, tmp_path):
     )
     numbers = generate.main(config)
     (row,) = rows_of(config)
-    # its text was decoded up to the last whole word that its author published
     assert f"Once upon a time{row['answer']}" == golden["greedy_text"]
     assert row["tokens"] == tokens and row["ended"] is False
     assert numbers["answers"] == 1 and numbers["left_out"] == 0
@@ -121,7 +120,7 @@ def test_several_models_are_in_one_file(folder, data, tmp_path):
     assert [row["model"] for row in rows] == [str(folder)] * 4 + [str(other)] * 4
     # the same weights and noise: the same answers
     assert [r["answer"] for r in rows[:4]] == [r["answer"] for r in rows[4:]]
-    assert set(numbers["models"]) == {str(folder), str(other)}
+    assert set(numbers["by_model"]) == {str(folder), str(other)}
 
 
 def test_a_system_prompt_is_part_of_the_prompt(folder, data, tmp_path):

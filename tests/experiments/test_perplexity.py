@@ -96,7 +96,7 @@ def test_files_rows_and_models(folder, tmp_path, monkeypatch):
         field="story",
         out=tmp_path / "out",
     )
-    tables = perplexity.main(config)["models"]
+    tables = perplexity.main(config)["files"]
     first, second = tables.values()
     assert [(r["documents"], r["bytes"]) for r in first] == [(3, 11), (3, 84), (6, 95)]
     assert str(first) == str(second)  # the same weights
@@ -104,7 +104,7 @@ def test_files_rows_and_models(folder, tmp_path, monkeypatch):
     # a finished run is read, not measured again
     monkeypatch.setattr(text_nll, "window_nll", None)
     again = perplexity.main(dataclasses.replace(config, resume=True))
-    assert str(again["models"]) == str(tables)
+    assert str(again["files"]) == str(tables)
 
 
 def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):

@@ -105,6 +105,11 @@ def test_the_rules_are_scored_on_labels(tmp_path):
         ({"model": "x", "suite": "y", "samples": 4}, "raise --temperature"),
         ({"model": "x", "suite": "y", "judge": "z"}, "--judge z needs --threshold"),
         ({"answers": "y.jsonl"}, "y.jsonl"),
+        (
+            {"model": "x", "suite": "y", "judge": "model:z"},
+            "--judge model z: no such folder",
+        ),
+        ({"answers": "y.jsonl", "samples": 2}, "--samples is for --model"),
         ({"model": "x", "suite": "y.csv"}, "--suite y.csv: no such file"),
     ],
 )

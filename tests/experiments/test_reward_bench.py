@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import reward_bench
+from jaxalign.data.examples import TokenRow
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation.reward_bench import SECTIONS
+from jaxalign.pipeline import reward_context
+from jaxalign.pipeline.evaluation_models import EvaluationConfig
 from tests.support import untrained
 
 Config = reward_bench.Config
@@ -81,6 +85,8 @@ def test_the_whole_of_reward_bench(tmp_path, monkeypatch):
     data = [write(tmp_path / "filtered.jsonl", rows)]
     scores = {"good": 1.0, "bad": 0.0, "worse": -1.0}
     numbers = run(tmp_path, monkeypatch, data, lambda p, a: scores[a])
+    notes = json.loads((tmp_path / "out" / "notes.json").read_text())
+    assert "math-prm (2 rows of 447)" in notes[0]
     part = numbers["reward_bench"]
     assert part["overall"]["mean"] == pytest.approx(0.9375)
     assert part["sections"]["Reasoning"]["accuracy"]["mean"] == pytest.approx(0.75)
@@ -201,3 +207,21 @@ class TestRewardModel:
         with pytest.raises(ValueError, match="no row of --data fits the 4 tokens"):
             reward_bench.main(config)
         assert not config.out.exists()
+
+
+def test_rows_that_the_tokenizer_cannot_split_are_left_out(reward, monkeypatch):
+    # one bad answer of seven is found by halving, and named by its row
+    def encode_answers(tokenizer, prompts, answers):
+        if "bad" in answers:
+            raise ValueError("one token over the end of the prompt")
+        return [TokenRow(np.zeros(5, int), np.zeros(5, bool)) for _ in answers]
+
+    monkeypatch.setattr(reward_context, "encode_answers", encode_answers)
+    prompts = [Prompt([], f"f:{i}") for i in range(7)]
+    answers = ["good"] * 7
+    answers[4] = "bad"
+    config = EvaluationConfig()
+    found = reward_context.answer_tokens(str(reward), config, prompts, answers)
+    assert found.lengths.tolist() == [5, 5, 5, 5, 0, 5, 5]
+    assert found.error == "f:4: one token over the end of the prompt"
+    assert reward_context.answer_tokens("length:4", config, prompts, answers) is None

@@ -122,8 +122,11 @@ def test_scoring_goes_on_where_it_was_interrupted(answers, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "settings, error",
     [
-        ({"by": ("colour",)}, "--by colour: no answer has this field; .*source"),
-        ({"by": ("modle",)}, "did you mean model"),
+        (
+            {"split_by": ("colour",)},
+            "--split-by colour: no answer has this field; .*source",
+        ),
+        ({"split_by": ("modle",)}, "did you mean model"),
         ({"reward": "lenght:3"}, "--reward lenght:3"),
         ({"data": "no.jsonl"}, "no.jsonl"),
     ],

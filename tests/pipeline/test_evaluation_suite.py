@@ -41,7 +41,7 @@ def programs():
         "perplexity": Program(program("perplexity", model="", data=""), "model"),
         "compare": Program(program("compare", policies=""), "policies", joined=True),
         "generate": Program(program("generate", model=""), "model", joined=True),
-        "score": Program(program("score", data="")),
+        "score": Program(program("score", data=""), reads_answers="data"),
     }
 
 
@@ -75,6 +75,14 @@ def test_a_run_for_each_model_or_one_for_all(tmp_path, programs):
     assert runs[0].config.model == "a/policy" and runs[3].config.data == "y"
     assert runs[2].config.policies == "a/policy,b/policy"
     assert {run.config.seed for run in runs} == {3}
+
+
+def test_models_have_names(tmp_path, programs):
+    suite, models = "perplexity: {data: x}\ncompare:\n", ("sft=a/policy", "b/policy")
+    first, second, joined = read(tmp_path, programs, suite, models)
+    assert str(first) == "perplexity of sft" and first.config.model == "a/policy"
+    assert first.config.out.name == "1_sft" and second.config.out.name == "2_policy"
+    assert joined.config.policies == "sft=a/policy,b/policy"
 
 
 def test_score_reads_the_answers_that_were_generated(tmp_path, programs):
@@ -114,6 +122,13 @@ def test_what_is_complete_is_not_measured_again(tmp_path, programs):
         "perplexity: nll": Interval(1.5, 1.0, 2.0),
         "perplexity: n": 3,
     }
+    (joined,) = read(tmp_path, programs, "compare:")
+    named = {"by_model": {"b/policy": {"win_rate": 0.5}}}
+    rows = evaluation_suite.summary_rows(("a/policy", "b/policy"), [joined], [named])
+    assert rows == [
+        {"model": "a/policy"},
+        {"model": "b/policy", "compare: win_rate": 0.5},
+    ]
     (section,) = evaluation_suite.own_sections(runs[0])
     assert section.title == "perplexity of a/policy: s"
     assert section.image.exists() and section.rows == [{"x": Interval(1.0, 0.0, 2.0)}]

@@ -95,7 +95,7 @@ def answer_logp(policy, params, row):
 
 def test_the_nll_by_hand(base, tmp_path):
     held = Held(base, tmp_path, kind=Demonstration)
-    measure = held_out_metrics.supervised(
+    measure = held_out_metrics.conversations(
         held.config, held.run, held.policy.model, held.rows, same
     )
     found = held.measured(measure)
@@ -232,7 +232,7 @@ def test_nll_and_scores_on_any_mesh(base, tmp_path, mesh):
     found = []
     for at, told in (("data=1", {"batch": 64}), (mesh, {"batch": 4})):
         held = Held(base, tmp_path, at, Demonstration, **told)
-        measure = held_out_metrics.supervised(
+        measure = held_out_metrics.conversations(
             held.config, held.run, held.policy.model, held.rows, same
         )
         nll = held.measured(measure)
@@ -279,11 +279,13 @@ def test_the_rows_of_an_evaluation_are_few_and_the_same(base, tmp_path):
 
 def test_nothing_held_out_is_said(base, tmp_path):
     held = Held(base, tmp_path)
-    measure = held_out_metrics.supervised(
+    measure = held_out_metrics.conversations(
         held.config, held.run, held.policy.model, [], same
     )
     assert measure is None and "no rows are held out" in held.said[-1]
     best = dataclasses.replace(held.config, keep_best="eval/loss")
     held.run.evaluations = Evaluations(best)
     with pytest.raises(ValueError, match="--keep-best eval/loss: no rows are held"):
-        held_out_metrics.supervised(held.config, held.run, held.policy.model, [], same)
+        held_out_metrics.conversations(
+            held.config, held.run, held.policy.model, [], same
+        )

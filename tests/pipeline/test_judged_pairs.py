@@ -178,5 +178,7 @@ def test_answers_that_cannot_be_compared():
     pairs = answer_pairs.pair_answers(answers)
     with pytest.raises(ValueError, match=r"no prompt .* \(answers: x 1, y 1\)"):
         answer_pairs.check_pairs(pairs, answers)
-    with pytest.raises(ValueError, match="--by kinds: .*did you mean kind. there are"):
+    with pytest.raises(
+        ValueError, match="--split-by kinds: .*did you mean kind. there are"
+    ):
         answer_pairs.check_fields([prompt("1", kind=1)], ["kinds"])

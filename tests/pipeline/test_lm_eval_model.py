@@ -17,7 +17,7 @@ from tests.support import table_model, untrained
 pytest.importorskip("lm_eval", reason="the extra [lm-eval] is not installed")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import lm_eval.api.registry  # noqa: F401
+    from lm_eval.api import registry
 
 # what other packages deprecate while the harness reads its data
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -213,6 +213,8 @@ def test_an_empty_continuation_is_refused(colors):
     # "isblue" is no word of this tokenizer, and becomes one unknown token
     with pytest.raises(ValueError, match="'blue' has no token of its own after 'sky"):
         harness(colors).loglikelihood([request("sky is", "blue")])
+    with pytest.raises(ValueError, match="' red red .*has 33 tokens, .* context 32"):
+        harness(colors).loglikelihood([request("sky is", " red" * 33)])
 
 
 def test_chat_templates(policy, colors):
@@ -234,7 +236,7 @@ def test_chat_templates(policy, colors):
 
 def test_it_is_loaded_by_its_name(tmp_path):
     folder = untrained.save(tmp_path)
-    found = lm_eval.api.registry.get_model("jaxalign")
+    found = registry.get_model("jaxalign")
     arguments = f"pretrained={folder},max_length=40,mesh=data=2"
     model = found.create_from_arg_string(arguments, {"batch_size": 3, "device": None})
     assert isinstance(model, lm_eval_model.HarnessModel)

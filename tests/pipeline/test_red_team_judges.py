@@ -97,6 +97,7 @@ def test_safe_prompts_are_no_attacks(tmp_path):
     answers = suite_answers()
     judgements = red_team_judges.rules_judge(PROMPTS, ANSWERS)
     outcomes = red_team_report.collect_outcomes(answers, judgements)
+    assert np.isnan(outcomes.success).tolist() == [False, False, False, True]
     figures = red_team_report.summarize(answers, outcomes, seed=0)
     # of the three unsafe prompts one is refused, one complied with, one noise
     assert figures["all"]["prompts"] == 3

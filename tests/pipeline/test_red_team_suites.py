@@ -61,8 +61,8 @@ def test_a_layout(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "goal\n", "a.csv holds no usable Prompt rows"),
-        ("a.txt", "\n\n", "a.txt holds no usable Prompt rows"),
+        ("a.csv", "goal\n", "--suite .*a.csv holds no prompts"),
+        ("a.txt", "\n\n", "--suite .*a.txt holds no prompts"),
         ("a.csv", "words\nDo x\n", r"a.csv:2.*'prompt'"),
         ("a.csv", "prompt,label\nDo x,maybe\n", "a.csv:2: field 'label' is 'maybe'"),
         ("a.jsonl", '{"prompt": "x", "category": 7}', "a.jsonl:1: field 'category' is"),

@@ -3,22 +3,22 @@
 Each returns a `Measure`, a function of the loop's state that `Run.evaluate` calls where
 an evaluation is due, or None where nothing is held out:
 
-supervised  conversations: NLL per token, perplexity
-of_loss     what a preference loss of the registry compares: one of the next two
-pairs       preference pairs under a policy: loss, accuracy, margin, log-ratios
-unpaired    single answers under a policy: KTO's loss, accuracy, margin
-scores      preference pairs under a reward model: loss, accuracy, margin
-rollouts    answers to prompts: reward, KL, length, entropy, share ended
+conversations  NLL per token, perplexity
+of_loss        what a preference loss compares: one of the next two
+pairs          preference pairs under a policy: loss, accuracy, margin, log-ratios
+unpaired       single answers under a policy: KTO's loss, accuracy, margin
+scores         preference pairs under a reward model: loss, accuracy, margin
+rollouts       answers to prompts: reward, KL, length, entropy, share ended
 
 Every held-out row gives its own numbers, which are summed in float64 and divided once:
 neither the batch size nor the number of devices matters.
 """
 
 from jaxalign.pipeline.held_out_metrics.by_loss import of_loss
+from jaxalign.pipeline.held_out_metrics.conversations import conversations
 from jaxalign.pipeline.held_out_metrics.pairs import pairs
 from jaxalign.pipeline.held_out_metrics.rollouts import rollouts
 from jaxalign.pipeline.held_out_metrics.scores import scores
-from jaxalign.pipeline.held_out_metrics.supervised import supervised
 from jaxalign.pipeline.held_out_metrics.unpaired import unpaired
 
-__all__ = ["of_loss", "pairs", "rollouts", "scores", "supervised", "unpaired"]
+__all__ = ["conversations", "of_loss", "pairs", "rollouts", "scores", "unpaired"]

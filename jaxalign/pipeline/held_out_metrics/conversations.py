@@ -23,7 +23,7 @@ from jaxalign.training import forward
 from jaxalign.types import Array, LanguageModel, Params
 
 
-def supervised(
+def conversations(
     config: OfflineConfig,
     run: Run,
     model: LanguageModel,
