@@ -136,7 +136,7 @@ def test_a_system_prompt_is_part_of_the_prompt(folder, data, tmp_path):
     "flags, message",
     [
         ({"model": "nowhere"}, "--model nowhere: no such folder"),
-        ({"model": "a,a"}, "--model a,a: expected different folders"),
+        ({"model": "a,a"}, "--model a,a: expected folders of different names"),
         ({"data": "empty.jsonl"}, "empty.jsonl holds no usable Prompt rows"),
         ({"max_new_tokens": 95}, "can answer none of 4 prompts"),
         ({"model": "reward"}, "LlamaForSequenceClassification is a reward model"),
