@@ -22,19 +22,23 @@ Pipelines
     rlhf                SFT -> preferences -> reward model -> best-of-n, DPO, PPO
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
-Evaluate
-    generate            answers of models to prompts, for the programs below
-    chat                talk to a model in the terminal
-    perplexity          NLL, perplexity and bits per byte of texts
+Look at a model
+    generate            answers of models to prompts, as a file
+    chat                a conversation in the terminal, streamed
+    perplexity          NLL per token and bits per byte of texts
     score               rewards of given answers, by field, length and model
+Compare and rate
     compare             win rates of models by a judge or a reward, both orders
-    win_rate            win rates against a baseline, raw and length-controlled
-    arena               Bradley-Terry and Elo ratings of models from battles
-    lm_eval             the benchmarks of EleutherAI's evaluation harness
-    mt_bench            two turns, rated by a judge or compared with a baseline
+    win_rate            raw and length-controlled win rates from judgements
+    arena               Bradley-Terry ratings from battles, with intervals
+    agreement           how far annotators agree, and what a reward model can reach
+Benchmarks
+    reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
     multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
     red_team            attack success, refusals, over-refusal, broken answers
-    reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
+    mt_bench            two turns, rated by a judge or compared with a baseline
+    lm_eval             the benchmarks of EleutherAI's evaluation harness
+    evaluate            a suite of these on several models, in one report
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -202,9 +202,9 @@ def page(
     settings = answer_generation.sampling_settings(models[0].params, config.seed)
     how = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in settings.items())
     text = (
-        f"Prompts of {config.data}; {how}; {config.samples} a prompt. `tokens` of an "
-        "answer count its stop token; `ended` is the share that ended with one rather "
-        "than by the limit; `empty` answers have no text."
+        f"Prompts of {config.data}; {how}; {config.samples} a prompt. The tokens of an "
+        "answer count its stop token; ended is the share that ended with one rather "
+        "than by the limit; empty answers have no text."
     )
     return Page(
         "Answers",

@@ -247,7 +247,7 @@ def page(
     text = (
         f"{config.data}, {len(documents)} documents. NLL in nats a token; perplexity "
         "is exp(NLL); bits per byte of the UTF-8 text compare models with different "
-        "tokenizers, the others do not. Intervals are over the `unit` of the last "
+        "tokenizers, the others do not. Intervals are over the unit in the last "
         "column."
     )
     sections = [Section("Prediction of the texts", text, table)]

@@ -104,10 +104,8 @@ def main(config: Config) -> dict[str, Any]:
         keys = ("answers", "prompts", "mean", "std")
         numbers = {key: summary[key] for key in keys}
         numbers["spearman"] = length["spearman"]
-        by_model = {
-            row["group"]: {"mean": row["mean"], "std": row["std"]}
-            for row in report["by"].get("model", ())
-        }
+        rows = score_summary.group_means(scores, models, units, seed=config.seed)
+        by_model = {r["group"]: {k: r[k] for k in ("mean", "std")} for r in rows}
         return run.finish(numbers | {"by_model": by_model})
 
 
@@ -210,7 +208,10 @@ def page(
         Section(
             "Rewards",
             text="\n\n".join(notes),
-            rows=[report["summary"]],
+            rows=[
+                {"statistic": name, "value": value}
+                for name, value in report["summary"].items()
+            ],
             image=image,
         ),
         *(

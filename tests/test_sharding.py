@@ -77,3 +77,11 @@ def test_processes_load_the_rows_on_their_devices(monkeypatch):
     assert sharding.local_rows(16, None) == slice(8, 16)
     with pytest.raises(ValueError, match="batch 15 does not divide by 2 processes"):
         sharding.local_rows(15, None)
+
+
+def test_a_mesh_is_in_context_where_there_is_one():
+    mesh = sharding.make_mesh({"data": 2})
+    with sharding.use_mesh(mesh):
+        assert sharding.shard_count("batch") == 2
+    with sharding.use_mesh(None):
+        assert sharding.shard_count("batch") == 1

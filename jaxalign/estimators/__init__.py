@@ -3,6 +3,7 @@
 module              contents
 ------------------  ----------------------------------------------------------------
 logprobs            log-probs and entropies of tokens, from hidden states
+greedy              log-probs of given tokens, and whether they are the argmax
 token_distribution  next-token KL and collision probability, from hidden states
 kl                  KL estimators k1, k2, k3, exact; controllers of the coefficient
 advantages          GAE, returns, KL-penalized rewards, REINFORCE++
@@ -27,6 +28,7 @@ from jaxalign.estimators.baselines import (
     leave_one_out,
     reinforce_plus_plus_baseline,
 )
+from jaxalign.estimators.greedy import TargetStatistics, target_statistics
 from jaxalign.estimators.kl import (
     adaptive_kl_coefficient,
     exact_kl,
@@ -48,6 +50,7 @@ from jaxalign.estimators.token_distribution import (
 )
 
 __all__ = [
+    "TargetStatistics",
     "TokenStatistics",
     "adaptive_kl_coefficient",
     "place_at_last_token",
@@ -72,6 +75,7 @@ __all__ = [
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "running_moments",
+    "target_statistics",
     "token_logprobs",
     "token_statistics",
 ]

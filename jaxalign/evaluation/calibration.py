@@ -18,13 +18,13 @@ class ReliabilityBin(NamedTuple):
     """Predictions of similar probability.
 
     Attributes:
-      count: predictions in the bin.
+      size: predictions in the bin.
       low, high: the smallest and largest probability.
       probability: the mean probability.
       frequency: the mean outcome; equal to it where calibrated.
     """
 
-    count: int
+    size: int
     low: float
     high: float
     probability: float
@@ -73,7 +73,7 @@ def reliability_bins(
     section 3.1 (bins of equal mass).
 
     >>> for row in reliability_bins([0.9, 0.2, 0.8, 0.1], [1, 0, 1, 0], bins=2):
-    ...     print(row.count, round(row.probability, 2), row.frequency)
+    ...     print(row.size, round(row.probability, 2), row.frequency)
     2 0.15 0.0
     2 0.85 1.0
     """
@@ -109,7 +109,7 @@ def expected_calibration_error(
 ) -> float:
     """The expected calibration error (ECE), in bins of equal mass.
 
-    ECE = sum over bins of (count / R) |frequency - mean probability|
+    ECE = sum over bins of (size / R) |frequency - mean probability|
 
     It is above 0 for a calibrated model too, by chance: compare with `ece_of_chance`.
 
@@ -121,8 +121,8 @@ def expected_calibration_error(
     0.15
     """
     rows = reliability_bins(probability, outcome, bins=bins)
-    gaps = [row.count * abs(row.frequency - row.probability) for row in rows]
-    return float(sum(gaps) / sum(row.count for row in rows))
+    gaps = [row.size * abs(row.frequency - row.probability) for row in rows]
+    return float(sum(gaps) / sum(row.size for row in rows))
 
 
 def ece_of_chance(

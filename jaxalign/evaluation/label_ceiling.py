@@ -156,7 +156,7 @@ def fitted_ceilings(
     resampled = []
     for rows in resample_weights(len(index), resamples=FIT_RESAMPLES, seed=seed):
         for row in rows:
-            weights = np.bincount(index, row)
+            weights = np.bincount(index, row).astype(np.float64)
             again = fit_concentration(patterns, weights=weights, start=fitted)
             resampled.append(posterior_ceilings(patterns, weights, again))
     if len(index) < 2:

@@ -38,7 +38,7 @@ def plot_reliability(
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         x = [row.probability for row in rows]
         y = [row.frequency for row in rows]
-        bars = [wilson_interval(r.frequency * r.count, r.count) for r in rows]
+        bars = [wilson_interval(r.frequency * r.size, r.size) for r in rows]
         axes.vlines(
             x, [b.low for b in bars], [b.high for b in bars], color=color, alpha=0.4
         )

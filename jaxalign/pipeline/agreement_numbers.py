@@ -125,9 +125,8 @@ def annotator_rows(annotations: Annotations, *, seed: int) -> list[Row]:
       labeled; of scales `bias` is the mean difference from the mean of the others.
     """
     counts, scale = annotations.counts(), annotations.scale
-    matrix = annotations.matrix()
+    matrix, numbers = annotations.matrix(), rating_matrix(annotations)
     ordered = scale.level != "nominal"
-    values = np.arange(len(scale.names)) if scale.values is None else scale.values
     rows = []
     for a, name in enumerate(annotations.annotators):
         rated = np.flatnonzero(np.isfinite(matrix[:, a]))
@@ -142,9 +141,6 @@ def annotator_rows(annotations: Annotations, *, seed: int) -> list[Row]:
         row: Row = {"annotator": name, "labels": len(rated)}
         row["with the majority"] = mean_interval(right[some], seed, share=True)
         if ordered:
-            numbers = np.where(
-                np.isfinite(matrix), values[np.nan_to_num(matrix).astype(int)], np.nan
-            )
             gap = (numbers[:, a] - mean_of_others(numbers, a))[rated]
             row["bias"] = mean_interval(gap[np.isfinite(gap)], seed, share=False)
         if len(scale.names) <= 5:
@@ -153,6 +149,18 @@ def annotator_rows(annotations: Annotations, *, seed: int) -> list[Row]:
             row |= {f"share {label}": share for label, share in named}
         rows.append(row)
     return sorted(rows, key=lambda row: -row["labels"])
+
+
+def rating_matrix(annotations: Annotations) -> np.ndarray:
+    """Each annotator's rating of each item, NaN where missing [U A].
+
+    Words have their places in their order, from 0.
+    """
+    matrix, scale = annotations.matrix(), annotations.scale
+    values = np.arange(len(scale.names)) if scale.values is None else scale.values
+    return np.where(
+        np.isfinite(matrix), values[np.nan_to_num(matrix).astype(int)], np.nan
+    )
 
 
 def mean_interval(values: np.ndarray, seed: int, *, share: bool) -> Interval:
@@ -170,11 +178,13 @@ def best_accuracies(
     Returns:
       Rows: of all labels, and where some are ties of those that are none, which are a
       reward model's; of ratings also the order of two items. Then the best accuracy of
-      a reward model: the estimate of the last row. Then reasons of what is not there.
+      a reward model, of the last row: the estimate, or of ratings the lower bound. Then
+      the reasons of what is not there.
     """
     counts, scale = annotations.counts(), annotations.scale
     rows: list[Row] = []
     reasons = {}
+    best = Interval(math.nan, math.nan, math.nan)
     parts = {"all labels": counts}
     if scale.tie is not None:
         parts = {"all labels, ties too": counts}
@@ -192,13 +202,13 @@ def best_accuracies(
             continue
         row = {key.replace("_", " "): x for key, x in ceiling._asdict().items()}
         rows.append({"of": name} | row)
+        if name == list(parts)[-1]:
+            best = ceiling.estimate
     if scale.level != "nominal" and annotations.annotators:
-        ratings = annotations.matrix()
-        order = leave_one_out_pairs(ratings, seed=seed)
+        order = leave_one_out_pairs(rating_matrix(annotations), seed=seed)
         rows.append({"of": "order of two items", "leave one out": order})
-    last = rows[-1] if rows else {}
-    unknown = Interval(math.nan, math.nan, math.nan)
-    return rows, last.get("estimate", last.get("leave one out", unknown)), reasons
+        best = order
+    return rows, best, reasons
 
 
 def ranking_numbers(
@@ -241,7 +251,10 @@ def complete_ratings(ratings: np.ndarray) -> np.ndarray:
 def vote_transitivity(
     annotations: Annotations, *, seed: int
 ) -> dict[str, Interval | int]:
-    """Transitivity of all votes within each prompt, and of each annotator's votes."""
+    """Transitivity of all votes within each prompt, and of each annotator's votes.
+
+    Nothing where no three answers are compared with each other.
+    """
     last = len(annotations.scale.names) - 1
     by_prompt, by_annotator = (collections.defaultdict(list) for _ in range(2))
     for item, annotator, label in zip(
@@ -261,9 +274,9 @@ def vote_transitivity(
         rankings.Triples(*(sum(part) for part in zip(*parts, strict=True)))
         for parts in single.values()
     ]
-    return {
-        "transitivity of majority votes": rankings.transitivity(majority, seed=seed),
-        "triples of majority votes": sum(part.triples for part in majority),
-        "transitivity of an annotator's votes": rankings.transitivity(own, seed=seed),
-        "triples of annotators": sum(part.triples for part in own),
-    }
+    found: dict[str, Interval | int] = {}
+    for name, parts in (("majority votes", majority), ("each annotator's votes", own)):
+        if triples := sum(part.triples for part in parts):
+            found[f"transitivity of {name}"] = rankings.transitivity(parts, seed=seed)
+            found[f"triples of {name}"] = triples
+    return found

@@ -141,7 +141,9 @@ def index_annotations(
     annotators: dict[str, int] = {}
     seen: dict[tuple[int, int], int] = {}
     rows: list[tuple[int, int, int]] = []
-    repeats, groups, sides = [], [], []
+    repeats: list[bool] = []
+    groups: list[str] = []
+    sides: list[tuple[str, str] | None] = []
     for one, value in zip(raw, values, strict=True):
         item = items.setdefault(one.item, len(items))
         if item == len(groups):

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch, from_lengths
-from jaxalign.estimators import greedy
+from jaxalign.estimators import TargetStatistics, target_statistics
 from jaxalign.pipeline.answer_scores import round_up_to_devices
 from jaxalign.pipeline.policies import Policy
 from jaxalign.training import forward
@@ -108,7 +108,7 @@ def score_continuations(
     inputs = unique_inputs(requests, policy.context)
     mesh = sharding.mesh_of(policy.params)
     size = round_up_to_devices(min(rows, max(1, len(inputs))), mesh)
-    pending: tuple[list[ScoredRow], greedy.TargetStatistics] | None = None
+    pending: tuple[list[ScoredRow], TargetStatistics] | None = None
     for start in range(0, len(inputs), size):
         part = inputs[start : start + size]
         filled = [part[i % len(part)] for i in range(size)]
@@ -181,18 +181,18 @@ def make_batch(
 @partial(jax.jit, static_argnums=0)
 def batch_statistics(
     model: LanguageModel, params: Params, batch: ScoringBatch
-) -> greedy.TargetStatistics:
+) -> TargetStatistics:
     """Log-probs and argmax matches of the scored tokens of a batch [R S] each."""
     hidden, unembed = forward.hidden_and_unembed(model, params, batch.rows)
     scored = jnp.take_along_axis(hidden, batch.columns[:, :, None], axis=1)
-    return greedy.target_statistics(
+    return target_statistics(
         scored, unembed, batch.targets, logit_cap=model.config.logit_cap
     )
 
 
 def request_scores(
     rows: Sequence[ScoredRow],
-    statistics: greedy.TargetStatistics,
+    statistics: TargetStatistics,
     requests: Sequence[Continuation],
 ) -> dict[int, ContinuationScore]:
     """The scores of the requests of a batch's rows, from its statistics."""

@@ -18,8 +18,8 @@ RATING_TEXT = (
 )
 PAIR_TEXT = (
     "Answers compared in both orders: a win needs both, everything else is a tie, "
-    "which counts half. `consistent` is the share with one verdict in both orders, "
-    "`first bias` the share in which the first shown wins both times less that in "
+    "which counts half. Consistent is the share with one verdict in both orders, "
+    "first bias the share in which the first shown wins both times less that in "
     "which the second does."
 )
 

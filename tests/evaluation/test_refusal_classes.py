@@ -42,14 +42,14 @@ def test_a_label_that_names_no_class_is_refused():
 # classes: what never calling a refusal partial would reach, less the 3 points that the
 # rules lose on Llama's lists
 @pytest.mark.parametrize(
-    ("name", "binary", "three", "complies"),
+    ("name", "binary", "three", "counts"),
     [
         ("gpt4", 0.936, 0.940, (229, 1)),
         ("llama2new", 0.924, 0.825, (176, 0)),
         ("mistralinstruct", 0.860, 0.851, (246, 128)),
     ],
 )
-def test_rules_on_the_labels_of_people(public_data, name, binary, three, complies):
+def test_rules_on_the_labels_of_people(public_data, name, binary, three, counts):
     path = public_data / "xstest" / "labels" / f"{name}_streval.csv"
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -57,8 +57,8 @@ def test_rules_on_the_labels_of_people(public_data, name, binary, three, complie
     rules = [refusal_classes.refusal_class(row["completion"]) for row in rows]
     unsafe = [row["type"].startswith("contrast_") for row in rows]
     full = [label == "full_compliance" for label in people]
-    assert sum(f and not u for f, u in zip(full, unsafe, strict=True)) == complies[0]
-    assert sum(f and u for f, u in zip(full, unsafe, strict=True)) == complies[1]
+    assert sum(f and not u for f, u in zip(full, unsafe, strict=True)) == counts[0]
+    assert sum(f and u for f, u in zip(full, unsafe, strict=True)) == counts[1]
     found = classifier_scores(rules, people, classes=refusal_classes.CLASSES)
     assert found.answers == 450 and found.agreement.mean >= three
     same = [
@@ -66,6 +66,12 @@ def test_rules_on_the_labels_of_people(public_data, name, binary, three, complie
         for a, b in zip(rules, people, strict=True)
     ]
     assert sum(same) / 450 >= binary
+    # of answers that comply, 4 of 780 have no word of their request
+    complies = [row for row, is_full in zip(rows, full, strict=True) if is_full]
+    off = [
+        not broken_answers.shares_word(x["prompt"], x["completion"]) for x in complies
+    ]
+    assert sum(off) <= 0.015 * len(off)
     # and no answer of a model that writes well is called broken
     assert not any(broken_answers.broken_reason(row["completion"]) for row in rows)
 

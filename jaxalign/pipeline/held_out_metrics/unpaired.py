@@ -86,8 +86,11 @@ def unpaired(
             batch_size=batch_size,
         )
         ratios = after - before
+        logratio = jnp.asarray(ratios[:, 0])
         terms = losses.kto(
-            *map(jnp.asarray, (ratios[:, 0], np.zeros_like(ratios[:, 0]), desirable)),
+            logratio,
+            jnp.zeros_like(logratio),
+            jnp.asarray(desirable),
             jnp.float32(reference_point(ratios)),
             beta=beta,
             desirable_weight=weights[0],
