@@ -35,7 +35,6 @@ Compare and rate
 Benchmarks
     reward_bench        rewards on RewardBench 1 and 2, RM-Bench, or any pairs
     multiple_choice     BBQ and TruthfulQA by likelihood: bias and honesty
-    agreement           annotators' agreement, the best accuracy on their labels
     red_team            attack success, refusals, over-refusal, broken answers
     mt_bench            two turns, rated by a judge or compared with a baseline
     lm_eval             the benchmarks of EleutherAI's evaluation harness

@@ -80,7 +80,7 @@ def main(config: Config) -> dict[str, Any]:
     anchor = parse_anchor(config.anchor)
     with ReportRun(config, "arena") as run:
         comparisons = read_comparisons(config.battles)
-        rows = arena_inputs.decided(comparisons)
+        rows = arena_inputs.decided_comparisons(comparisons)
         if len(rows) < len(comparisons):
             failed = len(comparisons) - len(rows)
             run.note(f"the judge failed on {failed} comparisons, which are left out")
@@ -92,7 +92,7 @@ def main(config: Config) -> dict[str, Any]:
         rated = arena.rate_arena(
             battles,
             None if style is None else style.differences,
-            clusters=clusters.index,
+            clusters=clusters.ids,
             anchor=anchor,
             style_ridge=config.style_ridge,
             resamples=config.resamples,

@@ -251,7 +251,10 @@ def complete_ratings(ratings: np.ndarray) -> np.ndarray:
 def vote_transitivity(
     annotations: Annotations, *, seed: int
 ) -> dict[str, Interval | int]:
-    """Transitivity of all votes within each prompt, and of each annotator's votes."""
+    """Transitivity of all votes within each prompt, and of each annotator's votes.
+
+    Nothing where no three answers are compared with each other.
+    """
     last = len(annotations.scale.names) - 1
     by_prompt, by_annotator = (collections.defaultdict(list) for _ in range(2))
     for item, annotator, label in zip(
@@ -271,9 +274,9 @@ def vote_transitivity(
         rankings.Triples(*(sum(part) for part in zip(*parts, strict=True)))
         for parts in single.values()
     ]
-    return {
-        "transitivity of majority votes": rankings.transitivity(majority, seed=seed),
-        "triples of majority votes": sum(part.triples for part in majority),
-        "transitivity of an annotator's votes": rankings.transitivity(own, seed=seed),
-        "triples of annotators": sum(part.triples for part in own),
-    }
+    found: dict[str, Interval | int] = {}
+    for name, parts in (("majority votes", majority), ("each annotator's votes", own)):
+        if triples := sum(part.triples for part in parts):
+            found[f"transitivity of {name}"] = rankings.transitivity(parts, seed=seed)
+            found[f"triples of {name}"] = triples
+    return found

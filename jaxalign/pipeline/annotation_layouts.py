@@ -95,7 +95,7 @@ def detect_layout(row: Row, where: str, fields: Fields) -> Layout:
     for field in (fields.item, fields.annotator, fields.label, fields.group):
         for name in (field or "").split(","):
             if name and name not in known:
-                raise unknown_name(f"field of {where}", name, known)
+                raise unknown_field(name, known, where)
     if fields.labels is not None:
         return layout_of_labels(fields.labels, known, where, fields)
     long = fields.annotator or fields.label
@@ -142,11 +142,16 @@ def layout_of_labels(
         pattern = ".*".join(map(re.escape, part.split("*")))
         matches = [name for name in known if re.fullmatch(pattern, name)]
         if not matches:
-            raise unknown_name(f"field of {where}", part, known)
+            raise unknown_field(part, known, where)
         names += matches
     if len(names) == 1:
         return votes_layout(names[0], known, fields)
     return wide_layout(names, known, fields)
+
+
+def unknown_field(name: str, known: Iterable[str], where: str) -> ValueError:
+    """The error for a field that a file does not have, with the nearest ones."""
+    return ValueError(f"{where}: {unknown_name('field', name, known)}")
 
 
 def first_of(names: Iterable[str], known: Iterable[str]) -> str | None:

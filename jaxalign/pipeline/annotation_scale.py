@@ -167,7 +167,10 @@ def word_scale(
       ValueError: the level needs numbers.
     """
     if level in ("interval", "ratio"):
-        raise ValueError(f"--level {level} needs labels that are numbers")
+        raise ValueError(
+            f"--level {level} needs labels that are numbers; they are "
+            f"{shorten(', '.join(names))}"
+        )
     chosen: Level = "nominal" if level == "auto" else level
     tie = list(names).index("tie") if "tie" in names else None
     text = f"{text}, taken as {article(chosen)} scale"

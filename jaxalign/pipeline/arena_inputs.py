@@ -21,11 +21,11 @@ class Clusters(NamedTuple):
 
     Attributes:
       field: whose values are the clusters; "" where each battle is its own.
-      index: the cluster of each battle, from 0 [N]; None where each is its own.
+      ids: the cluster of each battle, from 0 [N]; None where each is its own.
     """
 
     field: str
-    index: np.ndarray | None
+    ids: np.ndarray | None
 
     def __str__(self) -> str:
         """The clusters in words.
@@ -33,12 +33,12 @@ class Clusters(NamedTuple):
         >>> print(Clusters("worker", np.array([0, 1, 1])), Clusters("", None), sep=", ")
         2 clusters by 'worker', battles
         """
-        if self.index is None:
+        if self.ids is None:
             return "battles"
-        return f"{int(self.index.max()) + 1} clusters by {self.field!r}"
+        return f"{int(self.ids.max()) + 1} clusters by {self.field!r}"
 
 
-def decided(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def decided_comparisons(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons that the judge decided.
 
     Raises:

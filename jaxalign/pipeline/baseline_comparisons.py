@@ -111,6 +111,7 @@ def check_lengths(arrays: BaselineArrays) -> None:
         row = arrays.rows[int(np.argmax(unknown))]
         raise ValueError(
             f"{row.location}: the lengths of the answers are unknown, in "
-            f"{int(unknown.sum())} of {len(unknown)} rows: length control needs length_a and "
-            "length_b in characters, or the answers; or add --no-length-control"
+            f"{int(unknown.sum())} of {len(unknown)} rows: length control needs "
+            "length_a and length_b in characters, or the answers; or add "
+            "--no-length-control"
         )

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxalign import messages
 from jaxalign.data.row_errors import MalformedRow
 from jaxalign.evaluation.win_rates import win_probabilities
@@ -134,51 +136,55 @@ def parse_named(row: Row, location: str, first: str, second: str) -> Comparison:
     winner = None if stated is None else parse_winner(stated, a, b)
     if winner is None and probability is None:
         probability = math.nan  # the judge failed
-    answers = [parse_text(row, name) for name in ("answer_a", "answer_b")]
+    answer_a, answer_b = parse_text(row, "answer_a"), parse_text(row, "answer_b")
     return Comparison(
-        location,
-        a,
-        b,
-        winner,
-        probability,
-        prompt_key(row),
-        *(
-            answer_length(row, name, answer)
-            for name, answer in zip(("length_a", "length_b"), answers, strict=True)
-        ),
-        *answers,
-        row,
+        location=location,
+        model_a=a,
+        model_b=b,
+        winner=winner,
+        probability=probability,
+        prompt=prompt_key(row),
+        length_a=answer_length(row, "length_a", answer_a),
+        length_b=answer_length(row, "length_b", answer_b),
+        answer_a=answer_a,
+        answer_b=answer_b,
+        fields=row,
     )
 
 
 def parse_annotation(row: Row, location: str) -> Comparison:
     """A row of AlpacaEval: the preference is for the second output."""
-    a, b = model_name(row, "generator_2"), model_name(row, "generator_1")
-    answers = [parse_text(row, name) for name in ("output_2", "output_1")]
-    lengths = [None if text is None else float(len(text)) for text in answers]
-    probability = parse_preference(row)
+    answer_a, answer_b = parse_text(row, "output_2"), parse_text(row, "output_1")
     return Comparison(
-        location, a, b, None, probability, prompt_key(row), *lengths, *answers, row
+        location=location,
+        model_a=model_name(row, "generator_2"),
+        model_b=model_name(row, "generator_1"),
+        winner=None,
+        probability=parse_preference(row),
+        prompt=prompt_key(row),
+        length_a=None if answer_a is None else float(len(answer_a)),
+        length_b=None if answer_b is None else float(len(answer_b)),
+        answer_a=answer_a,
+        answer_b=answer_b,
+        fields=row,
     )
 
 
 def parse_lengths_only(row: Row, location: str) -> Comparison:
     """A row with the lengths of both answers, in a file with the model's name."""
     name = Path(location.rpartition(":")[0]).name
-    lengths = [
-        answer_length(row, field, None) for field in ("len_model", "len_baseline")
-    ]
     return Comparison(
-        location,
-        name.partition(".csv")[0].partition(".json")[0],
-        BASELINE,
-        None,
-        parse_preference(row),
-        prompt_key(row),
-        *lengths,
-        None,
-        None,
-        row,
+        location=location,
+        model_a=name.partition(".csv")[0].partition(".json")[0],
+        model_b=BASELINE,
+        winner=None,
+        probability=parse_preference(row),
+        prompt=prompt_key(row),
+        length_a=answer_length(row, "len_model", None),
+        length_b=answer_length(row, "len_baseline", None),
+        answer_a=None,
+        answer_b=None,
+        fields=row,
     )
 
 
@@ -192,7 +198,7 @@ def parse_preference(row: Row) -> float:
     if preference is None:
         return math.nan
     try:
-        return float(win_probabilities([preference])[0])
+        return float(win_probabilities(np.array([preference]))[0])
     except ValueError:
         raise MalformedRow(
             f"field 'preference' is {preference:g}; expected 1 to 2, or 0 for a draw"

@@ -136,8 +136,8 @@ def test_numbers_keep_their_digits(read):
             DETECTED,
             "no item has",
         ),
-        (LONG, Fields(label="lable"), "field of .*csv 'lable': did you mean label"),
-        (LONG, Fields(labels="rater*"), r"field of .*votes.csv 'rater\*'"),
+        (LONG, Fields(label="lable"), "csv: unknown field 'lable': did you mean label"),
+        (LONG, Fields(labels="rater*"), r"votes.csv: unknown field 'rater\*'"),
         (
             LONG.replace("tie", "NaN"),
             DETECTED,

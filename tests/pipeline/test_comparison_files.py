@@ -228,10 +228,10 @@ def test_clusters_are_voters_then_prompts(tmp_path):
     prompts = [JUDGEMENT | {"prompt_id": name} for name in "xyx"]
     read = lambda rows: read_comparisons(write(tmp_path / "rows.jsonl", *rows))
     found = arena_inputs.find_clusters(read(votes), "auto")
-    assert found.field == "worker" and found.index.tolist() == [0, 1, 0]
+    assert found.field == "worker" and found.ids.tolist() == [0, 1, 0]
     found = arena_inputs.find_clusters(read(prompts), "auto")
-    assert found.field == "prompt" and found.index.tolist() == [0, 1, 0]
-    assert arena_inputs.find_clusters(read(votes), "none").index is None
+    assert found.field == "prompt" and found.ids.tolist() == [0, 1, 0]
+    assert arena_inputs.find_clusters(read(votes), "none").ids is None
     with pytest.raises(
         ValueError, match="rows.jsonl:1: --cluster voter: the row has no"
     ):

@@ -10,6 +10,7 @@ import pytest
 from experiments import sft
 from jaxalign.runtime import flags
 from jaxalign.runtime.run import Run
+from jaxalign.training import metrics
 from tests.support import interrupt, kill, quick, small_runs
 
 replace = dataclasses.replace
@@ -104,8 +105,10 @@ def test_a_damaged_log_does_not_stop_a_resume(base, tmp_path, damage):
     log = tmp_path / "metrics.jsonl"
     log.write_bytes(damage(log.read_bytes()))
     assert module.main(replace(given, resume=True)) == numbers
-    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    steps = [line["step"] for line in metrics.read_steps(tmp_path)]
     assert steps == sorted(set(steps) & {0, 1})
+    # the evaluation of the last checkpoint is written again, from the checkpoint
+    assert metrics.read_log(tmp_path)[-1]["eval/loss"] == numbers["eval/loss"]
 
 
 class TestSchedule:
