@@ -20,7 +20,7 @@ def style_counts(text: str) -> tuple[int, int, int, int]:
     Reference: Li et al. 2024, "Does style matter?", the blog of Chatbot Arena.
 
     >>> style_counts("# Title\\n- **one**\\n- two\\n```\\n# no heading\\n```")
-    (46, 1, 2, 1)
+    (44, 1, 2, 1)
     """
     plain = CODE.sub("", text)
     markdown = (HEADING, LIST_ITEM, BOLD)
