@@ -14,6 +14,7 @@ import pytest
 from experiments import dpo, sft
 from jaxalign import losses
 from jaxalign.runtime import stalls
+from jaxalign.training import metrics
 from tests.support import kill, small_runs
 
 
@@ -77,7 +78,6 @@ def test_told_to_end_saves_and_exits_with_0(base, tmp_path):
 FILLS = """
 import resource, runpy, signal, sys
 from jaxalign.runtime.run import Run
-from jaxalign.training import metrics
 
 checkpoint = Run.checkpoint
 
