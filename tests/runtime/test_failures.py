@@ -78,6 +78,7 @@ def test_told_to_end_saves_and_exits_with_0(base, tmp_path):
 FILLS = """
 import resource, runpy, signal, sys
 from jaxalign.runtime.run import Run
+from jaxalign.training import metrics
 
 checkpoint = Run.checkpoint
 
