@@ -94,7 +94,7 @@ def read_questions(paths: Sequence[str], task: Task | None = None) -> Questions:
     """
     questions = Questions([], [])
     for file in files.list_all_files(list(paths)):
-        before = sum(map(len, questions))
+        before = len(questions.bbq) + len(questions.truthfulqa)
         for location, row in files.read_rows(file):
             try:
                 if isinstance(row, MalformedRow | UnusableRow):
@@ -107,7 +107,7 @@ def read_questions(paths: Sequence[str], task: Task | None = None) -> Questions:
                 questions.bbq.append(parsed)
             else:
                 questions.truthfulqa.append(parsed)
-        if sum(map(len, questions)) == before:
+        if len(questions.bbq) + len(questions.truthfulqa) == before:
             raise ValueError(f"{file} holds no questions")
     return questions
 

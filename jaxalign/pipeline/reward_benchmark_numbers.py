@@ -29,11 +29,11 @@ def group_accuracy(
     results: np.ndarray, baseline: np.ndarray, units: np.ndarray, seed: int
 ) -> Numbers:
     """Accuracy of a group of rows, beside that of "the longer answer wins"."""
-    share = {"units": units, "seed": seed, "share": True}
+    mean = lambda values: bootstrap(values, units=units, seed=seed, share=True)
     return {
         "rows": len(results),
-        "accuracy": bootstrap(results, **share),
-        "longer wins": bootstrap(baseline, **share),
+        "accuracy": mean(results),
+        "longer wins": mean(baseline),
     }
 
 

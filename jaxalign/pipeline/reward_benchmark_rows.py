@@ -89,8 +89,8 @@ def read_benchmarks(
                 if isinstance(row, MalformedRow | UnusableRow):
                     raise row
                 rows += parse_benchmark_row(row, location, default_subset(file))
-            except UnusableRow as reason:
-                reasons[str(reason)] += 1
+            except UnusableRow as unusable:
+                reasons[str(unusable)] += 1
             except (MalformedRow, RecursionError) as error:
                 if not skip_bad_rows:
                     reason = messages.one_line(error)
@@ -125,6 +125,7 @@ def parse_benchmark_row(
         yield parse_answer_lists(row, location, subset)
     else:
         for pair in parser.parse_row(row, Preference, location):
+            assert isinstance(pair, Preference)  # the kind that was asked for
             yield pair_row(pair, subset)
 
 

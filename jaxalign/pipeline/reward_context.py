@@ -78,6 +78,6 @@ def encoded_lengths(
             named = message if location in message else f"{location}: {message}"
             return [0], named
     half = len(answers) // 2
-    first, error = encoded_lengths(tokenizer, prompts[:half], answers[:half])
+    first, reason = encoded_lengths(tokenizer, prompts[:half], answers[:half])
     second, later = encoded_lengths(tokenizer, prompts[half:], answers[half:])
-    return first + second, error or later
+    return first + second, reason or later
