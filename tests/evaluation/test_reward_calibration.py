@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation.reward_calibration import calibration_numbers
+from jaxalign.evaluation.reward_benchmarks.reward_calibration import calibration_numbers
 
 
 def simulate(count, scale, seed=0):
