@@ -78,7 +78,7 @@ def load_function(reward: str) -> Function:
         raise ValueError(
             f"--reward {reward}: {name} {what} in {place}; {hint}its functions: {known}"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def import_module(reward: str, name: str) -> ModuleType:
