@@ -50,6 +50,7 @@ from jaxalign.pipeline import (
     rollouts,
 )
 from jaxalign.pipeline.prompts import tokenize_prompts
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import flags, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -66,8 +67,7 @@ class Config(RunConfig):
     RANGES: ClassVar = {"samples": flags.FROM_2}
     reward: str
     """The proxy reward, which selects: a reward model's folder, programmed (the data
-    set's rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such
-    as length:40."""
+    set's rule-based reward), or another of docs/rewards.md, such as my.py:function."""
     prompts: int = 128
     """Held-out prompts."""
     samples: int = 64
@@ -78,13 +78,18 @@ class Config(RunConfig):
     """Tokens of the longest answer; by default the data set's."""
 
 
-def main(config: Config) -> list[held_out_tables.Row]:
-    """Samples answers, scores them and writes tables; returns one row for each n."""
+def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.Row]:
+    """Samples answers, scores them and writes tables; returns one row for each n.
+
+    Args:
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
+    """
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
         reward_fn = reward_functions.make_reward_function(
-            config.reward, config.dtype, policy, source
+            reward or config.reward, config.dtype, policy, source
         )
         max_new_tokens = config.max_new_tokens or source.max_new_tokens
         prompts = held_out.fitting_prompts(

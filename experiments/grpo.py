@@ -19,6 +19,8 @@ these methods has; not where the method penalizes length itself (dapo, cispo).
 
 Metrics of the rollout:
   reward            mean reward, before any penalty
+  rewards/NAME/mean, rewards/NAME/std
+                    of each function of one's own, and of each term of a sum
   eos               fraction of answers with an end token
   length            mean tokens in an answer
   informative       fraction of prompts whose answers differ in reward
@@ -50,10 +52,12 @@ from jaxalign.pipeline import (
     group_batch,
     held_out_metrics,
     online,
+    rollout_scores,
     rollouts,
     run_plan,
     trainable,
 )
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
@@ -90,19 +94,26 @@ class Config(online.OnlineConfig):
 
 
 def main(
-    config: Config, method: group_methods.GroupMethod | None = None
+    config: Config,
+    method: group_methods.GroupMethod | None = None,
+    reward: Reward | None = None,
 ) -> dict[str, Any]:
     """Trains a policy with a group method, and writes it to OUT/policy.
 
     Args:
       method: in place of the one that `config.method` names.
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
     """
     method = method or group_methods.get_method(config.method)
     check(config, method)
     config = defaults.resolve(config)
     with Run(config, "grpo") as run:
         setup = online.prepare(
-            config, run, prompts=config.prompts, samples=config.samples
+            *(config, run),
+            prompts=config.prompts,
+            samples=config.samples,
+            reward=reward,
         )
         policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
         trained = trainable.make_trainable(config, policy.params)
@@ -141,19 +152,13 @@ def main(
             informative: list[Array] = []
             rollout_metrics: list[dict[str, Array]] = []
             while not enough_prompts(config, method, informative):
-                # sample answers, and score them
+                # sample answers
                 rollout_key = streams.key(state.key, "rollouts", i, len(batches))
                 rollout = online.sample_rollout(
                     setup, params, next(prompts), rollout_key
                 )
-                reward = setup.reward_fn(
-                    rollout.prompts, rollout.sequences, rollout.ended
-                )
-                score = penalized_score(
-                    config, method, rollout, reward, setup.sampling.max_new_tokens
-                )
 
-                # log-probs and advantages
+                # log-probs, and beside them on the host the rewards; advantages
                 diagnostics: dict[str, Array] = {}
                 if on_policy:  # the update itself computes the policy's log-probs
                     logp = rollout.sampler_logp
@@ -162,6 +167,11 @@ def main(
                     logp, ref_logp, diagnostics = online.rollout_logprobs(
                         setup, params, rollout
                     )
+                scores = rollout_scores.score_rollout(setup, rollout)
+                score = penalized_score(
+                    *(config, method, rollout, scores.score),
+                    setup.sampling.max_new_tokens,
+                )
                 advantage = group_batch.group_advantages(
                     *(method, rollout.batch, score, logp, ref_logp),
                     beta=beta,
@@ -169,11 +179,12 @@ def main(
                 )
                 batches.append(GroupBatch(rollout.batch, logp, ref_logp, advantage))
                 informative.append(
-                    group_batch.informative_prompts(reward, config.samples)
+                    group_batch.informative_prompts(scores.reward, config.samples)
                 )
                 rollout_metrics.append(
                     {
-                        "reward": reward.mean(),
+                        "reward": scores.reward.mean(),
+                        **scores.metrics(),
                         "eos": rollout.ended.mean(),
                         "informative": informative[-1].mean(),
                         **diagnostics,

@@ -16,6 +16,8 @@ A loss of your own is passed, as in `experiments.dpo`:
 
 Metrics of the rollout:
   reward            mean reward, before any penalty
+  rewards/NAME/mean, rewards/NAME/std
+                    of each function of one's own, and of each term of a sum
   eos               fraction of answers with an end token
   length            mean tokens in an answer
   kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
@@ -51,10 +53,12 @@ from jaxalign.pipeline import (
     held_out_metrics,
     loss_flags,
     online,
+    rollout_scores,
     rollouts,
     run_plan,
     trainable,
 )
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState
@@ -77,19 +81,28 @@ class Config(loss_flags.LossFlags, online.OnlineConfig):
     """Answers to each prompt, of which the best and the worst are a pair."""
 
 
-def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
+def main(
+    config: Config,
+    loss: objectives.PairLoss | None = None,
+    reward: Reward | None = None,
+) -> dict[str, float]:
     """Trains a policy on pairs of its own answers, and writes it to OUT/policy.
 
     Args:
       loss: in place of the one that `config.loss` names; see `experiments.dpo`. Its
         pairs include ties, whose terms do not count.
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
     """
     pair_loss = loss_flags.configured_loss(config, loss)
     check(config, pair_loss)
     config = defaults.resolve(config)
     with Run(config, "online_dpo") as run:
         setup = online.prepare(
-            config, run, prompts=config.prompts, samples=config.samples
+            *(config, run),
+            prompts=config.prompts,
+            samples=config.samples,
+            reward=reward,
         )
         policy, prompts, adam = setup.policy, setup.prompt_batches, config.adamw()
         trained = trainable.make_trainable(config, policy.params)
@@ -121,11 +134,11 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             shuffle_key = streams.key(state.key, "minibatches", i)
             params = trained.parameters(state.params)
 
-            # sample answers, score them, and pair the best with the worst
+            # sample answers, score them beside the log-probs, pair best and worst
             rollout = online.sample_rollout(setup, params, next(prompts), rollout_key)
-            reward = setup.reward_fn(rollout.prompts, rollout.sequences, rollout.ended)
-            score = online.penalize_missing_eos(config, reward, rollout.ended)
             _, _, diagnostics = online.rollout_logprobs(setup, params, rollout)
+            scores = rollout_scores.score_rollout(setup, rollout)
+            score = online.penalize_missing_eos(config, scores.score, rollout.ended)
             pairs = best_and_worst(rollout.sequences, score, samples=config.samples)
 
             # some epochs of minibatch updates
@@ -143,7 +156,8 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
 
             run.log(
                 i,
-                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                rollout={"reward": scores.reward.mean(), "eos": rollout.ended.mean()},
+                rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 pairs={"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()},
                 update=online.summarize_updates(updates),

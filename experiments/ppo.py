@@ -4,7 +4,6 @@ reward per token = -beta * (logp - ref_logp),  + score at the answer's last toke
 
     python -m experiments.ppo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.ppo --model FOLDER --data stories --reward programmed
-    python -m experiments.ppo --ptx-weight 0.5 --value-warmup 4 --kl-stop 0.05 ...
 
 The details follow Ziegler et al. 2019 and the N implementation details (Huang et al.
 2024, arXiv:2403.17031). By default: the penalty in the reward is k1; the score is read,
@@ -21,29 +20,27 @@ and value are two models, each with its optimizer: the value loss has no weight 
 the policy's (vf_coef scales a shared trunk's gradient, and there is none), but a
 learning rate, and each gradient is clipped by its own norm.
 
-In later updates on the same answers the per-token importance ratio makes the gradient
-that of the updated policy, except for clipped tokens, and for the prefixes, which stay
-as they were sampled; k1 in the reward stays that of the policy that sampled.
+In later updates on the same answers the per-token ratio makes the gradient that of the
+updated policy, but for clipped tokens and prefixes; k1 stays that of the sampler.
 
 Options: InstructGPT's pretraining gradients (--ptx-weight), warmup and value learning
 rate; iterations that train the value model alone, at first (--value-warmup); early
 stopping of an iteration's epochs (--kl-stop); scores normalized by the reference's own
-(Ziegler; InstructGPT shifts its rewards so, too), by all so far, or by the batch (Llama
-2), and clipped; rewards per token scaled to unit variance; beta adapted, linearly or in
-log space; a score that is set, not lowered, where the end token is missing (N+); a
-bootstrapped value where an answer was cut (--bootstrap); TensorFlow's Adam; a value
-head of 0 on the policy's trunk (--value policy); an entropy bonus.
+(Ziegler), by all so far, or by the batch (Llama 2), and clipped; rewards per token
+scaled to unit variance; beta adapted, linearly or in log space; a score that is set
+where the end token is missing (N+); a bootstrapped value where an answer was cut
+(--bootstrap); TensorFlow's Adam; a value head of 0 on the policy's trunk (--value
+policy); an entropy bonus.
 
-Left out, and why: sampling past the end token, for batches of one shape (what follows
-is masked either way); left padding (rows are right-padded, with lengths, so that no pad
-token is needed); truncation at a full stop (answers have end tokens); seeds by process
-(keys do not depend on processes); a score one place past the end token (TRL; it would
-need a value there); advantages whitened by minibatch (their number would matter); one
-network for policy and value, and orthogonal initialization (models are pretrained); an
-annealed clip range; averaged weights; what belongs to environments (there are none).
+Left out: sampling past the end token (it is masked); left padding (rows have lengths);
+truncation at a full stop (answers have end tokens); seeds by process (keys do not
+depend on processes); a score one place past the end token (TRL; it would need a value
+there); advantages whitened by minibatch (their number would matter); one network for
+policy and value, and orthogonal initialization; an annealed clip range; averaged
+weights; what belongs to environments.
 
 Metrics of the rollout:
-  reward            mean reward, as the reward function returns it
+  reward            mean reward; rewards/NAME/mean, std: of the terms of a sum
   eos               fraction of answers with an end token
   length            mean tokens in an answer
   kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
@@ -81,10 +78,12 @@ from jaxalign.pipeline import (
     online,
     ppo_batch,
     ppo_setup,
+    rollout_scores,
     rollouts,
     run_plan,
     trainable,
 )
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loop import LoopState, Resumable
@@ -156,12 +155,16 @@ class Config(online.OnlineConfig):
     """Scale the rewards of a batch to unit variance."""
 
 
-def main(config: Config) -> dict[str, float]:
-    """Trains a policy with PPO, and writes it to OUT/policy."""
+def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
+    """Trains a policy with PPO, and writes it to OUT/policy.
+
+    Args:
+      reward: in place of --reward; see `jaxalign.pipeline.reward_terms.Reward`.
+    """
     check(config)
     config = defaults.resolve(config)
     with Run(config, "ppo") as run:
-        setup = online.prepare(config, run, prompts=config.batch)
+        setup = online.prepare(config, run, prompts=config.batch, reward=reward)
         policy, prompts = setup.policy, setup.prompt_batches
         value_model, value_params = ppo_setup.init_value_model(
             config, policy, config.value
@@ -207,23 +210,20 @@ def main(config: Config) -> dict[str, float]:
         for i in run.steps(loop.step, config.steps):
             # the learning rate follows iterations, even if --kl-stop ends some early
             state = online.set_update_count(state, i * config.updates)
-            rollout_key = streams.key(state.key, "rollouts", i)
+            key = streams.key(state.key, "rollouts", i)
             shuffle_key = streams.key(state.key, "minibatches", i)
             params = trained.parameters(state.params)
 
-            # sample answers, and score them
-            rollout = online.sample_rollout(
-                setup, params["policy"], next(prompts), rollout_key
-            )
-            reward = setup.reward_fn(rollout.prompts, rollout.sequences, rollout.ended)
-            score = online.penalize_missing_eos(config, reward, rollout.ended)
-            score, moments = ppo_batch.normalize_scores(
-                score, config.normalize, moments, clip=config.score_clip
-            )
-
-            # log-probs of the policy and its reference, values, advantages
+            # sample answers
+            rollout = online.sample_rollout(setup, params["policy"], next(prompts), key)
+            # log-probs, and beside them on the host the rewards; values, advantages
             logp, ref_logp, diagnostics = online.rollout_logprobs(
                 setup, params["policy"], rollout
+            )
+            scores = rollout_scores.score_rollout(setup, rollout)
+            score = online.penalize_missing_eos(config, scores.score, rollout.ended)
+            score, moments = ppo_batch.normalize_scores(
+                score, config.normalize, moments, clip=config.score_clip
             )
             batch, batch_metrics = ppo_batch.rollout_batch(
                 *(value_model, params["value"], rollout.sequences),
@@ -234,7 +234,6 @@ def main(config: Config) -> dict[str, float]:
                 whiten_rewards=config.whiten_rewards,
                 bootstrap=config.bootstrap,
             )
-
             # some epochs of minibatch updates
             warming_up = i < config.value_warmup
             updates = []
@@ -252,14 +251,16 @@ def main(config: Config) -> dict[str, float]:
                 if online.exceeds_kl(metrics, config.kl_stop):
                     break
 
-            explained = objectives.explained_variance(updates[-1])
             run.log(
                 i,
-                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                rollout={"reward": scores.reward.mean(), "eos": rollout.ended.mean()},
+                rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 batch=batch_metrics,
                 update=online.summarize_updates(updates),
-                value={"explained_variance": explained},
+                value={
+                    "explained_variance": objectives.explained_variance(updates[-1])
+                },
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
             )
@@ -285,8 +286,7 @@ def check(config: Config) -> None:
     """Refuses a configuration that cannot run, before anything is computed.
 
     Raises:
-      ValueError: the batch does not divide into the minibatches, or the policy would
-        not begin to train.
+      ValueError: the batch does not divide, or the policy would not begin to train.
     """
     online.check_minibatches(config, config.batch, "answers (--batch)")
     if config.value_warmup > config.steps:

@@ -24,6 +24,7 @@ continues a stopped run, in any round, and with more --rounds adds rounds.
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -38,8 +39,10 @@ from jaxalign.pipeline import (
     held_out_tables,
     reward_functions,
     round_schedule,
+    text_rewards,
 )
 from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import distributed, hub, jsonl, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import EvalConfig
@@ -74,20 +77,25 @@ class Config(RoundsConfig):
 
     reward: str = "programmed"
     """The reward that selects: a reward model's folder, programmed (the data set's
-    rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such as
-    length:40."""
+    rule-based reward), or another of docs/rewards.md, such as my.py:function."""
 
 
-def main(config: Config) -> list[held_out_tables.Row]:
-    """Runs all rounds; returns the rows of the table, one for each policy."""
+def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.Row]:
+    """Runs all rounds; returns the rows of the table, one for each policy.
+
+    Args:
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
+    """
     out = folder_of(config, "rejection_sampling")
     check(config, out)
     source = datasets.load(config)
-    reward_models = reward_functions.reward_model_folders(config.reward)
+    selects = reward or config.reward
+    reward_models = reward_functions.reward_model_folders(selects)
     if not reward_models:  # an unknown reward is refused before anything is computed
-        text_reward = reward_functions.text_reward(config.reward, source)
+        text_reward = text_rewards.text_reward(selects, source)
         source = dataclasses.replace(source, reward=source.reward or text_reward)
-    policies = run_rounds(config, out)
+    policies = run_rounds(config, out, reward)
     evaluations = evaluate(config, source, policies, reward_models, out)
     rows = held_out_tables.table([evaluations])
     title = held_out_tables.title(
@@ -120,8 +128,13 @@ def check(config: Config, out: Path) -> None:
         )
 
 
-def run_rounds(config: Config, out: Path) -> dict[str, Path]:
+def run_rounds(
+    config: Config, out: Path, reward: Reward | None = None
+) -> dict[str, Path]:
     """Run all rounds.
+
+    Args:
+      reward: in place of --reward.
 
     Returns:
       Folders of policies by name: "start", the initial policy, and each round's.
@@ -131,13 +144,14 @@ def run_rounds(config: Config, out: Path) -> dict[str, Path]:
     policies = {"start": first}
     latest = first
     for i in range(config.rounds):
-        latest = finetune_on_winners(config, out, i, first, latest, config.reward)
+        selects = reward or config.reward
+        latest = finetune_on_winners(config, out, i, first, latest, selects)
         policies[f"round {i + 1}"] = latest
     return policies
 
 
 def finetune_on_winners(
-    config: RoundsConfig, out: Path, i: int, first: Path, latest: Path, reward: str
+    config: RoundsConfig, out: Path, i: int, first: Path, latest: Path, reward: Reward
 ) -> Path:
     """Run a round: sample from the latest policy, finetune on the winners.
 
@@ -153,12 +167,14 @@ def finetune_on_winners(
     folder = jsonl.round_folder(out, i)
     stage = stage_runner(config, folder)
     temperatures = round_schedule.round_temperatures(config.temperatures, config.rounds)
+    named = {"reward": reward} if isinstance(reward, str) else {}
+    main = winners_stage.main
     stage(
         "winners",
-        winners_stage.main,
+        main if named else partial(main, reward=reward),
         model=str(latest),
         data=config.data,
-        reward=reward,
+        **named,
         temperature=temperatures[i],
         first_prompt=i * config.winners.prompts,
     )

@@ -26,6 +26,7 @@ from jaxalign.evaluation import sample_metrics
 from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import jsonl
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -38,8 +39,7 @@ class Config(RunConfig):
 
     reward: str = "programmed"
     """The reward that selects: a reward model's folder, programmed (the data set's
-    rule-based reward), or another of `jaxalign.pipeline.reward_functions`, such as
-    length:40."""
+    rule-based reward), or another of docs/rewards.md, such as my.py:function."""
     prompts: int = 512
     """Training prompts to sample answers to."""
     first_prompt: int = 0
@@ -54,8 +54,12 @@ class Config(RunConfig):
     """Tokens of the longest answer; by default the data set's."""
 
 
-def main(config: Config) -> dict[str, float]:
+def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
     """Samples answers and selects the best.
+
+    Args:
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
 
     Returns:
       Of each split the number of winners, and mean rewards of all and of the best.
@@ -67,7 +71,7 @@ def main(config: Config) -> dict[str, float]:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
         reward_fn = reward_functions.make_reward_function(
-            config.reward, config.dtype, policy, source
+            reward or config.reward, config.dtype, policy, source
         )
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
@@ -81,12 +85,12 @@ def main(config: Config) -> dict[str, float]:
         for name, prompts in prompts_by_split.items():
             fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
             answers = sample_answers(config, policy, fitting, max_new_tokens, name)
-            reward = reward_functions.score_answers(reward_fn, answers, mesh=run.mesh)
-            best = select_winners(answers, reward, config.samples)
+            values = reward_functions.score_answers(reward_fn, answers, mesh=run.mesh)
+            best = select_winners(answers, values, config.samples)
             run.note(f"{name}: {len(best)} of {len(prompts)} prompts have a winner")
-            rows = [winner_row(answers, reward, i) for i in best]
+            rows = [winner_row(answers, values, i) for i in best]
             jsonl.write(run.folder / "best" / f"{name}.jsonl", rows)
-            rewards = {"reward": reward}
+            rewards = {"reward": values}
             if source.reward is not None:
                 rewards["true"] = source.reward(
                     answers.prompts, answers.texts, answers.finished

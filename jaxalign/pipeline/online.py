@@ -4,8 +4,7 @@ Each iteration of PPO, the group methods and online DPO samples answers to the n
 prompts, scores them, and makes some epochs of minibatch updates on them; the loops are
 in `experiments/ppo.py`, `grpo.py` and `online_dpo.py`. The randomness of an iteration
 comes from the run's key and the iteration's number alone, and checkpoints are made
-between iterations only: a killed run samples the same answers again, so that none is
-lost and none counts twice.
+between iterations only: a killed run samples the same answers again.
 """
 
 import dataclasses
@@ -26,6 +25,7 @@ from jaxalign.pipeline import (
     datasets,
     policies,
     reward_functions,
+    reward_sums,
     rollouts,
     trainable,
 )
@@ -36,6 +36,7 @@ from jaxalign.pipeline.prompts import (
     pad_prompts,
     select_prompts,
 )
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.rewards import shaping
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
@@ -62,6 +63,7 @@ class RolloutSetup:
       answers_per_block: answers to one prompt that stay together in minibatches; does
         not depend on the mesh.
       mesh: that prompts and answers are divided over.
+      reward_normalization: of each reward of a sum, see `reward_sums`.
     """
 
     policy: policies.Policy
@@ -74,6 +76,7 @@ class RolloutSetup:
     answers_per_row: int
     answers_per_block: int
     mesh: Mesh
+    reward_normalization: reward_sums.Normalization = "none"
 
     @property
     def tokens_per_iteration(self) -> int:
@@ -103,17 +106,23 @@ class Rollout(NamedTuple):
 
 
 def prepare(
-    config: OnlineConfig, run: Run, *, prompts: int, samples: int = 1
+    config: OnlineConfig,
+    run: Run,
+    *,
+    prompts: int,
+    samples: int = 1,
+    reward: Reward | None = None,
 ) -> RolloutSetup:
     """Loads the data, the policy and the reward.
 
     Args:
-      prompts: prompts of an iteration, over all devices.
-      samples: answers to each prompt.
+      prompts, samples: prompts of an iteration over all devices, answers to each.
+      reward: in place of --reward.
 
     Raises:
-      ValueError: the prompts do not divide over the devices, or there are too few.
+      ValueError: the prompts do not divide over the devices, or bad data or rewards.
     """
+    reward_sums.check_normalization(config.reward_normalization, samples)
     devices = sharding.row_shards(run.mesh)
     if prompts % devices:
         raise ValueError(
@@ -147,13 +156,15 @@ def prepare(
             mesh=run.mesh,
         ),
         reward_fn=reward_functions.make_reward_function(
-            config.reward, config.dtype, policy, dataset, ensemble=config.ensemble
+            *(reward or config.reward, config.dtype, policy, dataset),
+            ensemble=config.ensemble,
         ),
         sampling=SamplingParams(max_new_tokens=longest, temperature=config.temperature),
         slots=config.slots,
         answers_per_row=per_row(blocks, per_block, parts=config.minibatches * devices),
         answers_per_block=per_block,
         mesh=run.mesh,
+        reward_normalization=config.reward_normalization,
     )
 
 

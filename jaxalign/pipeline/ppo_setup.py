@@ -119,8 +119,13 @@ def reference_moments(
       samples: how many training prompts the reference answers, once each.
 
     Raises:
-      ValueError: all scores are the same.
+      ValueError: all scores are the same, or training normalizes each reward.
     """
+    if config.reward_normalization != "none":
+        raise ValueError(
+            "--normalize reference has the moments of rewards as they are: with "
+            "--reward-normalization choose --normalize running, batch or none"
+        )
     answers = rollouts.sample_answers(
         setup.policy,
         setup.prompts.first(samples),

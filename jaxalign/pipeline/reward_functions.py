@@ -5,9 +5,12 @@ FOLDER               a reward model
 FOLDER,FOLDER,...    an ensemble of reward models, combined as `--ensemble` says
 judge:FOLDER         a language model that rates answers from 1 to 10 (direct RLAIF)
 NAME, NAME:ARGUMENT  a reward of texts, see `jaxalign.rewards.reward_registry`
+FILE.py:FUNCTION, PACKAGE.MODULE:FUNCTION
+                     a function of one's own, see `jaxalign.pipeline.own_rewards`
+REWARD=WEIGHT,...    their weighted sum, see `jaxalign.pipeline.reward_terms`
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,24 +18,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import messages, sharding
 from jaxalign.batches import TokenBatch
-from jaxalign.data import special_tokens
-from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
     answer_scores,
     datasets,
-    llm_judge,
     model_folders,
     policies,
     rollouts,
 )
+from jaxalign.pipeline.reward_sums import RewardFunctions, RewardSum
+from jaxalign.pipeline.reward_terms import Reward, is_own, reward_terms
+from jaxalign.pipeline.text_rewards import single_text_reward
 from jaxalign.rewards import combination as mixtures
-from jaxalign.rewards import reward_model, reward_registry, verifiable
-from jaxalign.runtime.config import Dtype, RunConfig
+from jaxalign.rewards import reward_model, reward_registry
+from jaxalign.runtime.config import Dtype
 from jaxalign.types import Array
 
 Combination = Callable[[Array], Array]
@@ -40,12 +42,20 @@ Combination = Callable[[Array], Array]
 RewardFunction = Callable[[list[Prompt], TokenBatch, Array], Array]
 
 
-def reward_model_folders(reward: str) -> list[Path]:
+def reward_model_folders(reward: Reward) -> list[Path]:
     """The folders of the reward models that `--reward` names; [] for other rewards.
 
     Raises:
       ValueError: a folder holds no model, and is no other name; suggests near names.
     """
+    if terms := reward_terms(reward):
+        parts = [str(term.reward) for term in terms if not is_own(term.reward)]
+        return [folder for part in parts for folder in model_folders_of(part)]
+    return model_folders_of(str(reward))
+
+
+def model_folders_of(reward: str) -> list[Path]:
+    """The folders of a reward that is neither a sum nor a function."""
     if reward == "programmed" or reward_registry.is_known(reward):
         return []
     kind, _, judge_folder = reward.partition(":")
@@ -126,90 +136,8 @@ def load_ensemble(
     return lambda batch: combined(jnp.stack([score(*model, batch) for model in models]))
 
 
-def text_reward(
-    reward: str,
-    dataset: datasets.Dataset,
-    dtype: Dtype = "float32",
-    tokenizer: PreTrainedTokenizerFast | None = None,
-    mesh: Mesh | None = None,
-) -> datasets.RuleBasedReward:
-    """A reward of texts: the data set's own, a judge's ratings, or one by name.
-
-    Args:
-      reward: "programmed", "judge:FOLDER", or a name of `reward_registry`.
-      dataset: of the prompts; its reward is "programmed".
-      dtype: of the judge's computation.
-      tokenizer: of the policy that samples the answers.
-      mesh: to place the judge's parameters on.
-
-    Raises:
-      ValueError: an unknown reward; a prompt without the reference answer that the
-        reward compares with; or a reward of special tokens, which texts lack.
-    """
-    if reward == "programmed":
-        return dataset.require_reward()
-    if reward.startswith("judge:"):
-        day = tokenizers.tokenization_options(tokenizer).today if tokenizer else None
-        settings = RunConfig(
-            model=reward.removeprefix("judge:"),
-            dtype=dtype,
-            template_date=str(day or ""),
-        )
-        judge = policies.load(settings, dataset, mesh)
-        return datasets.with_finite_check(reward, llm_rating_reward(judge))
-    rule_based = datasets.reward_by_name(reward)
-    if tokenizer is not None:
-        check_special_tokens(reward, tokenizer)
-    if reward_registry.needs_references(reward):
-        for prompt in dataset.prompts()[0]:
-            if not prompt.references:
-                raise ValueError(
-                    f"--reward {reward} compares with reference answers, and the "
-                    f"prompt at {prompt.location} has none: give its row a field "
-                    "'reference', or an answer"
-                )
-    return rule_based
-
-
-def check_special_tokens(reward: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Refuses a reward of words that are special tokens, which decoded texts lack.
-
-    Raises:
-      ValueError: names the first of them.
-    """
-    words = verifiable.TAGS if reward == "format" else (reward.partition(":")[2],)
-    for token in special_tokens.forbidden_tokens(tokenizer):
-        if any(token in word for word in words):
-            raise ValueError(
-                f"--reward {reward} looks for {token}, a special token of the "
-                "tokenizer, which the texts of answers do not show: add "
-                "--keep-special-tokens, if it neither begins nor ends a turn"
-            )
-
-
-def llm_rating_reward(judge: policies.Policy) -> datasets.RuleBasedReward:
-    """A judge's expected rating of each answer by itself, from 1 to 10.
-
-    Reference: Lee et al. 2023, arXiv:2309.00267 (direct RLAIF).
-    """
-
-    def reward(
-        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
-    ) -> datasets.RewardValues:
-        answer_sets = [
-            llm_judge.AnswerSet(prompt.messages, (text,), prompt.tools)
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
-        noise = np.random.default_rng  # unused: a judge that does not reason
-        settings = llm_judge.JudgeSettings()
-        ratings = llm_judge.rate_answers(judge, answer_sets, 10, noise, settings)
-        return {"reward": np.concatenate(ratings)}
-
-    return reward
-
-
 def make_reward_function(
-    reward: str,
+    reward: Reward,
     dtype: Dtype,
     policy: policies.Policy,
     dataset: datasets.Dataset,
@@ -219,7 +147,7 @@ def make_reward_function(
     """The reward function that `--reward` and `--ensemble` name.
 
     Args:
-      reward: see the module's table.
+      reward: see the module's table; or functions, see `reward_terms.Reward`.
       dtype: of the computation of reward models and judges.
       policy: samples the answers; reward models need its vocabulary.
       dataset: of the prompts.
@@ -227,31 +155,63 @@ def make_reward_function(
 
     Returns:
       (prompts of this process, sequences [A T], ended [A]) -> the reward of each answer
-      [A], placed as the policy's batches are.
+      [A], placed as the policy's batches are; a `RewardSum` for functions and sums.
 
     Raises:
       ValueError: an unknown reward, or a reward model of another vocabulary.
     """
-    folders, mesh = reward_model_folders(reward), sharding.mesh_of(policy.params)
-    for folder in folders:
-        model_folders.check_vocabulary(folder, policy)
-    if folders:
-        score = load_ensemble(folders, dtype, combination(ensemble), mesh)
-        return require_finite(reward, score, mesh)
-    reward_of_texts = text_reward(reward, dataset, dtype, policy.tokenizer, mesh)
+    mesh = sharding.mesh_of(policy.params)
+    terms = reward_terms(reward)
+    singles = {t.name: t.reward for t in terms} or {"reward": str(reward)}
+    learned: dict[str, RewardFunction] = {}
+    of_texts: dict[str, datasets.RuleBasedReward] = {}
+    for name, single in singles.items():
+        folders = [] if is_own(single) else model_folders_of(str(single))
+        for folder in folders:
+            model_folders.check_vocabulary(folder, policy)
+        if folders:
+            score = load_ensemble(folders, dtype, combination(ensemble), mesh)
+            learned[name] = require_finite(str(single), score, mesh)
+        else:
+            of_texts[name] = single_text_reward(
+                single, dataset, dtype, policy.tokenizer, mesh
+            )
+    texts = score_texts(of_texts, policy, mesh)
+    if terms:
+        return RewardSum({t.name: t.weight for t in terms}, learned, texts)
+    if learned:
+        return learned["reward"]
+    return lambda *answers: texts(*answers)["reward"]
 
-    def rule_based(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
+
+def score_texts(
+    rewards: Mapping[str, datasets.RuleBasedReward],
+    policy: policies.Policy,
+    mesh: Mesh | None,
+) -> RewardFunctions:
+    """Rewards of texts as functions of sampled tokens, which are decoded once.
+
+    Each of many processes scores its own rows.
+    """
+
+    def score(
+        prompts: list[Prompt], sequences: TokenBatch, ended: Array
+    ) -> dict[str, Array]:
+        if not rewards:
+            return {}
         rows = jax.tree.map(sharding.to_host, (sequences, ended))
-        # each of many processes scores its own rows
         local = sharding.local_rows(len(rows[1]), mesh)
         sequences, ended = jax.tree.map(lambda x: x[local], rows)
         texts = rollouts.texts(policy, sequences)
-        values = reward_of_texts(prompts, texts, ended)["reward"]
+        values = {
+            name: reward(prompts, texts, ended)["reward"]
+            for name, reward in rewards.items()
+        }
         if mesh is None:
-            return jnp.asarray(values)
-        return sharding.place_batch(values, mesh)
+            return {name: jnp.asarray(value) for name, value in values.items()}
+        return {k: sharding.place_batch(value, mesh) for k, value in values.items()}
 
-    return rule_based
+    return score
 
 
 def require_finite(

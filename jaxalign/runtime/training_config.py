@@ -96,9 +96,13 @@ class RewardConfig(TrainConfig):
 
     reward: str = "programmed"
     """programmed (the data set's own reward), a reward model's folder, those of an
-    ensemble with commas between them, judge:FOLDER (a language model's ratings), or a
-    reward of texts by name: length:40, bleu, rouge, exact, gsm8k, regex:PATTERN,
-    format."""
+    ensemble with commas between them, judge:FOLDER (a language model's ratings), a
+    reward of texts by name (length:40, bleu, rouge, exact, gsm8k, regex:PATTERN,
+    format), a function of your own (FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION), or a
+    weighted sum: gsm8k=0.8,my.py:brief=0.2. See docs/rewards.md."""
+    reward_normalization: Literal["none", "group", "batch"] = "none"
+    """Each reward of a sum, before its weight, is (reward - mean) / (std + 1e-4), over
+    the answers to a prompt or over the iteration's. Logged rewards stay as they are."""
     ensemble: str = "mean"
     """Combination of an ensemble's scores: mean, minimum, variance:0.5 (the mean less
     half the variance), or llama2 (of a helpfulness and a safety model)."""

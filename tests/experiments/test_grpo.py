@@ -19,6 +19,7 @@ from jaxalign.pipeline import (
     policies,
     reward_functions,
     rollouts,
+    text_rewards,
 )
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults
@@ -270,7 +271,7 @@ def test_answers_to_gsm8k_are_checked(public_data, tmp_path):
     assert first["informative"] in (0, 0.25, 0.5, 0.75, 1)
     dataset = datasets.load(config)
     reward, prompts = (
-        reward_functions.text_reward("gsm8k", dataset),
+        text_rewards.text_reward("gsm8k", dataset),
         dataset.prompts()[0],
     )
     ended, right = np.ones(18, bool), [p.references[0] for p in prompts]

@@ -7,6 +7,7 @@ any origin, so a reward model reads them with its own tokenizer and chat templat
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,8 +26,11 @@ from jaxalign.pipeline import (
     datasets,
     policies,
     reward_functions,
+    text_rewards,
 )
 from jaxalign.pipeline.evaluation.models import EvaluationConfig, run_config
+from jaxalign.pipeline.own_rewards import own_reward
+from jaxalign.pipeline.reward_terms import Reward, SingleReward, is_own, reward_terms
 from jaxalign.runtime import hub
 from jaxalign.runtime.defaults import CONTEXT as MAX_CONTEXT
 
@@ -35,7 +39,7 @@ Scorer = Callable[[Sequence[Prompt], Sequence[str]], np.ndarray]
 
 
 def load_scorer(
-    reward: str,
+    reward: Reward,
     config: EvaluationConfig,
     mesh: Mesh | None,
     *,
@@ -57,6 +61,17 @@ def load_scorer(
       A function that raises ValueError where a score is not finite (names the prompt),
       or a conversation is longer than the reward model's context.
     """
+    settings: dict[str, Any] = {"source": source, "ensemble": ensemble}
+    settings["skip_long"] = skip_long
+    if terms := reward_terms(reward):
+        parts = [
+            function_scorer(term.reward)
+            if is_own(term.reward)
+            else load_scorer(term.reward, config, mesh, **settings)
+            for term in terms
+        ]
+        return sum_scorer(parts, [term.weight for term in terms])
+    reward = str(reward)
     if "/" in reward and not Path(reward.split(",")[0]).exists():
         reward = str(hub.model_folder(reward))
     folders = reward_functions.reward_model_folders(reward)
@@ -66,7 +81,7 @@ def load_scorer(
         )
         return learned_scorer(reward, folders, score, config, mesh, skip_long=skip_long)
     source = source or datasets.load(run_config(config, data="toy"))
-    text_reward = reward_functions.text_reward(reward, source, config.dtype, mesh=mesh)
+    text_reward = text_rewards.text_reward(reward, source, config.dtype, mesh=mesh)
 
     def rule_based(prompts: Sequence[Prompt], answers: Sequence[str]) -> np.ndarray:
         ended = np.ones(len(answers), bool)
@@ -74,6 +89,27 @@ def load_scorer(
         return np.asarray(values["reward"], np.float64)
 
     return rule_based
+
+
+def function_scorer(reward: SingleReward) -> Scorer:
+    """The scores of a function of the user's own, or of its name."""
+    function = own_reward(reward)
+
+    def score(prompts: Sequence[Prompt], answers: Sequence[str]) -> np.ndarray:
+        ended = np.ones(len(answers), bool)
+        return np.asarray(function(prompts, answers, ended)["reward"], np.float64)
+
+    return score
+
+
+def sum_scorer(scorers: Sequence[Scorer], weights: Sequence[float]) -> Scorer:
+    """The weighted sum of scores; NaN where one of them is."""
+
+    def score(prompts: Sequence[Prompt], answers: Sequence[str]) -> np.ndarray:
+        parts = np.array([scorer(prompts, answers) for scorer in scorers])
+        return np.array(weights) @ parts.reshape(len(scorers), len(answers))
+
+    return score
 
 
 def learned_scorer(

@@ -6,6 +6,8 @@ from jaxalign.models import hf_files
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import reward_functions
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.pipeline.own_rewards import own_reward
+from jaxalign.pipeline.reward_terms import is_own, reward_terms
 from jaxalign.runtime import flags, hub
 
 
@@ -47,8 +49,16 @@ def check_reward(config: EvaluationConfig, reward: str) -> None:
       reward: as in `reward_functions`.
 
     Raises:
-      ValueError, OSError: an unknown name, or folders without a reward model.
+      ValueError, OSError: an unknown name, folders without a reward model, or a
+        function that cannot be loaded.
     """
+    if terms := reward_terms(reward):
+        for term in terms:
+            if is_own(term.reward):
+                own_reward(term.reward)
+            else:
+                check_reward(config, str(term.reward))
+        return
     kind, _, judge = reward.partition(":")
     if kind == "judge":
         check_language_model(config, "--reward judge:", judge)

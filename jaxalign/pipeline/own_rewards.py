@@ -1,0 +1,249 @@
+"""Rewards by functions of the user's own, a batch of answers at a time.
+
+    def brief(prompts, answers, *, references, columns):
+        return [-len(answer.split()) for answer in answers]
+
+prompts     list of message lists, such as [{"role": "user", "content": "2 + 2?"}]
+answers     list of texts
+references  list of lists: the reference answers of each prompt
+columns     dict of lists: the other fields of the prompts' rows, None where missing
+
+The function returns one finite number for each answer. Only the keywords that it has
+are passed, and a field of the rows may be one of them (`def f(prompts, answers, *,
+difficulty)`). A function with an argument `completions` is called as TRL calls its
+reward functions: f(prompts=..., completions=..., **columns), where a completion is a
+list of one message; `references` is passed too where it has that argument or **kwargs.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxalign import messages
+from jaxalign.data.records import Prompt, assistant_message
+from jaxalign.pipeline import datasets, own_functions
+from jaxalign.pipeline.own_functions import Function
+from jaxalign.rewards import validation
+
+TRL_ARGUMENT = "completions"
+
+
+class Arguments(NamedTuple):
+    """The arguments that a reward function takes.
+
+    Attributes:
+      is_trl: it is called as TRL calls its reward functions, by keywords alone.
+      keywords: names of the arguments that are passed by keyword.
+      required: those of them without a default.
+      takes_all: whether it has **kwargs.
+    """
+
+    is_trl: bool
+    keywords: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    takes_all: bool = False
+
+
+def function_arguments(name: str, function: Function) -> Arguments:
+    """Inspects the arguments of a reward function.
+
+    Raises:
+      ValueError: it takes too few.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of a compiled function: no signature
+        return Arguments(is_trl=False)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    named = [
+        p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    is_trl = any(p.name == TRL_ARGUMENT for p in named)
+    if not is_trl:
+        if len(positional) < 2 and not takes_rest:
+            raise ValueError(
+                f"the reward {name} takes {len(positional)} positional arguments; "
+                "expected two, (prompts, answers), or TRL's (completions, **kwargs)"
+            )
+        first = {p.name for p in positional[:2]}
+        named = [p for p in named if p.name not in first]
+    required = tuple(p.name for p in named if p.default is p.empty)
+    return Arguments(is_trl, tuple(p.name for p in named), required, takes_all)
+
+
+def row_columns(prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
+    """The other fields of the prompts' rows by name; None where a row lacks one."""
+    names = dict.fromkeys(name for prompt in prompts for name in prompt.fields)
+    return {name: [prompt.fields.get(name) for prompt in prompts] for name in names}
+
+
+def call_arguments(
+    name: str, arguments: Arguments, prompts: Sequence[Prompt], texts: Sequence[str]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and keyword arguments of a call on a batch.
+
+    Raises:
+      ValueError: the function requires an argument that is no field of the rows.
+    """
+    columns = row_columns(prompts)
+    conversations = [list(prompt.messages) for prompt in prompts]
+    known: dict[str, Any] = {
+        "references": [list(prompt.references) for prompt in prompts],
+        "columns": columns,
+    }
+    if arguments.is_trl:
+        completions = [[assistant_message(text)] for text in texts]
+        known |= {"prompts": conversations, TRL_ARGUMENT: completions}
+    available = columns | known
+    for keyword in arguments.required:
+        if keyword not in available:
+            hint = messages.did_you_mean(keyword, available)
+            raise ValueError(
+                f"the reward {name} has an argument {keyword!r}, and no row has a "
+                f"field of that name; {hint}there are {', '.join(available)}"
+            )
+    passed = {k: available[k] for k in arguments.keywords if k in available}
+    if arguments.takes_all and arguments.is_trl:
+        del known["columns"]
+        passed = columns | known | passed
+    elif arguments.takes_all:
+        passed = known | passed
+    return ([] if arguments.is_trl else [conversations, list(texts)]), passed
+
+
+def own_reward(function: Function | str, name: str = "") -> datasets.RuleBasedReward:
+    """The reward of a function, validated.
+
+    Args:
+      function: or its name, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION.
+      name: for messages; by default the function's.
+
+    Returns:
+      A reward that raises ValueError where the function raises, or gives another number
+      of scores or a score that is no finite number; it names the function and the row.
+
+    Raises:
+      ValueError: the function does not exist, or takes too few arguments.
+    """
+    if isinstance(function, str):
+        name = name or function
+        function = own_functions.load_function(function)
+    name = name or function_name(function)
+    arguments = function_arguments(name, function)
+
+    def reward(
+        prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
+    ) -> datasets.RewardValues:
+        if not texts:
+            return {"reward": np.zeros(0, np.float32)}
+
+        def call(rows: range) -> Any:
+            positional, keywords = call_arguments(
+                *(name, arguments, [prompts[i] for i in rows], [texts[i] for i in rows])
+            )
+            try:
+                return function(*positional, **keywords)
+            except Exception as error:
+                raise FunctionError from error
+
+        try:
+            scores = call(range(len(texts)))
+        except FunctionError as error:
+            row, error = first_failure(call, range(len(texts)), error)
+            why = own_functions.describe_error(error.__cause__ or error)
+            place = f"at row {row}"
+            if row is None:
+                row, place = 0, f"on {len(texts)} answers at once, from row 0 on"
+            raise validation.InvalidReward(
+                f"the reward {name} raised {why} {place}", row
+            ) from error.__cause__
+        return {"reward": check_scores(name, scores, len(texts))}
+
+    return datasets.with_finite_check(name, reward)
+
+
+class FunctionError(Exception):
+    """A reward function raised the exception that is the cause of this one."""
+
+
+def first_failure(
+    call: Callable[[range], Any], rows: range, error: FunctionError
+) -> tuple[int | None, FunctionError]:
+    """The first row on which a function raises by itself, found by halving.
+
+    Args:
+      call: the function on some rows.
+      rows: on which it raised.
+      error: that it raised on them.
+
+    Returns:
+      The row and its error; None and `error` where neither half raises by itself.
+    """
+    if len(rows) == 1:
+        return rows[0], error
+    middle = len(rows) // 2
+    for half in (rows[:middle], rows[middle:]):
+        try:
+            call(half)
+        except FunctionError as inner:
+            return first_failure(call, half, inner)
+    return None, error
+
+
+def check_scores(name: str, scores: Any, count: int) -> np.ndarray:
+    """The scores of a batch as numbers, float32 [B].
+
+    Args:
+      scores: what the function returned: a list or an array.
+      count: B, the number of answers.
+
+    Raises:
+      ValueError: no list of `count` scores.
+      InvalidReward: a score that is no number.
+    """
+    is_list = hasattr(scores, "__iter__") and not isinstance(scores, (str, Mapping))
+    if not is_list or getattr(scores, "ndim", 1) != 1:
+        shape = f" of shape {np.shape(scores)}" if hasattr(scores, "ndim") else ""
+        raise ValueError(
+            f"the reward {name} returned a {type(scores).__name__}{shape}; expected a "
+            f"list of {count} numbers, one for each answer"
+        )
+    rows = list(scores)
+    if len(rows) != count:
+        raise ValueError(
+            f"the reward {name} returned {len(rows)} scores for {count} answers; "
+            "expected one for each"
+        )
+    numbers = [check_score(name, score, row) for row, score in enumerate(rows)]
+    with np.errstate(over="ignore"):  # infinite numbers are refused by their row
+        return np.array(numbers).astype(np.float32)
+
+
+def check_score(name: str, score: Any, row: int) -> float:
+    """The score of an answer as a number; texts of numbers are none.
+
+    Raises:
+      InvalidReward: it is no number.
+    """
+    try:
+        if not isinstance(score, str | bytes) and hasattr(score, "__float__"):
+            return float(score)
+    except (TypeError, ValueError, OverflowError):
+        pass  # an array of several numbers, or an integer beyond floats
+    shown = messages.shorten(repr(score))
+    raise validation.InvalidReward(
+        f"the reward {name} returned {shown}, which is no number, at row {row}", row
+    )
+
+
+def function_name(function: Function) -> str:
+    """The name of a function, or of the class of another object that is called."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    return str(getattr(inner, "__name__", type(inner).__name__))
