@@ -18,8 +18,8 @@ these methods has; not where the method penalizes length itself (dapo, cispo).
     python -m experiments.grpo --model FOLDER --data gsm8k --data-path FOLDER
 
 Metrics of the rollout:
-  reward            mean reward, before any penalty
-  eos               fraction of answers with an end token
+  reward, reward_std  mean and deviation of the rewards, before any penalty
+  eos, truncated    fractions of answers with, and without, an end token
   length            mean tokens in an answer
   informative       fraction of prompts whose answers differ in reward
   kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
@@ -39,6 +39,7 @@ with its 95 % interval over prompts, `eval/reward_std`, `eval/kl` (k1, nats per 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -50,6 +51,7 @@ from jaxalign.pipeline import (
     group_batch,
     held_out_metrics,
     online,
+    rollout_samples,
     rollouts,
     run_plan,
     trainable,
@@ -57,6 +59,7 @@ from jaxalign.pipeline import (
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import group_methods, objectives, step
@@ -90,17 +93,20 @@ class Config(online.OnlineConfig):
 
 
 def main(
-    config: Config, method: group_methods.GroupMethod | None = None
+    config: Config,
+    method: group_methods.GroupMethod | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
 ) -> dict[str, Any]:
     """Trains a policy with a group method, and writes it to OUT/policy.
 
     Args:
       method: in place of the one that `config.method` names.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
     """
     method = method or group_methods.get_method(config.method)
     check(config, method)
     config = defaults.resolve(config)
-    with Run(config, "grpo") as run:
+    with Run(config, "grpo", loggers) as run:
         setup = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
         )
@@ -167,14 +173,21 @@ def main(
                     beta=beta,
                     samples=config.samples,
                 )
+                if not batches:
+                    samples = rollout_samples.first_samples(
+                        *(config, setup, rollout),
+                        rewards={"reward": reward},
+                        logps=(logp, ref_logp),
+                        advantage=advantage,
+                        score=score,
+                    )
                 batches.append(GroupBatch(rollout.batch, logp, ref_logp, advantage))
                 informative.append(
                     group_batch.informative_prompts(reward, config.samples)
                 )
                 rollout_metrics.append(
                     {
-                        "reward": reward.mean(),
-                        "eos": rollout.ended.mean(),
+                        **online.reward_metrics(reward, rollout.ended),
                         "informative": informative[-1].mean(),
                         **diagnostics,
                     }
@@ -205,6 +218,7 @@ def main(
                 update=online.summarize_updates(updates),
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             loop = LoopState(i + 1, state, iterators)
             run.evaluate(loop, {"policy": state.params}, measure)

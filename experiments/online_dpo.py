@@ -15,8 +15,8 @@ A loss of your own is passed, as in `experiments.dpo`:
     online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p.sums, tau=0.1))
 
 Metrics of the rollout:
-  reward            mean reward, before any penalty
-  eos               fraction of answers with an end token
+  reward, reward_std  mean and deviation of the rewards, before any penalty
+  eos, truncated    fractions of answers with, and without, an end token
   length            mean tokens in an answer
   kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
   logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
@@ -39,6 +39,7 @@ Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -51,12 +52,14 @@ from jaxalign.pipeline import (
     held_out_metrics,
     loss_flags,
     online,
+    rollout_samples,
     rollouts,
     run_plan,
     trainable,
 )
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, step
@@ -77,17 +80,22 @@ class Config(loss_flags.LossFlags, online.OnlineConfig):
     """Answers to each prompt, of which the best and the worst are a pair."""
 
 
-def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, float]:
+def main(
+    config: Config,
+    loss: objectives.PairLoss | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
+) -> dict[str, float]:
     """Trains a policy on pairs of its own answers, and writes it to OUT/policy.
 
     Args:
       loss: in place of the one that `config.loss` names; see `experiments.dpo`. Its
         pairs include ties, whose terms do not count.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
     """
     pair_loss = loss_flags.configured_loss(config, loss)
     check(config, pair_loss)
     config = defaults.resolve(config)
-    with Run(config, "online_dpo") as run:
+    with Run(config, "online_dpo", loggers) as run:
         setup = online.prepare(
             config, run, prompts=config.prompts, samples=config.samples
         )
@@ -125,8 +133,14 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
             rollout = online.sample_rollout(setup, params, next(prompts), rollout_key)
             reward = setup.reward_fn(rollout.prompts, rollout.sequences, rollout.ended)
             score = online.penalize_missing_eos(config, reward, rollout.ended)
-            _, _, diagnostics = online.rollout_logprobs(setup, params, rollout)
+            *logps, diagnostics = online.rollout_logprobs(setup, params, rollout)
             pairs = best_and_worst(rollout.sequences, score, samples=config.samples)
+            samples = rollout_samples.first_samples(
+                *(config, setup, rollout),
+                rewards={"reward": reward},
+                logps=tuple(logps),
+                score=score,
+            )
 
             # some epochs of minibatch updates
             updates = []
@@ -143,12 +157,13 @@ def main(config: Config, loss: objectives.PairLoss | None = None) -> dict[str, f
 
             run.log(
                 i,
-                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                rollout=online.reward_metrics(reward, rollout.ended),
                 diagnostics=diagnostics,
                 pairs={"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()},
                 update=online.summarize_updates(updates),
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             loop = LoopState(i + 1, state, iterators, {"shift": shift})
             run.evaluate(loop, {"policy": state.params}, measure)

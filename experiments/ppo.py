@@ -42,34 +42,13 @@ need a value there); advantages whitened by minibatch (their number would matter
 network for policy and value, and orthogonal initialization (models are pretrained); an
 annealed clip range; averaged weights; what belongs to environments (there are none).
 
-Metrics of the rollout:
-  reward            mean reward, as the reward function returns it
-  eos               fraction of answers with an end token
-  length            mean tokens in an answer
-  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
-  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
-of the batch:
-  beta              coefficient of the KL penalty
-  score             mean reward after the penalty of a missing end, and normalization
-  return            mean value target of a token
-  advantage_mean, advantage_std, token_reward_std
-                    over answer tokens, before any whitening (to 0, 1 and 1)
-and of the last update:
-  policy_loss       clipped surrogate; about 0 at ratio 1, as advantages are whitened
-  value_loss        half the squared error of values, clipped
-  ptx_nll           NLL of the SFT data mixed in (nats per token)
-  entropy           of the policy's next token (nats)
-  ratio             mean probability ratio to the policy that sampled
-  clipfrac          fraction of ratios out of their clip range; value_clipfrac: values
-  approxkl          k3 to the policy that sampled (nats per token); approxkl_sq: k2
-  explained_variance  fraction of the returns' variance explained by the values
-  updates           optimizer steps of the iteration
-of one answer to each of --eval-rows held-out prompts (start, --eval-every, end):
-  eval/reward, eval/reward_std, eval/kl, eval/length, eval/entropy, eval/eos
+Metrics of an iteration, of which those of updates are the last one's, and the rows of
+samples.jsonl: docs/metrics.md.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -81,12 +60,14 @@ from jaxalign.pipeline import (
     online,
     ppo_batch,
     ppo_setup,
+    rollout_samples,
     rollouts,
     run_plan,
     trainable,
 )
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState, Resumable
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, optimizer
@@ -156,11 +137,17 @@ class Config(online.OnlineConfig):
     """Scale the rewards of a batch to unit variance."""
 
 
-def main(config: Config) -> dict[str, float]:
-    """Trains a policy with PPO, and writes it to OUT/policy."""
+def main(
+    config: Config, loggers: Sequence[Logger | LogFunction] = ()
+) -> dict[str, float]:
+    """Trains a policy with PPO, and writes it to OUT/policy.
+
+    Args:
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
+    """
     check(config)
     config = defaults.resolve(config)
-    with Run(config, "ppo") as run:
+    with Run(config, "ppo", loggers) as run:
         setup = online.prepare(config, run, prompts=config.batch)
         policy, prompts = setup.policy, setup.prompt_batches
         value_model, value_params = ppo_setup.init_value_model(
@@ -235,6 +222,14 @@ def main(config: Config) -> dict[str, float]:
                 bootstrap=config.bootstrap,
             )
 
+            samples = rollout_samples.first_samples(
+                *(config, setup, rollout),
+                rewards={"reward": reward},
+                logps=(logp, ref_logp),
+                advantage=batch.advantage,
+                score=score,
+            )
+
             # some epochs of minibatch updates
             warming_up = i < config.value_warmup
             updates = []
@@ -255,13 +250,14 @@ def main(config: Config) -> dict[str, float]:
             explained = objectives.explained_variance(updates[-1])
             run.log(
                 i,
-                rollout={"reward": reward.mean(), "eos": rollout.ended.mean()},
+                rollout=online.reward_metrics(reward, rollout.ended),
                 diagnostics=diagnostics,
                 batch=batch_metrics,
                 update=online.summarize_updates(updates),
                 value={"explained_variance": explained},
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             if not warming_up:  # until then, the policy is its reference
                 beta = next_kl_coefficient(
