@@ -56,6 +56,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.runtime import defaults
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
@@ -74,7 +75,9 @@ class Config(loss_flags.OfflineLossFlags, OfflineConfig):
 
 
 def main(
-    config: Config, loss: objectives.PairLoss | UnpairedLoss | None = None
+    config: Config,
+    loss: objectives.PairLoss | UnpairedLoss | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
 ) -> dict[str, float]:
     """Trains on preferences; writes the model to OUT/policy.
 
@@ -82,6 +85,7 @@ def main(
       loss: in place of the loss that the configuration names. A function of
         `PairLogps` is given whole batches without padding, and the reference's summed
         log-probs; a `PairwiseLoss` says itself what it needs.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
 
     Returns:
       Held-out metrics (`eval/...`), the last step's (`train/...`), and the number of
@@ -90,7 +94,7 @@ def main(
     selected = loss_flags.configured_loss(config, loss)
     loss_flags.check_micro_batches(config.micro_batches, selected)
     config = defaults.resolve(config)
-    with Run(config, "dpo") as run:
+    with Run(config, "dpo", loggers) as run:
         source = datasets.load(config)
         policy = trainable.with_frozen_base(
             config, policies.load(config, source, run.mesh)

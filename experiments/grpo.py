@@ -17,30 +17,12 @@ these methods has; not where the method penalizes length itself (dapo, cispo).
     python -m experiments.grpo --model runs/sft/policy --reward runs/reward_model/reward
     python -m experiments.grpo --model FOLDER --data gsm8k --data-path FOLDER
 
-Metrics of the rollout:
-  reward            mean reward, before any penalty
-  rewards/NAME/mean, rewards/NAME/std
-                    of each function of one's own, and of each term of a sum
-  eos               fraction of answers with an end token
-  length            mean tokens in an answer
-  informative       fraction of prompts whose answers differ in reward
-  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
-  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
-and of the last update:
-  policy_loss       the method's surrogate
-  kl_ref            k3 to the reference, weighted by the ratio (nats per token)
-  entropy           of the policy's next token (nats)
-  ratio             mean probability ratio to the policy that sampled
-  approxkl          k3 to the policy that sampled (nats per token)
-  updates           optimizer steps of the iteration
-
-Held-out metrics, of one answer to each of at most --eval-rows held-out prompts, at the
-start, at the end and every --eval-every iterations: `eval/reward` (before any penalty)
-with its 95 % interval over prompts, `eval/reward_std`, `eval/kl` (k1, nats per answer),
-`eval/length`, `eval/entropy` (nats per token) and `eval/eos`, as above.
+Metrics of an iteration, of which those of updates are the last one's, those of held-out
+prompts (`eval/...`), and the rows of samples.jsonl: docs/metrics.md.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -52,6 +34,7 @@ from jaxalign.pipeline import (
     group_batch,
     held_out_metrics,
     online,
+    rollout_samples,
     rollout_scores,
     rollouts,
     run_plan,
@@ -61,6 +44,7 @@ from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.rewards import shaping
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import group_methods, objectives, step
@@ -97,6 +81,7 @@ def main(
     config: Config,
     method: group_methods.GroupMethod | None = None,
     reward: Reward | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
 ) -> dict[str, Any]:
     """Trains a policy with a group method, and writes it to OUT/policy.
 
@@ -104,11 +89,12 @@ def main(
       method: in place of the one that `config.method` names.
       reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
         weights by function or name.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
     """
     method = method or group_methods.get_method(config.method)
     check(config, method)
     config = defaults.resolve(config)
-    with Run(config, "grpo") as run:
+    with Run(config, "grpo", loggers) as run:
         setup = online.prepare(
             *(config, run),
             prompts=config.prompts,
@@ -177,15 +163,22 @@ def main(
                     beta=beta,
                     samples=config.samples,
                 )
+                if not batches:
+                    samples = rollout_samples.first_samples(
+                        *(config, setup, rollout),
+                        rewards=scores.by_name or {"reward": scores.reward},
+                        logps=(logp, ref_logp),
+                        advantage=advantage,
+                        score=score,
+                    )
                 batches.append(GroupBatch(rollout.batch, logp, ref_logp, advantage))
                 informative.append(
                     group_batch.informative_prompts(scores.reward, config.samples)
                 )
                 rollout_metrics.append(
                     {
-                        "reward": scores.reward.mean(),
+                        **online.reward_metrics(scores.reward, rollout.ended),
                         **scores.metrics(),
-                        "eos": rollout.ended.mean(),
                         "informative": informative[-1].mean(),
                         **diagnostics,
                     }
@@ -216,6 +209,7 @@ def main(
                 update=online.summarize_updates(updates),
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             loop = LoopState(i + 1, state, iterators)
             run.evaluate(loop, {"policy": state.params}, measure)

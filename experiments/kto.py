@@ -47,6 +47,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
@@ -73,8 +74,13 @@ class Config(OfflineConfig):
     weight_decay: float = 0.0
 
 
-def main(config: Config) -> dict[str, float]:
+def main(
+    config: Config, loggers: Sequence[Logger | LogFunction] = ()
+) -> dict[str, float]:
     """Trains on unpaired answers or pairs; writes the model to OUT/policy.
+
+    Args:
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
 
     Returns:
       Held-out metrics (`eval/...`), the last step's (`train/...`), and the number of
@@ -88,7 +94,7 @@ def main(config: Config) -> dict[str, float]:
             "--desirable-weight and --undesirable-weight are both 0: nothing trains"
         )
     config = defaults.resolve(config)
-    with Run(config, "kto") as run:
+    with Run(config, "kto", loggers) as run:
         batch_size.check_divides(
             config.batch,
             micro_batches=config.micro_batches,

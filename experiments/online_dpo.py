@@ -15,10 +15,10 @@ A loss of your own is passed, as in `experiments.dpo`:
     online_dpo.main(online_dpo.Config(...), loss=lambda p: losses.ipo(*p.sums, tau=0.1))
 
 Metrics of the rollout:
-  reward            mean reward, before any penalty
+  reward, reward_std  mean and deviation of the rewards, before any penalty
   rewards/NAME/mean, rewards/NAME/std
                     of each function of one's own, and of each term of a sum
-  eos               fraction of answers with an end token
+  eos, truncated    fractions of answers with, and without, an end token
   length            mean tokens in an answer
   kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
   logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
@@ -41,6 +41,7 @@ Calandriello et al. 2024, arXiv:2403.08635 (online IPO).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -53,6 +54,7 @@ from jaxalign.pipeline import (
     held_out_metrics,
     loss_flags,
     online,
+    rollout_samples,
     rollout_scores,
     rollouts,
     run_plan,
@@ -61,6 +63,7 @@ from jaxalign.pipeline import (
 from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, reward_shift, step
@@ -85,6 +88,7 @@ def main(
     config: Config,
     loss: objectives.PairLoss | None = None,
     reward: Reward | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
 ) -> dict[str, float]:
     """Trains a policy on pairs of its own answers, and writes it to OUT/policy.
 
@@ -93,11 +97,12 @@ def main(
         pairs include ties, whose terms do not count.
       reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
         weights by function or name.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
     """
     pair_loss = loss_flags.configured_loss(config, loss)
     check(config, pair_loss)
     config = defaults.resolve(config)
-    with Run(config, "online_dpo") as run:
+    with Run(config, "online_dpo", loggers) as run:
         setup = online.prepare(
             *(config, run),
             prompts=config.prompts,
@@ -136,10 +141,16 @@ def main(
 
             # sample answers, score them beside the log-probs, pair best and worst
             rollout = online.sample_rollout(setup, params, next(prompts), rollout_key)
-            _, _, diagnostics = online.rollout_logprobs(setup, params, rollout)
+            *logps, diagnostics = online.rollout_logprobs(setup, params, rollout)
             scores = rollout_scores.score_rollout(setup, rollout)
             score = online.penalize_missing_eos(config, scores.score, rollout.ended)
             pairs = best_and_worst(rollout.sequences, score, samples=config.samples)
+            samples = rollout_samples.first_samples(
+                *(config, setup, rollout),
+                rewards=scores.by_name or {"reward": scores.reward},
+                logps=tuple(logps),
+                score=score,
+            )
 
             # some epochs of minibatch updates
             updates = []
@@ -156,13 +167,14 @@ def main(
 
             run.log(
                 i,
-                rollout={"reward": scores.reward.mean(), "eos": rollout.ended.mean()},
+                rollout=online.reward_metrics(scores.reward, rollout.ended),
                 rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 pairs={"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()},
                 update=online.summarize_updates(updates),
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             loop = LoopState(i + 1, state, iterators, {"shift": shift})
             run.evaluate(loop, {"policy": state.params}, measure)

@@ -39,34 +39,13 @@ there); advantages whitened by minibatch (their number would matter); one networ
 policy and value, and orthogonal initialization; an annealed clip range; averaged
 weights; what belongs to environments.
 
-Metrics of the rollout:
-  reward            mean reward; rewards/NAME/mean, std: of the terms of a sum
-  eos               fraction of answers with an end token
-  length            mean tokens in an answer
-  kl, kl_k3         mean over answers of k1, k3 to the reference (nats per answer)
-  logp_gap          largest difference of the sampler's and trainer's log-probs (nats)
-of the batch:
-  beta              coefficient of the KL penalty
-  score             mean reward after the penalty of a missing end, and normalization
-  return            mean value target of a token
-  advantage_mean, advantage_std, token_reward_std
-                    over answer tokens, before any whitening (to 0, 1 and 1)
-and of the last update:
-  policy_loss       clipped surrogate; about 0 at ratio 1, as advantages are whitened
-  value_loss        half the squared error of values, clipped
-  ptx_nll           NLL of the SFT data mixed in (nats per token)
-  entropy           of the policy's next token (nats)
-  ratio             mean probability ratio to the policy that sampled
-  clipfrac          fraction of ratios out of their clip range; value_clipfrac: values
-  approxkl          k3 to the policy that sampled (nats per token); approxkl_sq: k2
-  explained_variance  fraction of the returns' variance explained by the values
-  updates           optimizer steps of the iteration
-of one answer to each of --eval-rows held-out prompts (start, --eval-every, end):
-  eval/reward, eval/reward_std, eval/kl, eval/length, eval/entropy, eval/eos
+Metrics of an iteration, of which those of updates are the last one's, and the rows of
+samples.jsonl: docs/metrics.md. With a sum of rewards also rewards/NAME/mean and std.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -78,6 +57,7 @@ from jaxalign.pipeline import (
     online,
     ppo_batch,
     ppo_setup,
+    rollout_samples,
     rollout_scores,
     rollouts,
     run_plan,
@@ -86,6 +66,7 @@ from jaxalign.pipeline import (
 from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState, Resumable
 from jaxalign.runtime.run import Run
 from jaxalign.training import objectives, optimizer
@@ -155,15 +136,20 @@ class Config(online.OnlineConfig):
     """Scale the rewards of a batch to unit variance."""
 
 
-def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
+def main(
+    config: Config,
+    reward: Reward | None = None,
+    loggers: Sequence[Logger | LogFunction] = (),
+) -> dict[str, float]:
     """Trains a policy with PPO, and writes it to OUT/policy.
 
     Args:
       reward: in place of --reward; see `jaxalign.pipeline.reward_terms.Reward`.
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
     """
     check(config)
     config = defaults.resolve(config)
-    with Run(config, "ppo") as run:
+    with Run(config, "ppo", loggers) as run:
         setup = online.prepare(config, run, prompts=config.batch, reward=reward)
         policy, prompts = setup.policy, setup.prompt_batches
         value_model, value_params = ppo_setup.init_value_model(
@@ -234,6 +220,15 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
                 whiten_rewards=config.whiten_rewards,
                 bootstrap=config.bootstrap,
             )
+
+            samples = rollout_samples.first_samples(
+                *(config, setup, rollout),
+                rewards=scores.by_name or {"reward": scores.reward},
+                logps=(logp, ref_logp),
+                advantage=batch.advantage,
+                score=score,
+            )
+
             # some epochs of minibatch updates
             warming_up = i < config.value_warmup
             updates = []
@@ -253,7 +248,7 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
 
             run.log(
                 i,
-                rollout={"reward": scores.reward.mean(), "eos": rollout.ended.mean()},
+                rollout=online.reward_metrics(scores.reward, rollout.ended),
                 rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 batch=batch_metrics,
@@ -263,6 +258,7 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
                 },
                 tokens=setup.tokens_per_iteration,
                 rows=prompts.rows,
+                samples=samples,
             )
             if not warming_up:  # until then, the policy is its reference
                 beta = next_kl_coefficient(

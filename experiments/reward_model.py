@@ -47,6 +47,7 @@ from jaxalign.pipeline import (
 from jaxalign.rewards import reward_model
 from jaxalign.runtime import defaults
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
@@ -80,8 +81,13 @@ class Config(OfflineConfig):
     eval_rows: int = 8192
 
 
-def main(config: Config) -> dict[str, float]:
+def main(
+    config: Config, loggers: Sequence[Logger | LogFunction] = ()
+) -> dict[str, float]:
     """Trains on pairs or rankings; writes the model to OUT/reward.
+
+    Args:
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
 
     Returns:
       Held-out metrics (`eval/...`), of which the accuracy has a 95 % interval over
@@ -91,7 +97,7 @@ def main(config: Config) -> dict[str, float]:
       ValueError: no held-out pairs, or bad data or flags.
     """
     config = defaults.resolve(config)
-    with Run(config, "reward_model") as run:
+    with Run(config, "reward_model", loggers) as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
         policy = trainable.with_frozen_base(config, policy)

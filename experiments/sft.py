@@ -32,6 +32,7 @@ from jaxalign.pipeline import (
 )
 from jaxalign.runtime import defaults
 from jaxalign.runtime.cli import launch
+from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
@@ -50,8 +51,13 @@ class Config(OfflineConfig):
     """Train on every answer of a conversation, not on the last alone."""
 
 
-def main(config: Config) -> dict[str, float]:
+def main(
+    config: Config, loggers: Sequence[Logger | LogFunction] = ()
+) -> dict[str, float]:
     """Trains on conversations; writes the model to OUT/policy.
+
+    Args:
+      loggers: functions f(step, metrics), or loggers, beside those of `config.log`.
 
     Returns:
       Held-out metrics (`eval/...`) and the last step's (`train/...`).
@@ -60,7 +66,7 @@ def main(config: Config) -> dict[str, float]:
       ValueError: bad data or flags.
     """
     config = defaults.resolve(config)
-    with Run(config, "sft") as run:
+    with Run(config, "sft", loggers) as run:
         batch_size.check_divides(
             config.batch,
             micro_batches=config.micro_batches,

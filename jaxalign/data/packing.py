@@ -253,9 +253,11 @@ def first_fit_batches(
     def examples_in(batch: Columns) -> np.ndarray:
         return batch["at"][batch["at_segment_ids"] > 0]
 
+    def count(batch: Columns) -> int:
+        return int(begins_of(batch).sum())
+
     def collate_share(share: Columns) -> Any:
-        begins = (share["at_segment_ids"] > 0) & (share["at_positions"] == 0)
-        by_row = zip(share["at"], begins, strict=True)
+        by_row = zip(share["at"], begins_of(share), strict=True)
         return collate(
             [[columns(examples[i]) for i in row[first]] for row, first in by_row],
             length,
@@ -265,8 +267,15 @@ def first_fit_batches(
     identity = {"rows": len(examples), "batch": rows, "seed": seed, "length": length}
     row_numbers = example_rows(examples)
     return BatchIterator(
-        iterator, collate_share, identity | weights, row_numbers, examples_in, mesh
+        *(iterator, collate_share, identity | weights, row_numbers, examples_in, mesh),
+        count,
     )
+
+
+def begins_of(batch: Columns) -> np.ndarray:
+    """Where the examples of packed rows begin, bool [R T]."""
+    begins: np.ndarray = (batch["at_segment_ids"] > 0) & (batch["at_positions"] == 0)
+    return begins
 
 
 def example_order(

@@ -220,6 +220,15 @@ class PromptIterator:
         """The numbers of the last batch's prompts in the data set, rising."""
         return self.batches.rows
 
+    @property
+    def epoch(self) -> float:
+        """Passes over the prompts so far."""
+        return self.batches.epoch
+
+    def first_records(self, count: int) -> list[Prompt]:
+        """At most the first `count` prompts of the last batch, over all processes."""
+        return [self.records[row] for row in self.batches.global_indices[:count]]
+
     def get_state(self) -> dict[str, Any]:
         """The position, as JSON values; the same on every process."""
         return self.batches.get_state()

@@ -97,6 +97,9 @@ class RunConfig(flags.ValidatedConfig):
     """Name the operation that produces a NaN; slow."""
     stall_after: float = flags.resumable(600.0)
     """Seconds after which a step that is not done is reported; 0 for never."""
+    log: str = flags.resumable("tensorboard")
+    """Where a training run's metrics go, beside metrics.jsonl: tensorboard, wandb, both
+    with a comma between them, or none."""
 
     def __post_init__(self) -> None:
         """Sets the date, so that every copy of this configuration has the same."""

@@ -7,7 +7,8 @@ from jaxalign.runtime import distributed, folder_lock
 
 # Files from before the first computation; a folder with any other file stays.
 SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
-SETTINGS |= {"metrics.jsonl", "checkpoints"}  # while they are empty
+LOGS = {"metrics.jsonl", "timing.jsonl", "samples.jsonl"}
+SETTINGS |= {*LOGS, "checkpoints"}  # while they are empty
 
 
 class CreatedFolder(NamedTuple):
@@ -91,6 +92,6 @@ def is_setting(path: Path) -> bool:
     """Whether a file or folder holds nothing that was computed."""
     if path.is_dir():
         return path.name in SETTINGS and not any(path.iterdir())
-    has_metrics = path.name == "metrics.jsonl" and path.stat().st_size > 0
+    has_lines = path.name in LOGS and path.stat().st_size > 0
     is_event_file = path.name.startswith("events.")
-    return is_event_file or (path.name in SETTINGS and not has_metrics)
+    return is_event_file or (path.name in SETTINGS and not has_lines)

@@ -5,11 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxalign import sharding
 from jaxalign.runtime import compilation_cache, disk, distributed, flags, run_settings
 from jaxalign.runtime.checkpointer import Checkpointer
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.evaluated_run import EvaluatedRun
+from jaxalign.runtime.loggers import LogFunction, Logger, Loggers, RunInfo
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.metrics_logger import MetricsLogger, merge_groups
@@ -17,6 +20,7 @@ from jaxalign.runtime.position import Rate, describe_extension
 from jaxalign.runtime.preemption import PreemptionHandler
 from jaxalign.runtime.progress import ProgressBar
 from jaxalign.runtime.run_folder import RunFolder, folder_of
+from jaxalign.runtime.samples_log import DeferredRows, SamplesLog
 from jaxalign.runtime.stalls import StallReporter
 from jaxalign.types import Params
 
@@ -41,8 +45,22 @@ class Run(EvaluatedRun):
             run.finish(run.results())
     """
 
-    def __init__(self, config: RunConfig, experiment: str) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        experiment: str,
+        loggers: Sequence[Logger | LogFunction] = (),
+    ) -> None:
+        """Args:
+
+        experiment: the name of the program.
+        loggers: beside those of --log, see `jaxalign.runtime.loggers`.
+
+        Raises:
+          ValueError: --log has an unknown name, or one that is not installed.
+        """
         super().__init__(config, experiment)
+        all_loggers = Loggers(config.log, loggers, say=self.say)
         self.folder = folder_of(config, experiment)
         self.mesh = mesh_of(config)
         settings = run_settings.to_json(config)
@@ -60,11 +78,15 @@ class Run(EvaluatedRun):
             last_good=self.checkpointer.last_good,
             before_write=self.check_step,
             show=self.progress.show,
+            loggers=all_loggers,
+            samples=SamplesLog(getattr(config, "show_samples_every", 0), all_loggers),
         )
         self.preemption = PreemptionHandler(self.progress.show)
         self.stalls = StallReporter(config.stall_after, self.say)
         self.scopes = contextlib.ExitStack()
         self.step: int | None = None  # the one under way
+        self.rates: np.ndarray = np.zeros(0)  # the learning rate of each step
+        self.data: Any = None  # the iterator whose epochs are logged
 
     def __enter__(self) -> "Run":
         if not self.config.resume:
@@ -170,7 +192,18 @@ class Run(EvaluatedRun):
             self.restore_evaluations(position)
         self.files.write_settings()
         self.files.write_warnings(self.health.warnings)
-        self.logger.open(self.folder, step=loop.step)
+        rates = sharding.to_host(rate(total)(np.arange(total)))
+        self.rates = np.broadcast_to(rates, (total,))
+        self.data = next(iter(loop.iterators.values()), None)
+        settings = self.files.settings
+        info = RunInfo(
+            self.folder,
+            self.experiment,
+            settings,
+            loop.step if self.config.resume else None,
+        )
+        sampled = getattr(self.config, "sample_rows", 0) > 0
+        self.logger.open(info, step=loop.step, sampled=sampled)
         self.rewrite_evaluation(loop.step)
         return loop
 
@@ -191,13 +224,22 @@ class Run(EvaluatedRun):
         self.progress.stop()
 
     def log(
-        self, step: int, *, tokens: int = 0, rows: Any = None, **groups: Any
+        self,
+        step: int,
+        *,
+        tokens: int = 0,
+        rows: Any = None,
+        samples: DeferredRows | None = None,
+        **groups: Any,
     ) -> None:
         """Writes the metrics of the step before, and keeps this step's on the device.
+
+        The learning rate and the epoch are added.
 
         Args:
           tokens: of the step, for the rate that is shown.
           rows: the numbers of the batch's rows, for the message if one is at fault.
+          samples: of the step, for samples.jsonl.
           **groups: metrics by name, in groups such as `rollout` and `update`; the log
             has the metrics' own names.
 
@@ -207,7 +249,11 @@ class Run(EvaluatedRun):
             names the step, its rows and the last good checkpoint.
         """
         self.logger.flush()
-        self.logger.hold(step, merge_groups(groups), rows=rows, tokens=tokens)
+        common = {"learning_rate": self.rates[step]} if step < len(self.rates) else {}
+        if (epoch := getattr(self.data, "epoch", None)) is not None:
+            common["epoch"] = epoch
+        values = merge_groups({**groups, "run": common})
+        self.logger.hold(step, values, rows=rows, tokens=tokens, samples=samples)
 
     def checkpoint(self, loop: LoopState, roles: Mapping[str, Params]) -> None:
         """Saves the loop after a step if that is due, and ends a preempted run.

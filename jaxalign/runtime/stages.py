@@ -14,7 +14,7 @@ SHARED_FLAGS = (
     *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
     *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
     *("keep_special_tokens", "template_date"),
-    "compilation_cache",
+    *("compilation_cache", "log"),
 )
 INPUTS = "inputs.json"  # digests of a stage's inputs
 

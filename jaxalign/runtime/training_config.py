@@ -112,7 +112,12 @@ class RewardConfig(TrainConfig):
 class OnlineConfig(EvaluationFlags, RewardConfig):
     """Flags of online methods: experiments that sample the answers they train on."""
 
-    RANGES: ClassVar = {"temperature": flags.POSITIVE, "steps": flags.COUNT}
+    RANGES: ClassVar = {
+        "temperature": flags.POSITIVE,
+        "steps": flags.COUNT,
+        "sample_rows": flags.FROM_0,
+        "show_samples_every": flags.FROM_0,
+    }
     steps: int = 40
     """Iterations: one batch of rollouts each."""
     minibatches: int = 1
@@ -139,6 +144,13 @@ class OnlineConfig(EvaluationFlags, RewardConfig):
     eval_rows: int = 64
     """Most held-out prompts of an evaluation, the same ones each time, each answered
     once, with the same random key."""
+    sample_rows: int = flags.resumable(8)
+    """The first answers of each iteration, those to one prompt side by side, that
+    samples.jsonl has; 0 for no file."""
+    show_samples_every: int | None = flags.resumable(None)
+    """Iterations between those whose samples are shown at the console and by the
+    loggers of --log; by default 10, at the console only if it is a terminal; 0 for
+    never."""
     logp_gap: float = 0.1
     """Warning threshold for the largest difference between the sampler's and the
     trainer's log-probs, in nats."""
@@ -178,7 +190,10 @@ class OnlineConfig(EvaluationFlags, RewardConfig):
 
     def rate(self, iterations: int) -> Callable[[Any], jax.Array]:
         """The learning rate of a run of so many iterations, by iterations done."""
+        frozen = getattr(self, "value_warmup", 0)  # PPO's iterations without updates
         by_update = optimizer.learning_rate_schedule(
-            self.peak_rate, **self.layout(iterations)
+            self.peak_rate,
+            **self.layout(max(iterations - frozen, 0)),
+            start=self.updates * frozen,
         )
         return lambda done: by_update(done * self.updates)

@@ -1,4 +1,8 @@
-"""The log of a run: one JSON line per step, and the same numbers for TensorBoard."""
+"""The log of a run: one JSON line per step in metrics.jsonl, and its times beside it.
+
+Times are in a file of their own, timing.jsonl, so that metrics.jsonl of a run that is
+repeated, or killed and resumed, has the same bytes.
+"""
 
 import json
 import math
@@ -10,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from jaxalign.atomic_files import atomic_path
-from jaxalign.training.tensorboard import EventFile
+
+METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | bool]:
@@ -52,26 +57,30 @@ def check_finite(metrics: Mapping[str, Any], step: int, rows: Any = None) -> Non
 
 
 class Writer:
-    """Writes `metrics.jsonl` and TensorBoard events into a run's folder.
+    """Appends lines of steps to a file of a run's folder, `metrics.jsonl` or another.
 
-    A NaN or an infinity becomes null in the lines and is left out of the events. Use as
-    a context manager, or call `close`.
+    A NaN or an infinity becomes null. Use as a context manager, or call `close`.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], resume_step: int | None = None
+        self,
+        folder: str | os.PathLike[str],
+        resume_step: int | None = None,
+        *,
+        name: str = METRICS,
     ) -> None:
-        """Opens the log.
+        """Opens the file.
 
         Args:
           resume_step: last step whose line is kept; later and damaged lines are
             dropped, so that a resumed run has the log of an uninterrupted one. None
             starts an empty log.
+          name: of the file.
 
         Raises:
           OSError: the folder cannot be written.
         """
-        path = Path(folder) / "metrics.jsonl"
+        path = Path(folder) / name
         try:
             lines = [] if resume_step is None else lines_until(path, resume_step)
             with atomic_path(path) as part:
@@ -79,28 +88,37 @@ class Writer:
             self._lines = path.open("a", buffering=1)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OSError(f"cannot write metrics in {folder}: {reason}") from error
-        purge = None if resume_step is None else resume_step + 1
-        self._events = EventFile(folder, purge_step=purge)
+            what = Path(name).stem
+            raise OSError(f"cannot write {what} in {folder}: {reason}") from error
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics of a step, flattened."""
         flat = flatten(metrics)
-        finite = {n: x for n, x in flat.items() if math.isfinite(x)}
-        line = {"step": int(step)} | {n: finite.get(n) for n in flat}
-        self._lines.write(json.dumps(line) + "\n")
-        self._events.add(int(step), finite)
+        finite = finite_metrics(flat)
+        self.write({"step": int(step)} | {n: finite.get(n) for n in flat})
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes a row of JSON values, among them `step`, as a line."""
+        self._lines.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
-        """Flushes and closes both files."""
+        """Flushes and closes the file."""
         self._lines.close()
-        self._events.close()
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def finite_metrics(flat: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are finite numbers.
+
+    >>> finite_metrics({"loss": 0.5, "kl": float("nan")})
+    {'loss': 0.5}
+    """
+    return {name: x for name, x in flat.items() if math.isfinite(x)}
 
 
 def lines_until(path: Path, step: int) -> list[bytes]:
@@ -119,7 +137,7 @@ def lines_until(path: Path, step: int) -> list[bytes]:
 
 def read_log(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of a run's log, parsed, in order."""
-    text = (Path(folder) / "metrics.jsonl").read_text()
+    text = (Path(folder) / METRICS).read_text()
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -6,18 +6,20 @@ thread ends and the training loop would wait for it forever.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.summary import scalar, text
 
 FLUSH_SECONDS = 30.0
+ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|\\`*_[]~#"}
 
 
 class EventFile:
-    """An event file of scalars in a run's folder."""
+    """An event file of scalars and texts in a run's folder."""
 
     def __init__(
         self, folder: str | os.PathLike[str], *, purge_step: int | None = None
@@ -46,6 +48,19 @@ class EventFile:
         """
         for name, value in values.items():
             self.write(Event(step=step, summary=scalar(name, value)))
+        self.flush_if_due()
+
+    def add_text(self, step: int, name: str, markdown: str) -> None:
+        """Writes a text of a step, which TensorBoard shows as Markdown.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        self.write(Event(step=step, summary=text(name, markdown)))
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Writes what is buffered, every FLUSH_SECONDS."""
         if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.writer.flush()
             self.flushed = time.monotonic()
@@ -53,3 +68,42 @@ class EventFile:
     def close(self) -> None:
         """Writes what is buffered, and closes the file."""
         self.writer.close()
+
+
+class TensorBoardLogger:
+    """Metrics as scalars and samples as a table, in a run's folder."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, purge_step: int | None = None
+    ) -> None:
+        """Opens a new event file; see `EventFile`."""
+        self.events = EventFile(folder, purge_step=purge_step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of a step."""
+        self.events.add(step, metrics)
+
+    def text(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes samples of a step, rows of one set of columns."""
+        names = list(rows[0])
+        lines = [names, ["---"] * len(names)]
+        lines += [[escape_cell(row[name]) for name in names] for row in rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        self.events.add_text(step, "samples", table)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.events.close()
+
+
+def escape_cell(value: Any) -> str:
+    """A value as a cell of a Markdown table: one line, without markup.
+
+    >>> escape_cell("a|b\\n<i>"), escape_cell(0.12345678), escape_cell(None)
+    ('a&#124;b<br>&#60;i&#62;', '0.1235', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "<br>".join(str(value).translate(ENTITIES).splitlines())

@@ -1,0 +1,203 @@
+"""Loggers receive every step, and none of them ends a run."""
+
+import importlib.util
+import json
+import struct
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from jaxalign.runtime import loggers
+from jaxalign.training import tensorboard
+
+ROWS = [
+    {"prompt": "2|2", "answer": "a\nb", "reward": 1.0, "advantage": None},
+    {"prompt": "2|2", "answer": "<c>", "reward": 0.25, "advantage": -0.5},
+]
+
+
+class Recorder:
+    """A logger that keeps what it is given, and fails where told."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails, self.calls = fails, []
+
+    def receive(self, name, *given):
+        self.calls.append((name, *given))
+        if name == self.fails:
+            raise ConnectionError("no route\nto host")
+
+    def log(self, step, metrics):
+        self.receive("log", step, dict(metrics))
+
+    def text(self, step, rows):
+        self.receive("text", step, rows)
+
+    def close(self):
+        self.receive("close")
+
+
+def opened(folder, log, *others, resumed=None, said=None):
+    said = [] if said is None else said
+    group = loggers.Loggers(log, others, say=said.append)
+    group.open(loggers.RunInfo(folder, "grpo", {"seed": 0}, resumed))
+    return group
+
+
+def test_a_function_and_an_object_receive_what_is_logged(tmp_path):
+    seen, recorder = [], Recorder()
+    group = opened(tmp_path, "none", lambda *given: seen.append(given), recorder)
+    group.log(3, {"loss": 0.5})
+    group.text(3, ROWS)
+    group.close()
+    group.close()  # which is done
+    assert seen == [(3, {"loss": 0.5})]
+    assert recorder.calls == [("log", 3, {"loss": 0.5}), ("text", 3, ROWS), ("close",)]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", ["log", "text", "close"])
+def test_a_logger_that_fails_is_warned_of_once_and_dropped(tmp_path, fails):
+    said, broken, sound = [], Recorder(fails), Recorder()
+    group = opened(tmp_path, "none", broken, sound, said=said)
+    for step in (0, 1):
+        group.log(step, {"loss": 1.0})
+        group.text(step, ROWS)
+    group.close()
+    assert [call[0] for call in broken.calls].count(fails) == 1
+    assert len(sound.calls) == 5
+    (warning,) = said
+    assert "Recorder" in warning and "ConnectionError: no route to host" in warning
+
+
+def test_a_logger_that_cannot_be_opened_is_off(tmp_path, monkeypatch):
+    def refuse(run):
+        raise OSError("no network")
+
+    monkeypatch.setitem(loggers.LOGGERS, "lab", loggers.NamedLogger("json", "", refuse))
+    said = []
+    group = opened(tmp_path, "lab, tensorboard", said=said)
+    group.log(0, {"loss": 1.0})
+    group.close()
+    assert said == [
+        "warning: --log lab is off from now on (OSError: no network); the run goes "
+        "on, and metrics.jsonl has every step"
+    ]
+    assert len(list(tmp_path.glob("events.out.*"))) == 1
+
+
+@pytest.mark.parametrize(
+    "log, message",
+    [
+        ("tensorbord", "did you mean tensorboard"),
+        ("tensorboard,", "expected one of tensorboard, wandb, none"),
+        ("tensorboard,none", "expected one of"),
+    ],
+)
+def test_an_unknown_name_is_refused(log, message):
+    with pytest.raises(ValueError, match=f"--log {log}: unknown log .*{message}"):
+        loggers.Loggers(log, say=print)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    missing = loggers.NamedLogger("no_such_package", "lab", lambda run: Recorder())
+    monkeypatch.setitem(loggers.LOGGERS, "lab", missing)
+    with pytest.raises(ValueError, match=r"no_such_package: pip install 'jaxalign\[la"):
+        loggers.Loggers("lab", say=print)
+
+
+def test_what_is_no_logger_is_refused():
+    with pytest.raises(ValueError, match="loggers: 'wandb' is neither a function of"):
+        loggers.Loggers("none", ["wandb"], say=print)
+
+
+def events(folder):
+    """The events of a folder's TensorBoard files: records between lengths and CRCs."""
+    found = []
+    for path in sorted(folder.glob("events.out.*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (size,) = struct.unpack_from("<Q", data, at)
+            found.append(Event.FromString(data[at + 12 : at + 12 + size]))
+            at += size + 16
+    return found
+
+
+def test_tensorboard_has_scalars_and_a_table_of_samples(tmp_path):
+    group = opened(tmp_path, "tensorboard", resumed=2)
+    group.log(2, {"loss": 0.5, "eval/kl": 2})
+    group.text(2, ROWS)
+    group.close()
+    found = events(tmp_path)
+    assert [e.step for e in found if e.HasField("session_log")] == [2]
+    values = {v.tag: (e.step, v) for e in found for v in e.summary.value}
+    assert values["loss"][0] == 2 and values["loss"][1].simple_value == 0.5
+    assert values["eval/kl"][1].simple_value == 2
+    (text,) = [v for tag, (_, v) in values.items() if tag.startswith("samples")]
+    assert text.tensor.string_val[0].decode().splitlines() == [
+        "| prompt | answer | reward | advantage |",
+        "| --- | --- | --- | --- |",
+        "| 2&#124;2 | a<br>b | 1 |  |",
+        "| 2&#124;2 | &#60;c&#62; | 0.25 | -0.5 |",
+    ]
+
+
+def test_cells_of_markdown_have_no_markup():
+    assert tensorboard.escape_cell("*a*`b`[c]") == ("&#42;a&#42;&#96;b&#96;&#91;c&#93;")
+
+
+def wandb_records(path):
+    """The records of W&B's file: a header of 7 bytes, then LevelDB's log format.
+
+    In blocks of 32,768 bytes, of which a rest of less than 7 is left out; a piece of a
+    record has a CRC, its size and its type: 1 a whole record, 4 the last piece of one.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, record = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, size, kind = struct.unpack_from("<IHB", data, at)
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("wandb") is None,
+    reason="wandb is not installed: pip install 'jaxalign[wandb]'",
+)
+def test_wandb_offline_has_metrics_settings_and_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_PROJECT", "tests")
+    said = []
+    for resumed, step in ((None, 0), (1, 1)):
+        group = opened(tmp_path, "wandb", resumed=resumed, said=said)
+        group.log(step, {"loss": 0.5 + step})
+        group.text(step, ROWS)
+        group.close()
+    assert said == []
+    history, runs = {}, set()
+    for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+        for record in wandb_records(path):
+            if record.HasField("history"):
+                items = record.history.item
+                row = {x.key or "/".join(x.nested_key): x.value_json for x in items}
+                history.setdefault(record.history.step.num, {}).update(row)
+            if record.HasField("run"):
+                runs.add((record.run.run_id, record.run.project, record.run.job_type))
+                settings = {x.key: x.value_json for x in record.run.config.update}
+                assert settings["seed"] == "0"
+    # a resumed run is the same one of W&B
+    assert runs == {((tmp_path / "wandb_id").read_text(), "tests", "grpo")}
+    assert [json.loads(history[step]["loss"]) for step in (0, 1)] == [0.5, 1.5]
+    assert [history[step]["samples/nrows"] for step in (0, 1)] == ["2", "2"]
+    (table, _) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
+    written = json.loads(table.read_text())
+    assert written["columns"] == list(ROWS[0])
+    assert written["data"] == [list(row.values()) for row in ROWS]
