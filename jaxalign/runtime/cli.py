@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -12,6 +12,7 @@ import tyro
 from jaxalign.runtime import (
     allocator,
     compilation_cache,
+    config_file,
     distributed,
     flags,
     folder_cleanup,
@@ -36,9 +37,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
-        with flags.defer_validation():
-            arguments = tyro.cli(config, prog=program_name())
-        flags.validate(arguments)
+        arguments = parse_arguments(config, sys.argv[1:])
         traced = traced or getattr(arguments, "debug_nans", False)
         if not traced:
             library_output.silence()
@@ -57,6 +56,26 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             sys.stdout.flush()
             os._exit(status)  # JAX would wait for the others
         sys.exit(status)
+
+
+def parse_arguments(
+    config: type[ConfigType], arguments: Sequence[str]
+) -> ConfigType:
+    """The configuration of a command line: flags, on top of those of --config.
+
+    Raises:
+      ValueError: an invalid flag, or file of --config.
+      SystemExit: after help, or where tyro refuses a flag.
+    """
+    file, others = config_file.split_flag(arguments)
+    default = None
+    if file is not None:
+        missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
+        default = config_file.read_config(config, file, **missing)
+    with flags.defer_validation():
+        parsed = tyro.cli(config, prog=program_name(), args=others, default=default)
+    flags.validate(parsed)
+    return parsed
 
 
 def program_name() -> str | None:

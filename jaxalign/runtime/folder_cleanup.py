@@ -7,7 +7,7 @@ from jaxalign.runtime import distributed, folder_lock
 
 # Files from before the first computation; a folder with any other file stays.
 SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
-SETTINGS |= {"metrics.jsonl", "checkpoints"}  # while they are empty
+SETTINGS |= {"config.yaml", "metrics.jsonl", "checkpoints"}  # while they are empty
 
 
 class CreatedFolder(NamedTuple):
