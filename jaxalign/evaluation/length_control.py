@@ -11,15 +11,20 @@ cross-validation (`l1_logistic`), where there are comparisons enough for that.
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval, Units, unit_indices
 from jaxalign.evaluation.l1_logistic import GRID, fit_l1_logistic, select_inverse
 from jaxalign.evaluation.logistic import fit_logistic
 from jaxalign.evaluation.resampling import percentile_interval, resample_weights
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 RESAMPLES = 1000
 FEW = 200

@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch
@@ -19,6 +18,7 @@ from jaxalign.data import chat, collate
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import TokenRow
 from jaxalign.data.records import Prompt, assistant_message
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import (
     answer_scores,

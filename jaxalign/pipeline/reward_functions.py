@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import messages, sharding
 from jaxalign.batches import TokenBatch
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline import (
     answer_scores,
     datasets,

@@ -16,6 +16,7 @@ from jaxalign.runtime import (
     distributed,
     flags,
     folder_cleanup,
+    help_text,
     library_output,
     supervisor,
 )
@@ -58,9 +59,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
         sys.exit(status)
 
 
-def parse_arguments(
-    config: type[ConfigType], arguments: Sequence[str]
-) -> ConfigType:
+def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> ConfigType:
     """The configuration of a command line: flags, on top of those of --config.
 
     Raises:
@@ -68,10 +67,15 @@ def parse_arguments(
       SystemExit: after help, or where tyro refuses a flag.
     """
     file, others = config_file.split_flag(arguments)
-    default = None
+    default, topic = None, help_text.requested_topic(others)
+    missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
     if file is not None:
-        missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
         default = config_file.read_config(config, file, **missing)
+    if topic is not None:
+        with flags.defer_validation():
+            shown = default or config(**missing)
+        help_text.show(shown, program_name() or sys.argv[0], topic)
+        raise SystemExit(0)
     with flags.defer_validation():
         parsed = tyro.cli(config, prog=program_name(), args=others, default=default)
     flags.validate(parsed)

@@ -121,14 +121,22 @@ def as_field_type(value: Any, hint: Any) -> Any:
     (0.0001, '1e-4')
     """
     if isinstance(value, list):
-        inner = (*typing.get_args(hint), Any)[0]
+        options = [h for h in (hint, *typing.get_args(hint)) if is_tuple(h)]
+        inner = typing.get_args(options[0])[0] if options else Any
         return tuple(as_field_type(one, inner) for one in value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, str) and not has_type(value, hint) and has_type(0.0, hint):
         with contextlib.suppress(ValueError):
             return float(value)
     return value
+
+
+def is_tuple(hint: Any) -> bool:
+    """Whether a type is a tuple's."""
+    return typing.get_origin(hint) is tuple
 
 
 def has_type(value: Any, hint: Any) -> bool:

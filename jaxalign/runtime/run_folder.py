@@ -67,7 +67,7 @@ class RunFolder:
         folder_cleanup.delete_unused(self.path)
 
     def write_settings(self) -> None:
-        """Writes config.yaml and config.json, and deletes the numbers.json of an earlier run."""
+        """Writes config.yaml and config.json; deletes an earlier run's numbers.json."""
         if distributed.is_first():
             (self.path / "numbers.json").unlink(missing_ok=True)
             run_settings.write_json(self.path / "config.json", self.settings)

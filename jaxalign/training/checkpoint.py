@@ -10,13 +10,11 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as preservation
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.training import checkpoint_validation as validation
 from jaxalign.training.finite import first_nonfinite
 from jaxalign.training.leftovers import (
@@ -28,6 +26,12 @@ from jaxalign.training.leftovers import (
 from jaxalign.training.reference_cache import fingerprint
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+else:
+    ocp = lazy.module("orbax.checkpoint")
+
 
 __all__ = [
     "Checkpoint",
@@ -55,7 +59,7 @@ class Checkpoint:
 
 def open_manager(
     folder: Folder, *, keep: int = 2, best: str = "", background: bool = True
-) -> ocp.CheckpointManager:
+) -> "ocp.CheckpointManager":
     """Opens the manager of a run's checkpoints; creates the folder if it is missing.
 
     The unfinished checkpoints of a killed run are deleted, or renamed to
@@ -80,13 +84,13 @@ def open_manager(
         reason = error.strerror or str(error)
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
-    preserved: list[Any] = [preservation.LatestN(n=keep)]
+    preserved: list[Any] = [ocp.checkpoint_managers.LatestN(n=keep)]
     lowest = best.startswith("-")
     worst = math.inf if lowest else -math.inf  # of a checkpoint with another metric
     score = lambda metrics: metrics.get(best.removeprefix("-"), worst)
     if best:
         preserved.append(
-            preservation.BestN(
+            ocp.checkpoint_managers.BestN(
                 get_metric_fn=score,
                 reverse=lowest,
                 n=1,
@@ -94,7 +98,7 @@ def open_manager(
             )
         )
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=preservation.AnyPreservationPolicy(preserved),
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(preserved),
         best_fn=score if best else None,  # without, orbax stores no metrics
         best_mode="min" if lowest else "max",
         cleanup_tmp_directories=True,
@@ -110,7 +114,7 @@ def open_manager(
 
 
 def save(
-    manager: ocp.CheckpointManager,
+    manager: "ocp.CheckpointManager",
     state: TrainState,
     roles: Mapping[str, Params],
     *,
@@ -151,7 +155,7 @@ def save(
         raise validation.write_error(manager, error) from error
 
 
-def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
+def finish(manager: "ocp.CheckpointManager", *, close: bool = True) -> None:
     """Waits until everything is written; then deletes older unfinished checkpoints.
 
     Raises:
@@ -168,7 +172,7 @@ def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
 
 
 def restore(
-    manager: ocp.CheckpointManager,
+    manager: "ocp.CheckpointManager",
     state: TrainState,
     roles: Mapping[str, Params],
     *,
@@ -216,7 +220,7 @@ def restore(
     )
 
 
-def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
+def check_config(manager: "ocp.CheckpointManager", config: Mapping[str, Any]) -> None:
     """Refuses to resume from the latest checkpoint under another config.
 
     Raises:
@@ -228,7 +232,7 @@ def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> N
     validation.check_same_config(saved, config, Path(manager.directory) / str(step))
 
 
-def latest_step(manager: ocp.CheckpointManager) -> int:
+def latest_step(manager: "ocp.CheckpointManager") -> int:
     """The step of the latest checkpoint.
 
     Raises:

@@ -8,10 +8,17 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
+else:
+    event_file_writer = lazy.module("tensorboardX.event_file_writer")
+    event_pb2 = lazy.module("tensorboardX.proto.event_pb2")
+    summary = lazy.module("tensorboardX.summary")
 
 FLUSH_SECONDS = 30.0
 
@@ -27,13 +34,13 @@ class EventFile:
         Args:
           purge_step: TensorBoard drops the events of earlier files from this step on.
         """
-        self.writer = EventsWriter(str(Path(folder) / "events"))
+        self.writer = event_file_writer.EventsWriter(str(Path(folder) / "events"))
         self.flushed = time.monotonic()
         if purge_step is not None:
-            log = SessionLog(status=SessionLog.START)
-            self.write(Event(step=purge_step, session_log=log))
+            log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self.write(event_pb2.Event(step=purge_step, session_log=log))
 
-    def write(self, event: Event) -> None:
+    def write(self, event: "event_pb2.Event") -> None:
         """Writes an event with the current time."""
         event.wall_time = time.time()
         self.writer.write_event(event)
@@ -45,7 +52,7 @@ class EventFile:
           OSError: they cannot be written.
         """
         for name, value in values.items():
-            self.write(Event(step=step, summary=scalar(name, value)))
+            self.write(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
         if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.writer.flush()
             self.flushed = time.monotonic()
