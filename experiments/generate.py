@@ -32,8 +32,10 @@ from jaxalign.data import splits
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.report import Row
-from jaxalign.pipeline import answer_generation, evaluation_models, evaluation_prompts
-from jaxalign.pipeline.answer_generation import AnswerGenerator, ModelPrompts
+from jaxalign.pipeline.evaluation import answer_generation
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation import prompts as evaluation_prompts
+from jaxalign.pipeline.evaluation.answer_generation import AnswerGenerator, ModelPrompts
 from jaxalign.runtime import data_report, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

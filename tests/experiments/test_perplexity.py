@@ -4,11 +4,13 @@ import dataclasses
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 
+import jaxalign
 from experiments import perplexity
-from jaxalign.pipeline import text_nll
+from jaxalign.pipeline.evaluation import text_nll
 from jaxalign.runtime import resumable_rows
 from tests.support import untrained
 
@@ -64,8 +66,17 @@ def test_the_golden_nll_of_all_stories(public_data, tmp_path):
     assert numbers["unit"] == "document"
 
 
+def direct_nll(policy, ids, first):
+    """The NLL of the tokens from `first` on, by a log-softmax of all logits."""
+    tokens = np.array([ids], np.int32)
+    positions = np.arange(len(ids), dtype=np.int32)[None]
+    hidden = policy.model.hidden(policy.params, tokens, positions, np.ones_like(tokens))
+    logits = hidden[0] @ policy.model.unembed(policy.params)
+    logp = np.asarray(jax.nn.log_softmax(logits))
+    return -sum(logp[i - 1, ids[i]] for i in range(first, len(ids)))
+
+
 def test_windows_of_a_long_text_add_up_to_its_tokens(folder, tmp_path):
-    """A stride of one token is the model's own definition: all of the context."""
     text = "the red dog sat on the mat and then it ran away from the cat. " * 3
     (tmp_path / "t.txt").write_text(text)
     config = perplexity.Config(
@@ -76,6 +87,12 @@ def test_windows_of_a_long_text_add_up_to_its_tokens(folder, tmp_path):
     assert long["tokens"] == long["bytes"] == len(text)
     rows = rows_of(config)
     assert [(r["first"], r["tokens"]) for r in rows] == [(0, 95), (95, 91)]
+    policy = jaxalign.load(folder).policy
+    ids = [policy.tokenizer.eos_token_id, *policy.tokenizer.encode(text)]
+    # the last window is the last 96 tokens, of which the first 5 are context
+    expected = [direct_nll(policy, ids[:96], 1), direct_nll(policy, ids[91:], 5)]
+    # sums of up to 95 float32 log-probs of 1e-6 each, in another order
+    np.testing.assert_allclose([r["nll"] for r in rows], expected, rtol=1e-5)
     # a token of each byte: bits per byte are NLL in bits
     np.testing.assert_allclose(
         long["bits_per_byte"].mean, long["nll"].mean / math.log(2), rtol=1e-12
