@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING
 
 import jax
 
-<<<<<<< HEAD:jaxalign/evaluation/reliability_plot.py
 from jaxalign import lazy
-from jaxalign.evaluation.calibration import ReliabilityBin
-=======
 from jaxalign.evaluation.calibration.measures import ReliabilityBin
->>>>>>> layout:jaxalign/evaluation/calibration/reliability_plot.py
 from jaxalign.evaluation.plots import COLORS, MARKERS, style_axes
 from jaxalign.evaluation.proportions import wilson_interval
 

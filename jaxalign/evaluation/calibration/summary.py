@@ -4,12 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD:jaxalign/evaluation/calibration_report.py
 from jaxalign import lazy
-from jaxalign.evaluation.calibration import (
-=======
 from jaxalign.evaluation.calibration.measures import (
->>>>>>> layout:jaxalign/evaluation/calibration/summary.py
     BINS,
     best_temperature,
     bin_starts,

@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-<<<<<<< HEAD:jaxalign/evaluation/ratings.py
 from jaxalign import lazy
-from jaxalign.evaluation.battles import (
-=======
 from jaxalign.evaluation.ratings.battles import (
->>>>>>> layout:jaxalign/evaluation/ratings/bradley_terry.py
     Battles,
     groups_that_never_met,
     half_wins,

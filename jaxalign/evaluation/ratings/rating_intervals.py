@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-<<<<<<< HEAD:jaxalign/evaluation/rating_intervals.py
 from jaxalign import lazy
-from jaxalign.evaluation import ratings
-from jaxalign.evaluation.battles import (
-=======
 from jaxalign.evaluation.intervals import LEVEL
 from jaxalign.evaluation.ratings import bradley_terry as ratings
 from jaxalign.evaluation.ratings.battles import (
->>>>>>> layout:jaxalign/evaluation/ratings/rating_intervals.py
     Battles,
     half_wins,
     is_connected,

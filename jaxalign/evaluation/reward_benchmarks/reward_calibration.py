@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD:jaxalign/evaluation/reward_calibration.py
 from jaxalign import lazy
-from jaxalign.evaluation import calibration
-from jaxalign.evaluation.calibration_report import (
-=======
 from jaxalign.evaluation.calibration import measures as calibration
 from jaxalign.evaluation.calibration.summary import (
->>>>>>> layout:jaxalign/evaluation/reward_benchmarks/reward_calibration.py
     cross_fitted_logits,
     measure_calibration,
 )
