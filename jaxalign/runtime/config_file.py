@@ -16,7 +16,7 @@ from jaxalign.atomic_files import atomic_path
 from jaxalign.runtime import config_values, flags, run_settings
 
 NAME = "config.yaml"
-OWN = ("out", "resume")  # what says where a run is, not what it does
+LOCATION_FLAGS = ("out", "resume")  # what says where a run is, not what it does
 Config = TypeVar("Config", bound=flags.ValidatedConfig)
 
 
@@ -58,7 +58,7 @@ def field_lines(
             kept = {k: v for k, v in value.items() if k not in replaced}
             inner = field_lines(kept, indent + "  ", replaced=replaced)
             lines += [f"{indent}{name}:", *inner]
-        elif name not in OWN:
+        elif name not in LOCATION_FLAGS:
             lines.append(f"{indent}{name}: {scalar(value)}")
     return lines
 

@@ -22,7 +22,7 @@ GROUPS: dict[str, str] = {
 TITLE_BY_NAME = {
     name: title for title, names in GROUPS.items() for name in names.split()
 }
-OWN = "this program"  # flags that are in no group
+PROGRAM = "this program"  # flags that are in no group
 STAGES = "stages"  # inner configurations
 ORDER = {name: i for i, name in enumerate(TITLE_BY_NAME, 1)}
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +25,7 @@ from jaxalign import messages
 from jaxalign.runtime import flags, help_groups
 
 WIDTH = 100  # columns, at most
+FLAG_WIDTH = 34  # columns of a flag beside its text
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 HELP = "-h, --help"
 
@@ -85,13 +86,26 @@ def print_groups(
 ) -> None:
     """Prints each group of flags in a box with a title."""
     for title, rows in groups.items():
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(max_width=34)
-        table.add_column()
-        for flag, text in rows:
-            table.add_row(Text(flag, style="bold"), Text(text))
         shown = f"{prefix}{title}"
-        console.print(Panel(table, title=shown, title_align="left", box=box.ROUNDED))
+        panel = Panel(flag_table(rows), title=shown, title_align="left")
+        console.print(panel)
+
+
+def flag_table(rows: Sequence[Row]) -> Table:
+    """Flags beside their texts, or above them where a name is too long for that."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    beside = all(len(word) <= FLAG_WIDTH for row in rows for word in row.flag.split())
+    if beside:
+        table.add_column(max_width=FLAG_WIDTH)
+        table.add_column()
+    for flag, text in rows:
+        cells = Text(flag, style="bold"), Text(text)
+        if beside:
+            table.add_row(*cells)
+        else:
+            table.add_row(cells[0])
+            table.add_row(Padding(cells[1], (0, 0, 0, 6)))
+    return table
 
 
 def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
@@ -101,7 +115,7 @@ def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
       config: with the defaults.
       prefix: of the flags, such as `ppo.`.
     """
-    titles = [help_groups.OWN, *help_groups.GROUPS, help_groups.STAGES]
+    titles = [help_groups.PROGRAM, *help_groups.GROUPS, help_groups.STAGES]
     groups: dict[str, list[Row]] = {title: [] for title in titles}
     if not prefix:
         known = list(stages(config))
@@ -119,7 +133,7 @@ def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
         if isinstance(value, flags.ValidatedConfig):
             groups[help_groups.STAGES].append(stage_row(value, f"{prefix}{name}"))
             continue
-        title = help_groups.TITLE_BY_NAME.get(name, help_groups.OWN)
+        title = help_groups.TITLE_BY_NAME.get(name, help_groups.PROGRAM)
         text = help_of(hints[name]) or docs.get(name, "")
         text = f"{text} {default_text(value)}".strip()
         groups[title].append(Row(invocation(f"{prefix}{name}", hints[name]), text))

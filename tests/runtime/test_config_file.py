@@ -38,7 +38,7 @@ def test_the_defaults_of_every_program_come_back(tmp_path, name):
     read = config_file.read_config(type(config), written(tmp_path, config))
     assert read == config  # dataclasses: each field, the inner ones' too
     names = [f.name for f in dataclasses.fields(config)]
-    names = [name for name in names if name not in config_file.OWN]
+    names = [name for name in names if name not in config_file.LOCATION_FLAGS]
     assert list(yaml.safe_load((tmp_path / config_file.NAME).read_text())) == names
 
 
