@@ -19,13 +19,13 @@ import rich
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat
 from jaxalign.data.examples import Example, TokenRow
 from jaxalign.data.records import Record
 from jaxalign.data.tokenize import tokenize
 from jaxalign.data.tokenizer import special_token_texts, token_id
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline import datasets, policies
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig

@@ -1,8 +1,9 @@
-"""Public names of a package that load their module when they are first used."""
+"""Names and modules that load when they are first used, so that programs start fast."""
 
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,3 +36,25 @@ def attach(
         return sorted({*getattr(sys.modules[package], "__all__", ()), *names})
 
     return load, public
+
+
+class LazyModule(types.ModuleType):
+    """A module that is imported when one of its names is first used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by tools that look at all globals
+            raise AttributeError(f"module {self.__name__!r} has not been imported")
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def module(name: str) -> Any:
+    """A module that is slow to import, and is imported when it is first used.
+
+    Annotations that name it are quoted. Type checkers see the import itself::
+
+        if TYPE_CHECKING:
+            import grain
+        else:
+            grain = lazy.module("grain")
+    """
+    return LazyModule(name)

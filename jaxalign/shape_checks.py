@@ -4,13 +4,20 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args
 
-import beartype
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    import beartype
+else:
+    beartype = lazy.module("beartype")
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,16 +43,11 @@ def typed(function: Function) -> Function:
     Traceback (most recent call last):
     TypeError: gap: a [8] and b [7] differ
     """
-    checked = jaxtyping.jaxtyped(typechecker=beartype.beartype)(function)
-    signature = inspect.signature(function)
-    conversions = {
-        name: array_conversion(parameter.annotation, f"{function.__name__}: {name}")
-        for name, parameter in signature.parameters.items()
-    }
-    positional = tuple(conversions.values())
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        checked, signature, conversions = prepare(function)
+        positional = tuple(conversions.values())
         values = list(args)
         for i, conversion in enumerate(positional[: len(args)]):
             if conversion is not None:
@@ -67,6 +69,23 @@ def typed(function: Function) -> Function:
             raise TypeError(f"{function.__name__}: {text}") from None
 
     return cast(Function, call)
+
+
+@functools.cache
+def prepare(
+    function: Callable[..., Any],
+) -> tuple[Callable[..., Any], inspect.Signature, dict[str, "Conversion | None"]]:
+    """The checked function, its signature, and the conversions of its arguments.
+
+    Made at the first call: for all functions at import, it would take half a second.
+    """
+    checked = jaxtyping.jaxtyped(typechecker=beartype.beartype)(function)
+    signature = inspect.signature(function)
+    conversions = {
+        name: array_conversion(parameter.annotation, f"{function.__name__}: {name}")
+        for name, parameter in signature.parameters.items()
+    }
+    return checked, signature, conversions
 
 
 class Conversion(NamedTuple):

@@ -3,12 +3,18 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from jaxalign import lazy
 from jaxalign.evaluation.plots import COLORS, signed_sqrt, signed_square, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
+
 
 Row = dict[str, Any]
 NATS = (10, 3, 1, 0, -1, -3, -10, -30, -100, -300, -1000)
@@ -38,7 +44,7 @@ def plot_displacement(path: Path, rows: Sequence[Row], title: str) -> Path:
     across = min(4, len(groups))
     down = math.ceil(len(groups) / across)
     size = (max(8.4, 1.2 + 2.3 * across), 1.6 + 2.0 * down)  # room for the title
-    figure = Figure(figsize=size, layout="constrained")
+    figure = figures.Figure(figsize=size, layout="constrained")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, (name, group) in zip(panels.flat, groups.items(), strict=False):
         axes.axhline(0, color="0.3", lw=0.8)

@@ -15,19 +15,23 @@ long ones would cost more.
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.batches import AnswerBatch
 from jaxalign.evaluation.plots import COLORS
 from jaxalign.planning import abstract, measure, programs
 from jaxalign.planning.shapes import llama
 from jaxalign.runtime import cli, flags
 from jaxalign.training import objectives
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 SHAPE = llama(
     *(256, 1024, 4, 4, 4), dtype="float32", remat="full", tied=False, context=1 << 16
@@ -93,7 +97,7 @@ def exponent(sizes: list[int], costs: list[float]) -> float:
 
 def plot(path: Path, costs_by_axis: dict[str, tuple[list[int], list[Cost]]]) -> Path:
     """Operations and temporaries along each axis, with lines of exponent 1 and 2."""
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    figure = figures.Figure(figsize=(9.6, 4.6), layout="constrained")
     names = {"flops": "operations", "temporaries": "temporaries"}
     for axes, (field, title) in zip(figure.subplots(1, 2), names.items(), strict=True):
         for (axis, (sizes, costs)), color in zip(

@@ -8,14 +8,13 @@ templates that rewrite the prompt are refused.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxalign.data.templates import (
     Conversation,
     RenderedConversation,
     render_conversations,
     render_prompts,
 )
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 OMITTED_ANSWER = "field 'content': the chat template leaves out what the assistant says"
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import template_probe, templates
 from jaxalign.data import tokenizer as tokenizers
@@ -19,6 +18,7 @@ from jaxalign.data.answer_spans import AnswerSpan, TrainedAnswers, find_answer_s
 from jaxalign.data.records import Tools
 from jaxalign.data.templates import Conversation, Messages
 from jaxalign.data.text_encoding import Tokens, encode_texts, encode_with_bos
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 
 class EncodedConversation(NamedTuple):

@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data.examples import (
     Example,
@@ -24,6 +23,7 @@ from jaxalign.data.examples import (
     longest_sequence,
 )
 from jaxalign.data.mixing import check_weights
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 
 class Subset(Sequence[Example]):

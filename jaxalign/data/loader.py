@@ -4,12 +4,12 @@ All batches of an iterator are numpy arrays of one shape, so that a step is trac
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxalign import lazy
 from jaxalign.batches import PromptBatch
 from jaxalign.data.batch_iterator import BatchIterator as BatchIterator
 from jaxalign.data.collate import make_collate
@@ -17,6 +17,11 @@ from jaxalign.data.dataset_ops import Mixture
 from jaxalign.data.examples import Example, example_rows, longest_sequence
 from jaxalign.data.mixing import mixed_order
 from jaxalign.data.records import Record
+
+if TYPE_CHECKING:
+    import grain
+else:
+    grain = lazy.module("grain")
 
 PADDING_MULTIPLE = 16  # columns; so that data of like lengths share a compiled step
 
@@ -209,7 +214,7 @@ def index_batches(
     return index_iterator(ordered.repeat(epochs).batch(batch_size, drop_remainder=True))
 
 
-def index_iterator(indices: grain.MapDataset) -> Any:
+def index_iterator(indices: "grain.MapDataset") -> Any:
     """An iterator over batches of indices, without threads of its own."""
     # only indices are read ahead, so threads would only wait for each other
     return iter(indices.to_iter_dataset(grain.ReadOptions(num_threads=0)))

@@ -6,10 +6,16 @@ The share of a part is its weight over the sum of the weights, whatever its size
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import grain
 import numpy as np
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    import grain
+else:
+    grain = lazy.module("grain")
 
 MAX_WEIGHT_RATIO, MAX_WEIGHT = 1e9, 1e100  # beyond them only rounding errors remain
 Item = TypeVar("Item")
@@ -91,7 +97,7 @@ def select(records: Sequence[Item], mask: np.ndarray) -> list[Item]:
 
 def mixed_order(
     sizes: Sequence[int], weights: Sequence[float], *, seed: int | None = None
-) -> grain.MapDataset:
+) -> "grain.MapDataset":
     """Endless record indices of a mixture whose parts are stored one after the other.
 
     Every stretch of indices has the shares of the weights, up to about one row per

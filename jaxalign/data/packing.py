@@ -7,13 +7,12 @@ answers to one prompt can share it.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.data import loader, mixing
 from jaxalign.data.batch_size import check_divides, check_size
 from jaxalign.data.dataset_ops import Mixture
@@ -34,11 +33,16 @@ from jaxalign.data.packed_rows import (
 )
 from jaxalign.data.records import Preference, Ranking, Unpaired
 
+if TYPE_CHECKING:
+    import grain
+else:
+    grain = lazy.module("grain")
+
 BINS_PER_ROW = 4  # rows that are filled at once; more leave less padding
 TARGET_ROW_TOKENS = 192  # of a row of short prompts with their answers, about
 TYPICAL_FILL = 0.93  # the share of a row that is not padding, about
 # the examples are in memory, so threads would only wait for each other
-NO_THREADS = grain.ReadOptions(num_threads=0)
+THREADS = 0
 
 
 def packed_batches(
@@ -242,7 +246,7 @@ def first_fit_batches(
     indices, weights = example_order(examples, seed)
     filled = grain.experimental.FirstFitPackIterDataset(
         indices.map(lambda i: {"at": np.full(sizes[i], i, np.int32)}).to_iter_dataset(
-            NO_THREADS
+            grain.ReadOptions(num_threads=THREADS)
         ),
         length_struct={"at": length},
         num_packing_bins=rows * BINS_PER_ROW,
@@ -280,7 +284,7 @@ def begins_of(batch: Columns) -> np.ndarray:
 
 def example_order(
     examples: Sequence[Example], seed: int
-) -> tuple[grain.MapDataset, dict[str, float]]:
+) -> "tuple[grain.MapDataset, dict[str, float]]":
     """Endless shuffled indices, and the weights of a mixture as iterator state."""
     if isinstance(examples, Mixture):  # rows, not tokens, have the shares
         counts = list(map(len, examples.parts))

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import templates
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.templates import Conversation, render_conversations
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 # tokens that begin or end turns in some model, whichever this is
 TURN_BOUNDARIES = frozenset(

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxalign.data.templates import PROBE, Conversation, Message, render_conversations
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 THINK_TAG = re.compile(r"</?think>")
 OMITTED_THOUGHTS = "with earlier thoughts that the chat template leaves out (kept)"

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxalign.data import sandbox
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Tools
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 
-from transformers import PreTrainedTokenizerFast
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 Tokens = list[int]
 

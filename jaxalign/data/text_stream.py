@@ -3,9 +3,9 @@
 import os
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import special_tokens
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 INCOMPLETE = "\ufffd"  # bytes that are no character, perhaps not yet
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.atomic_files import atomic_path
 from jaxalign.data.cached_examples import CachedExamples
@@ -31,6 +30,7 @@ from jaxalign.data.formats.files import Paths
 from jaxalign.data.records import Record, RowReport, row_number
 from jaxalign.data.tokenize import tokenize_usable
 from jaxalign.data.tokenizer import fingerprint
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 CHUNK_RECORDS = 512  # records that are tokenized at once
 FORMAT_VERSION = 5  # of a folder's files; folders of another number are rewritten

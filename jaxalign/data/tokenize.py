@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import chat, special_tokens, splits
 from jaxalign.data.chat import EncodedConversation
@@ -22,6 +21,7 @@ from jaxalign.data.records import (
     assistant_message,
 )
 from jaxalign.data.templates import Conversation, Message
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 
 class DroppedRow(ValueError):

@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from jaxalign import json_files, messages
+from jaxalign import json_files, lazy, messages
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.json_files import (
     BOOL,
     NULL,
@@ -24,6 +24,11 @@ from jaxalign.json_files import (
     object_of,
     one_of,
 )
+
+if TYPE_CHECKING:
+    import transformers
+else:
+    transformers = lazy.module("transformers")
 
 MAX_FILE_BYTES = 512 * 2**20  # bytes of a file; the largest vocabularies have 40 MB
 SPECIAL_TOKEN_FIELDS = tuple(
@@ -94,7 +99,9 @@ class TokenizationOptions:
     keep_special: bool = False
 
 
-def tokenization_options(tokenizer: PreTrainedTokenizerFast) -> TokenizationOptions:
+def tokenization_options(
+    tokenizer: PreTrainedTokenizerFast,
+) -> TokenizationOptions:
     """The options that were set, or the defaults."""
     options = vars(tokenizer).get("tokenization_options", TokenizationOptions())
     return cast(TokenizationOptions, options)
@@ -144,7 +151,7 @@ def train(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizer
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
@@ -168,7 +175,7 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
         raise FileNotFoundError(f"{path} holds no tokenizer (no tokenizer.json)")
     check_files(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=False
         )
     except (KeyboardInterrupt, SystemExit):
@@ -176,7 +183,7 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
     except BaseException as error:  # the Rust reader raises what is no Exception
         why = messages.one_line(error)
         raise ValueError(f"the tokenizer in {path} cannot be read: {why}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerFast):
         raise ValueError(f"the tokenizer in {path} has no tokenizer.json to be made of")
     if tokenizer.eos_token_id is None:
         raise ValueError(

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation import plots
 from jaxalign.evaluation.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 LONGEST_NAME = 44  # characters of a line's name
 SPREAD = 0.5  # of a line's height, over which its series are spread
@@ -31,7 +37,7 @@ def plot_intervals(
     """
     series = list(dict.fromkeys(name for line in lines.values() for name in line))
     height = max(2.2, 0.9 + (0.12 + 0.08 * len(series)) * len(lines))
-    figure = Figure(figsize=(8.2, min(height, 40.0)), layout="constrained")
+    figure = figures.Figure(figsize=(8.2, min(height, 40.0)), layout="constrained")
     axes = figure.subplots()
     offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(series) + 2)[1:-1]
     for i, name in enumerate(series):

@@ -8,10 +8,16 @@ with several seeds the seed is a unit as well.
 import collections
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy import special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 RESAMPLES = 2000
 UNITS_PER_CHUNK = 2_000_000  # resampled units in memory at a time

@@ -7,13 +7,18 @@ marker of its own as well.
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
@@ -42,7 +47,7 @@ def plot_reward_kl(
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
-    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
+    figure = figures.Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(signed_sqrt, signed_square))
     if optimum is not None:

@@ -1,10 +1,15 @@
 """Wilson's interval of a proportion: success, refusal and parse rates."""
 
 import math
+from typing import TYPE_CHECKING
 
-from scipy import special
-
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import LEVEL, Interval
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 
 def wilson_interval(successes: float, total: int, *, level: float = LEVEL) -> Interval:

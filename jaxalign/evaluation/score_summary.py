@@ -2,14 +2,19 @@
 
 import itertools
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
+from jaxalign import lazy
 from jaxalign.evaluation.cluster_bootstrap import bootstrap_statistic
 from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap
 from jaxalign.evaluation.preference import agreement
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy.module("scipy.stats")
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -1,14 +1,19 @@
 """Reward and value models: the trunk of a language model with a scalar head."""
 
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.transformer_graph import TransformerGraph, init_sharded
 from jaxalign.types import Array, Key, Params, ScalarModel
+
+if TYPE_CHECKING:
+    from jaxalign.models import transformer_graph
+else:  # it imports Flax, which is slow
+    transformer_graph = lazy.module("jaxalign.models.transformer_graph")
 
 
 @functools.lru_cache
@@ -26,7 +31,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
 
     Reference: Stiennon et al. 2020, arXiv:2009.01325, alignment details 9.
     """
-    graph = TransformerGraph(config, unembed=False)
+    graph = transformer_graph.TransformerGraph(config, unembed=False)
 
     def init_head(key: Key) -> Params:
         std = 0.0 if zero_head else (config.width + 1) ** -0.5
@@ -57,7 +62,7 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
     specs = graph.specs | {"head": head_specs}
     return ScalarModel(
         config=config,
-        init=functools.partial(init_sharded, init, specs),
+        init=functools.partial(transformer_graph.init_sharded, init, specs),
         specs=lambda: specs,
         scores=scores,
         from_trunk=from_trunk,

@@ -8,11 +8,12 @@ is computed in the dtype of the model: each layer is dequantized where it is use
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxalign import lazy
 from jaxalign.models.lazy_weights import (
     LAYERS_KEY,
     LazyWeight,
@@ -22,6 +23,12 @@ from jaxalign.models.lazy_weights import (
 )
 from jaxalign.models.param_filter import MATRICES, matching_leaves
 from jaxalign.types import Array, Params
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
+
 
 MAX_CODE = 127
 
@@ -88,7 +95,7 @@ def quantize_params(
       ValueError: the pattern matches a parameter outside the layers; or as
         `matching_leaves`.
     """
-    leaves = flatten_dict(params)
+    leaves = traverse_util.flatten_dict(params)
     for path in matching_leaves(params, pattern):
         if LAYERS_KEY not in path:
             raise ValueError(
@@ -96,4 +103,4 @@ def quantize_params(
             )
         if is_matrix(path, leaves[path]) and not is_lazy(leaves[path]):
             leaves[path] = quantizer(leaves[path], axes=input_axes(path))
-    return unflatten_dict(leaves)
+    return traverse_util.unflatten_dict(leaves)

@@ -16,17 +16,22 @@ Reference: Hu et al. 2021, arXiv:2106.09685, section 4.1.
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxalign import lazy
 from jaxalign.models import lazy_weights
 from jaxalign.models.lazy_weights import LAYERS_KEY, LazyWeight, input_axes, is_matrix
 from jaxalign.models.param_filter import MATRICES, Path, matching_leaves, suggestion
 from jaxalign.types import Array, Key, Params
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
 
 
 @functools.partial(
@@ -108,7 +113,7 @@ def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Par
       ValueError: a pattern that matches no matrix or selects layers, or a rank out of
         range.
     """
-    leaves = flatten_dict(params)
+    leaves = traverse_util.flatten_dict(params)
     paths = [p for p in matching_leaves(params, targets) if is_matrix(p, leaves[p])]
     if not paths or "[" in targets:
         raise ValueError(
@@ -126,7 +131,7 @@ def init(key: Key, params: Params, *, rank: int, targets: str = MATRICES) -> Par
         a = inputs**-0.5 * jax.random.normal(leaf_key, shapes["a"])
         factors = {"a": a, "b": jnp.zeros(shapes["b"])}
         adapter[path] = place_factors(path, leaves[path], factors)
-    return unflatten_dict(adapter)
+    return traverse_util.unflatten_dict(adapter)
 
 
 def factor_shardings(path: Path, leaf: Any) -> dict[str, NamedSharding] | None:
@@ -164,8 +169,10 @@ def attach(base: Params, adapter: Params, *, scale: float) -> Params:
     Raises:
       ValueError: an adapter of another model; names the parameter.
     """
-    leaves = flatten_dict(base)
-    for path, factors in flatten_dict(adapter, is_leaf=is_factors).items():
+    leaves = traverse_util.flatten_dict(base)
+    for path, factors in traverse_util.flatten_dict(
+        adapter, is_leaf=is_factors
+    ).items():
         name = ".".join(path)
         if path not in leaves:
             near = suggestion(list(path), leaves)
@@ -181,7 +188,7 @@ def attach(base: Params, adapter: Params, *, scale: float) -> Params:
             )
         adapted = LoraWeight(leaves[path], factors["a"], factors["b"], scale)
         leaves[path] = adapted if LAYERS_KEY in path else adapted.materialize()
-    return unflatten_dict(leaves)
+    return traverse_util.unflatten_dict(leaves)
 
 
 @jax.jit

@@ -10,13 +10,19 @@ letters; `[start:stop]` selects some layers only, and `|` joins patterns:
 
 import fnmatch
 import re
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.models.lazy_weights import LAYERS_KEY
 from jaxalign.types import Params
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
+
 
 Path = tuple[str, ...]
 MATRICES = "attention.*|feed_forward.*"  # those of the layers
@@ -37,7 +43,7 @@ def matching_leaves(params: Params, pattern: str) -> dict[Path, slice]:
       ValueError: a part of the pattern that matches nothing (similar names are
         suggested), a leaf that matches twice, or layers out of range.
     """
-    leaves = flatten_dict(params)
+    leaves = traverse_util.flatten_dict(params)
     matches: dict[Path, slice] = {}
     for part in (part.strip() for part in pattern.split("|")):
         bounds = RANGE.search(part)
@@ -107,12 +113,15 @@ def select_trainable(params: Params, pattern: str) -> Params:
     Raises:
       ValueError: as `matching_leaves`.
     """
-    leaves, matches = flatten_dict(params), matching_leaves(params, pattern)
+    leaves, matches = (
+        traverse_util.flatten_dict(params),
+        matching_leaves(params, pattern),
+    )
     trainable = {
         path: leaves[path] if layers == slice(None) else leaves[path][layers]
         for path, layers in matches.items()
     }
-    return unflatten_dict(trainable)
+    return traverse_util.unflatten_dict(trainable)
 
 
 def merge_trainable(params: Params, trainable: Params, pattern: str) -> Params:
@@ -125,10 +134,13 @@ def merge_trainable(params: Params, trainable: Params, pattern: str) -> Params:
     Raises:
       ValueError: as `matching_leaves`.
     """
-    leaves, new = flatten_dict(params), flatten_dict(trainable)
+    leaves, new = (
+        traverse_util.flatten_dict(params),
+        traverse_util.flatten_dict(trainable),
+    )
     for path, layers in matching_leaves(params, pattern).items():
         part = new[path]
         is_whole = layers == slice(None)
         old = leaves[path]
         leaves[path] = part if is_whole else jnp.asarray(old).at[layers].set(part)
-    return unflatten_dict(leaves)
+    return traverse_util.unflatten_dict(leaves)

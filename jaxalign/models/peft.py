@@ -8,16 +8,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.models import lora, peft_settings
 from jaxalign.models.param_filter import Path as ParamPath
 from jaxalign.models.peft_factors import factors_by_layer
@@ -25,6 +24,11 @@ from jaxalign.models.peft_modules import LinearModule, linear_modules
 from jaxalign.models.peft_settings import CONFIG, AdapterSettings
 from jaxalign.models.peft_tensors import TENSORS, factor_names, is_input_first
 from jaxalign.types import LanguageModel, Params
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
 
 
 def save(
@@ -49,7 +53,7 @@ def save(
         ranks.
       OSError: the folder cannot be written.
     """
-    factors = flatten_dict(adapter, is_leaf=lora.is_factors)
+    factors = traverse_util.flatten_dict(adapter, is_leaf=lora.is_factors)
     modules = list(linear_modules(model))
     adapted = [m for m in modules if not factors.keys().isdisjoint(m.paths)]
     unknown = set(factors) - {path for module in adapted for path in module.paths}
@@ -175,7 +179,7 @@ def load(
     """
     path = Path(folder)
     settings = peft_settings.read(path)
-    leaves, adapter = flatten_dict(params), {}
+    leaves, adapter = traverse_util.flatten_dict(params), {}
     by_path = factors_by_layer(path, model, leaves, settings)
     for param_path, layers in by_path.items():
         leaf = leaves[param_path]
@@ -187,4 +191,4 @@ def load(
             stacked["b"][layer, : len(b)] = b
         factors = {part: jnp.asarray(x) for part, x in stacked.items()}
         adapter[param_path] = lora.place_factors(param_path, leaf, factors)
-    return unflatten_dict(adapter), settings.scale
+    return traverse_util.unflatten_dict(adapter), settings.scale

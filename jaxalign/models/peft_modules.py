@@ -11,18 +11,24 @@ that of the module.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
+from jaxalign import lazy
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families.tensor_table import tensor_mappings
 from jaxalign.models.hf_layout import TensorMapping
 from jaxalign.models.lazy_weights import input_axes
 from jaxalign.models.param_filter import Path
 from jaxalign.types import LanguageModel
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
+
 
 Factors = dict[str, np.ndarray]  # a [inputs, rank], b [rank, outputs], of one layer
 
@@ -82,7 +88,7 @@ class LinearModule(NamedTuple):
 
 def linear_modules(model: LanguageModel) -> Iterator[LinearModule]:
     """The modules that adapters apply to: those whose weight is a matrix of a layer."""
-    shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)))
+    shapes = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0)))
     modules: dict[str, list[TensorMapping]] = {}
     for mapping in tensor_mappings(cast(ModelConfig, model.config), shapes):
         if mapping.layer is not None and len(mapping.file_axes) == 2:

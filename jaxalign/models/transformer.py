@@ -1,16 +1,18 @@
 """A decoder-only transformer as a bundle of pure functions over a parameter tree."""
 
 import functools
+from typing import TYPE_CHECKING
 
+from jaxalign import lazy
 from jaxalign.models.cache import branch, init_cache
 from jaxalign.models.config import ModelConfig
-from jaxalign.models.decoding import extend, prepare
-from jaxalign.models.transformer_graph import (
-    TransformerGraph,
-    init_sharded,
-    unembed,
-)
 from jaxalign.types import LanguageModel
+
+if TYPE_CHECKING:
+    from jaxalign.models import decoding, transformer_graph
+else:  # these import Flax, which is slow
+    decoding = lazy.module("jaxalign.models.decoding")
+    transformer_graph = lazy.module("jaxalign.models.transformer_graph")
 
 
 @functools.lru_cache
@@ -19,15 +21,15 @@ def language_model(config: ModelConfig) -> LanguageModel:
 
     Equal configurations share one bundle, and with it all compiled programs.
     """
-    graph = TransformerGraph(config)
+    graph = transformer_graph.TransformerGraph(config)
     return LanguageModel(
         config=config,
-        init=functools.partial(init_sharded, graph.init, graph.specs),
+        init=functools.partial(transformer_graph.init_sharded, graph.init, graph.specs),
         specs=lambda: graph.specs,
         hidden=graph.hidden_states,
-        unembed=functools.partial(unembed, config),
+        unembed=functools.partial(transformer_graph.unembed, config),
         init_cache=functools.partial(init_cache, config),
-        extend=functools.partial(extend, graph),
-        prepare=functools.partial(prepare, graph),
+        extend=functools.partial(decoding.extend, graph),
+        prepare=functools.partial(decoding.prepare, graph),
         branch=branch,
     )

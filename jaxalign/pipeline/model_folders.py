@@ -10,11 +10,11 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import json_files
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.tokenizer import PAD
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models import heads, pretrained
 from jaxalign.models.config import ModelConfig, Remat
 from jaxalign.pipeline import model_cards

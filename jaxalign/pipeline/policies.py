@@ -5,11 +5,11 @@ import datetime
 from typing import Any, cast
 
 import jax
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import streams
 from jaxalign.data import chat
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.folder_settings import FolderSettings

@@ -17,12 +17,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.batches import PreferenceBatch, TokenBatch
 from jaxalign.data import chat, collate, records
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import TokenRow
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models import pretrained
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import answer_scores, policies, rollouts

@@ -3,20 +3,25 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.models import lora, param_filter
 from jaxalign.pipeline import trainable
 from jaxalign.training import state
 from jaxalign.types import LanguageModel, Params, ScalarModel
+
+if TYPE_CHECKING:
+    from flax import traverse_util
+else:
+    traverse_util = lazy.module("flax.traverse_util")
+
 
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 
@@ -39,8 +44,8 @@ def trainable_params(
     if not rank:
         return trainable.Trainable(base)
     shapes = jax.eval_shape(functools.partial(lora.init, rank=rank), KEY, base)
-    leaves = flatten_dict(base)
-    factors = flatten_dict(shapes, is_leaf=lora.is_factors)
+    leaves = traverse_util.flatten_dict(base)
+    factors = traverse_util.flatten_dict(shapes, is_leaf=lora.is_factors)
     adapter = {
         path: jax.tree.map(array, pair, lora.factor_shardings(path, leaves[path]))
         for path, pair in factors.items()
@@ -48,7 +53,8 @@ def trainable_params(
     head = param_filter.select_trainable(base, "head") if "head" in base else {}
     attach = functools.partial(lora.attach, scale=lora.scale(rank, alpha))
     return trainable.Trainable(
-        unflatten_dict(adapter) | head, jax.tree_util.Partial(attach, base)
+        traverse_util.unflatten_dict(adapter) | head,
+        jax.tree_util.Partial(attach, base),
     )
 
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -12,9 +12,11 @@ import tyro
 from jaxalign.runtime import (
     allocator,
     compilation_cache,
+    config_file,
     distributed,
     flags,
     folder_cleanup,
+    help_text,
     library_output,
     supervisor,
 )
@@ -36,9 +38,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
     try:
-        with flags.defer_validation():
-            arguments = tyro.cli(config, prog=program_name())
-        flags.validate(arguments)
+        arguments = parse_arguments(config, sys.argv[1:])
         traced = traced or getattr(arguments, "debug_nans", False)
         if not traced:
             library_output.silence()
@@ -57,6 +57,29 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
             sys.stdout.flush()
             os._exit(status)  # JAX would wait for the others
         sys.exit(status)
+
+
+def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> ConfigType:
+    """The configuration of a command line: flags, on top of those of --config.
+
+    Raises:
+      ValueError: an invalid flag, or file of --config.
+      SystemExit: after help, or where tyro refuses a flag.
+    """
+    file, others = config_file.split_flag(arguments)
+    default, topic = None, help_text.requested_topic(others)
+    missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
+    if file is not None:
+        default = config_file.read_config(config, file, **missing)
+    if topic is not None:
+        with flags.defer_validation():
+            shown = default or config(**missing)
+        help_text.show(shown, program_name() or sys.argv[0], topic)
+        raise SystemExit(0)
+    with flags.defer_validation():
+        parsed = tyro.cli(config, prog=program_name(), args=others, default=default)
+    flags.validate(parsed)
+    return parsed
 
 
 def program_name() -> str | None:

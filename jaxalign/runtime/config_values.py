@@ -1,6 +1,8 @@
 """Configurations from the values of a file: each field by its name, types checked."""
 
+import contextlib
 import dataclasses
+import datetime
 import types
 import typing
 from collections.abc import Mapping
@@ -39,14 +41,22 @@ def read_yaml(path: Path, flag: str) -> dict[str, Any]:
 
 
 def from_values(
-    config: type[Config], values: Mapping[str, Any], where: str, **settings: Any
+    config: type[Config],
+    values: Mapping[str, Any],
+    where: str,
+    *,
+    default: Config | None = None,
+    **settings: Any,
 ) -> Config:
-    """A configuration from values by field name.
+    """A configuration from values by field name, inner configurations as mappings.
 
-    Dashes in names are underscores, and lists are tuples.
+    Dashes in names are underscores, lists are tuples, and texts such as 1e-4, which
+    YAML does not read as numbers, are numbers where the field is one.
 
     Args:
-      where: the place of the values, for messages, such as "suite.yaml: compare".
+      where: the place of the values, for messages, such as "suite.yaml: compare", or
+        "config.yaml:" for the file itself.
+      default: gives the fields that `values` lack; by default the class does.
       **settings: values that stand whatever the file says.
 
     Raises:
@@ -56,29 +66,77 @@ def from_values(
     kind: Any = config  # a dataclass
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     hints = typing.get_type_hints(config)
-    checked = {}
+    checked: dict[str, Any] = {}
+    title = where.rstrip(":")
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in fields:
             unknown = messages.unknown_name("field", name, fields)
-            raise ValueError(f"{where}: {unknown}")
-        if isinstance(value, list):
-            value = tuple(value)
-        if not has_type(value, hints[name]):
-            raise ValueError(
-                f"{where}.{name} is {value!r}; expected {describe(hints[name])}"
-            )
-        checked[name] = value
+            raise ValueError(f"{title}: {unknown}")
+        place = f"{where} {name}" if where.endswith(":") else f"{where}.{name}"
+        before = getattr(default, name, fields[name].default)
+        checked[name] = field_value(value, hints[name], place, before)
     missing = [
         name
         for name, field in fields.items()
         if field.default is field.default_factory is dataclasses.MISSING
         and name not in checked | settings
     ]
-    if missing:
-        raise ValueError(f"{where}: {', '.join(missing)} is missing")
-    with flags.prefix_errors(where):
+    if missing and default is None:
+        raise ValueError(f"{title}: {', '.join(missing)} is missing")
+    with flags.prefix_errors(title):
+        if default is not None:
+            return dataclasses.replace(default, **(checked | settings))
         return config(**(checked | settings))
+
+
+def field_value(value: Any, hint: Any, place: str, default: Any) -> Any:
+    """A field's value from a value of a file.
+
+    Args:
+      place: of the value, for messages.
+      default: of the field; an inner configuration is this one with changes.
+
+    Raises:
+      ValueError: the value has another type; names the place and the type.
+    """
+    if isinstance(hint, type) and issubclass(hint, flags.ValidatedConfig):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{place} is {value!r}; expected fields, `name: value`")
+        inner = default if isinstance(default, hint) else None
+        return from_values(hint, value, place, default=inner)
+    value = as_field_type(value, hint)
+    if not has_type(value, hint):
+        expected = describe(hint)
+        if type(value) is bool:
+            expected += " (YAML reads on, off, yes and no as true or false: quote it)"
+        raise ValueError(f"{place} is {value!r}; expected {expected}")
+    return value
+
+
+def as_field_type(value: Any, hint: Any) -> Any:
+    """Lists as tuples, dates as text, and 1e-4 (text in YAML) as a number.
+
+    >>> as_field_type("1e-4", float | None), as_field_type("1e-4", str)
+    (0.0001, '1e-4')
+    """
+    if isinstance(value, list):
+        options = [h for h in (hint, *typing.get_args(hint)) if is_tuple(h)]
+        inner = typing.get_args(options[0])[0] if options else Any
+        return tuple(as_field_type(one, inner) for one in value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str) and not has_type(value, hint) and has_type(0.0, hint):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
+def is_tuple(hint: Any) -> bool:
+    """Whether a type is a tuple's."""
+    return typing.get_origin(hint) is tuple
 
 
 def has_type(value: Any, hint: Any) -> bool:

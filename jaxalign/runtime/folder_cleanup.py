@@ -7,6 +7,7 @@ from jaxalign.runtime import distributed, folder_lock
 
 # Files from before the first computation; a folder with any other file stays.
 SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
+SETTINGS |= {"config.yaml"}
 LOGS = {"metrics.jsonl", "timing.jsonl", "samples.jsonl"}
 SETTINGS |= {*LOGS, "checkpoints"}  # while they are empty
 

@@ -12,6 +12,7 @@ from jaxalign.evaluation import page as pages
 from jaxalign.evaluation import report
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.runtime import (
+    config_file,
     distributed,
     flags,
     folder_cleanup,
@@ -60,6 +61,7 @@ class ReportRun:
                 run_settings.check_settings(self.folder, settings, free=free)
             if distributed.is_first():
                 run_settings.write_json(file, settings)
+                config_file.write_config(self.folder, self.config)
         except BaseException:
             folder_lock.release(self.folder)
             raise

@@ -63,13 +63,12 @@ class Run(EvaluatedRun):
         all_loggers = Loggers(config.log, loggers, say=self.say)
         self.folder = folder_of(config, experiment)
         self.mesh = mesh_of(config)
-        settings = run_settings.to_json(config)
         free = flags.resumable_fields(type(config)) | config.LENGTHS
-        self.files = RunFolder(self.folder, experiment, settings)
+        self.files = RunFolder(self.folder, experiment, config)
         self.progress = ProgressBar()
         self.checkpointer = Checkpointer(
             self.folder / "checkpoints",
-            run_settings.fixed_settings(settings, free=free),
+            run_settings.fixed_settings(self.files.settings, free=free),
             keep=config.keep,
             best=config.keep_best,
         )

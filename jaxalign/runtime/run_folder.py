@@ -6,22 +6,31 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import distributed, folder_cleanup, folder_lock, run_settings
+from jaxalign.runtime import (
+    config_file,
+    distributed,
+    folder_cleanup,
+    folder_lock,
+    run_settings,
+)
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.data_report import summary
 from jaxalign.runtime.report_config import ReportConfig
 
 
 class RunFolder:
-    """A run's folder: config.json, data.json, warnings.json and numbers.json.
+    """A run's folder: config.yaml, data.json, warnings.json and numbers.json.
+
+    config.json has the same flags as config.yaml, for programs.
 
     Of many processes the first writes.
     """
 
-    def __init__(self, path: Path, experiment: str, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, experiment: str, config: RunConfig) -> None:
         self.path = path
         self.experiment = experiment
-        self.settings = settings
+        self.config = config
+        self.settings = settings = run_settings.to_json(config)
         self.data: dict[str, Any] = {
             "data": settings["data"],
             "splits": [],
@@ -58,10 +67,11 @@ class RunFolder:
         folder_cleanup.delete_unused(self.path)
 
     def write_settings(self) -> None:
-        """Writes config.json, and deletes the numbers.json of an earlier run."""
+        """Writes config.yaml and config.json; deletes an earlier run's numbers.json."""
         if distributed.is_first():
             (self.path / "numbers.json").unlink(missing_ok=True)
             run_settings.write_json(self.path / "config.json", self.settings)
+            config_file.write_config(self.path, self.config)
 
     def note(self, report: Any) -> None:
         """Prints a report of cut or skipped rows, and adds it to data.json."""

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxalign.runtime import defaults, distributed, folder_cleanup, run_settings
+from jaxalign.runtime import (
+    config_file,
+    defaults,
+    distributed,
+    folder_cleanup,
+    run_settings,
+)
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.flags import resumable_fields
 
@@ -16,6 +22,8 @@ SHARED_FLAGS = (
     *("keep_special_tokens", "template_date"),
     *("compilation_cache", "log"),
 )
+# of a stage in config.yaml: flags that the pipeline sets
+REPLACED = (*SHARED_FLAGS, "model", "data", "held_out_data")
 INPUTS = "inputs.json"  # digests of a stage's inputs
 
 
@@ -37,7 +45,9 @@ def stage_config(config: Any, name: str, folder: Path, **others: Any) -> Any:
 def begin_pipeline(
     config: RunConfig, out: Path, *, extendable: Collection[str] = ()
 ) -> None:
-    """Locks a pipeline's folder until the process ends, and writes OUT/config.json.
+    """Locks a pipeline's folder until the process ends, and writes its settings.
+
+    config.yaml has the flags of all stages, config.json those of the pipeline alone.
 
     With `--resume` the flags must be the same. Each stage compares its own flags, so
     that flags of stages that have not begun may change.
@@ -67,6 +77,9 @@ def begin_pipeline(
         )
     if distributed.is_first():
         run_settings.write_json(out / "config.json", settings)
+        if getattr(config, "seeds", 1) > 1:  # of this folder there is one
+            config = dataclasses.replace(config, seeds=1)
+        config_file.write_config(out, config, replaced=REPLACED)
 
 
 def digest(output: Path) -> int | None:
@@ -143,7 +156,15 @@ def stage_runner(config: RunConfig, out: Path) -> Callable[..., None]:
 
 
 def configs_by_seed(config: Any, out: Path) -> Iterator[Any]:
-    """The configuration for each seed; several seeds have a folder each."""
+    """The configuration for each seed; several seeds have a folder each.
+
+    With several seeds OUT/config.yaml has the flags of all.
+    """
+    used = any(out.glob("seed-*/*/checkpoints/*"))  # refused without --resume
+    if config.seeds > 1 and distributed.is_first() and (config.resume or not used):
+        folder_cleanup.create(out)
+        config = dataclasses.replace(config, out=out)
+        config_file.write_config(out, config, replaced=REPLACED)
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"
         yield dataclasses.replace(config, seed=seed, out=folder)

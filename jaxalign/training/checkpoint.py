@@ -9,12 +9,11 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import orbax.checkpoint as ocp
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.training import checkpoint_validation as validation
 from jaxalign.training.checkpoint_options import manager_options
 from jaxalign.training.finite import first_nonfinite
@@ -27,6 +26,12 @@ from jaxalign.training.leftovers import (
 from jaxalign.training.reference_cache import fingerprint
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+else:
+    ocp = lazy.module("orbax.checkpoint")
+
 
 __all__ = [
     "Checkpoint",
@@ -54,7 +59,7 @@ class Checkpoint:
 
 def open_manager(
     folder: Folder, *, keep: int = 2, best: str = "", background: bool = True
-) -> ocp.CheckpointManager:
+) -> "ocp.CheckpointManager":
     """Opens the manager of a run's checkpoints; creates the folder if it is missing.
 
     The unfinished checkpoints of a killed run are deleted, or renamed to
@@ -90,7 +95,7 @@ def open_manager(
 
 
 def save(
-    manager: ocp.CheckpointManager,
+    manager: "ocp.CheckpointManager",
     state: TrainState,
     roles: Mapping[str, Params],
     *,
@@ -131,7 +136,7 @@ def save(
         raise validation.write_error(manager, error) from error
 
 
-def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
+def finish(manager: "ocp.CheckpointManager", *, close: bool = True) -> None:
     """Waits until everything is written; then deletes older unfinished checkpoints.
 
     Raises:
@@ -148,7 +153,7 @@ def finish(manager: ocp.CheckpointManager, *, close: bool = True) -> None:
 
 
 def restore(
-    manager: ocp.CheckpointManager,
+    manager: "ocp.CheckpointManager",
     state: TrainState,
     roles: Mapping[str, Params],
     *,
@@ -196,7 +201,7 @@ def restore(
     )
 
 
-def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> None:
+def check_config(manager: "ocp.CheckpointManager", config: Mapping[str, Any]) -> None:
     """Refuses to resume from the latest checkpoint under another config.
 
     Raises:
@@ -208,7 +213,7 @@ def check_config(manager: ocp.CheckpointManager, config: Mapping[str, Any]) -> N
     validation.check_same_config(saved, config, Path(manager.directory) / str(step))
 
 
-def latest_step(manager: ocp.CheckpointManager) -> int:
+def latest_step(manager: "ocp.CheckpointManager") -> int:
     """The step of the latest checkpoint.
 
     Raises:

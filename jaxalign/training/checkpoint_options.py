@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as preservation
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import checkpoint_managers as preservation
+else:
+    ocp = lazy.module("orbax.checkpoint")
+    preservation = lazy.module("orbax.checkpoint.checkpoint_managers")
 
 
 def manager_options(
     *, keep: int, best: str, background: bool
-) -> ocp.CheckpointManagerOptions:
+) -> "ocp.CheckpointManagerOptions":
     """Orbax's options of a run's checkpoints.
 
     Args:

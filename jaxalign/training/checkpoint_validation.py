@@ -8,15 +8,19 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chex
 import jax
-import orbax.checkpoint as ocp
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.training.state import TrainState
 from jaxalign.types import Params
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+else:
+    ocp = lazy.module("orbax.checkpoint")
 
 ABSENT = "(absent)"
 
@@ -116,7 +120,7 @@ def checksum(data: Any) -> int:
     return zlib.crc32(json.dumps(data, sort_keys=True).encode())
 
 
-def read_item(manager: ocp.CheckpointManager, step: int, name: str) -> dict[str, Any]:
+def read_item(manager: "ocp.CheckpointManager", step: int, name: str) -> dict[str, Any]:
     """Reads a JSON item of a checkpoint.
 
     Raises:
@@ -132,7 +136,9 @@ def read_item(manager: ocp.CheckpointManager, step: int, name: str) -> dict[str,
     return item
 
 
-def damage_error(manager: ocp.CheckpointManager, step: int, reason: str) -> ValueError:
+def damage_error(
+    manager: "ocp.CheckpointManager", step: int, reason: str
+) -> ValueError:
     """The error for a checkpoint that cannot be used: why, and what to do."""
     path = Path(manager.directory) / str(step)
     earlier = [other for other in manager.all_steps() if other < step]
@@ -144,7 +150,7 @@ def damage_error(manager: ocp.CheckpointManager, step: int, reason: str) -> Valu
 
 
 @contextlib.contextmanager
-def report_damage(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+def report_damage(manager: "ocp.CheckpointManager", step: int) -> Iterator[None]:
     """Turns any exception of the block into a `damage_error`."""
     try:
         yield
@@ -152,7 +158,7 @@ def report_damage(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
         raise damage_error(manager, step, str(error) or type(error).__name__) from error
 
 
-def write_error(manager: ocp.CheckpointManager, error: Exception) -> OSError:
+def write_error(manager: "ocp.CheckpointManager", error: Exception) -> OSError:
     """The error for a failed write, with the last complete checkpoint."""
     steps = sorted(manager.all_steps())
     last = f"the last complete one is of step {steps[-1]}" if steps else "there is none"

@@ -8,11 +8,17 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar, text
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
+else:
+    event_file_writer = lazy.module("tensorboardX.event_file_writer")
+    event_pb2 = lazy.module("tensorboardX.proto.event_pb2")
+    summary = lazy.module("tensorboardX.summary")
 
 FLUSH_SECONDS = 30.0
 ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|\\`*_[]~#"}
@@ -29,13 +35,13 @@ class EventFile:
         Args:
           purge_step: TensorBoard drops the events of earlier files from this step on.
         """
-        self.writer = EventsWriter(str(Path(folder) / "events"))
+        self.writer = event_file_writer.EventsWriter(str(Path(folder) / "events"))
         self.flushed = time.monotonic()
         if purge_step is not None:
-            log = SessionLog(status=SessionLog.START)
-            self.write(Event(step=purge_step, session_log=log))
+            log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self.write(event_pb2.Event(step=purge_step, session_log=log))
 
-    def write(self, event: Event) -> None:
+    def write(self, event: "event_pb2.Event") -> None:
         """Writes an event with the current time."""
         event.wall_time = time.time()
         self.writer.write_event(event)
@@ -47,7 +53,7 @@ class EventFile:
           OSError: they cannot be written.
         """
         for name, value in values.items():
-            self.write(Event(step=step, summary=scalar(name, value)))
+            self.write(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
         self.flush_if_due()
 
     def add_text(self, step: int, name: str, markdown: str) -> None:
@@ -56,7 +62,7 @@ class EventFile:
         Raises:
           OSError: it cannot be written.
         """
-        self.write(Event(step=step, summary=text(name, markdown)))
+        self.write(event_pb2.Event(step=step, summary=summary.text(name, markdown)))
         self.flush_if_due()
 
     def flush_if_due(self) -> None:

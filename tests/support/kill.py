@@ -112,7 +112,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         if path.name in ("data.json", "plan.json", "README.md"):
             here = str(folder).encode()
             found[str(inside)] = path.read_bytes().replace(here, b"OUT")
-    of_the_start = ("events.out", "config.json", ".lock", "timing.jsonl")
+    of_the_start = ("events.out", "config.json", "config.yaml", ".lock")
+    of_the_start += ("timing.jsonl",)
     models = ("policy", "reward", "adapter")  # whose config.json is part of them
     return {
         name: content

@@ -6,15 +6,19 @@ memory; a file whose single rows do not fit is refused.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.data.formats.row_limits import Rows, row_too_long, to_json_row
 from jaxalign.data.row_errors import MalformedRow
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
+else:
+    parquet = lazy.module("pyarrow.parquet")
 
 BATCH_ROWS = 1024  # at most
 BATCH_BYTES = 256 << 20  # at most, by the file's metadata
@@ -51,7 +55,7 @@ def read_parquet(path: str, max_row_chars: int) -> Rows:
     with (
         fsspec.open(path, "rb") as raw,
         name_file_in_errors(path, "Parquet"),
-        pyarrow.parquet.ParquetFile(raw, page_checksum_verification=True) as file,
+        parquet.ParquetFile(raw, page_checksum_verification=True) as file,
     ):
         refuse_duplicate_columns(path, file.schema_arrow.names)
         sizes = [

@@ -4,8 +4,17 @@ Each item has probabilities q of its K labels, drawn from Dirichlet(a); its anno
 draw their labels from q. Given an item's counts n, q is Dirichlet(a + n).
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import optimize, special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import optimize, special
+else:
+    optimize = lazy.module("scipy.optimize")
+    special = lazy.module("scipy.special")
 
 LOG_BOUNDS = (-6.0, 7.0)  # of log a: items all unanimous, items all alike
 # gamma variables, even in the logarithm, whose deviation is 1 / sqrt(a) >= 0.03

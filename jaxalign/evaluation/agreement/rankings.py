@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval, proportion_interval
 from jaxalign.evaluation.resampling import (
     bootstrap_statistic,
     percentile_interval,
     resample_weights,
 )
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy.module("scipy.stats")
 
 W_RESAMPLES = 500  # one after the other; a bound's percentile is good to 0.7 %
 

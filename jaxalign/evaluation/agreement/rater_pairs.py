@@ -1,13 +1,19 @@
 """Agreement of two annotators on items that both labeled: Cohen, Kendall's tau-b."""
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import stats
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.resampling import percentile_interval, resample_weights
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy.module("scipy.stats")
+
 
 KappaWeights = Literal["unweighted", "linear", "quadratic"]
 TAU_RESAMPLES = 500  # one after the other; a bound's percentile is good to 0.7 %

@@ -7,8 +7,16 @@ what depends on the letter alone is equal for all options in the mean, and cance
 Reference: Zheng et al. 2023, arXiv:2309.03882 (cyclic permutation).
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 EQUAL = 1e-9  # nats: options whose scores differ by less are equal
 

@@ -6,10 +6,16 @@ Reference: Lin et al. 2021, arXiv:2109.07958, section 3.3 and appendix B.2.
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 
 class TruthfulScores(NamedTuple):

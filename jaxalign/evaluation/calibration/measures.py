@@ -6,10 +6,17 @@ chosen one every outcome is 1 and calibration cannot be seen: `fold_pairs` first
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import optimize, special
+else:
+    optimize = lazy.module("scipy.optimize")
+    special = lazy.module("scipy.special")
 
 BINS = 15
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation.calibration.measures import ReliabilityBin
 from jaxalign.evaluation.plots import COLORS, MARKERS, style_axes
 from jaxalign.evaluation.proportions import wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 
 def plot_reliability(
@@ -29,7 +35,7 @@ def plot_reliability(
 
     Reference: Niculescu-Mizil and Caruana 2005, ICML.
     """
-    figure = Figure(figsize=(5.4, 4.8), layout="constrained")
+    figure = figures.Figure(figsize=(5.4, 4.8), layout="constrained")
     axes = figure.subplots()
     values = [row.probability for rows in curves.values() for row in rows]
     low = 0.5 if min(values, default=0.0) >= 0.5 else 0.0

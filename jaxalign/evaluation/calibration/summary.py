@@ -1,10 +1,10 @@
 """All numbers of one model's calibration, with intervals over prompts."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
+from jaxalign import lazy
 from jaxalign.evaluation.calibration.measures import (
     BINS,
     best_temperature,
@@ -20,6 +20,11 @@ from jaxalign.evaluation.resampling import (
     percentile_interval,
     resample_weights,
 )
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 TEMPERATURE_RESAMPLES = 200  # each is a search; 2 % of a bound's percentile is enough
 

@@ -3,10 +3,18 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import sparse
+    from scipy.sparse import csgraph
+else:
+    sparse = lazy.module("scipy.sparse")
+    csgraph = lazy.module("scipy.sparse.csgraph")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +45,14 @@ class Battles:
         return np.bincount(ids, minlength=len(self.models))
 
     @functools.cached_property
-    def incidence(self) -> csr_array:
+    def incidence(self) -> "sparse.csr_array":
         """+1 at the first model and -1 at the second of each battle [N K]."""
         rows = np.tile(np.arange(len(self)), 2)
         columns = np.concatenate([self.first, self.second])
         signs = np.repeat([1.0, -1.0], len(self))
-        return csr_array((signs, (rows, columns)), shape=(len(self), len(self.models)))
+        return sparse.csr_array(
+            (signs, (rows, columns)), shape=(len(self), len(self.models))
+        )
 
 
 def make_battles(
@@ -100,7 +110,7 @@ def groups_that_never_met(battles: Battles) -> list[list[str]]:
     [['a', 'b'], ['c', 'd']]
     """
     size = len(battles.models)
-    graph = coo_array(
+    graph = sparse.coo_array(
         (np.ones(len(battles)), (battles.first, battles.second)), shape=(size, size)
     )
     return component_names(battles, graph, "weak")
@@ -120,7 +130,7 @@ def undefeated_groups(battles: Battles) -> list[list[str]]:
     return component_names(battles, win_graph(battles, battles.weight), "strong")
 
 
-def win_graph(battles: Battles, weights: np.ndarray) -> coo_array:
+def win_graph(battles: Battles, weights: np.ndarray) -> "sparse.coo_array":
     """A sparse graph with an edge from each model to those that it won against [K K].
 
     Args:
@@ -131,20 +141,20 @@ def win_graph(battles: Battles, weights: np.ndarray) -> coo_array:
     size = len(battles.models)
     rows = np.concatenate([battles.first[won > 0], battles.second[lost > 0]])
     columns = np.concatenate([battles.second[won > 0], battles.first[lost > 0]])
-    return coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    return sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
 
 
 def is_connected(battles: Battles, weights: np.ndarray) -> bool:
     """Whether ratings are finite under these weights of the battles [N]."""
     graph = win_graph(battles, weights)
-    return bool(connected_components(graph, connection="strong")[0] == 1)
+    return bool(csgraph.connected_components(graph, connection="strong")[0] == 1)
 
 
 def component_names(
-    battles: Battles, graph: coo_array, connection: str
+    battles: Battles, graph: "sparse.coo_array", connection: str
 ) -> list[list[str]]:
     """Names of the models in each connected component, the largest first."""
-    number, label = connected_components(graph, connection=connection)
+    number, label = csgraph.connected_components(graph, connection=connection)
     groups: list[list[str]] = [[] for _ in range(number)]
     for name, k in zip(battles.models, label, strict=True):
         groups[k].append(name)

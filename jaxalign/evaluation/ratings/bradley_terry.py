@@ -9,10 +9,11 @@ intervals.
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array, hstack
 
+from jaxalign import lazy
 from jaxalign.evaluation.ratings.battles import (
     Battles,
     groups_that_never_met,
@@ -23,6 +24,12 @@ from jaxalign.evaluation.ratings.battles import (
 )
 from jaxalign.evaluation.win_rates.logistic import LogisticFit, fit_logistic
 from jaxalign.messages import shorten
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = lazy.module("scipy.sparse")
+
 
 SCALE = 400 / math.log(10)  # rating points of one unit of log-odds
 CENTER = 1000.0
@@ -186,7 +193,7 @@ def anchor_index(battles: Battles, name: str) -> int:
     return battles.models.index(name)
 
 
-def design_matrix(battles: Battles, style: np.ndarray | None) -> csr_array:
+def design_matrix(battles: Battles, style: np.ndarray | None) -> "sparse.csr_array":
     """+1 and -1 at the models of each battle, then its style features [N K+J].
 
     Rows beyond those of the style, which are added half-wins, have a style of 0.
@@ -194,7 +201,7 @@ def design_matrix(battles: Battles, style: np.ndarray | None) -> csr_array:
     if style is None or not style.shape[1]:
         return battles.incidence
     rows = pad_rows(style, len(battles))
-    return csr_array(hstack([battles.incidence, csr_array(rows)]))
+    return sparse.csr_array(sparse.hstack([battles.incidence, sparse.csr_array(rows)]))
 
 
 def pad_rows(style: np.ndarray, rows: int) -> np.ndarray:
@@ -217,7 +224,7 @@ def penalty_matrix(battles: Battles, size: int, style_ridge: float) -> np.ndarra
 
 
 def sandwich(
-    design: csr_array,
+    design: "sparse.csr_array",
     battles: Battles,
     x: np.ndarray,
     hessian: np.ndarray,
@@ -235,10 +242,10 @@ def sandwich(
     probability = 1 / (1 + np.exp(-(design @ x)))
     residual = battles.weight * (battles.outcome - probability)
     rows = np.arange(len(residual))
-    by_cluster = csr_array(
+    by_cluster = sparse.csr_array(
         (residual, (index, rows)), shape=(index.max() + 1, len(rows))
     )
-    scores = csr_array(by_cluster @ design)
+    scores = sparse.csr_array(by_cluster @ design)
     inverse = np.linalg.inv(hessian)
     covariance: np.ndarray = inverse @ (scores.T @ scores).toarray() @ inverse
     return covariance

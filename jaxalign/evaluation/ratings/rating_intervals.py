@@ -4,11 +4,11 @@ Votes of one person, or verdicts on one prompt, are no independent draws: interv
 single battles would be too narrow, so clusters are resampled as wholes.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import LEVEL
 from jaxalign.evaluation.ratings import bradley_terry as ratings
 from jaxalign.evaluation.ratings.battles import (
@@ -20,6 +20,12 @@ from jaxalign.evaluation.ratings.battles import (
 )
 from jaxalign.evaluation.resampling import resample_weights
 from jaxalign.evaluation.win_rates.logistic import fit_logistic
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = lazy.module("scipy.sparse")
+
 
 RESAMPLES = 1000
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -113,7 +119,9 @@ def resample_counts(
         share = np.bincount(cell, minlength=cells) / len(cell)
         return rng.multinomial(len(cell), share, resamples).astype(np.float64)
     number = int(clusters.max()) + 1
-    table = csr_array((np.ones(len(cell)), (clusters, cell)), shape=(number, cells))
+    table = sparse.csr_array(
+        (np.ones(len(cell)), (clusters, cell)), shape=(number, cells)
+    )
     draws = resample_weights(number, resamples=resamples, seed=seed)
     return np.concatenate([(table.T @ times.T).T for times in draws])
 

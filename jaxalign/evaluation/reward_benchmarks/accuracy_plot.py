@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.plots import COLORS, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 LONGEST_NAME = 34  # characters beside the axis
 
@@ -36,7 +42,7 @@ def plot_accuracy(
       span: bounds of the axis.
     """
     names = list(accuracy)
-    figure = Figure(figsize=(7.6, 1.4 + 0.3 * len(names)), layout="constrained")
+    figure = figures.Figure(figsize=(7.6, 1.4 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(names))
     low, high = np.array([[accuracy[n].low, accuracy[n].high] for n in names]).T

@@ -4,17 +4,22 @@ The reward difference of a pair is the logit of its label (Bradley-Terry), so th
 sigmoid(difference) is the probability that the reward gives its own choice.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
+from jaxalign import lazy
 from jaxalign.evaluation.calibration import measures as calibration
 from jaxalign.evaluation.calibration.summary import (
     cross_fitted_logits,
     measure_calibration,
 )
 from jaxalign.evaluation.intervals import Units, bootstrap, unit_indices
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 ROWS_PER_BIN = 25  # a frequency of 25 rows has a standard error of 0.1 at most
 

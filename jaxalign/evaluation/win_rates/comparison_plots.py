@@ -3,12 +3,18 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation.plots import COLORS, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
 
 NAME_LENGTH = 24  # characters of a model's name on an axis
 BINS = 30  # of a histogram
@@ -25,7 +31,7 @@ def plot_win_rate_matrix(
       matrix: win rates in [0, 1]; NaN where two were not compared, float [M M].
     """
     size = 1.9 + 0.85 * len(models)
-    figure = Figure(figsize=(size + 1.2, size), layout="constrained")
+    figure = figures.Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(100 * matrix, cmap="PuOr", vmin=0, vmax=100)
     for row, column in itertools.product(range(len(models)), repeat=2):
@@ -64,7 +70,7 @@ def plot_score_histograms(
     """
     shared = len(scores) <= SEPARATE
     panels = 1 if shared else len(scores)
-    figure = Figure(
+    figure = figures.Figure(
         figsize=(7.2, 3.6 if shared else 0.6 + 1.3 * panels), layout="constrained"
     )
     grid = figure.subplots(panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -105,7 +111,7 @@ def shorten(name: str) -> str:
     return name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: "figures.Figure", path: Path) -> None:
     """Writes a figure; of several processes the first writes."""
     if jax.process_index() == 0:
         figure.savefig(path, dpi=140)

@@ -4,8 +4,16 @@ This is the estimator of AlpacaEval's length control, which calls scikit-learn's
 liblinear: every coefficient is penalized, the intercept too.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import special
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 GRID = np.logspace(-4, 4, 10)
 """Inverse strengths C to select from, AlpacaEval's."""

@@ -11,11 +11,11 @@ cross-validation (`l1_logistic`), where there are comparisons enough for that.
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval, Units, unit_indices
 from jaxalign.evaluation.resampling import percentile_interval, resample_weights
 from jaxalign.evaluation.win_rates.l1_logistic import (
@@ -24,6 +24,11 @@ from jaxalign.evaluation.win_rates.l1_logistic import (
     select_inverse,
 )
 from jaxalign.evaluation.win_rates.logistic import fit_logistic
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 RESAMPLES = 1000
 FEW = 200

@@ -5,11 +5,17 @@ alone. Fits of a few hundred parameters take milliseconds each; JAX's default is
 float32, in which a rating's third decimal would be noise.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
-from scipy.sparse import csr_array
+
+from jaxalign import lazy
+
+if TYPE_CHECKING:
+    from scipy import sparse, special
+else:
+    sparse = lazy.module("scipy.sparse")
+    special = lazy.module("scipy.special")
 
 STEPS = 100
 TOLERANCE = 1e-11  # of the gradient, for a total weight of 1
@@ -34,7 +40,7 @@ class LogisticFit(NamedTuple):
 
 
 def fit_logistic(
-    design: csr_array | np.ndarray,
+    design: "sparse.csr_array | np.ndarray",
     labels: np.ndarray,
     weights: np.ndarray | None = None,
     *,
@@ -65,7 +71,7 @@ def fit_logistic(
     >>> f"{fit.coefficients[0, 0]:.6f}"  # log(3 / 1)
     '1.098612'
     """
-    design = csr_array(design, dtype=np.float64)
+    design = sparse.csr_array(design, dtype=np.float64)
     rows, size = design.shape
     labels = np.asarray(labels, np.float64)
     weights = np.ones((1, rows)) if weights is None else np.asarray(weights, np.float64)
@@ -99,8 +105,8 @@ def fit_logistic(
 
 
 def fit_chunk(
-    design: csr_array,
-    outer: csr_array,
+    design: "sparse.csr_array",
+    outer: "sparse.csr_array",
     labels: np.ndarray,
     weights: np.ndarray,
     penalty: np.ndarray,
@@ -150,7 +156,7 @@ def newton_direction(
 
 
 def line_search(
-    design: csr_array,
+    design: "sparse.csr_array",
     labels: np.ndarray,
     weights: np.ndarray,
     penalty: np.ndarray,
@@ -174,7 +180,7 @@ def line_search(
 
 
 def logistic_loss(
-    design: csr_array,
+    design: "sparse.csr_array",
     labels: np.ndarray,
     weights: np.ndarray,
     penalty: np.ndarray,
@@ -194,13 +200,13 @@ def matvec(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return product
 
 
-def row_outer_products(design: csr_array) -> csr_array:
+def row_outer_products(design: "sparse.csr_array") -> "sparse.csr_array":
     """The outer product of each row with itself, flattened, as a sparse [N K*K].
 
-    >>> row_outer_products(csr_array(np.array([[1.0, 2.0]]))).toarray().tolist()
+    >>> row_outer_products(sparse.csr_array(np.array([[1.0, 2.0]]))).toarray().tolist()
     [[1.0, 2.0, 2.0, 4.0]]
     """
-    design = csr_array(design)
+    design = sparse.csr_array(design)
     size = design.shape[1]
     counts = np.diff(design.indptr)
     row = np.repeat(np.arange(design.shape[0]), counts**2)
@@ -213,4 +219,6 @@ def row_outer_products(design: csr_array) -> csr_array:
     left, right = start + within // width, start + within % width
     values = design.data[left] * design.data[right]
     column = design.indices[left].astype(np.int64) * size + design.indices[right]
-    return csr_array((values, (row, column)), shape=(design.shape[0], size * size))
+    return sparse.csr_array(
+        (values, (row, column)), shape=(design.shape[0], size * size)
+    )

@@ -3,10 +3,9 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import CONFIG_MAPPING
-
+from jaxalign import lazy
 from jaxalign.messages import one_line, shorten
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.families import rope_config, settings
@@ -17,6 +16,11 @@ from jaxalign.models.families.llama import LLAMA, MISTRAL, OLMO2, QWEN2, QWEN3
 from jaxalign.models.families.neox import NEOX
 from jaxalign.models.families.phi3 import PHI3
 from jaxalign.types import ORIGIN_KEY
+
+if TYPE_CHECKING:
+    import transformers
+else:
+    transformers = lazy.module("transformers")
 
 FAMILIES = {
     family.name: family
@@ -84,7 +88,7 @@ def read_config(
     origin = config_json.get(ORIGIN_KEY, "")
 
     def read(fields: dict[str, Any]) -> ModelConfig:
-        hf_config = CONFIG_MAPPING[family.name].from_dict(fields)
+        hf_config = transformers.CONFIG_MAPPING[family.name].from_dict(fields)
         for field, allowed in family.supported_values.items():
             if (value := getattr(hf_config, field)) not in allowed:
                 raise ValueError(f"{field} = {value!r} is not supported")

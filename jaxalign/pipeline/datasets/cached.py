@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import dataset_ops, readers, token_cache
 from jaxalign.data.cached_examples import CachedExamples
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.formats import files
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.record_splits import STATED, check_sides, split_account
 from jaxalign.runtime import distributed

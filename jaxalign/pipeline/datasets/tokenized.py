@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import dataset_ops, mixing
 from jaxalign.data.cached_examples import CachedExamples
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference, Record, Unpaired
 from jaxalign.data.tokenize import tokenize
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline.datasets.cached import load_token_cache
 from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.record_splits import account_of_examples, row_numbers

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import sharding
 from jaxalign.batches import TokenBatch
@@ -20,6 +19,7 @@ from jaxalign.data import chat, collate
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import TokenRow
 from jaxalign.data.records import Prompt, assistant_message
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import (
     answer_scores,

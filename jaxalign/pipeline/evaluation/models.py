@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models.pretrained_folder import PretrainedFolder
 from jaxalign.pipeline import policies
 from jaxalign.runtime import defaults, flags

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from transformers import PreTrainedTokenizerFast
-
 from jaxalign.data import templates
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 
 
 def prefix_token(tokenizer: PreTrainedTokenizerFast) -> int:

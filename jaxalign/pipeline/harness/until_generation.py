@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import sampling, sharding
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline.answer_scores import round_up_to_devices
 from jaxalign.pipeline.continuation_scores import MIN_WIDTH, bucket
 from jaxalign.pipeline.policies import Policy

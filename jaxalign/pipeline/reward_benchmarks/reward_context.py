@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign import messages
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import policies, reward_functions
 from jaxalign.pipeline.evaluation.answer_scorers import encode_answers
