@@ -78,6 +78,10 @@ def done_text(numbers: Mapping[str, Any]) -> str:
     ]
     if unread := [f"{n}: {text}" for n, text in numbers["reports"].items()]:
         parts.append("As read: " + "; ".join(unread) + ".")
+    parts.append(
+        "Train on it with --data and this folder: the held-out rows are those of its "
+        "test file."
+    )
     return "\n\n".join(parts)
 
 
