@@ -169,7 +169,8 @@ def token_counter(model: str | None) -> Callable[[str], int] | None:
     if model is None:
         return None
     loaded = tokenizer.load(hub.model_folder(model))
-    return lambda text: len(loaded.encode(text, add_special_tokens=False))
+    encode = loaded.backend_tokenizer.encode
+    return lambda text: len(encode(text, add_special_tokens=False).ids)
 
 
 def with_origins(read: list[Source], origin: str) -> list[Item]:

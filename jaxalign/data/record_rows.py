@@ -91,7 +91,7 @@ def prompt_text(record: Record) -> str:
     return "\n\n".join(message["content"] for message in prompt_messages(record))
 
 
-def whole_text(record: Record) -> str:
+def joined_text(record: Record) -> str:
     """The prompt and the answers as text, one below the other."""
     parts = [prompt_text(record), *(text for _, text in answer_texts(record))]
     return "\n\n".join(filter(None, parts))

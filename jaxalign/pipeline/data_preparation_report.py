@@ -179,13 +179,13 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
         )
     if count := summary["contradictions"]:
         found.append(
-            f"{count} pairs contradict an earlier one: the same answers, with chosen "
-            "and rejected swapped."
+            f"Pairs that contradict an earlier one (the same answers, with chosen and "
+            f"rejected swapped): {count}."
         )
     if summary["duplicates"]:
         found.append(
-            f"{summary['duplicates']} of {rows} rows repeat an earlier one (--dedup "
-            "removes them)."
+            f"Rows that repeat an earlier one: {summary['duplicates']} of {rows}; "
+            "--dedup removes them."
         )
     return found + artifact_warnings(summary["artifacts"])
 

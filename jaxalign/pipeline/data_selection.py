@@ -174,6 +174,8 @@ def remove_leaks(
     Returns:
       The mask of the rows that are left.
     """
+    if not held_out.any():
+        return held_out
     tests = [
         x.record for x, test in zip(selection.items, held_out, strict=True) if test
     ]

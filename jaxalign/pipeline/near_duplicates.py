@@ -2,7 +2,7 @@
 
 Candidates come from locality-sensitive hashing of `datasketch` (the extra `prepare`);
 each is confirmed by the similarity of the shingles themselves, so that a text is only
-called a near duplicate if it is one. A pair near the threshold may be missed.
+called a near duplicate if it is one; about 1 in 50 at the threshold may be missed.
 
 Reference: Broder 1997, On the resemblance and containment of documents; Lee et al.
 2022, arXiv:2107.06499 (deduplication of training data).
@@ -17,6 +17,7 @@ import regex
 from jaxalign.data.splits import normalize
 
 SHINGLE_WORDS, PERMUTATIONS = 3, 128
+MISSES_WEIGH_MORE = (0.1, 0.9)  # than candidates that are none
 WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|\w+")
 MISSING = (
     "--near-dedup needs datasketch, which is not installed (the extra prepare; exact "
@@ -68,9 +69,11 @@ class NearDuplicateIndex:
     def __init__(self, threshold: float) -> None:
         self.sketches = load_datasketch()
         self.threshold = threshold
-        # bands for a little less: what is wrongly found is refused below
-        lsh_threshold = max(threshold - 0.1, 0.1)
-        self.index = self.sketches.MinHashLSH(lsh_threshold, num_perm=PERMUTATIONS)
+        # bands that miss 2 % of the rows at the threshold, or fewer, from 0.5 on; what
+        # they find too much is refused by its similarity
+        self.index = self.sketches.MinHashLSH(
+            max(threshold - 0.1, 0.05), num_perm=PERMUTATIONS, weights=MISSES_WEIGH_MORE
+        )
         self.rows: dict[int, Parts] = {}
 
     def sketch(self, texts: Sequence[str]) -> tuple[Parts, Any]:

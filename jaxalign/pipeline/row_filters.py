@@ -167,7 +167,7 @@ def values_of(record: Record, name: str) -> list[Any]:
         return [record_rows.prompt_text(record)]
     answers = record_rows.answer_texts(record)
     if name == "all":
-        return [record_rows.whole_text(record)]
+        return [record_rows.joined_text(record)]
     texts = [text for kind, text in answers if name in ("answer", kind)]
     if texts or name == "answer":
         return texts

@@ -75,4 +75,4 @@ def compared_texts(record: Record) -> list[str]:
     """
     answers = [text for _, text in record_rows.answer_texts(record)]
     label = [str(record.desirable)] if isinstance(record, Unpaired) else []
-    return [record_rows.whole_text(record), *answers, *label]
+    return [record_rows.joined_text(record), *answers, *label]
