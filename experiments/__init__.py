@@ -6,6 +6,7 @@ Preferences
     collect             sample answers, label them: rankings and pairs
     judge               label answers with a language model (AI feedback)
     winners             the best of n answers to each prompt, as SFT data
+    prepare             data: filters, duplicates, leaks, a held-out split, a report
     inspect_data        examples of a data set, with the trained tokens marked
 Rewards
     reward_model        Bradley-Terry and rankings: a scalar head on a policy

@@ -3,6 +3,11 @@
 Trained tokens are green (or between ⟦ and ⟧ without color), special tokens reversed,
 line ends shown. Nothing is trained and nothing is written.
 
+The counts have lengths in tokens; those of texts in characters, the share of pairs
+whose longer answer is the chosen one ("longer wins", ties half) and the number of rows
+that repeat an earlier one are as `experiments.prepare` reports them, which removes
+duplicates.
+
     python -m experiments.inspect_data --data hh-rlhf --data-path FOLDER --model FOLDER
     python -m experiments.inspect_data --data answers.jsonl --all-turns
 """
@@ -26,7 +31,8 @@ from jaxalign.data.records import Record
 from jaxalign.data.tokenize import tokenize
 from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
-from jaxalign.pipeline import datasets, policies
+from jaxalign.evaluation import data_statistics
+from jaxalign.pipeline import data_summary, datasets, policies, row_keys
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 
@@ -92,7 +98,11 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
         for example in examples[config.first :][: config.examples]:
             location = records[example.row].location.rpartition("/")[2]
             show(console, tokenizer, example, location, SIDES.get(name))
-        counts[name] = {"rows": report.total} | count_tokens(examples, uncut)
+        counts[name] = {
+            "rows": report.total,
+            **count_tokens(examples, uncut),
+            **count_texts(records),
+        }
     if not counts:
         raise ValueError(f"{source.name} has no usable rows of any kind")
     console.print(table(counts))
@@ -188,22 +198,46 @@ def count_tokens(
     }
 
 
+def count_texts(records: Sequence[Record]) -> dict[str, float]:
+    """Duplicates, the "longer wins" share of pairs, and lengths of texts in characters.
+
+    Args:
+      records: of one kind, before any was cut or dropped.
+    """
+    keys = [row_keys.row_key(record) for record in records]
+    counts: dict[str, float] = {"duplicates": data_statistics.duplicate_count(keys)}
+    share = data_summary.longer_wins(records)
+    if share is not None:
+        counts["longer wins"] = share.mean
+    for kind, lengths in data_summary.text_lengths(records).items():
+        counts |= quantiles(f"{kind} chars", lengths)
+    return counts
+
+
 def quantiles(name: str, values: np.ndarray) -> dict[str, float]:
-    """Quantiles of lengths in tokens, as whole numbers."""
+    """Quantiles of lengths, as whole numbers."""
     lengths = np.quantile(values, QUANTILES, method="inverted_cdf")
     return {f"{name} {q:.0%}": int(x) for q, x in zip(QUANTILES, lengths, strict=True)}
 
 
 def table(counts: dict[str, dict[str, float]]) -> Table:
-    """The counts as a table, one column for each kind of record; lengths in tokens."""
+    """The counts as a table, one column for each kind of record.
+
+    Lengths are in tokens, or in characters where that is said.
+    """
     shown = Table("count")
     for name in counts:
         shown.add_column(name, justify="right")
-    for key in next(iter(counts.values()), {}):
-        values = [count[key] for count in counts.values()]
-        as_text = [f"{v:.1%}" if isinstance(v, float) else f"{v:,}" for v in values]
-        shown.add_row(key, *as_text)
+    for key in dict.fromkeys(key for count in counts.values() for key in count):
+        shown.add_row(key, *(cell(count.get(key)) for count in counts.values()))
     return shown
+
+
+def cell(value: float | None) -> str:
+    """A share in percent, a count with commas; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if isinstance(value, float) else f"{value:,}"
 
 
 if __name__ == "__main__":

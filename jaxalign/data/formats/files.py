@@ -29,7 +29,8 @@ MAX_LIMIT = 10**8  # characters; parsing such a row takes about 10 GB
 METADATA_FILES = frozenset(
     "dataset_info.json dataset_infos.json dataset_dict.json state.json metadata.json "
     "features.json config.json data.json numbers.json metrics.jsonl samples.jsonl "
-    "timing.jsonl package.json config.yaml".split()
+    "timing.jsonl package.json config.yaml prepare.json removed.jsonl report.json "
+    "notes.json".split()
 )
 UNSUPPORTED_HINTS = {
     ".zip .tar .tgz .7z .rar": "unpack it",
