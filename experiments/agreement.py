@@ -36,13 +36,9 @@ import numpy as np
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Page
+from jaxalign.pipeline.annotations import agreement_numbers, agreement_report
 from jaxalign.pipeline.annotations.layouts import Fields
-from jaxalign.pipeline.annotations.reading import (
-    Annotations,
-    agreement_numbers,
-    agreement_report,
-    read_annotations,
-)
+from jaxalign.pipeline.annotations.reading import Annotations, read_annotations
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

@@ -26,9 +26,9 @@ from typing import Any, ClassVar, Literal
 
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.page import Page, Section
+from jaxalign.evaluation.ratings import arena, elo, rating_intervals
+from jaxalign.evaluation.ratings import bradley_terry as ratings
 from jaxalign.evaluation.ratings.arena import Arena
-from jaxalign.evaluation.ratings.bradley_terry import arena, elo, rating_intervals
-from jaxalign.evaluation.ratings.bradley_terry import bradley_terry as ratings
 from jaxalign.pipeline.comparisons import arena_inputs
 from jaxalign.pipeline.comparisons.arena_inputs import Clusters, Style
 from jaxalign.pipeline.comparisons.comparison_files import read_comparisons

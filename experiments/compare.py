@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 from jaxalign import streams
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.evaluation.win_rates.raw import (
+from jaxalign.evaluation.win_rates import (
     comparison_page,
     comparison_plots,
     comparison_tables,

@@ -38,11 +38,11 @@ from jaxalign.pipeline.evaluation.models import (
     evaluation_mesh,
     load_policy,
 )
+from jaxalign.pipeline.multiple_choice import report as multiple_choice_report
+from jaxalign.pipeline.multiple_choice import rows as question_rows
+from jaxalign.pipeline.multiple_choice import scores as multiple_choice
 from jaxalign.pipeline.multiple_choice.rows import BbqQuestion, TruthfulQuestion
 from jaxalign.pipeline.multiple_choice.scores import Question, QuestionRequests
-from jaxalign.pipeline.multiple_choice.scores import report as multiple_choice_report
-from jaxalign.pipeline.multiple_choice.scores import rows as question_rows
-from jaxalign.pipeline.multiple_choice.scores import scores as multiple_choice
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch

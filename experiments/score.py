@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxalign.evaluation import score_summary
 from jaxalign.evaluation.page import Page, Section, SideBySide
-from jaxalign.evaluation.win_rates.raw import comparison_plots
+from jaxalign.evaluation.win_rates import comparison_plots
 from jaxalign.pipeline.evaluation import answer_rows, model_checks, row_fields
 from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
 from jaxalign.pipeline.evaluation.answer_scorers import load_scorer

@@ -30,12 +30,12 @@ import numpy as np
 
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.page import Page, Section
+from jaxalign.evaluation.win_rates import comparison_plots
 from jaxalign.evaluation.win_rates.length_control import (
     BASELINE,
     LengthWeights,
     head_to_head,
 )
-from jaxalign.evaluation.win_rates.raw import comparison_plots
 from jaxalign.pipeline.comparisons import (
     baseline_comparisons,
     difficulties,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation.calibration.measures import measures as calibration
-from jaxalign.evaluation.calibration.measures import reliability_plot
+from jaxalign.evaluation.calibration import measures as calibration
+from jaxalign.evaluation.calibration import reliability_plot
 from jaxalign.evaluation.calibration.summary import (
     cross_fitted_nll,
     measure_calibration,

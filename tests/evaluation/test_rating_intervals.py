@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from jaxalign.evaluation.ratings import arena, elo, rating_intervals
+from jaxalign.evaluation.ratings import bradley_terry as ratings
 from jaxalign.evaluation.ratings.battles import make_battles
-from jaxalign.evaluation.ratings.bradley_terry import arena, elo, rating_intervals
-from jaxalign.evaluation.ratings.bradley_terry import bradley_terry as ratings
 
 PLANTED = np.array([0.9, 0.4, 0.0, -0.2, -1.1])  # log-odds, with a mean of 0
 NAMES = np.array([*"abcde"])

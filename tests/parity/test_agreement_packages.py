@@ -5,7 +5,7 @@ import pytest
 
 from jaxalign.evaluation.agreement.coefficients import krippendorff_alpha, label_counts
 from jaxalign.evaluation.agreement.rater_pairs import cohen_kappa
-from jaxalign.evaluation.calibration.measures import measures as calibration
+from jaxalign.evaluation.calibration import measures as calibration
 
 REASON = "pip install krippendorff scikit-learn"
 krippendorff = pytest.importorskip("krippendorff", reason=REASON)

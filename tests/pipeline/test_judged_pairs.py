@@ -7,8 +7,8 @@ import pytest
 
 from jaxalign import streams
 from jaxalign.data.records import Prompt
+from jaxalign.evaluation.win_rates import pairwise_judgements
 from jaxalign.evaluation.win_rates.judgement_columns import judgement_columns
-from jaxalign.evaluation.win_rates.raw import pairwise_judgements
 from jaxalign.pipeline import llm_judge
 from jaxalign.pipeline.comparisons import answer_pairs, judged_pairs
 from jaxalign.pipeline.comparisons.answer_pairs import AnswerPair

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from jaxalign.evaluation.benchmarks import bbq
+from jaxalign.pipeline.multiple_choice import rows
 from jaxalign.pipeline.multiple_choice.rows import parse_question
-from jaxalign.pipeline.multiple_choice.scores import rows
 from tests.support.questions import bbq_row, truthful_row
 
 

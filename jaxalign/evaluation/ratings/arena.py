@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation.intervals import Gain, Interval
+from jaxalign.evaluation.ratings import bradley_terry as ratings
+from jaxalign.evaluation.ratings import elo, rating_intervals
 from jaxalign.evaluation.ratings.battles import Battles, win_shares
-from jaxalign.evaluation.ratings.bradley_terry import Ratings, elo, rating_intervals
-from jaxalign.evaluation.ratings.bradley_terry import bradley_terry as ratings
+from jaxalign.evaluation.ratings.bradley_terry import Ratings
 from jaxalign.evaluation.ratings.elo import EloSummary
 from jaxalign.evaluation.ratings.rating_intervals import RatingResamples
 from jaxalign.evaluation.resampling import percentile_interval

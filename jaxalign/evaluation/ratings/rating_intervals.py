@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxalign import lazy
 from jaxalign.evaluation.intervals import LEVEL
+from jaxalign.evaluation.ratings import bradley_terry as ratings
 from jaxalign.evaluation.ratings.battles import (
     Battles,
     half_wins,
@@ -17,7 +18,6 @@ from jaxalign.evaluation.ratings.battles import (
     join,
     unique_battles,
 )
-from jaxalign.evaluation.ratings.bradley_terry import bradley_terry as ratings
 from jaxalign.evaluation.resampling import resample_weights
 from jaxalign.evaluation.win_rates.logistic import fit_logistic
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxalign import lazy
-from jaxalign.evaluation.calibration.measures import measures as calibration
+from jaxalign.evaluation.calibration import measures as calibration
 from jaxalign.evaluation.calibration.summary import (
     cross_fitted_logits,
     measure_calibration,

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.win_rates import judgement_columns as columns
+from jaxalign.evaluation.win_rates import pairwise_judgements as pairwise
 from jaxalign.evaluation.win_rates.judgement_columns import Judgements
 from jaxalign.evaluation.win_rates.length_control import length_control
-from jaxalign.evaluation.win_rates.raw import judgement_columns as columns
-from jaxalign.evaluation.win_rates.raw import pairwise_judgements as pairwise
 
 Row = dict[str, Any]
 CONSISTENCY = "same verdict in both orders"

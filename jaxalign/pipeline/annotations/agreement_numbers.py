@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxalign.evaluation.agreement.coefficients import coefficients as agreement
-from jaxalign.evaluation.agreement.coefficients import (
-    label_ceiling,
-    rankings,
-    rater_pairs,
-)
+from jaxalign.evaluation.agreement import coefficients as agreement
+from jaxalign.evaluation.agreement import label_ceiling, rankings, rater_pairs
 from jaxalign.evaluation.agreement.rating_pairs import (
     leave_one_out_pairs,
     mean_of_others,

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jaxalign import messages
+from jaxalign.evaluation.ratings import answer_style
 from jaxalign.evaluation.ratings.battles import Battles, make_battles
-from jaxalign.evaluation.ratings.bradley_terry import answer_style
 from jaxalign.pipeline.comparisons.comparison_rows import Comparison
 
 Outcome = Literal["winner", "probability"]

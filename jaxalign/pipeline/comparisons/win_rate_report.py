@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation.intervals import Interval, bootstrap
+from jaxalign.evaluation.win_rates import raw as win_rates
 from jaxalign.evaluation.win_rates.length_control import (
     FEW,
     RESAMPLES,
@@ -14,7 +15,6 @@ from jaxalign.evaluation.win_rates.length_control import (
     changes_much,
     length_control,
 )
-from jaxalign.evaluation.win_rates.raw import raw as win_rates
 from jaxalign.pipeline.comparisons import difficulties
 from jaxalign.pipeline.comparisons.baseline_comparisons import (
     BaselineArrays,

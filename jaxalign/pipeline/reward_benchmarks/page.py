@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxalign.evaluation.calibration.measures import ReliabilityBin, reliability_plot
+from jaxalign.evaluation.calibration import reliability_plot
+from jaxalign.evaluation.calibration.measures import ReliabilityBin
 from jaxalign.evaluation.page import Section
 from jaxalign.evaluation.report import Row
 from jaxalign.evaluation.reward_benchmarks import accuracy_plot, reward_bench, rm_bench
