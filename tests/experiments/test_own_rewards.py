@@ -152,7 +152,8 @@ def test_best_answers_by_a_function(base, file, tmp_path):
     except ValueError as error:  # an untrained policy may end no answer
         assert "no answer ended" in str(error)
         return
-    for line in (tmp_path / "winners" / "best" / "train.jsonl").open():
+    written = (tmp_path / "winners" / "best" / "train.jsonl").read_text()
+    for line in written.splitlines():
         row = json.loads(line)
         answer = row["messages"][-1]["content"]
         assert row["reward"] == pytest.approx(len(answer) / 10)
