@@ -99,7 +99,7 @@ def main(config: Config) -> dict[str, Any]:
             for m in measurements
         ]
         sections = [
-            Section("All models", "The main numbers of each measurement.", rows),
+            Section("All models", rows=evaluation_suite.transpose(rows)),
             *evaluation_suite.diversity_sections(measurements),
             *(s for one in measurements for s in evaluation_suite.own_sections(one)),
             Section("Commands", "Each measurement by itself:", commands),

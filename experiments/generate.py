@@ -18,7 +18,7 @@ answered once; --samples gives several answers.
 
 Also writes numbers.json and a page (report.md, report.html) with some answers side by
 side: tokens an answer and the share that ended, with 95 % intervals over prompts, and
-tokens a second, without the first part of each model where there are several.
+tokens a second, of all parts (--save-every) of a model but its first, which compiles.
 """
 
 import dataclasses

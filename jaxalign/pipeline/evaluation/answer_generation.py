@@ -220,12 +220,12 @@ class AnswerGenerator:
         """Answer tokens a second of a model, without its first part, which compiles.
 
         Returns:
-          Of a single part, the rate with the compilation; None where none was sampled.
+          None where fewer than two parts were sampled.
         """
         speeds = self.speeds.get(model, [])
-        if not speeds:
+        if len(speeds) < 2:
             return None
-        tokens, seconds = np.sum(speeds[1:] or speeds, axis=0)
+        tokens, seconds = np.sum(speeds[1:], axis=0)
         return float(tokens / seconds)
 
 

@@ -188,6 +188,20 @@ def summary_rows(
     return rows
 
 
+def transpose(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each number, with a column for each model.
+
+    >>> transpose([{"model": "sft", "nll": 2.0}, {"model": "dpo"}])
+    [{'number': 'nll', 'sft': 2.0, 'dpo': None}]
+    """
+    names = dict.fromkeys(name for row in rows for name in row if name != "model")
+    return [
+        {"number": name.replace("_", " ")}
+        | {row["model"]: row.get(name) for row in rows}
+        for name in names
+    ]
+
+
 def as_cell(value: Any) -> Any:
     """A value of numbers.json as a table's cell, an interval where it has bounds.
 
