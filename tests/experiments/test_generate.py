@@ -6,8 +6,8 @@ import json
 import pytest
 
 from experiments import generate, inspect_data
-from jaxalign.pipeline import answer_rows
-from jaxalign.pipeline.answer_generation import AnswerGenerator
+from jaxalign.pipeline.evaluation import answer_rows
+from jaxalign.pipeline.evaluation.answer_generation import AnswerGenerator
 from tests.support import untrained
 
 
@@ -136,7 +136,7 @@ def test_a_system_prompt_is_part_of_the_prompt(folder, data, tmp_path):
     "flags, message",
     [
         ({"model": "nowhere"}, "--model nowhere: no such folder"),
-        ({"model": "a,a"}, "--model a,a: expected different folders"),
+        ({"model": "a,a"}, "--model a,a: expected folders of different names"),
         ({"data": "empty.jsonl"}, "empty.jsonl holds no usable Prompt rows"),
         ({"max_new_tokens": 95}, "can answer none of 4 prompts"),
         ({"model": "reward"}, "LlamaForSequenceClassification is a reward model"),

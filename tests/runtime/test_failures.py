@@ -14,6 +14,7 @@ import pytest
 from experiments import dpo, sft
 from jaxalign import losses
 from jaxalign.runtime import stalls
+from jaxalign.training import metrics
 from tests.support import kill, small_runs
 
 
