@@ -140,7 +140,7 @@ def check_filters(
 def text_names(records: Sequence[Record]) -> list[str]:
     """The names of the texts of records, of which lengths are taken."""
     kinds = {kind for record in records for kind, _ in record_rows.answer_texts(record)}
-    return [*TEXTS, *sorted(kinds)]
+    return list(dict.fromkeys([*TEXTS, *sorted(kinds)]))
 
 
 def field_names(records: Sequence[Record]) -> list[str]:
