@@ -1,10 +1,9 @@
 """What training on one's own samples needs: a policy, prompts, a reward; and rollouts.
 
-Each iteration of PPO, the group methods and online DPO samples answers to the next
-prompts, scores them, and makes some epochs of minibatch updates on them; the loops are
-in `experiments/ppo.py`, `grpo.py` and `online_dpo.py`. The randomness of an iteration
-comes from the run's key and the iteration's number alone, and checkpoints are made
-between iterations only: a killed run samples the same answers again.
+Each iteration samples answers to the next prompts, scores them, and makes some epochs
+of minibatch updates on them; the loops are in `experiments/ppo.py`, `grpo.py` and
+`online_dpo.py`. The randomness of an iteration comes from the run's key and its number
+alone: a killed run samples the same answers again.
 """
 
 import dataclasses
@@ -289,7 +288,7 @@ def warn_logprob_mismatch(metrics: Mapping[str, float], logp_gap: float) -> None
     if metrics.get("logp_gap", 0.0) > logp_gap:
         warnings.warn(
             f"log-probs of sampled tokens differ by more than {logp_gap} nats between "
-            "the sampler and the trainer (metric logp_gap), and ratios by as much: use "
+            "the sampler and the trainer, and ratios by as much (metric logp_gap): use "
             "--dtype float32, or raise --logp-gap",
             stacklevel=2,
         )

@@ -110,7 +110,7 @@ def make_rows(
     rows = []
     for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
         one = lambda x, i=i: finite(x[i])
-        row = {"prompt": list(prompt.messages), "answer": text}
+        row: dict[str, Any] = {"prompt": list(prompt.messages), "answer": text}
         row["rewards"] = jax.tree.map(one, arrays["rewards"])
         row |= jax.tree.map(one, arrays["numbers"])
         if "advantage" in arrays:

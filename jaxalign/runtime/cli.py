@@ -5,7 +5,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 
@@ -77,9 +77,11 @@ def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> Confi
         help_text.show(shown, program_name() or sys.argv[0], topic)
         raise SystemExit(0)
     with flags.defer_validation():
-        parsed = tyro.cli(config, prog=program_name(), args=others, default=default)
+        parsed: Any = tyro.cli(
+            config, prog=program_name(), args=others, default=default
+        )
     flags.validate(parsed)
-    return parsed
+    return cast(ConfigType, parsed)
 
 
 def program_name() -> str | None:

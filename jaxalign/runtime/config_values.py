@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import yaml
 
@@ -86,7 +86,8 @@ def from_values(
         raise ValueError(f"{title}: {', '.join(missing)} is missing")
     with flags.prefix_errors(title):
         if default is not None:
-            return dataclasses.replace(default, **(checked | settings))
+            values_of: Any = default  # a dataclass
+            return cast(Config, dataclasses.replace(values_of, **(checked | settings)))
         return config(**(checked | settings))
 
 

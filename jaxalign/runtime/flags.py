@@ -80,9 +80,8 @@ INTEGER_RANGES: dict[str, Range] = {
     ),
     **ranges_of(FROM_0, "examples thoughts pairs"),
     **ranges_of(FROM_2, "normalize_samples highest answers best_of points"),
-    **ranges_of(COUNT, "eval_rows"),
     **ranges_of(FROM_0, "eval_every patience"),
-    **ranges_of(COUNT, "top_k stride"),
+    **ranges_of(COUNT, "eval_rows top_k stride"),
 }
 FLOAT_RANGES: dict[str, Range] = {
     "held_out": Range(0, 1, below=True),

@@ -78,7 +78,8 @@ def begin_pipeline(
     if distributed.is_first():
         run_settings.write_json(out / "config.json", settings)
         if getattr(config, "seeds", 1) > 1:  # of this folder there is one
-            config = dataclasses.replace(config, seeds=1)
+            one_seed: dict[str, Any] = {"seeds": 1}
+            config = dataclasses.replace(config, **one_seed)
         config_file.write_config(out, config, replaced=REPLACED)
 
 

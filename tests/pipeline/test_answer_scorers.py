@@ -1,5 +1,7 @@
 """Scores of given texts: the same as a reward model's own, in any order and batch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -67,5 +69,10 @@ def test_rewards_by_name_and_of_the_toy_world():
     assert chosen.shape == (64,) and chosen.mean() > rejected.mean()
     with pytest.raises(ValueError, match="p:0 is no prompt of the toy world"):
         programmed(prompts, answers)
+    exact = load_scorer("exact", EvaluationConfig(), None)
+    with_references = [dataclasses.replace(p, references=("yes",)) for p in prompts]
+    np.testing.assert_array_equal(exact(with_references, answers), [1, 0, 0, 0])
+    with pytest.raises(ValueError, match="p:0 has no reference answer, which --reward"):
+        exact(prompts, answers)
     with pytest.raises(ValueError, match="--reward nonsense: "):
         load_scorer("nonsense", EvaluationConfig(), None)

@@ -31,6 +31,7 @@ from jaxalign.pipeline import (
 from jaxalign.pipeline.evaluation.models import EvaluationConfig, run_config
 from jaxalign.pipeline.own_rewards import own_reward
 from jaxalign.pipeline.reward_terms import Reward, SingleReward, is_own, reward_terms
+from jaxalign.rewards import reward_registry
 from jaxalign.runtime import hub
 from jaxalign.runtime.defaults import CONTEXT as MAX_CONTEXT
 
@@ -80,6 +81,8 @@ def load_scorer(
             folders, config.dtype, reward_functions.combination(ensemble), mesh
         )
         return learned_scorer(reward, folders, score, config, mesh, skip_long=skip_long)
+    if reward_registry.is_known(reward):
+        return named_scorer(reward)
     source = source or datasets.load(run_config(config, data="toy"))
     text_reward = text_rewards.text_reward(reward, source, config.dtype, mesh=mesh)
 
@@ -89,6 +92,28 @@ def load_scorer(
         return np.asarray(values["reward"], np.float64)
 
     return rule_based
+
+
+def named_scorer(reward: str) -> Scorer:
+    """The scores of a reward of `rewards.reward_registry`.
+
+    The function raises ValueError where a reward that compares with reference answers
+    is given a prompt without one (names the prompt).
+    """
+    rule_based = datasets.reward_by_name(reward)
+    needs_references = reward_registry.needs_references(reward)
+
+    def score(prompts: Sequence[Prompt], answers: Sequence[str]) -> np.ndarray:
+        for prompt in prompts if needs_references else ():
+            if not prompt.references:
+                raise ValueError(
+                    f"{prompt.location or 'a prompt'} has no reference answer, which "
+                    f"--reward {reward} compares with: give its row a field 'reference'"
+                )
+        values = rule_based(list(prompts), list(answers), np.ones(len(answers), bool))
+        return np.asarray(values["reward"], np.float64)
+
+    return score
 
 
 def function_scorer(reward: SingleReward) -> Scorer:
