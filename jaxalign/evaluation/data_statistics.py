@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation.intervals import Interval, Units, bootstrap
-from jaxalign.evaluation.reward_bench import pair_results
+from jaxalign.evaluation.reward_benchmarks.reward_bench import pair_results
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 NO_SCRIPT = "no letters"  # of texts of digits and signs alone

@@ -166,6 +166,6 @@ def read_first(source: datasets.Dataset, kind: type[Record]) -> None:
         first,
         kind,
         name=source.name,
-        skip_bad_rows=True,  # type: ignore[type-var]
+        skip_bad_rows=True,
     )
     next(iter(stream))
