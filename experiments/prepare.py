@@ -223,7 +223,7 @@ def describe(
 ) -> dict[str, Any]:
     """What prepare.json holds: the steps, and statistics before and after."""
     summary = data_summary.summarize(before, seed=config.seed)
-    hashes = [prompt_hashes(records) for records in splits.values()]
+    train, test = (prompt_hashes(records) for records in splits.values())
     states = any(item.held_out is not None for item in selection.items)
     rule = HeldOutSplit(config.held_out, config.held_out_seed)
     return {
@@ -235,7 +235,11 @@ def describe(
         "steps": selection.steps,
         **{name: len(records) for name, records in splits.items()},
         "rule": "as the data sets state it" if states else str(rule),
+<<<<<<< HEAD
         "prompts_in_both": len(np.intersect1d(hashes[0], hashes[1])),
+=======
+        "prompts_in_both": len(np.intersect1d(train, test)),
+>>>>>>> prepare
         "warnings": data_preparation_report.warnings(summary),
         "longer_wins_by_data": {
             source.name: data_summary.longer_wins(
