@@ -177,7 +177,7 @@ def main(
                 )
                 rollout_metrics.append(
                     {
-                        **online.reward_metrics(scores.reward, rollout.ended),
+                        **rollout_scores.reward_metrics(scores.reward, rollout.ended),
                         **scores.metrics(),
                         "informative": informative[-1].mean(),
                         **diagnostics,

@@ -167,7 +167,7 @@ def main(
 
             run.log(
                 i,
-                rollout=online.reward_metrics(scores.reward, rollout.ended),
+                rollout=rollout_scores.reward_metrics(scores.reward, rollout.ended),
                 rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 pairs={"gap": pairs.margin.mean(), "ties": 1.0 - pairs.valid.mean()},

@@ -248,7 +248,7 @@ def main(
 
             run.log(
                 i,
-                rollout=online.reward_metrics(scores.reward, rollout.ended),
+                rollout=rollout_scores.reward_metrics(scores.reward, rollout.ended),
                 rewards=scores.metrics(),
                 diagnostics=diagnostics,
                 batch=batch_metrics,

@@ -235,11 +235,7 @@ def describe(
         "steps": selection.steps,
         **{name: len(records) for name, records in splits.items()},
         "rule": "as the data sets state it" if states else str(rule),
-<<<<<<< HEAD
-        "prompts_in_both": len(np.intersect1d(hashes[0], hashes[1])),
-=======
         "prompts_in_both": len(np.intersect1d(train, test)),
->>>>>>> prepare
         "warnings": data_preparation_report.warnings(summary),
         "longer_wins_by_data": {
             source.name: data_summary.longer_wins(

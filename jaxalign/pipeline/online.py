@@ -247,13 +247,6 @@ def penalize_missing_eos(config: OnlineConfig, reward: Array, ended: Array) -> A
     return shaping.penalize_missing_eos(reward, ended, penalty=penalty)
 
 
-def reward_metrics(reward: Array, ended: Array) -> dict[str, Array]:
-    """Mean and deviation of rewards [A]; shares of answers that ended, and did not."""
-    eos = ended.mean()
-    metrics = {"reward": reward.mean(), "reward_std": reward.std(), "eos": eos}
-    return metrics | {"truncated": 1.0 - eos}
-
-
 def set_update_count(state: TrainState, count: int) -> TrainState:
     """The state with its learning rate's schedule at an update, see `optimizer`."""
     opt_state = optimizer.set_schedule_count(state.opt_state, count)

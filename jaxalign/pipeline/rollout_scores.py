@@ -56,3 +56,10 @@ def score_rollout(setup: online.RolloutSetup, rollout: online.Rollout) -> Scores
         for name, values in (by_name or {"reward": reward}).items()
     }
     return Scores(reward, reward_sums.weighted_sum(normalized, weights), by_name)
+
+
+def reward_metrics(reward: Array, ended: Array) -> dict[str, Array]:
+    """Mean and deviation of rewards [A]; shares of answers that ended, and did not."""
+    eos = ended.mean()
+    metrics = {"reward": reward.mean(), "reward_std": reward.std(), "eos": eos}
+    return metrics | {"truncated": 1.0 - eos}
