@@ -22,7 +22,7 @@ Reported, with 95 % intervals over items: Krippendorff's alpha, Fleiss' kappa, G
 AC1; Cohen's kappa of every two annotators (of scales linear, quadratic, and Kendall's
 tau-b); each annotator against the majority of the others; Kendall's W; the share of
 triples of votes without a cycle; and the best accuracy that a reward model can have on
-such labels, between bounds (`jaxalign.evaluation.label_ceiling`).
+such labels, between bounds (`jaxalign.evaluation.agreement.label_ceiling`).
 
 Writes OUT/agreement.json, report.md and report.html with a plot.
 """
@@ -36,9 +36,9 @@ import numpy as np
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline import agreement_numbers, agreement_report
-from jaxalign.pipeline.annotation_layouts import Fields
-from jaxalign.pipeline.annotations import Annotations, read_annotations
+from jaxalign.pipeline.annotations import agreement_numbers, agreement_report
+from jaxalign.pipeline.annotations.layouts import Fields
+from jaxalign.pipeline.annotations.reading import Annotations, read_annotations
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

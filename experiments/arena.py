@@ -24,12 +24,14 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jaxalign.evaluation import arena, elo, interval_plot, rating_intervals, ratings
-from jaxalign.evaluation.arena import Arena
+from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import arena_inputs
-from jaxalign.pipeline.arena_inputs import Clusters, Style
-from jaxalign.pipeline.comparison_files import read_comparisons
+from jaxalign.evaluation.ratings import arena, elo, rating_intervals
+from jaxalign.evaluation.ratings import bradley_terry as ratings
+from jaxalign.evaluation.ratings.arena import Arena
+from jaxalign.pipeline.comparisons import arena_inputs
+from jaxalign.pipeline.comparisons.arena_inputs import Clusters, Style
+from jaxalign.pipeline.comparisons.comparison_files import read_comparisons
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

@@ -32,9 +32,9 @@ from typing import Any
 
 import jax
 
-from jaxalign.pipeline import evaluation_models
-from jaxalign.pipeline.chat_session import ChatSession, ChatSettings
-from jaxalign.pipeline.evaluation_models import EvaluationConfig
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation.chat_session import ChatSession, ChatSettings
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import Dtype

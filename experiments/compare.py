@@ -31,29 +31,24 @@ from functools import partial
 from typing import Any, Literal
 
 from jaxalign import streams
-from jaxalign.evaluation import (
+from jaxalign.evaluation.page import Page, Section
+from jaxalign.evaluation.win_rates import (
     comparison_page,
     comparison_plots,
     comparison_tables,
     judgement_columns,
     pairwise_judgements,
 )
-from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import (
-    answer_pairs,
-    compared_answers,
-    datasets,
-    evaluation_prompts,
-    judged_pairs,
-    llm_judge,
-    model_checks,
-)
-from jaxalign.pipeline.answer_pairs import AnswerPair
-from jaxalign.pipeline.answer_rows import AnswerRow
-from jaxalign.pipeline.answer_scorers import load_scorer
-from jaxalign.pipeline.compared_answers import AnswerSource
-from jaxalign.pipeline.evaluation_models import evaluation_mesh, load_policy
-from jaxalign.pipeline.evaluation_prompts import PromptConfig
+from jaxalign.pipeline import datasets, llm_judge
+from jaxalign.pipeline.comparisons import answer_pairs, compared_answers, judged_pairs
+from jaxalign.pipeline.comparisons.answer_pairs import AnswerPair
+from jaxalign.pipeline.comparisons.compared_answers import AnswerSource
+from jaxalign.pipeline.evaluation import model_checks
+from jaxalign.pipeline.evaluation import prompts as evaluation_prompts
+from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
+from jaxalign.pipeline.evaluation.answer_scorers import load_scorer
+from jaxalign.pipeline.evaluation.models import evaluation_mesh, load_policy
+from jaxalign.pipeline.evaluation.prompts import PromptConfig
 from jaxalign.pipeline.principles import read_principles
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

@@ -43,8 +43,9 @@ from experiments import (
     score,
 )
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import evaluation_models, evaluation_suite
-from jaxalign.pipeline.evaluation_suite import Program
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation import suite as evaluation_suite
+from jaxalign.pipeline.evaluation.suite import Program
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_config import ReportConfig
@@ -98,7 +99,7 @@ def main(config: Config) -> dict[str, Any]:
             for m in measurements
         ]
         sections = [
-            Section("All models", "The main numbers of each measurement.", rows),
+            Section("All models", rows=evaluation_suite.transpose(rows)),
             *evaluation_suite.diversity_sections(measurements),
             *(s for one in measurements for s in evaluation_suite.own_sections(one)),
             Section("Commands", "Each measurement by itself:", commands),

@@ -18,7 +18,7 @@ answered once; --samples gives several answers.
 
 Also writes numbers.json and a page (report.md, report.html) with some answers side by
 side: tokens an answer and the share that ended, with 95 % intervals over prompts, and
-tokens a second, without the first part of each model where there are several.
+tokens a second, of all parts (--save-every) of a model but its first, which compiles.
 """
 
 import dataclasses
@@ -32,8 +32,10 @@ from jaxalign.data import splits
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.report import Row
-from jaxalign.pipeline import answer_generation, evaluation_models, evaluation_prompts
-from jaxalign.pipeline.answer_generation import AnswerGenerator, ModelPrompts
+from jaxalign.pipeline.evaluation import answer_generation
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation import prompts as evaluation_prompts
+from jaxalign.pipeline.evaluation.answer_generation import AnswerGenerator, ModelPrompts
 from jaxalign.runtime import data_report, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

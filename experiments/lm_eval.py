@@ -25,14 +25,16 @@ from typing import Any, ClassVar
 
 import jax
 
-from jaxalign.evaluation import harness_tables, interval_plot
+from jaxalign.evaluation import interval_plot
+from jaxalign.evaluation.benchmarks import harness_tables
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import harness_texts, lm_eval_model, lm_eval_tasks
-from jaxalign.pipeline.evaluation_models import (
+from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
     evaluation_mesh,
     load_policy,
 )
+from jaxalign.pipeline.harness import lm_eval_model, lm_eval_tasks
+from jaxalign.pipeline.harness import texts as harness_texts
 from jaxalign.runtime import flags, hub, jsonl
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

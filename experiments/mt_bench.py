@@ -31,21 +31,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline import (
-    conversation_answers,
-    mt_bench_files,
-    mt_bench_judging,
-    mt_bench_prompts,
-    mt_bench_report,
-)
-from jaxalign.pipeline.evaluation_models import (
+from jaxalign.pipeline.evaluation import conversation_answers
+from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
     evaluation_mesh,
     load_policy,
 )
-from jaxalign.pipeline.mt_bench_files import JudgePrompt, Question
-from jaxalign.pipeline.mt_bench_judging import Row, Speaker
-from jaxalign.pipeline.mt_bench_prompts import PAIR, SINGLE
+from jaxalign.pipeline.mt_bench import files as mt_bench_files
+from jaxalign.pipeline.mt_bench import judging as mt_bench_judging
+from jaxalign.pipeline.mt_bench import prompts as mt_bench_prompts
+from jaxalign.pipeline.mt_bench import report as mt_bench_report
+from jaxalign.pipeline.mt_bench.files import JudgePrompt, Question
+from jaxalign.pipeline.mt_bench.judging import Row, Speaker
+from jaxalign.pipeline.mt_bench.prompts import PAIR, SINGLE
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

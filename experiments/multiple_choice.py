@@ -31,17 +31,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from jaxalign import streams
-from jaxalign.evaluation import option_orders
+from jaxalign.evaluation.benchmarks import option_orders
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import multiple_choice, multiple_choice_report
-from jaxalign.pipeline import multiple_choice_rows as question_rows
-from jaxalign.pipeline.evaluation_models import (
+from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
     evaluation_mesh,
     load_policy,
 )
-from jaxalign.pipeline.multiple_choice import Question, QuestionRequests
-from jaxalign.pipeline.multiple_choice_rows import BbqQuestion, TruthfulQuestion
+from jaxalign.pipeline.multiple_choice import report as multiple_choice_report
+from jaxalign.pipeline.multiple_choice import rows as question_rows
+from jaxalign.pipeline.multiple_choice import scores as multiple_choice
+from jaxalign.pipeline.multiple_choice.rows import BbqQuestion, TruthfulQuestion
+from jaxalign.pipeline.multiple_choice.scores import Question, QuestionRequests
 from jaxalign.pipeline.policies import Policy
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch

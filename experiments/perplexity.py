@@ -33,10 +33,11 @@ from jaxalign.data.text_documents import Document, Layout
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.evaluation.perplexity import LongTexts, text_statistics
 from jaxalign.evaluation.report import Row
-from jaxalign.pipeline import evaluation_models, text_nll
-from jaxalign.pipeline.evaluation_models import EvaluationConfig
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation import text_nll
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.pipeline.evaluation.text_nll import TokenizedTexts
 from jaxalign.pipeline.policies import Policy
-from jaxalign.pipeline.text_nll import TokenizedTexts
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun

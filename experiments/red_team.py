@@ -40,20 +40,18 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import (
-    labeled_completions,
-    red_team_answers,
-    red_team_judges,
-    red_team_report,
-    red_team_suites,
-)
-from jaxalign.pipeline.evaluation_models import (
+from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
     evaluation_mesh,
     load_policy,
 )
-from jaxalign.pipeline.red_team_answers import AnswerSampler, SuiteAnswers
-from jaxalign.pipeline.red_team_judges import Judgement
+from jaxalign.pipeline.red_team import answers as red_team_answers
+from jaxalign.pipeline.red_team import judges as red_team_judges
+from jaxalign.pipeline.red_team import labeled_completions
+from jaxalign.pipeline.red_team import report as red_team_report
+from jaxalign.pipeline.red_team import suites as red_team_suites
+from jaxalign.pipeline.red_team.answers import AnswerSampler, SuiteAnswers
+from jaxalign.pipeline.red_team.judges import Judgement
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

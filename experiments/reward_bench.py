@@ -13,7 +13,7 @@ is not printed as if it were whole.
     python -m experiments.reward_bench --reward judge:MODEL --data reward_bench.parquet
 
 Files are in the benchmarks' published layouts (see
-`jaxalign.pipeline.reward_benchmark_rows`), none of which is part of the project, or
+`jaxalign.pipeline.reward_benchmarks.rows`), none of which is part of the project, or
 pairs and rankings as `experiments.reward_model` reads them. RewardBench has the subset
 of a row in `subset`; rows without it are one of their own by the name of their file.
 
@@ -30,13 +30,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline import reward_benchmark_numbers as figures
-from jaxalign.pipeline import reward_benchmark_page, reward_benchmark_rows
-from jaxalign.pipeline.answer_scorers import load_scorer
-from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mesh
-from jaxalign.pipeline.reward_benchmark_rows import BenchmarkRow
-from jaxalign.pipeline.reward_benchmark_scores import by_layout, score_rows
-from jaxalign.pipeline.reward_context import answer_tokens
+from jaxalign.pipeline.evaluation.answer_scorers import load_scorer
+from jaxalign.pipeline.evaluation.models import EvaluationConfig, evaluation_mesh
+from jaxalign.pipeline.reward_benchmarks import numbers as figures
+from jaxalign.pipeline.reward_benchmarks import page as reward_benchmark_page
+from jaxalign.pipeline.reward_benchmarks import rows as reward_benchmark_rows
+from jaxalign.pipeline.reward_benchmarks.reward_context import answer_tokens
+from jaxalign.pipeline.reward_benchmarks.rows import BenchmarkRow
+from jaxalign.pipeline.reward_benchmarks.scores import by_layout, score_rows
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

@@ -27,13 +27,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxalign.evaluation import comparison_plots, score_summary
+from jaxalign.evaluation import score_summary
 from jaxalign.evaluation.page import Page, Section, SideBySide
-from jaxalign.pipeline import answer_rows, model_checks, row_fields
-from jaxalign.pipeline.answer_rows import AnswerRow
-from jaxalign.pipeline.answer_scorers import load_scorer
-from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mesh
-from jaxalign.pipeline.prompt_ids import prompt_id, prompt_text
+from jaxalign.evaluation.win_rates import comparison_plots
+from jaxalign.pipeline.evaluation import answer_rows, model_checks, row_fields
+from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
+from jaxalign.pipeline.evaluation.answer_scorers import load_scorer
+from jaxalign.pipeline.evaluation.models import EvaluationConfig, evaluation_mesh
+from jaxalign.pipeline.evaluation.prompt_ids import prompt_id, prompt_text
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

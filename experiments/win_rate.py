@@ -28,19 +28,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxalign.evaluation import comparison_plots, interval_plot
-from jaxalign.evaluation.length_control import BASELINE, LengthWeights, head_to_head
+from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import (
-    answer_rows,
+from jaxalign.evaluation.win_rates import comparison_plots
+from jaxalign.evaluation.win_rates.length_control import (
+    BASELINE,
+    LengthWeights,
+    head_to_head,
+)
+from jaxalign.pipeline.comparisons import (
     baseline_comparisons,
     difficulties,
     win_rate_report,
 )
-from jaxalign.pipeline.comparison_files import read_comparisons
-from jaxalign.pipeline.difficulties import Difficulties
-from jaxalign.pipeline.prompt_ids import prompt_text
-from jaxalign.pipeline.win_rate_report import Measurement
+from jaxalign.pipeline.comparisons.comparison_files import read_comparisons
+from jaxalign.pipeline.comparisons.difficulties import Difficulties
+from jaxalign.pipeline.comparisons.win_rate_report import Measurement
+from jaxalign.pipeline.evaluation import answer_rows
+from jaxalign.pipeline.evaluation.prompt_ids import prompt_text
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command

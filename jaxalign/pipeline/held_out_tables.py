@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import (
-    best_of_n,
-    intervals,
-    preference,
-    refusals,
-    sample_metrics,
-)
+from jaxalign.evaluation import best_of_n, intervals, preference, sample_metrics
 from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
+from jaxalign.evaluation.safety import refusals
 from jaxalign.pipeline.held_out import Evaluation
 from jaxalign.runtime import tables
 

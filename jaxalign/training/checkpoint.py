@@ -6,7 +6,6 @@ Frozen roles, such as the reference, are written once, beside the checkpoints.
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as preservation
 
 from jaxalign import messages
 from jaxalign.training import checkpoint_validation as validation
+from jaxalign.training.checkpoint_options import manager_options
 from jaxalign.training.finite import first_nonfinite
 from jaxalign.training.leftovers import (
     Folder,
@@ -80,26 +79,7 @@ def open_manager(
         reason = error.strerror or str(error)
         raise OSError(f"cannot write checkpoints in {path}: {reason}") from error
     put_aside(path)
-    preserved: list[Any] = [preservation.LatestN(n=keep)]
-    lowest = best.startswith("-")
-    worst = math.inf if lowest else -math.inf  # of a checkpoint with another metric
-    score = lambda metrics: metrics.get(best.removeprefix("-"), worst)
-    if best:
-        preserved.append(
-            preservation.BestN(
-                get_metric_fn=score,
-                reverse=lowest,
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            )
-        )
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=preservation.AnyPreservationPolicy(preserved),
-        best_fn=score if best else None,  # without, orbax stores no metrics
-        best_mode="min" if lowest else "max",
-        cleanup_tmp_directories=True,
-        enable_async_checkpointing=background,
-    )
+    options = manager_options(keep=keep, best=best, background=background)
     manager = ocp.CheckpointManager(path, options=options)
     # a thread deletes temporary files: wait, since the folder is used or deleted next
     cleanup = getattr(manager, "_cleanup_tmp_directory_future", None)

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxalign.evaluation.agreement import (
+from jaxalign.evaluation.agreement.coefficients import (
     fleiss_kappa,
     gwet_ac1,
     krippendorff_alpha,

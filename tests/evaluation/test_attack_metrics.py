@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import attack_metrics
-from jaxalign.evaluation.attack_metrics import Outcomes
 from jaxalign.evaluation.proportions import wilson_interval
+from jaxalign.evaluation.safety import attack_metrics
+from jaxalign.evaluation.safety.attack_metrics import Outcomes
 
 
 def outcomes(prompt, kinds, success, score=math.nan):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import bbq
-from jaxalign.evaluation.bbq import BbqItems, bbq_scores, biased_option
+from jaxalign.evaluation.benchmarks import bbq
+from jaxalign.evaluation.benchmarks.bbq import BbqItems, bbq_scores, biased_option
 
 
 def items(count: int = 24) -> BbqItems:

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation import calibration, reliability_plot
-from jaxalign.evaluation.calibration_report import cross_fitted_nll, measure_calibration
+from jaxalign.evaluation.calibration import measures as calibration
+from jaxalign.evaluation.calibration import reliability_plot
+from jaxalign.evaluation.calibration.summary import (
+    cross_fitted_nll,
+    measure_calibration,
+)
 
 
 def test_bins_of_equal_mass_by_hand():

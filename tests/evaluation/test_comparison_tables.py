@@ -2,8 +2,12 @@
 
 import numpy as np
 
-from jaxalign.evaluation import comparison_page, comparison_plots, comparison_tables
-from jaxalign.evaluation.judgement_columns import judgement_columns
+from jaxalign.evaluation.win_rates import (
+    comparison_page,
+    comparison_plots,
+    comparison_tables,
+)
+from jaxalign.evaluation.win_rates.judgement_columns import judgement_columns
 
 ANSWERS = {"answer_a": "A long answer.", "answer_b": "Short."}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxalign.evaluation import harness_tables
+from jaxalign.evaluation.benchmarks import harness_tables
 
 RESULTS = {
     "results": {

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxalign.evaluation.agreement import item_agreement
-from jaxalign.evaluation.dirichlet_multinomial import fit_concentration, largest_share
-from jaxalign.evaluation.label_ceiling import (
+from jaxalign.evaluation.agreement.coefficients import item_agreement
+from jaxalign.evaluation.agreement.dirichlet_multinomial import (
+    fit_concentration,
+    largest_share,
+)
+from jaxalign.evaluation.agreement.label_ceiling import (
     label_ceiling,
     largest_given,
     leave_one_out_accuracy,
     posterior_ceilings,
 )
-from jaxalign.evaluation.rating_pairs import leave_one_out_pairs
+from jaxalign.evaluation.agreement.rating_pairs import leave_one_out_pairs
 
 ITEMS = 1500
 PLANTED = {  # the probability of the first of two answers
@@ -55,7 +58,7 @@ def test_the_truth_lies_within_the_bounds(name, annotators):
 
 
 def test_intervals_hold_the_truth_and_majorities_are_likeliest(monkeypatch):
-    monkeypatch.setattr("jaxalign.evaluation.label_ceiling.FIT_RESAMPLES", 40)
+    monkeypatch.setattr("jaxalign.evaluation.agreement.label_ceiling.FIT_RESAMPLES", 40)
     rng = np.random.default_rng(1)
     q = PLANTED["Bradley-Terry"](rng)
     counts = draw_counts(rng, q, 5)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import length_bias
+from jaxalign.evaluation.reward_benchmarks import length_bias
 
 # ../shared/data/golden.md
 LLMBAR = {

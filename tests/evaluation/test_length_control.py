@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation import length_control, win_rates
-from jaxalign.evaluation.length_control import LengthWeights
+from jaxalign.evaluation.win_rates import length_control
+from jaxalign.evaluation.win_rates import raw as win_rates
+from jaxalign.evaluation.win_rates.length_control import LengthWeights
 
 MODELS = 12
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, special
 from scipy.sparse import csr_array
 
-from jaxalign.evaluation import l1_logistic, logistic
+from jaxalign.evaluation.win_rates import l1_logistic, logistic
 
 
 def soft_data(rows=60, seed=0):

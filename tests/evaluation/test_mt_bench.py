@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from jaxalign.evaluation import mt_bench
-from jaxalign.evaluation.mt_bench import Grade, Verdict
+from jaxalign.evaluation.benchmarks import mt_bench
+from jaxalign.evaluation.benchmarks.mt_bench import Grade, Verdict
 
 
 @pytest.mark.parametrize(

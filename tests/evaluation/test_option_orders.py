@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import option_orders
+from jaxalign.evaluation.benchmarks import option_orders
 
 
 def letters_of(content, letter_bias):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import judgement_columns as columns
-from jaxalign.evaluation import pairwise_judgements as pairwise
+from jaxalign.evaluation.win_rates import judgement_columns as columns
+from jaxalign.evaluation.win_rates import pairwise_judgements as pairwise
 
 
 def row(prompt, first, swapped, a="x", b="y", **fields):

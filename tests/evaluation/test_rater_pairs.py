@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxalign.evaluation.rankings import (
+from jaxalign.evaluation.agreement.rankings import (
     Triples,
     count_triples,
     kendall_w,
@@ -14,7 +14,7 @@ from jaxalign.evaluation.rankings import (
     mean_kendall_w,
     transitivity,
 )
-from jaxalign.evaluation.rater_pairs import cohen_kappa, kendall_tau_b
+from jaxalign.evaluation.agreement.rater_pairs import cohen_kappa, kendall_tau_b
 from jaxalign.evaluation.resampling import resample_weights
 
 FIRST = np.array([0, 0, 1, 1, 2, 2])

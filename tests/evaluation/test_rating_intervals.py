@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation import arena, elo, rating_intervals, ratings
-from jaxalign.evaluation.battles import make_battles
+from jaxalign.evaluation.ratings import arena, elo, rating_intervals
+from jaxalign.evaluation.ratings import bradley_terry as ratings
+from jaxalign.evaluation.ratings.battles import make_battles
 
 PLANTED = np.array([0.9, 0.4, 0.0, -0.2, -1.1])  # log-odds, with a mean of 0
 NAMES = np.array([*"abcde"])

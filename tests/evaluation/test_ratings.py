@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation import battles as battle_arrays
-from jaxalign.evaluation import elo, ratings
-from jaxalign.evaluation.answer_style import style_counts, style_differences
-from jaxalign.evaluation.battles import make_battles
+from jaxalign.evaluation.ratings import battles as battle_arrays
+from jaxalign.evaluation.ratings import bradley_terry as ratings
+from jaxalign.evaluation.ratings import elo
+from jaxalign.evaluation.ratings.answer_style import style_counts, style_differences
+from jaxalign.evaluation.ratings.battles import make_battles
 
 OUTCOMES = {"left": 1.0, "right": 0.0, "tie": 0.5}
 

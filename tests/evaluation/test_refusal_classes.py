@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from jaxalign.evaluation import broken_answers, refusal_classes
-from jaxalign.evaluation.classifier_agreement import classifier_scores
+from jaxalign.evaluation.safety import broken_answers, refusal_classes
+from jaxalign.evaluation.safety.classifier_agreement import classifier_scores
 
 LIST = "\n1. Breathe.\n2. Walk.\n3. Talk to a friend."
 

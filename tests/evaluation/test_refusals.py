@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import refusals
+from jaxalign.evaluation.safety import refusals
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import reward_bench, strata
-from jaxalign.evaluation.reward_bench import SECTIONS, pair_results
+from jaxalign.evaluation.reward_benchmarks import reward_bench, strata
+from jaxalign.evaluation.reward_benchmarks.reward_bench import SECTIONS, pair_results
 
 
 def results_of(accuracy: dict[str, float]) -> dict[str, np.ndarray]:

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import reward_bench2
-from jaxalign.evaluation.reward_bench2 import answer_spread, best_of_result
+from jaxalign.evaluation.reward_benchmarks import reward_bench2
+from jaxalign.evaluation.reward_benchmarks.reward_bench2 import (
+    answer_spread,
+    best_of_result,
+)
 
 
 class TestBestOf:

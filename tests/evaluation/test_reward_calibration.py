@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxalign.evaluation.reward_calibration import calibration_numbers
+from jaxalign.evaluation.reward_benchmarks.reward_calibration import calibration_numbers
 
 
 def simulate(count, scale, seed=0):
@@ -34,7 +34,7 @@ def test_an_over_confident_reward_and_its_temperature():
     assert found["ece"].mean > 4 * found["ece_of_chance"]
     assert found["nll_at_temperature"].mean < found["nll"].mean
     rows = found["bins_at_temperature"]
-    gaps = [r["count"] * abs(r["frequency"] - r["probability"]) for r in rows]
+    gaps = [r["size"] * abs(r["frequency"] - r["probability"]) for r in rows]
     # what is left is chance
     assert sum(gaps) / 2000 < found["ece"].mean / 3
 
@@ -59,7 +59,7 @@ def test_the_table_is_of_the_model_s_choices():
     # margins 2, -2, 2, -2: one confidence, half right
     found = numbers(np.array([2.0, -2.0, 2.0, -2.0]))
     (row,) = found["bins"]
-    assert (row["count"], row["frequency"]) == (4, 0.5)
+    assert (row["size"], row["frequency"]) == (4, 0.5)
     assert row["probability"] == pytest.approx(special.expit(2.0))
     assert found["confidence"].mean == pytest.approx(special.expit(2.0))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import rm_bench
+from jaxalign.evaluation.reward_benchmarks import rm_bench
 
 
 def levels(chosen, rejected):

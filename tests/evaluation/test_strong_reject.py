@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxalign.evaluation import strong_reject
-from jaxalign.evaluation.strong_reject import Rating, parse_rating
+from jaxalign.evaluation.safety import strong_reject
+from jaxalign.evaluation.safety.strong_reject import Rating, parse_rating
 
 FULL = """1.a) It helps.
 1.b) 0

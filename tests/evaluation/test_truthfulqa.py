@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import truthfulqa
-from jaxalign.evaluation.truthfulqa import split_answers, truthful_scores
+from jaxalign.evaluation.benchmarks import truthfulqa
+from jaxalign.evaluation.benchmarks.truthfulqa import split_answers, truthful_scores
 
 
 def scores(true, false, best_true=0, best_false=0):

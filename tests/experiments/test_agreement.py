@@ -28,9 +28,9 @@ def run(folder, text, **options):
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Intervals of few resamples: numbers are the same, in less time."""
-    monkeypatch.setattr("jaxalign.evaluation.label_ceiling.FIT_RESAMPLES", 10)
-    monkeypatch.setattr("jaxalign.evaluation.rater_pairs.TAU_RESAMPLES", 10)
-    monkeypatch.setattr("jaxalign.evaluation.rankings.W_RESAMPLES", 10)
+    monkeypatch.setattr("jaxalign.evaluation.agreement.label_ceiling.FIT_RESAMPLES", 10)
+    monkeypatch.setattr("jaxalign.evaluation.agreement.rater_pairs.TAU_RESAMPLES", 10)
+    monkeypatch.setattr("jaxalign.evaluation.agreement.rankings.W_RESAMPLES", 10)
 
 
 def test_pandalm_as_published(public_data, tmp_path, few_resamples):

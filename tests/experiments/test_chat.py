@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments import chat
-from jaxalign.pipeline.chat_session import ChatSession, ChatSettings
+from jaxalign.pipeline.evaluation.chat_session import ChatSession, ChatSettings
 from tests.support import untrained
 from tests.support.spelling_model import spelling_policy
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from experiments import compare
-from jaxalign.pipeline import judged_pairs, model_folders
+from jaxalign.pipeline import model_folders
+from jaxalign.pipeline.comparisons import judged_pairs
 from tests.support import tiny_judge, untrained
 
 FEW = {"mesh": "data=1", "prompts": 6, "max_new_tokens": 4, "rows": 4}

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from experiments import generate, inspect_data
-from jaxalign.pipeline import answer_rows
-from jaxalign.pipeline.answer_generation import AnswerGenerator
+from jaxalign.pipeline.evaluation import answer_rows
+from jaxalign.pipeline.evaluation.answer_generation import AnswerGenerator
 from tests.support import untrained
 
 

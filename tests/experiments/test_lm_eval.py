@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import lm_eval as program
-from jaxalign.pipeline import lm_eval_model, lm_eval_tasks
-from jaxalign.pipeline.lm_eval_tasks import TaskRequest, parse_tasks
+from jaxalign.pipeline.harness import lm_eval_model, lm_eval_tasks
+from jaxalign.pipeline.harness.lm_eval_tasks import TaskRequest, parse_tasks
 from tests.support import untrained
 
 needs_harness = pytest.mark.skipif(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import multiple_choice as program
-from jaxalign.pipeline import model_folders, multiple_choice
+from jaxalign.pipeline import model_folders
+from jaxalign.pipeline.multiple_choice import scores as multiple_choice
 from tests.support.questions import bbq_row, truthful_row
 from tests.support.tiny_judge import make_judge
 

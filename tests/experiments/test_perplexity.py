@@ -10,7 +10,7 @@ import pytest
 
 import jaxalign
 from experiments import perplexity
-from jaxalign.pipeline import text_nll
+from jaxalign.pipeline.evaluation import text_nll
 from jaxalign.runtime import resumable_rows
 from tests.support import untrained
 

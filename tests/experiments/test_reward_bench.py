@@ -9,9 +9,9 @@ import pytest
 from experiments import reward_bench
 from jaxalign.data.examples import TokenRow
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation.reward_bench import SECTIONS
-from jaxalign.pipeline import reward_context
-from jaxalign.pipeline.evaluation_models import EvaluationConfig
+from jaxalign.evaluation.reward_benchmarks.reward_bench import SECTIONS
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.pipeline.reward_benchmarks import reward_context
 from tests.support import untrained
 
 Config = reward_bench.Config

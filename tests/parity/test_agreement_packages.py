@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import calibration
-from jaxalign.evaluation.agreement import krippendorff_alpha, label_counts
-from jaxalign.evaluation.rater_pairs import cohen_kappa
+from jaxalign.evaluation.agreement.coefficients import krippendorff_alpha, label_counts
+from jaxalign.evaluation.agreement.rater_pairs import cohen_kappa
+from jaxalign.evaluation.calibration import measures as calibration
 
 REASON = "pip install krippendorff scikit-learn"
 krippendorff = pytest.importorskip("krippendorff", reason=REASON)

@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxalign.pipeline import lm_eval_model, lm_eval_tasks, text_models
+from jaxalign.pipeline import text_models
+from jaxalign.pipeline.harness import lm_eval_model, lm_eval_tasks
 from tests.support import untrained
 
 REASON = "needs the extras [lm-eval] and [parity]"

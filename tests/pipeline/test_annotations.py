@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jaxalign.evaluation.agreement import krippendorff_alpha
-from jaxalign.pipeline.annotation_layouts import Fields
-from jaxalign.pipeline.annotations import read_annotations
+from jaxalign.evaluation.agreement.coefficients import krippendorff_alpha
+from jaxalign.pipeline.annotations.layouts import Fields
+from jaxalign.pipeline.annotations.reading import read_annotations
 
 DETECTED = Fields()
 LONG = "item,annotator,label\n1,ann,left\n1,bob,right\n2,ann,left\n2,bob,tie\n"

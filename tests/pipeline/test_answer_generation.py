@@ -5,9 +5,12 @@ import pytest
 
 from jaxalign.data.records import Prompt
 from jaxalign.data.templates import Conversation
-from jaxalign.pipeline import answer_generation
-from jaxalign.pipeline.answer_generation import split_into_parts, with_system_prompt
-from jaxalign.pipeline.evaluation_models import EvaluationConfig
+from jaxalign.pipeline.evaluation import answer_generation
+from jaxalign.pipeline.evaluation.answer_generation import (
+    split_into_parts,
+    with_system_prompt,
+)
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.sampling import SamplingParams
 from tests.support import untrained
 

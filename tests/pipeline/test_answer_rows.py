@@ -6,9 +6,9 @@ import pytest
 
 from jaxalign.data import readers
 from jaxalign.data.records import Demonstration, Prompt
-from jaxalign.pipeline import answer_rows
-from jaxalign.pipeline.answer_rows import AnswerRow, read_answers
-from jaxalign.pipeline.evaluation_prompts import PromptConfig, load_prompts
+from jaxalign.pipeline.evaluation import answer_rows
+from jaxalign.pipeline.evaluation.answer_rows import AnswerRow, read_answers
+from jaxalign.pipeline.evaluation.prompts import PromptConfig, load_prompts
 
 
 def write(path, rows):

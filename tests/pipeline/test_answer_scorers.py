@@ -6,8 +6,8 @@ import pytest
 import jaxalign
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import datasets
-from jaxalign.pipeline.answer_scorers import load_scorer
-from jaxalign.pipeline.evaluation_models import EvaluationConfig, evaluation_mesh
+from jaxalign.pipeline.evaluation.answer_scorers import load_scorer
+from jaxalign.pipeline.evaluation.models import EvaluationConfig, evaluation_mesh
 from jaxalign.runtime.config import RunConfig
 from tests.support import untrained
 

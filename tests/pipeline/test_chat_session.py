@@ -3,7 +3,11 @@
 import pytest
 
 from jaxalign.pipeline import text_models
-from jaxalign.pipeline.chat_session import ChatSession, ChatSettings, ContextFull
+from jaxalign.pipeline.evaluation.chat_session import (
+    ChatSession,
+    ChatSettings,
+    ContextFull,
+)
 from tests.support.spelling_model import spelling_policy
 
 GREEDY = ChatSettings(temperature=0.0, max_new_tokens=24)

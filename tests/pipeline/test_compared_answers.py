@@ -5,10 +5,10 @@ import json
 import pytest
 
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import compared_answers
-from jaxalign.pipeline.compared_answers import AnswerSampler, Sampling
-from jaxalign.pipeline.evaluation_models import EvaluationConfig
-from jaxalign.pipeline.model_checks import check_language_model, check_reward
+from jaxalign.pipeline.comparisons import compared_answers
+from jaxalign.pipeline.comparisons.compared_answers import AnswerSampler, Sampling
+from jaxalign.pipeline.evaluation.model_checks import check_language_model, check_reward
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from tests.support import untrained
 
 PROMPTS = [Prompt([{"role": "user", "content": text}]) for text in "abcde"]

@@ -6,8 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from jaxalign.pipeline import arena_inputs, baseline_comparisons, difficulties
-from jaxalign.pipeline.comparison_files import read_comparisons
+from jaxalign.pipeline.comparisons import (
+    arena_inputs,
+    baseline_comparisons,
+    difficulties,
+)
+from jaxalign.pipeline.comparisons.comparison_files import read_comparisons
 
 JUDGEMENT = {
     "prompt_id": "p1",

@@ -8,8 +8,8 @@ import pytest
 
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Page, Section
-from jaxalign.pipeline import evaluation_suite
-from jaxalign.pipeline.evaluation_suite import Program
+from jaxalign.pipeline.evaluation import suite as evaluation_suite
+from jaxalign.pipeline.evaluation.suite import Program
 from jaxalign.runtime.report_config import ReportConfig
 from jaxalign.runtime.report_run import ReportRun
 

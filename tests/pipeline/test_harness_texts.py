@@ -3,7 +3,8 @@
 import pytest
 
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.pipeline import harness_arguments, harness_texts
+from jaxalign.pipeline.harness import arguments as harness_arguments
+from jaxalign.pipeline.harness import texts as harness_texts
 from tests.support import table_model
 
 WORDS = table_model.word_tokenizer(["red", "sky"])

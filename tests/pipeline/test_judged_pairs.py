@@ -7,11 +7,12 @@ import pytest
 
 from jaxalign import streams
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import pairwise_judgements
-from jaxalign.evaluation.judgement_columns import judgement_columns
-from jaxalign.pipeline import answer_pairs, judged_pairs, llm_judge
-from jaxalign.pipeline.answer_pairs import AnswerPair
-from jaxalign.pipeline.answer_rows import AnswerRow
+from jaxalign.evaluation.win_rates import pairwise_judgements
+from jaxalign.evaluation.win_rates.judgement_columns import judgement_columns
+from jaxalign.pipeline import llm_judge
+from jaxalign.pipeline.comparisons import answer_pairs, judged_pairs
+from jaxalign.pipeline.comparisons.answer_pairs import AnswerPair
+from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
 from jaxalign.pipeline.llm_judge import AnswerSet, JudgeSettings
 from tests.support.tiny_judge import QUESTION, compare, make_judge
 

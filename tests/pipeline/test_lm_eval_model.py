@@ -10,7 +10,8 @@ import pytest
 
 from jaxalign import sharding
 from jaxalign.batches import from_lengths
-from jaxalign.pipeline import lm_eval_model, lm_eval_tasks, text_models
+from jaxalign.pipeline import text_models
+from jaxalign.pipeline.harness import lm_eval_model, lm_eval_tasks
 from jaxalign.training import forward
 from tests.support import table_model, untrained
 

@@ -6,14 +6,12 @@ import json
 import jax
 import pytest
 
-from jaxalign.pipeline import (
-    conversation_answers,
-    mt_bench_files,
-    mt_bench_judging,
-    mt_bench_prompts,
-    mt_bench_report,
-)
-from jaxalign.pipeline.mt_bench_judging import Speaker
+from jaxalign.pipeline.evaluation import conversation_answers
+from jaxalign.pipeline.mt_bench import files as mt_bench_files
+from jaxalign.pipeline.mt_bench import judging as mt_bench_judging
+from jaxalign.pipeline.mt_bench import prompts as mt_bench_prompts
+from jaxalign.pipeline.mt_bench import report as mt_bench_report
+from jaxalign.pipeline.mt_bench.judging import Speaker
 from tests.support import mt_bench_files as small
 from tests.support import tiny_judge
 

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxalign.pipeline import multiple_choice, text_models
-from jaxalign.pipeline.multiple_choice import LETTERS, PRIMER
-from jaxalign.pipeline.multiple_choice_rows import parse_question
+from jaxalign.pipeline import text_models
+from jaxalign.pipeline.multiple_choice import scores as multiple_choice
+from jaxalign.pipeline.multiple_choice.rows import parse_question
+from jaxalign.pipeline.multiple_choice.scores import LETTERS, PRIMER
 from tests.support.questions import bbq_row, truthful_row
 from tests.support.tiny_judge import make_judge
 

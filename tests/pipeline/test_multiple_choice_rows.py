@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from jaxalign.evaluation import bbq
-from jaxalign.pipeline import multiple_choice_rows as rows
-from jaxalign.pipeline.multiple_choice_rows import parse_question
+from jaxalign.evaluation.benchmarks import bbq
+from jaxalign.pipeline.multiple_choice import rows
+from jaxalign.pipeline.multiple_choice.rows import parse_question
 from tests.support.questions import bbq_row, truthful_row
 
 

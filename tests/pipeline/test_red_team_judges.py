@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import (
-    conversation_answers,
-    labeled_completions,
-    red_team_answers,
-    red_team_judges,
-    red_team_report,
-)
-from jaxalign.pipeline.red_team_judges import Judgement
-from jaxalign.pipeline.red_team_suites import SuitePrompt
+from jaxalign.pipeline.evaluation import conversation_answers
+from jaxalign.pipeline.red_team import answers as red_team_answers
+from jaxalign.pipeline.red_team import judges as red_team_judges
+from jaxalign.pipeline.red_team import labeled_completions
+from jaxalign.pipeline.red_team import report as red_team_report
+from jaxalign.pipeline.red_team.judges import Judgement
+from jaxalign.pipeline.red_team.suites import SuitePrompt
 
 PROMPTS = [Prompt([{"role": "user", "content": f"Do {x}"}]) for x in "wxyz"]
 ANSWERS = ["I'm sorry, I can't.", "Do x like this.", "yes " * 40, "Do z like that."]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from jaxalign.pipeline import red_team_suites
-from jaxalign.pipeline.red_team_suites import read_suite, read_suites
+from jaxalign.pipeline.red_team import suites as red_team_suites
+from jaxalign.pipeline.red_team.suites import read_suite, read_suites
 
 LAYOUTS = {
     "advbench.csv": 'goal,categories\n"Do x","Fraud;Privacy loss; Fraud"\nDo y,\n',

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from jaxalign.pipeline import reward_benchmark_rows as rows
-from jaxalign.pipeline.reward_benchmark_rows import parse_benchmark_row
+from jaxalign.pipeline.reward_benchmarks import rows
+from jaxalign.pipeline.reward_benchmarks.rows import parse_benchmark_row
 
 
 def parse(row):

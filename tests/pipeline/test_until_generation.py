@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxalign.pipeline import text_models
-from jaxalign.pipeline.until_generation import (
+from jaxalign.pipeline.harness.until_generation import (
     UntilSettings,
     cut_text,
     generate_until,

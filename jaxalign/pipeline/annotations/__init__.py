@@ -1,0 +1,1 @@
+"""Annotation files, their scale, and the report on their agreement."""

@@ -1,0 +1,1 @@
+"""Pairs of answers, their judgements, and files of both."""

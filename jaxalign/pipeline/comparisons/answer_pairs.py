@@ -1,0 +1,146 @@
+"""Pairs of two models' answers to the same prompts, and groups of them by field."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from jaxalign import messages
+from jaxalign.data.records import Prompt
+from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
+from jaxalign.pipeline.evaluation.prompt_ids import prompt_id
+
+
+class AnswerPair(NamedTuple):
+    """Answers of two models to one prompt.
+
+    Attributes:
+      prompt_id: equal for equal conversations, see `prompt_id`.
+      category: of the prompt; None where it has none.
+    """
+
+    prompt: Prompt
+    prompt_id: str
+    model_a: str
+    model_b: str
+    answer_a: str
+    answer_b: str
+    category: str | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the answers are the same text: a tie that needs no judge."""
+        return self.answer_a.strip() == self.answer_b.strip()
+
+
+def pair_answers(
+    answers: Mapping[str, Sequence[AnswerRow]],
+    opponents: Literal["all", "first"] = "all",
+    category: str = "category",
+) -> list[AnswerPair]:
+    """Pairs of models' answers to the prompts that all of them answered.
+
+    Of several answers to a prompt, the n-th of one model meets the n-th of the other;
+    answers beyond the fewest are left out.
+
+    Args:
+      answers: of each model, by its name; two models at least.
+      opponents: every two models, or each with the first only.
+      category: the field of a prompt's row that is its category.
+
+    Returns:
+      The pairs, those of a prompt side by side.
+    """
+    by_prompt = {name: answers_by_prompt(rows) for name, rows in answers.items()}
+    names = list(answers)
+    matches = list(itertools.combinations(names, 2))
+    if opponents == "first":
+        matches = [match for match in matches if match[0] == names[0]]
+    pairs = []
+    for key, rows in by_prompt[names[0]].items():
+        if not all(key in by_prompt[name] for name in names):
+            continue
+        prompt, kind = rows[0].prompt, rows[0].prompt.fields.get(category)
+        for n in range(min(len(by_prompt[name][key]) for name in names)):
+            texts = {name: by_prompt[name][key][n].answer for name in names}
+            pairs += [
+                AnswerPair(
+                    *(prompt, key, a, b, texts[a], texts[b]),
+                    category=None if kind is None else str(kind),
+                )
+                for a, b in matches
+            ]
+    return pairs
+
+
+def check_pairs(
+    pairs: Sequence[AnswerPair], answers: Mapping[str, Sequence[AnswerRow]]
+) -> None:
+    """Refuses answers of which none can be compared.
+
+    Args:
+      answers: of each model, from which the pairs are.
+
+    Raises:
+      ValueError: there are no pairs; names the models.
+    """
+    if not pairs:
+        counts = ", ".join(f"{name} {len(rows)}" for name, rows in answers.items())
+        raise ValueError(
+            f"no prompt was answered by all models (answers: {counts}): their prompts "
+            "must be the same texts"
+        )
+
+
+def check_fields(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
+    """Refuses fields of `--split-by` that no prompt has.
+
+    Raises:
+      ValueError: names the fields that there are.
+    """
+    known = sorted({name for prompt in prompts for name in prompt.fields})
+    for field in fields:
+        if field not in known:
+            raise ValueError(
+                f"--split-by {field}: no prompt has this field; "
+                f"{messages.did_you_mean(field, known)}"
+                f"there are {', '.join(known) or 'none'}"
+            )
+
+
+def prompt_groups(
+    ids: Iterable[str], pairs: Sequence[AnswerPair], fields: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The group of each judgement by each field that prompts have, str [R].
+
+    Args:
+      ids: of the prompts of the judgements [R].
+      pairs: that were judged, whose prompts have the fields.
+      fields: their names; those that no prompt has are left out.
+
+    Returns:
+      The values of each field as text; "" where the prompt has none.
+    """
+    rows = {pair.prompt_id: pair.prompt.fields for pair in pairs}
+    known = {name for row in rows.values() for name in row}
+    text = lambda value: "" if value is None else str(value)
+    return {
+        name: np.array([text(rows[key].get(name)) for key in ids])
+        for name in fields
+        if name in known
+    }
+
+
+def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:
+    """The answers to each prompt, by `prompt_id`, in the order of first answers."""
+    found: dict[str, list[AnswerRow]] = {}
+    for row in rows:
+        found.setdefault(prompt_id(row.prompt), []).append(row)
+    return found
+
+
+def describe(pair: AnswerPair) -> str:
+    """A pair in words: its prompt's place and id, and its models."""
+    place = pair.prompt.location or "prompt"
+    return f"{place} ({pair.prompt_id}): {pair.model_a} and {pair.model_b}"

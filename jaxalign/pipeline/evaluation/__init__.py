@@ -1,0 +1,1 @@
+"""Models, prompts and answers of programs that evaluate."""

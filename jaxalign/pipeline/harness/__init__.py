@@ -1,0 +1,1 @@
+"""EleutherAI's evaluation harness on a policy."""

@@ -1,0 +1,1 @@
+"""MT-Bench: its files, the judge's prompts, judgements and report."""

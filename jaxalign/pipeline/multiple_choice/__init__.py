@@ -1,0 +1,1 @@
+"""Multiple choice by likelihood: rows, scores and report."""

@@ -1,0 +1,1 @@
+"""Red teaming: suites, answers, judges and report."""

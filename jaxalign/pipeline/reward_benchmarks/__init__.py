@@ -1,0 +1,1 @@
+"""Reward benchmarks: rows, scores, numbers and report."""
