@@ -23,6 +23,9 @@ Pipelines
     rlhf                SFT -> preferences -> reward model -> best-of-n, DPO, PPO
     rounds              the same in rounds, as Llama 2 and 3 were trained
     methods             every method from one start: a table, reward against KL
+Sweep and watch
+    sweep               one program over values of its flags, and over seeds
+    curves              learning curves of several runs, laid over each other
 Look at a model
     generate            answers of models to prompts, as a file
     chat                a conversation in the terminal, streamed

@@ -8,7 +8,14 @@ import jax
 import numpy as np
 
 from jaxalign import sharding
-from jaxalign.runtime import compilation_cache, disk, distributed, flags, run_settings
+from jaxalign.runtime import (
+    compilation_cache,
+    disk,
+    distributed,
+    flags,
+    run_curves,
+    run_settings,
+)
 from jaxalign.runtime.checkpointer import Checkpointer
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.evaluated_run import EvaluatedRun
@@ -283,5 +290,6 @@ class Run(EvaluatedRun):
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's numbers to its folder, shows them and returns them."""
         self.files.write_numbers(numbers)
+        run_curves.write_curves(self.folder, self.experiment)
         distributed.barrier("when the run is done")
         return numbers

@@ -1,0 +1,136 @@
+"""experiments.sweep and experiments.curves, with a stub in place of the training."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import curves, sweep
+from jaxalign.runtime import run_curves, sweep_runs
+
+STUB = """
+import json, pathlib, sys
+a = sys.argv
+out = pathlib.Path(a[a.index("--out") + 1])
+beta, seed = float(a[a.index("--beta") + 1]), int(a[a.index("--seed") + 1])
+if beta == 0.3:
+    sys.exit("error: the stub fails (JAXALIGN_TRACEBACK=1 shows where it arose)")
+out.mkdir(parents=True)
+(out / "numbers.json").write_text(json.dumps({"eval/accuracy": beta + seed, "n": 1}))
+"""
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """Every program is the stub; gives the commands that were started."""
+    started = []
+    popen = sweep_runs.subprocess.Popen
+
+    def start(command, **others):
+        started.append(command)
+        return popen([sys.executable, "-c", STUB, *command[3:]], **others)
+
+    monkeypatch.setattr(sweep_runs.subprocess, "Popen", start)
+    monkeypatch.setattr(
+        sweep_runs, "is_done", lambda run: (run.folder / "numbers.json").exists()
+    )
+    return started
+
+
+def config(out: Path, *settings: str, **others: object) -> sweep.Config:
+    return sweep.Config(program="dpo", set=settings, out=out, **others)
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, stub):
+    out = tmp_path / "sweep"
+    numbers = sweep.main(config(out, "beta=0.3,0.1", seeds=2))
+    error = "the stub fails"
+    assert numbers["failed"] == {"beta=0.3,seed=0": error, "beta=0.3,seed=1": error}
+    assert numbers["by_model"]["beta=0.1"]["eval/accuracy"].mean == pytest.approx(0.6)
+    assert (out / "sweep.png").exists() and "0.600" in (out / "report.md").read_text()
+    # what is done is not run again; a new value is
+    del stub[:]
+    sweep.main(config(out, "beta=0.1,0.2", seeds=2))
+    assert [command[-2] for command in stub] == [
+        str(out / "beta=0.2,seed=0"),
+        str(out / "beta=0.2,seed=1"),
+    ]
+
+
+def test_commands_are_printed_and_nothing_is_run(tmp_path, stub, capsys):
+    flags = "--model runs/sft"
+    sweep.main(config(tmp_path / "s", "beta=1", flags=flags, print_commands=True))
+    assert capsys.readouterr().out == (
+        "python -m experiments.dpo --model runs/sft --beta 1 --seed 0 --out "
+        f"{tmp_path}/s/beta=1,seed=0 --resume\n"
+    )
+    assert not stub and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    "settings, flags, words",
+    [
+        (["bta=1"], "", "unknown field 'bta': did you mean beta"),
+        (["beta=abc,1"], "", "--set beta=abc: expected a number"),
+        (["beta=1,-1"], "", "--set beta=-1: --beta -1.0: it should be a number above"),
+        (["beta"], "", "expected FIELD=VALUE"),
+        (["beta=1,1"], "", "a value twice"),
+        (["seed=1,2"], "", "--seeds varies it"),
+        (["beta=1"], "--beta 2", "leave one of them out"),
+        (["loss=simpo"], "--tau 0.1", "loss=simpo,seed=0: the loss simpo takes"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_runs(
+    tmp_path, stub, settings, flags, words
+):
+    with pytest.raises(ValueError, match=words):
+        sweep.main(config(tmp_path / "s", *settings, flags=flags))
+    assert not stub and not (tmp_path / "s").exists()
+
+
+def test_an_unknown_program_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown program 'dop': did you mean dpo"):
+        sweep.main(sweep.Config(program="dop", out=tmp_path / "s"))
+
+
+def test_flags_of_the_program_need_no_place_of_their_own():
+    words = ["dpo", "--model", "a b", "--set", "beta=1", "--seeds", "2", "--no-remat"]
+    assert sweep.join_flags(words) == [
+        *("dpo", "--set", "beta=1", "--seeds", "2"),
+        "--flags=--model 'a b' --no-remat",
+    ]
+
+
+def write_log(folder: Path, count: int, shift: float = 0.0) -> Path:
+    folder.mkdir(parents=True)
+    rows = [{"step": i, "loss": shift + 1 / (i + 1)} for i in range(count)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / "metrics.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_curves_of_runs_and_of_a_group(tmp_path):
+    one, other = (write_log(tmp_path / name, 10, i) for i, name in enumerate("ab"))
+    out = tmp_path / "out"
+    group = (f"both={one},{other}",)
+    numbers = curves.main(curves.Config(runs=(f"x={one}",), group=group, out=out))
+    # the last of ten steps is the last tenth; shifts 0 and 1 have a mean of 0.5
+    assert numbers["by_model"]["x"]["loss"] == pytest.approx(0.1)
+    assert numbers["by_model"]["both"]["loss"] == pytest.approx(0.6)
+    assert (out / "curves.png").exists()
+    with pytest.raises(ValueError, match="has no seconds"):
+        curves.main(curves.Config(runs=(str(one),), x="seconds"))
+    with pytest.raises(ValueError, match="unknown metric 'los': did you mean loss"):
+        curves.main(curves.Config(runs=(str(one),), metrics=("los",)))
+    with pytest.raises(ValueError, match="expected the folder of a training run"):
+        curves.main(curves.Config(runs=(str(tmp_path / "none"),)))
+
+
+def test_a_plot_that_fails_ends_no_run(tmp_path, capsys, monkeypatch):
+    folder = write_log(tmp_path / "run", 5)
+    run_curves.write_curves(folder, "dpo")
+    assert (folder / "curves.png").exists()
+    monkeypatch.setattr(run_curves.metrics, "read_log", lambda folder: 1 / 0)
+    run_curves.write_curves(folder, "dpo")
+    assert "dpo: no curves.png: division by zero" in capsys.readouterr().out
