@@ -113,7 +113,8 @@ def main(config: Config) -> dict[str, Any]:
             "models": len(entries),
             "battles": len(battles),
             "best": best,
-            "rating": f"{numbers['rating']:.4f} ± {numbers['se']:.4f}",
+            "rating": "{rating:.4f} [{low:.4f}, {high:.4f}]".format(**numbers),
+            "se": numbers["se"],
             "estimator": estimator(config, rated, clusters),
         }
         return run.finish(found)

@@ -116,6 +116,8 @@ def main(config: Config) -> dict[str, Any]:
         category = (config.split_by or DEFAULT_SPLIT)[0]
         pairs = answer_pairs.pair_answers(answers, config.opponents, category)
         answer_pairs.check_pairs(pairs, answers)
+        for sentence in answer_pairs.describe_unshared(answers):
+            run.note(sentence)
         rows = judge_pairs(config, run, pairs, dataset)
         names = [source.name for source in sources]
         numbers = write_report(config, run, names, pairs, rows)

@@ -90,7 +90,8 @@ def main(config: Config) -> dict[str, Any]:
         )
         results = []
         for i, measurement in enumerate(measurements, 1):
-            run.say(f"evaluate: {measurement} ({i} of {len(measurements)})")
+            done = " is complete" * evaluation_suite.is_complete(measurement)
+            run.say(f"evaluate: {measurement} ({i} of {len(measurements)}){done}")
             results.append(evaluation_suite.measure(measurement))
         names = model_names(config.models)
         rows = evaluation_suite.summary_rows(names, measurements, results)

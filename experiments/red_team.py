@@ -107,6 +107,8 @@ def main(config: Config) -> dict[str, Any]:
         numbers: dict[str, Any] = {}
         if config.model or config.answers:
             answers = collect_answers(config, run)
+            if unlabeled := red_team_suites.describe_unlabeled(answers.prompts):
+                run.note(unlabeled)
             judgements = judge_answers(config, run, answers)
             outcomes = red_team_report.collect_outcomes(answers, judgements)
             figures = red_team_report.summarize(answers, outcomes, config.seed)

@@ -75,6 +75,8 @@ def test_models_meet_on_the_prompts_that_all_answered():
         *(("x1", "y1", "math"), ("x1", "z1", "math"), ("y1", "z1", "math")),
         *(("x3", "y3", None), ("x3", "z3", None), ("y3", "z3", None)),
     ]
+    (unshared,) = answer_pairs.describe_unshared(answers)  # prompt 2 of x
+    assert unshared.startswith("1 of 3 prompts that x answered are left out")
     first = answer_pairs.pair_answers(answers, "first")
     assert {(p.model_a, p.model_b) for p in first} == {("x", "y"), ("x", "z")}
     twice = {name: answers["z"][:2] for name in ("u", "v")}

@@ -74,6 +74,22 @@ def pair_answers(
     return pairs
 
 
+def describe_unshared(answers: Mapping[str, Sequence[AnswerRow]]) -> list[str]:
+    """A sentence for each model that answered prompts which not every model answered.
+
+    Args:
+      answers: of each model, by its name.
+    """
+    prompts = {name: set(answers_by_prompt(rows)) for name, rows in answers.items()}
+    shared = set.intersection(*prompts.values())
+    return [
+        f"{len(keys - shared)} of {len(keys)} prompts that {name} answered are left "
+        "out: not every model answered them"
+        for name, keys in prompts.items()
+        if keys - shared
+    ]
+
+
 def check_pairs(
     pairs: Sequence[AnswerPair], answers: Mapping[str, Sequence[AnswerRow]]
 ) -> None:

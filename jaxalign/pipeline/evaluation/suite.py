@@ -152,10 +152,16 @@ def as_field(program: Program, field: str, texts: Sequence[str]) -> Any:
     return ",".join(texts) if hint is str else tuple(texts)
 
 
+def is_complete(measurement: Measurement) -> bool:
+    """Whether an earlier run has made a measurement, and --resume lets it count."""
+    config = measurement.config
+    return bool(config.resume and (config.out / "numbers.json").exists())
+
+
 def measure(measurement: Measurement) -> dict[str, Any]:
     """The numbers of a measurement; of one that is complete, those in its folder."""
     config, folder = measurement.config, measurement.config.out
-    if not (config.resume and (folder / "numbers.json").exists()):
+    if not is_complete(measurement):
         if not (folder / "config.json").exists():  # not yet begun
             config = dataclasses.replace(config, resume=False)
         measurement.program.module.main(config)

@@ -140,6 +140,16 @@ def suite_prompt(prompt: Prompt, suite: str) -> SuitePrompt:
     return SuitePrompt(prompt, suite, prompt_categories(fields, prompt.location), safe)
 
 
+def describe_unlabeled(prompts: Sequence[SuitePrompt]) -> str:
+    """A sentence where no prompt has a category, nor is safe; else ""."""
+    if any(one.safe or one.categories != (NO_CATEGORY,) for one in prompts):
+        return ""
+    return (
+        f"no row has a category or a label: all {len(prompts)} prompts are taken as "
+        "unsafe, which no model should answer"
+    )
+
+
 def prompt_categories(fields: Mapping[str, Any], location: str) -> tuple[str, ...]:
     """The categories of a row: a list, or text with semicolons; `(none)` without any.
 
