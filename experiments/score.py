@@ -106,8 +106,8 @@ def main(config: Config) -> dict[str, Any]:
         numbers = {key: summary[key] for key in keys}
         numbers["spearman"] = length["spearman"]
         rows = score_summary.group_means(scores, models, units, seed=config.seed)
-        keys = ("answers", "mean", "std")
-        by_model = {r["group"]: {k: r[k] for k in keys} for r in rows if r["group"]}
+        columns = ("answers", "mean", "std")
+        by_model = {r["group"]: {k: r[k] for k in columns} for r in rows if r["group"]}
         return run.finish(numbers | {"by_model": by_model})
 
 
