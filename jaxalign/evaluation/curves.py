@@ -209,7 +209,11 @@ def plot_runs(
         grid[0].plot([], [], color=color, marker=marker, ms=5, mec="white")[0]
         for _, (color, marker) in zip(runs, styles, strict=False)
     ]
-    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+    place: dict[str, Any] = {
+        "loc": "upper left",
+        "bbox_to_anchor": (1.0, 1.0),
+        "frameon": False,
+    }
     figure.legend(lines, list(runs), fontsize=8, **place)
     figure.savefig(path, dpi=130, bbox_inches="tight")
     return path

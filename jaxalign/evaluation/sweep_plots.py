@@ -47,7 +47,11 @@ def plot_sweep(path: Path, variants: Variants, metrics: Sequence[str]) -> Path:
         set_axis(axes, x, places)
         limit_values(axes, values_of(variants, metric))
     if len(series) > 1:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (1.0, 1.0),
+            "frameon": False,
+        }
         figure.legend(*grid[0].get_legend_handles_labels(), fontsize=8, **place)
     figure.savefig(path, dpi=130, bbox_inches="tight")
     return path

@@ -59,10 +59,10 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, stub):
 
 
 def test_commands_are_printed_and_nothing_is_run(tmp_path, stub, capsys):
-    flags = "--model runs/sft"
+    flags = "--model toy"
     sweep.main(config(tmp_path / "s", "beta=1", flags=flags, print_commands=True))
     assert capsys.readouterr().out == (
-        "python -m experiments.dpo --model runs/sft --beta 1 --seed 0 --out "
+        "python -m experiments.dpo --model toy --beta 1 --seed 0 --out "
         f"{tmp_path}/s/beta=1,seed=0 --resume\n"
     )
     assert not stub and not (tmp_path / "s").exists()
