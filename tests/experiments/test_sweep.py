@@ -127,6 +127,14 @@ def test_curves_of_runs_and_of_a_group(tmp_path):
         curves.main(curves.Config(runs=(str(tmp_path / "none"),)))
 
 
+def test_folders_of_a_sweep_have_commas_and_equals_signs(tmp_path):
+    first = write_log(tmp_path / "beta=1,seed=0", 5)
+    second = write_log(tmp_path / "beta=1,seed=1", 5)
+    group = (f"beta 1={first},{second}",)
+    found = curves.named_folders(curves.Config(runs=(str(first),), group=group))
+    assert found == {"beta=1,seed=0": [first], "beta 1": [first, second]}
+
+
 def test_a_plot_that_fails_ends_no_run(tmp_path, capsys, monkeypatch):
     folder = write_log(tmp_path / "run", 5)
     run_curves.write_curves(folder, "dpo")
