@@ -99,13 +99,14 @@ def named_folders(config: Config) -> dict[str, list[Path]]:
     named = []
     for run in config.runs:
         name, equals, folder = run.partition("=")
+        equals = "" if Path(run).is_dir() else equals  # such as a sweep's beta=0.1
         named.append((name, [Path(folder)]) if equals else ("", [Path(run)]))
     folders = [paths[0] for name, paths in named if not name]
     short = iter(short_names(folders))
     named = [(name or next(short), paths) for name, paths in named]
     for group in config.group:
         name, equals, paths = group.partition("=")
-        members = [Path(path) for path in paths.split(",") if path]
+        members = split_folders(paths)
         if not equals or not name or not members:
             raise ValueError(
                 f"--group {group!r}: expected NAME=FOLDER,FOLDER,..., such as "
@@ -120,6 +121,19 @@ def named_folders(config: Config) -> dict[str, list[Path]]:
                 f"two runs are called {name}; give them names, as in one=FOLDER"
             )
     return dict(named)
+
+
+def split_folders(text: str) -> list[Path]:
+    """The folders in FOLDER,FOLDER,...; one that exists may have commas in its name."""
+    folders: list[Path] = []
+    parts = [part for part in text.split(",") if part]
+    while parts:
+        lengths = range(len(parts), 1, -1)
+        joined = (n for n in lengths if Path(",".join(parts[:n])).is_dir())
+        count = next(joined, 1)
+        folders.append(Path(",".join(parts[:count])))
+        parts = parts[count:]
+    return folders
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

@@ -20,7 +20,7 @@ import tyro
 from jaxalign import messages
 from jaxalign.runtime import config_values, defaults, flags
 
-OWN = ("out", "seed", "resume")  # flags of each run that the sweep sets
+RUN_FLAGS = ("out", "seed", "resume")  # flags of each run that the sweep sets
 
 
 class SweepRun(NamedTuple):
@@ -143,7 +143,7 @@ def make_runs(
       out: the sweep's folder.
 
     Raises:
-      ValueError: an unknown field, or a value of another type or range.
+      ValueError: an unknown field, a value of another type or range, or no --model.
       SystemExit: tyro has shown what is wrong with the common flags.
     """
     check_fields(kind, common, values)
@@ -159,7 +159,7 @@ def make_runs(
         folder = out / variant_name(variant | {"seed": seed})
         arguments = [*common, *setting_flags(kind, variant), "--seed", str(seed)]
         arguments += ["--out", str(folder), "--resume"]
-        config = parse_value(kind, arguments, variant)
+        config = defaults.resolve(parse_value(kind, arguments, variant))
         runs.append(SweepRun(variant, seed, folder, arguments, config))
     return runs
 
@@ -175,7 +175,7 @@ def check_fields(
     fields = [field.name for field in dataclasses.fields(kind) if field.init]
     given = {flag_name(word) for word in common if word.startswith("--")}
     for name in values:
-        if name in OWN:
+        if name in RUN_FLAGS:
             advice = "--seeds varies it" if name == "seed" else "each run has its own"
             raise ValueError(f"--set {name} is not possible: {advice}")
         if name not in fields:
@@ -185,7 +185,7 @@ def check_fields(
                 f"--{name.replace('_', '-')} is a flag of all runs, and varied by "
                 "--set: leave one of them out"
             )
-    for name in sorted(given.intersection(OWN)):
+    for name in sorted(given.intersection(RUN_FLAGS)):
         raise ValueError(f"--{name} of the runs is set by the sweep: leave it out")
 
 
@@ -225,4 +225,4 @@ def parse_value(kind: Any, arguments: Sequence[str], variant: Mapping[str, str])
         raise ValueError(f"{shown}: expected {expected}") from error
     with flags.prefix_errors(shown):
         flags.validate(config)
-        return defaults.resolve(config)
+    return config

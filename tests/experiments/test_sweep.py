@@ -59,10 +59,10 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, stub):
 
 
 def test_commands_are_printed_and_nothing_is_run(tmp_path, stub, capsys):
-    flags = "--model runs/sft"
+    flags = "--model toy"
     sweep.main(config(tmp_path / "s", "beta=1", flags=flags, print_commands=True))
     assert capsys.readouterr().out == (
-        "python -m experiments.dpo --model runs/sft --beta 1 --seed 0 --out "
+        "python -m experiments.dpo --model toy --beta 1 --seed 0 --out "
         f"{tmp_path}/s/beta=1,seed=0 --resume\n"
     )
     assert not stub and not (tmp_path / "s").exists()
@@ -125,6 +125,14 @@ def test_curves_of_runs_and_of_a_group(tmp_path):
         curves.main(curves.Config(runs=(str(one),), metrics=("los",)))
     with pytest.raises(ValueError, match="expected the folder of a training run"):
         curves.main(curves.Config(runs=(str(tmp_path / "none"),)))
+
+
+def test_folders_of_a_sweep_have_commas_and_equals_signs(tmp_path):
+    first = write_log(tmp_path / "beta=1,seed=0", 5)
+    second = write_log(tmp_path / "beta=1,seed=1", 5)
+    group = (f"beta 1={first},{second}",)
+    found = curves.named_folders(curves.Config(runs=(str(first),), group=group))
+    assert found == {"beta=1,seed=0": [first], "beta 1": [first, second]}
 
 
 def test_a_plot_that_fails_ends_no_run(tmp_path, capsys, monkeypatch):
