@@ -8,6 +8,7 @@ import pytest
 
 from experiments import curves, sweep
 from jaxalign.runtime import run_curves, sweep_runs
+from tests.support import untrained
 
 STUB = """
 import json, pathlib, sys
@@ -142,3 +143,19 @@ def test_a_plot_that_fails_ends_no_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_curves.metrics, "read_log", lambda folder: 1 / 0)
     run_curves.write_curves(folder, "dpo")
     assert "dpo: no curves.png: division by zero" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_real_sweep_is_not_run_twice_and_refuses_other_flags(tmp_path):
+    model = untrained.save(tmp_path / "policy")
+    flags = f"--model {model} --batch 8 --eval-rows 16 --steps"
+    real = config(tmp_path / "sweep", "beta=0.1", flags=f"{flags} 5")
+    numbers = sweep.main(real)
+    folder = tmp_path / "sweep" / "beta=0.1,seed=0"
+    assert not numbers["failed"] and (folder / "curves.png").exists()
+    written = (folder / "numbers.json").stat().st_mtime_ns
+    again = sweep.main(real)
+    assert again["by_model"]["beta=0.1"]["seeds"] == 1
+    assert (folder / "numbers.json").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="--steps 5 then, 6 now"):
+        sweep.main(config(tmp_path / "sweep", "beta=0.1", flags=f"{flags} 6"))
