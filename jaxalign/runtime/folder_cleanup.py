@@ -1,15 +1,17 @@
 """Folders that a refused command has created: they are deleted again."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxalign.runtime import distributed, folder_lock
+from jaxalign.training import metrics
 
 # Files from before the first computation; a folder with any other file stays.
 SETTINGS = {folder_lock.NAME, "config.json", "data.json", "inputs.json", "plan.json"}
 SETTINGS |= {"config.yaml"}
-LOGS = {"metrics.jsonl", "timing.jsonl", "samples.jsonl"}
-SETTINGS |= {*LOGS, "checkpoints"}  # while they are empty
+SETTINGS |= {"timing.jsonl", "samples.jsonl"}  # which go with metrics.jsonl
+SETTINGS |= {"checkpoints"}  # while it is empty
 
 
 class CreatedFolder(NamedTuple):
@@ -90,9 +92,22 @@ def delete_settings(created: CreatedFolder) -> None:
 
 
 def is_setting(path: Path) -> bool:
-    """Whether a file or folder holds nothing that was computed."""
+    """Whether a file or folder holds nothing that was trained."""
     if path.is_dir():
         return path.name in SETTINGS and not any(path.iterdir())
-    has_lines = path.name in LOGS and path.stat().st_size > 0
-    is_event_file = path.name.startswith("events.")
-    return is_event_file or (path.name in SETTINGS and not has_lines)
+    if path.name == "metrics.jsonl":
+        return not has_training_lines(path)
+    return path.name.startswith("events.") or path.name in SETTINGS
+
+
+def has_training_lines(path: Path) -> bool:
+    """Whether a metrics.jsonl has more than the evaluation before the first step."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+            except ValueError:
+                return True
+            if not isinstance(values, dict) or metrics.is_training(values):
+                return True
+    return False
