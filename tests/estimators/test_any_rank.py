@@ -27,7 +27,7 @@ def test_all_but_hidden_states_and_controllers_take_any_rank():
     others = {n for n, _ in inspect.getmembers(estimators, inspect.isfunction)}
     assert others - set(FUNCTIONS) == {
         *("token_logprobs", "token_statistics", "next_token_logprobs"),
-        *("next_token_kl", "next_token_log_sum_square"),
+        *("next_token_kl", "next_token_log_sum_square", "target_statistics"),
         *("adaptive_kl_coefficient", "proportional_kl_coefficient"),
     }
 
