@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerFast
 
 from jaxalign.data import special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Prompt
+from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.pipeline import datasets, llm_judge, policies
 from jaxalign.pipeline.own_rewards import own_reward
 from jaxalign.pipeline.reward_terms import Reward, SingleReward, is_own, reward_terms

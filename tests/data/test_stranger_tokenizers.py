@@ -6,6 +6,7 @@ import math
 import time
 
 import pytest
+import transformers
 
 from jaxalign.data import tokenizer as tokenizers
 
@@ -127,5 +128,5 @@ def test_what_the_reader_raises_need_be_no_exception(folder, monkeypatch):
     def panic(*_, **__):
         raise Panic("called `unwrap()`\non a `None` value")
 
-    monkeypatch.setattr(tokenizers.AutoTokenizer, "from_pretrained", panic)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", panic)
     assert "cannot be read: called `unwrap()` on a `None` value" in refusal(folder)

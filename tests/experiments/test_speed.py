@@ -92,8 +92,13 @@ def test_peers_reads_a_scripts_last_line(tmp_path):
 
 
 def test_help_is_one_command():
-    for module, flag in (("speed", "--device.models"), ("speed.device", "--models")):
-        command = [sys.executable, "-m", f"experiments.{module}", "--help"]
+    helps = (
+        ("speed", "--help", "--help-device"),
+        ("speed", "--help-device", "--device.models"),
+        ("speed.device", "--help", "--models"),
+    )
+    for module, asked, flag in helps:
+        command = [sys.executable, "-m", f"experiments.{module}", asked]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert flag in done.stdout
 

@@ -15,7 +15,7 @@ from jaxalign.data import chat, special_tokens
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.formats import row_limits
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import model_folders, policies, reward_functions, rollouts
+from jaxalign.pipeline import model_folders, policies, rollouts, text_rewards
 from jaxalign.pipeline.prompts import select_prompts
 from jaxalign.rewards import reward_registry
 
@@ -76,11 +76,11 @@ def test_a_reward_sees_special_tokens_that_are_kept(tokenizer, keep):
     assert reward.tolist() == [float(keep)]
     for told in ("format", "regex:<answer>b"):  # what would be 0 always is refused
         if keep:
-            reward_functions.check_special_tokens(told, used)
+            text_rewards.check_special_tokens(told, used)
             continue
         with pytest.raises(ValueError, match="add --keep-special-tokens"):
-            reward_functions.check_special_tokens(told, used)
-    reward_functions.check_special_tokens("gsm8k", used)
+            text_rewards.check_special_tokens(told, used)
+    text_rewards.check_special_tokens("gsm8k", used)
 
 
 def test_prompts_that_a_template_does_not_show_are_left_out_and_counted(tokenizer):
