@@ -6,11 +6,9 @@ Rows are the lines of runs' logs; see `curve_values`.
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
-from matplotlib.ticker import MaxNLocator
-
+from jaxalign import lazy
 from jaxalign.evaluation.curve_values import (
     HELD_OUT,
     Row,
@@ -20,6 +18,14 @@ from jaxalign.evaluation.curve_values import (
     smooth,
 )
 from jaxalign.evaluation.plots import COLORS, MARKERS, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+    from matplotlib import ticker
+else:
+    figures = lazy.module("matplotlib.figure")
+    ticker = lazy.module("matplotlib.ticker")
+
 
 Runs = Mapping[str, Sequence[Sequence[Row]]]
 MOST_PANELS = 12
@@ -103,7 +109,7 @@ def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> 
     figure.savefig(file, dpi=110)
 
 
-def make_grid(count: int, width: float = 3.1) -> tuple[Figure, list[Any]]:
+def make_grid(count: int, width: float = 3.1) -> "tuple[figures.Figure, list[Any]]":
     """A figure of so many panels, in up to four columns.
 
     Margins are fixed: laying them out by content takes seconds.
@@ -111,7 +117,7 @@ def make_grid(count: int, width: float = 3.1) -> tuple[Figure, list[Any]]:
     columns = min(count, 4 if count > 6 else 3)
     lines = -(-count // columns)
     size = (width * columns + 0.5, 2.3 * lines + 0.7)
-    figure = Figure(figsize=size)
+    figure = figures.Figure(figsize=size)
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     figure.subplots_adjust(
         left=0.75 / size[0],
@@ -126,7 +132,7 @@ def make_grid(count: int, width: float = 3.1) -> tuple[Figure, list[Any]]:
     for axes in grid[:count]:
         style_axes(axes)
         axes.tick_params(labelsize=7)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         axes.yaxis.get_offset_text().set_fontsize(7)
     for axes in grid[max(0, count - columns) : count]:
         axes.set_xlabel("step", fontsize=8)

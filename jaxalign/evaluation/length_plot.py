@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, whose state a notebook uses
 
+from jaxalign import lazy
 from jaxalign.evaluation import plots
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
+
 
 BINS = 48
 
@@ -22,7 +29,7 @@ def plot_lengths(
         is drawn as one of length 1 [R] each.
       unit: of the lengths.
     """
-    figure = Figure(figsize=(8.2, 3.8), layout="constrained")
+    figure = figures.Figure(figsize=(8.2, 3.8), layout="constrained")
     axes = figure.subplots()
     shown = {k: np.maximum(v, 1) for k, v in lengths.items() if len(v)}
     every = np.concatenate(list(shown.values()))

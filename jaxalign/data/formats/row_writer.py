@@ -4,14 +4,19 @@ import collections
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.atomic_files import atomic_path
 from jaxalign.data.schemas.checks import json_type
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
+else:
+    parquet = lazy.module("pyarrow.parquet")
+
 
 Rows = Sequence[Mapping[str, Any]]
 AS_JSON = ("tools", "tool_calls")  # whose objects have other fields in every row
@@ -39,7 +44,7 @@ def write_parquet(path: Path, rows: Rows) -> None:
             columns[name][i] = value
     arrays = {name: column_array(name, values) for name, values in columns.items()}
     with atomic_path(path) as part:
-        pyarrow.parquet.write_table(pa.table(arrays), part)
+        parquet.write_table(pa.table(arrays), part)
 
 
 def with_json_texts(name: str, value: Any) -> Any:
