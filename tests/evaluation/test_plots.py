@@ -1,5 +1,6 @@
 """The plot of reward against KL: every number where it belongs."""
 
+import matplotlib.figure
 import numpy as np
 import pytest
 from matplotlib import image
@@ -13,12 +14,12 @@ def kept(monkeypatch):
     """The figures that were saved, as objects."""
     figures = []
 
-    class Kept(plots.Figure):
+    class Kept(matplotlib.figure.Figure):
         def savefig(self, *args, **knobs):
             figures.append(self)
             super().savefig(*args, **knobs)
 
-    monkeypatch.setattr(plots, "Figure", Kept)
+    monkeypatch.setattr(matplotlib.figure, "Figure", Kept)
     return figures
 
 

@@ -12,7 +12,7 @@ from jaxalign.data.records import Prompt, assistant_message
 from jaxalign.pipeline import (
     judge_rows,
     llm_judge,
-    reward_functions,
+    text_rewards,
 )
 from jaxalign.pipeline.llm_judge import AnswerSet, user_message
 from jaxalign.rewards import judge_prompts
@@ -59,7 +59,7 @@ def test_a_judge_is_a_reward_of_answers(tiny):
     """Each answer is rated by itself, whatever stands beside it in the batch."""
     prompts = [Prompt(QUESTION), Prompt([user_message("Why?")]), Prompt(QUESTION)]
     texts = ["Well, thank you.", "Well, thank you.", "No!"]
-    score = reward_functions.llm_rating_reward(tiny)
+    score = text_rewards.llm_rating_reward(tiny)
     found = score(prompts, texts, np.ones(3, bool))["reward"]
     assert found.shape == (3,) and len(set(found.tolist())) == 3
     assert (found >= 1).all() and (found <= 10).all()
