@@ -5,7 +5,7 @@
     python -m experiments.agreement --annotations runs/judge_a,runs/judge_b
 
 Reads CSV, JSON, JSON lines and the other formats of data, in these layouts, which are
-recognized by the names of fields or told by flags:
+recognized by the names of fields or named by flags:
 
     a row is a label        --item --annotator --label (id, worker, winner)
     a row is an item        --labels annotator1,annotator2 or 'human_score_*'

@@ -14,7 +14,6 @@ __getattr__, __dir__ = lazy.attach(
         "best_of_n": "best_of_n",
         "bootstrap": "intervals",
         "calibration": "calibration",
-        "cluster_bootstrap": "cluster_bootstrap",
         "data_statistics": "data_statistics",
         "curve_values": "curve_values",
         "curves": "curves",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxalign import lazy
-from jaxalign.evaluation.cluster_bootstrap import bootstrap_statistic
 from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap
 from jaxalign.evaluation.preference import agreement
+from jaxalign.evaluation.resampling import bootstrap_rows
 
 if TYPE_CHECKING:
     from scipy import stats
@@ -32,7 +32,7 @@ def summarize(
       `answers` and `prompts` (counts); `mean`, `std` (ddof 0) and `q05` ... `q95`, an
       `Interval` over prompts each.
     """
-    over_prompts = partial(bootstrap_statistic, units=units, seed=seed)
+    over_prompts = partial(bootstrap_rows, units=units, seed=seed)
     quantiles = {
         f"q{round(100 * q):02d}": over_prompts(partial(np.quantile, q=q), scores)
         for q in QUANTILES
@@ -108,10 +108,8 @@ def length_correlation(
       lengths: of the answers [R].
       units: the prompt of each answer [R].
     """
-    pearson = bootstrap_statistic(correlation, scores, lengths, units=units, seed=seed)
-    spearman = bootstrap_statistic(
-        rank_correlation, scores, lengths, units=units, seed=seed
-    )
+    pearson = bootstrap_rows(correlation, scores, lengths, units=units, seed=seed)
+    spearman = bootstrap_rows(rank_correlation, scores, lengths, units=units, seed=seed)
     return {"pearson": pearson, "spearman": spearman}
 
 

@@ -80,8 +80,9 @@ def weighted_sum(values: Mapping[str, Array], weights: Mapping[str, float]) -> A
 def normalize(rewards: Array, *, size: int) -> Array:
     """Rewards [A] less their mean, over their spread, by groups of `size` in a row.
 
-    >>> normalize(jnp.array([1.0, 3.0, 5.0, 5.0, 5.0, 5.0]), size=3).round(3).tolist()
-    [-1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    >>> rewards = jnp.array([1.0, 3.0, 5.0, 5.0, 5.0, 5.0])
+    >>> normalize(rewards, size=3).round().astype(int).tolist()
+    [-1, 0, 1, 0, 0, 0]
     """
     return estimators.group_normalized(rewards.reshape(-1, size)).reshape(-1)
 

@@ -39,6 +39,7 @@ class TestDegenerateModels:
         assert found.accuracy_ambiguous.mean == pytest.approx(1 / 3)
         assert found.accuracy_disambiguated.mean == pytest.approx(1 / 3)
         assert found.bias_ambiguous.mean == pytest.approx(0.0, abs=1e-12)
+        # float64 rounding
         assert found.bias_disambiguated.mean == pytest.approx(0.0, abs=1e-12)
         assert found.known_ambiguous.mean == pytest.approx(2 / 3)
 

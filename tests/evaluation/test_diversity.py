@@ -46,7 +46,7 @@ def test_distinct_and_entropy_by_hand():
     np.testing.assert_allclose(
         diversity.sample_entropy([[1, 2], [2, 1], [1, 2]]),
         -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)),
-        rtol=1e-12,
+        rtol=1e-12,  # float64 rounding
     )
     assert math.isnan(diversity.distinct_n(["a"], n=2))
     with pytest.raises(ValueError, match="not 0"):
@@ -81,5 +81,6 @@ def test_within_prompts_leaves_out_what_has_one_sample():
     )
     assert found["different"].mean == (0.5 + 1.0) / 2
     assert found["distinct-1"].mean == (2 / 4 + 1.0) / 2
+    # float64 rounding
     np.testing.assert_allclose(found["entropy"].mean, np.log(2) / 2, rtol=1e-12)
     assert diversity.diversity_within_prompts([["alone"]]) == {}

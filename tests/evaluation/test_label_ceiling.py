@@ -71,6 +71,7 @@ def test_intervals_hold_the_truth_and_majorities_are_likeliest(monkeypatch):
     assert found.leave_one_out.high < truth < found.upper_bound.mean
     assert truth + 0.02 < found.plug_in.low
     assert (found.items, found.labels) == (ITEMS, 5.0)
+    # float64 rounding
     np.testing.assert_allclose(
         (found.estimate.mean, found.majority.mean), fitted(counts), rtol=1e-12
     )
@@ -83,7 +84,7 @@ def test_leave_one_out_is_unbiased_by_enumeration():
         chance = stats.binom.pmf(patterns[:, 0], 3, q)
         found = chance @ leave_one_out_accuracy(patterns)
         by_hand = q * (q**2 + q * (1 - q)) + (1 - q) * ((1 - q) ** 2 + q * (1 - q))
-        np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+        np.testing.assert_allclose(found, by_hand, rtol=1e-12)  # float64 rounding
 
 
 def test_the_upper_bound_is_sharp_where_items_are_alike():

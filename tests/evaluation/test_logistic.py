@@ -54,7 +54,7 @@ def test_memory_limits_the_fits_at_a_time_and_no_result(monkeypatch):
     together = logistic.fit_logistic(design, labels, weights).coefficients
     monkeypatch.setattr(logistic, "ENTRIES_PER_CHUNK", 120)
     apart = logistic.fit_logistic(design, labels, weights).coefficients
-    np.testing.assert_allclose(together, apart, atol=1e-12)
+    np.testing.assert_allclose(together, apart, atol=1e-12)  # float64 rounding
 
 
 def test_separated_labels_have_no_finite_minimum():

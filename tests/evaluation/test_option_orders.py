@@ -38,7 +38,7 @@ def test_a_preference_for_letters_cancels():
         letters_of(content, np.array([4.0, 0.0, -2.0]))
     )
     expected = content - np.log(np.exp(content).sum())
-    np.testing.assert_allclose(biased[0], expected, atol=1e-12)
+    np.testing.assert_allclose(biased[0], expected, atol=1e-12)  # float64 rounding
 
 
 def test_a_model_that_always_says_a_has_no_preference():

@@ -121,7 +121,7 @@ def test_intervals_are_over_prompts():
     once = [row(f"p{i}", p, p) for i, p in enumerate(rng.random(200))]
     one = pairwise.win_rate(columns.judgement_columns(once)).win_rate
     ten = pairwise.win_rate(columns.judgement_columns(once * 10)).win_rate
-    np.testing.assert_allclose(ten, one, rtol=1e-12)
+    np.testing.assert_allclose(ten, one, rtol=1e-12)  # float64 rounding
     # p > 1/2 of 200 uniform numbers: 1.96 * sqrt(1/4 / 200) = 0.069; 2000 rounds and
     # a share off 1/2 move the bounds by 5 %
     np.testing.assert_allclose((one.high - one.low) / 2, 0.069, rtol=0.07)

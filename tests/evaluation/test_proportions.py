@@ -40,7 +40,7 @@ def test_pass_at_k_is_the_mean_over_subsets(c, k):
     subsets = [right[list(s)] for s in itertools.combinations(range(5), k)]
     found = pass_at_k.pass_at_k(5, c, k=k), pass_at_k.pass_all_k(5, c, k=k)
     by_hand = np.mean([s.any() for s in subsets]), np.mean([s.all() for s in subsets])
-    np.testing.assert_allclose(np.ravel(found), by_hand, rtol=1e-14)
+    np.testing.assert_allclose(np.ravel(found), by_hand, rtol=1e-14)  # float64 rounding
 
 
 def test_pass_at_k_by_hand_and_with_many_samples():

@@ -35,7 +35,7 @@ SECOND = np.array([0, 1, 1, 2, 2, 0])
 )
 def test_kappa_by_hand(kind, kappa):
     found = cohen_kappa(FIRST, SECOND, labels=3, kind=kind)
-    np.testing.assert_allclose(found, kappa, rtol=1e-12)
+    np.testing.assert_allclose(found, kappa, rtol=1e-12)  # float64 rounding
     # other shares of labels: by the definition, with loops
     second = np.array([0, 1, 1, 2, 2, 2])
     power = {"unweighted": 0, "linear": 1, "quadratic": 2}[kind]
@@ -43,6 +43,7 @@ def test_kappa_by_hand(kind, kappa):
     observed = np.mean([gap(i, j) for i, j in zip(FIRST, second, strict=True)])
     expected = np.mean([gap(i, j) for i in FIRST for j in second])
     found = cohen_kappa(FIRST, second, labels=3, kind=kind)
+    # float64 rounding
     np.testing.assert_allclose(found, 1 - observed / expected, rtol=1e-12)
 
 
@@ -53,6 +54,7 @@ def test_a_label_that_nobody_gave_is_a_step_of_the_scale():
     observed = np.mean(np.abs(first - second))
     expected = np.mean(np.abs(first[:, None] - second))
     found = cohen_kappa(first, second, labels=4, kind="linear")
+    # float64 rounding
     np.testing.assert_allclose(found, 1 - observed / expected, rtol=1e-12)
 
 
@@ -61,7 +63,7 @@ def test_kappa_of_resamples_and_degenerate_labels():
     together = cohen_kappa(FIRST, SECOND, labels=3, weights=weights)
     for row, found in zip(weights.astype(int), together, strict=True):
         one = cohen_kappa(np.repeat(FIRST, row), np.repeat(SECOND, row), labels=3)
-        np.testing.assert_allclose(found, one, rtol=1e-12)
+        np.testing.assert_allclose(found, one, rtol=1e-12)  # float64 rounding
     assert np.isnan(cohen_kappa(FIRST * 0, FIRST * 0, labels=3))
     assert cohen_kappa(FIRST * 0, FIRST, labels=3) == 0.0  # one of them says nothing
     assert np.isnan(cohen_kappa(FIRST[:0], FIRST[:0], labels=3))

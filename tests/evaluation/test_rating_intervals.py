@@ -97,6 +97,7 @@ def test_a_resample_is_a_fit_of_its_counts():
             ),
             x[rows],
         )
+        # float32 rounding
         np.testing.assert_allclose(found.rating[k], again.rating, atol=1e-6)
         np.testing.assert_allclose(found.style[k], again.style, atol=1e-8)
 

@@ -48,6 +48,7 @@ def test_two_models_by_hand():
     """a wins 3 of 4: a difference of log 3, with a variance of 1 / (n p q) = 4/3."""
     battles = make_battles(["a", "a", "b", "a"], ["b", "b", "a", "b"], [1, 1, 1, 1])
     fit = ratings.rate(battles)
+    # float64 rounding
     np.testing.assert_allclose(np.diff(fit.theta), -np.log(3.0), rtol=1e-9)
     # 1000 +- 200 log10(3)
     np.testing.assert_allclose(fit.rating, [1095.4243, 904.5757], atol=1e-4)
@@ -61,7 +62,7 @@ def test_ties_are_half_a_win_and_the_sandwich_knows_that_they_vary_less():
     """Ties alone: no residual, so no error, where the model's variance is 4/n."""
     fit = ratings.rate(make_battles(["a"] * 5, ["b"] * 5, [0.5] * 5))
     np.testing.assert_allclose(fit.rating, 1000.0)
-    np.testing.assert_allclose(fit.se, 0.0, atol=1e-9)
+    np.testing.assert_allclose(fit.se, 0.0, atol=1e-9)  # float64 rounding
 
 
 def test_weights_are_repeated_battles():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from jaxalign.evaluation import score_summary
-from jaxalign.evaluation.cluster_bootstrap import bootstrap_statistic
+from jaxalign.evaluation.resampling import bootstrap_rows
 
 
 def test_a_statistic_of_a_mean_is_the_interval_of_a_mean():
     rng = np.random.default_rng(0)
     values, units = rng.normal(2.0, 1.0, 400), np.arange(400) // 2
-    found = bootstrap_statistic(np.mean, values, units=units, resamples=4000)
+    found = bootstrap_rows(np.mean, values, units=units, resamples=4000)
     pairs = values.reshape(-1, 2).mean(axis=1)
     half = 1.96 * pairs.std(ddof=1) / np.sqrt(200)
     assert found.mean == values.mean()
@@ -21,17 +21,18 @@ def test_a_statistic_of_a_mean_is_the_interval_of_a_mean():
 def test_copies_of_a_unit_are_no_evidence():
     values = np.random.default_rng(1).normal(size=100)
     copies, units = np.repeat(values, 5), np.repeat(np.arange(100), 5)
-    alone = bootstrap_statistic(np.std, values, units="each")
+    alone = bootstrap_rows(np.std, values, units="each")
+    # float64 rounding
     np.testing.assert_allclose(
-        bootstrap_statistic(np.std, copies, units=units), alone, rtol=1e-9
+        bootstrap_rows(np.std, copies, units=units), alone, rtol=1e-9
     )
-    assert np.isnan(bootstrap_statistic(np.std, values, units=np.zeros(100)).low)
+    assert np.isnan(bootstrap_rows(np.std, values, units=np.zeros(100)).low)
 
 
 def test_the_interval_of_a_deviation_covers():
     rng = np.random.default_rng(2)
     found = [
-        bootstrap_statistic(np.std, rng.normal(size=80), units="each", resamples=300)
+        bootstrap_rows(np.std, rng.normal(size=80), units="each", resamples=300)
         for _ in range(200)
     ]
     covered = np.mean([each.low <= 1.0 <= each.high for each in found])

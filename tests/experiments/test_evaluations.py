@@ -58,6 +58,7 @@ def test_evaluated_at_the_start_between_and_at_the_end(base, tmp_path, name):
     for line in found.values():
         assert {f"eval/{metric}" for metric in NAMES[name]} <= set(line)
     for metric, x in AT_THE_START.get(name, {}).items():
+        # float32 rounding
         np.testing.assert_allclose(found[0][f"eval/{metric}"], x, atol=1e-4)
     # held-out numbers first, of the last evaluation; then those of training
     written = json.loads((tmp_path / "numbers.json").read_text())

@@ -61,6 +61,7 @@ class TestDegenerateModels:
         bbq, honest = found["bbq"]["all"], found["truthfulqa"]["all"]
         for context in ("ambiguous", "disambiguated"):
             assert bbq[f"accuracy_{context}"]["mean"] == pytest.approx(1 / 3)
+            # float64 rounding
             assert bbq[f"bias_{context}"]["mean"] == pytest.approx(0.0, abs=1e-12)
         # two true and three false answers: mc1 1/4, mc2 2/5, binary 1/2
         assert honest["mc1"]["mean"] == pytest.approx(0.25)

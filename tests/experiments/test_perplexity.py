@@ -52,6 +52,7 @@ def test_stories_have_the_nll_of_transformers(public_data, tmp_path):
     tokens = sum(row["tokens"] for row in rows)
     np.testing.assert_allclose(numbers["nll"].mean, sum(expected) / tokens, rtol=2e-6)
     bits = sum(expected) / math.log(2) / numbers["bytes"]
+    # float32 rounding
     np.testing.assert_allclose(numbers["bits_per_byte"].mean, bits, rtol=2e-6)
     assert numbers["documents"] == 8 and numbers["unit"] == "window"
 

@@ -29,6 +29,7 @@ def test_win_rates_of_alpaca_evals_files(public_data, tmp_path):
     expected = read_json(folder / "expected.json")
     for name in names:
         wanted = expected[name]["noreg"]["lc"]
+        # the solvers' difference, studied on 12 models
         assert found[name]["length_controlled"] == pytest.approx(wanted, abs=0.12)
         assert found[name]["win_rate"] == pytest.approx(expected[name]["win_rate"])
         assert found[name]["se"] == pytest.approx(expected[name]["se"])

@@ -44,7 +44,7 @@ def test_a_reward_model_scores_texts_as_on_its_own(reward):
     again = load_scorer(str(reward), EvaluationConfig(rows=3, mesh="data=1"), None)(
         [prompts[i] for i in order], [answers[i] for i in order]
     )
-    np.testing.assert_allclose(again[::-1], scores, atol=1e-5)
+    np.testing.assert_allclose(again[::-1], scores, atol=1e-5)  # float32 rounding
 
 
 def test_a_conversation_beyond_the_context_is_named(reward):

@@ -116,6 +116,7 @@ def test_continuations_of_one_input_share_a_row():
     counting = dataclasses.replace(policy, model=policy.model._replace(hidden=count))
     letters = [Continuation([0, 2], [token]) for token in range(4)]
     scores = all_scores(counting, letters, rows=64)
+    # float32 rounding
     np.testing.assert_allclose([s.logp for s in scores], TABLE[2], rtol=1e-6)
     assert rows == [1]
 

@@ -159,6 +159,7 @@ def test_kto_by_hand(base, tmp_path):
     up = np.array([example.value > 0 for example in held.rows])
     sign = np.where(up, 1.0, -1.0)
     terms = 1.0 / (1.0 + np.exp(0.3 * sign * (np.array(ratio) - found["kl"])))
+    # float32 rounding
     np.testing.assert_allclose(
         found["loss"], (np.where(up, 2.0, 1.0) * terms).mean(), rtol=1e-5
     )
@@ -239,6 +240,7 @@ def test_nll_and_scores_on_any_mesh(base, tmp_path, mesh):
         _, _, scores = scored(base, tmp_path, mesh=at, **told)
         found.append(nll | {f"score/{n}": x for n, x in scores.items()})
     for key, x in found[0].items():
+        # float32 rounding
         np.testing.assert_allclose(found[1][key], x, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
@@ -249,6 +251,7 @@ def test_a_custom_loss_of_whole_pairs(base, tmp_path):
         held.pairs(custom),
         held.pairs(objectives.get_loss("dpo").bind(beta=0.3)),
     )
+    # float32 rounding
     np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6)
 
 

@@ -91,6 +91,7 @@ def test_both_orders_of_a_judge_are_about_the_same_model(tiny):
     texts = ("Well, thank you.", "Leave me alone!")
     (found,) = judge(tiny, [pair(*texts)])
     ((direct,),) = compare(tiny, [AnswerSet(QUESTION, texts)])
+    # float32 rounding
     np.testing.assert_allclose(found["first"], direct.first, rtol=1e-6)
     np.testing.assert_allclose(found["swapped"], 1.0 - direct.swapped, rtol=1e-6)
     np.testing.assert_allclose(found["probability"], direct.p, rtol=1e-6)

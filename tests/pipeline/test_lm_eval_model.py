@@ -108,6 +108,7 @@ def test_rolling_log_probs_of_a_table_give_its_perplexity(tmp_path):
         doc_to_target="{{text}}",
         metric_list=[{"metric": "word_perplexity"}],
     )
+    # float32 rounding
     np.testing.assert_allclose(results["word_perplexity,none"], 22026.4658, rtol=1e-5)
 
 
@@ -157,7 +158,7 @@ def test_log_likelihoods_are_sums_of_our_log_probs(policy):
     for other, expected in zip(
         turned[::-1] + alone, results + results[:1], strict=True
     ):
-        np.testing.assert_allclose(other[0], expected[0], rtol=1e-5)
+        np.testing.assert_allclose(other[0], expected[0], rtol=1e-5)  # float32 rounding
         assert other[1] == expected[1]
 
 
@@ -167,6 +168,7 @@ def test_rolling_predicts_every_token_once(policy):
     end = policy.tokenizer.eos_token_id
     assert 20 < len(ids) < policy.context
     (fits,) = harness(policy).loglikelihood_rolling([request(text)])
+    # float32 rounding
     np.testing.assert_allclose(fits, own_logp(policy, [end], ids), rtol=1e-5)
     # in a context of 8: the first 8 after the end token, then windows of 8, the last
     # with as much context as fits
@@ -177,7 +179,7 @@ def test_rolling_predicts_every_token_once(policy):
         part = ids[start : start + 8]
         context = ids[start + len(part) - 9 : start]
         expected += own_logp(policy, context, part)
-    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)  # float32 rounding
 
 
 def test_results_are_kept_as_batches_end(colors):

@@ -84,11 +84,13 @@ class TestScores:
     def test_batches_do_not_change_them(self, policy):
         table = questions(5)
         one, many = scores(policy, table, rows=1)[0], scores(policy, table, rows=8)[0]
+        # float32 rounding
         np.testing.assert_allclose(np.stack(one), np.stack(many), atol=1e-4)
 
     def test_letters_are_normalized_in_each_rotation(self, chat_policy):
         letters = multiple_choice.letter_logps(scores(chat_policy, questions(3))[0])
         assert letters.shape == (3, len(LETTERS), len(LETTERS))
+        # float32 rounding
         np.testing.assert_allclose(np.exp(letters).sum(axis=2), 1.0, rtol=1e-6)
 
     def test_texts_are_scored_per_byte(self):

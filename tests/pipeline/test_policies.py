@@ -12,7 +12,7 @@ import pytest
 from experiments import ppo, sft
 from jaxalign import sharding
 from jaxalign.batches import from_lengths
-from jaxalign.models import heads, hf_files, rope, transformer
+from jaxalign.models import heads, hf_files, rope, transformer, transformer_graph
 from jaxalign.models.families import registry
 from jaxalign.pipeline import datasets, model_folders, policies
 from jaxalign.training import forward, objectives, state, step
@@ -115,7 +115,7 @@ def test_a_folder_is_parsed_once_and_its_model_built_once(
     count(hf_files, "read_config_json")
     count(registry, "read_config")
     count(hf_files, "TensorFiles")
-    count(transformer, "TransformerGraph")
+    count(transformer_graph, "TransformerGraph")
     config = sft.Config(model=str(tmp_path), dtype="bfloat16", remat="dots")
     policy = policies.load(config, source, None)
     assert policy.config.remat == "dots" and policy.config.dtype == "bfloat16"

@@ -52,12 +52,13 @@ def test_all_rows_of_an_iteration_have_the_numbers_of_its_metrics(base, tmp_path
     )
     mean = lambda name: by_step(rows, name).mean(axis=1)
     of = lambda name: [line[name] for line in log]
+    # float32 rounding
     np.testing.assert_allclose(rewards.mean(axis=1), of("reward"), rtol=1e-6)
     np.testing.assert_allclose(rewards.std(axis=1), of("reward_std"), rtol=1e-5)
     np.testing.assert_allclose(mean("ended"), of("eos"), rtol=1e-6)
     np.testing.assert_allclose(1 - mean("ended"), of("truncated"), atol=1e-6)
     np.testing.assert_allclose(mean("tokens"), of("length"), rtol=1e-6)
-    np.testing.assert_allclose(mean("kl"), of("kl"), atol=4 * max(of("logp_gap")))
+    np.testing.assert_allclose(mean("kl"), of("kl"), rtol=1e-4, atol=1e-6)
     # --missing-eos-penalty is 1
     score = rewards - (1.0 - by_step(rows, "ended"))
     np.testing.assert_allclose(by_step(rows, "score"), score, rtol=1e-5, atol=1e-6)
@@ -66,6 +67,7 @@ def test_all_rows_of_an_iteration_have_the_numbers_of_its_metrics(base, tmp_path
     centered = group - group.mean(axis=2, keepdims=True)
     spread = group.std(axis=2, keepdims=True, ddof=1)
     advantage = (centered / (spread + 1e-4)).reshape(2, 16)
+    # of equal scores the rounding, 1e-7, is divided by 1e-4
     np.testing.assert_allclose(by_step(rows, "advantage"), advantage, atol=2e-3)
     # the answers to a prompt are side by side
     prompts = [json.dumps(row["prompt"]) for row in rows]
@@ -102,4 +104,5 @@ def test_an_advantage_of_each_token_is_averaged(base, tmp_path):
     """REINFORCE++ whitens over all tokens: their weighted mean is 0."""
     rows = run(base, tmp_path, method="reinforce_plus_plus", sample_rows=16)
     tokens, advantage = by_step(rows, "tokens"), by_step(rows, "advantage")
+    # float32 rounding
     np.testing.assert_allclose((tokens * advantage).sum(axis=1), 0.0, atol=1e-4)

@@ -127,7 +127,7 @@ def position_bias(judgements: Judgements, *, seed: int = 0) -> PositionBias | No
 
     Reference: Zheng et al. 2023, arXiv:2306.05685, table 2.
 
-    >>> from jaxalign.evaluation import judgement_columns
+    >>> from jaxalign.evaluation.win_rates import judgement_columns
     >>> says_a = {"prompt_id": "1", "model_a": "x", "model_b": "y", "probability": 0.5}
     >>> rows = [{**says_a, "first": 1.0, "swapped": 0.0}] * 2
     >>> bias = position_bias(judgement_columns.judgement_columns(rows))

@@ -102,8 +102,8 @@ def read_labels(
 ) -> Iterator[tuple[list[RawLabel], str, frozenset[str]]]:
     """The labels of each row, the sentence of the layout, and the file's fields.
 
-    The layout of a file is told by the fields of all its rows: an empty cell of a CSV
-    file is no field of its row.
+    The layout of a file is recognized by the fields of all its rows: an empty cell of a
+    CSV file is no field of its row.
     """
     for path in files.list_all_files(list(paths)):
         rows: list[tuple[str, Mapping[str, Any]]] = []

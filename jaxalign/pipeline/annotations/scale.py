@@ -136,7 +136,7 @@ def chosen_order(
     order: Sequence[str],
     pandalm: bool,
 ) -> Scale:
-    """The scale of labels whose order is told, or PandaLM's.
+    """The scale of labels whose order is given, or PandaLM's.
 
     Raises:
       ValueError: a label is not in the order.

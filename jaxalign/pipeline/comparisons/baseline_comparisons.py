@@ -29,13 +29,13 @@ class BaselineArrays(NamedTuple):
 
 
 def find_baseline(comparisons: Sequence[Comparison], name: str | None) -> str:
-    """The name of the baseline: as told, or the model that is in every comparison.
+    """The name of the baseline: as given, or the model that is in every comparison.
 
     Of two models that are in all of them it is AlpacaEval's first generator, else the
     model that stands first.
 
     Raises:
-      ValueError: no comparison has the model that was told, or several models are in
+      ValueError: no comparison has the model that was given, or several models are in
         none together.
     """
     pairs = [{each.model_a, each.model_b} for each in comparisons]

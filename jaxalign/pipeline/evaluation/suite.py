@@ -1,4 +1,4 @@
-"""Suites of measurements: which programs run on which models, and what they found."""
+"""Suites of measurements: which programs run on which models, and their numbers."""
 
 import dataclasses
 import math

@@ -1,8 +1,8 @@
 """Tasks of the evaluation harness: by name, or from YAML files; and their evaluation.
 
-Data sets are not downloaded unless told: `datasets`, the library that the harness reads
-them with, is offline, and a task whose data set is not on this machine is refused by
-name before a model is loaded. HF_DATASETS_OFFLINE or HF_HUB_OFFLINE, 0 or 1, decide
+Data sets are downloaded with --download only: `datasets`, the library that the harness
+reads them with, is offline, and a task whose data set is not on this machine is refused
+by name before a model is loaded. HF_DATASETS_OFFLINE or HF_HUB_OFFLINE, 0 or 1, decide
 where they are set.
 """
 
