@@ -111,7 +111,8 @@ def main(config: Config) -> dict[str, Any]:
         )
         title = f"Evaluation of {', '.join(names)}"
         run.publish(Page(title, sections, command), tables=1)
-        return run.finish({row.pop("model"): row for row in map(dict, rows)})
+        by_model = {row.pop("model"): row for row in map(dict, rows)}
+        return run.finish({"measurements": len(measurements), "by_model": by_model})
 
 
 def name_of(measurement: evaluation_suite.Measurement) -> str:
