@@ -80,6 +80,7 @@ class LanguageModel(NamedTuple):
       hidden: (params, tokens [B T], positions [B T], segments [B T]) -> [B T D], final
         normalization applied. For training and scoring. Models whose config has
         `supports_shared_prompts` also take `branches`, the layout of the rows.
+        With `embeddings` [B T D], these are read in place of the tokens' own.
       unembed: (params) -> [D V], so that log-probs can be computed in chunks.
       init_cache: (batch, length) -> cache with `length` empty slots per row. Rows
         are the first axis of its arrays, so that they can be indexed.
@@ -92,6 +93,9 @@ class LanguageModel(NamedTuple):
       branch: (cache, rows, length) -> cache with `rows` adjacent copies of each row, of
         which each writes the last `length` slots on its own. The slots before may be
         shared by the copies.
+      embed: (params, tokens [...]) -> their embeddings [... D], without positions.
+        `hidden(..., embeddings=embed(params, tokens))` is `hidden(...)`, as a function
+        of the embeddings, for attacks by gradient. None for models without.
     """
 
     config: LanguageModelConfig
@@ -103,6 +107,7 @@ class LanguageModel(NamedTuple):
     extend: Callable[[Params, Array, Cache], tuple[Array, Cache]]
     prepare: Callable[[Params], Params] = lambda params: params
     branch: Callable[[Cache, int, int], Cache] = repeat_rows
+    embed: Callable[[Params, Array], Array] | None = None
 
 
 class ScalarModel(NamedTuple):

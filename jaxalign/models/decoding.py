@@ -15,7 +15,11 @@ from jaxalign.models.attention import concat_kv_attention
 from jaxalign.models.cache import Cache, write_kv
 from jaxalign.models.config import ModelConfig
 from jaxalign.models.rotary_embedding import CosSin, rotary_cos_sin
-from jaxalign.models.transformer_graph import TransformerGraph, embed_tokens
+from jaxalign.models.transformer_graph import (
+    TransformerGraph,
+    add_positions,
+    embed_tokens,
+)
 from jaxalign.types import Array, Params
 
 # bytes of gathered layers that a device may hold
@@ -66,7 +70,8 @@ def extend(
         is_sliding: decode_rope_and_mask(config, cache, positions, is_sliding)
         for is_sliding in config.is_sliding
     }
-    x = embed_tokens(config, params, tokens, positions)
+    embeddings = embed_tokens(config, params, tokens)
+    x = add_positions(config, params, embeddings, positions)
     keys, values = list(cache.keys), list(cache.values)
     prefix, start = cache.prefix_kv, cache.length - cache.prefix_length
     for i, layer in enumerate(params["blocks"]):

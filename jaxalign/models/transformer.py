@@ -32,4 +32,5 @@ def language_model(config: ModelConfig) -> LanguageModel:
         extend=functools.partial(decoding.extend, graph),
         prepare=functools.partial(decoding.prepare, graph),
         branch=branch,
+        embed=functools.partial(transformer_graph.embed_tokens, config),
     )

@@ -119,6 +119,7 @@ class TransformerGraph:
         segments: Array,
         at: Array | None = None,
         branches: Branches | None = None,
+        embeddings: Array | None = None,
     ) -> Array:
         """The final hidden states [B T D] of right-padded, possibly packed, rows.
 
@@ -129,9 +130,12 @@ class TransformerGraph:
             others.
           branches: the layout of all rows, where they are prompts with answers; not
             with `at`.
+          embeddings: of the tokens, in place of those of the table [B T D].
         """
         config = self.config
-        x = embed_tokens(config, params, tokens, positions)
+        if embeddings is None:
+            embeddings = embed_tokens(config, params, tokens)
+        x = add_positions(config, params, embeddings, positions)
         x = sharding.constrain(x, "batch", None, None)
         kinds = self.rope_and_masks(positions, segments, branches)
 
@@ -178,28 +182,32 @@ def gather_positions(x: Array, at: Array) -> Array:
     return jnp.take_along_axis(x, at.reshape(at.shape + (1,) * (x.ndim - 2)), axis=1)
 
 
-def embed_tokens(
-    config: ModelConfig, params: Params, tokens: Array, positions: Array
-) -> Array:
-    """The embeddings of tokens in the compute dtype [B T D].
+def embed_tokens(config: ModelConfig, params: Params, tokens: Array) -> Array:
+    """The embeddings of tokens in the compute dtype [... D], without positions.
 
     They are cast after the lookup, so that gradients of the table add up in its dtype.
     On a mesh the table is gathered along its width, as other parameters are; XLA would
     gather all of it.
 
     Args:
-      tokens: [B T].
-      positions: [B T], of learned position embeddings.
+      tokens: [...].
     """
     dtype = jnp.dtype(config.dtype)
     table = sharding.constrain(params["embed"], "vocab", None)
     x = table[tokens].astype(dtype)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.width**0.5, dtype)
-    if config.learned_positions:
-        table = sharding.constrain(params["positions"], None, None)
-        x = x + table[positions].astype(dtype)
     return x
+
+
+def add_positions(
+    config: ModelConfig, params: Params, embeddings: Array, positions: Array
+) -> Array:
+    """Embeddings [B T D] plus those of positions [B T], where they are learned."""
+    if not config.learned_positions:
+        return embeddings
+    table = sharding.constrain(params["positions"], None, None)
+    return embeddings + table[positions].astype(embeddings.dtype)
 
 
 def unembed(config: ModelConfig, params: Params) -> Array:

@@ -18,6 +18,14 @@ from jaxalign.runtime.mesh import mesh_of
 FEW = {"mesh": "data=1", "save_every": 2}
 
 
+@pytest.fixture(scope="module")
+def sft_run(tmp_path_factory):
+    """The folder of a run of SFT, of two steps."""
+    out = tmp_path_factory.mktemp("sft")
+    sft.main(sft.Config(steps=2, batch=8, out=out, **FEW))
+    return out
+
+
 class TestBadInput:
     """Each ends with one sentence that says what to do, and loses nothing."""
 
@@ -65,32 +73,28 @@ class TestBadInput:
         with pytest.raises(FileNotFoundError, match="holds no"):
             sft.main(sft.Config(model=str(tmp_path), out=tmp_path / "run", **FEW))
 
-    def test_a_run_is_not_overwritten(self, smoke_run):
-        out, _ = smoke_run
+    def test_a_run_is_not_overwritten(self, sft_run):
         with pytest.raises(ValueError, match="already holds a run"):
-            sft.main(sft.Config(steps=1, batch=8, out=out / "sft", mesh="data=1"))
+            sft.main(sft.Config(steps=1, batch=8, out=sft_run, mesh="data=1"))
 
-    def test_a_checkpoint_of_another_config(self, smoke_run):
-        out, _ = smoke_run
-        saved = sorted((out / "sft" / "checkpoints").iterdir())
+    def test_a_checkpoint_of_another_config(self, sft_run):
+        saved = sorted((sft_run / "checkpoints").iterdir())
         config = sft.Config(
-            batch=8, learning_rate=1.0, out=out / "sft", mesh="data=1", resume=True
+            batch=8, learning_rate=1.0, out=sft_run, mesh="data=1", resume=True
         )
         with pytest.raises(ValueError, match="learning_rate: 0.002 then, 1.0 now"):
             sft.main(config)
-        assert sorted((out / "sft" / "checkpoints").iterdir()) == saved
+        assert sorted((sft_run / "checkpoints").iterdir()) == saved
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="cannot write"):
             sft.main(sft.Config(out=tmp_path / "file" / "run", **FEW))
 
-    def test_a_nan_stops_the_run_and_keeps_the_checkpoint(self, smoke_run, tmp_path):
-        out, _ = smoke_run
-        base = str(out / "sft" / "policy")
-        pairs = str(out / "collect" / "preferences")
+    def test_a_nan_stops_the_run_and_keeps_the_checkpoint(self, sft_run, tmp_path):
+        base = str(sft_run / "policy")
         config = dpo.Config(
-            steps=4, batch=4, model=base, data=pairs, out=tmp_path, **FEW
+            steps=4, batch=4, model=base, learning_rate=1e-3, out=tmp_path, **FEW
         )
         # finite at the reference, whose log-probs come of another program; then NaN
         moved = lambda p: abs(p.policy.chosen - p.reference.chosen) > 1e-3
