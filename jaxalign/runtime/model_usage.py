@@ -66,7 +66,8 @@ def reward_commands(folder: Path) -> dict[str, str]:
     """How to use a run's reward model, by program or library."""
     reward, base = folder / "reward", read_field(folder / "config.json", "model")
     auto = "AutoModelForSequenceClassification"
-    commands = {"transformers": f"{auto}.from_pretrained({python_text(reward)})"}
+    load = f"{auto}.from_pretrained({python_text(reward)})"
+    commands = {"transformers": f"{load}  # without the bias of its scores"}
     if base == "toy":  # a new model each time, and no policy to train
         return commands
     policy = shlex.quote(hub.public_name(base))

@@ -114,13 +114,13 @@ def refuse(config: type, arguments: Sequence[str]) -> None:
 
 def stage_config(config: type, stages: Sequence[str]) -> Any:
     """The configuration of a stage of a stage ...; None if there is none."""
+    own: Any = config
     for name in stages:
-        kinds = flags.field_types(config).get(name, ())
-        inner = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
-        if not inner:
+        kinds = flags.field_types(own).get(name, ())
+        own = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        if own is None:
             return None
-        config = inner[0]
-    return config
+    return own
 
 
 def refusal(
