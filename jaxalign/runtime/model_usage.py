@@ -11,6 +11,7 @@ from typing import Any
 from jaxalign.runtime import cli, distributed, hub, run_settings
 
 PAGE = "docs/use_your_model.md"
+MORE = {"policy": "vLLM, lm-eval, GGUF, hubs", "reward": "more"}
 ADAPTER = "adapter_config.json"
 
 
@@ -37,12 +38,9 @@ def usage_lines(experiment: str, folder: Path) -> list[str]:
     """
     for name, commands in (("policy", policy_commands), ("reward", reward_commands)):
         if (folder / name / "config.json").is_file():
-            title = f"{experiment}: the model is {folder / name}; vLLM, lm-eval, "
+            title = f"{experiment}: the model is {folder / name}; {MORE[name]}: {PAGE}"
             ways = commands(folder).items()
-            return [
-                f"{title}GGUF, hubs: {PAGE}",
-                *(f"  {way:<14}{command}" for way, command in ways),
-            ]
+            return [title, *(f"  {way:<14}{command}" for way, command in ways)]
     return []
 
 

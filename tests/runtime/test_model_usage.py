@@ -6,6 +6,8 @@ import types
 import pytest
 
 from jaxalign.runtime import cli, model_usage
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.run import Run
 
 
 @pytest.fixture
@@ -55,7 +57,8 @@ def test_no_peft_line_without_a_base(folder):
 
 def test_a_reward_model(folder):
     run = folder("reward")
-    _, ppo, transformers = model_usage.usage_lines("reward_model", run)
+    title, ppo, transformers = model_usage.usage_lines("reward_model", run)
+    assert title.endswith("/reward; more: docs/use_your_model.md")
     assert ppo.endswith(f"experiments.ppo --model org/base --reward '{run}/reward'")
     assert f'AutoModelForSequenceClassification.from_pretrained("{run}' in transformers
     (run / "config.json").write_text('{"model": "toy"}')
@@ -76,3 +79,14 @@ def test_only_the_program_that_was_started_shows_them(folder, monkeypatch, capsy
     spec.name = "experiments.sft"
     model_usage.show("sft", run)
     assert capsys.readouterr().out.count("\n") == 3
+
+
+def test_a_run_ends_with_them(tmp_path, monkeypatch, capsys):
+    spec = types.SimpleNamespace(name="experiments.sft")
+    monkeypatch.setattr(cli.sys.modules["__main__"], "__spec__", spec)
+    config = RunConfig(out=tmp_path / "x", mesh="data=1", compilation_cache="off")
+    with Run(config, "sft") as run:
+        (run.folder / "policy").mkdir()
+        (run.folder / "policy" / "config.json").write_text("{}")
+        run.finish({})
+    assert f'from_pretrained("{run.folder}/policy")\n' in capsys.readouterr().out
