@@ -49,7 +49,7 @@ from jaxalign.pipeline import (
     round_schedule,
 )
 from jaxalign.pipeline.held_out import Evaluation
-from jaxalign.runtime import distributed, jsonl, tables
+from jaxalign.runtime import distributed, jsonl, model_usage, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.jsonl import round_folder
 from jaxalign.runtime.mesh import mesh_of
@@ -118,6 +118,8 @@ def main(config: Config) -> list[held_out_tables.Row]:
     }
     rejection_sampling.plot(out, lines, seeds)
     distributed.print_line(f"table, plot and answers are in {out}")
+    last_round = round_folder(seed_config.out, config.rounds - 1)
+    model_usage.show("rounds", last_round / config.method)
     return rows
 
 

@@ -19,6 +19,7 @@ from jaxalign.runtime import (
     help_text,
     library_output,
     supervisor,
+    trl_flags,
 )
 from jaxalign.runtime.interrupts import InterruptOnce
 
@@ -76,6 +77,7 @@ def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> Confi
             shown = default or config(**missing)
         help_text.show(shown, program_name() or sys.argv[0], topic)
         raise SystemExit(0)
+    trl_flags.refuse(config, others)
     with flags.defer_validation():
         parsed: Any = tyro.cli(
             config, prog=program_name(), args=others, default=default

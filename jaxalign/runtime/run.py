@@ -13,6 +13,7 @@ from jaxalign.runtime import (
     disk,
     distributed,
     flags,
+    model_usage,
     run_curves,
     run_settings,
 )
@@ -288,8 +289,10 @@ class Run(EvaluatedRun):
             self.preemption.stop(f"saved after step {loop.step - 1}")
 
     def finish(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Writes the run's numbers to its folder, shows them and returns them."""
+        """Writes the run's numbers and curves, shows the numbers, returns them."""
         self.files.write_numbers(numbers)
         run_curves.write_curves(self.folder, self.experiment)
         distributed.barrier("when the run is done")
+        if distributed.is_first():
+            model_usage.show(self.experiment, self.folder)
         return numbers
