@@ -1,4 +1,4 @@
-"""Samples of a run while it trains: samples.jsonl, the console, and loggers.
+"""Samples of a run while it trains: samples.jsonl and .md, the console, and loggers.
 
 Reading samples is how reward hacking is seen: a reward rises, and the answers show why.
 """
@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import rich
-from rich.control import strip_control_codes
 from rich.table import Table
 from rich.text import Text
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loggers import Loggers
+from jaxalign.runtime.sample_texts import cell, prompt_text, shorten
+from jaxalign.runtime.samples_page import SamplesPage
 from jaxalign.training import metrics
 
 SAMPLES = "samples.jsonl"
 SHOW_EVERY = 10  # steps between tables where --show-samples-every is not given
 PROMPT_CHARS, ANSWER_CHARS = 160, 320  # of a text at the console
-SMALLEST = 5e-4  # a number that the console shows; KLs of a policy that has not moved
-# are below
 
 Row = Mapping[str, Any]
 
@@ -50,27 +49,33 @@ class SamplesLog:
         self.at_console = show_every is not None
         self.loggers = loggers
         self.writer: metrics.Writer | None = None
+        self.page: SamplesPage | None = None
 
     def open(self, folder: Path, *, step: int) -> None:
         """Opens samples.jsonl, and drops its lines from `step` on."""
         self.writer = metrics.Writer(folder, resume_step=step - 1, name=SAMPLES)
+        with (folder / SAMPLES).open(encoding="utf-8") as lines:
+            self.page = SamplesPage(folder, lines)
 
     def write(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Writes the samples of a step."""
-        if self.writer is None or not rows:
+        if self.writer is None or self.page is None or not rows:
             return
         for row in rows:
             self.writer.write({"step": step} | row)
+        self.page.add(step, rows)
         if self.show_every and step % self.show_every == 0:
             table = table_rows(rows)
             if self.at_console or rich.get_console().is_terminal:
                 show(step, table)
             self.loggers.text(step, table)
+            self.page.write()
 
     def close(self) -> None:
-        """Closes samples.jsonl."""
-        if self.writer is not None:
+        """Closes samples.jsonl, and writes samples.md."""
+        if self.writer is not None and self.page is not None:
             self.writer.close()
+            self.page.write()
 
 
 def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -88,13 +93,6 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
         flat.append({k: v for k, v in values.items() if k != "rewards"})
     names = dict.fromkeys(name for row in flat for name in row)
     return [{name: row.get(name) for name in names} for row in flat]
-
-
-def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages of a prompt as text; the roles are shown where there are several."""
-    if len(messages) == 1:
-        return str(messages[0]["content"])
-    return "\n".join(f"{m['role']}: {m.get('content') or ''}" for m in messages)
 
 
 def show(step: int, rows: Sequence[Row]) -> None:
@@ -131,33 +129,3 @@ def show(step: int, rows: Sequence[Row]) -> None:
     with console.capture() as capture:
         console.print(table)
     distributed.print_line(capture.get().rstrip("\n"))
-
-
-def cell(value: Any) -> str:
-    """A value as it is shown: numbers with 3 digits, unknown ones as a dash.
-
-    >>> cell(0.12345), cell(-1e-6), cell(True), cell(None), cell(17)
-    ('0.123', '0', 'yes', '-', '17')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) >= SMALLEST else "0"
-    return str(value)
-
-
-def shorten(text: str, chars: int) -> str:
-    """A text without control codes, of at most so many characters.
-
-    >>> shorten("abcdefghij", 7)
-    'ab ... j'
-    >>> shorten("abc", 7)
-    'abc'
-    """
-    text = strip_control_codes(text).replace("\x1b", "")
-    if len(text) <= chars:
-        return text
-    end = (chars - 5) // 3 + 1
-    return f"{text[: chars - 4 - end]} ... {text[-end:]}"

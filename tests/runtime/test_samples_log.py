@@ -6,7 +6,7 @@ import pytest
 import rich
 from rich.console import Console
 
-from jaxalign.runtime import samples_log
+from jaxalign.runtime import sample_texts, samples_log
 
 
 class Texts:
@@ -111,5 +111,5 @@ def test_roles_are_shown_where_there_are_several():
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
-    assert samples_log.prompt_text(several) == "system: Be brief.\nuser: Hi"
-    assert samples_log.prompt_text(several[1:]) == "Hi"
+    assert sample_texts.prompt_text(several) == "system: Be brief.\nuser: Hi"
+    assert sample_texts.prompt_text(several[1:]) == "Hi"
