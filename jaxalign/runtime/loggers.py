@@ -112,12 +112,12 @@ def parse_names(log: str) -> list[str]:
     if log.strip() == NONE:
         return []
     names = [name.strip() for name in log.split(",")]
+    if NONE in names:
+        raise ValueError(f"--log {log}: {NONE} stands alone, for no logger at all")
     for name in names:
         if name not in LOGGERS:
-            known = [*LOGGERS, NONE]
-            raise ValueError(
-                f"--log {log}: {messages.unknown_name('log', name, known)}"
-            )
+            unknown = messages.unknown_name("logger", name, [*LOGGERS, NONE])
+            raise ValueError(f"--log {log}: {unknown}")
         package, extra, _ = LOGGERS[name]
         if importlib.util.find_spec(package) is None:
             raise ValueError(
