@@ -3,6 +3,7 @@
 Reading samples is how reward hacking is seen: a reward rises, and the answers show why.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from jaxalign.training import metrics
 SAMPLES = "samples.jsonl"
 SHOW_EVERY = 10  # steps between tables where --show-samples-every is not given
 PROMPT_CHARS, ANSWER_CHARS = 160, 320  # of a text at the console
+TEXTS = {"prompt": 2, "answer": 3}  # columns of texts, with their shares of the width
+TEXT_WIDTH = 50  # characters beside the numbers without which a table is not readable
 
 Row = Mapping[str, Any]
 
@@ -96,36 +99,66 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def show(step: int, rows: Sequence[Row]) -> None:
-    """Prints samples as a table; of many processes the first prints.
+    """Prints samples as a table, or as paragraphs where that is too narrow for texts.
 
-    A prompt is shown once, at the first of its answers; long texts are cut in the
-    middle.
+    Of many processes the first prints. A prompt is shown once, at the first of its
+    answers; long texts are cut in the middle.
     """
     if not distributed.is_first():
         return
-    names = list(rows[0])
-    table = Table(title=f"samples of step {step}", title_justify="left", expand=False)
-    for name in names:
-        is_text = isinstance(rows[0][name], str)
-        heading = name.replace("_", " ")
-        table.add_column(
-            heading,
+    shown, last = [], None
+    for row in rows:
+        cells = {name: cell(value) for name, value in row.items()}
+        again = row["prompt"] == last
+        cells["prompt"] = "" if again else shorten(str(row["prompt"]), PROMPT_CHARS)
+        cells["answer"] = shorten(str(row["answer"]), ANSWER_CHARS)
+        shown.append({name.replace("_", " "): text for name, text in cells.items()})
+        last = row["prompt"]
+    title = f"samples of step {step}"
+    numbers = [name for name in shown[0] if name not in TEXTS]
+    widths = [max(len(name), *(len(row[name]) for row in shown)) for name in numbers]
+    room = rich.get_console().width - sum(widths) - 3 * (len(numbers) + len(TEXTS)) - 1
+    lines = table if room >= TEXT_WIDTH else paragraphs
+    distributed.print_line(lines(title, shown))
+
+
+def table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Samples as a table; a line separates prompts."""
+    grid = Table(title=title, title_justify="left", expand=False)
+    for name in rows[0]:
+        is_text = name in TEXTS
+        grid.add_column(
+            name,
             justify="left" if is_text else "right",
-            ratio={"prompt": 2, "answer": 3}.get(name),
+            ratio=TEXTS.get(name),
             no_wrap=not is_text,
             overflow="fold",
         )
-    last = None
-    for row in rows:
-        again = row["prompt"] == last
-        if not again and last is not None:
-            table.add_section()
-        last = row["prompt"]
-        cells = {name: cell(row[name]) for name in names}
-        cells["prompt"] = "" if again else shorten(str(row["prompt"]), PROMPT_CHARS)
-        cells["answer"] = shorten(str(row["answer"]), ANSWER_CHARS)
-        table.add_row(*map(Text, cells.values()))
+    for i, row in enumerate(rows):
+        if i and row["prompt"]:
+            grid.add_section()
+        grid.add_row(*map(Text, row.values()))
     console = rich.get_console()
     with console.capture() as capture:
-        console.print(table)
-    distributed.print_line(capture.get().rstrip("\n"))
+        console.print(grid)
+    return capture.get().rstrip("\n")
+
+
+def paragraphs(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Samples one below the other: a prompt, and indented its answers with numbers.
+
+    >>> print(paragraphs("step 2", [{"prompt": "2 + 2?", "answer": "4", "exact": "1"}]))
+    step 2
+    <BLANKLINE>
+    2 + 2?
+      4
+        [exact 1]
+    """
+    lines = [title]
+    for row in rows:
+        if row["prompt"]:
+            lines += ["", row["prompt"]]
+        numbers = [f"{name} {text}" for name, text in row.items() if name not in TEXTS]
+        lines.append(textwrap.indent(row["answer"] or "(empty)", "  "))
+        lines.append(f"    [{'  '.join(numbers)}]")
+    return "\n".join(lines)
