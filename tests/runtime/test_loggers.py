@@ -106,6 +106,17 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
         loggers.Loggers("lab", say=print)
 
 
+def test_a_single_function_needs_no_list_and_is_named_in_the_warning(tmp_path):
+    def show(step, metrics):
+        raise KeyError("loss")
+
+    said = []
+    group = loggers.Loggers("none", show, say=said.append)
+    group.open(loggers.RunInfo(tmp_path, "grpo", {"seed": 0}, None))
+    group.log(0, {"eval/loss": 0.5})
+    assert len(said) == 1 and "show is off from now on (KeyError: 'loss')" in said[0]
+
+
 def test_what_is_no_logger_is_refused():
     with pytest.raises(ValueError, match="loggers: 'wandb' is neither a function of"):
         loggers.Loggers("none", ["wandb"], say=print)
