@@ -166,7 +166,7 @@ def own_reward(
             some = [prompts[i] for i in rows], [texts[i] for i in rows]
             positional, keywords = call_arguments(name, arguments, *some, known)
             try:
-                return awaited(function(*positional, **keywords))
+                return run_coroutine(function(*positional, **keywords))
             except Exception as error:
                 raise FunctionError from error
 
@@ -186,7 +186,7 @@ def own_reward(
     return datasets.with_finite_check(name, reward)
 
 
-def awaited(result: Any) -> Any:
+def run_coroutine(result: Any) -> Any:
     """What a function returned; of an asynchronous one, what that returns in the end.
 
     It runs in a thread of its own, as a notebook has an event loop in this one.
