@@ -150,6 +150,7 @@ def main(config: Config) -> dict[str, Any]:
         )
         command = config_command(config, "experiments.prepare")
         run.publish(Page("Prepared data", parts, command), tables=4)
+        run.say(f"prepare: train on these rows with --data {run.folder}")
         names = ("rows_read", "rows_removed", "train", "test", "prompts_in_both")
         return run.finish({name: numbers[name] for name in names})
 

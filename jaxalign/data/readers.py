@@ -126,6 +126,7 @@ class RecordStream(Generic[Kind]):
         self.skip_bad_rows = skip_bad_rows
         self.total, self.usable = 0, 0
         self.reasons = collections.Counter[str]()
+        self.first_malformed = ""  # its place, and what is wrong with it
 
     @property
     def report(self) -> RowReport:
@@ -141,6 +142,7 @@ class RecordStream(Generic[Kind]):
         if not self.usable:
             raise ValueError(
                 f"{self.name} holds no usable {self.kind.__name__} rows: {self.report}"
+                f"{self.first_malformed and f'; {self.first_malformed}'}"
             )
 
     def parse(self, row: Any, location: str) -> list[Any]:
@@ -157,8 +159,9 @@ class RecordStream(Generic[Kind]):
         except UnusableRow as reason:
             self.reasons[str(reason)] += 1
         except (MalformedRow, RecursionError) as error:
+            message = messages.shorten_middle(" ".join(str(error).split()), 240)
+            self.first_malformed = self.first_malformed or f"{location}: {message}"
             if not self.skip_bad_rows:
-                message = messages.shorten_middle(" ".join(str(error).split()), 240)
                 raise ValueError(
                     f"{location}: {message}; correct the row, or pass "
                     "--skip-bad-rows to skip and count such rows"

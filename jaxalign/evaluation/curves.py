@@ -30,7 +30,7 @@ else:
 Runs = Mapping[str, Sequence[Sequence[Row]]]
 MOST_PANELS = 12
 MOST_POINTS = 4000  # that are drawn of a curve; more are thinned out
-BOUNDS = ("_low", "_high", "_std", "_sq")  # endings of what belongs to another metric
+PART, PART_MEAN = "rewards/", "/mean"  # around the name of a reward of a sum
 
 
 class Panel(NamedTuple):
@@ -75,9 +75,10 @@ def select_panels(rows: Sequence[Row]) -> list[Panel]:
         Panel(panel.title, tuple(name for name in panel.names if name in names))
         for panel in PANELS
     ]
-    parts = [n for n in names if n.startswith("reward/") and not n.endswith(BOUNDS)]
+    parts = [n for n in names if n.startswith(PART) and n.endswith(PART_MEAN)]
     after = next(i for i, panel in enumerate(PANELS) if "reward" in panel.names) + 1
-    panels.insert(after, Panel("rewards by name", tuple(parts)))
+    if len(parts) > 1:  # one alone is the reward
+        panels.insert(after, Panel("rewards by name", tuple(parts)))
     return [panel for panel in panels if panel.names][:MOST_PANELS]
 
 
@@ -85,8 +86,8 @@ def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> 
     """Plots the metrics of a run as a grid, and writes a PNG file.
 
     Training is a smoothed line over faint points, one for each step; held-out values
-    are diamonds, with their interval where the rows have `_low` and `_high`; `_std` of
-    a metric is a band around it.
+    are diamonds, with their interval where the rows have `_low` and `_high`; a metric's
+    standard deviation is a band around it.
 
     Raises:
       ValueError: the rows have none of the metrics of `PANELS`.
@@ -102,11 +103,35 @@ def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> 
         axes.set_title(panel.title, fontsize=9, loc="left")
         if len(panel.names) > 1:
             marks = [axes.plot([], [], color=c)[0] for c in COLORS[: len(panel.names)]]
-            labels = [name.rpartition("/")[2] for name in panel.names]
+            labels = list(map(label, panel.names))
             axes.legend(marks, labels, fontsize=7, frameon=False)
     explained = "line: smoothed, points: single steps, diamonds: held-out"
+    shown = [spread_name(name) for panel in panels for name in panel.names]
+    if any(name in row for row in rows for name in shown):
+        explained += ", band: standard deviation"
     figure.suptitle(f"{title}    {explained}" if title else explained, fontsize=9)
     figure.savefig(file, dpi=110)
+
+
+def label(name: str) -> str:
+    """The name of a metric in the legend of its panel.
+
+    >>> label("logratio/chosen"), label("rewards/regex:a/b/mean")
+    ('chosen', 'regex:a/b')
+    """
+    if name.startswith(PART) and name.endswith(PART_MEAN):
+        return name.removeprefix(PART).removesuffix(PART_MEAN)
+    return name.rpartition("/")[2]
+
+
+def spread_name(name: str) -> str:
+    """The name of the standard deviation of a metric, which few metrics have.
+
+    >>> spread_name("reward"), spread_name("rewards/brief/mean")
+    ('reward_std', 'rewards/brief/std')
+    """
+    stem = name.removesuffix(PART_MEAN)
+    return f"{stem}/std" if stem != name else f"{name}_std"
 
 
 def make_grid(count: int, width: float = 3.1) -> "tuple[figures.Figure, list[Any]]":
@@ -161,7 +186,7 @@ def draw_training(
     axes.plot(places[thin], values[thin], ".", color=color, ms=3.5, alpha=0.3, mew=0)
     single = "o" if len(values) == 1 else ""
     axes.plot(places[thin], line[thin], color=color, lw=1.3, marker=single, ms=3)
-    spread = curve(rows, f"{name}_std", x)[1]
+    spread = curve(rows, spread_name(name), x)[1]
     if len(spread) == len(line):
         half = smooth(spread, weight)[thin]
         band = {"color": color, "alpha": 0.12, "lw": 0}

@@ -19,15 +19,17 @@ Row = Mapping[str, Any]
 
 
 def format_cell(value: Any) -> str:
-    """A table cell; unknown values are a dash.
+    """A table cell; unknown values are a dash, and only 0 is shown as 0.
 
-    >>> format_cell(0.12345), format_cell(None), format_cell("dpo")
-    ('0.123', '-', 'dpo')
+    >>> format_cell(0.12345), format_cell(5e-7), format_cell(None), format_cell("dpo")
+    ('0.123', '5.0e-07', '-', 'dpo')
     """
     number = value.mean if isinstance(value, Interval) else value
     if number is None or (isinstance(number, float) and np.isnan(number)):
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:

@@ -36,8 +36,8 @@ def sections(
         Section("What was done", done_text(numbers), step_rows(numbers)),
         Section("Warnings", "\n\n".join(numbers["warnings"] or ["None."])),
         Section(
-            "Lengths",
-            "In characters, of all rows that were written. Each quantile is the length "
+            "Lengths in characters",
+            "Of all rows that were written. Each quantile is the length "
             "of one text; the dashed lines are medians.",
             length_rows(numbers),
             plot,

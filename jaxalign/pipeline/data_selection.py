@@ -173,6 +173,9 @@ def remove_leaks(
 
     Returns:
       The mask of the rows that are left.
+
+    Raises:
+      ValueError: no training row is left.
     """
     if not held_out.any():
         return held_out
@@ -182,7 +185,14 @@ def remove_leaks(
     kept = [id(item) for item in selection.items]
     remove_matching(selection, "prompt is held out", tests, threshold, skip=held_out)
     left = {id(item) for item in selection.items}
-    return held_out[[i in left for i in kept]]
+    mask: np.ndarray = held_out[[i in left for i in kept]]
+    if mask.all():
+        similar = "" if threshold is None else f" (--near-dedup {threshold:g})"
+        raise ValueError(
+            f"no training row is left: all {len(kept) - len(mask)} have the prompt of "
+            f"a held-out row{similar}; choose another --held-out"
+        )
+    return mask
 
 
 def remove_matching(

@@ -134,7 +134,7 @@ def kind_of_rows(source: datasets.Dataset) -> str:
     """The kind of a data set's rows, a key of `KINDS`.
 
     Raises:
-      ValueError: rows of no kind; the error of the first row.
+      ValueError: rows of no kind; says why the first is no SFT data.
     """
     if source.has_rankings:
         return "rankings"

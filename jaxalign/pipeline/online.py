@@ -28,6 +28,7 @@ from jaxalign.pipeline import (
     rollouts,
     trainable,
 )
+from jaxalign.pipeline.evaluation import model_checks
 from jaxalign.pipeline.prompts import (
     PromptIterator,
     PromptRows,
@@ -126,9 +127,9 @@ def prepare(
     if prompts % devices:
         raise ValueError(
             f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
-            f"divide over {devices} devices: give a multiple of {devices}, or mend "
-            "--mesh"
+            f"divide over {devices} devices: give a multiple, or mend --mesh"
         )
+    model_checks.check_reward(config, reward or config.reward)
     dataset = datasets.load(config)
     policy = policies.load(config, dataset, run.mesh)
     longest = config.max_new_tokens or dataset.max_new_tokens

@@ -8,16 +8,19 @@ answers     list of texts
 references  list of lists: the reference answers of each prompt
 columns     dict of lists: the other fields of the prompts' rows, None where missing
 
-The function returns one finite number for each answer. Only the keywords that it has
-are passed, and a field of the rows may be one of them (`def f(prompts, answers, *,
+The function returns one finite number for each answer; an asynchronous one (`async
+def`) is awaited, in an event loop of its own for each batch. Only the keywords that it
+has are passed, and a field of the rows may be one of them (`def f(prompts, answers, *,
 difficulty)`). A function with an argument `completions` is called as TRL calls its
 reward functions: f(prompts=..., completions=..., **columns), where a completion is a
 list of one message; `references` is passed too where it has that argument or **kwargs.
 """
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,21 +81,27 @@ def function_arguments(name: str, function: Function) -> Arguments:
     return Arguments(is_trl, tuple(p.name for p in named), required, takes_all)
 
 
-def row_columns(prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
-    """The other fields of the prompts' rows by name; None where a row lacks one."""
-    names = dict.fromkeys(name for prompt in prompts for name in prompt.fields)
-    return {name: [prompt.fields.get(name) for prompt in prompts] for name in names}
+def field_names(prompts: Iterable[Prompt]) -> list[str]:
+    """The names of the other fields of the prompts' rows, of all rows together."""
+    return list(dict.fromkeys(name for prompt in prompts for name in prompt.fields))
 
 
 def call_arguments(
-    name: str, arguments: Arguments, prompts: Sequence[Prompt], texts: Sequence[str]
+    name: str,
+    arguments: Arguments,
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    fields: Collection[str],
 ) -> tuple[list[Any], dict[str, Any]]:
     """The positional and keyword arguments of a call on a batch.
+
+    Args:
+      fields: names of the rows' other fields; a row without one has None there.
 
     Raises:
       ValueError: the function requires an argument that is no field of the rows.
     """
-    columns = row_columns(prompts)
+    columns = {field: [p.fields.get(field) for p in prompts] for field in fields}
     conversations = [list(prompt.messages) for prompt in prompts]
     known: dict[str, Any] = {
         "references": [list(prompt.references) for prompt in prompts],
@@ -118,38 +127,46 @@ def call_arguments(
     return ([] if arguments.is_trl else [conversations, list(texts)]), passed
 
 
-def own_reward(function: Function | str, name: str = "") -> datasets.RuleBasedReward:
+def own_reward(
+    function: Function | str, name: str = "", rows: Iterable[Prompt] | None = None
+) -> datasets.RuleBasedReward:
     """The reward of a function, validated.
 
     Args:
       function: or its name, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION.
       name: for messages; by default the function's.
+      rows: all prompts that answers will be of: the function then has their fields in
+        every batch; by default it has those of a batch's own rows.
 
     Returns:
       A reward that raises ValueError where the function raises, or gives another number
       of scores or a score that is no finite number; it names the function and the row.
 
     Raises:
-      ValueError: the function does not exist, or takes too few arguments.
+      ValueError: the function does not exist, takes too few arguments, or requires one
+        that is no field of `rows`.
     """
     if isinstance(function, str):
         name = name or function
         function = own_functions.load_function(function)
     name = name or function_name(function)
     arguments = function_arguments(name, function)
+    fields = None if rows is None else field_names(rows)
+    if fields is not None:
+        call_arguments(name, arguments, [], [], fields)
 
     def reward(
         prompts: Sequence[Prompt], texts: Sequence[str], finished: np.ndarray
     ) -> datasets.RewardValues:
         if not texts:
             return {"reward": np.zeros(0, np.float32)}
+        known = field_names(prompts) if fields is None else fields
 
         def call(rows: range) -> Any:
-            positional, keywords = call_arguments(
-                *(name, arguments, [prompts[i] for i in rows], [texts[i] for i in rows])
-            )
+            some = [prompts[i] for i in rows], [texts[i] for i in rows]
+            positional, keywords = call_arguments(name, arguments, *some, known)
             try:
-                return function(*positional, **keywords)
+                return run_coroutine(function(*positional, **keywords))
             except Exception as error:
                 raise FunctionError from error
 
@@ -167,6 +184,17 @@ def own_reward(function: Function | str, name: str = "") -> datasets.RuleBasedRe
         return {"reward": check_scores(name, scores, len(texts))}
 
     return datasets.with_finite_check(name, reward)
+
+
+def run_coroutine(result: Any) -> Any:
+    """What a function returned; of an asynchronous one, what that returns in the end.
+
+    It runs in a thread of its own, as a notebook has an event loop in this one.
+    """
+    if not inspect.iscoroutine(result):
+        return result
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, result).result()
 
 
 class FunctionError(Exception):

@@ -1,5 +1,6 @@
 """Rewards of texts: by name, a language model's ratings, own functions, and sums."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,7 +73,7 @@ def single_text_reward(
 ) -> datasets.RuleBasedReward:
     """A reward of texts that is no sum; see `text_reward`."""
     if is_own(reward):
-        return own_reward(reward)
+        return own_reward(reward, rows=itertools.chain(*dataset.prompts()))
     reward = str(reward)
     if reward == "programmed":
         return dataset.require_reward()

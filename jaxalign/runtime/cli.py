@@ -18,6 +18,7 @@ from jaxalign.runtime import (
     folder_cleanup,
     help_text,
     library_output,
+    repeated_flags,
     supervisor,
     trl_flags,
 )
@@ -67,6 +68,7 @@ def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> Confi
       ValueError: an invalid flag, or file of --config.
       SystemExit: after help, or where tyro refuses a flag.
     """
+    arguments = repeated_flags.join_repeated(config, arguments)
     file, others = config_file.split_flag(arguments)
     default, topic = None, help_text.requested_topic(others)
     missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)

@@ -19,6 +19,25 @@ NAMES = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 NAMES |= {bool: "true or false", type(None): "null"}
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Reads YAML, and refuses a name that a mapping has twice; YAML takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises:
+          ValueError: a name is there twice; names its line.
+        """
+        names = set()
+        for key, _ in node.value:
+            name = key.value.replace("-", "_") if isinstance(key.value, str) else None
+            if name is not None and name in names:
+                line = key.start_mark.line + 1
+                raise ValueError(f"line {line}: {key.value} is there already")
+            names.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, flag: str) -> dict[str, Any]:
     """The mapping in a YAML or JSON file.
 
@@ -26,15 +45,17 @@ def read_yaml(path: Path, flag: str) -> dict[str, Any]:
       flag: that names the file, for messages.
 
     Raises:
-      ValueError: no such file, no YAML, or no mapping of names to values.
+      ValueError: no such file, no YAML, a name twice, or no mapping of names to values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
     except OSError as error:
         raise ValueError(f"{flag} {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = messages.one_line(error)
         raise ValueError(f"{flag} {path} is no YAML file: {reason}") from error
+    except ValueError as error:
+        raise ValueError(f"{flag} {path}, {error}") from error
     if not isinstance(values, dict) or not values:
         raise ValueError(f"{flag} {path} holds no names with values, `name: value`")
     return values

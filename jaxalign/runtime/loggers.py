@@ -25,7 +25,11 @@ class Logger(Protocol):
     """Receives what a run logs; a method that raises turns the logger off."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Receives finite metrics of a step by name, of training or held out."""
+        """Receives finite metrics of a step by name, of training or held out.
+
+        Held-out ones are a call of their own, before the step of that number, and all
+        their names begin with eval/.
+        """
 
     def text(self, step: int, rows: Sequence[Row]) -> None:
         """Receives samples of a step: rows of one set of columns."""
@@ -112,12 +116,12 @@ def parse_names(log: str) -> list[str]:
     if log.strip() == NONE:
         return []
     names = [name.strip() for name in log.split(",")]
+    if NONE in names:
+        raise ValueError(f"--log {log}: {NONE} stands alone, for no logger at all")
     for name in names:
         if name not in LOGGERS:
-            known = [*LOGGERS, NONE]
-            raise ValueError(
-                f"--log {log}: {messages.unknown_name('log', name, known)}"
-            )
+            unknown = messages.unknown_name("logger", name, [*LOGGERS, NONE])
+            raise ValueError(f"--log {log}: {unknown}")
         package, extra, _ = LOGGERS[name]
         if importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -137,21 +141,22 @@ class Loggers:
     def __init__(
         self,
         log: str,
-        others: Sequence[Logger | LogFunction] = (),
+        others: Sequence[Logger | LogFunction] | Logger | LogFunction = (),
         *,
         say: Callable[[str], None],
     ) -> None:
         """Args:
 
         log: the text of `--log`.
-        others: further loggers, or functions f(step, metrics).
+        others: further loggers, or functions f(step, metrics); or a single one.
         say: shows a warning.
 
         Raises:
           ValueError: as `parse_names`; one of the others is neither.
         """
         self.names = parse_names(log)
-        self.others = dict(map(name_logger, others))
+        several = others if isinstance(others, Sequence) else [others]
+        self.others = dict(map(name_logger, several))
         self.say = say
         self.active: dict[str, Logger] = {}
 
@@ -184,8 +189,8 @@ class Loggers:
                 method(logger)
             except Exception as error:
                 del self.active[name]
-                flag = f"--log {name}" if name in self.names else f"logger {name}"
-                self.warn(flag, error)
+                given = f"logger {name.rpartition(' ')[0]}"  # without its id
+                self.warn(f"--log {name}" if name in self.names else given, error)
 
     def warn(self, name: str, error: Exception) -> None:
         """Says that a logger is off, and why."""

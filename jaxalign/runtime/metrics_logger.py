@@ -13,6 +13,7 @@ import jax
 from jaxalign import sharding
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loggers import Loggers, RunInfo
+from jaxalign.runtime.progress import headline
 from jaxalign.runtime.samples_log import DeferredRows, SamplesLog
 from jaxalign.training import metrics
 
@@ -156,7 +157,7 @@ class MetricsLogger:
         if samples is not None and distributed.is_first():
             arrays = jax.tree.map(sharding.to_host, samples.arrays)
             self.samples.write(step, samples.make(step, arrays))
-        self.show(f"loss {numbers['loss']:.4f}  {rate:,.0f} tokens/s")
+        self.show(headline(numbers, rate))
 
     def write(
         self, step: int, numbers: Mapping[str, float], times: Mapping[str, float]

@@ -1,26 +1,28 @@
-"""Samples of a run while it trains: samples.jsonl, the console, and loggers.
+"""Samples of a run while it trains: samples.jsonl and .md, the console, and loggers.
 
 Reading samples is how reward hacking is seen: a reward rises, and the answers show why.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import rich
-from rich.control import strip_control_codes
 from rich.table import Table
 from rich.text import Text
 
 from jaxalign.runtime import distributed
 from jaxalign.runtime.loggers import Loggers
+from jaxalign.runtime.sample_texts import cell, prompt_text, shorten
+from jaxalign.runtime.samples_page import SamplesPage
 from jaxalign.training import metrics
 
 SAMPLES = "samples.jsonl"
 SHOW_EVERY = 10  # steps between tables where --show-samples-every is not given
 PROMPT_CHARS, ANSWER_CHARS = 160, 320  # of a text at the console
-SMALLEST = 5e-4  # a number that the console shows; KLs of a policy that has not moved
-# are below
+TEXTS = {"prompt": 2, "answer": 3}  # columns of texts, with their shares of the width
+TEXT_WIDTH = 50  # characters beside the numbers without which a table is not readable
 
 Row = Mapping[str, Any]
 
@@ -50,27 +52,33 @@ class SamplesLog:
         self.at_console = show_every is not None
         self.loggers = loggers
         self.writer: metrics.Writer | None = None
+        self.page: SamplesPage | None = None
 
     def open(self, folder: Path, *, step: int) -> None:
         """Opens samples.jsonl, and drops its lines from `step` on."""
         self.writer = metrics.Writer(folder, resume_step=step - 1, name=SAMPLES)
+        with (folder / SAMPLES).open(encoding="utf-8") as lines:
+            self.page = SamplesPage(folder, lines)
 
     def write(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Writes the samples of a step."""
-        if self.writer is None or not rows:
+        if self.writer is None or self.page is None or not rows:
             return
         for row in rows:
             self.writer.write({"step": step} | row)
+        self.page.add(step, rows)
         if self.show_every and step % self.show_every == 0:
             table = table_rows(rows)
             if self.at_console or rich.get_console().is_terminal:
                 show(step, table)
             self.loggers.text(step, table)
+            self.page.write()
 
     def close(self) -> None:
-        """Closes samples.jsonl."""
-        if self.writer is not None:
+        """Closes samples.jsonl, and writes samples.md."""
+        if self.writer is not None and self.page is not None:
             self.writer.close()
+            self.page.write()
 
 
 def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -90,74 +98,67 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{name: row.get(name) for name in names} for row in flat]
 
 
-def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages of a prompt as text; the roles are shown where there are several."""
-    if len(messages) == 1:
-        return str(messages[0]["content"])
-    return "\n".join(f"{m['role']}: {m.get('content') or ''}" for m in messages)
-
-
 def show(step: int, rows: Sequence[Row]) -> None:
-    """Prints samples as a table; of many processes the first prints.
+    """Prints samples as a table, or as paragraphs where that is too narrow for texts.
 
-    A prompt is shown once, at the first of its answers; long texts are cut in the
-    middle.
+    Of many processes the first prints. A prompt is shown once, at the first of its
+    answers; long texts are cut in the middle.
     """
     if not distributed.is_first():
         return
-    names = list(rows[0])
-    table = Table(title=f"samples of step {step}", title_justify="left", expand=False)
-    for name in names:
-        is_text = isinstance(rows[0][name], str)
-        heading = name.replace("_", " ")
-        table.add_column(
-            heading,
+    shown, last = [], None
+    for row in rows:
+        cells = {name: cell(value) for name, value in row.items()}
+        again = row["prompt"] == last
+        cells["prompt"] = "" if again else shorten(str(row["prompt"]), PROMPT_CHARS)
+        cells["answer"] = shorten(str(row["answer"]), ANSWER_CHARS)
+        shown.append({name.replace("_", " "): text for name, text in cells.items()})
+        last = row["prompt"]
+    title = f"samples of step {step}"
+    numbers = [name for name in shown[0] if name not in TEXTS]
+    widths = [max(len(name), *(len(row[name]) for row in shown)) for name in numbers]
+    room = rich.get_console().width - sum(widths) - 3 * (len(numbers) + len(TEXTS)) - 1
+    lines = table if room >= TEXT_WIDTH else paragraphs
+    distributed.print_line(lines(title, shown))
+
+
+def table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Samples as a table; a line separates prompts."""
+    grid = Table(title=title, title_justify="left", expand=False)
+    for name in rows[0]:
+        is_text = name in TEXTS
+        grid.add_column(
+            name,
             justify="left" if is_text else "right",
-            ratio={"prompt": 2, "answer": 3}.get(name),
+            ratio=TEXTS.get(name),
             no_wrap=not is_text,
             overflow="fold",
         )
-    last = None
-    for row in rows:
-        again = row["prompt"] == last
-        if not again and last is not None:
-            table.add_section()
-        last = row["prompt"]
-        cells = {name: cell(row[name]) for name in names}
-        cells["prompt"] = "" if again else shorten(str(row["prompt"]), PROMPT_CHARS)
-        cells["answer"] = shorten(str(row["answer"]), ANSWER_CHARS)
-        table.add_row(*map(Text, cells.values()))
+    for i, row in enumerate(rows):
+        if i and row["prompt"]:
+            grid.add_section()
+        grid.add_row(*map(Text, row.values()))
     console = rich.get_console()
     with console.capture() as capture:
-        console.print(table)
-    distributed.print_line(capture.get().rstrip("\n"))
+        console.print(grid)
+    return capture.get().rstrip("\n")
 
 
-def cell(value: Any) -> str:
-    """A value as it is shown: numbers with 3 digits, unknown ones as a dash.
+def paragraphs(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Samples one below the other: a prompt, and indented its answers with numbers.
 
-    >>> cell(0.12345), cell(-1e-6), cell(True), cell(None), cell(17)
-    ('0.123', '0', 'yes', '-', '17')
+    >>> print(paragraphs("step 2", [{"prompt": "2 + 2?", "answer": "4", "exact": "1"}]))
+    step 2
+    <BLANKLINE>
+    2 + 2?
+      4
+        [exact 1]
     """
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) >= SMALLEST else "0"
-    return str(value)
-
-
-def shorten(text: str, chars: int) -> str:
-    """A text without control codes, of at most so many characters.
-
-    >>> shorten("abcdefghij", 7)
-    'ab ... j'
-    >>> shorten("abc", 7)
-    'abc'
-    """
-    text = strip_control_codes(text).replace("\x1b", "")
-    if len(text) <= chars:
-        return text
-    end = (chars - 5) // 3 + 1
-    return f"{text[: chars - 4 - end]} ... {text[-end:]}"
+    lines = [title]
+    for row in rows:
+        if row["prompt"]:
+            lines += ["", row["prompt"]]
+        numbers = [f"{name} {text}" for name, text in row.items() if name not in TEXTS]
+        lines.append(textwrap.indent(row["answer"] or "(empty)", "  "))
+        lines.append(f"    [{'  '.join(numbers)}]")
+    return "\n".join(lines)

@@ -32,6 +32,20 @@ def test_a_grid_has_the_metrics_that_the_run_has():
     assert titles == ["loss", "accuracy"]  # kl has no number
 
 
+def test_the_rewards_of_a_sum_have_a_panel_under_the_names_that_runs_log():
+    sums = {
+        f"rewards/{name}/{x}": 0.5 for name in ("a", "b/c") for x in ("mean", "std")
+    }
+    row = {"step": 0, "loss": 0.0, "reward": 1.0, "reward_std": 0.1}
+    others = {"rewards/chosen": 0.0, "rewards/margins": 0.0}  # of DPO's loss
+    panels = curves.select_panels([row | sums | others])
+    assert [panel.title for panel in panels][1:3] == ["reward", "rewards by name"]
+    assert panels[2].names == ("rewards/a/mean", "rewards/b/c/mean")
+    one = {name: x for name, x in sums.items() if "/a/" in name}
+    titles = [panel.title for panel in curves.select_panels([row | one])]
+    assert titles == ["loss", "reward"]  # it would be the same line
+
+
 def test_runs_of_other_steps_meet_where_both_are():
     first = (np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]))
     second = (np.array([1.0, 3.0]), np.array([10.0, 30.0]))

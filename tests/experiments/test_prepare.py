@@ -287,3 +287,11 @@ def test_longer_wins_on_hh(public_data, name, monkeypatch):
     usable = data_summary.longer_wins(records)
     assert abs(usable.mean - HH[name]) < 0.0035
     assert usable.low < HH[name] < usable.high
+
+
+def test_training_rows_that_are_all_held_out_prompts_are_refused(run, tmp_path):
+    """Not an empty training file: the data set's own test file has every prompt."""
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.jsonl", [pair("q?", f"of {name}", "no")] * 3)
+    with pytest.raises(ValueError, match="no training row is left: all 3 have the pro"):
+        run(str(tmp_path))

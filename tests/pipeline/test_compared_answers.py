@@ -131,3 +131,5 @@ def test_folders_are_checked_before_anything_is_loaded(tmp_path):
         check_reward(config, f"judge:{reward}")
     with pytest.raises(ValueError, match="--reward lenght: .*did you mean length"):
         check_reward(config, "lenght")
+    with pytest.raises(ValueError, match="length:N needs a number"):
+        check_reward(config, "length:short=0.5,exact=1")

@@ -13,11 +13,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from experiments import dpo, online_dpo, ppo
-from jaxalign import losses
+from jaxalign import losses, sharding
 from jaxalign.batches import from_lengths
 from jaxalign.models import transformer
 from jaxalign.pipeline import (
     loss_flags,
+    online,
     policies,
     reward_functions,
     rollouts,
@@ -281,3 +282,11 @@ def test_an_iteration_of_more_prompts_than_there_are_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"--batch\) 1,000,000 is more than the 4,096"):
         ppo.main(ppo.Config(batch=10**6, reward="length:4", out=tmp_path / "many"))
     assert not (tmp_path / "many").exists()
+
+
+def test_a_bad_reward_is_refused_before_data_and_models_are_read(monkeypatch):
+    run = SimpleNamespace(mesh=sharding.make_mesh({"data": 1}))
+    monkeypatch.setattr(online.datasets, "load", lambda _: pytest.fail("data are read"))
+    config = ppo.Config(reward="no_such_file.py:f=1,exact=0.5")
+    with pytest.raises(ValueError, match="there is no file no_such_file.py"):
+        online.prepare(config, run, prompts=8)

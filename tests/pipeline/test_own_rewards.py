@@ -1,5 +1,6 @@
 """Reward functions of the user's own: what reaches them, and what is refused."""
 
+import asyncio
 import functools
 
 import numpy as np
@@ -205,3 +206,32 @@ def test_which_names_are_functions():
     ]
     assert all(map(own_functions.is_function_name, functions))
     assert not any(map(own_functions.is_function_name, [*others, "programmed"]))
+
+
+def test_an_asynchronous_function_is_awaited_here_and_in_a_notebook():
+    async def sleeping(prompts, answers):
+        await asyncio.sleep(0)
+        return [1.0 / len(answer) for answer in answers]
+
+    async def in_a_notebook():  # which has an event loop already
+        return score(sleeping, answers=["a", "bc", "d", "efgh"])
+
+    assert asyncio.run(in_a_notebook()).tolist() == [1, 0.5, 1, 0.25]
+    text = message(sleeping)  # the third answer is empty
+    assert "sleeping raised ZeroDivisionError" in text
+    assert "at row 2, the answer to the prompt at rows.jsonl:3" in text
+
+
+def test_fields_are_those_of_all_rows_in_every_batch():
+    """Here a batch whose rows lack the field that only others have."""
+    seen = []
+
+    def mine(prompts, answers, columns, level):
+        seen.append((columns, level))
+        return [0.0] * len(answers)
+
+    reward = own_reward(mine, rows=WITH_FIELDS)
+    reward(WITH_FIELDS[3:], ["a"], ENDED[3:])
+    assert seen == [({"level": [None], "topic": [None]}, [None])]
+    with pytest.raises(ValueError, match="argument 'level', and no row has a field"):
+        own_reward(mine, rows=PROMPTS)  # before there are answers

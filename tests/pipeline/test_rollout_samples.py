@@ -96,7 +96,7 @@ def test_samples_change_no_bit_of_the_training(base, tmp_path, name):
     )
     differing = kill.differing_files(tmp_path / "without", tmp_path / "with")
     # the model card has the command line, with --sample-rows and --log
-    assert differing == ["policy/README.md", "samples.jsonl"]
+    assert differing == ["policy/README.md", "samples.jsonl", "samples.md"]
 
 
 @pytest.mark.slow

@@ -62,3 +62,14 @@ def test_files_without_names_are_refused(tmp_path):
             config_values.read_yaml(path, "--suite")
     path.write_text("compare: {data: x}\n")
     assert config_values.read_yaml(path, "--suite") == {"compare": {"data": "x"}}
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    """YAML itself takes the last value; the same name in two mappings is none twice."""
+    path = tmp_path / "c.yaml"
+    for text in ("beta: 1\nx: 2\nbeta: 3\n", "ppo:\n  a-b: 1\n  a_b: 2\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="--config .*c.yaml, line 3: .* already"):
+            config_values.read_yaml(path, "--config")
+    path.write_text("ppo: {beta: 1}\ndpo: {beta: 2}\n")
+    assert config_values.read_yaml(path, "--config")["dpo"] == {"beta": 2}

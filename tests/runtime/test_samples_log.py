@@ -6,7 +6,7 @@ import pytest
 import rich
 from rich.console import Console
 
-from jaxalign.runtime import samples_log
+from jaxalign.runtime import sample_texts, samples_log
 
 
 class Texts:
@@ -97,6 +97,21 @@ def test_the_table_shows_a_prompt_once_and_numbers(tmp_path, console):
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_many_rewards_leave_room_for_the_texts(tmp_path, console):
+    """A table of ten numbers would have columns of a character for texts."""
+    made = console(False)
+    many = {f"reward_{k}": 0.5 for k in range(10)}
+    rows = [sample("four apples"), sample("\n five"), sample("", prompt="France?")]
+    rows = [row | {"rewards": many, "ended": True} for row in rows]
+    samples_log.show(7, samples_log.table_rows(rows))
+    text = made.export_text()
+    assert text.startswith(
+        "samples of step 7\n\n2 + 2?\n  four apples\n    [reward 0 0.5"
+    )
+    assert text.count("2 + 2?") == 1 and "\n   five\n" in text
+    assert "\n\nFrance?\n  (empty)\n" in text and text.count("ended yes") == 3
+
+
 def test_rows_of_one_set_of_columns():
     """Rewards by name stand in front; what a row lacks is None."""
     rows = [sample("a", advantage=0.5), sample("b") | {"rewards": {"gsm8k": 1.0}}]
@@ -111,5 +126,5 @@ def test_roles_are_shown_where_there_are_several():
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
-    assert samples_log.prompt_text(several) == "system: Be brief.\nuser: Hi"
-    assert samples_log.prompt_text(several[1:]) == "Hi"
+    assert sample_texts.prompt_text(several) == "system: Be brief.\nuser: Hi"
+    assert sample_texts.prompt_text(several[1:]) == "Hi"

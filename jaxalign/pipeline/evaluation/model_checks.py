@@ -7,11 +7,15 @@ from jaxalign.models.pretrained_folder import open_folder
 from jaxalign.pipeline import reward_functions
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.pipeline.own_rewards import own_reward
-from jaxalign.pipeline.reward_terms import is_own, reward_terms
+from jaxalign.pipeline.reward_terms import Reward, is_own, reward_terms
+from jaxalign.rewards import reward_registry
 from jaxalign.runtime import flags, hub
+from jaxalign.runtime.config import RunConfig
 
 
-def check_language_model(config: EvaluationConfig, flag: str, name: str) -> None:
+def check_language_model(
+    config: EvaluationConfig | RunConfig, flag: str, name: str
+) -> None:
     """Refuses a folder that holds no language model; reads no weights.
 
     Args:
@@ -42,15 +46,15 @@ def is_reward_model(folder: Path) -> bool:
     return any("SequenceClassification" in str(name) for name in names)
 
 
-def check_reward(config: EvaluationConfig, reward: str) -> None:
+def check_reward(config: EvaluationConfig | RunConfig, reward: Reward) -> None:
     """Refuses a `--reward` that cannot be loaded; reads no weights.
 
     Args:
       reward: as in `reward_functions`.
 
     Raises:
-      ValueError, OSError: an unknown name, folders without a reward model, or a
-        function that cannot be loaded.
+      ValueError, OSError: an unknown name or a bad argument of it, folders without a
+        reward model, or a function that cannot be loaded.
     """
     if terms := reward_terms(reward):
         for term in terms:
@@ -59,6 +63,9 @@ def check_reward(config: EvaluationConfig, reward: str) -> None:
             else:
                 check_reward(config, str(term.reward))
         return
+    reward = str(reward)
+    if reward_registry.is_known(reward):
+        reward_registry.make_reward(reward)
     kind, _, judge = reward.partition(":")
     if kind == "judge":
         check_language_model(config, "--reward judge:", judge)
