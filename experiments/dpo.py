@@ -47,6 +47,7 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Unpaired
 from jaxalign.pipeline import (
     datasets,
+    held_out_groups,
     held_out_metrics,
     loss_flags,
     policies,
@@ -179,6 +180,7 @@ def tokenized_examples(
     """
     train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     run.describe_data(source.accounts())
+    held_out_groups.check_split(config, held_out)
     if "label_prob" in (loss.inputs or ()):
         dataset_ops.check_soft_labels(train)
 

@@ -35,8 +35,8 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
-    by_field,
     datasets,
+    held_out_groups,
     held_out_metrics,
     model_folders,
     policies,
@@ -76,8 +76,6 @@ class Config(OfflineConfig):
     0 and standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """The loss of rankings."""
-    split_by: str | None = None
-    """A field of the rows, such as category: the held-out accuracy of each value."""
     eval_rows: int = 8192
 
 
@@ -146,7 +144,6 @@ def main(
         measure = held_out_metrics.scores(
             *(config, run, model, held_out, pair_loss(config), trained.parameters),
             center=config.center,
-            split_by=config.split_by,
         )
         run.evaluate(loop, roles(train_state), measure)
 
@@ -191,7 +188,7 @@ def read_data(
     """
     train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     datasets.check_held_out(held_out, "the reward model's accuracy")
-    by_field.check_field(config, config.split_by, held_out)
+    held_out_groups.check_split(config, held_out)
     kind: type[Preference] | type[Ranking] = Preference
     if source.has_rankings:
         kind = Ranking

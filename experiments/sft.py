@@ -25,6 +25,7 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import (
     datasets,
+    held_out_groups,
     held_out_metrics,
     policies,
     run_plan,
@@ -141,6 +142,7 @@ def tokenized_examples(
       ValueError: too few for a batch, without a repetition of the data.
     """
     records, held_out = source.demonstrations()
+    held_out_groups.check_split(config, held_out)
     tokenize = functools.partial(
         datasets.tokenize_records, config, policy=policy, all_turns=config.all_turns
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxalign import messages
-from jaxalign.pipeline.by_field import MAX_VALUES, MISSING
+from jaxalign.evaluation.by_field import MAX_VALUES, MISSING
 from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
 
 

@@ -16,7 +16,7 @@ from jaxalign.evaluation.reward_benchmarks import (
     reward_calibration,
     rm_bench,
 )
-from jaxalign.pipeline.by_field import MAX_VALUES, MISSING
+from jaxalign.evaluation.by_field import MAX_VALUES, MISSING
 from jaxalign.pipeline.reward_benchmarks import scores
 from jaxalign.pipeline.reward_benchmarks.scores import ScoredRows
 
