@@ -41,6 +41,7 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 from jaxalign.sampling import SamplingParams
 
 SHOWN = 8  # prompts whose answers are on the page
@@ -48,7 +49,7 @@ NAMED = 3  # prompts left out that are named on the screen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(evaluation_prompts.PromptConfig):
+class Config(SplitFlags, evaluation_prompts.PromptConfig):
     """Answers of models to prompts."""
 
     RANGES: ClassVar = {"save_every": flags.COUNT}

@@ -123,6 +123,15 @@ def field_groups(rows: Sequence[Row], field: str, what: str = "row") -> np.ndarr
     return np.array(groups)
 
 
+def select(groups: Groups, rows: np.ndarray) -> Groups:
+    """The groups of some rows.
+
+    Args:
+      rows: which, bool [R] or indices.
+    """
+    return {field: of_rows[rows] for field, of_rows in groups.items()}
+
+
 def unknown_field(rows: Sequence[Row], field: str, what: str) -> ValueError:
     """The error for a field that no row has."""
     known = known_fields(rows)
@@ -176,11 +185,21 @@ def quantile_groups(numbers: np.ndarray) -> list[str]:
     parts = {i: numbers[place == i] for i in np.unique(place)}
     bounds = np.array([(part.min(), part.max()) for part in parts.values()])
     for digits in (4, 8, 17):  # as few as tell all bounds apart
-        texts = [[f"{x:.{digits}g}" for x in pair] for pair in bounds]
+        texts = [[number_text(x, digits) for x in pair] for pair in bounds]
         if len({text for pair in texts for text in pair}) == len(np.unique(bounds)):
             break
     names = ["..".join(dict.fromkeys(pair)) for pair in texts]
     return [dict(zip(parts, names, strict=True))[i] for i in place]
+
+
+def number_text(number: float, digits: int) -> str:
+    """A number as text, a whole one in full.
+
+    >>> number_text(15910.0, 4), number_text(0.12345, 4), number_text(1e300, 4)
+    ('15910', '0.1235', '1e+300')
+    """
+    is_whole = number.is_integer() and abs(number) < 2**53
+    return str(int(number)) if is_whole else f"{number:.{digits}g}"
 
 
 def group_order(groups: np.ndarray) -> list[str]:
@@ -189,12 +208,13 @@ def group_order(groups: np.ndarray) -> list[str]:
     >>> group_order(np.array(["b", "(none)", "10", "9..9.5", "a"]))
     ['9..9.5', '10', 'a', 'b', '(none)']
     """
+    return sorted(set(groups.tolist()), key=group_key)
 
-    def key(name: str) -> tuple[bool, bool, float, str]:
-        number = as_number(name.partition("..")[0])
-        return name == MISSING, number is None, number or 0.0, name
 
-    return sorted(set(groups.tolist()), key=key)
+def group_key(name: str) -> tuple[bool, bool, float, str]:
+    """The place of a group in the order of groups, as a key of `sorted`."""
+    number = as_number(name.partition("..")[0])
+    return name == MISSING, number is None, number or 0.0, name
 
 
 def group_tables(
@@ -230,6 +250,14 @@ def group_tables(
                     found[name] = group_mean(metric, counts, units, seed)
             tables[field].append(found | {count: int(in_group.sum())})
     return tables
+
+
+def titled_rows(field: str, rows: Iterable[TableRow]) -> list[TableRow]:
+    """The rows of a table with the field's name as the title of its first column."""
+    return [
+        {field: row["group"]} | {k: x for k, x in row.items() if k != "group"}
+        for row in rows
+    ]
 
 
 def group_mean(

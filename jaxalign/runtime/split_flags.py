@@ -1,4 +1,4 @@
-"""The flag that shows held-out numbers for parts of the rows, by any of their fields."""
+"""The flag that shows numbers for parts of the rows, by any of their fields."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -7,9 +7,9 @@ from jaxalign.data import dataset_ops
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference
 from jaxalign.data.tokenize import tokenize
-from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.evaluation import by_field
 from jaxalign.evaluation.by_field import MISSING, RowMetric
+from jaxalign.evaluation.intervals import bootstrap
 from jaxalign.runtime import split_flags
 
 

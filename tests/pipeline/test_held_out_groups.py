@@ -38,7 +38,7 @@ def base(tmp_path_factory):
 
 
 def labelled(records):
-    """Records of two categories, in turn, in an object of their rows; the last has none."""
+    """Records of two categories, in turn, in an object; the last has none."""
     with_fields = [
         replace(record, fields={"meta": {"category": ("kind", "harmless")[i % 2]}})
         for i, record in enumerate(records)

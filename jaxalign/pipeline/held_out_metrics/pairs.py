@@ -11,8 +11,8 @@ from jaxalign.batches import PreferenceBatch
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference
 from jaxalign.evaluation import intervals
-from jaxalign.pipeline import reference
 from jaxalign.evaluation.by_field import RowMetric
+from jaxalign.pipeline import reference
 from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,

@@ -11,8 +11,8 @@ from jaxalign import estimators, sharding, streams
 from jaxalign.batches import TokenBatch
 from jaxalign.data import mixing, splits
 from jaxalign.evaluation import intervals
-from jaxalign.pipeline import online
 from jaxalign.evaluation.by_field import RowMetric
+from jaxalign.pipeline import online
 from jaxalign.pipeline.held_out_groups import HeldOutGroups, selected_indices
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,

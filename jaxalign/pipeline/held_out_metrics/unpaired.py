@@ -13,9 +13,9 @@ from jaxalign.data.examples import (
     example_values,
 )
 from jaxalign.data.records import Unpaired
+from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.evaluation.unpaired import correctness, held_out_metrics, reference_point
 from jaxalign.pipeline import reference
-from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
