@@ -136,10 +136,8 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
             "them, of this one model"
         )
         named = {
-            f"the best of {config.samples} by {field}": by_field.titled_rows(
-                field, part
-            )
-            for field, part in split.items()
+            f"the best of {config.samples} by {name}": by_field.titled_rows(name, part)
+            for name, part in split.items()
         }
         tables.publish(run.folder, {title: rows} | named)
         plot(run.folder, gains_by_kl(curves, rewards, ns, units))

@@ -145,7 +145,7 @@ def one_line(numbers: Mapping[str, Any]) -> str:
     return "".join(
         f"  {name} {report.format_cell(value)}"
         for name, value in numbers.items()
-        if isinstance(value, int | float | str | Interval) and "/" not in name
+        if isinstance(value, int | float | str | Interval) and "=" not in name
     )
 
 
