@@ -89,9 +89,7 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
     """
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
-        by_field.group_rows(  # refused before a model is loaded
-            [row.fields for row in source.prompts()[1]], config.split_by, "held-out row"
-        )
+        held_out.check_split(config.split_by, source)
         policy = policies.load(config, source, run.mesh)
         reward_fn = reward_functions.make_reward_function(
             reward or config.reward, config.dtype, policy, source
