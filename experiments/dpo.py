@@ -30,7 +30,8 @@ the loss has beta. A loss without a reference has them with `--reference-metrics
 Held-out metrics, at the start, at the end and every --eval-every steps, of at most
 --eval-rows pairs: `eval/loss` (of all of them at once), `eval/accuracy` with its 95 %
 interval over prompts, `eval/margin` (of log-ratios or, without a reference, of
-log-probs per token), and the metrics above. With an unpaired loss they are those of
+log-probs per token), and the metrics above; --split-by category shows accuracy and
+margin by a field of the rows, too. With an unpaired loss they are those of
 `experiments.kto`.
 """
 

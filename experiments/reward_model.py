@@ -19,7 +19,8 @@ unnormalized score difference is a probability (--ensemble llama2 needs it).
 Held-out metrics, of at most --eval-rows pairs, at the start, at the end and every
 --eval-every steps: `eval/loss`, Bradley-Terry's (of pairs, also where rankings train),
 `eval/accuracy` with its 95 % interval over prompts, and `eval/margin`, the mean of
-score(chosen) - score(rejected) before normalization.
+score(chosen) - score(rejected) before normalization; by fields of the rows with
+--split-by.
 """
 
 import dataclasses

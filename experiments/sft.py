@@ -9,7 +9,8 @@ is something left to align.
 
 Held-out metrics, at the start, at the end and every --eval-every steps: `eval/loss`,
 the NLL per answer token (nats), and `eval/perplexity`, its exponential; `eval/tokens`
-of `eval/rows` conversations are counted.
+of `eval/rows` conversations are counted. --split-by shows `eval/loss` by fields of the
+rows, too.
 """
 
 import dataclasses
