@@ -106,6 +106,8 @@ def test_many_numbers_are_divided_at_their_quartiles():
     # names tell their bounds apart, also of large numbers near each other
     near = [1_700_000_000 + i for i in range(40)]
     assert groups(near)[0] == "1700000000..1700000009"
+    close = [0.1234 + i * 1e-7 for i in range(40)]
+    assert groups(close)[0] == "0.1234..0.1234009"
     # most rows have one value: it is a group of its own
     assert set(groups([0.0] * 100 + [float(i) for i in range(1, 31)])) == {"0", "1..30"}
 

@@ -64,7 +64,12 @@ FIELDS = ("meta.kind", "level")
 
 def test_score(tmp_path):
     rows = [
-        {"prompt": f"q{i}", "answer": "a " * (i % 7 + 1), "model": "xy"[i % 2], **more}
+        {
+            "prompt": f"q{i}",
+            "answer": "a " * (i % 7 + 1),
+            "model": "xxyy"[i % 4],
+            **more,
+        }
         for i, more in enumerate(rows_with_fields(40))
     ]
     data = write(tmp_path / "a.jsonl", rows)
@@ -79,6 +84,12 @@ def test_score(tmp_path):
             assert count == of["answers"]
             # float64 sums in another order
             np.testing.assert_allclose(mean, of["mean"].mean)
+    lines = (tmp_path / "out/scores.jsonl").read_text().splitlines()
+    scored = list(map(json.loads, lines))
+    is_own = lambda r: r["model"] == "x" and r.get("meta") == {"kind": "a"}
+    own = [r["reward"] for r in scored if is_own(r)]
+    found = numbers["by_model"]["x"]["mean/meta.kind=a"].mean
+    np.testing.assert_allclose(found, np.mean(own))
     # of 40 numbers, quartiles
     assert numbers["answers/level=0..1.286"] == 10
     assert numbers["answers/meta.kind=(none)"] == 14
@@ -124,6 +135,9 @@ def test_win_rate(tmp_path):
         mean, count = whole(numbers["by_model"]["x"], "win_rate", field, "n")
         assert count == 40
         np.testing.assert_allclose(mean, numbers["win_rate"].mean)
+    of_a = [r["probability"] for r in rows if r.get("meta") == {"kind": "a"}]
+    found = numbers["by_model"]["x"]["win_rate/meta.kind=a"].mean
+    np.testing.assert_allclose(found, 100 * np.mean(of_a))
 
 
 def test_agreement(tmp_path):

@@ -10,6 +10,7 @@ from jaxalign.data import toy_world
 from jaxalign.data.examples import Example
 from jaxalign.pipeline import datasets, held_out_groups
 from jaxalign.pipeline.datasets.record_splits import SplitRecords
+from jaxalign.pipeline.held_out_metrics.rollouts import summarize_answers
 from tests.support import quick, small_runs
 
 replace = dataclasses.replace
@@ -118,6 +119,27 @@ def test_cached_tokens_have_no_fields(tmp_path):
     config = reward_model.Config(split_by=("kind",), token_cache=tmp_path / "cache")
     with pytest.raises(ValueError, match="rows of --token-cache have no fields"):
         held_out_groups.check_split(config, [Example((), 0)])
+
+
+def test_answers_by_hand():
+    rows = [Example((), i, fields={"kind": "aba"[i]}) for i in range(3)]
+    config = grpo.Config(split_by=("kind",))
+    groups = held_out_groups.HeldOutGroups(config, rows, np.arange(3))
+    answers = {
+        name: np.array(values)
+        for name, values in {
+            "reward": [1.0, 5.0, 2.0],
+            "kl": [0.5, 1.0, 0.1],
+            "length": [3, 4, 6],
+            "eos": [True, False, False],
+            "entropy": [1.0, 1.0, 1.0],
+        }.items()
+    }
+    found = summarize_answers(answers, groups)
+    expected = {"reward": 1.5, "kl": 0.3, "length": 4.5, "eos": 0.5, "rows": 2}
+    for name, x in expected.items():
+        np.testing.assert_allclose(found[f"{name}/kind=a"], x)
+    assert found["reward/kind=a_high"] == 2.0 and np.isnan(found["reward/kind=b_low"])
 
 
 def test_records_of_the_toy_world_have_their_kind():
