@@ -30,7 +30,7 @@ import numpy as np
 
 from jaxalign.data import splits
 from jaxalign.evaluation import by_field
-from jaxalign.evaluation.by_field import Groups, RowMetric
+from jaxalign.evaluation.by_field import Groups, RowMetric, TableRow
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.report import Row
@@ -125,7 +125,7 @@ def main(config: Config) -> dict[str, Any]:
         left_out = sum(len(model.left_out) for model in models)
         numbers = {"answers": len(rows), "left_out": left_out}
         of_models = {
-            name: row | by_field.named_numbers(own)
+            name: {**row, **by_field.named_numbers(own)}
             for name, row, own in zip(names, table, tables, strict=True)
         }
         return run.finish(numbers | {"by_model": of_models})
@@ -212,7 +212,7 @@ def split_groups(config: Config, model: ModelPrompts) -> Groups:
 
 def split_tables(
     model: ModelPrompts, rows: Sequence[dict[str, Any]], groups: Groups
-) -> dict[str, list[Row]]:
+) -> dict[str, list[TableRow]]:
     """The numbers of one model's answers in each group, a table a field."""
     units = np.repeat(splits.prompt_hashes(model.prompts.records), model.params.samples)
     column = lambda name: np.array([row[name] for row in rows], np.float64)
@@ -228,7 +228,7 @@ def page(
     models: Sequence[ModelPrompts],
     by_model: Sequence[Sequence[dict[str, Any]]],
     table: Sequence[Row],
-    split: Sequence[dict[str, list[Row]]],
+    split: Sequence[dict[str, list[TableRow]]],
 ) -> Page:
     """The report: a table of the models, and the first answers side by side."""
     shared = set.intersection(*({key(r) for r in rows} for rows in by_model))

@@ -31,7 +31,7 @@ import numpy as np
 from jaxalign.data import text_documents
 from jaxalign.data.text_documents import Document, Layout
 from jaxalign.evaluation import by_field
-from jaxalign.evaluation.by_field import Groups
+from jaxalign.evaluation.by_field import Groups, TableRow
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.evaluation.perplexity import LongTexts, text_statistics
 from jaxalign.evaluation.report import Row
@@ -90,7 +90,7 @@ def main(config: Config) -> dict[str, Any]:
         for name in names:  # refused before the first is measured
             evaluation_models.open_model(config, name)
         tables: dict[str, list[Row]] = {}
-        split: dict[str, dict[str, list[Row]]] = {}
+        split: dict[str, dict[str, list[TableRow]]] = {}
         by_document: list[Row] = []
         for k, name in enumerate(names, 1):
             with jax.set_mesh(mesh):
@@ -112,7 +112,7 @@ def main(config: Config) -> dict[str, Any]:
         first = numbers[names[0]] if len(names) == 1 else {}
         columns = ("nll", "bits_per_byte", "tokens", "documents")
         named = {n: by_field.named_numbers(own, columns) for n, own in split.items()}
-        first = first | named[names[0]] if len(names) == 1 else first
+        first = {**first, **named[names[0]]} if len(names) == 1 else first
         of_models = {"by_model": named} if config.split_by and len(names) > 1 else {}
         return run.finish({**first, "files": tables, **of_models})
 
@@ -227,16 +227,16 @@ def summary(name: str, rows: Sequence[dict[str, Any]]) -> Row:
 
 def split_tables(
     rows: Sequence[dict[str, Any]], groups: Groups
-) -> dict[str, list[Row]]:
+) -> dict[str, list[TableRow]]:
     """The numbers of the windows of each group of documents, a table a field."""
     place = np.array([row["document"] for row in rows])
-    tables: dict[str, list[Row]] = {}
+    tables: dict[str, list[TableRow]] = {}
     for field, of_windows in by_field.select(groups, place).items():
         tables[field] = []
         for group in by_field.group_order(of_windows):
-            part = [rows[i] for i in np.flatnonzero(of_windows == group)]
-            numbers = summary(group, part)
-            tables[field].append({"group": numbers.pop("text"), **numbers})
+            part = [rows[i] for i in np.flatnonzero(of_windows == group).tolist()]
+            numbers = {k: x for k, x in summary(group, part).items() if k != "text"}
+            tables[field].append({"group": group} | numbers)
     return tables
 
 
@@ -268,7 +268,7 @@ def page(
     documents: Sequence[Document],
     table: Sequence[Row],
     by_document: Sequence[Row],
-    split: dict[str, dict[str, list[Row]]],
+    split: dict[str, dict[str, list[TableRow]]],
 ) -> Page:
     """The report: a table of models and files, and the extreme documents."""
     text = (

@@ -75,7 +75,7 @@ def bbq_group(
       scores: of the options, such as log-probs [R 3].
       mask: which, bool [R].
     """
-    part = [questions[i] for i in np.flatnonzero(mask)]
+    part = [questions[i] for i in np.flatnonzero(mask).tolist()]
     found = report.bbq_numbers(part, scores[mask], seed=seed)["all"]
     names = [
         f"{kind}_{context}"
@@ -99,7 +99,7 @@ def truthful_group(
       logps: as in `report.truthful_numbers`.
       mask: which, bool [R].
     """
-    rows = np.flatnonzero(mask)
+    rows = np.flatnonzero(mask).tolist()
     part = report.truthful_numbers(
         [questions[i] for i in rows], [logps[i] for i in rows], seed=seed
     )["all"]
