@@ -4,8 +4,8 @@ Each field divides the rows: every row is in one group, rows without the field a
 group `(none)`, and the mean over all rows is the mean of the groups' means, weighted by
 their counts. A name with dots is a field of an object in the row: `meta.category`.
 
-Numbers with more than `MAX_LEVELS` different values are divided at their quartiles; the
-group `12..80` has the rows from 12 to 80.
+Numbers with more than `MAX_LEVELS` different values, or more than one for two rows, are
+divided at their quartiles; the group `12..80` has the rows from 12 to 80.
 """
 
 import json
@@ -110,7 +110,8 @@ def field_groups(rows: Sequence[Row], field: str, what: str = "row") -> np.ndarr
             f"{', '.join(inner)}"
         )
     numbers = [as_number(value) for value in present]
-    if None not in numbers and len(set(numbers)) > MAX_LEVELS:
+    most = min(MAX_LEVELS, max(len(present) // 2, QUANTILES))
+    if None not in numbers and len(set(numbers)) > most:
         labels = iter(quantile_groups(np.array(numbers, np.float64)))
     else:
         labels = iter([label(value) for value in present])

@@ -96,7 +96,10 @@ def test_values_as_groups():
 
 
 def test_many_numbers_are_divided_at_their_quartiles():
-    assert set(groups(list(range(20)))) == set(map(str, range(20)))
+    assert set(groups(list(range(20)) * 2)) == set(map(str, range(20)))
+    # not more groups than one for two rows
+    assert set(groups(range(16))) == {"0..3", "4..7", "8..11", "12..15"}
+    assert groups(range(4)) == ["0", "1", "2", "3"]
     found = groups([None, *map(str, range(40))])  # texts of numbers too, as CSV has
     assert found[0] == MISSING
     expected = [
