@@ -111,7 +111,7 @@ def test_a_field_that_is_not_there_is_refused(told, name, tmp_path):
         module.main(wrong)
     assert not (tmp_path / "run" / "reference").exists()
     none = replace(wrong, held_out=0.0)
-    with pytest.raises(ValueError, match="--split-by topic: no rows are held out; set"):
+    with pytest.raises(ValueError, match="no rows are held out.* set --held-out"):
         module.main(none)
 
 
