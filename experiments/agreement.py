@@ -33,21 +33,23 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxalign.evaluation import interval_plot
+from jaxalign.evaluation import by_field, interval_plot
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline.annotations import agreement_numbers, agreement_report
+from jaxalign.pipeline.annotations import agreement_numbers, agreement_report, split
 from jaxalign.pipeline.annotations.layouts import Fields
 from jaxalign.pipeline.annotations.reading import Annotations, read_annotations
+from jaxalign.pipeline.evaluation import row_fields
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_config import ReportConfig
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.split_flags import SplitFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ReportConfig):
+class Config(SplitFlags, ReportConfig):
     """Agreement of annotators, and the best accuracy on their labels."""
 
     RANGES: ClassVar = {"min_common": flags.FROM_2}
@@ -93,6 +95,7 @@ def main(config: Config) -> dict[str, Any]:
         order=split_names(config.order),
         missing=split_names(config.missing),
     )
+    groups = split.item_groups(annotations, config.split_by)
     with ReportRun(config, "agreement") as run:
         run.note(f"{annotations.layout}; {annotations.scale.text}")
         found, reasons = agreement_numbers.coefficients(annotations, seed=config.seed)
@@ -115,6 +118,7 @@ def main(config: Config) -> dict[str, Any]:
         for name, reason in reasons.items():
             run.note(f"{name} is not reported: {reason}")
         facts = describe(annotations, config.seed)
+        tables = split.split_tables(annotations, groups, seed=config.seed)
         numbers = {
             **facts,
             "coefficients": found,
@@ -124,6 +128,7 @@ def main(config: Config) -> dict[str, Any]:
             "pairs": pairs,
             "each_annotator": annotators,
             "not_reported": reasons,
+            "split": tables,
         }
         run.write_json("agreement.json", numbers)
         plot = interval_plot.plot_intervals(
@@ -132,9 +137,11 @@ def main(config: Config) -> dict[str, Any]:
             label="agreement, or accuracy, with 95 % interval over items",
         )
         sections = agreement_report.sections(numbers, plot)
+        sections += row_fields.split_sections(tables)
         command = config_command(config, "experiments.agreement")
         run.publish(Page("Agreement of annotators", sections, command))
-        return run.finish(main_numbers(facts, found, annotations, reward_model))
+        main = main_numbers(facts, found, annotations, reward_model)
+        return run.finish(main | by_field.named_numbers(tables))
 
 
 def split_names(text: str) -> list[str]:

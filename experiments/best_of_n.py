@@ -29,11 +29,12 @@ import numpy as np
 
 from jaxalign import streams
 from jaxalign.data import splits
-from jaxalign.evaluation import plots, sample_metrics
+from jaxalign.evaluation import by_field, plots, sample_metrics
 from jaxalign.evaluation.best_of_n import (
     best_of_n_rewards,
     powers_of_two,
 )
+from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.evaluation.intervals import (
     Gain,
     Interval,
@@ -55,13 +56,14 @@ from jaxalign.runtime import flags, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.run import Run
+from jaxalign.runtime.split_flags import SplitFlags
 
 # The rewards of the best of each n, float [number of ns, P] each, by name.
 Curves = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(SplitFlags, RunConfig):
     """Proxy and true reward of the best of n answers."""
 
     RANGES: ClassVar = {"samples": flags.FROM_2}
@@ -87,6 +89,7 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
     """
     with Run(config, "best_of_n") as run:
         source = datasets.load(config)
+        held_out.check_split(config.split_by, source)
         policy = policies.load(config, source, run.mesh)
         reward_fn = reward_functions.make_reward_function(
             reward or config.reward, config.dtype, policy, source
@@ -118,17 +121,30 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
         )
         units = splits.prompt_hashes(answers.prompts[:: config.samples])
         rows = table(curves, lengths, ns, units)
+        fields = [prompt.fields for prompt in prompts]
+        split = by_field.group_tables(
+            by_field.group_rows(fields, config.split_by, "held-out row"),
+            {k: RowMetric(x[-1], has_interval=True) for k, x in curves.items()},
+            units=units,
+            count="prompts",
+        )
         title = (
             f"{config.model} at temperature {config.temperature:g}, best by "
             f"{config.reward}; {len(prompts)} held-out prompts, 95 % intervals over "
             "them, of this one model"
         )
-        tables.publish(run.folder, {title: rows})
+        named = {
+            f"the best of {config.samples} by {name}": by_field.titled_rows(name, part)
+            for name, part in split.items()
+        }
+        tables.publish(run.folder, {title: rows} | named)
         plot(run.folder, gains_by_kl(curves, rewards, ns, units))
         write_best(run.folder, answers, rewards["proxy reward"])
         run.say(f"table, plot and answers are in {run.folder}")
         last = {k: v.mean for k, v in rows[-1].items() if isinstance(v, Interval)}
-        run.finish({"n": config.samples, "temperature": config.temperature} | last)
+        numbers = {"n": config.samples, "temperature": config.temperature}
+        split_numbers = by_field.flatten(by_field.named_numbers(split))
+        run.finish(numbers | last | split_numbers)
         return rows
 
 

@@ -54,13 +54,14 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 Row = dict[str, Any]
 DEFAULT_SPLIT = ("category",)  # of --split-by, where rows have it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(PromptConfig):
+class Config(SplitFlags, PromptConfig):
     """Win rates of models against each other, by a judge or a reward."""
 
     policies: tuple[str, ...]
@@ -77,8 +78,8 @@ class Config(PromptConfig):
     opponents: Literal["all", "first"] = "all"
     """Compare every two models, or each with the first one only."""
     split_by: tuple[str, ...] = ()
-    """Fields of the prompts' rows by whose values win rates are given as well; by
-    default category, where rows have it."""
+    """Fields of the prompts' rows, with commas between them, by whose values win rates
+    are given as well; by default category, where rows have it."""
     principles: str | None = None
     """constitution, or a text file with one principle a line, of which the judge gets
     one, drawn at random; by default one general question."""
@@ -138,7 +139,7 @@ def write_report(
     """
     judgements = judgement_columns.judgement_columns(rows)
     groups = answer_pairs.prompt_groups(
-        judgements.prompts, pairs, config.split_by or DEFAULT_SPLIT
+        judgements.prompts, pairs, config.split_by, DEFAULT_SPLIT
     )
     tables = comparison_tables.all_tables(judgements, models, groups, seed=config.seed)
     matrix = pairwise_judgements.win_rate_matrix(judgements, models)
@@ -154,7 +155,13 @@ def write_report(
     if run.notes:
         sections.append(Section("Notes", text="\n\n".join(run.notes)))
     run.publish(Page(title, sections, config_command(config, "experiments.compare")))
-    return comparison_tables.headline(tables) | {"pairs": len(rows)}
+    headline = comparison_tables.headline(tables)
+    split = {field: groups[field] for field in config.split_by}
+    for name, rates in comparison_tables.split_win_rates(
+        judgements, models, split, seed=config.seed
+    ).items():
+        headline["by_model"].setdefault(name, {}).update(rates)
+    return headline | {"pairs": len(rows)}
 
 
 def check(config: Config) -> None:

@@ -30,7 +30,8 @@ the loss has beta. A loss without a reference has them with `--reference-metrics
 Held-out metrics, at the start, at the end and every --eval-every steps, of at most
 --eval-rows pairs: `eval/loss` (of all of them at once), `eval/accuracy` with its 95 %
 interval over prompts, `eval/margin` (of log-ratios or, without a reference, of
-log-probs per token), and the metrics above. With an unpaired loss they are those of
+log-probs per token), and the metrics above; --split-by category shows accuracy and
+margin by a field of the rows, too. With an unpaired loss they are those of
 `experiments.kto`.
 """
 
@@ -47,6 +48,7 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Unpaired
 from jaxalign.pipeline import (
     datasets,
+    held_out_groups,
     held_out_metrics,
     loss_flags,
     policies,
@@ -179,6 +181,7 @@ def tokenized_examples(
     """
     train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     run.describe_data(source.accounts())
+    held_out_groups.check_split(config, held_out)
     if "label_prob" in (loss.inputs or ()):
         dataset_ops.check_soft_labels(train)
 

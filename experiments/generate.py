@@ -29,10 +29,12 @@ import jax
 import numpy as np
 
 from jaxalign.data import splits
+from jaxalign.evaluation import by_field
+from jaxalign.evaluation.by_field import Groups, RowMetric, TableRow
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.report import Row
-from jaxalign.pipeline.evaluation import answer_generation
+from jaxalign.pipeline.evaluation import answer_generation, row_fields
 from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation import prompts as evaluation_prompts
 from jaxalign.pipeline.evaluation.answer_generation import AnswerGenerator, ModelPrompts
@@ -41,6 +43,7 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 from jaxalign.sampling import SamplingParams
 
 SHOWN = 8  # prompts whose answers are on the page
@@ -48,7 +51,7 @@ NAMED = 3  # prompts left out that are named on the screen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(evaluation_prompts.PromptConfig):
+class Config(SplitFlags, evaluation_prompts.PromptConfig):
     """Answers of models to prompts."""
 
     RANGES: ClassVar = {"save_every": flags.COUNT}
@@ -94,6 +97,7 @@ def main(config: Config) -> dict[str, Any]:
         for kind, account in source.accounts():
             run.say(f"generate: {data_report.summary(kind, account)}")
         models = open_models(config, models_given, prompts)
+        split = [split_groups(config, model) for model in models]
         report_left_out(run, models, len(prompts))
         mesh = evaluation_models.evaluation_mesh(config)
         generator = AnswerGenerator(config, models, mesh)
@@ -112,11 +116,19 @@ def main(config: Config) -> dict[str, Any]:
             summary(model, answers, generator.tokens_per_second(i))
             for i, (model, answers) in enumerate(zip(models, by_model, strict=True))
         ]
-        run.publish(page(config, models, by_model, table))
+        tables = [
+            split_tables(model, answers, groups)
+            for model, answers, groups in zip(models, by_model, split, strict=True)
+        ]
+        run.publish(page(config, models, by_model, table, tables))
         run.say(f"answers are in {run.folder / 'answers.jsonl'}")
         left_out = sum(len(model.left_out) for model in models)
         numbers = {"answers": len(rows), "left_out": left_out}
-        return run.finish(numbers | {"by_model": dict(zip(names, table, strict=True))})
+        of_models = {
+            name: {**row, **by_field.named_numbers(own)}
+            for name, row, own in zip(names, table, tables, strict=True)
+        }
+        return run.finish(numbers | {"by_model": of_models})
 
 
 def open_models(
@@ -186,11 +198,37 @@ def summary(
     }
 
 
+def split_groups(config: Config, model: ModelPrompts) -> Groups:
+    """The groups of a model's answers by the fields of --split-by.
+
+    Raises:
+      ValueError: as `by_field.field_groups`.
+    """
+    fields = [prompt.fields for prompt in model.prompts.records]
+    groups = by_field.group_rows(fields, config.split_by, "prompt")
+    rows = np.repeat(np.arange(len(fields)), model.params.samples)
+    return by_field.select(groups, rows)
+
+
+def split_tables(
+    model: ModelPrompts, rows: Sequence[dict[str, Any]], groups: Groups
+) -> dict[str, list[TableRow]]:
+    """The numbers of one model's answers in each group, a table a field."""
+    units = np.repeat(splits.prompt_hashes(model.prompts.records), model.params.samples)
+    column = lambda name: np.array([row[name] for row in rows], np.float64)
+    metrics = {
+        "tokens": RowMetric(column("tokens"), has_interval=True),
+        "ended": RowMetric(column("ended"), has_interval=True, share=True),
+    }
+    return by_field.group_tables(groups, metrics, units=units, count="answers")
+
+
 def page(
     config: Config,
     models: Sequence[ModelPrompts],
     by_model: Sequence[Sequence[dict[str, Any]]],
     table: Sequence[Row],
+    split: Sequence[dict[str, list[TableRow]]],
 ) -> Page:
     """The report: a table of the models, and the first answers side by side."""
     shared = set.intersection(*({key(r) for r in rows} for rows in by_model))
@@ -212,6 +250,11 @@ def page(
         "Answers",
         [
             Section("Answers of each model", text, table),
+            *(
+                dataclasses.replace(one, title=f"{one.title}: {model.model}")
+                for model, tables in zip(models, split, strict=True)
+                for one in row_fields.split_sections(tables)
+            ),
             Section(
                 "The first answers",
                 "The first sample to the first prompts that all models answered.",

@@ -37,8 +37,8 @@ from jaxalign.data import batch_size, dataset_ops, packing
 from jaxalign.data.examples import Example, example_values
 from jaxalign.data.records import Unpaired
 from jaxalign.pipeline import (
-    by_field,
     datasets,
+    held_out_groups,
     held_out_metrics,
     policies,
     reference,
@@ -68,8 +68,6 @@ class Config(OfflineConfig):
     """Weight of the terms of desirable answers; balances the two kinds by default."""
     undesirable_weight: float | None = None
     """Weight of the terms of undesirable answers; balances the two kinds by default."""
-    split_by: str | None = None
-    """A field of the rows, such as category: the held-out accuracy of each value."""
     eval_rows: int = 8192
     weight_decay: float = 0.0
 
@@ -106,7 +104,7 @@ def main(
         )
         train, held_out = datasets.tokenized_unpaired(config, source, policy, run.note)
         run.describe_data(source.accounts())
-        by_field.check_field(config, config.split_by, held_out)
+        held_out_groups.check_split(config, held_out)
         desirable, undesirable = balance_weights(config, *desirable_shares(train))
         run.note(weights_text(train, desirable, undesirable))
         batches = packing.preference_batches(
@@ -160,7 +158,6 @@ def main(
             *(config, run, policy, held_out, tuned.parameters),
             weights=(desirable, undesirable),
             beta=config.beta,
-            split_by=config.split_by,
         )
         run.evaluate(loop, roles(train_state), measure)
 

@@ -101,8 +101,8 @@ def main(config: Config) -> list[held_out_tables.Row]:
         best_of_samples, evaluations = run_methods(seed_config, seed_config.out)
         samples.append(best_of_samples)
         seeds.append(evaluations)
-    rows = held_out_tables.table(seeds)
-    named_tables = {held_out_tables.title(config.data, seeds): rows}
+    named_tables = held_out_tables.titled_tables(config.data, seeds)
+    rows = next(iter(named_tables.values()))
     if settings := hyperparameters(config):
         title = "hyperparameters of the group methods, by default their papers'"
         named_tables[title] = settings

@@ -41,6 +41,7 @@ from jaxalign.pipeline.evaluation.models import (
 from jaxalign.pipeline.multiple_choice import report as multiple_choice_report
 from jaxalign.pipeline.multiple_choice import rows as question_rows
 from jaxalign.pipeline.multiple_choice import scores as multiple_choice
+from jaxalign.pipeline.multiple_choice import split
 from jaxalign.pipeline.multiple_choice.rows import BbqQuestion, TruthfulQuestion
 from jaxalign.pipeline.multiple_choice.scores import Question, QuestionRequests
 from jaxalign.pipeline.policies import Policy
@@ -49,10 +50,11 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(SplitFlags, EvaluationConfig):
     """BBQ and TruthfulQA by likelihood."""
 
     RANGES: ClassVar = {"examples": flags.COUNT}
@@ -80,6 +82,7 @@ def main(config: Config) -> dict[str, Any]:
         task = None if config.task == "auto" else config.task
         paths = [path for part in config.data for path in part.split(",") if path]
         questions = question_rows.read_questions(paths, task)
+        split.check_fields([*questions.bbq, *questions.truthfulqa], config.split_by)
         policy = load_policy(config, config.model, evaluation_mesh(config))
         numbers: dict[str, Any] = {"model": config.model}
         sections: list[Section] = []
@@ -115,8 +118,16 @@ def run_bbq(
             f"BBQ: {unresolved} of {len(kept)} questions count for accuracy alone; "
             "their rows do not tell which one answer is the biased one"
         )
+    tables = split.split_tables(
+        *(kept, config.split_by),
+        lambda mask: split.bbq_group(kept, scores, mask, config.seed),
+    )
     numbers |= {"bbq": found, "bbq order": order, "bbq scoring": config.bbq}
-    return multiple_choice_report.bbq_sections(found, order, config.bbq, run.folder)
+    numbers["bbq split"] = tables
+    return [
+        *multiple_choice_report.bbq_sections(found, order, config.bbq, run.folder),
+        *split.split_sections(tables, "BBQ"),
+    ]
 
 
 def run_truthful(
@@ -129,11 +140,17 @@ def run_truthful(
     """Adds TruthfulQA's numbers; returns its sections."""
     kept, logps = score(config, run, policy, questions, "truthfulqa")
     found = multiple_choice_report.truthful_numbers(kept, logps, seed=config.seed)
+    tables = split.split_tables(
+        *(kept, config.split_by),
+        lambda mask: split.truthful_group(kept, logps, mask, config.seed),
+    )
     numbers |= {"truthfulqa": found, "truthfulqa primer": config.primer}
+    numbers["truthfulqa split"] = tables
     kinds = list(dict.fromkeys(question.kind for question in kept))
-    return multiple_choice_report.truthful_sections(
+    sections = multiple_choice_report.truthful_sections(
         found, config.primer == "own", kinds, run.folder
     )
+    return sections + split.split_sections(tables, "TruthfulQA")
 
 
 def score(

@@ -30,11 +30,13 @@ import numpy as np
 
 from jaxalign.data import text_documents
 from jaxalign.data.text_documents import Document, Layout
+from jaxalign.evaluation import by_field
+from jaxalign.evaluation.by_field import Groups, TableRow
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.evaluation.perplexity import LongTexts, text_statistics
 from jaxalign.evaluation.report import Row
 from jaxalign.pipeline.evaluation import models as evaluation_models
-from jaxalign.pipeline.evaluation import text_nll
+from jaxalign.pipeline.evaluation import row_fields, text_nll
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.pipeline.evaluation.text_nll import TokenizedTexts
 from jaxalign.pipeline.policies import Policy
@@ -42,6 +44,7 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 FEW_DOCUMENTS = 20  # with fewer, windows are the units of intervals
 SHOWN = 5  # documents that are predicted worst and best
@@ -49,7 +52,7 @@ SHOWN_CHARACTERS = 100  # of each of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(SplitFlags, EvaluationConfig):
     """NLL, perplexity and bits per byte of texts."""
 
     model: str
@@ -81,10 +84,13 @@ def main(config: Config) -> dict[str, Any]:
         documents = text_documents.read_documents(
             files, config.documents, field=config.field
         )
+        fields = [document.fields for document in documents]
+        groups = by_field.group_rows(fields, config.split_by, "document")
         mesh = evaluation_models.evaluation_mesh(config)
         for name in names:  # refused before the first is measured
             evaluation_models.open_model(config, name)
         tables: dict[str, list[Row]] = {}
+        split: dict[str, dict[str, list[TableRow]]] = {}
         by_document: list[Row] = []
         for k, name in enumerate(names, 1):
             with jax.set_mesh(mesh):
@@ -93,6 +99,7 @@ def main(config: Config) -> dict[str, Any]:
                 describe(run, name, policy, texts, len(documents))
                 rows = measure(config, run, k, policy, documents, texts)
             tables[name] = summaries(rows, documents)
+            split[name] = split_tables(rows, groups)
             by_document = by_document or document_rows(rows, documents)
         table = [
             {"model": name, **row} if len(names) > 1 else row
@@ -100,10 +107,14 @@ def main(config: Config) -> dict[str, Any]:
             for row in by_file
         ]
         run.write_json("documents.json", by_document)
-        run.publish(page(config, documents, table, by_document, names[0]))
+        run.publish(page(config, documents, table, by_document, split))
         numbers = {name: by_file[-1] for name, by_file in tables.items()}
         first = numbers[names[0]] if len(names) == 1 else {}
-        return run.finish({**first, "files": tables})
+        columns = ("nll", "bits_per_byte", "tokens", "documents")
+        named = {n: by_field.named_numbers(own, columns) for n, own in split.items()}
+        first = {**first, **named[names[0]]} if len(names) == 1 else first
+        of_models = {"by_model": named} if config.split_by and len(names) > 1 else {}
+        return run.finish({**first, "files": tables, **of_models})
 
 
 def tokenize(
@@ -214,6 +225,21 @@ def summary(name: str, rows: Sequence[dict[str, Any]]) -> Row:
     }
 
 
+def split_tables(
+    rows: Sequence[dict[str, Any]], groups: Groups
+) -> dict[str, list[TableRow]]:
+    """The numbers of the windows of each group of documents, a table a field."""
+    place = np.array([row["document"] for row in rows])
+    tables: dict[str, list[TableRow]] = {}
+    for field, of_windows in by_field.select(groups, place).items():
+        tables[field] = []
+        for group in by_field.group_order(of_windows):
+            part = [rows[i] for i in np.flatnonzero(of_windows == group).tolist()]
+            numbers = {k: x for k, x in summary(group, part).items() if k != "text"}
+            tables[field].append({"group": group} | numbers)
+    return tables
+
+
 def document_rows(
     rows: Sequence[dict[str, Any]], documents: Sequence[Document]
 ) -> list[Row]:
@@ -242,7 +268,7 @@ def page(
     documents: Sequence[Document],
     table: Sequence[Row],
     by_document: Sequence[Row],
-    model: str,
+    split: dict[str, dict[str, list[TableRow]]],
 ) -> Page:
     """The report: a table of models and files, and the extreme documents."""
     text = (
@@ -252,9 +278,15 @@ def page(
         "column."
     )
     sections = [Section("Prediction of the texts", text, table)]
+    for model, own in split.items():
+        title = f", {model}" if len(split) > 1 else ""
+        sections += [
+            dataclasses.replace(section, title=f"{section.title}{title}")
+            for section in row_fields.split_sections(own)
+        ]
     if len(by_document) > 2 * SHOWN:
         extremes = [*by_document[:SHOWN], *by_document[-SHOWN:]]
-        how = f"Of {model}, by bits per byte; documents.json has all."
+        how = f"Of {next(iter(split))}, by bits per byte; documents.json has all."
         sections.append(Section("Predicted worst, and best", how, extremes))
     return Page(
         "Perplexity", sections, config_command(config, "experiments.perplexity")

@@ -39,6 +39,7 @@ import jax
 import numpy as np
 
 from jaxalign import streams
+from jaxalign.evaluation import by_field
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
@@ -47,7 +48,7 @@ from jaxalign.pipeline.evaluation.models import (
 )
 from jaxalign.pipeline.red_team import answers as red_team_answers
 from jaxalign.pipeline.red_team import judges as red_team_judges
-from jaxalign.pipeline.red_team import labeled_completions
+from jaxalign.pipeline.red_team import labeled_completions, split
 from jaxalign.pipeline.red_team import report as red_team_report
 from jaxalign.pipeline.red_team import suites as red_team_suites
 from jaxalign.pipeline.red_team.answers import AnswerSampler, SuiteAnswers
@@ -57,10 +58,11 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(SplitFlags, EvaluationConfig):
     """Attack success, refusals, over-refusal and broken answers."""
 
     RANGES: ClassVar = {"threshold": flags.ANY, "judge_tokens": flags.COUNT}
@@ -109,12 +111,15 @@ def main(config: Config) -> dict[str, Any]:
             answers = collect_answers(config, run)
             if unlabeled := red_team_suites.describe_unlabeled(answers.prompts):
                 run.note(unlabeled)
+            groups = split.split_groups(answers.prompts, config.split_by)
             judgements = judge_answers(config, run, answers)
             outcomes = red_team_report.collect_outcomes(answers, judgements)
             figures = red_team_report.summarize(answers, outcomes, config.seed)
             described = {"model": answers.model, "judge": config.judge}
-            run.write_json("red_team.json", described | figures)
+            tables = split.split_tables(outcomes, groups, seed=config.seed)
+            run.write_json("red_team.json", described | figures | {"split": tables})
             numbers = red_team_report.main_numbers(figures)
+            numbers |= by_field.named_numbers(tables)
             if text := red_team_report.off_topic_note(figures):
                 run.note(text)
             sections = red_team_report.number_sections(
@@ -122,6 +127,7 @@ def main(config: Config) -> dict[str, Any]:
                 red_team_judges.success_text(config.judge, config.threshold),
                 run.folder,
             )
+            sections += split.split_sections(tables)
             sections.append(
                 red_team_report.answer_section(answers, judgements, outcomes)
             )
@@ -166,6 +172,8 @@ def check(config: Config) -> None:
 def collect_answers(config: Config, run: ReportRun) -> SuiteAnswers:
     """The model's answers to the suites, or those of the file --answers."""
     suites = red_team_suites.read_suites(config.suite) if config.suite else None
+    if suites is not None:
+        split.split_groups(suites, config.split_by)  # refused before answers
     if config.answers:
         return red_team_answers.read_suite_answers(config.answers, suites, run.note)
     assert suites is not None and config.model is not None  # check

@@ -48,15 +48,18 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import EvalConfig
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run_folder import folder_of
+from jaxalign.runtime.split_flags import SplitFlags
 from jaxalign.runtime.stages import begin_pipeline, stage_runner
 
 # Flags that a resumed run may change: more rounds, each with a temperature of its own,
 # and flags of the evaluation, which is computed again.
-RESUMABLE_FLAGS = ("rounds", "temperatures", "eval_prompts", "eval_temperature")
+RESUMABLE_FLAGS = (
+    *("rounds", "temperatures", "eval_prompts", "eval_temperature", "split_by"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RoundsConfig(EvalConfig):
+class RoundsConfig(SplitFlags, EvalConfig):
     """Flags of experiments in rounds, each with sampling, selection and finetuning."""
 
     EXPERIMENT: ClassVar[str] = "rejection_sampling"
@@ -90,6 +93,7 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
     out = folder_of(config, "rejection_sampling")
     check(config, out)
     source = datasets.load(config)
+    held_out.check_split(config.split_by, source)
     selects = reward or config.reward
     reward_models = reward_functions.reward_model_folders(selects)
     if not reward_models:  # an unknown reward is refused before anything is computed
@@ -97,14 +101,13 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
         source = dataclasses.replace(source, reward=source.reward or text_reward)
     policies = run_rounds(config, out, reward)
     evaluations = evaluate(config, source, policies, reward_models, out)
-    rows = held_out_tables.table([evaluations])
-    title = held_out_tables.title(
+    named_tables = held_out_tables.titled_tables(
         f"{config.data}, best by {config.reward}", [evaluations]
     )
-    tables.publish(out, {title: rows})
+    tables.publish(out, named_tables)
     plot(out, {"rejection sampling": list(evaluations)}, [evaluations])
     distributed.print_line(f"table, plot and answers are in {out}")
-    return rows
+    return next(iter(named_tables.values()))
 
 
 def check(config: Config, out: Path) -> None:

@@ -5,9 +5,9 @@ equal scores are wrong (RewardBench's rule), and half right for judges. Reported
 accuracy by subset, beside that of "the longer answer wins"; RewardBench's sections and
 overall score; the best of four and the Ties score of RewardBench 2; RM-Bench's matrix
 of styles with easy, normal and hard; accuracy where the longer answer is the rejected
-one, by rating margin and by a row field; and calibration (ECE, Brier, NLL, and the best
-temperature). Each has its 95 % interval over prompts. A score of which rows are absent
-is not printed as if it were whole.
+one, by rating margin and by row fields (--split-by); and calibration (ECE, Brier, NLL,
+and the best temperature). Each has its 95 % interval over prompts. A score of which
+rows are absent is not printed as if it were whole.
 
     python -m experiments.reward_bench --reward REWARD --data llmbar/*.json
     python -m experiments.reward_bench --reward judge:MODEL --data reward_bench.parquet
@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from jaxalign.evaluation.by_field import Groups
 from jaxalign.evaluation.page import Page
 from jaxalign.pipeline.evaluation.answer_scorers import load_scorer
 from jaxalign.pipeline.evaluation.models import EvaluationConfig, evaluation_mesh
@@ -43,10 +44,11 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(SplitFlags, EvaluationConfig):
     """Accuracy, length bias and calibration of a reward on benchmarks."""
 
     RANGES: ClassVar = {"examples": flags.COUNT}
@@ -60,8 +62,6 @@ class Config(EvaluationConfig):
     """At most so many prompts of each subset, at random; by default all."""
     equal_scores: Literal["auto", "wrong", "half"] = "auto"
     """What equal scores count as; auto: half right for judge:FOLDER, else wrong."""
-    split_by: str | None = None
-    """Accuracy on pairs by the values of this row field, such as category."""
     skip_bad_rows: bool = False
     """Leave malformed rows out and count them, rather than stop at the first."""
 
@@ -75,8 +75,9 @@ def main(config: Config) -> dict[str, Any]:
     """
     with ReportRun(config, "reward_bench") as run:
         rows = fitting_rows(config, read_rows(config, run), run)
+        groups = figures.split_groups(rows, config.split_by)  # refused before scoring
         scores = score(config, rows, run)
-        numbers = collect_numbers(config, rows, scores)
+        numbers = collect_numbers(config, rows, scores, groups)
         for line in reward_benchmark_page.missing_parts(numbers):
             run.note(line)
         run.write_json("reward_bench.json", numbers)
@@ -148,9 +149,13 @@ def score(config: Config, rows: list[BenchmarkRow], run: ReportRun) -> list[np.n
 
 
 def collect_numbers(
-    config: Config, rows: list[BenchmarkRow], scores: list[np.ndarray]
+    config: Config, rows: list[BenchmarkRow], scores: list[np.ndarray], split: Groups
 ) -> figures.Numbers:
-    """The numbers of all benchmarks of which there are rows."""
+    """The numbers of all benchmarks of which there are rows.
+
+    Args:
+      split: the group of each pair by the fields of --split-by.
+    """
     is_judge = config.reward.startswith("judge:")
     half = config.equal_scores == "half" or (config.equal_scores == "auto" and is_judge)
     equal, seed = (0.5 if half else 0.0), config.seed
@@ -166,13 +171,7 @@ def collect_numbers(
         numbers["reward_bench"] = figures.reward_bench_numbers(pairs, **shared)
         numbers["margins"] = figures.margin_numbers(pairs, **shared)
         numbers["calibration"] = figures.calibration_numbers(pairs, seed=seed)
-    if config.split_by is not None:
-        if not pairs:
-            raise ValueError(f"--split-by {config.split_by}: --data has no pairs")
-        numbers["split by"] = config.split_by
-        numbers["split"] = figures.split_numbers(
-            pairs, config.split_by, equal=equal, seed=seed
-        )
+        numbers["split"] = figures.split_numbers(pairs, split, **shared)
     best_of, ties = groups.get("best_of"), groups.get("ties")
     if best_of or ties:
         numbers["reward_bench_2"] = figures.best_of_numbers(best_of, ties, seed=seed)

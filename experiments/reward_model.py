@@ -19,7 +19,8 @@ unnormalized score difference is a probability (--ensemble llama2 needs it).
 Held-out metrics, of at most --eval-rows pairs, at the start, at the end and every
 --eval-every steps: `eval/loss`, Bradley-Terry's (of pairs, also where rankings train),
 `eval/accuracy` with its 95 % interval over prompts, and `eval/margin`, the mean of
-score(chosen) - score(rejected) before normalization.
+score(chosen) - score(rejected) before normalization; by fields of the rows with
+--split-by.
 """
 
 import dataclasses
@@ -35,8 +36,8 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Preference, Ranking
 from jaxalign.models import heads, lora
 from jaxalign.pipeline import (
-    by_field,
     datasets,
+    held_out_groups,
     held_out_metrics,
     model_folders,
     policies,
@@ -76,8 +77,6 @@ class Config(OfflineConfig):
     0 and standard deviation 1."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """The loss of rankings."""
-    split_by: str | None = None
-    """A field of the rows, such as category: the held-out accuracy of each value."""
     eval_rows: int = 8192
 
 
@@ -146,7 +145,6 @@ def main(
         measure = held_out_metrics.scores(
             *(config, run, model, held_out, pair_loss(config), trained.parameters),
             center=config.center,
-            split_by=config.split_by,
         )
         run.evaluate(loop, roles(train_state), measure)
 
@@ -191,7 +189,7 @@ def read_data(
     """
     train, held_out = datasets.tokenized_pairs(config, source, policy, run.note)
     datasets.check_held_out(held_out, "the reward model's accuracy")
-    by_field.check_field(config, config.split_by, held_out)
+    held_out_groups.check_split(config, held_out)
     kind: type[Preference] | type[Ranking] = Preference
     if source.has_rankings:
         kind = Ranking

@@ -40,15 +40,16 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import EvalConfig
 from jaxalign.runtime.mesh import mesh_of
 from jaxalign.runtime.run_folder import folder_of
+from jaxalign.runtime.split_flags import SplitFlags
 from jaxalign.runtime.stages import begin_pipeline, configs_by_seed, stage_runner
 
 # Flags that a resumed run may change: more seeds, and flags of the evaluation, which is
 # computed again.
-RESUMABLE_FLAGS = ("seeds", "eval_prompts", "eval_temperature", "best_of")
+RESUMABLE_FLAGS = ("seeds", "eval_prompts", "eval_temperature", "best_of", "split_by")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PipelineConfig(EvalConfig):
+class PipelineConfig(SplitFlags, EvalConfig):
     """Flags of the first stages, of DPO, PPO and best-of-n, and of the evaluation."""
 
     EXPERIMENT: ClassVar[str] = "rlhf"
@@ -102,8 +103,8 @@ def main(config: Config) -> list[held_out_tables.Row]:
     for seed_config in configs_by_seed(config, out):
         seeds.append(run_pipeline(seed_config, seed_config.out))
         agreements += reward_model_agreement(seed_config, seed_config.out)
-    rows = held_out_tables.table(seeds)
-    named_tables = {held_out_tables.title(config.data, seeds): rows}
+    named_tables = held_out_tables.titled_tables(config.data, seeds)
+    rows = next(iter(named_tables.values()))
     if agreements:
         title = "each reward model on held-out preferences; over prompts"
         named_tables[title] = agreements
@@ -160,6 +161,7 @@ def run_first_stages(
       ValueError: nothing is held out, before anything is trained.
     """
     datasets.check_held_out(source.prompts()[1], "the evaluation")
+    held_out.check_split(config.split_by, source)
     stage = stage_runner(config, out)
     stage("sft", sft_stage.main, model=config.model, data=config.data)
     policy = out / "sft" / "policy"

@@ -92,7 +92,9 @@ def main(config: Config) -> list[held_out_tables.Row]:
     config = smoke_config(config) if config.smoke else config
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
-    datasets.load(config).require_reward()
+    source = datasets.load(config)
+    source.require_reward()
+    held_out.check_split(config.split_by, source)
     out = folder_of(config, "rounds")
     seeds: list[dict[str, Evaluation]] = []
     agreements: list[held_out_tables.Row] = []
@@ -101,14 +103,12 @@ def main(config: Config) -> list[held_out_tables.Row]:
         seeds.append(evaluate(seed_config, policies, seed_config.out))
         rows = reward_model_agreements(seed_config, seed_config.out)
         agreements += [{"seed": seed_config.seed} | row for row in rows]
-    rows = held_out_tables.table(seeds)
+    named_tables = held_out_tables.titled_tables(config.data, seeds)
+    rows = next(iter(named_tables.values()))
     agreement_title = (
         "each round's reward model on its held-out preferences; over prompts"
     )
-    named_tables = {
-        held_out_tables.title(config.data, seeds): rows,
-        agreement_title: agreements,
-    }
+    named_tables[agreement_title] = agreements
     tables.publish(out, named_tables)
     sft, *methods = seeds[0]
     lines = {

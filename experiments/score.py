@@ -13,7 +13,8 @@ Writes OUT/scores.jsonl (the rows with their `reward`), scores.json, histogram.p
 the report. Scoring goes on with --resume where it was interrupted.
 
 Numbers: `mean`, `std` and quantiles (`q05` ... `q95`) of the rewards, with 95 %
-intervals over prompts; means by field and by length in characters; `pearson` and
+intervals over prompts; means by field (of the fields of --split-by also in
+numbers.json, `mean/FIELD=VALUE`) and by length in characters; `pearson` and
 `spearman` are the correlations of the reward with the length, far above 0 where a
 reward model mostly likes long answers. Models are compared by prompt: the mean
 difference, and the share of prompts on which one scores higher, ties half.
@@ -27,7 +28,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxalign.evaluation import score_summary
+from jaxalign.evaluation import by_field, score_summary
+from jaxalign.evaluation.by_field import Groups
 from jaxalign.evaluation.page import Page, Section, SideBySide
 from jaxalign.evaluation.win_rates import comparison_plots
 from jaxalign.pipeline.evaluation import answer_rows, model_checks, row_fields
@@ -40,12 +42,13 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.resumable_rows import resumable_rows
+from jaxalign.runtime.split_flags import SplitFlags
 
 FIELDS = ("model", "category", "source", "dataset")  # which --split-by is by default
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(SplitFlags, EvaluationConfig):
     """Rewards of answers, summarized by field and by length."""
 
     RANGES: ClassVar = {"length_bins": flags.FROM_2}
@@ -57,8 +60,8 @@ class Config(EvaluationConfig):
     ensemble: str = "mean"
     """How reward models are combined: mean, minimum, llama2, variance:NUMBER."""
     split_by: tuple[str, ...] = ()
-    """Fields of the rows by whose values the rewards are summarized; by default model,
-    category, source and dataset, where rows have them."""
+    """Fields of the rows, with commas between them, by whose values the rewards are
+    summarized; by default model, category, source and dataset, where rows have them."""
     length_bins: int = 4
     """Bins of the answers' lengths, of about as many answers each."""
     examples: int = 3
@@ -69,11 +72,10 @@ def main(config: Config) -> dict[str, Any]:
     """Scores the answers, writes the summaries; returns mean and deviation."""
     model_checks.check_reward(config, config.reward)
     answers = answer_rows.read_answers(config.data)
-    row_fields.groups_by_field(
-        answers, config.split_by, FIELDS
-    )  # refused before scoring
+    groups = row_fields.groups_by_field(answers, config.split_by, FIELDS)
     with ReportRun(config, "score") as run:
         scores = score_rows(config, run, answers)
+        groups = by_field.select(groups, np.isfinite(scores))
         answers, scores = drop_long(run, answers, scores)
         units = np.array([prompt_id(row.prompt) for row in answers])
         lengths = np.array([len(row.answer) for row in answers], np.float64)
@@ -83,12 +85,7 @@ def main(config: Config) -> dict[str, Any]:
         report = {
             "reward": config.reward,
             "summary": summary,
-            "by": {
-                name: score_summary.group_means(scores, group, units, seed=config.seed)
-                for name, group in row_fields.groups_by_field(
-                    answers, config.split_by, FIELDS
-                ).items()
-            },
+            "by": score_summary.field_tables(scores, groups, units, seed=config.seed),
             "length": length,
             "models": score_summary.model_differences(
                 scores, models, units, seed=config.seed
@@ -105,10 +102,26 @@ def main(config: Config) -> dict[str, Any]:
         keys = ("answers", "prompts", "mean", "std")
         numbers = {key: summary[key] for key in keys}
         numbers["spearman"] = length["spearman"]
+        asked = {name: groups[name] for name in config.split_by}
+        numbers |= split_numbers(scores, asked, units, config.seed)
         rows = score_summary.group_means(scores, models, units, seed=config.seed)
-        columns = ("answers", "mean", "std")
-        by_model = {r["group"]: {k: r[k] for k in columns} for r in rows if r["group"]}
+        by_model = {
+            name: {k: row[k] for k in ("answers", "mean", "std")}
+            | split_numbers(
+                *(scores[own], by_field.select(asked, own), units[own], config.seed)
+            )
+            for row in rows
+            if (name := row["group"]) and (own := models == name).any()
+        }
         return run.finish(numbers | {"by_model": by_model})
+
+
+def split_numbers(
+    scores: np.ndarray, groups: Groups, units: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """The means of groups by name, such as `mean/category=sums`, and their answers."""
+    tables = score_summary.field_tables(scores, groups, units, seed=seed)
+    return by_field.named_numbers(tables, ("mean", "answers"))
 
 
 def score_rows(

@@ -9,7 +9,8 @@ is something left to align.
 
 Held-out metrics, at the start, at the end and every --eval-every steps: `eval/loss`,
 the NLL per answer token (nats), and `eval/perplexity`, its exponential; `eval/tokens`
-of `eval/rows` conversations are counted.
+of `eval/rows` conversations are counted. --split-by shows `eval/loss` by fields of the
+rows, too.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from jaxalign.data.examples import Example
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import (
     datasets,
+    held_out_groups,
     held_out_metrics,
     policies,
     run_plan,
@@ -141,6 +143,7 @@ def tokenized_examples(
       ValueError: too few for a batch, without a repetition of the data.
     """
     records, held_out = source.demonstrations()
+    held_out_groups.check_split(config, held_out)
     tokenize = functools.partial(
         datasets.tokenize_records, config, policy=policy, all_turns=config.all_turns
     )

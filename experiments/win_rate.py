@@ -17,8 +17,9 @@ within about a point of it.
 Writes OUT/win_rates.json, one entry for each model: `n`, `win_rate` and its `se`,
 `length_controlled`, `length_controlled_se` (AlpacaEval's: the spread over
 instructions), `interval` (a bootstrap over instructions that refits the regression),
-and more; head_to_head.json (the win rate of each model over each other, at equal
-lengths), win_rates.png, report.md and report.html.
+and more; with --split-by the raw win rate of each value of a field of the rows (texts
+and numbers, such as the length of an answer); head_to_head.json (the win rate of each
+model over each other, at equal lengths), win_rates.png, report.md and report.html.
 """
 
 import dataclasses
@@ -40,6 +41,7 @@ from jaxalign.pipeline.comparisons import (
     baseline_comparisons,
     difficulties,
     win_rate_report,
+    win_rate_split,
 )
 from jaxalign.pipeline.comparisons.comparison_files import read_comparisons
 from jaxalign.pipeline.comparisons.difficulties import Difficulties
@@ -51,12 +53,13 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_config import ReportConfig
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.split_flags import SplitFlags
 
 MOST_CELLS = 24  # models of a head-to-head plot whose numbers can be read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ReportConfig):
+class Config(SplitFlags, ReportConfig):
     """Raw and length-controlled win rates against a baseline."""
 
     RANGES: ClassVar = {"resamples": flags.FROM_2}
@@ -92,6 +95,7 @@ def main(config: Config) -> dict[str, Any]:
         if others:
             run.note(f"{others} comparisons without {baseline!r} are left out")
         table = load_difficulties(config)
+        split = win_rate_split.split_groups(groups, config.split_by)
         measured = {}
         for name, rows in run.progress(groups.items(), "models", len(groups)):
             with flags.prefix_errors(name):
@@ -107,12 +111,21 @@ def main(config: Config) -> dict[str, Any]:
         measured = {name: measured[name] for name in best_first}
         for limit in win_rate_report.limits(measured):
             run.note(limit)
+        by_group = {
+            name: win_rate_split.split_tables(each, split[name], seed=config.seed)
+            for name, each in measured.items()
+        }
         entries = {
-            name: {**win_rate_report.entry(each), "baseline": baseline}
+            name: {
+                **win_rate_report.entry(each),
+                "baseline": baseline,
+                "split": by_group[name],
+            }
             for name, each in measured.items()
         }
         run.write_json("win_rates.json", entries)
         sections = report_sections(run, measured, baseline, table)
+        sections += win_rate_split.split_sections(by_group)
         command = config_command(config, "experiments.win_rate")
         run.publish(Page(f"Win rates against {baseline}", sections, command))
         best = measured[best_first[0]]
@@ -123,6 +136,8 @@ def main(config: Config) -> dict[str, Any]:
         }
         if best.control is not None:
             numbers["length_controlled"] = best.control.interval
+        if config.split_by:
+            numbers["by_model"] = win_rate_split.split_numbers(measured, by_group)
         return run.finish(numbers | {"win_rate": best.interval})
 
 

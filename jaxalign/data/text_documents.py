@@ -1,8 +1,8 @@
 """Plain texts as documents: text files, and a text field of rows."""
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 from jaxalign.data.formats import file_io, files
 from jaxalign.data.formats.json_rows import refuse_encodings
@@ -22,11 +22,16 @@ TEXT_ENDINGS = (".txt", ".md", ".text")
 
 
 class Document(NamedTuple):
-    """A text, the file that it is from, and its place there (FILE:LINE)."""
+    """A text, the file that it is from, and its place there (FILE:LINE).
+
+    Attributes:
+      fields: the other fields of its row; of a text file none.
+    """
 
     text: str
     file: str
     location: str
+    fields: Mapping[str, Any] = {}
 
 
 def read_documents(
@@ -132,4 +137,5 @@ def row_documents(path: str, field: str, max_row_chars: int) -> Iterator[Documen
                 "names the field that holds the text"
             )
         if text.strip():
-            yield Document(text, path, location)
+            others = {name: value for name, value in row.items() if name != field}
+            yield Document(text, path, location, others)

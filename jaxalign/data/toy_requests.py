@@ -133,7 +133,13 @@ class Request:
     @property
     def prompt(self) -> Prompt:
         """The request as a prompt."""
-        return Prompt([{"role": "user", "content": self.text}], location=self.kind)
+        user = {"role": "user", "content": self.text}
+        return Prompt([user], location=self.kind, fields=self.fields)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Fields of the request's rows, by which numbers can be split."""
+        return {"kind": self.kind, "novelty": self.novelty}
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:

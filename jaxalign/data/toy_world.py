@@ -45,7 +45,8 @@ def demonstration(seed: int, index: int, *, test: bool = False) -> Demonstration
     stream = TEST_SFT_STREAM if test else SFT_STREAM
     rng = np.random.default_rng([seed, index, stream])
     reply = assistant_message(mixed_answer(user, rng))
-    return Demonstration([*user.prompt.messages, reply], location=f"toy:{index}")
+    messages = [*user.prompt.messages, reply]
+    return Demonstration(messages, location=f"toy:{index}", fields=user.fields)
 
 
 def is_refusal(text: str) -> bool:
@@ -200,7 +201,8 @@ def label_pair(
     if rng.random() >= p:
         a, b, gap, p = b, a, -gap, 1.0 - p
     margin = max(gap, 0.0) if margins else 0.0
-    pair = Preference(request.prompt.messages, a, b, margin=margin, location=where)
+    prompt = request.prompt.messages
+    pair = Preference(prompt, a, b, margin, location=where, fields=request.fields)
     return LabeledPair(pair, p)
 
 

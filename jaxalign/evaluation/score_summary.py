@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxalign import lazy
+from jaxalign.evaluation.by_field import Groups, group_key
 from jaxalign.evaluation.intervals import Gain, Interval, Units, bootstrap
 from jaxalign.evaluation.preference import agreement
 from jaxalign.evaluation.resampling import bootstrap_rows
@@ -74,6 +75,23 @@ def group_means(
             }
         )
     return rows
+
+
+def field_tables(
+    scores: np.ndarray, groups: Groups, units: np.ndarray, *, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """`group_means` by each of some fields, in the order of their groups.
+
+    Args:
+      groups: by the name of a field, the group of each answer [R].
+    """
+    return {
+        field: sorted(
+            group_means(scores, of_answers, units, seed=seed),
+            key=lambda row: group_key(row["group"]),
+        )
+        for field, of_answers in groups.items()
+    }
 
 
 def length_bins(lengths: np.ndarray, bins: int) -> np.ndarray:

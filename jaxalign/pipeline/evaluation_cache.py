@@ -38,7 +38,7 @@ def cached_evaluation(
         distributed.print_line(f"{path} has other settings: evaluating again")
     evaluation = dataclasses.asdict(evaluate())
     path.parent.mkdir(parents=True, exist_ok=True)
-    as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+    as_list = lambda x: x.tolist() if isinstance(x, np.ndarray) else str(x)
     text = json.dumps({"settings": settings, **evaluation}, default=as_list)
     with atomic_path(path) as part:
         part.write_text(text)
@@ -101,4 +101,5 @@ def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
         reward_metrics={k: np.array(x) for k, x in values["reward_metrics"].items()},
         prompt=np.array(values["prompt"], np.uint64),
         temperature=values["temperature"],
+        fields=values["fields"],
     )

@@ -5,8 +5,9 @@ compared prompt by prompt.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from jaxalign import sharding, streams
 from jaxalign.data import splits
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import sample_metrics
+from jaxalign.evaluation import by_field, sample_metrics
 from jaxalign.pipeline import (
     answer_scores,
     datasets,
@@ -26,6 +27,7 @@ from jaxalign.pipeline.prompts import select_prompts, tokenize_prompts
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.mesh import mesh_of
+from jaxalign.runtime.split_flags import split_fields
 from jaxalign.types import Key, Params, ScalarModel
 
 
@@ -47,6 +49,7 @@ class Evaluation:
       reward_metrics: all metrics of the reward function, among them "reward", [R] each.
       prompt: `splits.prompt_hash` of each prompt, the unit of intervals, uint64 [R].
       temperature: of the sampling.
+      fields: of each prompt's row, those by which numbers are split [R].
     """
 
     texts: list[str]
@@ -57,6 +60,7 @@ class Evaluation:
     reward_metrics: dict[str, np.ndarray]
     prompt: np.ndarray
     temperature: float = 1.0
+    fields: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 def measure_answers(
@@ -120,6 +124,8 @@ class HeldOutEval:
       rule_reward: the data set's rule-based reward, if it has one.
       reward_model: a reward model and its parameters; its score is the reward if there
         is no rule-based one.
+      split_by: names of fields of the prompts' rows, with commas between them, that
+        evaluations keep.
     """
 
     base: policies.Policy
@@ -128,6 +134,7 @@ class HeldOutEval:
     max_new_tokens: int
     rule_reward: datasets.RuleBasedReward | None
     reward_model: tuple[ScalarModel, Params] | None = None
+    split_by: str = ""
 
     def evaluate(
         self, policy: policies.Policy, samples: int = 1, *, temperature: float
@@ -141,7 +148,7 @@ class HeldOutEval:
             samples=samples,
             temperature=temperature,
         )
-        return measure_answers(
+        evaluation = measure_answers(
             policy,
             self.base,
             answers,
@@ -149,6 +156,23 @@ class HeldOutEval:
             self.reward_model,
             temperature=temperature,
         )
+        names = split_fields(self.split_by)
+        fields = [
+            {name: by_field.field_value(prompt.fields, name) for name in names}
+            for prompt in answers.prompts
+        ]
+        return dataclasses.replace(evaluation, fields=fields)
+
+
+def check_split(fields: Sequence[str], source: datasets.Dataset) -> None:
+    """Refuses fields of --split-by that do not divide the held-out prompts.
+
+    Raises:
+      ValueError: as `by_field.field_groups`.
+    """
+    if fields:
+        rows = [prompt.fields for prompt in source.prompts()[1]]
+        by_field.group_rows(rows, fields, "held-out row")
 
 
 def make_held_out_eval(
@@ -182,6 +206,7 @@ def make_held_out_eval(
         max_new_tokens=max_new_tokens,
         rule_reward=source.reward,
         reward_model=reward_model,
+        split_by=",".join(getattr(config, "split_by", ())),
     )
 
 
@@ -203,6 +228,7 @@ def best_of(samples: Evaluation, n: int) -> Evaluation:
         reward_metrics={k: x[rows] for k, x in samples.reward_metrics.items()},
         prompt=samples.prompt[rows],
         temperature=samples.temperature,
+        fields=[samples.fields[i] for i in rows] if samples.fields else [],
     )
 
 

@@ -5,14 +5,20 @@ against the first method.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxalign.data.records import Prompt
-from jaxalign.evaluation import best_of_n, intervals, preference, sample_metrics
+from jaxalign.evaluation import (
+    best_of_n,
+    by_field,
+    intervals,
+    preference,
+    sample_metrics,
+)
 from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
 from jaxalign.evaluation.safety import refusals
 from jaxalign.pipeline.held_out import Evaluation
@@ -118,6 +124,54 @@ def table(seeds: Seeds) -> list[Row]:
             }
         rows.append(row)
     return rows
+
+
+def titled_tables(data: str, seeds: Seeds) -> dict[str, list[Row]]:
+    """The table of all methods, and those by fields, by title; the first is `table`."""
+    return {title(data, seeds): table(seeds)} | split_tables(seeds)
+
+
+def split_tables(seeds: Seeds) -> dict[str, list[Row]]:
+    """The reward of every method for each value of a field, a table a field, by title.
+
+    Intervals are as in `table`; the fields are those that the evaluations keep.
+    """
+    tables: dict[str, list[Row]] = {}
+    parts = [(i, m) for i, seed in enumerate(seeds) for m in seed]
+    rows = [row for i, m in parts for row in seeds[i][m].fields]
+    counts = [len(seeds[i][m].fields) for i, m in parts]
+    for field in dict.fromkeys(name for row in rows for name in row):
+        groups = np.split(by_field.field_groups(rows, field), np.cumsum(counts)[:-1])
+        of_part = dict(zip(parts, groups, strict=True))
+        title = f"{reward_name(seeds)} by {field}"
+        tables[title] = [
+            {field: group} | group_row(seeds, of_part, group)
+            for group in by_field.group_order(np.concatenate(groups))
+        ]
+    return tables
+
+
+def group_row(
+    seeds: Seeds, groups: Mapping[tuple[int, str], np.ndarray], group: str
+) -> Row:
+    """The reward of each method over the prompts of a group, and their number.
+
+    Args:
+      groups: by seed and method, the group of each prompt [P].
+    """
+    row: Row = {}
+    count = 0
+    for method in seeds[0]:
+        masks = [groups[i, method] == group for i in range(len(seeds))]
+        some = [i for i, mask in enumerate(masks) if mask.any()]
+        rewards = by_seed(seeds, method, "reward")
+        units = by_seed(seeds, method, "prompt")
+        row[method] = intervals.interval_over_seeds(
+            [rewards[i][masks[i]] for i in some],
+            units=[units[i][masks[i]] for i in some],
+        )
+        count = sum(int(mask.sum()) for mask in masks)
+    return row | {"prompts": count}
 
 
 def write_answers(

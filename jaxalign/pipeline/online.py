@@ -22,6 +22,7 @@ from jaxalign.data import batch_size
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
     datasets,
+    held_out_groups,
     policies,
     reward_functions,
     reward_sums,
@@ -131,11 +132,11 @@ def prepare(
         )
     model_checks.check_reward(config, reward or config.reward)
     dataset = datasets.load(config)
+    held_out_groups.check_split(config, dataset.prompts()[1])
     policy = policies.load(config, dataset, run.mesh)
     longest = config.max_new_tokens or dataset.max_new_tokens
-    selected = select_prompts(
-        policy, dataset.prompts()[0], longest, run.note, "prompts"
-    )
+    train = dataset.prompts()[0]
+    selected = select_prompts(policy, train, longest, run.note, "prompts")
     flag = "--prompts (of PPO --batch)"
     batch_size.check_size(prompts, len(selected), flag=flag, may_repeat=True)
     run.describe_data(dataset.accounts())

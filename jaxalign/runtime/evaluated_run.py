@@ -12,6 +12,7 @@ from jaxalign.runtime.metrics_logger import MetricsLogger
 from jaxalign.runtime.position import Position
 from jaxalign.runtime.preemption import PreemptionHandler
 from jaxalign.runtime.run_folder import RunFolder
+from jaxalign.runtime.split_lines import split_lines
 from jaxalign.runtime.stalls import StallReporter
 from jaxalign.training.run_health import HealthWarning, RunHealth
 from jaxalign.training.state import TrainState
@@ -100,6 +101,8 @@ class EvaluatedRun:
         self.checkpointer.add_evaluation(loop.step, metrics)
         self.logger.write_evaluation(loop.step, metrics)
         self.say(f"{self.experiment}: {self.evaluations.summary(loop.step)}")
+        for line in split_lines(metrics):
+            self.say(f"  {line}")
         self.warn(self.health.add_evaluation(loop.step, metrics))
         if self.evaluations.has_improved():
             self.save(loop, roles)

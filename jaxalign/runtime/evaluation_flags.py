@@ -3,12 +3,13 @@
 import dataclasses
 
 from jaxalign.runtime import flags
+from jaxalign.runtime.split_flags import SplitFlags
 
 PREFIX = "eval/"  # of held-out metrics in logs, numbers.json and --keep-best
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationFlags(flags.ValidatedConfig):
+class EvaluationFlags(SplitFlags):
     """When a run is evaluated on its held-out rows, and what depends on it."""
 
     eval_every: int = flags.resumable(0)

@@ -15,7 +15,7 @@ GROUPS: dict[str, str] = {
     "rewards": "reward ensemble missing_eos missing_eos_penalty",
     "sampling": "temperature max_new_tokens slots top_p top_k logp_gap",
     "evaluation": "eval_every eval_rows eval_prompts eval_temperature patience "
-    "export_best",
+    "export_best split_by",
     "checkpoints": "save_every keep keep_best",
     "machine": "mesh compilation_cache debug_nans stall_after",
 }

@@ -137,7 +137,7 @@ class ReportRun:
 
 
 def one_line(numbers: Mapping[str, Any]) -> str:
-    """Numbers as a line, each with its name.
+    """Numbers as a line, each with its name; those of groups are in the report.
 
     >>> one_line({"models": 2, "gain": Interval(0.5, 0.4, 0.6), "more": {}})
     '  models 2  gain 0.500 ± 0.100'
@@ -145,7 +145,7 @@ def one_line(numbers: Mapping[str, Any]) -> str:
     return "".join(
         f"  {name} {report.format_cell(value)}"
         for name, value in numbers.items()
-        if isinstance(value, int | float | str | Interval)
+        if isinstance(value, int | float | str | Interval) and "=" not in name
     )
 
 

@@ -111,7 +111,7 @@ class RunFolder:
         shown = "  ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in numbers.items()
-            if isinstance(value, int | float | str)
+            if isinstance(value, int | float | str) and "=" not in name  # of a group
         )
         distributed.print_line(f"{self.experiment}  {shown}  -> {self.path}")
 

@@ -117,6 +117,8 @@ def test_files_by_a_reward_and_by_field(tmp_path):
     assert report["matrix"] == [[None, 0.625], [0.375, None]]
     (row,) = report["groups"]["kind"]
     assert row["kind"] == "k" and row["y"]["mean"] == 0.375
+    assert numbers["by_model"]["y"]["win_rate/kind=k"].mean == 0.375
+    assert numbers["by_model"]["y"]["pairs/kind=k"] == 4
     (first, *_) = read(tmp_path / "out/judgements.jsonl")
     assert first["winner"] == "model_a" and first["category"] == "k"
     assert first["probability"] == 1.0 and first["judge"] == "length:2"
@@ -154,8 +156,8 @@ def test_conversations_too_long_for_the_judge_are_counted(folders, tmp_path):
         ({"judge": "{judge}", "policies": ("{policy}",) * 2}, "2 models are called"),
         ({"judge": "{judge}", "principles": "{empty}"}, "holds no principles"),
         (
-            {"judge": "{judge}", "split_by": ("kind",)},
-            "--split-by kind: no prompt has this",
+            {"judge": "{judge}", "split_by": ("topic",)},
+            "--split-by topic: no prompt has this",
         ),
     ],
 )

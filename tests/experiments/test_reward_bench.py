@@ -147,8 +147,9 @@ class TestPairsOfOnesOwn:
         # 6..11 are above 5, and 5 is equal: wrong
         assert numbers["pairs"]["accuracy"]["mean"] == 0.5
         assert numbers["pairs"]["equal scores"] == 1
-        assert numbers["split"]["small"]["accuracy"]["mean"] == 0.0
-        assert numbers["split"]["large"]["accuracy"]["mean"] == pytest.approx(6 / 7)
+        split = numbers["split"]["category"]
+        assert split["small"]["accuracy"]["mean"] == 0.0
+        assert split["large"]["accuracy"]["mean"] == pytest.approx(6 / 7)
         # margins 1, 2, 3: rows i % 3 == 0, 1, 2, of which two are above 5 each
         margins = {k: v["accuracy"]["mean"] for k, v in numbers["margins"].items()}
         assert margins == {"1": 0.5, "2": 0.5, "3": 0.5}

@@ -45,7 +45,7 @@ def test_rewards_by_field_by_length_and_by_model(answers, tmp_path):
     np.testing.assert_allclose(numbers["std"].mean, np.sqrt(0.125))
     report = json.loads((tmp_path / "out/scores.json").read_text())
     assert [row["group"] for row in report["by"]["model"]] == ["x", "y"]
-    web, book = report["by"]["source"]
+    book, web = report["by"]["source"]
     # x has 1 and 2 words there, y 2 and 3: (0.5 + 1 + 1 + 0.5) / 4
     assert web["mean"]["mean"] == 0.75 and book["mean"]["mean"] == 0.25
     # "yes" to "yes yes", and longer: means (1.5 / 2, 0.5 / 2)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxalign.evaluation import by_field
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.win_rates import judgement_columns as columns
 from jaxalign.evaluation.win_rates import pairwise_judgements as pairwise
@@ -156,13 +157,13 @@ def win_rates_by_group(
 
     Args:
       field: the name of the groups' column.
-      groups: of each judgement, "" for none [R].
+      groups: of each judgement [R].
 
     Returns:
       Rows of the group, `prompts` and a column for each model.
     """
     rows = []
-    for name in sorted(set(groups.tolist()) - {""}):
+    for name in by_field.group_order(groups):
         part = judgements.select(groups == name)
         row: Row = {field: name, "prompts": len(np.unique(part.prompts))}
         met = set(map(frozenset, columns.compared_pairs(part)))
@@ -224,3 +225,36 @@ def headline(tables: Tables) -> dict[str, Any]:
         for row in tables.judge
         if row["measure"] in names
     }
+
+
+def split_win_rates(
+    judgements: Judgements,
+    models: Sequence[str],
+    groups: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
+) -> dict[str, Row]:
+    """Each model's win rate over the first in each group, by name.
+
+    Args:
+      groups: by the name of a field, the group of each judgement [R].
+      seed: of the bootstrap.
+
+    Returns:
+      By model `win_rate/FIELD=VALUE`, and the number of judged pairs
+      `pairs/FIELD=VALUE`.
+    """
+    found: dict[str, Row] = {model: {} for model in models[1:]}
+    for field, of_rows in groups.items():
+        for name in by_field.group_order(of_rows):
+            part = judgements.select(of_rows == name)
+            met = set(map(frozenset, columns.compared_pairs(part)))
+            for model in models[1:]:
+                if frozenset((model, models[0])) in met:
+                    pair = columns.pair_judgements(part, model, models[0])
+                    rate = pairwise.win_rate(pair, seed=seed)
+                    found[model] |= {
+                        f"win_rate/{field}={name}": rate.win_rate,
+                        f"pairs/{field}={name}": rate.pairs,
+                    }
+    return found

@@ -42,6 +42,7 @@ class RawLabel(NamedTuple):
       label: as read.
       group: of the item, such as its prompt; empty for none.
       sides: the names of the two compared answers, where rows have them.
+      row: the whole row.
     """
 
     location: str
@@ -50,6 +51,7 @@ class RawLabel(NamedTuple):
     label: Any
     group: str
     sides: tuple[str, str] | None
+    row: Row = {}
 
 
 class Fields(NamedTuple):

@@ -32,6 +32,7 @@ class Annotations(NamedTuple):
       repeats: for each second label of an item by one annotator, whether it is the
         first one; these are not among the annotations.
       layout: a sentence that says how the files were read.
+      rows: the first row of each item [U].
     """
 
     scale: Scale
@@ -45,6 +46,7 @@ class Annotations(NamedTuple):
     missing: int
     repeats: list[bool]
     layout: str
+    rows: list[Mapping[str, Any]]
 
     def counts(self) -> np.ndarray:
         """How many annotators gave each label to each item [U K]."""
@@ -120,7 +122,8 @@ def read_labels(
         if rows:
             layout = detect_layout(example, path, fields)
             for where, row in rows:
-                yield list(layout.read(where, row)), layout.text, frozenset(example)
+                labels = [one._replace(row=row) for one in layout.read(where, row)]
+                yield labels, layout.text, frozenset(example)
 
 
 def index_annotations(
@@ -143,11 +146,13 @@ def index_annotations(
     rows: list[tuple[int, int, int]] = []
     repeats: list[bool] = []
     groups: list[str] = []
+    first_rows: list[Mapping[str, Any]] = []
     sides: list[tuple[str, str] | None] = []
     for one, value in zip(raw, values, strict=True):
         item = items.setdefault(one.item, len(items))
         if item == len(groups):
             groups.append(one.group)
+            first_rows.append(one.row)
             sides.append(one.sides)
         label, annotator = code[label_name(value)], -1
         if one.sides != sides[item]:
@@ -189,6 +194,7 @@ def index_annotations(
         missing,
         repeats,
         layout,
+        first_rows,
     )
 
 

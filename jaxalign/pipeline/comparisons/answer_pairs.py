@@ -1,13 +1,14 @@
 """Pairs of two models' answers to the same prompts, and groups of them by field."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from jaxalign import messages
 from jaxalign.data.records import Prompt
+from jaxalign.evaluation import by_field
+from jaxalign.evaluation.by_field import Groups
+from jaxalign.pipeline.evaluation import row_fields
 from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
 from jaxalign.pipeline.evaluation.prompt_ids import prompt_id
 
@@ -61,7 +62,8 @@ def pair_answers(
     for key, rows in by_prompt[names[0]].items():
         if not all(key in by_prompt[name] for name in names):
             continue
-        prompt, kind = rows[0].prompt, rows[0].prompt.fields.get(category)
+        prompt = with_fields_of(rows[0].prompt, by_prompt, key)
+        kind = by_field.field_value(prompt.fields, category)
         for n in range(min(len(by_prompt[name][key]) for name in names)):
             texts = {name: by_prompt[name][key][n].answer for name in names}
             pairs += [
@@ -72,6 +74,15 @@ def pair_answers(
                 for a, b in matches
             ]
     return pairs
+
+
+def with_fields_of(
+    prompt: Prompt, by_prompt: Mapping[str, Mapping[str, Sequence[AnswerRow]]], key: str
+) -> Prompt:
+    """The prompt with the fields that only rows of other models have, too."""
+    others = [rows[key][0].prompt.fields for rows in by_prompt.values() if key in rows]
+    fields = dict(itertools.chain(*(row.items() for row in reversed(others))))
+    return dataclasses.replace(prompt, fields=fields)
 
 
 def describe_unshared(answers: Mapping[str, Sequence[AnswerRow]]) -> list[str]:
@@ -110,42 +121,35 @@ def check_pairs(
 
 
 def check_fields(prompts: Sequence[Prompt], fields: Sequence[str]) -> None:
-    """Refuses fields of `--split-by` that no prompt has.
+    """Refuses fields of `--split-by` that do not divide the prompts.
 
     Raises:
-      ValueError: names the fields that there are.
+      ValueError: as `by_field.field_groups`.
     """
-    known = sorted({name for prompt in prompts for name in prompt.fields})
-    for field in fields:
-        if field not in known:
-            raise ValueError(
-                f"--split-by {field}: no prompt has this field; "
-                f"{messages.did_you_mean(field, known)}"
-                f"there are {', '.join(known) or 'none'}"
-            )
+    by_field.group_rows([prompt.fields for prompt in prompts], fields, "prompt")
 
 
 def prompt_groups(
-    ids: Iterable[str], pairs: Sequence[AnswerPair], fields: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The group of each judgement by each field that prompts have, str [R].
+    ids: Iterable[str],
+    pairs: Sequence[AnswerPair],
+    fields: Sequence[str],
+    defaults: Sequence[str] = (),
+) -> Groups:
+    """The group of each judgement by fields of its prompt, str [R].
 
     Args:
       ids: of the prompts of the judgements [R].
       pairs: that were judged, whose prompts have the fields.
-      fields: their names; those that no prompt has are left out.
+      fields: their names; none for those of `defaults` that divide the prompts.
 
-    Returns:
-      The values of each field as text; "" where the prompt has none.
+    Raises:
+      ValueError: as `by_field.field_groups`.
     """
-    rows = {pair.prompt_id: pair.prompt.fields for pair in pairs}
-    known = {name for row in rows.values() for name in row}
-    text = lambda value: "" if value is None else str(value)
-    return {
-        name: np.array([text(rows[key].get(name)) for key in ids])
-        for name in fields
-        if name in known
-    }
+    found = {pair.prompt_id: pair.prompt.fields for pair in pairs}
+    rows = [found[key] for key in ids]
+    if fields:
+        return by_field.group_rows(rows, fields, "prompt")
+    return row_fields.usable_groups(rows, defaults)
 
 
 def answers_by_prompt(rows: Sequence[AnswerRow]) -> dict[str, list[AnswerRow]]:

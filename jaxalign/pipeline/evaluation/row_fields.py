@@ -1,25 +1,23 @@
-"""Groups of answers by the values of their rows' fields."""
+"""Groups of answers by the values of their rows' fields, and sections of reports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from jaxalign import messages
-from jaxalign.pipeline.by_field import MAX_VALUES, MISSING
+from jaxalign.evaluation import by_field
+from jaxalign.evaluation.by_field import Groups
+from jaxalign.evaluation.page import Section
 from jaxalign.pipeline.evaluation.answer_rows import AnswerRow
 
 
-def field_value(row: AnswerRow, name: str) -> Any:
-    """A field of an answer's row: its model, or a field of its prompt's row."""
-    if name == "model":
-        return row.model or None
-    return row.prompt.fields.get(name)
+def row_values(row: AnswerRow) -> dict[str, Any]:
+    """The fields of an answer: its model, and the fields of its prompt's row."""
+    own = {"model": row.model} if row.model else {}
+    return {**row.prompt.fields, **own}
 
 
 def groups_by_field(
     answers: Sequence[AnswerRow], names: Sequence[str], defaults: Sequence[str]
-) -> dict[str, np.ndarray]:
+) -> Groups:
     """The group of each answer by each field, str [A]; `(none)` where it has none.
 
     Args:
@@ -28,29 +26,36 @@ def groups_by_field(
       defaults: names of fields, which rows need not have.
 
     Raises:
-      ValueError: no answer has the field (names those that exist), or it has too many
-        values for groups.
+      ValueError: as `by_field.field_groups`.
     """
+    rows = [row_values(row) for row in answers]
     if names:
-        return {name: field_groups(answers, name) for name in names}
-    values = {name: {field_value(row, name) for row in answers} for name in defaults}
-    usable = [n for n in defaults if 1 < len(values[n]) <= MAX_VALUES]
-    return {name: field_groups(answers, name) for name in usable}
+        return by_field.group_rows(rows, names, "answer")
+    return usable_groups(rows, defaults)
 
 
-def field_groups(answers: Sequence[AnswerRow], name: str) -> np.ndarray:
-    """The value of a field of each answer as text [A]; see `groups_by_field`."""
-    values = [field_value(row, name) for row in answers]
-    distinct = {str(value) for value in values if value is not None}
-    if not distinct:
-        known = sorted({"model", *(n for row in answers for n in row.prompt.fields)})
-        raise ValueError(
-            f"--split-by {name}: no answer has this field; "
-            f"{messages.did_you_mean(name, known)}there are {', '.join(known)}"
-        )
-    if len(distinct) > MAX_VALUES:
-        raise ValueError(
-            f"--split-by {name}: {len(distinct)} different values, more than "
-            f"{MAX_VALUES}"
-        )
-    return np.array([MISSING if value is None else str(value) for value in values])
+def usable_groups(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> Groups:
+    """The groups by those of some fields that divide the rows; others are left out."""
+    found: Groups = {}
+    for field in fields:
+        try:
+            groups = by_field.field_groups(rows, field)
+        except ValueError:
+            continue
+        if len(set(groups.tolist())) > 1:
+            found[field] = groups
+    return found
+
+
+def split_sections(
+    tables: Mapping[str, Sequence[Mapping[str, Any]]], text: str = ""
+) -> list[Section]:
+    """A section of a report for each field, with the rows of `by_field.group_tables`.
+
+    Args:
+      text: above each table.
+    """
+    return [
+        Section(f"By {field}", text, by_field.titled_rows(field, map(dict, rows)))
+        for field, rows in tables.items()
+    ]

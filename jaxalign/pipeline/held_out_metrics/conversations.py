@@ -7,8 +7,10 @@ import numpy as np
 
 from jaxalign import losses
 from jaxalign.batches import TokenBatch
-from jaxalign.data.examples import Example
+from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Demonstration
+from jaxalign.evaluation.by_field import RowMetric
+from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
     evaluated_examples,
@@ -42,6 +44,7 @@ def conversations(
     examples = evaluated_examples(config, run, held_out)
     if examples is None:
         return None
+    groups = HeldOutGroups(config, examples, example_prompt_hashes(examples))
 
     @jax.jit
     def score(params: Params, batch: TokenBatch) -> tuple[Array, Array]:
@@ -64,6 +67,10 @@ def conversations(
             "perplexity": float(np.exp(loss)),
             "tokens": int(count),
             "rows": len(examples),
+            **groups.metrics(
+                loss=RowMetric(nll / np.maximum(tokens, 1), weights=tokens)
+            ),
+            **groups.sums(tokens=tokens),
         }
 
     return measure

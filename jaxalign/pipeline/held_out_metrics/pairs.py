@@ -11,7 +11,9 @@ from jaxalign.batches import PreferenceBatch
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference
 from jaxalign.evaluation import intervals
+from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.pipeline import reference
+from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
     evaluated_examples,
@@ -57,6 +59,7 @@ def pairs(
     examples = evaluated_examples(config, run, held_out)
     if examples is None:
         return None
+    groups = HeldOutGroups(config, examples, example_prompt_hashes(examples))
     batch_size = rows_at_a_time(config, run)
     ref = reference.reference_for(
         loss,
@@ -92,28 +95,25 @@ def pairs(
         return summarize_pairs(
             logps._replace(reward_shift=shift),
             loss,
-            example_prompt_hashes(examples),
-            seed=config.seed,
+            groups,
         )
 
     return measure
 
 
 def summarize_pairs(
-    pair: PairLogps, loss: PairwiseLoss, prompts: np.ndarray, *, seed: int
+    pair: PairLogps, loss: PairwiseLoss, groups: HeldOutGroups
 ) -> dict[str, float]:
     """The held-out metrics of pairs; see `pairs`.
 
     Args:
       pair: log-probs of all pairs, [R] each.
-      prompts: the prompt of each pair, the unit of the interval [R].
-      seed: of the bootstrap.
+      groups: of the pairs, with the prompt of each, the unit of the interval.
     """
     beta = loss.hyperparameters.get("beta") if loss.needs_reference else None
     metrics = pair_metrics(pair, beta)
-    accuracy = intervals.bootstrap(
-        np.asarray(metrics.pop("accuracy")), units=prompts, seed=seed, share=True
-    )
+    correct, prompts = np.asarray(metrics.pop("accuracy")), groups.units
+    accuracy = intervals.bootstrap(correct, units=prompts, seed=groups.seed, share=True)
     margin = metrics.get("logratio/margin", metrics.get("mean_logp/margin"))
     return {
         "loss": mean(loss(pair)),
@@ -122,4 +122,8 @@ def summarize_pairs(
         "pairs": len(prompts),
         "prompts": len(np.unique(prompts)),
         **{name: mean(values) for name, values in metrics.items()},
+        **groups.metrics(
+            accuracy=RowMetric(correct, has_interval=True, share=True),
+            margin=RowMetric(np.asarray(margin)),
+        ),
     }

@@ -11,11 +11,12 @@ from jaxalign import estimators, sharding, streams
 from jaxalign.batches import TokenBatch
 from jaxalign.data import mixing, splits
 from jaxalign.evaluation import intervals
+from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.pipeline import online
+from jaxalign.pipeline.held_out_groups import HeldOutGroups, selected_indices
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
     mean,
-    selected_indices,
 )
 from jaxalign.pipeline.prompts import (
     PromptRows,
@@ -56,6 +57,7 @@ def rollouts(
     key = streams.key(jax.random.key(config.seed), "held-out answers")
     batches = list(prompt_batches(setup, prompts))
     units = splits.prompt_hashes(prompts.records)
+    groups = HeldOutGroups(config, prompts.records, units)
 
     def measure(loop: LoopState) -> dict[str, float]:
         params = parameters(loop.state.params)
@@ -76,24 +78,23 @@ def rollouts(
             name: np.concatenate([part[name] for part in parts])[: len(prompts)]
             for name in parts[0]
         }
-        return summarize_answers(answers, units, seed=config.seed)
+        return summarize_answers(answers, groups)
 
     return measure
 
 
 def summarize_answers(
-    answers: dict[str, np.ndarray], units: np.ndarray, *, seed: int
+    answers: dict[str, np.ndarray], groups: HeldOutGroups
 ) -> dict[str, float]:
     """The held-out metrics of answers; see `rollouts`.
 
     Args:
       answers: of each answer `reward`, `eos`, and the sums over its tokens `kl`,
         `entropy`, `length` [P].
-      units: the prompt of each answer, the unit of the interval [P].
-      seed: of the bootstrap.
+      groups: of the answers, with the prompt of each, the unit of the interval.
     """
     reward = answers["reward"].astype(np.float64)
-    interval = intervals.bootstrap(reward, units=units, seed=seed)
+    interval = intervals.bootstrap(reward, units=groups.units, seed=groups.seed)
     length = mean(answers["length"])
     return {
         **interval.to_dict("reward"),
@@ -103,6 +104,10 @@ def summarize_answers(
         "entropy": mean(answers["entropy"]) / max(length, 1.0),
         "eos": mean(answers["eos"]),
         "prompts": len(reward),
+        **groups.metrics(
+            reward=RowMetric(reward, has_interval=True),
+            **{name: RowMetric(answers[name]) for name in ("kl", "length", "eos")},
+        ),
     }
 
 

@@ -6,27 +6,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxalign import sharding, streams
+from jaxalign import sharding
 from jaxalign.data import loader
 from jaxalign.data.dataset_ops import Subset
 from jaxalign.data.examples import Example
 from jaxalign.data.records import Record
+from jaxalign.pipeline.held_out_groups import selected_indices
 from jaxalign.runtime.run import Run
-from jaxalign.runtime.training_config import OfflineConfig, OnlineConfig
+from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.types import Params
 
 ParametersFn = Callable[[Params], Params]  # trained parameters -> all of the model's
-
-
-def selected_indices(config: OfflineConfig | OnlineConfig, count: int) -> np.ndarray:
-    """Indices of the rows that are evaluated, rising: at most --eval-rows of `count`.
-
-    They are drawn at random, by --held-out-seed, so that no order of the data matters.
-    """
-    if count <= config.eval_rows:
-        return np.arange(count)
-    draw = streams.generator(config.held_out_seed, "evaluation rows")
-    return np.sort(draw.permutation(count)[: config.eval_rows])
 
 
 def evaluated_examples(

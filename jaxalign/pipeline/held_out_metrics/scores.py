@@ -10,7 +10,8 @@ from jaxalign.batches import PreferenceBatch
 from jaxalign.data.examples import Example, example_prompt_hashes
 from jaxalign.data.records import Preference
 from jaxalign.evaluation import preference
-from jaxalign.pipeline import by_field
+from jaxalign.evaluation.by_field import RowMetric
+from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
     evaluated_examples,
@@ -36,7 +37,6 @@ def scores(
     parameters: ParametersFn,
     *,
     center: float = 0.0,
-    split_by: str | None = None,
 ) -> Measure | None:
     """The measure of a reward model's loss, accuracy and margin on held-out pairs.
 
@@ -50,12 +50,12 @@ def scores(
       held_out: tokenized pairs; at most --eval-rows of them are read.
       loss: as in `objectives.reward`, of pairs also where rankings train.
       parameters: trained parameters -> all parameters of the reward model.
-      split_by: a field of the rows, for the accuracy of each value.
     """
     examples = evaluated_examples(config, run, held_out)
     if examples is None:
         return None
     prompts = example_prompt_hashes(examples)
+    groups = HeldOutGroups(config, examples, prompts)
 
     @jax.jit
     def score(params: Params, batch: PreferenceBatch) -> dict[str, Array]:
@@ -78,13 +78,11 @@ def scores(
         accuracy = preference.accuracy(
             chosen, rejected, units=prompts, seed=config.seed
         )
-        by_value = by_field.metrics_by_value(
-            split_by,
-            examples,
-            "accuracy",
-            preference.agreement(chosen, rejected),
-            seed=config.seed,
-            share=True,
+        correct = preference.agreement(chosen, rejected)
+        by_group = groups.metrics(
+            accuracy=RowMetric(correct, has_interval=True, share=True),
+            margin=RowMetric(chosen - rejected),
+            loss=RowMetric(pairs["loss"]),
         )
         return {
             "loss": mean(pairs["loss"]),
@@ -94,7 +92,7 @@ def scores(
             "prompts": len(np.unique(prompts)),
             "score/chosen": mean(chosen),
             "score/rejected": mean(rejected),
-            **by_value,
+            **by_group,
         }
 
     return measure

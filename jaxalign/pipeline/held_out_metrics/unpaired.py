@@ -13,8 +13,10 @@ from jaxalign.data.examples import (
     example_values,
 )
 from jaxalign.data.records import Unpaired
+from jaxalign.evaluation.by_field import RowMetric
 from jaxalign.evaluation.unpaired import correctness, held_out_metrics, reference_point
-from jaxalign.pipeline import by_field, reference
+from jaxalign.pipeline import reference
+from jaxalign.pipeline.held_out_groups import HeldOutGroups
 from jaxalign.pipeline.held_out_metrics.rows import (
     ParametersFn,
     evaluated_examples,
@@ -39,7 +41,6 @@ def unpaired(
     *,
     weights: tuple[float, float] = (1.0, 1.0),
     beta: float,
-    split_by: str | None = None,
 ) -> Measure | None:
     """The measure of KTO's loss and metrics on held-out answers.
 
@@ -53,7 +54,6 @@ def unpaired(
       parameters: trained parameters -> all parameters of the policy.
       weights: of the terms of desirable and of undesirable answers.
       beta: of the loss.
-      split_by: a field of the rows, for the accuracy of each value.
     """
     examples = evaluated_examples(config, run, held_out)
     if examples is None:
@@ -63,6 +63,7 @@ def unpaired(
         run.evaluations.require_held_out(0)
         run.note("answers to fewer than two prompts are held out: no held-out numbers")
         return None
+    groups = HeldOutGroups(config, examples, prompts)
     batch_size = rows_at_a_time(config, run)
     frozen = reference.compute_logps(
         policy,
@@ -96,13 +97,10 @@ def unpaired(
             desirable_weight=weights[0],
             undesirable_weight=weights[1],
         )
-        parts = by_field.metrics_by_value(
-            split_by,
-            examples,
-            "accuracy",
-            correctness(ratios, desirable),
-            seed=config.seed,
-            share=True,
+        correct = correctness(ratios, desirable)
+        parts = groups.metrics(
+            accuracy=RowMetric(correct, has_interval=True, share=True),
+            loss=RowMetric(np.asarray(terms)),
         )
         metrics = held_out_metrics(
             ratios, desirable, prompts, beta=beta, seed=config.seed

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxalign.evaluation import by_field
 from jaxalign.evaluation.benchmarks import bbq, option_orders, truthfulqa
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.page import Section
@@ -259,4 +260,8 @@ def main_numbers(numbers: Numbers) -> dict[str, Any]:
             }
     if part := numbers.get("truthfulqa"):
         main |= {f"truthfulqa {score}": part["all"][score] for score in SCORES}
+    for benchmark in ("bbq", "truthfulqa"):
+        tables = numbers.get(f"{benchmark} split", {})
+        named = by_field.named_numbers(tables)
+        main |= {f"{benchmark} {name}": value for name, value in named.items()}
     return {name: value for name, value in main.items() if value is not None}

@@ -38,6 +38,7 @@ class BbqQuestion:
       label, unknown, biased: indices of options; see `bbq.BbqItems`.
       template: names the question template, the unit of intervals.
       location: FILE:LINE.
+      fields: the whole row.
     """
 
     context: str
@@ -50,6 +51,7 @@ class BbqQuestion:
     category: str
     template: str
     location: str
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,7 @@ class TruthfulQuestion:
         file, an earlier version, has no best incorrect one.
       kind: adversarial or not.
       location: FILE:LINE.
+      fields: the whole row.
     """
 
     question: str
@@ -72,6 +75,7 @@ class TruthfulQuestion:
     category: str
     kind: str
     location: str
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Questions(NamedTuple):
@@ -179,6 +183,7 @@ def parse_bbq(row: Mapping[str, Any], location: str) -> BbqQuestion:
         category=category,
         template=f"{category} {row.get('question_index', location)}",
         location=location,
+        fields=row,
     )
 
 
@@ -251,6 +256,7 @@ def parse_truthful(row: Mapping[str, Any], location: str) -> TruthfulQuestion:
         category=str(row.get("Category", "(none)")),
         kind=str(row.get("Type", "(none)")),
         location=location,
+        fields=row,
     )
 
 

@@ -4,10 +4,13 @@ Every number of a group of rows is an `Interval` over prompts; None is a score o
 rows are absent.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxalign.evaluation import by_field
+from jaxalign.evaluation.by_field import Groups
 from jaxalign.evaluation.intervals import Interval, bootstrap
 from jaxalign.evaluation.reward_benchmarks import (
     length_bias,
@@ -16,8 +19,8 @@ from jaxalign.evaluation.reward_benchmarks import (
     reward_calibration,
     rm_bench,
 )
-from jaxalign.pipeline.by_field import MAX_VALUES, MISSING
 from jaxalign.pipeline.reward_benchmarks import scores
+from jaxalign.pipeline.reward_benchmarks.rows import BenchmarkRow
 from jaxalign.pipeline.reward_benchmarks.scores import ScoredRows
 
 Numbers = dict[str, Any]
@@ -172,28 +175,34 @@ def rm_bench_numbers(scored: ScoredRows, *, equal: float, seed: int) -> Numbers:
     }
 
 
-def split_numbers(
-    scored: ScoredRows, field: str, *, equal: float, seed: int
-) -> dict[str, Numbers]:
-    """`group_accuracy` of pairs by the values of a row field.
+def split_groups(rows: Sequence[BenchmarkRow], fields: Sequence[str]) -> Groups:
+    """The group of each pair by its subset or other fields of its row.
+
+    Args:
+      rows: of any layout, of which the pairs count.
 
     Raises:
-      ValueError: no row has the field (names those that exist), or it has more values
-        than a category has.
+      ValueError: as `by_field.field_groups`, or there are no pairs.
     """
-    values = [str(row.prompt.fields.get(field, MISSING)) for row in scored.rows]
-    if set(values) <= {MISSING}:
-        known = sorted({name for row in scored.rows for name in row.prompt.fields})
-        raise ValueError(
-            f"--split-by {field}: no row has this field; there are "
-            f"{', '.join(known) or 'none'}"
-        )
-    if len(set(values)) > MAX_VALUES:
-        raise ValueError(
-            f"--split-by {field}: {len(set(values))} different values, more than "
-            f"{MAX_VALUES}"
-        )
-    return group_numbers(scored, np.array(values), equal, seed)
+    pairs = [row for row in rows if row.layout == "pair"]
+    if fields and not pairs:
+        raise ValueError(f"--split-by {','.join(fields)}: --data has no pairs")
+    values = [{**row.prompt.fields, "subset": row.subset} for row in pairs]
+    return by_field.group_rows(values, fields, "pair")
+
+
+def split_numbers(
+    scored: ScoredRows, groups: Groups, *, equal: float, seed: int
+) -> dict[str, dict[str, Numbers]]:
+    """`group_accuracy` of pairs by the values of each field.
+
+    Args:
+      groups: of the pairs, see `split_groups`.
+    """
+    return {
+        field: group_numbers(scored, of_pairs, equal, seed)
+        for field, of_pairs in groups.items()
+    }
 
 
 def margin_numbers(
@@ -225,12 +234,12 @@ def margin_numbers(
 def group_numbers(
     scored: ScoredRows, groups: np.ndarray, equal: float, seed: int
 ) -> dict[str, Numbers]:
-    """`group_accuracy` of the pairs of each group, groups in sorted order."""
+    """`group_accuracy` of the pairs of each group, in `by_field.group_order`."""
     results = scores.pair_results(scored, equal=equal)
     baseline, units = scores.pair_results(scored.lengths(), equal=0.0), scored.units
     return {
-        str(name): group_accuracy(results[mask], baseline[mask], units[mask], seed)
-        for name in np.unique(groups)
+        name: group_accuracy(results[mask], baseline[mask], units[mask], seed)
+        for name in by_field.group_order(groups)
         if (mask := groups == name).any()
     }
 
@@ -246,7 +255,10 @@ def calibration_numbers(scored: ScoredRows, *, seed: int) -> Numbers:
 
 
 def main_numbers(numbers: Numbers) -> dict[str, Interval | int | float]:
-    """The numbers of numbers.json: overall scores, and the accuracy of all pairs."""
+    """The numbers of numbers.json: overall scores, and the accuracy of pairs.
+
+    Also of the pairs of each value of a field: `accuracy/FIELD=VALUE`.
+    """
     main: dict[str, Any] = {}
     if pairs := numbers.get("pairs"):
         main |= {"accuracy": pairs["accuracy"], "longer wins": pairs["longer wins"]}
@@ -261,4 +273,9 @@ def main_numbers(numbers: Numbers) -> dict[str, Interval | int | float]:
         main |= {f"RM-Bench {k}": v["accuracy"] for k, v in part["levels"].items()}
     if part := numbers.get("calibration"):
         main |= {"ECE": part["ece"], "temperature": part["temperature"]}
+    tables = {
+        field: [{"group": name, **group} for name, group in groups.items()]
+        for field, groups in numbers.get("split", {}).items()
+    }
+    main |= by_field.named_numbers(tables, ("accuracy", "rows"))
     return main

@@ -28,9 +28,10 @@ def sections(numbers: Numbers, folder: Path) -> list[Section]:
         found += rm_bench_sections(part)
     if part := numbers.get("pairs"):
         found.append(length_section(part))
-    for name in ("margins", "split"):
-        if part := numbers.get(name):
-            found.append(group_section(name, part, numbers))
+    if part := numbers.get("margins"):
+        found.append(group_section("margin", part))
+    for field, part in numbers.get("split", {}).items():
+        found.append(group_section(field, part))
     if part := numbers.get("calibration"):
         found.append(calibration_section(part, folder))
     return found
@@ -187,9 +188,8 @@ def length_section(part: Numbers) -> Section:
     return Section("Accuracy against length, all pairs", text, rows)
 
 
-def group_section(name: str, part: Numbers, numbers: Numbers) -> Section:
+def group_section(column: str, part: Numbers) -> Section:
     """Accuracy on pairs by rating margin, or by the values of a field."""
-    column = "margin" if name == "margins" else str(numbers["split by"])
     rows: list[Row] = [{column: value, **group} for value, group in part.items()]
     return Section(f"Accuracy by {column}", rows=rows)
 
