@@ -59,13 +59,19 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
         sys.exit(status)
 
 
-def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> ConfigType:
+def parse_arguments(
+    config: type[ConfigType], arguments: Sequence[str], program: str | None = None
+) -> ConfigType:
     """The configuration of a command line: flags, on top of those of --config.
+
+    Args:
+      program: the command, for messages; by default that of the running program.
 
     Raises:
       ValueError: an invalid flag, or file of --config.
       SystemExit: after help, or where tyro refuses a flag.
     """
+    program = program or program_name()
     file, others = config_file.split_flag(arguments)
     default, topic = None, help_text.requested_topic(others)
     missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
@@ -74,12 +80,10 @@ def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> Confi
     if topic is not None:
         with flags.defer_validation():
             shown = default or config(**missing)
-        help_text.show(shown, program_name() or sys.argv[0], topic)
+        help_text.show(shown, program or sys.argv[0], topic)
         raise SystemExit(0)
     with flags.defer_validation():
-        parsed: Any = tyro.cli(
-            config, prog=program_name(), args=others, default=default
-        )
+        parsed: Any = tyro.cli(config, prog=program, args=others, default=default)
     flags.validate(parsed)
     return cast(ConfigType, parsed)
 
