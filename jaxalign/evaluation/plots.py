@@ -51,6 +51,7 @@ def plot_reward_kl(
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
+    seeds_of = seeds or {}
     figure = figures.Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(signed_sqrt, signed_square))
@@ -59,20 +60,13 @@ def plot_reward_kl(
     styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
     for (name, series), style in zip(points.items(), styles, strict=False):
         draw_series(axes, name, series, *style, joined=bool(joined_by))
-        for kl, value in (seeds or {}).get(name, ()):
-            at = max(kl, 0.0)
-            axes.plot(at, value, style[1], color=style[0], ms=5, alpha=0.35, mew=0)
-    every_seed = [pair for pairs in (seeds or {}).values() for pair in pairs]
+        draw_seeds(axes, seeds_of.get(name, ()), *style)
+    every_seed = [pair for pairs in seeds_of.values() for pair in pairs]
     limit_values(axes, [value for _, value in every_seed])
-    kls = [kl for series in points.values() for kl, _ in series]
-    right = max(1.08 * max([*kls, *(kl for kl, _ in every_seed)], default=0.0), 0.05)
-    axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
-    axes.set_xticks([t for t in TICKS if t <= right])
-    axes.set_xticks([], minor=True)
+    means = [pair for series in points.values() for pair in series]
+    set_kl_axis(axes, [kl for kl, _ in [*means, *every_seed]])
     style_axes(axes)
-    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
-    intervals = [interval for series in points.values() for _, interval in series]
-    bounded = any(math.isfinite(interval.low) for interval in intervals)
+    bounded = any(math.isfinite(interval.low) for _, interval in means)
     axes.set_ylabel(f"{reward}, with 95 % interval" if bounded else reward)
     axes.set_title(title, fontsize=10, loc="left")
     figure.legend(
@@ -114,6 +108,23 @@ def draw_series(
         zorder=3,
     )
     axes.plot([], [], ls="", color=color, marker=marker, mec="white", ms=8, label=name)
+
+
+def draw_seeds(
+    axes: Any, pairs: Sequence[tuple[float, float]], color: str, marker: str
+) -> None:
+    """Draws single seeds, each a KL and a reward, pale."""
+    for kl, value in pairs:
+        axes.plot(max(kl, 0.0), value, marker, color=color, ms=5, alpha=0.35, mew=0)
+
+
+def set_kl_axis(axes: Any, kls: Sequence[float]) -> None:
+    """Lays the axis of KL from 0 to past the largest."""
+    right = max(1.08 * max(kls, default=0.0), 0.05)
+    axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
+    axes.set_xticks([t for t in TICKS if t <= right])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
 
 
 def limit_values(axes: Any, values: Sequence[float]) -> None:

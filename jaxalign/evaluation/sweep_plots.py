@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jaxalign.evaluation.plots import (
 )
 from jaxalign.evaluation.sweep_tables import Variants, seed_interval
 
+LEGEND_WIDTH = 26  # characters of a line
 DECADE = 10.0  # values that span more have a logarithmic axis
 
 
@@ -76,6 +78,8 @@ def plot_frontier(
       reward: its name on the axis.
       title: begins the title, which says how many seeds there are.
     """
+    wrap = lambda name: "\n".join(textwrap.wrap(name.replace(",", ", "), LEGEND_WIDTH))
+    seeds = {wrap(name): pairs for name, pairs in seeds.items()}
     points = {}
     for name, pairs in seeds.items():
         kl, values = zip(*pairs, strict=True)
