@@ -1,5 +1,6 @@
 """Command lines: flags are parsed and validated, and each failure is one sentence."""
 
+import gc
 import os
 import shlex
 import sys
@@ -34,6 +35,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     Raises:
       SystemExit: with 1 where it failed, 130 where it was interrupted.
     """
+    gc.enable()  # which `experiments` disables during imports
     interrupts = InterruptOnce()
     interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))

@@ -13,7 +13,7 @@ from tests.runtime.test_flags import CONFIGS, made
 
 # what no program needs to show its help, or to refuse a flag; together 4 s of CPU time
 HEAVY = "flax grain orbax.checkpoint transformers tensorflow_datasets matplotlib scipy "
-HEAVY += "tensorboardX beartype pyarrow.parquet huggingface_hub pandas torch"
+HEAVY += "tensorboardX beartype pyarrow huggingface_hub pandas torch optax chex jinja2"
 HELP_OF_ALL = """
 import importlib, pkgutil, sys
 import experiments
