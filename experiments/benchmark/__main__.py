@@ -66,7 +66,13 @@ from experiments.benchmark.plots import Row, group_rows, plot_displacement
 from experiments.benchmark.tables import best_beta_rows, final_points, variant_rows
 from jaxalign.evaluation import plots, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
-from jaxalign.runtime import config_file, distributed, folder_cleanup, stages, tables
+from jaxalign.runtime import (
+    config_file,
+    distributed,
+    folder_cleanup,
+    stage_flags,
+    tables,
+)
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run_folder import folder_of
 from jaxalign.training.loss_names import get_loss
@@ -134,7 +140,7 @@ def main(
     check_config(config, variants)
     out = folder_of(config, "benchmark")
     folder_cleanup.create(out)
-    config_file.write_config(out, config, replaced=stages.REPLACED)
+    config_file.write_config(out, config, replaced=stage_flags.REPLACED)
     if config.world == "exact":
         results = exact_world(config, variants)
     else:

@@ -19,6 +19,7 @@ from jaxalign.runtime import (
     folder_cleanup,
     help_text,
     library_output,
+    stage_flags,
     supervisor,
 )
 from jaxalign.runtime.interrupts import InterruptOnce
@@ -87,6 +88,7 @@ def parse_arguments(
     with flags.defer_validation():
         parsed: Any = tyro.cli(config, prog=program, args=others, default=default)
     flags.validate(parsed)
+    stage_flags.refuse_without_effect(config, stage_flags.flag_names(others))
     return cast(ConfigType, parsed)
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from jaxalign.atomic_files import atomic_path
-from jaxalign.runtime import config_values, flags, run_settings
+from jaxalign.runtime import config_values, flags, run_settings, stage_flags
 
 NAME = "config.yaml"
 LOCATION_FLAGS = ("out", "resume")  # what says where a run is, not what it does
@@ -141,6 +141,8 @@ def read_config(kind: type[Config], path: Path | str, **missing: Any) -> Config:
     values = config_values.read_yaml(path, "--config")
     names = {str(name).replace("-", "_") for name in values}
     settings = {k: v for k, v in missing.items() if k not in names}
+    with flags.prefix_errors(str(path)):
+        stage_flags.refuse_without_effect(kind, stage_flags.value_names(values))
     with flags.defer_validation():
         config = config_values.from_values(kind, values, f"{path}:", **settings)
     if not settings:
