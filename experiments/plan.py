@@ -221,7 +221,7 @@ def main(config: Config) -> dict[str, Any]:
     values = numbers(cost, config.chips)
     if config.out is not None:
         config.out.write_text(json.dumps(values, indent=2))
-        config_file.write_beside(config.out, config)
+        config_file.write_sidecar(config.out, config)
     return values
 
 

@@ -116,7 +116,7 @@ def main(config: Config) -> list[dict[str, float | str | None]]:
     rich.print(table)
     if config.out is not None:
         config.out.write_text(json.dumps(rows, indent=2))
-        config_file.write_beside(config.out, config)
+        config_file.write_sidecar(config.out, config)
     return rows
 
 

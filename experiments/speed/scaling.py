@@ -126,7 +126,7 @@ def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
         sizes = [first << k for k in range(config.points)]
         costs_by_axis[axis] = (sizes, [cost(axis, size) for size in sizes])
     plot(config.out, costs_by_axis)
-    config_file.write_beside(config.out, config)
+    config_file.write_sidecar(config.out, config)
     return costs_by_axis
 
 

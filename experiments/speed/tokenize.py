@@ -78,7 +78,7 @@ def main(config: Config) -> dict[str, float]:
     rich.print({name: round(number, 3) for name, number in numbers.items()})
     if config.out is not None:
         config.out.write_text(json.dumps(numbers, indent=2))
-        config_file.write_beside(config.out, config)
+        config_file.write_sidecar(config.out, config)
     return numbers
 
 

@@ -1,4 +1,7 @@
-"""Plots of sweeps: metrics against the value that varies, or reward against KL."""
+"""Plots of sweeps: metrics against the value that varies.
+
+Of runs with both, reward against KL.
+"""
 
 import itertools
 import math

@@ -80,7 +80,7 @@ def write_config(folder: Path, config: Any, *, replaced: Collection[str] = ()) -
     write(folder / NAME, config, replaced=replaced)
 
 
-def write_beside(result: Path, config: Any) -> None:
+def write_sidecar(result: Path, config: Any) -> None:
     """Writes the flags of a program whose --out is a file: plan.config.yaml beside it.
 
     Args:

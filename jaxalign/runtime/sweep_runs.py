@@ -85,7 +85,7 @@ def start_run(
     if is_done(run):
         return ""
     name = run.folder.name
-    explain = {
+    explain: dict[int, str] = {
         signal.SIGINT: f"{name} saves after its step; Ctrl-C again ends it at once"
     }
     ended = child_process.run(

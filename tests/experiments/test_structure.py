@@ -87,7 +87,7 @@ def test_experiments_import_each_other_for_whole_stages_alone(path):
 
 def test_every_program_with_an_out_writes_its_flags():
     # each of these writes config.yaml: tests/runtime/test_config_file.py
-    writers = {"Run", "ReportRun", "begin_pipeline", "write_config", "write_beside"}
+    writers = {"Run", "ReportRun", "begin_pipeline", "write_config", "write_sidecar"}
     programs = [*PROGRAMS, *FOLDER.glob("speed/[a-z]*.py")]
     writing = []
     for path in programs:

@@ -141,7 +141,7 @@ def test_the_folder_of_a_runs_file_is_not_taken(tmp_path):
 
 def test_a_result_that_is_a_file_has_its_flags_beside_it(tmp_path):
     config = plan.Config(mesh="data=2", chips=("h100",), out=tmp_path / "a.b.json")
-    config_file.write_beside(config.out, config)
+    config_file.write_sidecar(config.out, config)
     path = tmp_path / "a.b.config.yaml"
     assert f"experiments.plan --config {path}" in path.read_text()
     again = parse(plan.Config, "--config", path, "--out", tmp_path / "c.json")
