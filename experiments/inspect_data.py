@@ -1,7 +1,8 @@
 """Inspect training data: examples with their trained tokens marked, and token counts.
 
 Trained tokens are green (or between ⟦ and ⟧ without color), special tokens reversed,
-line ends shown. Nothing is trained and nothing is written.
+line ends shown. Nothing is trained. With --out FOLDER, numbers.json there has the
+counts, and config.yaml the flags.
 
 The counts have lengths in tokens; those of texts in characters, the share of pairs
 whose longer answer is the chosen one ("longer wins", ties half) and the number of rows
@@ -17,6 +18,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from jaxalign.data.tokenizer import special_token_texts, token_id
 from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 from jaxalign.evaluation import data_statistics
 from jaxalign.pipeline import data_summary, datasets, policies, row_keys
+from jaxalign.runtime import config_file, flags, folder_cleanup, run_settings
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 
@@ -45,6 +48,8 @@ QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 class Config(RunConfig):
     """Tokenized examples and token counts."""
 
+    out: Path | None = flags.resumable(None)
+    """A folder for the counts (numbers.json) and the flags; by default none."""
     examples: int = 2
     """Examples to print of each kind."""
     first: int = 0
@@ -106,6 +111,10 @@ def main(config: Config, console: Console | None = None) -> dict[str, dict[str, 
     if not counts:
         raise ValueError(f"{source.name} has no usable rows of any kind")
     console.print(table(counts))
+    if config.out is not None:
+        folder_cleanup.create(config.out)
+        config_file.write_config(config.out, config)
+        run_settings.write_json(config.out / "numbers.json", counts)
     return counts
 
 

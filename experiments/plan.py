@@ -43,7 +43,7 @@ from jaxalign.planning.programs import (
     programs,
     training_inputs,
 )
-from jaxalign.runtime import cli
+from jaxalign.runtime import cli, config_file
 from jaxalign.runtime.flags import parse_mesh
 
 GIB = 2**30
@@ -63,7 +63,7 @@ class Config(PlannedStep):
     chips: tuple[str, ...] = tuple(CHIPS)
     """Chips to compare with."""
     out: Path | None = None
-    """A file for the numbers, as JSON."""
+    """A file for the numbers, as JSON; FILE.config.yaml beside it has the flags."""
 
 
 class Plan(NamedTuple):
@@ -221,6 +221,7 @@ def main(config: Config) -> dict[str, Any]:
     values = numbers(cost, config.chips)
     if config.out is not None:
         config.out.write_text(json.dumps(values, indent=2))
+        config_file.write_sidecar(config.out, config)
     return values
 
 

@@ -5,14 +5,17 @@
     python -m experiments.sweep grpo --set method=grpo,rloo --set beta=0,0.04
     python -m experiments.sweep dpo --set beta=0.1,1 --print-commands > commands.txt
 
-Flags that are none of the sweep's are those of the program, for all runs. --set may be
-repeated: all combinations are run. Every value is checked before the first run.
+Flags that are none of the sweep's are those of the program, for all runs; so is
+--config FILE after the program's name, such as the config.yaml of one of its runs.
+--set may be repeated: all combinations are run. Every value is checked before the first
+run.
 
 Runs start one after the other, here, each as a process with a folder of its own,
 OUT/beta=0.1,seed=0; what it prints is in OUT/logs. One that fails is reported by name
-with its error, and the sweep goes on. The same command again, in the same --out, runs
-only what is not done (numbers.json), and continues what was interrupted from its last
-checkpoint; more values or seeds may be added. --print-commands prints the commands of
+with its error, and the sweep goes on, to end with status 1. Ctrl-C and SIGTERM go on to
+the run, which saves itself. The same command again, in the same --out, runs only what
+is not done (numbers.json), and continues what was interrupted from its last checkpoint;
+more values or seeds may be added. --print-commands prints the commands of
 the runs that are not done, one a line, for a cluster's own scheduler; they may be
 started again at any time. Afterwards the sweep itself makes the table.
 
@@ -21,6 +24,7 @@ intervals over seeds (Student's t), and a plot: reward against KL where the runs
 both held out, or the metrics against the value that varies (sweep.png); numbers.json.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -35,11 +39,18 @@ import jax
 import tyro
 
 from jaxalign import messages
-from jaxalign.evaluation import plots, sweep_plots, sweep_tables
+from jaxalign.evaluation import sweep_plots, sweep_tables
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.evaluation.sweep_tables import Variants
 from jaxalign.pipeline import loss_flags
-from jaxalign.runtime import cli, flags, sweep_grid, sweep_runs
+from jaxalign.runtime import (
+    cli,
+    config_file,
+    config_values,
+    flags,
+    sweep_grid,
+    sweep_runs,
+)
 from jaxalign.runtime.report_config import ReportConfig
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.run_folder import folder_of
@@ -141,20 +152,30 @@ def start_all(
             "a sweep starts its runs in one process each: unset JAXALIGN_DISTRIBUTED, "
             "or start the commands of --print-commands"
         )
-    failed = {}
-    report.say(f"sweep: {total} runs, {total - len(runs)} of them done before")
+    say = lambda text: report.say(f"sweep: {text}")
+    done, failed = total - len(runs), {}
+    say(f"{total} runs, {done} of them done before")
     for i, run in enumerate(runs, 1):
         name = run.folder.name
         log = report.folder / sweep_runs.LOGS / f"{name}.log"
-        report.say(f"sweep: {name} ({i} of {len(runs)}), output in {log}")
+        say(f"{name} ({i} of {len(runs)}), output in {log}")
         begin = time.perf_counter()
-        error = sweep_runs.start_run(run, config.program, log)
+        try:
+            error = sweep_runs.start_run(run, config.program, log, say)
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            advice = f"{done} of {total} runs done; the same command with --out "
+            advice += f"{report.folder} continues {name} from its last checkpoint"
+            if isinstance(stopped, SystemExit):
+                say(f"preempted: {advice}")
+            stopped.add_note(advice)
+            raise
         seconds = time.perf_counter() - begin
         if error:
             failed[name] = error
-            report.say(f"sweep: {name} failed after {seconds:.0f} s: {error}")
+            say(f"{name} failed after {seconds:.0f} s: {error}")
         else:
-            report.say(f"sweep: {name} done in {seconds:.0f} s")
+            done += 1
+            say(f"{name} done in {seconds:.0f} s")
     return failed
 
 
@@ -187,12 +208,15 @@ def publish(
         "Means over seeds with 95 % intervals (Student's t), which hold for the "
         "held-out rows that all runs share; ± ? with a single seed."
     )
-    image = plot(report.folder / "sweep.png", config, variants, metrics)
+    path = report.folder / "sweep.png"
+    image = plot(path, config, variants, metrics) if metrics else None
     sections = [Section(f"Variants of {config.program}", text, rows, image)]
     if failed:
         errors = [{"run": name, "error": text} for name, text in failed.items()]
         sections.append(Section("Runs that failed", rows=errors))
     report.publish(Page(f"Sweep of {config.program}", sections, command_of(config)))
+    if all(len(seeds) < 2 for _, seeds in variants):
+        report.say("sweep: one seed of each: no intervals (± ?); --seeds 3 adds seeds")
 
 
 def plot(
@@ -200,15 +224,19 @@ def plot(
 ) -> Path:
     """Plots reward against KL, or the metrics against the value that varies."""
     finished = [(variant, seeds) for variant, seeds in variants if seeds]
+    reward, kl = REWARD_KL
     have_both = all(set(REWARD_KL) <= set(x) for _, seeds in finished for x in seeds)
     if config.metric or not have_both:
         return sweep_plots.plot_sweep(path, finished, metrics)
-    points = {}
-    for variant, seeds in finished:
-        reward, kl = ([numbers[name] for numbers in seeds] for name in REWARD_KL)
-        name = sweep_grid.variant_name(variant) or config.program
-        points[name] = [(sum(kl) / len(kl), sweep_tables.seed_interval(reward))]
-    return plots.plot_reward_kl(path, points, reward="held-out reward")
+    pairs = {
+        sweep_grid.variant_name(variant) or config.program: [
+            (numbers[kl], numbers[reward]) for numbers in seeds
+        ]
+        for variant, seeds in finished
+    }
+    return sweep_plots.plot_frontier(
+        path, pairs, reward="held-out reward", title=config.program
+    )
 
 
 def command_of(config: Config) -> str:
@@ -239,8 +267,16 @@ def command(config: Config) -> None:
 
 
 def join_flags(arguments: Sequence[str]) -> list[str]:
-    """A command line whose flags of the program are in one, --flags."""
+    """A command line whose flags of the program are in one, --flags.
+
+    They come after those of a sweep's own file, --config FILE as the first words.
+    """
     own, theirs = sweep_grid.split_arguments(arguments, Config)
+    with contextlib.suppress(ValueError):  # raised again where the file is read
+        file, _ = config_file.split_flag(own)
+        if file and theirs:
+            before = config_values.read_yaml(file, "--config").get("flags", "")
+            theirs = [*shlex.split(before), *theirs]
     return [*own, f"--flags={shlex.join(theirs)}"] if theirs else own
 
 

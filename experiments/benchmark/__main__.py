@@ -20,7 +20,7 @@ A custom loss takes part under a name, in a script or a notebook:
 or as a `PairwiseLoss` with other inputs; its first hyperparameter is the strength.
 
 Writes OUT/table.csv (the end of training, a row a run), courses.csv (over training),
-table.md (with intervals), frontier.png and displacement.png.
+table.md (with intervals), frontier.png, displacement.png and config.yaml.
 
 The default took 51 s on two CPU cores beside other work. Seen, with 256 pairs a world
 and 5 seeds:
@@ -41,10 +41,9 @@ KTO, BCO and AOT, which compare with others of a batch, see the whole world at o
 where dpo does; tdpo2, which also pays for KL, kept within 0.7 nats.
 
 Each loss's best beta is chosen on the first half of the seeds, and its reward, KL and
-lead on the first loss are reported on the others: on
-the seeds that select it, its reward is biased upward. So several betas need at least
-two seeds. In the toy world each
-half has half of the held-out prompts, too. The table of all variants and frontier.png
+lead on the first loss are reported on the others: on the seeds that select it, its
+reward is biased upward. So several betas need at least two seeds. In the toy world each
+half has half of the held-out prompts, too. frontier.png and the table of all variants
 are over all seeds.
 
 Intervals are over seeds, which are worlds in exact ones, by Student's t; in the toy
@@ -67,7 +66,13 @@ from experiments.benchmark.plots import Row, group_rows, plot_displacement
 from experiments.benchmark.tables import best_beta_rows, final_points, variant_rows
 from jaxalign.evaluation import plots, report
 from jaxalign.evaluation.intervals import Interval, bootstrap
-from jaxalign.runtime import distributed, tables
+from jaxalign.runtime import (
+    config_file,
+    distributed,
+    folder_cleanup,
+    stage_flags,
+    tables,
+)
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.run_folder import folder_of
 from jaxalign.training.loss_names import get_loss
@@ -134,6 +139,8 @@ def main(
     variants = make_variants(config, losses or {})
     check_config(config, variants)
     out = folder_of(config, "benchmark")
+    folder_cleanup.create(out)
+    config_file.write_config(out, config, replaced=stage_flags.REPLACED)
     if config.world == "exact":
         results = exact_world(config, variants)
     else:
@@ -143,7 +150,6 @@ def main(
     last = [curve[-1] for curve in runs]
     summary, best = variant_rows(last), best_beta_rows(last)
 
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "courses.csv", results.rows)
     write_csv(out / "table.csv", last)
     description = results.description

@@ -6,18 +6,22 @@ an exact world are one token long: their mean log-probs are their sums.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from jaxalign import losses
+from jaxalign import lazy, losses
 from jaxalign.evaluation import tabular, tabular_batches
 from jaxalign.evaluation.tabular_losses import pair_logps
 from jaxalign.training import objectives, pairwise_terms
 from jaxalign.training.preference_loss import PairwiseLoss, UnpairedLoss
 from jaxalign.types import Array
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 # (world, logits, frequency of each pair, strength) -> the number that is minimized
 ExpectedLoss = Callable[[tabular.Bandit, Array, Array, Array], Array]

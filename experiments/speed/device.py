@@ -24,7 +24,7 @@ from jaxalign.messages import unknown_name
 from jaxalign.planning import chips
 from jaxalign.planning.shapes import SHAPES
 from jaxalign.planning.workloads import WORKLOADS, Size, seconds
-from jaxalign.runtime import cli, flags
+from jaxalign.runtime import cli, config_file, flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Config(flags.ValidatedConfig):
     steps: int = 5
     """Timed steps, of which the median is reported."""
     out: Path | None = None
-    """A file for the rows, as JSON."""
+    """A file for the rows, as JSON; FILE.config.yaml beside it has the flags."""
 
 
 def peaks(device: jax.Device) -> tuple[float, float | None]:
@@ -116,6 +116,7 @@ def main(config: Config) -> list[dict[str, float | str | None]]:
     rich.print(table)
     if config.out is not None:
         config.out.write_text(json.dumps(rows, indent=2))
+        config_file.write_sidecar(config.out, config)
     return rows
 
 

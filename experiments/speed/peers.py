@@ -27,7 +27,7 @@ import rich
 from rich.table import Table
 
 from jaxalign.planning.workloads import seconds
-from jaxalign.runtime import cli, flags
+from jaxalign.runtime import cli, config_file, flags
 
 SCRIPTS = {
     "dpo": "trl_dpo.py",
@@ -54,7 +54,7 @@ class Config(flags.ValidatedConfig):
     rounds: int = 2
     """Runs of each side, in turn."""
     out: Path | None = None
-    """A file for the rows, as JSON."""
+    """A file for the rows, as JSON; FILE.config.yaml beside it has the flags."""
 
 
 def last_line(command: list[str], folder: Path) -> dict[str, float]:
@@ -136,6 +136,7 @@ def main(config: Config) -> list[dict[str, float | str]]:
     rich.print(table)
     if config.out is not None:
         config.out.write_text(json.dumps(rows, indent=2))
+        config_file.write_sidecar(config.out, config)
     return rows
 
 

@@ -25,7 +25,7 @@ from jaxalign.batches import AnswerBatch
 from jaxalign.evaluation.plots import COLORS
 from jaxalign.planning import abstract, measure, programs
 from jaxalign.planning.shapes import llama
-from jaxalign.runtime import cli, flags
+from jaxalign.runtime import cli, config_file, flags
 from jaxalign.training import objectives
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Config(flags.ValidatedConfig):
     """The plot and its points."""
 
     out: Path = Path("scaling.png")
-    """File of the plot."""
+    """File of the plot; FILE.config.yaml beside it has the flags."""
     points: int = 5
     """Points per axis, each twice the one before."""
 
@@ -126,6 +126,7 @@ def main(config: Config) -> dict[str, tuple[list[int], list[Cost]]]:
         sizes = [first << k for k in range(config.points)]
         costs_by_axis[axis] = (sizes, [cost(axis, size) for size in sizes])
     plot(config.out, costs_by_axis)
+    config_file.write_sidecar(config.out, config)
     return costs_by_axis
 
 

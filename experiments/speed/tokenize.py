@@ -33,7 +33,7 @@ from jaxalign.data import readers, templates, token_cache
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, answer_content
 from jaxalign.data.tokenize import conversations
-from jaxalign.runtime import cli, flags
+from jaxalign.runtime import cli, config_file, flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Config(flags.ValidatedConfig):
     workers: int = os.cpu_count() or 1
     """Processes that tokenize; with 0, this one does."""
     out: Path | None = None
-    """A JSON file to write."""
+    """A JSON file to write; FILE.config.yaml beside it has the flags."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -78,6 +78,7 @@ def main(config: Config) -> dict[str, float]:
     rich.print({name: round(number, 3) for name, number in numbers.items()})
     if config.out is not None:
         config.out.write_text(json.dumps(numbers, indent=2))
+        config_file.write_sidecar(config.out, config)
     return numbers
 
 

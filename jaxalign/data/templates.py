@@ -4,12 +4,17 @@ import datetime
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxalign.data import sandbox
+from jaxalign import lazy
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Tools
 from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from jaxalign.data import sandbox
+else:
+    sandbox = lazy.module("jaxalign.data.sandbox")  # and Jinja
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]

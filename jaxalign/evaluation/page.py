@@ -9,14 +9,18 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-
+from jaxalign import lazy
 from jaxalign.atomic_files import atomic_path
 from jaxalign.evaluation import report
 from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.evaluation.report import Row
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = lazy.module("jinja2")
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 LEGEND = (

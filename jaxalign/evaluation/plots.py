@@ -5,6 +5,7 @@ marker of its own as well.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def plot_reward_kl(
     title: str = "",
     joined_by: str = "",
     optimum: tuple[Any, Any] | None = None,
+    seeds: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> Path:
     """Plots reward against KL on a square-root scale, one series per method.
 
@@ -44,9 +46,12 @@ def plot_reward_kl(
       joined_by: joins the points of a method by a line, with markers that grow from
         first to last, and names the varied hyperparameter or time; not for seeds.
       optimum: KL and reward of the optimal policies, drawn dashed where known.
+      seeds: by method, KL and reward of each seed, drawn pale; then intervals far wider
+        than the range of all seeds are cut.
 
     Reference: Gao et al. 2022, arXiv:2210.10760, figure 1.
     """
+    seeds_of = seeds or {}
     figure = figures.Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(signed_sqrt, signed_square))
@@ -55,14 +60,14 @@ def plot_reward_kl(
     styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
     for (name, series), style in zip(points.items(), styles, strict=False):
         draw_series(axes, name, series, *style, joined=bool(joined_by))
-    widest = max((kl for series in points.values() for kl, _ in series), default=0.0)
-    right = max(1.08 * widest, 0.05)
-    axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
-    axes.set_xticks([t for t in TICKS if t <= right])
-    axes.set_xticks([], minor=True)
+        draw_seeds(axes, seeds_of.get(name, ()), *style)
+    every_seed = [pair for pairs in seeds_of.values() for pair in pairs]
+    limit_values(axes, [value for _, value in every_seed])
+    means = [pair for series in points.values() for pair in series]
+    set_kl_axis(axes, [kl for kl, _ in [*means, *every_seed]])
     style_axes(axes)
-    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
-    axes.set_ylabel(f"{reward}, with 95 % interval")
+    bounded = any(math.isfinite(interval.low) for _, interval in means)
+    axes.set_ylabel(f"{reward}, with 95 % interval" if bounded else reward)
     axes.set_title(title, fontsize=10, loc="left")
     figure.legend(
         loc="outside right upper",
@@ -103,6 +108,35 @@ def draw_series(
         zorder=3,
     )
     axes.plot([], [], ls="", color=color, marker=marker, mec="white", ms=8, label=name)
+
+
+def draw_seeds(
+    axes: Any, pairs: Sequence[tuple[float, float]], color: str, marker: str
+) -> None:
+    """Draws single seeds, each a KL and a reward, pale."""
+    for kl, value in pairs:
+        axes.plot(max(kl, 0.0), value, marker, color=color, ms=5, alpha=0.35, mew=0)
+
+
+def set_kl_axis(axes: Any, kls: Sequence[float]) -> None:
+    """Lays the axis of KL from 0 to past the largest."""
+    right = max(1.08 * max(kls, default=0.0), 0.05)
+    axes.set_xlim(-6e-4 * right, right)  # 0 a little off the edge
+    axes.set_xticks([t for t in TICKS if t <= right])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("KL from the reference (nats, on a square-root scale)")
+
+
+def limit_values(axes: Any, values: Sequence[float]) -> None:
+    """Cuts the value axis where intervals are far wider than the values' range.
+
+    Two seeds have a t of 12.7, whose intervals would hide all differences.
+    """
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    margin = 0.5 * (high - low)
+    bottom, top = axes.get_ylim()
+    if margin > 0:
+        axes.set_ylim(max(bottom, low - margin), min(top, high + margin))
 
 
 def signed_sqrt(values: Any) -> Any:

@@ -1,7 +1,11 @@
-"""Plots of sweeps: metrics against the value that varies."""
+"""Plots of sweeps: metrics against the value that varies.
+
+Of runs with both, reward against KL.
+"""
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from jaxalign.evaluation.curves import make_grid
-from jaxalign.evaluation.plots import COLORS, MARKERS
+from jaxalign.evaluation.plots import (
+    COLORS,
+    MARKERS,
+    limit_values,
+    plot_reward_kl,
+)
 from jaxalign.evaluation.sweep_tables import Variants, seed_interval
 
+LEGEND_WIDTH = 26  # characters of a line
 DECADE = 10.0  # values that span more have a logarithmic axis
 
 
@@ -55,6 +65,37 @@ def plot_sweep(path: Path, variants: Variants, metrics: Sequence[str]) -> Path:
         figure.legend(*grid[0].get_legend_handles_labels(), fontsize=8, **place)
     figure.savefig(path, dpi=130, bbox_inches="tight")
     return path
+
+
+def plot_frontier(
+    path: Path,
+    seeds: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    reward: str,
+    title: str,
+) -> Path:
+    """Plots reward against KL: means over seeds, and single seeds pale.
+
+    Args:
+      seeds: KL in nats and reward of each seed, by the variant's name.
+      reward: its name on the axis.
+      title: begins the title, which says how many seeds there are.
+    """
+    wrap = lambda name: "\n".join(textwrap.wrap(name.replace(",", ", "), LEGEND_WIDTH))
+    seeds = {wrap(name): pairs for name, pairs in seeds.items()}
+    points = {}
+    for name, pairs in seeds.items():
+        kl, values = zip(*pairs, strict=True)
+        points[name] = [(sum(kl) / len(kl), seed_interval(values))]
+    most = max(map(len, seeds.values()), default=0)
+    several = f"means over {most} seeds (pale: single seeds)"
+    return plot_reward_kl(
+        path,
+        points,
+        reward=reward,
+        title=f"{title}: {several if most > 1 else 'a single seed'}",
+        seeds=seeds if most > 1 else None,
+    )
 
 
 def values_of(variants: Variants, metric: str) -> list[float]:
@@ -106,18 +147,6 @@ def draw_points(
     for place, values in found:
         single = {"color": color, "ms": 4, "alpha": 0.45, "mew": 0}
         axes.plot([place] * len(values), values, "o", **single)
-
-
-def limit_values(axes: Any, values: Sequence[float]) -> None:
-    """Cuts the axis of a metric where intervals are far wider than the values' range.
-
-    Two seeds have a t of 12.7, whose intervals would hide all differences.
-    """
-    low, high = min(values), max(values)
-    margin = 0.5 * (high - low)
-    bottom, top = axes.get_ylim()
-    if margin > 0:
-        axes.set_ylim(max(bottom, low - margin), min(top, high + margin))
 
 
 def set_axis(axes: Any, name: str, places: Mapping[str, float]) -> None:

@@ -13,15 +13,20 @@ True
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from jaxalign import lazy
 from jaxalign.evaluation import tabular
 from jaxalign.types import Array, Float, typed
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 # (chosen, rejected, ref_chosen, ref_rejected), [B] each -> [B]
 PairLoss = Callable[[Array, Array, Array, Array], Array]
@@ -167,7 +172,7 @@ def minimize(
 
 
 def run_optimizer(
-    optimizer: optax.GradientTransformationExtraArgs,
+    optimizer: "optax.GradientTransformationExtraArgs",
     loss: Callable[[Array], Array],
     start: Array,
     steps: int,

@@ -2,13 +2,12 @@
 
 import functools
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from jaxalign import sharding, streams
+from jaxalign import lazy, sharding, streams
 from jaxalign.data import packing
 from jaxalign.data.loader import BatchIterator
 from jaxalign.models import heads
@@ -27,6 +26,11 @@ from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig
 from jaxalign.training import optimizer
 from jaxalign.types import Params, ScalarModel
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 
 class OptimizerFlags(Protocol):
@@ -48,11 +52,13 @@ class OptimizerFlags(Protocol):
     def value_learning_rate(self) -> float | None:
         """By default, the policy's."""
 
-    def adamw(self, **options: Any) -> optax.GradientTransformation:
+    def adamw(self, **options: Any) -> "optax.GradientTransformation":
         """The optimizer of the other flags."""
 
 
-def make_optimizers(config: OptimizerFlags) -> dict[str, optax.GradientTransformation]:
+def make_optimizers(
+    config: OptimizerFlags,
+) -> "dict[str, optax.GradientTransformation]":
     """The optimizers of the policy and of the value model, by role."""
     is_standard = config.adam == "standard"
     adam = optax.scale_by_adam if is_standard else optimizer.scale_by_tensorflow_adam

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxalign import lazy, sharding
@@ -18,6 +17,7 @@ from jaxalign.training import state
 from jaxalign.types import LanguageModel, Params, ScalarModel
 
 if TYPE_CHECKING:
+    import optax
     from flax import traverse_util
 else:
     traverse_util = lazy.module("flax.traverse_util")
@@ -59,7 +59,7 @@ def trainable_params(
 
 
 def train_state(
-    params: Params, optimizer: optax.GradientTransformation, mesh: Mesh
+    params: Params, optimizer: "optax.GradientTransformation", mesh: Mesh
 ) -> state.TrainState:
     """The state that `state.create` returns: moments sharded like parameters."""
     replicated = NamedSharding(mesh, PartitionSpec())

@@ -1,5 +1,6 @@
 """Command lines: flags are parsed and validated, and each failure is one sentence."""
 
+import gc
 import os
 import shlex
 import sys
@@ -19,6 +20,7 @@ from jaxalign.runtime import (
     help_text,
     library_output,
     repeated_flags,
+    stage_flags,
     supervisor,
     trl_flags,
 )
@@ -36,6 +38,7 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
     Raises:
       SystemExit: with 1 where it failed, 130 where it was interrupted.
     """
+    gc.enable()  # which `experiments` disables during imports
     interrupts = InterruptOnce()
     interrupts.install()
     traced = bool(os.environ.get("JAXALIGN_TRACEBACK"))
@@ -61,14 +64,20 @@ def run_command(main: Callable[[ConfigType], Any], config: type[ConfigType]) -> 
         sys.exit(status)
 
 
-def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> ConfigType:
+def parse_arguments(
+    config: type[ConfigType], arguments: Sequence[str], program: str | None = None
+) -> ConfigType:
     """The configuration of a command line: flags, on top of those of --config.
+
+    Args:
+      program: the command, for messages; by default that of the running program.
 
     Raises:
       ValueError: an invalid flag, or file of --config.
       SystemExit: after help, or where tyro refuses a flag.
     """
     arguments = repeated_flags.join_repeated(config, arguments)
+    program = program or program_name()
     file, others = config_file.split_flag(arguments)
     default, topic = None, help_text.requested_topic(others)
     missing = dict.fromkeys(config_file.required_fields(config), tyro.MISSING)
@@ -77,14 +86,13 @@ def parse_arguments(config: type[ConfigType], arguments: Sequence[str]) -> Confi
     if topic is not None:
         with flags.defer_validation():
             shown = default or config(**missing)
-        help_text.show(shown, program_name() or sys.argv[0], topic)
+        help_text.show(shown, program or sys.argv[0], topic)
         raise SystemExit(0)
     trl_flags.refuse(config, others)
     with flags.defer_validation():
-        parsed: Any = tyro.cli(
-            config, prog=program_name(), args=others, default=default
-        )
+        parsed: Any = tyro.cli(config, prog=program, args=others, default=default)
     flags.validate(parsed)
+    stage_flags.refuse_without_effect(config, stage_flags.flag_names(others))
     return cast(ConfigType, parsed)
 
 

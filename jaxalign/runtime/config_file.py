@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from jaxalign.atomic_files import atomic_path
-from jaxalign.runtime import config_values, flags, run_settings
+from jaxalign.runtime import config_values, flags, run_settings, stage_flags
 
 NAME = "config.yaml"
 LOCATION_FLAGS = ("out", "resume")  # what says where a run is, not what it does
@@ -29,18 +29,18 @@ def program_of(config: Any) -> str:
     return module.removesuffix(".__main__")
 
 
-def config_text(config: Any, *, replaced: Collection[str] = ()) -> str:
+def config_text(config: Any, file: Path, *, replaced: Collection[str] = ()) -> str:
     """A configuration as YAML: its fields in the order of the class.
 
     Args:
       config: a dataclass of flags.
+      file: the file that will hold it.
       replaced: fields of inner configurations whose values come from the outer one.
     """
-    program, out = program_of(config), getattr(config, "out", None)
-    file = scalar(str(out / NAME)) if out else "FILE"
+    program, shown = program_of(config), scalar(str(file))
     header = [
-        f"# Flags of {program}. The same run again, in another folder:",
-        f"#   python -m {program} --config {file}",
+        f"# Flags of {program}. The same run again, in another place:",
+        f"#   python -m {program} --config {shown}",
         "# Flags on the command line come before those of this file.",
     ]
     settings = run_settings.to_json(config)
@@ -77,8 +77,22 @@ def scalar(value: Any) -> str:
 
 def write_config(folder: Path, config: Any, *, replaced: Collection[str] = ()) -> None:
     """Writes FOLDER/config.yaml completely, or leaves the previous file."""
-    text = config_text(config, replaced=replaced)
-    with atomic_path(folder / NAME) as part:
+    write(folder / NAME, config, replaced=replaced)
+
+
+def write_sidecar(result: Path, config: Any) -> None:
+    """Writes the flags of a program whose --out is a file: plan.config.yaml beside it.
+
+    Args:
+      result: the file of --out, such as plan.json.
+    """
+    write(result.with_name(f"{result.stem}.{NAME}"), config)
+
+
+def write(file: Path, config: Any, *, replaced: Collection[str] = ()) -> None:
+    """Writes a configuration as YAML completely, or leaves the previous file."""
+    text = config_text(config, file, replaced=replaced)
+    with atomic_path(file) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -127,6 +141,8 @@ def read_config(kind: type[Config], path: Path | str, **missing: Any) -> Config:
     values = config_values.read_yaml(path, "--config")
     names = {str(name).replace("-", "_") for name in values}
     settings = {k: v for k, v in missing.items() if k not in names}
+    with flags.prefix_errors(str(path)):
+        stage_flags.refuse_without_effect(kind, stage_flags.value_names(values))
     with flags.defer_validation():
         config = config_values.from_values(kind, values, f"{path}:", **settings)
     if not settings:

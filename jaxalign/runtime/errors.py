@@ -29,7 +29,8 @@ def error_message(error: BaseException) -> str:
     text, notes = one_line(error), notes_of(error)
     where = f"{location(error)}{notes}"
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{notes}; continue a run with --resume"
+        advice = "" if "continue" in notes else "; continue a run with --resume"
+        return f"interrupted{notes}{advice}"
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
             return (

@@ -46,6 +46,22 @@ def acquire(folder: Path) -> None:
             file.close()
 
 
+def owner(folder: Path) -> str:
+    """The process that has locked a folder, such as "process 7 on HOST"; "" if none.
+
+    This process itself is not found.
+    """
+    try:
+        with (folder / NAME).open("r+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return file.read().strip() or "an unknown process"
+    except OSError:  # no such file, or no locks
+        return ""
+    return ""
+
+
 def is_current(file: TextIO, path: Path) -> bool:
     """Whether an open file is the one that the path names now."""
     try:

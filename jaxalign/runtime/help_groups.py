@@ -23,7 +23,7 @@ TITLE_BY_NAME = {
     name: title for title, names in GROUPS.items() for name in names.split()
 }
 PROGRAM = "this program"  # flags that are in no group
-STAGES = "stages"  # inner configurations
+STAGES = "stages (--help-STAGE lists the flags of one)"  # inner configurations
 ORDER = {name: i for i, name in enumerate(TITLE_BY_NAME, 1)}
 
 

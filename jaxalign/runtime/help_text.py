@@ -22,7 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxalign import messages
-from jaxalign.runtime import flags, help_groups
+from jaxalign.runtime import flags, help_groups, stage_flags
+from jaxalign.runtime.config import DefaultDate, RunConfig
 
 WIDTH = 100  # columns, at most
 FLAG_WIDTH = 34  # columns of a flag beside its text
@@ -72,12 +73,17 @@ def show(config: Any, program: str, topic: str = "") -> None:
             "help flag", shown, ["help-all", *help_flags(known)]
         )
     prefix = f"{topic}." if topic in known else ""
-    config = known.get(topic, config)
-    console.print(Text(f"usage: {program} [FLAGS]\n\n{class_text(config)}\n"))
+    about = class_text(config)
+    if topic in known:
+        about = stage_text(known[topic])
+        if isinstance(config, RunConfig):
+            about += " It has the pipeline's --seed, --model, --mesh and so on."
+        config = known[topic]
+    console.print(Text(f"usage: {program} [FLAGS]\n\n{about}\n"))
     print_groups(console, flag_groups(config, prefix))
     if topic == "all":
         for name, stage in known.items():
-            console.print(Text(f"\n{class_text(stage)}"))
+            console.print(Text(f"\n{stage_text(stage)}"))
             print_groups(console, flag_groups(stage, f"{name}."), f"{name}: ")
 
 
@@ -113,7 +119,8 @@ def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
 
     Args:
       config: with the defaults.
-      prefix: of the flags, such as `ppo.`.
+      prefix: of the flags, such as `ppo.`; those of a pipeline's stage that have no
+        effect there are left out.
     """
     titles = [help_groups.PROGRAM, *help_groups.GROUPS, help_groups.STAGES]
     groups: dict[str, list[Row]] = {title: [] for title in titles}
@@ -133,6 +140,9 @@ def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
         if isinstance(value, flags.ValidatedConfig):
             groups[help_groups.STAGES].append(stage_row(value, f"{prefix}{name}"))
             continue
+        is_stage = prefix and isinstance(config, RunConfig)
+        if is_stage and not stage_flags.has_effect(name):
+            continue
         title = help_groups.TITLE_BY_NAME.get(name, help_groups.PROGRAM)
         text = help_of(hints[name]) or docs.get(name, "")
         text = f"{text} {default_text(value)}".strip()
@@ -141,10 +151,13 @@ def flag_groups(config: Any, prefix: str = "") -> dict[str, list[Row]]:
 
 
 def stage_row(stage: Any, name: str) -> Row:
-    """The line of a stage: its flags in short, and how to see them."""
-    dashed = name.replace("_", "-")
-    text = f"{class_text(stage)} --help-{dashed} lists its flags."
-    return Row(f"--{dashed}.FLAG", text)
+    """The line of a stage; the title of the group says how to see its flags."""
+    return Row(f"--{name}.FLAG".replace("_", "-"), stage_text(stage))
+
+
+def stage_text(stage: Any) -> str:
+    """What a stage does, without what its docstring says of stages of its own."""
+    return f"{class_text(stage).partition(';')[0].rstrip('.')}."
 
 
 def stages(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -216,7 +229,7 @@ def default_text(value: Any) -> str:
     """A default in brackets; "" for None and empty texts."""
     if type(value).__name__.startswith("Missing") or "MISSING" in repr(value):
         return "(required)"
-    if value is None or value == "" or value == ():
+    if value is None or value == "" or value == () or isinstance(value, DefaultDate):
         return ""
     if isinstance(value, bool):
         return f"(default: {'on' if value else 'off'})"

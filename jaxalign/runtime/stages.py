@@ -12,18 +12,11 @@ from jaxalign.runtime import (
     distributed,
     folder_cleanup,
     run_settings,
+    stage_flags,
 )
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.flags import resumable_fields
 
-SHARED_FLAGS = (
-    *("seed", "liked", "data_path", "context", "overlong", "skip_bad_rows"),
-    *("held_out", "held_out_seed", "mesh", "dtype", "remat"),
-    *("keep_special_tokens", "template_date"),
-    *("compilation_cache", "log"),
-)
-# of a stage in config.yaml: flags that the pipeline sets
-REPLACED = (*SHARED_FLAGS, "model", "data", "held_out_data")
 INPUTS = "inputs.json"  # digests of a stage's inputs
 
 
@@ -32,7 +25,7 @@ def stage_config(config: Any, name: str, folder: Path, **others: Any) -> Any:
 
     Flags that depend on the stage's model are set; see `jaxalign.runtime.defaults`.
     """
-    shared = {field: getattr(config, field) for field in SHARED_FLAGS}
+    shared = {field: getattr(config, field) for field in stage_flags.SHARED}
     if others.get("data", config.data) == config.data:  # not the output of a stage
         shared["held_out_data"] = config.held_out_data
     stage = getattr(config, name)
@@ -80,7 +73,7 @@ def begin_pipeline(
         if getattr(config, "seeds", 1) > 1:  # of this folder there is one
             one_seed: dict[str, Any] = {"seeds": 1}
             config = dataclasses.replace(config, **one_seed)
-        config_file.write_config(out, config, replaced=REPLACED)
+        config_file.write_config(out, config, replaced=stage_flags.REPLACED)
 
 
 def digest(output: Path) -> int | None:
@@ -165,7 +158,7 @@ def configs_by_seed(config: Any, out: Path) -> Iterator[Any]:
     if config.seeds > 1 and distributed.is_first() and (config.resume or not used):
         folder_cleanup.create(out)
         config = dataclasses.replace(config, out=out)
-        config_file.write_config(out, config, replaced=REPLACED)
+        config_file.write_config(out, config, replaced=stage_flags.REPLACED)
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"
         yield dataclasses.replace(config, seed=seed, out=folder)

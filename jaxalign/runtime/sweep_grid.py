@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tyro
-
 from jaxalign import messages
-from jaxalign.runtime import config_values, defaults, flags
+from jaxalign.runtime import cli, config_values, defaults, flags
 
 RUN_FLAGS = ("out", "seed", "resume")  # flags of each run that the sweep sets
 
@@ -42,8 +40,7 @@ class SweepRun(NamedTuple):
 
     def command(self, program: str) -> str:
         """The command that runs it, for a shell."""
-        words = ["python", "-m", f"experiments.{program}", *self.arguments]
-        return shlex.join(words)
+        return shlex.join(["python", "-m", f"experiments.{program}", *self.arguments])
 
 
 def split_arguments(
@@ -52,7 +49,7 @@ def split_arguments(
     """A command line as the sweep's own arguments, and those of the program.
 
     A flag that is no field of `config`, and the words after it, are the program's; so
-    is all that follows `--`.
+    is all that follows `--`. --config is the program's, unless it is the first word.
 
     >>> @dataclasses.dataclass
     ... class Sweep:
@@ -71,7 +68,8 @@ def split_arguments(
         if word.startswith("--"):
             name = flag_name(word)
             is_own = name in names or name.removeprefix("no_") in names
-            target = own if is_own or name == "help" else theirs
+            is_own |= name == "help" or (name == "config" and i == 0)
+            target = own if is_own else theirs
         target.append(word)
     return own, theirs
 
@@ -143,14 +141,12 @@ def make_runs(
       out: the sweep's folder.
 
     Raises:
-      ValueError: an unknown field, a value of another type or range, or no --model.
+      ValueError: an unknown field, or a value of another type or range.
       SystemExit: tyro has shown what is wrong with the common flags.
     """
     check_fields(kind, common, values)
-    with flags.defer_validation():
-        base = tyro.cli(kind, args=list(common), prog="flags of each run:")
     with flags.prefix_errors("flags of each run"):
-        flags.validate(base)
+        cli.parse_arguments(kind, common, f"python -m {kind.__module__}")
     for name, texts in values.items():
         for text in texts:  # one by one, so that a message names the value
             parse_value(kind, common, {name: text})
@@ -218,11 +214,8 @@ def parse_value(kind: Any, arguments: Sequence[str], variant: Mapping[str, str])
     hints = typing.get_type_hints(kind)
     shown = " ".join(f"--set {name}={text}" for name, text in variant.items())
     try:
-        with flags.defer_validation(), contextlib.redirect_stderr(io.StringIO()):
-            config = tyro.cli(kind, args=words, console_outputs=False)
+        with contextlib.redirect_stderr(io.StringIO()), flags.prefix_errors(shown):
+            return cli.parse_arguments(kind, words)
     except SystemExit as error:
         expected = ", ".join(config_values.describe(hints[name]) for name in variant)
         raise ValueError(f"{shown}: expected {expected}") from error
-    with flags.prefix_errors(shown):
-        flags.validate(config)
-    return config

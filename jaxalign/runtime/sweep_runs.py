@@ -1,21 +1,18 @@
 """Runs of a sweep as processes, one after the other: one that fails ends no other."""
 
-import contextlib
 import math
-import os
 import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxalign import messages
-from jaxalign.runtime import flags, run_settings
+from jaxalign.runtime import child_process, flags, folder_lock, run_settings
 from jaxalign.runtime.sweep_grid import SweepRun
 
 LOGS = "logs"
+POLL = 1.0  # seconds between looks at a run of another process
 ADVICE = " (JAXALIGN_TRACEBACK"  # begins the advice at the end of a run's error
 
 
@@ -52,88 +49,75 @@ def read_numbers(folder: Path) -> dict[str, float]:
     }
 
 
-def start_run(run: SweepRun, program: str, log: Path) -> str:
+def wait_for_other(run: SweepRun, say: Callable[[str], None]) -> None:
+    """Waits while another process is running a run: one that a killed sweep has left.
+
+    Args:
+      say: shows that it waits, and for which process.
+    """
+    owner = folder_lock.owner(run.folder)
+    if owner:
+        say(f"{run.folder.name} is being run by {owner}: waiting for its end")
+    while folder_lock.owner(run.folder):
+        time.sleep(POLL)
+
+
+def start_run(
+    run: SweepRun, program: str, log: Path, say: Callable[[str], None]
+) -> str:
     """Runs a run to its end; it continues from its last checkpoint.
 
-    Ctrl-C and SIGTERM reach it once, and it may save itself.
+    Ctrl-C and SIGTERM go on to it, so that it saves itself.
 
     Args:
       program: a name in `experiments`.
       log: a file for what the run prints; a further start is appended.
+      say: shows what a signal does.
 
     Returns:
       Its error in one sentence; "" if it has ended well.
 
     Raises:
       KeyboardInterrupt: Ctrl-C, once the run has ended.
-      SystemExit: SIGTERM, once the run has ended.
+      SystemExit: with 0, SIGTERM, once the run has ended.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", f"experiments.{program}", *run.arguments]
-    with log.open("ab") as file:
-        begin = file.tell()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # the terminal's Ctrl-C reaches it once, from here
-        )
-        with forwarded_sigterm(process) as requests:
-            status = wait(process)
-    if requests:
-        raise SystemExit(0)
-    if status == 0 and (run.folder / "numbers.json").exists():
+    wait_for_other(run, say)
+    if is_done(run):
         return ""
-    return error_of(log, begin, status)
+    name = run.folder.name
+    explain: dict[int, str] = {
+        signal.SIGINT: f"{name} saves after its step; Ctrl-C again ends it at once"
+    }
+    ended = child_process.run(
+        [sys.executable, "-m", f"experiments.{program}", *run.arguments],
+        log,
+        on_signal=lambda number: say(explain.pop(number, f"{name} is told to end")),
+    )
+    if signal.SIGINT in ended.received:
+        raise KeyboardInterrupt
+    if ended.received:
+        raise SystemExit(0)
+    if ended.status == 0 and (run.folder / "numbers.json").exists():
+        return ""
+    return error_of(ended)
 
 
-def wait(process: "subprocess.Popen[bytes]") -> int:
-    """Waits for a process; Ctrl-C is forwarded to it, and raised once it has ended."""
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
-
-
-@contextlib.contextmanager
-def forwarded_sigterm(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
-    """A context in which SIGTERM goes to a process; gives the signals received."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def forward(number: int, frame: Any) -> None:
-        received.append(number)
-        process.terminate()
-
-    before = signal.signal(signal.SIGTERM, forward)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def error_of(log: Path, begin: int, status: int) -> str:
+def error_of(ended: child_process.Ended) -> str:
     """The error of a run that has failed, from the end of what it printed.
 
-    Args:
-      begin: where its part of the log begins, in bytes.
-      status: its exit status.
+    >>> error_of(child_process.Ended(-9, "step 3", ()))
+    'killed by SIGKILL'
+    >>> error_of(child_process.Ended(1, "step 3\\nerror: no memory\\n", ()))
+    'no memory'
     """
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    if status == 0:
+    if ended.status < 0:
+        return f"killed by {signal.Signals(-ended.status).name}"
+    if ended.status == 0:
         return "it was stopped before its end"
-    text = log.read_bytes()[begin:].decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in ended.output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")] or lines[-1:]
     if not errors:
-        return f"it ended with status {status} and printed nothing"
+        return f"it ended with status {ended.status} and printed nothing"
     sentence = errors[-1].removeprefix("error: ").partition(ADVICE)[0]
     return messages.one_line(sentence, 500)
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jax
-import optax
 
 from jaxalign.runtime import flags
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.evaluation_flags import EvaluationFlags
 from jaxalign.training import optimizer
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class OfflineConfig(EvaluationFlags, TrainConfig):
     clip_norm: float = 1.0
     """Limit of the gradient's global norm."""
 
-    def adamw(self, steps: int) -> optax.GradientTransformation:
+    def adamw(self, steps: int) -> "optax.GradientTransformation":
         """The optimizer of these flags, for a run of so many steps."""
         return optimizer.adamw(
             self.peak_rate,
@@ -166,7 +168,7 @@ class OnlineConfig(EvaluationFlags, RewardConfig):
         learning_rate: float | None = None,
         frozen_iterations: int = 0,
         **others: Any,
-    ) -> optax.GradientTransformation:
+    ) -> "optax.GradientTransformation":
         """The optimizer of these flags.
 
         Args:

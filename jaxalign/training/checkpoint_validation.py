@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import chex
 import jax
 
 from jaxalign import lazy, messages
@@ -18,8 +17,10 @@ from jaxalign.training.state import TrainState
 from jaxalign.types import Params
 
 if TYPE_CHECKING:
+    import chex
     import orbax.checkpoint as ocp
 else:
+    chex = lazy.module("chex")
     ocp = lazy.module("orbax.checkpoint")
 
 ABSENT = "(absent)"

@@ -1,14 +1,18 @@
 """AdamW with warmup, a learning rate schedule, clipping and a weight decay mask."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from jaxalign import messages
+from jaxalign import lazy, messages
 from jaxalign.types import Array, Params
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -94,8 +98,8 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-    adam: Callable[..., optax.GradientTransformation] = optax.scale_by_adam,
-) -> optax.GradientTransformation:
+    adam: "Callable[..., optax.GradientTransformation] | None" = None,
+) -> "optax.GradientTransformation":
     """AdamW after clipping of the gradient by its global norm.
 
     Args:
@@ -105,10 +109,11 @@ def adamw(
       clip_norm: largest global norm; None disables clipping.
       eps: added outside the square root; replications of PPO use 1e-5.
       adam: (b1=, b2=, eps=) -> the transformation that tracks the moments, such as
-        `scale_by_tensorflow_adam`.
+        `scale_by_tensorflow_adam`; by default `optax.scale_by_adam`.
 
     Reference: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
+    adam = adam or optax.scale_by_adam
     rate = learning_rate_schedule(
         learning_rate,
         steps=steps,
@@ -126,8 +131,8 @@ def adamw(
 
 
 def with_clipping(
-    update: optax.GradientTransformation, norm: float | None
-) -> optax.GradientTransformation:
+    update: "optax.GradientTransformation", norm: float | None
+) -> "optax.GradientTransformation":
     """The optimizer after clipping by the global norm; None disables clipping."""
     if norm is None:
         return update
@@ -136,7 +141,7 @@ def with_clipping(
 
 def scale_by_tensorflow_adam(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
-) -> optax.GradientTransformation:
+) -> "optax.GradientTransformation":
     """Adam with epsilon added before bias correction (epsilon hat).
 
     update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
@@ -159,8 +164,8 @@ def scale_by_tensorflow_adam(
 
 
 def partition_by_role(
-    optimizers: Mapping[str, optax.GradientTransformation],
-) -> optax.GradientTransformation:
+    optimizers: "Mapping[str, optax.GradientTransformation]",
+) -> "optax.GradientTransformation":
     """One optimizer per role of `{"policy": ..., "value": ...}`.
 
     Each clips the gradient of its own role only.
@@ -182,7 +187,7 @@ def set_schedule_count(opt_state: Any, count: int) -> Any:
     return jax.tree.map(place, opt_state, is_leaf=is_schedule)
 
 
-def freeze(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def freeze(optimizer: "optax.GradientTransformation") -> "optax.GradientTransformation":
     """Zero updates; the optimizer state is unchanged."""
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:

@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
-import optax
 
 from jaxalign.batches import RolloutBatch
 from jaxalign.training import optimizer
@@ -12,11 +12,14 @@ from jaxalign.training.objectives.ptx import with_ptx
 from jaxalign.training.step import MergeFn, Objective, Step, Total, make_step
 from jaxalign.types import LanguageModel, Params
 
+if TYPE_CHECKING:
+    import optax
+
 
 def make_updates(
     objective: Objective,
     policy: LanguageModel,
-    optimizers: Mapping[str, optax.GradientTransformation],
+    optimizers: "Mapping[str, optax.GradientTransformation]",
     *,
     ptx_coef: float = 0.0,
     merge: MergeFn | None = None,

@@ -1,16 +1,20 @@
 """The training state: a frozen pytree that the step maps to the next one."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import chex
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.types import Array, Int, Key, Params
+
+if TYPE_CHECKING:
+    import chex
+    import optax
+else:
+    chex = lazy.module("chex")
 
 
 @jax.tree_util.register_dataclass
@@ -33,7 +37,7 @@ class TrainState:
 
 def create(
     params: Params,
-    optimizer: optax.GradientTransformation,
+    optimizer: "optax.GradientTransformation",
     key: Key,
     *,
     copy: bool = True,

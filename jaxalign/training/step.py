@@ -8,16 +8,20 @@ padding tokens changes nothing, provided that the weight depends on the batch on
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
-from jaxalign import sharding
+from jaxalign import lazy, sharding
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Params
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 Metrics = Mapping[str, tuple[Array, Array]]  # name -> (sum, weight)
 Total = tuple[Array, tuple[Array, Metrics]]  # (sum, (weight, metrics))
@@ -99,7 +103,7 @@ class JittedStep:
 
 def make_step(
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: "optax.GradientTransformation",
     *,
     micro_batches: int = 1,
     merge: MergeFn | None = None,

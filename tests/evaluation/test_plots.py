@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from jaxalign.evaluation import plots
+from jaxalign.evaluation import plots, sweep_plots
 from jaxalign.evaluation.intervals import Interval
 
 
@@ -61,6 +61,34 @@ def test_the_optimum_is_dashed_and_need_not_be_known(tmp_path, kept):
     (line, _) = kept[0].axes[0].lines
     assert line.get_linestyle() == "--" and line.get_ydata().tolist() == [0.5, 3.0]
     assert kept[0].legends[0].get_texts()[0].get_text() == "optimum"
+
+
+def test_single_seeds_are_pale_points_and_cut_wide_intervals(tmp_path, kept):
+    seeds = {"beta=0": [(1.0, 2.0), (4.0, 3.0)], "beta=1": [(0.5, 1.0), (0.25, 1.0)]}
+    path = tmp_path / "plot.png"
+    sweep_plots.plot_frontier(path, seeds, reward="gold", title="grpo")
+    axes = kept[0].axes[0]
+    drawn = [x for x in axes.lines if len(x.get_xdata())]
+    places = [(*line.get_xdata(), *line.get_ydata()) for line in drawn]
+    assert places == [*seeds["beta=0"], *seeds["beta=1"]]
+    assert all(line.get_alpha() < 0.5 for line in drawn)
+    # the interval of (2, 3) is 2.5 ± 6.353; the seeds span 1 to 3, and half of that
+    # is left free on either side
+    np.testing.assert_allclose(axes.get_ylim(), (0.0, 4.0))
+    assert axes.get_xlim()[1] == pytest.approx(1.08 * 4.0)
+    means = [x.get_offsets().tolist() for x in axes.collections[1::2]]
+    assert means == [[[2.5, 2.5]], [[0.375, 1.0]]]
+    assert axes.get_title("left") == "grpo: means over 2 seeds (pale: single seeds)"
+
+
+def test_a_single_seed_has_no_interval_and_says_so(tmp_path, kept):
+    seeds = {"beta=0": [(1.0, 2.0)], "beta=1": [(0.5, 1.0)]}
+    path = tmp_path / "plot.png"
+    sweep_plots.plot_frontier(path, seeds, reward="gold", title="grpo")
+    axes = kept[0].axes[0]
+    assert axes.get_ylabel() == "gold"
+    assert axes.get_title("left") == "grpo: a single seed"
+    assert not [x for x in axes.lines if len(x.get_xdata())]
 
 
 def test_no_kl_at_all_still_draws(tmp_path):

@@ -162,7 +162,8 @@ def test_no_policy_beats_the_frontier():
 
 def test_files(run):
     out, rows = run
-    for name in ("table.md", "frontier.png", "displacement.png"):
+    names = ("table.md", "frontier.png", "displacement.png", "config.yaml")
+    for name in names:
         assert (out / name).stat().st_size > 100, name
     with (out / "table.csv").open() as file:
         last = list(csv.DictReader(file))

@@ -10,6 +10,7 @@ from transformers import LlamaConfig
 
 from experiments import inspect_data
 from jaxalign.data import tokenizer as tokenizers
+from jaxalign.runtime import config_file
 
 ROWS = [
     {"prompt": "ab", "chosen": "cd", "rejected": "e"},
@@ -54,6 +55,14 @@ def test_trained_tokens_are_green_and_special_ones_reversed(config):
     assert "\x1b[32mcd\x1b[0m\x1b[7;32m<|end|>\x1b[0m" in text
     assert "\x1b[7m<|user|>\x1b[0mab\x1b[7m<|end|><|assistant|>\x1b[0m" in text
     assert "⟦" not in text
+
+
+def test_out_has_the_counts_and_the_flags(config, tmp_path):
+    config = dataclasses.replace(config, out=tmp_path / "out")
+    counts, _ = printed(config)
+    assert json.loads((config.out / "numbers.json").read_text()) == counts
+    again = config_file.read_config(inspect_data.Config, config.out / "config.yaml")
+    assert dataclasses.replace(again, out=config.out) == config
 
 
 def test_counts_by_hand(config):

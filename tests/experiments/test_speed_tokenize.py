@@ -20,5 +20,6 @@ def test_all_tokens_of_all_pairs_are_counted(tmp_path):
         row["prompt"] + row[side] for row in rows for side in ("chosen", "rejected")
     ]
     assert found["tokens"] == sum(len(side.encode()) + 4 for side in sides)
+    assert "pairs: 30\n" in (tmp_path / "out.config.yaml").read_text()
     assert found["pairs"] == 30 and 0 < found["peak_gib"] < 2
     assert found["ratio"] == found["their_seconds"] / found["seconds"]

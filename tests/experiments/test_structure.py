@@ -85,6 +85,26 @@ def test_experiments_import_each_other_for_whole_stages_alone(path):
         )
 
 
+def test_every_program_with_an_out_writes_its_flags():
+    # each of these writes config.yaml: tests/runtime/test_config_file.py
+    writers = {"Run", "ReportRun", "begin_pipeline", "write_config", "write_sidecar"}
+    programs = [*PROGRAMS, *FOLDER.glob("speed/[a-z]*.py")]
+    writing = []
+    for path in programs:
+        config = getattr(importlib.import_module(module_name(path)), "Config", None)
+        if config is None or "out" not in config.__dataclass_fields__:
+            continue
+        calls = [x.func for x in ast.walk(ast.parse(path.read_text())) if is_call(x)]
+        names = {getattr(x, "id", getattr(x, "attr", "")) for x in calls}
+        assert names & writers, f"{path.stem} has --out and writes no config.yaml"
+        writing.append(path.stem)
+    assert {"sft", "sweep", "rounds", "plan", "inspect_data", "device"} < {*writing}
+
+
+def is_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call)
+
+
 def test_imports_have_at_most_three_levels():
     files = {module_name(path): path for path in FOLDER.rglob("*.py")}
 

@@ -1,13 +1,17 @@
 """experiments.sweep and experiments.curves, with a stub in place of the training."""
 
+import dataclasses
 import json
+import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from experiments import curves, sweep
-from jaxalign.runtime import run_curves, sweep_runs
+from jaxalign.runtime import child_process, cli, run_curves, sweep_runs
 from tests.support import untrained
 
 STUB = """
@@ -26,13 +30,15 @@ out.mkdir(parents=True)
 def stub(tmp_path, monkeypatch):
     """Every program is the stub; gives the commands that were started."""
     started = []
-    popen = sweep_runs.subprocess.Popen
+    popen = child_process.subprocess.Popen
 
     def start(command, **others):
+        if "-m" not in command:
+            return popen(command, **others)
         started.append(command)
         return popen([sys.executable, "-c", STUB, *command[3:]], **others)
 
-    monkeypatch.setattr(sweep_runs.subprocess, "Popen", start)
+    monkeypatch.setattr(child_process.subprocess, "Popen", start)
     monkeypatch.setattr(
         sweep_runs, "is_done", lambda run: (run.folder / "numbers.json").exists()
     )
@@ -67,6 +73,80 @@ def test_commands_are_printed_and_nothing_is_run(tmp_path, stub, capsys):
         f"{tmp_path}/s/beta=1,seed=0 --resume\n"
     )
     assert not stub and not (tmp_path / "s").exists()
+
+
+def test_a_failed_run_is_the_end_of_the_command(tmp_path, stub, monkeypatch, capsys):
+    out = tmp_path / "sweep"
+    line = f"sweep dpo --set beta=0.3,0.1 --out {out} --batch 4"
+    monkeypatch.setattr(sys, "argv", line.split())
+    sys.argv[1:] = sweep.join_flags(sys.argv[1:])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_command(sweep.command, sweep.Config)
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    assert "error: 1 of 2 runs failed: beta=0.3,seed=0; the same command" in shown.err
+    assert "one seed of each: no intervals" in shown.out
+    report = (out / "report.md").read_text()
+    assert "| beta=0.3,seed=0 | the stub fails |" in report and "± ?" in report
+
+
+def test_printed_commands_run_as_they_are(tmp_path, stub, capsys):
+    # a `python` that writes its arguments down stands for the cluster's
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(
+        f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv))"
+    )
+    python.chmod(0o755)
+    flags = ["--model", "my 'model' $HOME", "--train", "blocks[2:]|norm", "--mesh", ""]
+    settings = ("data=a b.jsonl,c;d.jsonl", "loss=dpo,ipo")
+    folder = tmp_path / "a sweep"
+    own = config(folder, *settings, flags=shlex.join(flags), print_commands=True)
+    sweep.main(own)
+    lines = capsys.readouterr().out.splitlines()
+    runs = sweep.planned_runs(own, folder)
+    assert len(lines) == len(runs) == 4
+    for line, run in zip(lines, runs, strict=True):
+        path = f"{python.parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", line], env={"PATH": path}, capture_output=True, check=True
+        )
+        words = json.loads(done.stdout)[1:]
+        assert words == ["-m", "experiments.dpo", *run.arguments]
+        assert words[2:8] == flags and words[9] in ("a b.jsonl", "c;d.jsonl")
+
+
+def test_flags_may_be_in_a_file_of_the_program(tmp_path, stub):
+    file = tmp_path / "base.yaml"
+    file.write_text("batch: 7\nbeta: 5\nseed: 3\nmodel: toy\n")
+    words = f"dpo --config {file} --set beta=0.1,0.2 --batch 8 --out {tmp_path}/s"
+    parsed = cli.parse_arguments(sweep.Config, sweep.join_flags(words.split()))
+    runs = sweep.planned_runs(parsed, tmp_path / "s")
+    assert [run.config.beta for run in runs] == [0.1, 0.2]
+    assert [(run.config.batch, run.config.seed) for run in runs] == [(8, 0)] * 2
+    assert runs[0].arguments[:2] == ["--config", str(file)]
+    # what the program would do itself: the toy's learning rate, and its errors
+    assert runs[0].config.learning_rate == 2e-4
+    file.write_text("btach: 7\n")
+    message = f"flags of each run: {file}: unknown field 'btach': did you mean batch"
+    with pytest.raises(ValueError, match=message):
+        sweep.planned_runs(parsed, tmp_path / "s")
+
+
+def test_a_sweep_comes_back_from_its_own_file(tmp_path, stub):
+    first = config(
+        tmp_path / "a", "beta=0.1,0.2", seeds=2, flags="--batch 4 --lora-rank 2"
+    )
+    sweep.main(first)
+    words = ["--config", str(tmp_path / "a" / "config.yaml"), "--out", "b"]
+    again = cli.parse_arguments(sweep.Config, sweep.join_flags(words))
+    assert again == dataclasses.replace(first, out=Path("b"))
+    # flags of the program come after those of the file, and do not replace them
+    words += ["--batch", "8", "--set", "loss=dpo,cdpo"]
+    again = cli.parse_arguments(sweep.Config, sweep.join_flags(words))
+    (run, *_) = sweep.planned_runs(again, tmp_path / "b")
+    assert (run.config.batch, run.config.lora_rank) == (8, 2)
+    assert run.variant == {"beta": "0.1", "loss": "dpo"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A command that fails says so in one sentence, and leaves nothing behind."""
 
 import dataclasses
+import gc
 import json
 import logging
 import signal
@@ -135,6 +136,13 @@ def test_what_is_no_bug_says_what_to_do(command):
 def test_an_interrupt_is_one_line(command):
     status, _, err = command(raising(KeyboardInterrupt()), Config, *FEW)
     assert status == 130 and one_sentence(err).startswith("interrupted")
+
+
+def test_a_program_collects_garbage_though_its_imports_do_not(command):
+    seen = []
+    gc.disable()
+    command(lambda _: seen.append(gc.isenabled()), Config, *FEW)
+    assert seen == [True] and gc.isenabled()
 
 
 def test_the_trace_is_shown_where_it_is_asked_for(command, monkeypatch):

@@ -8,8 +8,10 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from experiments import dpo, methods, rlhf
-from jaxalign.runtime import cli, config_file, flags, jsonl, stages
+from experiments import curves, dpo, methods, plan, rlhf
+from jaxalign.runtime import cli, config_file, flags, jsonl, stage_flags, stages
+from jaxalign.runtime.config import RunConfig
+from jaxalign.runtime.report_run import ReportRun
 from tests.runtime.test_flags import CONFIGS, made
 from tests.support import small_runs
 
@@ -35,7 +37,10 @@ def test_the_defaults_of_every_program_come_back(tmp_path, name):
     hints, needed = get_type_hints(kind), config_file.required_fields(kind)
     lists = [name for name in needed if get_origin(hints[name]) is tuple]
     config = made(kind, **{name: (get_args(hints[name])[0]("a"),) for name in lists})
-    read = config_file.read_config(type(config), written(tmp_path, config))
+    # as a pipeline writes it: a stage's flags that have no effect are refused
+    replaced = stage_flags.REPLACED if issubclass(kind, RunConfig) else ()
+    path = written(tmp_path, config, replaced=replaced)
+    read = config_file.read_config(type(config), path)
     assert read == config  # dataclasses: each field, the inner ones' too
     names = [f.name for f in dataclasses.fields(config)]
     names = [name for name in names if name not in config_file.LOCATION_FLAGS]
@@ -123,7 +128,8 @@ def test_a_wrong_flag_is_refused(arguments, message):
 
 def test_the_folder_of_a_runs_file_is_not_taken(tmp_path):
     config = dpo.Config(out=tmp_path / "a", resume=True)
-    path = written(tmp_path, config)
+    config.out.mkdir()
+    path = written(config.out, config)
     assert f"--config {tmp_path}/a/config.yaml" in path.read_text()
     read = parse(dpo.Config, "--config", path)
     assert read.out is None and not read.resume
@@ -131,6 +137,23 @@ def test_the_folder_of_a_runs_file_is_not_taken(tmp_path):
     path = write(tmp_path, "out: b\nresume: true\n")
     read = parse(dpo.Config, "--config", path)
     assert read.out == Path("b") and read.resume
+
+
+def test_a_result_that_is_a_file_has_its_flags_beside_it(tmp_path):
+    config = plan.Config(mesh="data=2", chips=("h100",), out=tmp_path / "a.b.json")
+    config_file.write_sidecar(config.out, config)
+    path = tmp_path / "a.b.config.yaml"
+    assert f"experiments.plan --config {path}" in path.read_text()
+    again = parse(plan.Config, "--config", path, "--out", tmp_path / "c.json")
+    assert again == dataclasses.replace(config, out=tmp_path / "c.json")
+
+
+def test_a_report_writes_its_flags(tmp_path):
+    config = curves.Config(runs=("a", "b=c"), smoothing=0.5, out=tmp_path / "report")
+    with ReportRun(config, "curves"):
+        path = tmp_path / "report" / "config.yaml"
+        again = parse(curves.Config, "--config", path, "--out", tmp_path / "report")
+    assert again == config
 
 
 def test_a_run_from_its_own_file_has_the_same_bits(tmp_path, monkeypatch):

@@ -8,12 +8,13 @@ import pytest
 import tyro
 
 from experiments import dpo, grpo, methods, rlhf, sft
-from jaxalign.runtime import cli, help_groups, help_text
+from experiments.speed import __main__ as speed
+from jaxalign.runtime import cli, help_groups, help_text, stage_flags
 from tests.runtime.test_flags import CONFIGS, made
 
 # what no program needs to show its help, or to refuse a flag; together 4 s of CPU time
 HEAVY = "flax grain orbax.checkpoint transformers tensorflow_datasets matplotlib scipy "
-HEAVY += "tensorboardX beartype pyarrow.parquet huggingface_hub pandas torch"
+HEAVY += "tensorboardX beartype pyarrow huggingface_hub pandas torch optax chex jinja2"
 HELP_OF_ALL = """
 import importlib, pkgutil, sys
 import experiments
@@ -77,6 +78,12 @@ def test_help_shows_the_flags_that_are_parsed(capsys, config):
         tyro.cli(config, args=["--help"])
     parsed = set(re.findall(r"^[│ ]+(--[a-z]\S+?)[ ,]", capsys.readouterr().out, re.M))
     text = shown(capsys, config, "--help-all")
+    names = {flag: next(stage_flags.flag_names([flag])) for flag in parsed}
+    parsed = {
+        flag
+        for flag, name in names.items()
+        if "." not in name or stage_flags.has_effect(name.rpartition(".")[2])
+    }
     assert len(parsed) > 50 and parsed <= set(FLAG.findall(text))
 
 
@@ -92,6 +99,33 @@ def test_a_pipelines_stages_have_a_line_each(capsys):
     assert "--rejection-sampling.winners.samples" in text
     with pytest.raises(ValueError, match="'help-pppo': did you mean help-ppo"):
         cli.parse_arguments(rlhf.Config, ["--help-pppo"])
+
+
+def test_a_stage_shows_the_flags_that_have_an_effect(capsys):
+    text = shown(capsys, rlhf.Config, "--help-ppo")
+    assert "--ppo.steps" in text and "--ppo.save-every" in text
+    # what the pipeline sets for all stages, or passes from one to the next
+    for flag in ("seed", "model", "data", "mesh", "out", "resume", "no-resume", "log"):
+        assert not re.search(rf"--ppo\.{flag}\b(?!-)", text), flag
+    with pytest.raises(ValueError, match="--ppo.seed has no effect: all .* --seed;"):
+        cli.parse_arguments(rlhf.Config, ["--ppo.seed", "3"])
+    with pytest.raises(ValueError, match="--sft.model has no effect: the pipeline pa"):
+        cli.parse_arguments(rlhf.Config, ["--sft.model=toy"])
+    # a program of several measurements is no pipeline
+    config = cli.parse_arguments(speed.Config, ["--tokenize.data", "a.jsonl"])
+    assert config.tokenize.data == "a.jsonl"
+
+
+def test_a_file_with_a_flag_of_a_stage_that_has_no_effect_is_refused(tmp_path):
+    path = tmp_path / "flags.yaml"
+    path.write_text("ppo: {steps: 3, compilation-cache: a}\n")
+    with pytest.raises(ValueError, match="yaml: --ppo.compilation-cache has no effect"):
+        cli.parse_arguments(rlhf.Config, ["--config", str(path)])
+
+
+def test_a_date_that_is_todays_is_no_default(capsys):
+    text = shown(capsys, rlhf.Config, "--help")
+    assert "--template-date" in text and "(default: 20" not in text
 
 
 def test_help_has_the_defaults_of_the_file(capsys, tmp_path):

@@ -11,12 +11,16 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-import pyarrow as pa
 
-from jaxalign import messages
+from jaxalign import lazy, messages
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = lazy.module("pyarrow")
 
 
 def open_zstd(raw: Any) -> Any:
@@ -30,14 +34,6 @@ COMPRESSIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     ".xz": ("xz", lzma.open),
     ".zst": ("zstd", open_zstd),
 }
-DECOMPRESSION_ERRORS = (
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    pa.ArrowException,
-    OSError,
-    ValueError,
-)
 
 
 def file_system(path: str) -> tuple[Any, str]:
@@ -88,7 +84,10 @@ class DecompressedStream(io.RawIOBase):
         """
         try:
             data = self.stream.read1(len(buffer))
-        except DECOMPRESSION_ERRORS as error:
+        except (
+            *(EOFError, zlib.error, lzma.LZMAError, OSError, ValueError),
+            pa.ArrowException,
+        ) as error:
             reason = messages.one_line(error, 160)
             fault = f"is not a complete {self.kind} file: {reason}"
             raise DamagedFile(self.path, fault) from error

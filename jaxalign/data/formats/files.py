@@ -8,21 +8,26 @@ import functools
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 from array_record.python import array_record_module
 
+from jaxalign import lazy
 from jaxalign.data.formats import (
     csv_rows,
     file_io,
     json_rows,
     json_window,
     row_limits,
-    table_rows,
 )
 from jaxalign.data.formats.file_io import file_system
 from jaxalign.data.formats.row_limits import MAX_ROW_CHARS, Rows, row_too_long
+
+if TYPE_CHECKING:
+    from jaxalign.data.formats import table_rows
+else:
+    table_rows = lazy.module("jaxalign.data.formats.table_rows")  # and pyarrow
 
 MAX_LIMIT = 10**8  # characters; parsing such a row takes about 10 GB
 # files beside the rows that data sets and runs write
@@ -80,9 +85,9 @@ TEXT_READERS: dict[str, RowReader] = {
     ".tsv": functools.partial(csv_rows.read_csv_rows, delimiter="\t"),
 }
 READERS: dict[str, RowReader] = TEXT_READERS | {
-    ".parquet": table_rows.read_parquet,
-    ".arrow": table_rows.read_arrow,
-    ".feather": table_rows.read_arrow,
+    ".parquet": lambda path, limit: table_rows.read_parquet(path, limit),
+    ".arrow": lambda path, limit: table_rows.read_arrow(path, limit),
+    ".feather": lambda path, limit: table_rows.read_arrow(path, limit),
     ".array_record": read_array_record,
 }
 ENDINGS = (*READERS, *(t + c for t in TEXT_READERS for c in file_io.COMPRESSIONS))

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from jaxalign import lazy, messages
 from jaxalign.atomic_files import atomic_path
 from jaxalign.data.schemas.checks import json_type
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import parquet
 else:
+    pa = lazy.module("pyarrow")
     parquet = lazy.module("pyarrow.parquet")
 
 
@@ -56,7 +56,7 @@ def with_json_texts(name: str, value: Any) -> Any:
     return [with_json_texts("", v) for v in value] if isinstance(value, list) else value
 
 
-def column_array(name: str, values: list[Any]) -> pa.Array:
+def column_array(name: str, values: list[Any]) -> "pa.Array":
     """The values of a field as an array.
 
     Raises:
@@ -92,7 +92,7 @@ def as_messages(answers: list[Any], *, always: bool = False) -> list[Any]:
     ]
 
 
-def has_empty_struct(kind: pa.DataType) -> bool:
+def has_empty_struct(kind: "pa.DataType") -> bool:
     """Whether a type, or one nested in it, is an object without fields."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     return pa.types.is_struct(kind) and not inner or any(map(has_empty_struct, inner))
