@@ -12,13 +12,13 @@ from jaxalign.data.dataset_ops import Subset
 from jaxalign.data.examples import Example
 from jaxalign.data.records import Record
 from jaxalign.runtime.run import Run
-from jaxalign.runtime.training_config import OfflineConfig, OnlineConfig
+from jaxalign.runtime.training_config import OfflineConfig, SamplingConfig
 from jaxalign.types import Params
 
 ParametersFn = Callable[[Params], Params]  # trained parameters -> all of the model's
 
 
-def selected_indices(config: OfflineConfig | OnlineConfig, count: int) -> np.ndarray:
+def selected_indices(config: OfflineConfig | SamplingConfig, count: int) -> np.ndarray:
     """Indices of the rows that are evaluated, rising: at most --eval-rows of `count`.
 
     They are drawn at random, by --held-out-seed, so that no order of the data matters.
