@@ -179,7 +179,7 @@ def main(
                     setup, params, next(prompts), rollout_key
                 )
                 batch = DistillationBatch(rollout.sequences, rollout.sampler_logp)
-                samples = rollout_samples.samples_beside_teacher(
+                samples = rollout_samples.student_samples(
                     config, setup, teacher, rollout
                 )
             elif answers is not None:  # of the data

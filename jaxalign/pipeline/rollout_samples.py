@@ -61,7 +61,7 @@ def first_samples(
     return DeferredRows(arrays, partial(make_rows, setup.policy, prompts))
 
 
-def samples_beside_teacher(
+def student_samples(
     config: SamplingConfig,
     setup: sampling_setup.SamplingSetup,
     teacher: policies.Policy,
@@ -75,7 +75,7 @@ def samples_beside_teacher(
     if not count:
         return None
     arrays = rollout.sequences, rollout.sampler_logp, rollout.ended
-    (sequences, logp, ended), teacher_logp = score_first(
+    (sequences, logp, ended), teacher_logp = score_first_answers(
         *(teacher.model, teacher.params, arrays),
         count=count,
         temperature=config.temperature,
@@ -85,7 +85,7 @@ def samples_beside_teacher(
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("count", "temperature"))
-def score_first(
+def score_first_answers(
     model: LanguageModel,
     params: Params,
     arrays: tuple[TokenBatch, Array, Array],
