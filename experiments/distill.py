@@ -19,14 +19,18 @@ this loss's gradient as its mean over that token, which is computed here exactly
 The teacher is a model of any size with the student's tokenizer, such as a larger one of
 the same family, or one that was trained by RL; another tokenizer is refused.
 
-    python -m experiments.distill --teacher FOLDER --model FOLDER --data prompts.jsonl
-    python -m experiments.distill --teacher runs/ppo/policy --model runs/sft/policy
+    python -m experiments.distill --teacher FOLDER --model FOLDER --data answers.jsonl
+    python -m experiments.distill --teacher FOLDER --model FOLDER --data prompts.jsonl \\
+        --lmbda 1 --beta 1
 
-The second line is of the toy world; `python -m experiments.rlhf` trains such a teacher.
-docs/distillation.md has the results of all betas and lmbdas there.
+Rows may be prompts alone where no step is on the answers of the data. In the toy world
+any run's policy is a teacher, and these two commands distill one into a new model:
 
-Rows may be prompts alone, unless some steps are on the answers of the data. Flags are
-named as in TRL's GKDConfig. Held-out metrics, at the start, at the end and every
+    python -m experiments.sft --out runs/teacher
+    python -m experiments.distill --teacher runs/teacher/policy
+
+docs/distillation.md has a wider teacher, and the results of all betas and lmbdas. Flags
+are named as in TRL's GKDConfig. Held-out metrics, at the start, at the end and every
 --eval-every steps: docs/metrics.md.
 
 Reference: Agarwal et al. 2023, arXiv:2306.13649 (GKD); Gu et al. 2023, arXiv:2306.08543
@@ -254,10 +258,12 @@ def given_answers(config: Config, source: datasets.Dataset) -> list[Demonstratio
 
 def describe_answers(config: Config, setup: sampling_setup.SamplingSetup) -> str:
     """Whose answers the steps are on, for the plan."""
-    others = "the teacher" if config.seq_kd else "the data"
+    others = "teacher" if config.seq_kd else "data"
+    shares = {"student": config.lmbda, others: 1 - config.lmbda}
+    shown = [f"{share:.0%} of the {who}" for who, share in shares.items() if share]
     return (
-        f"answers of the student in {config.lmbda:.0%} of the steps, of {others} in "
-        f"the others; sampled ones have at most {setup.sampling.max_new_tokens} tokens"
+        f"answers, {' and '.join(shown)}; sampled ones have at most "
+        f"{setup.sampling.max_new_tokens} tokens"
     )
 
 

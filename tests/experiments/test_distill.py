@@ -39,11 +39,11 @@ def test_a_student_comes_nearer_on_answers_of_either_kind(base, tmp_path):
     before, after = (
         x for x in metrics.read_log(tmp_path) if not metrics.is_training(x)
     )
-    for name in ("loss", "forward_kl", "reverse_kl", "kl"):
+    for name in ("loss", "forward_kl", "reverse_kl", "teacher_kl"):
         assert 0 < after[f"eval/{name}"] < 0.5 * before[f"eval/{name}"], name
     # per answer is per token times tokens
     product = numbers["eval/reverse_kl"] * numbers["eval/length"]
-    np.testing.assert_allclose(numbers["eval/kl"], product, rtol=1e-9)
+    np.testing.assert_allclose(numbers["eval/teacher_kl"], product, rtol=1e-9)
     lines = metrics.read_steps(tmp_path)
     on_policy = [line["on_policy"] for line in lines]
     assert on_policy == [float(config.is_on_policy(i)) for i in range(30)]
@@ -72,7 +72,7 @@ def test_of_itself_nothing_is_left_to_learn(base, tmp_path):
     config = config_of(base, tmp_path, steps=1, teacher=str(base / "policy"))
     distill.main(config)
     first, step = metrics.read_log(tmp_path)[:2]
-    for name in ("loss", "forward_kl", "reverse_kl", "kl"):
+    for name in ("loss", "forward_kl", "reverse_kl", "teacher_kl"):
         np.testing.assert_allclose(first[f"eval/{name}"], 0.0, atol=1e-5)
     np.testing.assert_allclose(step["loss"], 0.0, atol=1e-6)
 

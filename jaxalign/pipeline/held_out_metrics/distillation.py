@@ -38,9 +38,9 @@ def distillation(
     On an answer of the teacher to each prompt, sampled once: `loss`, the divergence of
     `beta`, and `forward_kl`, KL(teacher || student), means over answer tokens. On an
     answer of the student, with the same random key in every evaluation: `reverse_kl`,
-    KL(student || teacher), and the student's `entropy`, means over answer tokens; `kl`,
-    the mean over answers of the summed reverse KL; `length`, `eos`. Nats; the KLs of a
-    token are exact, over the vocabulary.
+    KL(student || teacher), and the student's `entropy`, means over answer tokens;
+    `teacher_kl`, the mean over answers of the summed reverse KL; `length`, `eos`. Nats;
+    the KLs of a token are exact, over the vocabulary.
 
     Args:
       teacher: with the student's tokenizer.
@@ -95,7 +95,7 @@ def summarize(by_teacher: Sums, by_student: Sums) -> dict[str, float]:
         "loss": per_token(by_teacher, "loss"),
         "forward_kl": per_token(by_teacher, "forward_kl"),
         "reverse_kl": per_token(by_student, "reverse_kl"),
-        "kl": mean(by_student["reverse_kl"]),
+        "teacher_kl": mean(by_student["reverse_kl"]),
         "length": mean(by_student["length"]),
         "entropy": per_token(by_student, "entropy"),
         "eos": mean(by_student["eos"]),
