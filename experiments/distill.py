@@ -20,8 +20,8 @@ The teacher is a model of any size with the student's tokenizer, such as a large
 the same family, or one that was trained by RL; another tokenizer is refused.
 
     python -m experiments.distill --teacher FOLDER --model FOLDER --data answers.jsonl
-    python -m experiments.distill --teacher FOLDER --model FOLDER --data prompts.jsonl \\
-        --lmbda 1 --beta 1
+    python -m experiments.distill --teacher FOLDER --model FOLDER \\
+        --data prompts.jsonl --lmbda 1 --beta 1
 
 Rows may be prompts alone where no step is on the answers of the data. In the toy world
 any run's policy is a teacher, and these two commands distill one into a new model:
