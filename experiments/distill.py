@@ -45,7 +45,7 @@ import jax
 
 from jaxalign import sharding, streams
 from jaxalign.data import batch_size, loader
-from jaxalign.data.examples import longest_sequence
+from jaxalign.data.examples import Example, longest_sequence
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import (
     datasets,
@@ -63,7 +63,7 @@ from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import Dtype
 from jaxalign.runtime.loggers import LogFunction, Logger
-from jaxalign.runtime.loop import LoopState
+from jaxalign.runtime.loop import LoopState, Resumable
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig, SamplingConfig
 from jaxalign.training import objectives, state, step
@@ -144,7 +144,8 @@ def main(
                 mesh=run.mesh,
             )
 
-        steps = defaults.total_steps(config, len(setup.prompts), config.batch)
+        work = workload(config, setup, examples)
+        steps = work.steps
         adam = config.adamw(steps)
         trained = trainable.make_trainable(config, student.params)
         update = step.make_step(
@@ -161,13 +162,13 @@ def main(
         )
         train_state = state.create(trained.params, adam, jax.random.key(config.seed))
         roles = lambda train_state: {"policy": train_state.params}
-        iterators = {"prompts": prompts} | ({"data": answers} if answers else {})
+        iterators: dict[str, Resumable] = {"prompts": prompts}
+        if answers:  # the epoch that is logged is that of the first
+            given_first = {"data": answers, **iterators}
+            iterators = iterators | given_first if config.lmbda else given_first
         loop = LoopState(0, train_state, iterators)
         loop = run.restore(loop, roles(train_state), total=steps, rate=config.rate)
         train_state = loop.state
-        work = run_plan.Workload.of_prompts(
-            setup, steps=steps, turns=describe_answers(config, setup)
-        )
         run_plan.show(run, config, student, roles(train_state), work)
         measure = held_out_metrics.distillation(
             *(config, run, setup, teacher, trained.parameters), beta=config.beta
@@ -256,15 +257,29 @@ def given_answers(config: Config, source: datasets.Dataset) -> list[Demonstratio
         raise
 
 
-def describe_answers(config: Config, setup: sampling_setup.SamplingSetup) -> str:
-    """Whose answers the steps are on, for the plan."""
+def workload(
+    config: Config, setup: sampling_setup.SamplingSetup, examples: Sequence[Example]
+) -> run_plan.Workload:
+    """The rows and steps of the run: of prompts, or of given answers where all are."""
+    only_given = bool(examples) and config.lmbda == 0
+    rows = len(examples) if only_given else len(setup.prompts)
+    steps = defaults.total_steps(config, rows, config.batch)
+    if only_given:
+        return run_plan.Workload.of(
+            *(examples, setup.policy),
+            kind=Demonstration,
+            unit="answers",
+            steps=steps,
+            batch=config.batch,
+        )
     others = "teacher" if config.seq_kd else "data"
     shares = {"student": config.lmbda, others: 1 - config.lmbda}
     shown = [f"{share:.0%} of the {who}" for who, share in shares.items() if share]
-    return (
+    turns = (
         f"answers, {' and '.join(shown)}; sampled ones have at most "
         f"{setup.sampling.max_new_tokens} tokens"
     )
+    return run_plan.Workload.of_prompts(setup, steps=steps, turns=turns)
 
 
 def check(config: Config) -> None:

@@ -78,7 +78,7 @@ def prepare(
     devices = sharding.row_shards(run.mesh)
     if prompts % devices:
         raise ValueError(
-            f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
+            f"the {prompts} prompts of an iteration, {flag}, do not "
             f"divide over {devices} devices: give a multiple of {devices}, or mend "
             "--mesh"
         )

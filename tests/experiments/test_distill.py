@@ -68,6 +68,16 @@ def test_the_share_of_on_policy_steps_is_lmbda():
     assert abs(share(0.25) - 0.25) < 0.08
 
 
+def test_given_answers_alone_are_counted_in_passes_over_them(base, tmp_path):
+    config = config_of(base, tmp_path, lmbda=0.0, steps=None, epochs=0.5)
+    numbers = distill.main(config)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    # half a pass in steps of 8
+    assert plan["unit"] == "answers" and plan["steps"] == plan["rows"] // 2 // 8 > 1
+    epoch = plan["steps"] * 8 / plan["rows"]
+    np.testing.assert_allclose(numbers["train/epoch"], epoch)
+
+
 def test_of_itself_nothing_is_left_to_learn(base, tmp_path):
     config = config_of(base, tmp_path, steps=1, teacher=str(base / "policy"))
     distill.main(config)
