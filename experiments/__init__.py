@@ -17,6 +17,7 @@ Align, online
     ppo                 PPO with a value model and a KL penalty
     grpo                GRPO, RLOO, Dr. GRPO, DAPO, GSPO, CISPO, REINFORCE++
     online_dpo          any pairwise loss on fresh answers
+    distill             a student from a teacher, on its own answers (GKD, reverse KL)
     best_of_n           reranking by a reward, measured against KL
     rejection_sampling  SFT on the best of n answers, in rounds
 Pipelines

@@ -56,7 +56,7 @@ from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.run_folder import folder_of
 from jaxalign.runtime.sweep_grid import SweepRun
 
-PROGRAMS = ("sft", "reward_model", "dpo", "kto", "ppo", "grpo", "online_dpo")
+PROGRAMS = ("sft", "reward_model", "dpo", "kto", "ppo", "grpo", "online_dpo", "distill")
 REWARD_KL = ("eval/reward", "eval/kl")
 
 

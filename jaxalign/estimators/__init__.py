@@ -45,11 +45,14 @@ from jaxalign.estimators.logprobs import (
     token_statistics,
 )
 from jaxalign.estimators.token_distribution import (
+    LogitInputs,
+    map_logits,
     next_token_kl,
     next_token_log_sum_square,
 )
 
 __all__ = [
+    "LogitInputs",
     "TargetStatistics",
     "TokenStatistics",
     "adaptive_kl_coefficient",
@@ -66,6 +69,7 @@ __all__ = [
     "leave_one_out",
     "log1mexp",
     "length_adaptive_lambda",
+    "map_logits",
     "monte_carlo_returns",
     "n_step_returns",
     "next_token_kl",

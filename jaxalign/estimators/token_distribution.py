@@ -4,7 +4,8 @@ Logits [B T V] never exist as a whole. Results are aligned with tokens: entry t 
 the distribution of token t, and entry 0 is 0, since nothing predicts the first token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,24 +80,74 @@ def next_token_kl(
     >>> next_token_kl(hidden, unembed, hidden, unembed).tolist()
     [[0.0, 0.0]]
     """
-    one = jnp.ones(())
+    models = [
+        LogitInputs(hidden[:, :-1], unembed, logit_cap),
+        LogitInputs(other_hidden[:, :-1], other_unembed, logit_cap),
+    ]
+    return jnp.pad(map_logits(exact_kl, models, chunk=chunk), ((0, 0), (1, 0)))
+
+
+class LogitInputs(NamedTuple):
+    """What a model's logits are computed from.
+
+    Attributes:
+      hidden: hidden states, final normalization applied [B T D].
+      unembed: unembedding matrix [D V].
+      logit_cap: final soft-capping; None for none.
+    """
+
+    hidden: Array
+    unembed: Array
+    logit_cap: float | None = None
+
+
+def map_logits(
+    of_logits: Callable[..., Any],
+    models: Sequence[LogitInputs],
+    *aligned: Array,
+    temperature: float = 1.0,
+    chunk: int | None = None,
+) -> Any:
+    """Numbers of each position from the logits of several models, chunk by chunk.
+
+    The backward pass computes each chunk's logits again; the gradients of the
+    unembeddings are summed in float32.
+
+    Args:
+      of_logits: (logits [B C V] of each model in float32, then `aligned` [B C ...]) ->
+        a tree of numbers [B C].
+      models: of the logits; nothing is shifted.
+      aligned: further numbers of each position [B T ...].
+      temperature: the logits are divided by it.
+      chunk: as of `token_logprobs`.
+
+    Returns:
+      The tree, of arrays [B T].
+    """
+    divisor = jnp.asarray(temperature)
     # The gradient of a closed-over array is summed over chunks in the array's dtype.
     widened = [
-        x.astype(jnp.result_type(x, jnp.float32)) for x in (unembed, other_unembed)
+        model.unembed.astype(jnp.result_type(model.unembed, jnp.float32))
+        for model in models
     ]
 
     @jax.checkpoint
-    def of_chunk(parts: tuple[Array, Array]) -> Array:
-        first, second = (
-            scaled_logits(x, wide.astype(narrow.dtype), one, logit_cap)
-            for x, wide, narrow in zip(
-                parts, widened, (unembed, other_unembed), strict=True
-            )
-        )
-        return exact_kl(first, second)
+    def of_chunk(parts: tuple[list[Array], tuple[Array, ...]]) -> Any:
+        hidden, others = parts
+        logits = [
+            scaled_logits(x, wide.astype(m.unembed.dtype), divisor, m.logit_cap)
+            for x, wide, m in zip(hidden, widened, models, strict=True)
+        ]
+        return of_logits(*logits, *others)
 
-    both = hidden, other_hidden
-    return map_chunks(of_chunk, both, vocabulary=2 * unembed.shape[1], chunk=chunk)
+    first = models[0]
+    rows, length = first.hidden.shape[:2]
+    vocabulary = sum(model.unembed.shape[1] for model in models)
+    chunk = balanced_chunk_size((rows, length), vocabulary, chunk)
+    parts = [model.hidden for model in models], aligned
+    parts = jax.tree.map(lambda x: split_chunks(x, chunk), parts)
+    numbers = jax.lax.map(of_chunk, parts)
+    return jax.tree.map(lambda x: join_chunks(x, length), numbers)
 
 
 def map_chunks(

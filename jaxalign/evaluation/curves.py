@@ -52,6 +52,7 @@ PANELS = (
     Panel("accuracy", ("accuracy",)),
     Panel("reward", ("reward",)),
     Panel("KL from the reference (nats per answer)", ("kl",)),
+    Panel("KL of a teacher (nats per token)", ("forward_kl", "reverse_kl")),
     Panel("length (tokens)", ("length", "answer_length")),
     Panel("entropy (nats per token)", ("entropy",)),
     Panel("share of answers that ended", ("eos",)),

@@ -9,7 +9,10 @@ from jaxalign.evaluation.intervals import Interval, interval_over_seeds
 
 # The metrics of a table, where none are named: the first that all variants have, and
 # those of training only where nothing was held out.
-NAMES = ("reward", "kl", "accuracy", "margin", "length", "perplexity")
+NAMES = (
+    *("reward", "kl", "forward_kl", "reverse_kl"),
+    *("accuracy", "margin", "length", "perplexity"),
+)
 MOST_METRICS = 4
 Variants = Sequence[tuple[Mapping[str, str], Sequence[Mapping[str, float]]]]
 

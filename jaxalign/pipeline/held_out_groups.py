@@ -8,7 +8,7 @@ import numpy as np
 from jaxalign import streams
 from jaxalign.evaluation import by_field
 from jaxalign.evaluation.by_field import RowMetric
-from jaxalign.runtime.training_config import OfflineConfig, OnlineConfig
+from jaxalign.runtime.training_config import OfflineConfig, SamplingConfig
 
 WHAT = "held-out row"  # in the words of an error
 
@@ -32,7 +32,7 @@ class HeldOutGroups:
 
     def __init__(
         self,
-        config: OfflineConfig | OnlineConfig,
+        config: OfflineConfig | SamplingConfig,
         rows: Sequence[HasFields],
         units: np.ndarray,
     ) -> None:
@@ -66,7 +66,7 @@ class HeldOutGroups:
         }
 
 
-def selected_indices(config: OfflineConfig | OnlineConfig, count: int) -> np.ndarray:
+def selected_indices(config: OfflineConfig | SamplingConfig, count: int) -> np.ndarray:
     """Indices of the rows that are evaluated, rising: at most --eval-rows of `count`.
 
     They are drawn at random, by --held-out-seed, so that no order of the data matters.
@@ -78,7 +78,7 @@ def selected_indices(config: OfflineConfig | OnlineConfig, count: int) -> np.nda
 
 
 def check_split(
-    config: OfflineConfig | OnlineConfig, held_out: Sequence[HasFields]
+    config: OfflineConfig | SamplingConfig, held_out: Sequence[HasFields]
 ) -> None:
     """Refuses fields of --split-by that do not divide the rows of the evaluations.
 

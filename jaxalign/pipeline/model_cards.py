@@ -13,6 +13,7 @@ from jaxalign.runtime.training_config import TrainConfig
 
 # Flags of places and of resuming, which do not change what is computed.
 LOCATION_FLAGS = ("out", "resume", "extend", "compilation_cache", "token_cache")
+MODELS = ("model", "teacher")  # flags of folders or names on a hub
 PACKAGES = ("jaxalign", "jax", "flax", "optax", "transformers", "tokenizers")
 
 
@@ -80,7 +81,7 @@ def command(config: Any) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             text = str(value)
-            words += [f"--{flag}", hub.public_name(text) if flag == "model" else text]
+            words += [f"--{flag}", hub.public_name(text) if flag in MODELS else text]
     return " ".join(shlex.join(words).splitlines())
 
 

@@ -14,77 +14,40 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxalign import sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
-from jaxalign.data import batch_size
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import (
     datasets,
-    held_out_groups,
-    policies,
     reward_functions,
     reward_sums,
     rollouts,
-    trainable,
+    sampling_setup,
 )
 from jaxalign.pipeline.evaluation import model_checks
-from jaxalign.pipeline.prompts import (
-    PromptIterator,
-    PromptRows,
-    TokenizedPrompts,
-    pad_prompts,
-    select_prompts,
-)
+from jaxalign.pipeline.prompts import PromptRows
 from jaxalign.pipeline.reward_terms import Reward
+from jaxalign.pipeline.sampling_setup import SamplingSetup
 from jaxalign.rewards import shaping
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig as OnlineConfig
-from jaxalign.sampling import SamplingParams
 from jaxalign.training import forward, optimizer
 from jaxalign.training.state import TrainState
 from jaxalign.types import Array, Key, Params
 
 
-@dataclasses.dataclass(frozen=True)
-class RolloutSetup:
-    """The fixed parts of an online experiment.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RolloutSetup(SamplingSetup):
+    """The fixed parts of an online experiment: those of sampling, and the reward.
 
     Attributes:
-      policy: the initial policy; its parameters are also the reference's.
-      dataset: the data set of the prompts.
-      prompts: all prompts, tokenized.
-      prompt_batches: endless batches of them; the position is part of the loop's state.
       reward_fn: (prompts, sequences [A T], ended [A]) -> the reward of each answer [A].
-      sampling: length and distribution of the answers.
-      slots: answers that are sampled at one time; 0 for all.
-      answers_per_row: answers that follow one copy of their prompt in a row of the
-        batch that models read.
-      answers_per_block: answers to one prompt that stay together in minibatches; does
-        not depend on the mesh.
-      mesh: that prompts and answers are divided over.
       reward_normalization: of each reward of a sum, see `reward_sums`.
     """
 
-    policy: policies.Policy
-    dataset: datasets.Dataset
-    prompts: TokenizedPrompts
-    prompt_batches: PromptIterator
     reward_fn: reward_functions.RewardFunction
-    sampling: SamplingParams
-    slots: int
-    answers_per_row: int
-    answers_per_block: int
-    mesh: Mesh
     reward_normalization: reward_sums.Normalization = "none"
-
-    @property
-    def tokens_per_iteration(self) -> int:
-        """Places for tokens in the prompts and answers of an iteration."""
-        batches = self.prompt_batches
-        width = batches.width + self.sampling.max_new_tokens
-        return batches.batch_size * batches.samples * width
 
 
 class Rollout(NamedTuple):
@@ -124,53 +87,26 @@ def prepare(
       ValueError: the prompts do not divide over the devices, or bad data or rewards.
     """
     reward_sums.check_normalization(config.reward_normalization, samples)
-    devices = sharding.row_shards(run.mesh)
-    if prompts % devices:
-        raise ValueError(
-            f"the {prompts} prompts of an iteration (--prompts, of PPO --batch) do not "
-            f"divide over {devices} devices: give a multiple, or mend --mesh"
-        )
     model_checks.check_reward(config, reward or config.reward)
-    dataset = datasets.load(config)
-    held_out_groups.check_split(config, dataset.prompts()[1])
-    policy = policies.load(config, dataset, run.mesh)
-    longest = config.max_new_tokens or dataset.max_new_tokens
-    train = dataset.prompts()[0]
-    selected = select_prompts(policy, train, longest, run.note, "prompts")
-    flag = "--prompts (of PPO --batch)"
-    batch_size.check_size(prompts, len(selected), flag=flag, may_repeat=True)
-    run.describe_data(dataset.accounts())
-    tokens, lengths = pad_prompts(policy, selected, longest)
-    policy = policies.extend_longrope(policy, tokens.shape[1] + longest)
-    policy = trainable.with_frozen_base(config, policy)
-    per_row = functools.partial(rollouts.answers_per_row, policy.config)
-    per_block = per_row(prompts, samples, parts=config.minibatches)
-    blocks = prompts * samples // per_block
+    setup = sampling_setup.prepare(
+        *(config, run, datasets.load(config)),
+        prompts=prompts,
+        samples=samples,
+        minibatches=config.minibatches,
+        flag="--prompts (of PPO --batch)",
+    )
     return RolloutSetup(
-        policy=policy,
-        dataset=dataset,
-        prompts=selected,
-        prompt_batches=PromptIterator(
-            *(selected.records, (tokens, lengths), prompts),
-            samples=samples,
-            seed=config.seed,
-            mesh=run.mesh,
-        ),
+        **vars(setup),
         reward_fn=reward_functions.make_reward_function(
-            *(reward or config.reward, config.dtype, policy, dataset),
+            *(reward or config.reward, config.dtype, setup.policy, setup.dataset),
             ensemble=config.ensemble,
         ),
-        sampling=SamplingParams(max_new_tokens=longest, temperature=config.temperature),
-        slots=config.slots,
-        answers_per_row=per_row(blocks, per_block, parts=config.minibatches * devices),
-        answers_per_block=per_block,
-        mesh=run.mesh,
         reward_normalization=config.reward_normalization,
     )
 
 
 def sample_rollout(
-    setup: RolloutSetup, params: Params, prompts: PromptRows, key: Key
+    setup: SamplingSetup, params: Params, prompts: PromptRows, key: Key
 ) -> Rollout:
     """Samples answers to a batch of prompts from the current policy.
 

@@ -17,15 +17,16 @@ import numpy as np
 from jaxalign import estimators, sharding
 from jaxalign.batches import AnswerBatch, TokenBatch
 from jaxalign.data.records import Prompt
-from jaxalign.pipeline import online, policies, rollouts
+from jaxalign.pipeline import online, policies, rollouts, sampling_setup
 from jaxalign.runtime.samples_log import DeferredRows
+from jaxalign.runtime.training_config import SamplingConfig
 from jaxalign.training import forward
-from jaxalign.types import Array
+from jaxalign.types import Array, LanguageModel, Params
 
 
 def first_samples(
-    config: online.OnlineConfig,
-    setup: online.RolloutSetup,
+    config: SamplingConfig,
+    setup: sampling_setup.SamplingSetup,
     rollout: online.Rollout,
     *,
     rewards: Mapping[str, Array],
@@ -58,6 +59,50 @@ def first_samples(
     prompts = setup.prompt_batches.first_records(-(-count // samples))
     prompts = [prompt for prompt in prompts for _ in range(samples)][:count]
     return DeferredRows(arrays, partial(make_rows, setup.policy, prompts))
+
+
+def student_samples(
+    config: SamplingConfig,
+    setup: sampling_setup.SamplingSetup,
+    teacher: policies.Policy,
+    rollout: online.Rollout,
+) -> DeferredRows | None:
+    """The samples of a student's rollout, whose `kl` is to its teacher, as of k1.
+
+    The teacher reads the written answers alone, one a row.
+    """
+    count = min(config.sample_rows, len(rollout.ended))
+    if not count:
+        return None
+    arrays = rollout.sequences, rollout.sampler_logp, rollout.ended
+    (sequences, logp, ended), teacher_logp = score_first_answers(
+        *(teacher.model, teacher.params, arrays),
+        count=count,
+        temperature=config.temperature,
+    )
+    first = online.Rollout([], sequences, sequences, logp, ended)
+    return first_samples(config, setup, first, rewards={}, logps=(logp, teacher_logp))
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("count", "temperature"))
+def score_first_answers(
+    model: LanguageModel,
+    params: Params,
+    arrays: tuple[TokenBatch, Array, Array],
+    *,
+    count: int,
+    temperature: float,
+) -> tuple[tuple[TokenBatch, Array, Array], Array]:
+    """The first answers of a rollout, and a model's log-probs of their tokens.
+
+    Args:
+      arrays: sequences, the sampler's log-probs, `ended`: one answer a row.
+      count: of the answers.
+    """
+    take = lambda x: sharding.constrain(x[:count], *[None] * x.ndim)
+    first: tuple[TokenBatch, Array, Array] = jax.tree.map(take, arrays)
+    logps = forward.token_logps(model, params, first[0], temperature=temperature)
+    return first, logps
 
 
 @functools.partial(jax.jit, static_argnames="count")

@@ -60,6 +60,11 @@ def score_rollout(setup: online.RolloutSetup, rollout: online.Rollout) -> Scores
 
 def reward_metrics(reward: Array, ended: Array) -> dict[str, Array]:
     """Mean and deviation of rewards [A]; shares of answers that ended, and did not."""
+    metrics = {"reward": reward.mean(), "reward_std": reward.std()}
+    return metrics | ended_metrics(ended)
+
+
+def ended_metrics(ended: Array) -> dict[str, Array]:
+    """Shares of answers that ended, and that were cut."""
     eos = ended.mean()
-    metrics = {"reward": reward.mean(), "reward_std": reward.std(), "eos": eos}
-    return metrics | {"truncated": 1.0 - eos}
+    return {"eos": eos, "truncated": 1.0 - eos}

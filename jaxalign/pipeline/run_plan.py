@@ -17,6 +17,7 @@ from jaxalign.data.records import Prompt, Record
 from jaxalign.models import transformer
 from jaxalign.pipeline.online import RolloutSetup
 from jaxalign.pipeline.policies import Policy
+from jaxalign.pipeline.sampling_setup import SamplingSetup
 from jaxalign.runtime import defaults, distributed, run_settings
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OnlineConfig, TrainConfig
@@ -78,6 +79,34 @@ class Workload:
             packed=packed,
         )
 
+    @classmethod
+    def of_prompts(
+        cls, setup: SamplingSetup, *, steps: int, turns: str = "", packed: str = ""
+    ) -> "Workload":
+        """The workload of prompts whose answers are sampled.
+
+        Args:
+          turns: by default the answers that the policy samples.
+          packed: what else a step is made of, after the number of answers.
+        """
+        batches = setup.prompt_batches
+        each = f"{batches.samples} answers" if batches.samples > 1 else "an answer"
+        sampled = (
+            "the answers that the policy samples, of at most "
+            f"{setup.sampling.max_new_tokens} tokens"
+        )
+        return cls(
+            kind=Prompt,
+            unit="prompts",
+            rows=len(setup.prompts),
+            tokens=int(batches.lengths.sum()),
+            longest=int(batches.lengths.max()),
+            steps=steps,
+            batch=batches.batch_size,
+            turns=turns or sampled,
+            packed=f"{each} to each{packed}",
+        )
+
 
 def show(
     run: Run,
@@ -106,19 +135,8 @@ def show_online(
     run: Run, config: OnlineConfig, setup: RolloutSetup, roles: Mapping[str, Params]
 ) -> dict[str, Any]:
     """`show` for an online experiment, which trains on sampled answers."""
-    batches = setup.prompt_batches
-    each = f"{batches.samples} answers" if batches.samples > 1 else "an answer"
-    work = Workload(
-        kind=Prompt,
-        unit="prompts",
-        rows=len(setup.prompts),
-        tokens=int(batches.lengths.sum()),
-        longest=int(batches.lengths.max()),
-        steps=config.steps,
-        batch=batches.batch_size,
-        turns="the answers that the policy samples, of at most "
-        f"{setup.sampling.max_new_tokens} tokens",
-        packed=f"{each} to each, {config.updates} updates",
+    work = Workload.of_prompts(
+        setup, steps=config.steps, packed=f", {config.updates} updates"
     )
     return show(run, config, setup.policy, roles, work)
 

@@ -83,6 +83,10 @@ RATES = {
         *(3e-4, 5e-7, 5e-6),
         "Guo et al. 2024, arXiv:2402.04792, from memory; adapter: ten times that",
     ),
+    "distill": Rates(
+        *(1e-3, 2e-5, 2e-4),
+        "TRL's example of GKD, Qwen2 0.5B from 1.5B; adapter: the same, from memory",
+    ),
 }
 # Flags of pipelines' stages with the toy model.
 TOY_STAGES: dict[str, dict[str, dict[str, Any]]] = {

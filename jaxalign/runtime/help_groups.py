@@ -5,8 +5,8 @@ from typing import Any
 
 GROUPS: dict[str, str] = {
     "run": "out seed resume extend smoke seeds log config",
-    "model": "model context dtype remat train lora_rank lora_alpha lora_targets frozen "
-    "save_dtype",
+    "model": "model teacher teacher_dtype context dtype remat train lora_rank "
+    "lora_alpha lora_targets frozen save_dtype",
     "data": "data data_path token_cache liked held_out held_out_seed held_out_data "
     "keep_special_tokens template_date overlong skip_bad_rows max_row_chars",
     "optimization": "steps epochs batch micro_batches minibatches learning_rate "

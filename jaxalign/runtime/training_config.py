@@ -111,31 +111,14 @@ class RewardConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OnlineConfig(EvaluationFlags, RewardConfig):
-    """Flags of online methods: experiments that sample the answers they train on."""
+class SamplingConfig(EvaluationFlags, TrainConfig):
+    """Flags of experiments that sample answers while a model trains."""
 
     RANGES: ClassVar = {
         "temperature": flags.POSITIVE,
-        "steps": flags.COUNT,
         "sample_rows": flags.FROM_0,
         "show_samples_every": flags.FROM_0,
     }
-    steps: int = 40
-    """Iterations: one batch of rollouts each."""
-    minibatches: int = 1
-    """Optimizer steps per pass over the rollouts."""
-    epochs: int = 1
-    """Passes over the rollouts."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay of the learning rate to 0 over the run."""
-    warmup: int = 0
-    """Iterations of rising learning rate."""
-    clip_norm: float = 1.0
-    """Limit of the gradient's global norm; each of PPO's two models has its own."""
-    missing_eos: Literal["subtract", "assign"] = "subtract"
-    """The penalty for an answer without an end is subtracted from its score, or its
-    score is set to minus the penalty."""
-    missing_eos_penalty: float = 1.0
     temperature: float = 1.0
     """Temperature of the sampling, and of the log-probs of the sampled tokens."""
     max_new_tokens: int | None = None
@@ -156,6 +139,29 @@ class OnlineConfig(EvaluationFlags, RewardConfig):
     logp_gap: float = 0.1
     """Warning threshold for the largest difference between the sampler's and the
     trainer's log-probs, in nats."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnlineConfig(SamplingConfig, RewardConfig):
+    """Flags of online methods: experiments that sample the answers they train on."""
+
+    RANGES: ClassVar = {"steps": flags.COUNT}
+    steps: int = 40
+    """Iterations: one batch of rollouts each."""
+    minibatches: int = 1
+    """Optimizer steps per pass over the rollouts."""
+    epochs: int = 1
+    """Passes over the rollouts."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay of the learning rate to 0 over the run."""
+    warmup: int = 0
+    """Iterations of rising learning rate."""
+    clip_norm: float = 1.0
+    """Limit of the gradient's global norm; each of PPO's two models has its own."""
+    missing_eos: Literal["subtract", "assign"] = "subtract"
+    """The penalty for an answer without an end is subtracted from its score, or its
+    score is set to minus the penalty."""
+    missing_eos_penalty: float = 1.0
 
     @property
     def updates(self) -> int:

@@ -22,6 +22,7 @@ OFFLINE = {
 }
 ONLINE = {"reward", "reward_low", "reward_std", "kl", "length", "entropy", "eos"}
 NAMES = OFFLINE | dict.fromkeys(("ppo", "grpo", "online_dpo"), ONLINE)
+NAMES["distill"] = {"loss", "forward_kl", "reverse_kl", "teacher_kl", "length", "eos"}
 AT_THE_START = {  # the policy is its reference; float32 sums of some 30 nats
     "dpo": {"loss": np.log(2.0), "margin": 0.0},
     "kto": {"loss": 0.5, "margin": 0.0},

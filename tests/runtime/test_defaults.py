@@ -6,6 +6,7 @@ import json
 import pytest
 
 from experiments import (
+    distill,
     dpo,
     grpo,
     methods,
@@ -31,6 +32,7 @@ CONFIGS = {
     "ppo": ppo.Config(),
     "grpo": grpo.Config(),
     "online_dpo": online_dpo.Config(),
+    "distill": distill.Config(),
 }
 # What every experiment had before defaults depended on the model, and README's results
 # were made with: the learning rate, the steps, the epochs, the rows of a step.
@@ -41,6 +43,7 @@ TOY = {
     "ppo": (3e-4, 40, 2, 64),
     "grpo": (3e-4, 40, 1, 8),
     "online_dpo": (3e-4, 40, 1, 32),
+    "distill": (1e-3, None, 1, 32),
 }
 # ... and the stages of pipelines.
 TOY_STAGES = {
@@ -66,6 +69,7 @@ FIELD = {
     "ppo": (1e-6, 1e-6),
     "grpo": (1e-6, 1e-6),
     "online_dpo": (5e-7, 1e-6),
+    "distill": (2e-5, 2e-5),
 }
 
 

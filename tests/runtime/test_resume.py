@@ -25,6 +25,8 @@ RUNS = {
     "ppo": {"normalize": "running", "minibatches": 2},
     "grpo": {},
     "online_dpo": {},
+    "distill": {},
+    "distill seq_kd": {"seq_kd": True},
 }
 
 

@@ -75,10 +75,27 @@ def prepare(base: Path) -> Path:
     return base
 
 
+def teacher(base: Path) -> Path:
+    """The folder of a wider and deeper model with the tokenizer of `prepare`'s."""
+    from jaxalign.models import transformer
+    from jaxalign.pipeline import text_models
+
+    folder = base / "teacher"
+    if not folder.exists():
+        policy = text_models.load(base / "policy").policy
+        shape = dataclasses.replace(policy.config, width=24, layers=2)
+        model = transformer.language_model(shape)
+        params = model.init(jax.random.key(2))
+        wide = dataclasses.replace(policy, model=model, params=params)
+        model_folders.save(folder, wide)
+    return folder
+
+
 def experiment_config(base: Path, out: Path, name: str, told: list[str]):  # type: ignore[no-untyped-def]
     """The module of an experiment and its configuration, with KEY=VALUE overrides."""
     from experiments import (
         collect,
+        distill,
         dpo,
         grpo,
         kto,
@@ -114,6 +131,9 @@ def experiment_config(base: Path, out: Path, name: str, told: list[str]):  # typ
         "ppo": lambda: ppo.Config(**online, batch=8, kl_target=1.0),
         "grpo": lambda: grpo.Config(**online, prompts=4, samples=2),
         "online_dpo": lambda: online_dpo.Config(**online, prompts=4),
+        "distill": lambda: distill.Config(
+            **trained, teacher=str(teacher(base)), max_new_tokens=4
+        ),
         "collect": lambda: collect.Config(**model, **sums, **few),
         "rlhf": lambda: pipeline_config(rlhf, **model, **sums, few=few),
         "rejection_sampling": lambda: rounds_config(

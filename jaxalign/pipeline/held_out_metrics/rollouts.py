@@ -24,10 +24,11 @@ from jaxalign.pipeline.prompts import (
     pad_prompts,
     select_prompts,
 )
+from jaxalign.pipeline.sampling_setup import SamplingSetup
 from jaxalign.runtime.evaluations import Measure
 from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
-from jaxalign.runtime.training_config import OnlineConfig
+from jaxalign.runtime.training_config import OnlineConfig, SamplingConfig
 from jaxalign.training import forward
 from jaxalign.types import Array, LanguageModel, Params
 
@@ -112,7 +113,7 @@ def summarize_answers(
 
 
 def held_out_prompts(
-    config: OnlineConfig, run: Run, setup: online.RolloutSetup
+    config: SamplingConfig, run: Run, setup: SamplingSetup
 ) -> TokenizedPrompts:
     """At most --eval-rows held-out prompts, no longer than training's longest one."""
     records = setup.dataset.prompts()[1]
@@ -136,7 +137,7 @@ def held_out_prompts(
 
 
 def prompt_batches(
-    setup: online.RolloutSetup, prompts: TokenizedPrompts
+    setup: SamplingSetup, prompts: TokenizedPrompts
 ) -> Iterator[PromptRows]:
     """Batches of one answer to each prompt, of the shapes of training's batches.
 

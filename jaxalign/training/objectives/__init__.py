@@ -7,6 +7,13 @@ metric is a pair, too: its sum and its weight.
 from jaxalign.training.loss_names import get_loss, pairwise_loss
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES
 from jaxalign.training.objectives.actor_critic import explained_variance, ppo
+from jaxalign.training.objectives.distillation import (
+    DistillationBatch,
+    DistillationTerms,
+    distillation,
+    distillation_terms,
+    gkd_divergence,
+)
 from jaxalign.training.objectives.grpo import group, rollout_diagnostics
 from jaxalign.training.objectives.preferences import (
     for_loss,
@@ -35,6 +42,8 @@ from jaxalign.training.preference_loss import (
 )
 
 __all__ = [
+    "DistillationBatch",
+    "DistillationTerms",
     "MixedBatch",
     "ModelLogps",
     "PAIRWISE_LOSSES",
@@ -45,9 +54,12 @@ __all__ = [
     "Sides",
     "UnpairedLoss",
     "as_loss",
+    "distillation",
+    "distillation_terms",
     "explained_variance",
     "for_loss",
     "get_loss",
+    "gkd_divergence",
     "group",
     "hard_label_loss",
     "kto",
