@@ -26,7 +26,7 @@ class AttackRow(NamedTuple):
     """Token ids around the suffix: a prompt that is attacked, and the target answer.
 
     Attributes:
-      prompt: of the prompt, up to the suffix.
+      prompt: up to the suffix.
       postfix: between the suffix and the answer: the chat template's tokens.
       target: of the answer that the attack is for.
     """
