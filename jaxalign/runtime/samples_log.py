@@ -20,6 +20,7 @@ SAMPLES = "samples.jsonl"
 SHOW_EVERY = 10  # steps between tables where --show-samples-every is not given
 PROMPT_CHARS, ANSWER_CHARS = 160, 320  # of a text at the console
 FEWEST_TEXT_CHARS = 50  # of a line, for prompt and answer
+NUMBERS_CHARS = 26  # of a line, where a narrow console has all numbers in one column
 SMALLEST = 5e-4  # a number that the console shows; KLs of a policy that has not moved
 # are below
 
@@ -156,8 +157,24 @@ def number_cells(
     borders = 3 * (len(names) + len(texts)) + 1
     if sum(widest) + borders + FEWEST_TEXT_CHARS <= width:
         return cells, False
-    lines = [[f"{head} {value}" for head, value in one.items()] for one in cells]
-    return [{"numbers": "\n".join(one)} for one in lines], True
+    named = [[f"{head} {value}" for head, value in one.items()] for one in cells]
+    return [{"numbers": join_lines(one, NUMBERS_CHARS)} for one in named], True
+
+
+def join_lines(words: Sequence[str], width: int) -> str:
+    """Words with commas between them, in lines of at most so many characters.
+
+    >>> join_lines(["kl 0.1", "ended no", "tokens 48"], 17)
+    'kl 0.1, ended no,\\ntokens 48'
+    """
+    lines: list[str] = []
+    for i, word in enumerate(words):
+        word += "," if i < len(words) - 1 else ""
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def cell(value: Any) -> str:

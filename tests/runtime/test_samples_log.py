@@ -109,9 +109,9 @@ def test_a_narrow_console_leaves_room_for_the_texts(width, stacked):
     lines = made.export_text().splitlines()
     assert max(map(len, lines)) <= width
     assert any("advantage 0.25" in line for line in lines) == stacked
-    # 160 characters of the prompt, at least 20 a line
+    # 60 words of an answer, at least 3 a line
     assert max(line.count("word") for line in lines) >= 8
-    assert sum("word" in line for line in lines) <= 2 * 12
+    assert sum("word" in line for line in lines) <= 2 * 20
     assert sum("gsm8k" in line for line in lines) == (2 if stacked else 1)
 
 
