@@ -30,6 +30,7 @@ else:
 Runs = Mapping[str, Sequence[Sequence[Row]]]
 MOST_PANELS = 12
 MOST_POINTS = 4000  # that are drawn of a curve; more are thinned out
+BOUNDS = ("_low", "_high", "_std", "_sq")  # endings of what belongs to another metric
 
 
 class Panel(NamedTuple):
@@ -74,22 +75,10 @@ def select_panels(rows: Sequence[Row]) -> list[Panel]:
         Panel(panel.title, tuple(name for name in panel.names if name in names))
         for panel in PANELS
     ]
-    terms = [name for name in names if term_name(name)]
-    parts = terms if len(terms) > 1 else []
+    parts = [n for n in names if n.startswith("reward/") and not n.endswith(BOUNDS)]
     after = next(i for i, panel in enumerate(PANELS) if "reward" in panel.names) + 1
     panels.insert(after, Panel("rewards by name", tuple(parts)))
     return [panel for panel in panels if panel.names][:MOST_PANELS]
-
-
-def term_name(metric: str) -> str:
-    """The name of a reward whose mean a metric is; "" for other metrics.
-
-    >>> term_name("rewards/gsm8k/mean"), term_name("rewards/margins")
-    ('gsm8k', '')
-    """
-    if metric.startswith("rewards/") and metric.endswith("/mean"):
-        return metric.removeprefix("rewards/").removesuffix("/mean")
-    return ""
 
 
 def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> None:
@@ -97,7 +86,7 @@ def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> 
 
     Training is a smoothed line over faint points, one for each step; held-out values
     are diamonds, with their interval where the rows have `_low` and `_high`; `_std` of
-    a metric is a band around it. Several rewards by name have a panel together.
+    a metric is a band around it.
 
     Raises:
       ValueError: the rows have none of the metrics of `PANELS`.
@@ -113,7 +102,7 @@ def plot_run(file: Path | BinaryIO, rows: Sequence[Row], *, title: str = "") -> 
         axes.set_title(panel.title, fontsize=9, loc="left")
         if len(panel.names) > 1:
             marks = [axes.plot([], [], color=c)[0] for c in COLORS[: len(panel.names)]]
-            labels = [term_name(n) or n.rpartition("/")[2] for n in panel.names]
+            labels = [name.rpartition("/")[2] for name in panel.names]
             axes.legend(marks, labels, fontsize=7, frameon=False)
     explained = "line: smoothed, points: single steps, diamonds: held-out"
     figure.suptitle(f"{title}    {explained}" if title else explained, fontsize=9)
@@ -172,8 +161,7 @@ def draw_training(
     axes.plot(places[thin], values[thin], ".", color=color, ms=3.5, alpha=0.3, mew=0)
     single = "o" if len(values) == 1 else ""
     axes.plot(places[thin], line[thin], color=color, lw=1.3, marker=single, ms=3)
-    spread_name = f"rewards/{term}/std" if (term := term_name(name)) else f"{name}_std"
-    spread = curve(rows, spread_name, x)[1]
+    spread = curve(rows, f"{name}_std", x)[1]
     if len(spread) == len(line):
         half = smooth(spread, weight)[thin]
         band = {"color": color, "alpha": 0.12, "lw": 0}

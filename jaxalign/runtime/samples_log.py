@@ -19,8 +19,6 @@ from jaxalign.training import metrics
 SAMPLES = "samples.jsonl"
 SHOW_EVERY = 10  # steps between tables where --show-samples-every is not given
 PROMPT_CHARS, ANSWER_CHARS = 160, 320  # of a text at the console
-FEWEST_TEXT_CHARS = 50  # of a line, for prompt and answer
-NUMBERS_CHARS = 26  # of a line, where a narrow console has all numbers in one column
 SMALLEST = 5e-4  # a number that the console shows; KLs of a policy that has not moved
 # are below
 
@@ -103,78 +101,36 @@ def show(step: int, rows: Sequence[Row]) -> None:
     """Prints samples as a table; of many processes the first prints.
 
     A prompt is shown once, at the first of its answers; long texts are cut in the
-    middle. In a narrow console the numbers of an answer stand below each other.
+    middle.
     """
     if not distributed.is_first():
         return
+    names = list(rows[0])
+    table = Table(title=f"samples of step {step}", title_justify="left", expand=False)
+    for name in names:
+        is_text = isinstance(rows[0][name], str)
+        heading = name.replace("_", " ")
+        table.add_column(
+            heading,
+            justify="left" if is_text else "right",
+            ratio={"prompt": 2, "answer": 3}.get(name),
+            no_wrap=not is_text,
+            overflow="fold",
+        )
+    last = None
+    for row in rows:
+        again = row["prompt"] == last
+        if not again and last is not None:
+            table.add_section()
+        last = row["prompt"]
+        cells = {name: cell(row[name]) for name in names}
+        cells["prompt"] = "" if again else shorten(str(row["prompt"]), PROMPT_CHARS)
+        cells["answer"] = shorten(str(row["answer"]), ANSWER_CHARS)
+        table.add_row(*map(Text, cells.values()))
     console = rich.get_console()
-    table = sample_table(f"samples of step {step}", rows, console.width)
     with console.capture() as capture:
         console.print(table)
     distributed.print_line(capture.get().rstrip("\n"))
-
-
-def sample_table(title: str, rows: Sequence[Row], width: int) -> Table:
-    """The table of samples: a column for each number, or one column for all of them.
-
-    Args:
-      width: of the console, in characters; where columns of their own would leave too
-        little of it for the texts, numbers stand below each other.
-    """
-    texts = [name for name, value in rows[0].items() if isinstance(value, str)]
-    cells, is_stacked = number_cells(rows, texts, width)
-    table = Table(title=title, title_justify="left", expand=False)
-    for name in texts:
-        ratio = {"prompt": 2, "answer": 3}.get(name)
-        table.add_column(name, ratio=ratio, overflow="fold")
-    for name in cells[0]:
-        table.add_column(name, justify="left" if is_stacked else "right", no_wrap=True)
-    last = None
-    for row, numbers in zip(rows, cells, strict=True):
-        again = row["prompt"] == last
-        if last is not None and (is_stacked or not again):
-            table.add_section()
-        last = row["prompt"]
-        shown = {name: str(row[name]) for name in texts}
-        shown["prompt"] = "" if again else shorten(shown["prompt"], PROMPT_CHARS)
-        shown["answer"] = shorten(shown["answer"], ANSWER_CHARS)
-        table.add_row(*map(Text, [*shown.values(), *numbers.values()]))
-    return table
-
-
-def number_cells(
-    rows: Sequence[Row], texts: Sequence[str], width: int
-) -> tuple[list[dict[str, str]], bool]:
-    """The cells of the numbers of each row by heading, and whether they are stacked.
-
-    Args:
-      texts: names of the columns of text.
-      width: of the console, in characters.
-    """
-    names = {name: name.replace("_", " ") for name in rows[0] if name not in texts}
-    cells = [{head: cell(row[name]) for name, head in names.items()} for row in rows]
-    widest = [max(len(h), *(len(one[h]) for one in cells)) for h in names.values()]
-    borders = 3 * (len(names) + len(texts)) + 1
-    if sum(widest) + borders + FEWEST_TEXT_CHARS <= width:
-        return cells, False
-    named = [[f"{head} {value}" for head, value in one.items()] for one in cells]
-    return [{"numbers": join_lines(one, NUMBERS_CHARS)} for one in named], True
-
-
-def join_lines(words: Sequence[str], width: int) -> str:
-    """Words with commas between them, in lines of at most so many characters.
-
-    >>> join_lines(["kl 0.1", "ended no", "tokens 48"], 17)
-    'kl 0.1, ended no,\\ntokens 48'
-    """
-    lines: list[str] = []
-    for i, word in enumerate(words):
-        word += "," if i < len(words) - 1 else ""
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return "\n".join(lines)
 
 
 def cell(value: Any) -> str:

@@ -32,33 +32,6 @@ def test_a_grid_has_the_metrics_that_the_run_has():
     assert titles == ["loss", "accuracy"]  # kl has no number
 
 
-def test_rewards_by_name_have_a_panel_with_bands(tmp_path, monkeypatch):
-    """`rewards/...` of a sum; a single reward is `reward`, and DPO's are no terms."""
-    names = {"rewards/gsm8k": 0.5, "rewards/brief": 0.25}
-    means = {f"{name}/mean": x for name, x in names.items()}
-    spreads = {f"{name}/std": 0.1 for name in names}
-    rows = [{"step": i, "reward": 1.0} | means | spreads for i in range(6)]
-    (reward, terms) = curves.select_panels(rows)
-    assert terms == ("rewards by name", ("rewards/gsm8k/mean", "rewards/brief/mean"))
-    one = [{k: x for k, x in row.items() if "brief" not in k} for row in rows]
-    assert [panel.title for panel in curves.select_panels(one)] == ["reward"]
-    dpo = [{"step": 0, "rewards/margins": 1.0, "rewards/chosen": 0.5}]
-    assert [panel.title for panel in curves.select_panels(dpo)] == [
-        "rewards of the loss"
-    ]
-    figures = []
-    grid = curves.make_grid
-    keep = lambda count: figures.append(grid(count)) or figures[-1]
-    monkeypatch.setattr(curves, "make_grid", keep)
-    curves.plot_run(tmp_path / "run.png", rows)
-    ((_, (_, axes)),) = figures
-    assert [text.get_text() for text in axes.get_legend().texts] == ["gsm8k", "brief"]
-    # a band of 0.1 around each mean
-    paths = [path for band in axes.collections for path in band.get_paths()]
-    bands = [np.ptp(path.vertices[:, 1]) for path in paths]
-    np.testing.assert_allclose(bands, [0.2, 0.2], rtol=1e-6)
-
-
 def test_runs_of_other_steps_meet_where_both_are():
     first = (np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]))
     second = (np.array([1.0, 3.0]), np.array([10.0, 30.0]))

@@ -1,6 +1,5 @@
 """samples.jsonl continues without double lines; the table shows what can be read."""
 
-import io
 import json
 
 import pytest
@@ -96,23 +95,6 @@ def test_the_table_shows_a_prompt_once_and_numbers(tmp_path, console):
     assert "four [31m[red]" in text  # without the escape that would color it
     assert 200 < text.count("x") < 330 and "0.123" in text and " - " in text
     assert max(map(len, text.splitlines())) <= 100
-
-
-@pytest.mark.parametrize("width, stacked", [(79, True), (120, False)])
-def test_a_narrow_console_leaves_room_for_the_texts(width, stacked):
-    """Eight columns of numbers would leave a prompt four characters a line."""
-    names = ["gsm8k", "brief", "score", "advantage", "kl", "ended", "tokens"]
-    words = " ".join(["word"] * 60)
-    row = {"prompt": words, "answer": words} | dict.fromkeys(names, 0.25)
-    made = Console(width=width, record=True, color_system=None, file=io.StringIO())
-    made.print(samples_log.sample_table("samples", [row, row], width))
-    lines = made.export_text().splitlines()
-    assert max(map(len, lines)) <= width
-    assert any("advantage 0.25" in line for line in lines) == stacked
-    # 60 words of an answer, at least 3 a line
-    assert max(line.count("word") for line in lines) >= 8
-    assert sum("word" in line for line in lines) <= 2 * 20
-    assert sum("gsm8k" in line for line in lines) == (2 if stacked else 1)
 
 
 def test_rows_of_one_set_of_columns():
