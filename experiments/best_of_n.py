@@ -51,7 +51,7 @@ from jaxalign.pipeline import (
     rollouts,
 )
 from jaxalign.pipeline.prompts import tokenize_prompts
-from jaxalign.pipeline.reward_terms import Reward
+from jaxalign.pipeline.reward_terms import Reward, describe_reward
 from jaxalign.runtime import flags, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -130,8 +130,8 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
         )
         title = (
             f"{config.model} at temperature {config.temperature:g}, best by "
-            f"{config.reward}; {len(prompts)} held-out prompts, 95 % intervals over "
-            "them, of this one model"
+            f"{describe_reward(reward or config.reward)}; {len(prompts)} held-out "
+            "prompts, 95 % intervals over them, of this one model"
         )
         named = {
             f"the best of {config.samples} by {name}": by_field.titled_rows(name, part)

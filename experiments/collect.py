@@ -1,8 +1,8 @@
 """Preferences on a policy's own answers: sample answers, then label them by rankings.
 
 Annotators are simulated by a Plackett-Luce model: each sorts the answers to a prompt by
-reward / label_temperature + Gumbel noise, with the data set's rule-based reward. So of
-any two answers
+reward / label_temperature + Gumbel noise. The reward is the data set's rule-based one,
+or what --reward names. So of any two answers
 
     p(a preferred to b) = sigmoid((reward(a) - reward(b)) / label_temperature)
 
@@ -13,6 +13,9 @@ first annotator, with train.jsonl and test.jsonl each, for `--data`.
 
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
+    python -m experiments.collect --model FOLDER --data FILE --reward my.py:function
+
+Of a weighted sum of rewards, numbers.json has each term's mean and spread, too.
 """
 
 import collections
@@ -29,8 +32,9 @@ import numpy as np
 from jaxalign import streams
 from jaxalign.data.records import Prompt, prompt_fields
 from jaxalign.evaluation import preference
-from jaxalign.pipeline import datasets, policies, rollouts
+from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
 from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
@@ -41,6 +45,9 @@ from jaxalign.runtime.run import Run
 class Config(RunConfig):
     """Preferences labeled by simulated annotators."""
 
+    reward: str = "programmed"
+    """The annotators' reward: programmed (the data set's rule-based reward), a reward
+    model's folder, or another of docs/rewards.md, such as my.py:function."""
     prompts: int = 3072
     """Training prompts to sample answers to."""
     first_prompt: int = 0
@@ -63,7 +70,7 @@ class RankedAnswers(NamedTuple):
     """K answers to a prompt with their rankings, in the order of sampling.
 
     Attributes:
-      rewards: rule-based rewards, float [K].
+      rewards: float [K].
       places: the place of each answer by each annotator, 0 for the best, int
         [annotators K].
     """
@@ -84,20 +91,26 @@ class RankedAnswers(NamedTuple):
         }
 
 
-def main(config: Config) -> dict[str, float]:
+def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
     """Samples answers and labels them.
+
+    Args:
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
 
     Returns:
       Of each split the numbers of rankings and pairs, the Bayes accuracy of the pairs
       and the mean reward.
 
     Raises:
-      ValueError: no rule-based reward, nothing held out, or answers that are all alike.
+      ValueError: no such reward, nothing held out, or answers that are all alike.
     """
     with Run(config, "collect") as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
-        reward_fn = source.require_reward()
+        reward_fn = reward_functions.make_reward_function(
+            reward or config.reward, config.dtype, policy, source
+        )
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
         run.describe_data(source.accounts())
@@ -110,13 +123,13 @@ def main(config: Config) -> dict[str, float]:
         for name, prompts in prompts_by_split.items():
             fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
             answers = sample_answers(config, policy, fitting, max_new_tokens, name)
-            metrics = reward_fn(answers.prompts, answers.texts, answers.finished)
+            scores = reward_functions.score_terms(reward_fn, answers, mesh=run.mesh)
             noise = partial(
                 streams.generator, config.seed, f"label {name}", config.first_prompt
             )
             rankings = rank_answers(
                 answers,
-                metrics["reward"],
+                scores["reward"],
                 config.label_temperature,
                 config.annotators,
                 noise,
@@ -135,8 +148,22 @@ def main(config: Config) -> dict[str, float]:
             numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
                 np.array([pair["p_chosen"] for pair in pairs])
             )
-            numbers[f"{name}_reward"] = float(np.mean(metrics["reward"]))
+            numbers |= {f"{name}_{k}": x for k, x in reward_numbers(scores).items()}
         return run.finish(numbers)
+
+
+def reward_numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    """The mean reward of all answers, and mean and spread of each term of a sum.
+
+    Args:
+      scores: of `reward_functions.score_terms`.
+    """
+    numbers = {"reward": float(np.mean(scores["reward"]))}
+    for name, values in scores.items():
+        if name != "reward":
+            numbers[f"{name}/mean"] = float(np.mean(values))
+            numbers[f"{name}/std"] = float(np.std(values, ddof=1))
+    return numbers
 
 
 def sample_answers(

@@ -24,7 +24,6 @@ continues a stopped run, in any round, and with more --rounds adds rounds.
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -38,6 +37,7 @@ from jaxalign.pipeline import (
     held_out,
     held_out_tables,
     reward_functions,
+    reward_terms,
     round_schedule,
     text_rewards,
 )
@@ -95,15 +95,15 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
     source = datasets.load(config)
     held_out.check_split(config.split_by, source)
     selects = reward or config.reward
+    reward_functions.check_reward(selects, source)
     reward_models = reward_functions.reward_model_folders(selects)
-    if not reward_models:  # an unknown reward is refused before anything is computed
+    if not reward_models:
         text_reward = text_rewards.text_reward(selects, source)
         source = dataclasses.replace(source, reward=source.reward or text_reward)
     policies = run_rounds(config, out, reward)
     evaluations = evaluate(config, source, policies, reward_models, out)
-    named_tables = held_out_tables.titled_tables(
-        f"{config.data}, best by {config.reward}", [evaluations]
-    )
+    selected = f"{config.data}, best by {reward_terms.describe_reward(selects)}"
+    named_tables = held_out_tables.titled_tables(selected, [evaluations])
     tables.publish(out, named_tables)
     plot(out, {"rejection sampling": list(evaluations)}, [evaluations])
     distributed.print_line(f"table, plot and answers are in {out}")
@@ -170,11 +170,10 @@ def finetune_on_winners(
     folder = jsonl.round_folder(out, i)
     stage = stage_runner(config, folder)
     temperatures = round_schedule.round_temperatures(config.temperatures, config.rounds)
-    named = {"reward": reward} if isinstance(reward, str) else {}
-    main = winners_stage.main
+    winners_main, named = reward_terms.with_reward(winners_stage.main, reward)
     stage(
         "winners",
-        main if named else partial(main, reward=reward),
+        winners_main,
         model=str(latest),
         data=config.data,
         **named,

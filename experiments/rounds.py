@@ -2,7 +2,8 @@
 
     SFT -> {sample -> label -> reward model -> rejection sampling -> SFT -> DPO} x k
 
-In every round the latest policy answers new prompts, which simulated annotators label;
+In every round the latest policy answers new prompts, and simulated annotators label the
+answers by --reward: the data set's rule-based reward, or any other of docs/rewards.md;
 a reward model, started from that policy, is trained on the preferences of all rounds so
 far (Llama 2: Touvron et al. 2023, arXiv:2307.09288, section 3.2); the policy is
 finetuned on its best answers by that model, together with the winners of all earlier
@@ -10,18 +11,20 @@ rounds (section 3.2.3); and DPO trains on the newest preferences alone (Llama 3:
 Grattafiori et al. 2024, arXiv:2407.21783, section 4.1, with six such rounds). DPO's
 reference is the policy that it starts from, that of the round's finetuning. With
 --method ppo, PPO against the round's reward model replaces DPO, as in Llama 2's last
-rounds, with its KL penalty to the same policy.
+rounds, with its KL penalty to the same policy. With --select-by reward no reward model
+is trained: --reward itself selects the winners, and is what PPO maximizes.
 
     python -m experiments.rounds
     python -m experiments.rounds --rounds 3 --method ppo --temperatures 1.0 1.1 1.2
     python -m experiments.rounds --data stories --data-path FILE --model FOLDER
+    python -m experiments.rounds --data FILE --model FOLDER --reward my.py:function
 
 Each stage has a folder, OUT/sft and OUT/round-1/collect, reward_model, winners, ...,
 and is run by its own module; --resume skips finished stages, and with more --rounds
 adds rounds. Writes table.md, reward_kl.png and samples.md over the rounds: gains and KL
-are against the SFT policy before all rounds, RM scores are by the last round's reward
-model. Policies of PPO are measured at its temperature, the others at 1, or all at
---eval-temperature.
+are against the SFT policy before all rounds, rewards are by --reward, RM scores by the
+last round's reward model. Policies of PPO are measured at its temperature, the others
+at 1, or all at --eval-temperature.
 
 The default's six rounds take some thirteen minutes after SFT on two CPU cores. As
 answers improve, labels become harder to predict: the table of the reward models has the
@@ -45,10 +48,13 @@ from jaxalign.pipeline import (
     datasets,
     held_out,
     held_out_tables,
+    reward_functions,
     reward_models,
+    reward_terms,
     round_schedule,
 )
 from jaxalign.pipeline.held_out import Evaluation
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import distributed, jsonl, model_usage, tables
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.jsonl import round_folder
@@ -69,6 +75,13 @@ class Config(rejection_sampling.RoundsConfig):
     """Two rounds with a few steps of every stage, to see that it runs."""
     method: Literal["dpo", "ppo"] = "dpo"
     """The last stage of a round."""
+    reward: str = "programmed"
+    """The reward that labels answers, and measures policies: programmed (the data set's
+    rule-based reward), a reward model's folder, or another of docs/rewards.md, such as
+    my.py:function."""
+    select_by: Literal["reward_model", "reward"] = "reward_model"
+    """What selects winners, and what PPO maximizes: a reward model that each round
+    trains on its labels, or --reward itself; then no reward model is trained."""
     reward_data: jsonl.RoundSelection = "all"
     """Data of the reward model: preferences of all rounds so far, or of the newest."""
     dpo_data: jsonl.RoundSelection = "newest"
@@ -83,8 +96,12 @@ class Config(rejection_sampling.RoundsConfig):
     ppo: ppo_stage.Config = ppo_stage.Config(steps=10)
 
 
-def main(config: Config) -> list[held_out_tables.Row]:
+def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.Row]:
     """Runs all rounds for every seed.
+
+    Args:
+      reward: in place of --reward: a function, see `jaxalign.pipeline.own_rewards`, or
+        weights by function or name.
 
     Returns:
       The rows of the table over all seeds: SFT, and two policies for each round.
@@ -93,22 +110,26 @@ def main(config: Config) -> list[held_out_tables.Row]:
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
     source = datasets.load(config)
-    source.require_reward()
+    labels_by = reward or config.reward
+    reward_functions.check_reward(labels_by, source)
     held_out.check_split(config.split_by, source)
     out = folder_of(config, "rounds")
     seeds: list[dict[str, Evaluation]] = []
     agreements: list[held_out_tables.Row] = []
     for seed_config in configs_by_seed(config, out):
-        policies = run_rounds(seed_config, seed_config.out)
-        seeds.append(evaluate(seed_config, policies, seed_config.out))
-        rows = reward_model_agreements(seed_config, seed_config.out)
-        agreements += [{"seed": seed_config.seed} | row for row in rows]
-    named_tables = held_out_tables.titled_tables(config.data, seeds)
+        policies = run_rounds(seed_config, seed_config.out, labels_by)
+        seeds.append(evaluate(seed_config, policies, seed_config.out, labels_by))
+        if config.select_by == "reward_model":
+            rows = reward_model_agreements(seed_config, seed_config.out)
+            agreements += [{"seed": seed_config.seed} | row for row in rows]
+    subject = table_subject(config, labels_by)
+    named_tables = held_out_tables.titled_tables(subject, seeds)
     rows = next(iter(named_tables.values()))
     agreement_title = (
         "each round's reward model on its held-out preferences; over prompts"
     )
-    named_tables[agreement_title] = agreements
+    if agreements:
+        named_tables[agreement_title] = agreements
     tables.publish(out, named_tables)
     sft, *methods = seeds[0]
     lines = {
@@ -121,6 +142,13 @@ def main(config: Config) -> list[held_out_tables.Row]:
     last_round = round_folder(seed_config.out, config.rounds - 1)
     model_usage.show("rounds", last_round / config.method)
     return rows
+
+
+def table_subject(config: Config, reward: Reward) -> str:
+    """What the table is about: the data set and, but for its own, the reward."""
+    if reward == "programmed":
+        return config.data
+    return f"{config.data}, reward {reward_terms.describe_reward(reward)}"
 
 
 def smoke_config(config: Config) -> Config:
@@ -141,8 +169,13 @@ def smoke_config(config: Config) -> Config:
     )
 
 
-def run_rounds(config: Config, out: Path) -> dict[str, Path]:
+def run_rounds(
+    config: Config, out: Path, reward: Reward = "programmed"
+) -> dict[str, Path]:
     """Run all rounds of one seed.
+
+    Args:
+      reward: the reward that labels answers.
 
     Returns:
       Folders of policies by name: SFT, and two for each round.
@@ -155,38 +188,46 @@ def run_rounds(config: Config, out: Path) -> dict[str, Path]:
     latest = out / "sft" / "policy"
     policies = {"SFT": latest}
     for i in range(config.rounds):
-        finetuned, latest = run_round(config, out, i, latest)
+        finetuned, latest = run_round(config, out, i, latest, reward)
         policies[f"round {i + 1}, winners"] = finetuned
         policies[f"round {i + 1}, {config.method.upper()}"] = latest
     return policies
 
 
-def run_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Path]:
+def run_round(
+    config: Config, out: Path, i: int, latest: Path, reward: Reward
+) -> tuple[Path, Path]:
     """Run a round: collect, train the reward model, finetune on winners, DPO or PPO.
 
     Args:
       i: of the round, from 0.
       latest: the folder of the policy that the round starts from.
+      reward: the reward that labels answers.
 
     Returns:
       The folders of the policy after finetuning, and after DPO or PPO.
     """
     folder = round_folder(out, i)
     stage = stage_runner(config, folder)
-    stage(
-        "collect",
-        collect_stage.main,
-        model=str(latest),
-        data=config.data,
-        first_prompt=i * config.collect.prompts,
-    )
-    collected = jsonl.round_folders(out, i, "collect/rankings", config.reward_data)
-    rankings = jsonl.gather(collected, folder / "rankings")
-    stage("reward_model", reward_stage.main, model=str(latest), data=str(rankings))
-    reward = str(folder / "reward_model" / "reward")
+    selects = reward
+    if config.select_by == "reward_model" or config.method == "dpo":
+        collect_main, named = reward_terms.with_reward(collect_stage.main, reward)
+        stage(
+            "collect",
+            collect_main,
+            model=str(latest),
+            data=config.data,
+            first_prompt=i * config.collect.prompts,
+            **named,
+        )
+    if config.select_by == "reward_model":
+        collected = jsonl.round_folders(out, i, "collect/rankings", config.reward_data)
+        rankings = jsonl.gather(collected, folder / "rankings")
+        stage("reward_model", reward_stage.main, model=str(latest), data=str(rankings))
+        selects = str(folder / "reward_model" / "reward")
     first = out / "sft" / "policy"
     finetuned = rejection_sampling.finetune_on_winners(
-        config, out, i, first, latest, reward
+        config, out, i, first, latest, selects
     )
     model = str(finetuned)
     if config.method == "dpo":
@@ -194,26 +235,33 @@ def run_round(config: Config, out: Path, i: int, latest: Path) -> tuple[Path, Pa
         pairs = jsonl.gather(collected, folder / "preferences")
         stage("dpo", dpo_stage.main, model=model, data=str(pairs))
     else:
-        stage("ppo", ppo_stage.main, model=model, data=config.data, reward=reward)
+        ppo_main, named = reward_terms.with_reward(ppo_stage.main, selects)
+        stage("ppo", ppo_main, model=model, data=config.data, **named)
     return finetuned, folder / config.method / "policy"
 
 
 def evaluate(
-    config: Config, policies: dict[str, Path], out: Path
+    config: Config,
+    policies: dict[str, Path],
+    out: Path,
+    reward: Reward = "programmed",
 ) -> dict[str, Evaluation]:
     """Evaluate all policies on the same held-out prompts; writes samples.md.
 
     Args:
       policies: folders by name.
+      reward: the reward that labels answers.
     """
     source = datasets.load(config)
+    last_model = round_folder(out, config.rounds - 1) / "reward_model" / "reward"
     held_out_eval = held_out.make_held_out_eval(
         config,
         source,
         out / "sft" / "policy",
         config.eval_prompts,
         max_new_tokens=config.winners.max_new_tokens,
-        reward=round_folder(out, config.rounds - 1) / "reward_model" / "reward",
+        reward=last_model if config.select_by == "reward_model" else None,
+        true_reward=None if reward == "programmed" else reward,
     )
     evaluations = {}
     with jax.set_mesh(mesh_of(config)):

@@ -21,9 +21,12 @@ from jaxalign.pipeline import (
     datasets,
     model_folders,
     policies,
+    reward_functions,
     rollouts,
 )
 from jaxalign.pipeline.prompts import select_prompts, tokenize_prompts
+from jaxalign.pipeline.reward_functions import RewardFunction
+from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime import distributed
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.mesh import mesh_of
@@ -40,13 +43,14 @@ class Evaluation:
 
     Attributes:
       texts: the answers.
-      reward: the data set's rule-based reward, or the reward model's score where the
-        data set has none, float [R].
+      reward: the true reward: the given one, or the data set's rule-based reward, or
+        the reward model's score where the data set has none, float [R].
       score: the reward model's score, float [R]; None without a reward model.
       kl: sum over the answer's tokens of log policy - log initial policy, in nats, at
         `temperature`; of best-of-n the formula log n - (n - 1) / n, float [R].
       length: answer tokens, int [R].
-      reward_metrics: all metrics of the reward function, among them "reward", [R] each.
+      reward_metrics: all metrics of the reward function, among them "reward", and of a
+        given sum "rewards/NAME" of each term, [R] each.
       prompt: `splits.prompt_hash` of each prompt, the unit of intervals, uint64 [R].
       temperature: of the sampling.
       fields: of each prompt's row, those by which numbers are split [R].
@@ -70,6 +74,7 @@ def measure_answers(
     rule_reward: datasets.RuleBasedReward | None,
     reward_model: tuple[ScalarModel, Params] | None = None,
     *,
+    true_reward: RewardFunction | None = None,
     temperature: float = 1.0,
 ) -> Evaluation:
     """Rewards, KL to the initial policy, and length of a policy's own answers.
@@ -81,6 +86,7 @@ def measure_answers(
       rule_reward: the data set's rule-based reward, if it has one; `reward` is its.
       reward_model: a reward model and its parameters; `reward` is its score if there
         is no rule-based reward.
+      true_reward: in place of the data set's rule-based reward.
       temperature: of the answers' sampling, and of all log-probs.
 
     Raises:
@@ -90,7 +96,10 @@ def measure_answers(
     if reward_model is not None:
         score = answer_scores.learned_scores(*reward_model, answers.sequences)
         datasets.check_finite("model", answers.prompts, score)
-    if rule_reward is not None:
+    if true_reward is not None:
+        mesh = sharding.mesh_of(policy.params)
+        metrics = reward_functions.score_terms(true_reward, answers, mesh=mesh)
+    elif rule_reward is not None:
         metrics = rule_reward(answers.prompts, answers.texts, answers.finished)
     elif score is not None:
         metrics = {"reward": score}
@@ -126,6 +135,7 @@ class HeldOutEval:
         is no rule-based one.
       split_by: names of fields of the prompts' rows, with commas between them, that
         evaluations keep.
+      true_reward: in place of the data set's rule-based reward.
     """
 
     base: policies.Policy
@@ -135,6 +145,7 @@ class HeldOutEval:
     rule_reward: datasets.RuleBasedReward | None
     reward_model: tuple[ScalarModel, Params] | None = None
     split_by: str = ""
+    true_reward: RewardFunction | None = None
 
     def evaluate(
         self, policy: policies.Policy, samples: int = 1, *, temperature: float
@@ -154,6 +165,7 @@ class HeldOutEval:
             answers,
             self.rule_reward,
             self.reward_model,
+            true_reward=self.true_reward,
             temperature=temperature,
         )
         names = split_fields(self.split_by)
@@ -183,6 +195,7 @@ def make_held_out_eval(
     *,
     max_new_tokens: int | None = None,
     reward: Path | None = None,
+    true_reward: Reward | None = None,
 ) -> HeldOutEval:
     """The evaluation on at most `count` held-out prompts.
 
@@ -191,12 +204,18 @@ def make_held_out_eval(
       base: the folder of the initial policy.
       max_new_tokens: tokens of the longest answer; None for the data set's.
       reward: the folder of a reward model, whose score is reported too.
+      true_reward: measures in place of the data set's rule-based reward.
     """
     policy = load(config, source, base)
     mesh = sharding.mesh_of(policy.params)
     reward_model = None
     if reward:
         reward_model = model_folders.load_scalar(reward, config.dtype, mesh=mesh)
+    true_reward_fn = None
+    if true_reward is not None:
+        true_reward_fn = reward_functions.make_reward_function(
+            true_reward, config.dtype, policy, source
+        )
     max_new_tokens = max_new_tokens or source.max_new_tokens
     return HeldOutEval(
         base=policy,
@@ -207,6 +226,7 @@ def make_held_out_eval(
         rule_reward=source.reward,
         reward_model=reward_model,
         split_by=",".join(getattr(config, "split_by", ())),
+        true_reward=true_reward_fn,
     )
 
 

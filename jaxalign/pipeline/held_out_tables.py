@@ -107,6 +107,11 @@ def table(seeds: Seeds) -> list[Row]:
         pairs = list(zip(rewards, base_rewards, strict=True))
         row: Row = {"method": method, "temperature": evaluation.temperature}
         row[reward_name(seeds)] = interval(rewards)
+        row |= {
+            name: interval([one[method].reward_metrics[name] for one in seeds])
+            for name in evaluation.reward_metrics
+            if name.startswith("rewards/")
+        }
         gain = win_rate = None
         if method != base:
             gain = Gain(*interval([a - b for a, b in pairs]))

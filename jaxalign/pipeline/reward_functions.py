@@ -29,7 +29,7 @@ from jaxalign.pipeline import (
     policies,
     rollouts,
 )
-from jaxalign.pipeline.reward_sums import RewardFunctions, RewardSum
+from jaxalign.pipeline.reward_sums import RewardFunctions, RewardSum, weighted_sum
 from jaxalign.pipeline.reward_terms import Reward, is_own, reward_terms
 from jaxalign.pipeline.text_rewards import single_text_reward
 from jaxalign.rewards import combination as mixtures
@@ -52,6 +52,22 @@ def reward_model_folders(reward: Reward) -> list[Path]:
         parts = [str(term.reward) for term in terms if not is_own(term.reward)]
         return [folder for part in parts for folder in model_folders_of(part)]
     return model_folders_of(str(reward))
+
+
+def check_reward(reward: Reward, dataset: datasets.Dataset) -> None:
+    """Refuses a reward that cannot score answers to a data set's prompts.
+
+    Called before anything is computed; no model is loaded.
+
+    Raises:
+      ValueError: an unknown reward, a file or function that does not exist, or rows
+        without what the reward needs.
+    """
+    singles = [term.reward for term in reward_terms(reward)] or [str(reward)]
+    for single in singles:
+        is_judge = isinstance(single, str) and single.startswith("judge:")
+        if is_own(single) or not (model_folders_of(str(single)) or is_judge):
+            single_text_reward(single, dataset, "float32", None, None)
 
 
 def model_folders_of(reward: str) -> list[Path]:
@@ -249,12 +265,37 @@ def score_answers(
       reward_fn: of `make_reward_function`.
       mesh: that the rows of a batch are divided over.
     """
+    return score_terms(reward_fn, answers, mesh=mesh, rows=rows)["reward"]
+
+
+def score_terms(
+    reward_fn: RewardFunction,
+    answers: rollouts.Answers,
+    *,
+    mesh: Mesh | None,
+    rows: int = 256,
+) -> dict[str, np.ndarray]:
+    """`reward` of each answer, and of a `RewardSum` each term as rewards/NAME [A].
+
+    Args:
+      reward_fn: of `make_reward_function`.
+      mesh: that the rows of a batch are divided over.
+    """
+    names = ["reward"]
+    if isinstance(reward_fn, RewardSum):
+        names += [f"rewards/{name}" for name in reward_fn.weights]
 
     def score_batch(batch: tuple[TokenBatch, np.ndarray]) -> Array:
         sequences, indices = batch
         local = indices[sharding.local_rows(len(indices), mesh)]  # as in training
         prompts = [answers.prompts[i] for i in local]
-        return reward_fn(prompts, sequences, answers.finished[indices])
+        ended = answers.finished[indices]
+        if not isinstance(reward_fn, RewardSum):
+            return reward_fn(prompts, sequences, ended)[:, None]
+        values = reward_fn.values(prompts, sequences, ended)
+        total = weighted_sum(values, reward_fn.weights)
+        return jnp.stack([total, *values.values()], axis=1)
 
     every_answer = (answers.sequences, np.arange(len(answers.texts)))
-    return answer_scores.map_batches(score_batch, every_answer, rows, mesh)
+    scores = answer_scores.map_batches(score_batch, every_answer, rows, mesh)
+    return dict(zip(names, scores.T, strict=True))

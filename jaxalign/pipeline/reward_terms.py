@@ -14,6 +14,7 @@ is no reward, it is a pattern with commas and signs of equality in it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +98,33 @@ def split_terms(reward: str) -> list[tuple[str, float | None]]:
         match = None if Path(piece).exists() else WEIGHT.fullmatch(piece)
         terms.append((match[1], float(match[2])) if match else (piece, None))
     return terms
+
+
+def describe_reward(reward: Reward) -> str:
+    """A reward as `--reward` writes it, functions by their names, for titles.
+
+    >>> describe_reward({"gsm8k": 0.8, len: 0.2})
+    'gsm8k=0.8,len=0.2'
+    """
+    if isinstance(reward, str):
+        return reward
+    if isinstance(reward, Mapping):
+        terms = reward.items()
+        return ",".join(f"{describe_reward(one)}={x:g}" for one, x in terms)
+    return own_rewards.function_name(reward)
+
+
+def with_reward(
+    main: Callable[..., Any], reward: Reward
+) -> tuple[Callable[..., Any], dict[str, str]]:
+    """The main function of a stage, and its flags, with a reward.
+
+    A name is the flag `reward`; functions and their weights are no flags, and are
+    passed to `main`.
+    """
+    if isinstance(reward, str):
+        return main, {"reward": reward}
+    return partial(main, reward=reward), {}
 
 
 def is_own(reward: SingleReward) -> bool:

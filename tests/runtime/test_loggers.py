@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import struct
+import time
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxalign.runtime import loggers
-from jaxalign.training import tensorboard
+from jaxalign.training import metrics, tensorboard
+from tests.support import small_runs
 
 ROWS = [
     {"prompt": "2|2", "answer": "a\nb", "reward": 1.0, "advantage": None},
@@ -171,6 +173,8 @@ def wandb_records(path):
             at += 32768 - at % 32768
             continue
         _, size, kind = struct.unpack_from("<IHB", data, at)
+        if at + 7 + size > len(data):
+            return  # it is being written
         record += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):
@@ -178,28 +182,54 @@ def wandb_records(path):
             record = b""
 
 
-@pytest.mark.skipif(
+needs_wandb = pytest.mark.skipif(
     importlib.util.find_spec("wandb") is None,
     reason="wandb is not installed: pip install 'jaxalign[wandb]'",
 )
-def test_wandb_offline_has_metrics_settings_and_samples(tmp_path, monkeypatch):
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """W&B writes files, and sends nothing."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_PROJECT", "tests")
-    said = []
-    for resumed, step in ((None, 0), (1, 1)):
-        group = opened(tmp_path, "wandb", resumed=resumed, said=said)
-        group.log(step, {"loss": 0.5 + step})
-        group.text(step, ROWS)
-        group.close()
-    assert said == []
-    history, runs = {}, set()
-    for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+
+
+def wandb_history(folder):
+    """The logged values by step, JSON texts by name, of all W&B's runs of a folder.
+
+    W&B's process writes its files after the run has ended, too: this waits for them.
+    """
+    files = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    limit = time.monotonic() + 30
+    ended = lambda path: any(x.HasField("exit") for x in wandb_records(path))
+    while not all(map(ended, files)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    history = {}
+    for path in files:
         for record in wandb_records(path):
             if record.HasField("history"):
                 items = record.history.item
                 row = {x.key or "/".join(x.nested_key): x.value_json for x in items}
                 history.setdefault(record.history.step.num, {}).update(row)
+    return history
+
+
+@needs_wandb
+def test_wandb_offline_has_metrics_settings_and_samples(tmp_path, offline):
+    said = []
+    for resumed, step in ((None, 0), (1, 1)):
+        if resumed:
+            time.sleep(1)  # W&B's folders are named by the second
+        group = opened(tmp_path, "wandb", resumed=resumed, said=said)
+        group.log(step, {"loss": 0.5 + step})
+        group.text(step, ROWS)
+        group.close()
+    assert said == []
+    history, runs = wandb_history(tmp_path), set()
+    for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+        for record in wandb_records(path):
             if record.HasField("run"):
                 runs.add((record.run.run_id, record.run.project, record.run.job_type))
                 settings = {x.key: x.value_json for x in record.run.config.update}
@@ -212,3 +242,25 @@ def test_wandb_offline_has_metrics_settings_and_samples(tmp_path, monkeypatch):
     written = json.loads(table.read_text())
     assert written["columns"] == list(ROWS[0])
     assert written["data"] == [list(row.values()) for row in ROWS]
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_a_run_in_wandb_has_what_metrics_jsonl_has(tmp_path, offline):
+    """Every number of every step, rewards by name too; and the table of samples."""
+    base = small_runs.prepare(tmp_path / "base")
+    flags = {"steps": 2, "minibatches": 1, "mesh": "data=1", "log": "tensorboard,wandb"}
+    flags |= {"reward": "length:4=1,format=0.5", "show_samples_every": 1}
+    pairs = [f"{key}={value}" for key, value in flags.items()]
+    module, config = small_runs.experiment_config(base, tmp_path / "a", "grpo", pairs)
+    module.main(config)
+    history = wandb_history(config.out)
+    for line in metrics.read_log(config.out):
+        logged = history[line["step"]]
+        for name, value in line.items():
+            if name != "step":
+                assert json.loads(logged[name]) == pytest.approx(value), name
+    assert "rewards/length:4/std" in history[1] and "tokens_per_second" in history[1]
+    tables = config.out.glob("wandb/offline-run-*/files/media/table/samples_1_*.json")
+    (table,) = map(json.loads, (path.read_text() for path in tables))
+    assert {"prompt", "answer", "length:4", "format"} <= set(table["columns"])

@@ -126,7 +126,7 @@ class Dataset:
         if self.reward is None:
             raise ValueError(
                 f"the data set {self.name} has no programmed reward: name a reward "
-                "model"
+                "model, or another reward of docs/rewards.md"
             )
         return self.reward
 
