@@ -27,7 +27,6 @@ Of the judge: `consistency` is the share of pairs with one verdict in both order
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from jaxalign import streams
@@ -254,15 +253,14 @@ def preference_function(
             ensemble=config.ensemble,
             skip_long=True,
         )
-        return partial(judged_pairs.reward_preferences, scorer)
-    return partial(
+        return functools.partial(judged_pairs.reward_preferences, scorer)
+    settings = (config.thoughts, config.temperature, config.rows)
+    return functools.partial(
         judged_pairs.judge_preferences,
         load_policy(config, str(config.judge), mesh),
         principles=read_principles(config.principles),
-        noise=partial(streams.generator, config.seed, "judge"),
-        settings=llm_judge.JudgeSettings(
-            config.thoughts, config.temperature, config.rows
-        ),
+        noise=functools.partial(streams.generator, config.seed, "judge"),
+        settings=llm_judge.JudgeSettings(*settings),
     )
 
 

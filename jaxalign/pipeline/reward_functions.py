@@ -259,12 +259,7 @@ def score_answers(
     mesh: Mesh | None,
     rows: int = 256,
 ) -> np.ndarray:
-    """The reward of each answer, `rows` at a time [A].
-
-    Args:
-      reward_fn: of `make_reward_function`.
-      mesh: that the rows of a batch are divided over.
-    """
+    """The reward of each answer, `rows` at a time [A]; Args as of `score_terms`."""
     return score_terms(reward_fn, answers, mesh=mesh, rows=rows)["reward"]
 
 

@@ -264,17 +264,10 @@ def test_an_error_in_the_loop_names_the_step(tmp_path, monkeypatch):
 
     folder = small_runs.prepare(tmp_path / "inputs")
     monkeypatch.setattr(Run, "log", log)
+    inputs = {"model": str(folder / "policy"), "data": str(folder / "pairs.jsonl")}
+    few = {"steps": 3, "batch": 2, "mesh": "data=1", "out": tmp_path / "run"}
     with pytest.raises(KeyError) as told:
-        sft.main(
-            sft.Config(
-                model=str(folder / "policy"),
-                data=str(folder / "pairs.jsonl"),
-                out=tmp_path / "run",
-                steps=3,
-                batch=2,
-                mesh="data=1",
-            )
-        )
+        sft.main(sft.Config(**inputs, **few))
     assert ", at step 1: " in errors.error_message(told.value)
 
 
