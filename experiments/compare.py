@@ -20,8 +20,8 @@ are as in `experiments.judge`.
 Numbers, with 95 % intervals over prompts: `win rate` counts wins and half of the ties,
 and a win needs both orders; `mean probability` is AlpacaEval's win rate;
 `length-controlled` is at equal lengths, by AlpacaEval's regression without difficulty.
-Of the judge: `consistency` is the share of pairs with one verdict in both orders,
-`first_bias` the share that the answer shown first wins twice, less the second's.
+`consistency` is the share of pairs with one verdict in both orders, `first_bias` the
+share that the answer shown first wins twice, less the second's.
 """
 
 import dataclasses
@@ -119,8 +119,7 @@ def main(config: Config) -> dict[str, Any]:
         for sentence in answer_pairs.describe_unshared(answers):
             run.note(sentence)
         rows = judge_pairs(config, run, pairs, dataset)
-        names = [source.name for source in sources]
-        numbers = write_report(config, run, names, pairs, rows)
+        numbers = write_report(config, run, [x.name for x in sources], pairs, rows)
         return run.finish(numbers | {"too_long": len(pairs) - len(rows)})
 
 
