@@ -122,6 +122,7 @@ def test_associative_has_no_loop():
     assert "while[" not in text(advantages.gae_associative)
 
 
+@pytest.mark.slow
 def test_associative_of_many_tokens():
     # 1000 tokens: the sums of float32 in another order
     rng = np.random.default_rng(1)

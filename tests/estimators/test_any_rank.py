@@ -28,6 +28,7 @@ def test_all_but_hidden_states_and_controllers_take_any_rank():
     assert others - set(FUNCTIONS) == {
         *("token_logprobs", "token_statistics", "next_token_logprobs"),
         *("next_token_kl", "next_token_log_sum_square", "target_statistics"),
+        "map_logits",
         *("adaptive_kl_coefficient", "proportional_kl_coefficient"),
     }
 

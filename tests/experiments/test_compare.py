@@ -37,6 +37,7 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_policy_against_itself_wins_exactly_half(folders, tmp_path):
     policy = folders / "policy"
     config = compare.Config(

@@ -87,6 +87,7 @@ class TestBcoShift:
         )
 
 
+@pytest.mark.slow
 def test_kto_weighs_its_two_kinds(config, tmp_path):
     # at the reference each term is its weight / 2, and a kind of weight 0 costs nothing
     run = replace(config, loss="kto", steps=1, out=tmp_path, undesirable_weight=0.0)

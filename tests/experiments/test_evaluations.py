@@ -47,7 +47,7 @@ def evaluations(folder):
     return {x["step"]: x for x in lines if not metrics.is_training(x)}
 
 
-@pytest.mark.parametrize("name", quick.only(["sft", "dpo", "grpo"], NAMES))
+@pytest.mark.parametrize("name", quick.only(["grpo"], NAMES))
 def test_evaluated_at_the_start_between_and_at_the_end(base, tmp_path, name):
     module, config = config_of(base, tmp_path, name, steps=3, eval_every=2)
     numbers = module.main(config)
@@ -74,7 +74,7 @@ def test_evaluated_at_the_start_between_and_at_the_end(base, tmp_path, name):
     assert found[2] != found[0] and found[3] != found[2]
 
 
-@pytest.mark.parametrize("name", quick.only(["kto", "ppo"], NAMES))
+@pytest.mark.parametrize("name", quick.only(["kto"], NAMES))
 def test_a_resumed_run_has_the_same_evaluations(base, tmp_path, monkeypatch, name):
     """Also that of the checkpoint it resumes from, whose line is written again."""
     told = {"steps": 4, "eval_every": 1, "save_every": 2}

@@ -125,6 +125,7 @@ def test_a_method_of_ones_own_is_passed(base, tmp_path):
     assert shapes == {(4, 4)}
 
 
+@pytest.mark.slow
 def test_the_rate_follows_iterations_where_updates_are_left_out(
     base, tmp_path, monkeypatch
 ):
@@ -231,6 +232,7 @@ def test_prompts_are_informative_by_their_rewards():
     assert informative.tolist() == [False, False, True]
 
 
+@pytest.mark.slow
 def test_penalties_make_no_prompt_informative(base, tmp_path, monkeypatch):
     """All rewards are 1, and all penalized scores differ: no prompt is informative."""
     ones = lambda prompts, sequences, ended: jnp.ones(len(ended))

@@ -127,6 +127,7 @@ def test_pairs_are_two_answers_each(base, config, tmp_path):
     assert logged(tmp_path / "dpo") == lines
 
 
+@pytest.mark.slow
 def test_devices_and_micro_batches_change_nothing(config, tmp_path):
     found = []
     for parts in ({}, {"mesh": "data=4", "micro_batches": 2}):

@@ -203,6 +203,7 @@ def test_eight_devices_equal_one(tiny, params, adapter, base_kind):
         assert x.sharding.is_equivalent_to(y.sharding, x.ndim)
 
 
+@pytest.mark.slow
 def test_a_head_trains_in_full_with_an_adapter(tiny, params, rows):
     model = heads.scalar_model(tiny.config)
     base = model.from_trunk(KEY, params)
@@ -222,6 +223,7 @@ def test_scale():
     assert lora.scale(16, 32.0, rank_stabilized=True) == 8.0
 
 
+@pytest.mark.slow
 def test_temporaries_are_those_of_a_layer(variant, draw, rows):
     """With remat, merging late needs no copy of all the layers' matrices."""
     model = variant(layers=8, width=64, hidden=256, remat="full")

@@ -72,6 +72,7 @@ def test_merging_the_selected_parameters_is_the_identity(params, pattern):
     assert sum(apart) == sum(x.size for x in jax.tree.leaves(trainable))
 
 
+@pytest.mark.slow
 def test_only_matching_parameters_train(tiny, params, rows):
     """Frozen layers: neither change nor optimizer state, and the gradient of the rest
     is that of full finetuning."""

@@ -149,6 +149,7 @@ def test_scan_and_remat_change_no_number(
     assert_same(other, gradient)
 
 
+@pytest.mark.slow
 def test_remat_saves_memory(variant, rows):
     """At the default unroll: XLA must not merge the second forward with the first."""
 

@@ -209,7 +209,7 @@ def test_a_reward_model_by_hand(base, tmp_path):
 LOSSES = ["dpo", "aot", "simpo", "tdpo2", "kto"]
 
 
-@pytest.mark.parametrize("name", quick.only(["dpo", "aot"], LOSSES))
+@pytest.mark.parametrize("name", quick.only(["aot"], LOSSES))
 @pytest.mark.parametrize("mesh", MESHES)
 def test_no_batch_and_no_mesh_changes_a_metric(base, tmp_path, name, mesh):
     """Also where a loss sorts the pairs of a batch: it gets all pairs at once."""
@@ -228,7 +228,7 @@ def test_no_batch_and_no_mesh_changes_a_metric(base, tmp_path, name, mesh):
         np.testing.assert_allclose(theirs[key], x, rtol=1e-4, atol=2e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("mesh", quick.only(MESHES[-1:], MESHES))
 def test_nll_and_scores_on_any_mesh(base, tmp_path, mesh):
     found = []
     for at, told in (("data=1", {"batch": 64}), (mesh, {"batch": 4})):

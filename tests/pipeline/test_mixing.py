@@ -79,7 +79,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", quick.only(["sft", "kto pairs", "grpo"], RUNS))
+@pytest.mark.parametrize("name", quick.only(["sft"], RUNS))
 def test_batches_have_the_shares_of_the_weights(base, tmp_path, came, name):
     """Of 0.9 of all rows, more than the small part has: it comes again and again."""
     module, config, layout = RUNS[name]
@@ -201,6 +201,7 @@ def test_weights_of_answers_that_are_all_judged_are_refused(base):
         judge.candidates(config, None)
 
 
+@pytest.mark.slow
 def test_collect_asks_prompts_by_their_weights(base, tmp_path):
     told = {"model": str(base / "policy"), "data": mixture(base, "shown")}
     few = {"prompts": 20, "held_out_prompts": 4, "samples": 2, "max_new_tokens": 4}

@@ -174,6 +174,7 @@ def test_real_files(public_data):
         mt_bench_prompts.check_judge_prompts(prompts, with_reference, names, folder)
 
 
+@pytest.mark.slow
 def test_conversations_keep_their_places():
     policy = tiny_judge.make_judge()
     short = [{"role": "user", "content": "How are you?"}]

@@ -160,6 +160,7 @@ def test_eight_devices_sample_what_one_does(model, params, prompts):
     np.testing.assert_allclose(one.logp, eight.logp, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_top_k_of_one_is_greedy(model, params, prompts):
     greedy = generate(model, params, prompts, temperature=0)
     one = generate(model, params, prompts, temperature=2.0, top_k=1)
