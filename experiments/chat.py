@@ -14,7 +14,8 @@ Each line is a message; a line that begins with / is a command (//text sends /te
     /help             the commands
     /quit             end; so does Ctrl-D
 
-Ctrl-C stops the answer, which stays in the conversation as far as it came. All turns
+A model with the token [RESET] may take back what it has begun to say: a line says so,
+and the answer begins anew. Ctrl-C stops the answer, which stays in the conversation as far as it came. All turns
 share one KV cache: of each turn only the tokens after those that the cache holds are
 read. The first answer takes longer, while its programs are compiled. The answers are
 those of `experiments.generate` with the same --seed and flags. Without a terminal, only
@@ -32,8 +33,14 @@ from typing import Any
 
 import jax
 
+from jaxalign.data import special_tokens
+from jaxalign.data.text_stream import Retraction
 from jaxalign.pipeline.evaluation import models as evaluation_models
-from jaxalign.pipeline.evaluation.chat_session import ChatSession, ChatSettings
+from jaxalign.pipeline.evaluation.chat_session import (
+    ChatSession,
+    ChatSettings,
+    visible_text,
+)
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
@@ -44,6 +51,7 @@ HELP = (
     "/reset  /system TEXT  /regenerate  /temperature X  /save FILE  /help  /quit; "
     "Ctrl-C stops an answer, Ctrl-D ends"
 )
+RETRACTED = "\n[taken back: the answer begins anew]\n"
 ENDS = {
     "length": "stopped after {max_new_tokens} tokens: --max-new-tokens",
     "context": "the context of {context} tokens is full: /reset begins a new "
@@ -211,15 +219,23 @@ def parse_temperature(text: str) -> float:
 
 
 def stream(
-    session: ChatSession, pieces: Iterator[str], write: Write, *, status: bool
+    session: ChatSession,
+    pieces: Iterator[str | Retraction],
+    write: Write,
+    *,
+    status: bool,
 ) -> None:
     """Writes the pieces of an answer, and how it ended where the model did not end it.
 
-    Ctrl-C stops the answer after its next token; a second one at once.
+    Ctrl-C stops the answer after its next token; a second one at once. Where nobody
+    reads along, a model that may take back is written at the end of its answer.
     """
+    may_retract = special_tokens.reset_id(session.policy.tokenizer) is not None
     with interrupts(session), contextlib.suppress(KeyboardInterrupt):
+        if may_retract and not status:
+            write(visible_text(pieces))
         for piece in pieces:
-            write(piece)
+            write(RETRACTED if isinstance(piece, Retraction) else piece)
     write("\n")
     turn = session.turn
     if turn is None:
