@@ -1,6 +1,5 @@
 """New special tokens for a language model: in its tokenizer, embedding and head."""
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import cast
@@ -47,10 +46,8 @@ def add_special_token(
     """
     if token in policy.tokenizer.get_vocab():
         raise ValueError(f"the tokenizer has a token {token!r} already")
-    tokenizer = copy.deepcopy(policy.tokenizer)
-    tokenizers.set_tokenization_options(
-        tokenizer, tokenizers.tokenization_options(policy.tokenizer)
-    )
+    options = tokenizers.tokenization_options(policy.tokenizer)
+    tokenizer = tokenizers.copy_with_options(policy.tokenizer, options)
     known = len(tokenizer)
     tokenizer.add_special_tokens(
         {"extra_special_tokens": [token]}, replace_extra_special_tokens=False
