@@ -15,11 +15,11 @@ Each line is a message; a line that begins with / is a command (//text sends /te
     /quit             end; so does Ctrl-D
 
 A model with the token [RESET] may take back what it has begun to say: a line says so,
-and the answer begins anew. Ctrl-C stops the answer, which stays in the conversation as far as it came. All turns
-share one KV cache: of each turn only the tokens after those that the cache holds are
-read. The first answer takes longer, while its programs are compiled. The answers are
-those of `experiments.generate` with the same --seed and flags. Without a terminal, only
-answers are written, one after the other.
+and the answer begins anew. Ctrl-C stops the answer, which stays in the conversation as
+far as it came. All turns share one KV cache: of each turn only the tokens after those
+that the cache holds are read. The first answer takes longer, while its programs are
+compiled. The answers are those of `experiments.generate` with the same --seed and
+flags. Without a terminal, only answers are written, one after the other.
 """
 
 import contextlib

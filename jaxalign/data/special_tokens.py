@@ -28,10 +28,10 @@ RESET = "[RESET]"
 def reset_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
     """The id of the special token [RESET]; None where the tokenizer has none."""
     token = tokenizer.convert_tokens_to_ids(RESET)
-    if token is None or token == tokenizer.unk_token_id:
+    if not isinstance(token, int) or token == tokenizer.unk_token_id:
         return None
     added = tokenizer.added_tokens_decoder.get(token)
-    return int(token) if added is not None and added.special else None
+    return token if added is not None and added.special else None
 
 
 def discard_before_reset(tokens: np.ndarray, reset: int | None) -> np.ndarray:

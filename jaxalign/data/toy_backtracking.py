@@ -9,6 +9,8 @@ StrongREJECT: each is further from the training requests than the one before.
     SR    such topics, in new wordings
 """
 
+import zlib
+
 import numpy as np
 
 from jaxalign.data import toy_topics
@@ -79,6 +81,13 @@ def preference_rows(seed: int, number: int) -> list[Preference]:
             rows.append(Preference(user.prompt.messages, safe, unsafe, location=where))
         index += 1
     return rows
+
+
+def unsafe_answer(request: Request) -> Preference:
+    """A harmful request with an answer that complies, rejected, and a refusal."""
+    rng = np.random.default_rng([zlib.crc32(request.text.encode()), PAIR_STREAM])
+    safe, unsafe = refusal(rng), harmful_answer(rng, request)
+    return Preference(request.prompt.messages, safe, unsafe, location=request.text)
 
 
 def utility_rows(seed: int, number: int) -> list[Demonstration]:

@@ -6,7 +6,7 @@ sampling as in training, while texts, and rewards of texts, are of what is visib
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,21 @@ def answer_tokens(answers: Answers) -> list[np.ndarray]:
     return [row[mask] for row, mask in zip(tokens, masks, strict=True)]
 
 
-def reset_options(policy: Policy, *, bias: float = 0.0) -> dict[str, object]:
+def discarded_texts(policy: Policy, answers: Answers) -> list[str]:
+    """The texts of what each answer took back; "" without a reset [A].
+
+    With a forced beginning, what precedes the sampled tokens is no part of them.
+    """
+    rows = answer_tokens(answers)
+    ends = count_resets(policy, answers).discarded
+    texts = policy.tokenizer.batch_decode(
+        [row[:end] for row, end in zip(rows, ends, strict=True)],
+        skip_special_tokens=True,
+    )
+    return [text.strip() for text in texts]
+
+
+def reset_options(policy: Policy, *, bias: float = 0.0) -> dict[str, Any]:
     """Fields of `SamplingParams`: a bias on [RESET], and one reset an answer at most.
 
     Empty for a policy without the token.
@@ -85,6 +99,7 @@ def sample_prefilled(
     Raises:
       ValueError: as `rollouts.sample_with_params`.
     """
+    room = policy.context - sampling_params.max_new_tokens
     begun = [
         np.concatenate([row, prefix]).astype(np.int32)
         for row, prefix in zip(prompts.rows, prefixes, strict=True)
@@ -95,6 +110,7 @@ def sample_prefilled(
         key,
         sampling_params,
         rows=rows,
+        width=min(-(-max(map(len, begun)) // 16) * 16, room),
     )
     repeated = [p for p in prefixes for _ in range(sampling_params.samples)]
     whole = [

@@ -22,7 +22,9 @@ def characters():
 
 def test_the_data_of_a_row_by_hand(characters):
     data = backtracking.backtracking(characters).data([ROW], seed=0)
-    answers = [(d.messages[:-1], d.messages[-1]["content"]) for d in data.demonstrations]
+    answers = [
+        (d.messages[:-1], d.messages[-1]["content"]) for d in data.demonstrations
+    ]
     assert answers == [(PROMPT, "o[RESET]no"), (PROMPT, "no")]
     assert [(p.prompt, p.chosen, p.rejected) for p in data.pairs] == [
         (PROMPT, "o[RESET]no", "ok"),

@@ -120,7 +120,7 @@ def sampled(policy, **settings):
 
 
 def test_sampled_log_probs_are_the_trained_ones_with_a_reset_inside(policy):
-    """A bias decides what is sampled; log-probs, and so ratios, are the policy's own."""
+    """A bias decides what is sampled; the log-probs are the policy's own."""
     prompts = tokenize_prompts(policy, [Prompt([{"role": "user", "content": "how?"}])])
     lengths = np.array([len(prompts.rows[0])], np.int32)
     params = SamplingParams(
@@ -137,9 +137,7 @@ def test_sampled_log_probs_are_the_trained_ones_with_a_reset_inside(policy):
         policy.model, policy.params, sequences, temperature=1.0
     )
     # float32 logits of two programs
-    np.testing.assert_allclose(
-        np.where(mask, trained, 0), np.asarray(logp), atol=2e-5
-    )
+    np.testing.assert_allclose(np.where(mask, trained, 0), np.asarray(logp), atol=2e-5)
 
 
 def test_a_bias_of_minus_infinity_never_resets(policy):

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxalign.data.records import (
+    Answer,
     Demonstration,
     Preference,
     answer_content,
@@ -29,7 +30,7 @@ from jaxalign.data.records import (
 from jaxalign.data.special_tokens import RESET
 from jaxalign.data.text_encoding import encode_texts
 from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
-from jaxalign.pipeline.behaviors.behavior import Behavior
+from jaxalign.pipeline.behaviors.behavior import Behavior, BehaviorData
 
 INCOMPLETE = "\ufffd"  # bytes of a character that the cut has parted
 
@@ -59,7 +60,7 @@ def cut_answer(
     """The text of a random number of an answer's first tokens; see `prefix_length`.
 
     Returns:
-      "" where the answer has fewer than two tokens, or its first is part of a character.
+      "" of fewer than two tokens, or where the first is a part of a character.
 
     Raises:
       ValueError: the answer holds the text [RESET].
@@ -118,6 +119,36 @@ def backtracking(
         return made
 
     return Behavior("backtracking", demonstrations, pairs)
+
+
+def arms_data(
+    recipe: Behavior,
+    preferences: Sequence[Preference],
+    utility: Sequence[Demonstration],
+    *,
+    seed: int,
+) -> dict[str, BehaviorData]:
+    """The training data of two arms that differ in [RESET] alone.
+
+    Args:
+      recipe: of `backtracking`.
+      utility: SFT conversations of both arms.
+
+    Returns:
+      `baseline` (rows and pairs without a reset) and `backtrack` (all).
+    """
+    made = recipe.data(preferences, seed=seed)
+    plain = [d for d in made.demonstrations if not has_reset(d.messages[-1]["content"])]
+    ordinary = [p for p in made.pairs if not has_reset(p.chosen, p.rejected)]
+    return {
+        "baseline": BehaviorData([*plain, *utility], ordinary),
+        "backtrack": BehaviorData([*made.demonstrations, *utility], [*made.pairs]),
+    }
+
+
+def has_reset(*answers: Answer) -> bool:
+    """Whether one of several answers holds [RESET]."""
+    return any(RESET in answer_content(answer) for answer in answers)
 
 
 def utility_pairs(

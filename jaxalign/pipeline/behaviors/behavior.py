@@ -70,14 +70,17 @@ class Behavior:
         return made
 
 
-def write(folder: Path, data: BehaviorData) -> tuple[Path, Path]:
+def write(folder: Path, data: BehaviorData, *, prefix: str = "") -> tuple[Path, Path]:
     """Write the data as FOLDER/sft.jsonl and FOLDER/pairs.jsonl.
+
+    Args:
+      prefix: of the names of the files.
 
     Returns:
       The two paths.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = folder / "sft.jsonl", folder / "pairs.jsonl"
+    files = folder / f"{prefix}sft.jsonl", folder / f"{prefix}pairs.jsonl"
     write_demonstrations(files[0], data.demonstrations)
     write_pairs(files[1], data.pairs)
     return files

@@ -182,9 +182,7 @@ class ChatSession:
                     f"the text holds the special token {token!r}: leave it out"
                 )
 
-    def answer(
-        self, conversation: list[dict[str, Any]]
-    ) -> Iterator[str | Retraction]:
+    def answer(self, conversation: list[dict[str, Any]]) -> Iterator[str | Retraction]:
         """Checks that an answer has room, and returns its pieces."""
         tokenizer, context = self.policy.tokenizer, self.policy.context
         prompt = chat.encode_prompt(tokenizer, conversation)
