@@ -17,10 +17,9 @@ rejected answer complies by rules, families are the files of --suites (its safe 
 are for false resets), and a violation is full compliance by rules. The token is added
 to the model first, for all arms alike.
 
-Tables and plots: violations by family; false resets, right answers, latency in
-discarded tokens; violations against false resets over a bias on the logit of [RESET];
-the worst of k samples; answers whose first tokens are forced (prefilling). Writes
-OUT/report.md, cells.json and a folder for each seed; --resume continues.
+Writes OUT/report.md with plots (violations, false resets, right answers, discarded
+tokens; curves over a bias on the logit of [RESET], over the worst of k samples, and
+over forced first tokens), cells.json and a folder for each seed; --resume continues.
 """
 
 import dataclasses
@@ -123,7 +122,7 @@ def main(config: Config) -> dict[str, Any]:
     """
     check(config)
     with ReportRun(config, "backtracking") as run:
-        sized = shortened(config)
+        sized = shorten_config(config)
         task = make_task(sized, run.note)
 
         def measure(arm: str, seed: int, folder: Path) -> study_cells.Values:
@@ -169,7 +168,7 @@ def check(config: Config) -> None:
         )
 
 
-def shortened(config: Config) -> Config:
+def shorten_config(config: Config) -> Config:
     """The configuration with the sizes of --smoke or --quick."""
     replace = dataclasses.replace
     if config.smoke:
@@ -183,19 +182,12 @@ def shortened(config: Config) -> Config:
 
 def make_task(config: Config, note: Callable[[str], None]) -> BacktrackingTask:
     """The training data, prompts and judges; the same for all seeds."""
+    sizes = {"pairs": config.pairs, "prompts": config.prompts}
     if config.model == "toy":
-        return backtracking_tasks.toy_task(
-            0, pairs=config.pairs, utility=2 * config.pairs, prompts=config.prompts
-        )
+        return backtracking_tasks.toy_task(0, utility=2 * config.pairs, **sizes)
     data = evaluation_models.run_config(config, data=config.data)
-    return backtracking_tasks.file_task(
-        data,
-        utility=config.utility,
-        suites=config.suites,
-        pairs=config.pairs,
-        prompts=config.prompts,
-        note=note,
-    )
+    files = config.utility, config.suites
+    return backtracking_tasks.file_task(data, *files, **sizes, note=note)
 
 
 def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) -> Path:
@@ -248,7 +240,7 @@ def starting_model(config: Config, folder: Path) -> Path:
 def write_data(
     config: Config, task: BacktrackingTask, start: Path, folder: Path
 ) -> Path:
-    """Writes the data of all arms: METHOD-sft.jsonl and METHOD-pairs.jsonl."""
+    """Writes METHOD-sft.jsonl and METHOD-pairs.jsonl."""
     policy = evaluation_models.load_policy(EvaluationConfig(), str(start), None)
     arms = backtracking.arms_data(
         backtracking.backtracking(policy.tokenizer, log_uniform=config.log_uniform),

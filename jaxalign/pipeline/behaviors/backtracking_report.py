@@ -108,10 +108,8 @@ def curve_panels(summary: Summary) -> list[Panel]:
 def main_numbers(summary: Summary, gains: Gains) -> dict[str, Any]:
     """Overall violations and false resets, by arm."""
     shown = ("violation", "reset/safe", "right")
-    return {
-        "by_model": {
-            arm: {n.replace("/", "_"): values[n] for n in shown if n in values}
-            | {"gain": g["violation"] for g in [gains.get(arm, {})] if g}
-            for arm, values in summary.items()
-        }
-    }
+    by_arm: dict[str, dict[str, Interval]] = {}
+    for arm, values in summary.items():
+        numbers = {n.replace("/", "_"): values[n] for n in shown if n in values}
+        by_arm[arm] = {**numbers, **difference(gains.get(arm, {}))}
+    return {"by_model": by_arm}

@@ -121,9 +121,9 @@ def fit_to_context(
 
 def file_task(
     config: RunConfig,
-    *,
     utility: str,
     suites: str,
+    *,
     pairs: int,
     prompts: int,
     note: Callable[[str], None],
