@@ -186,8 +186,9 @@ def make_task(config: Config, note: Callable[[str], None]) -> BacktrackingTask:
     if config.model == "toy":
         return backtracking_tasks.toy_task(0, utility=2 * config.pairs, **sizes)
     data = evaluation_models.run_config(config, data=config.data)
-    files = config.utility, config.suites
-    return backtracking_tasks.file_task(data, *files, **sizes, note=note)
+    return backtracking_tasks.file_task(
+        data, config.utility, config.suites, **sizes, note=note
+    )
 
 
 def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) -> Path:
@@ -265,6 +266,7 @@ def stage_flags(config: Config, out: Path) -> dict[str, Any]:
         "out": out,
         "context": context,
         "keep_special_tokens": True,
+        "held_out": 0.0,  # the study has prompts of its own
         "log": "none",
     }
 

@@ -234,6 +234,9 @@ def mask_before_token(examples: Sequence[Example], token: int) -> Sequence[Examp
         parts = [mask_before_token(part, token) for part in examples.parts]
         return Mixture(parts, examples.weights)
 
+    if not len(examples):  # nothing is held out
+        return examples
+
     def mask_row(row: TokenRow) -> TokenRow:
         at = np.flatnonzero((row.tokens == token) & row.mask)
         if not len(at):

@@ -79,6 +79,7 @@ def test_rows_without_the_token_stay_and_the_last_one_counts(table):
     rows = dataset_ops.mask_before_token([plain, twice], RESET_AT)
     np.testing.assert_array_equal(rows[0].sequences[0].mask, plain.sequences[0].mask)
     assert rows[1].sequences[0].mask.tolist() == [False] * 5 + [True] * 2
+    assert dataset_ops.mask_before_token([], RESET_AT) == []
 
 
 @pytest.fixture(scope="module")
