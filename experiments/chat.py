@@ -29,12 +29,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from jaxalign.data import special_tokens
 from jaxalign.data.text_stream import Retraction
+from jaxalign.pipeline import resets
 from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation.chat_session import (
     ChatSession,
@@ -64,6 +65,7 @@ ENDS = {
 class Config(flags.ValidatedConfig):
     """A chat with a model."""
 
+    RANGES: ClassVar = {"reset_bias": flags.ANY}
     model: str
     """A Hugging Face folder (every run writes one) or ORG/NAME of a hub."""
     system_prompt: str = ""
@@ -76,6 +78,9 @@ class Config(flags.ValidatedConfig):
     """Sample from this many most likely tokens."""
     max_new_tokens: int = 512
     """Tokens of the longest answer."""
+    reset_bias: float = 0.0
+    """Of a model with the token [RESET]: what is added to its logit, in nats; lower is
+    fewer answers that are taken back."""
     seed: int = 0
     """Seed of the sampling."""
     context: int | None = None
@@ -110,7 +115,10 @@ def main(
     mesh = evaluation_models.evaluation_mesh(evaluation) if config.mesh else None
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         policy = evaluation_models.load_policy(evaluation, config.model, mesh)
-        settings = ChatSettings(**shared_fields(config, ChatSettings))
+        settings = ChatSettings(
+            **shared_fields(config, ChatSettings),
+            **resets.reset_options(policy, bias=config.reset_bias),
+        )
         session = ChatSession(policy, settings, config.system_prompt)
         is_terminal = lines is None and sys.stdin.isatty()
         if is_terminal:

@@ -180,7 +180,7 @@ class Measurer:
         rows = self.task.attacked
         prompts = [Prompt(row.prompt, row.location, tools=row.tools) for row in rows]
         texts = [answer_content(row.rejected) for row in rows]
-        ids = encode_texts(self.policy.tokenizer, texts)
+        ids = list(encode_texts(self.policy.tokenizer, texts))
         values: Values = {}
         for length in self.protocol.prefills:
             prefixes = [np.array(row[:length], np.int32) for row in ids]
