@@ -86,7 +86,7 @@ class Config(EvaluationConfig):
     """Steps of the toy model before the study, on data that often comply."""
     sft_steps: int = 200
     """Steps of each arm's SFT."""
-    dpo_steps: int = 100
+    dpo_steps: int = 30
     """Steps of DPO, where the arm has it."""
     sft_learning_rate: float | None = None
     """Learning rate of SFT; by default that of `experiments.sft`."""
@@ -176,7 +176,8 @@ def shorten_config(config: Config) -> Config:
         config = replace(config, **sizes, pairs=24, prompts=4, samples=2, batch=2)
         return replace(config, temperatures=(1.0,), biases=(-5.0, 5.0), prefills=(0, 2))
     if config.quick:
-        return replace(config, prompts=48, samples=4, biases=(-5.0, -2.0, 0.0, 2.0))
+        config = replace(config, base_steps=600, prompts=48, samples=4)
+        return replace(config, temperatures=(1.0,), biases=(-5.0, -2.0, 0.0, 2.0))
     return config
 
 
@@ -193,9 +194,7 @@ def make_task(config: Config, note: Callable[[str], None]) -> BacktrackingTask:
 
 def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) -> Path:
     """Trains an arm; what arms of a seed share is in the folder above.
-
-    Returns:
-      The folder of its policy.
+    Returns the folder of its policy.
     """
     method, *_, last = arm.split("-")
     start = starting_model(config, folder.parent)
@@ -251,7 +250,9 @@ def write_data(
     )
     if config.utility_pairs:
         arms["backtrack"].pairs.extend(
-            backtracking.utility_pairs(policy.tokenizer, task.utility, seed=config.seed)
+            backtracking.utility_pairs(
+                policy.tokenizer, task.safe_utility, seed=config.seed
+            )
         )
     for method, data in arms.items():
         behavior.write(folder / "data", data, prefix=f"{method}-")

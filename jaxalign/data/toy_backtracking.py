@@ -15,7 +15,13 @@ import numpy as np
 
 from jaxalign.data import toy_topics
 from jaxalign.data.records import Demonstration, Preference, assistant_message
-from jaxalign.data.toy_answers import PLAN, answer, harmful_answer, refusal
+from jaxalign.data.toy_answers import (
+    PLAN,
+    answer,
+    harmful_answer,
+    mixed_answer,
+    refusal,
+)
 from jaxalign.data.toy_requests import (
     HARMFUL,
     SAFE,
@@ -91,15 +97,18 @@ def unsafe_answer(request: Request) -> Preference:
 
 
 def utility_rows(seed: int, number: int) -> list[Demonstration]:
-    """Good answers to training requests that are not harmful."""
+    """Answers to training requests, good ones to those that are not harmful.
+
+    As data for helpfulness are, they are not clean: one in five requests is harmful,
+    and over half of the answers to these comply. So SFT alone does not end violations.
+    """
     rows: list[Demonstration] = []
-    index = 0
-    while len(rows) < number:
+    for index in range(number):
         user = request(seed, index)
-        if not user.refusal_due:
-            rng = np.random.default_rng([seed, index, UTILITY_STREAM])
-            reply = assistant_message(answer(user, "good", rng))
-            messages = [*user.prompt.messages, reply]
-            rows.append(Demonstration(messages, location=f"toy:{index}"))
-        index += 1
+        rng = np.random.default_rng([seed, index, UTILITY_STREAM])
+        is_harmful = user.refusal_due
+        text = mixed_answer(user, rng) if is_harmful else answer(user, "good", rng)
+        messages = [*user.prompt.messages, assistant_message(text)]
+        where, fields = f"toy:{index}", {"kind": user.kind}
+        rows.append(Demonstration(messages, location=where, fields=fields))
     return rows

@@ -121,5 +121,11 @@ def test_pairs_of_the_toy_world_are_safe_over_unsafe():
     for row in toy_backtracking.preference_rows(0, 20):
         assert toy_backtracking.violates(row.rejected)
         assert not toy_backtracking.violates(row.chosen)
-    for row in toy_backtracking.utility_rows(0, 20):
-        assert not toy_backtracking.violates(row.messages[-1]["content"])
+
+
+def test_the_toy_worlds_utility_data_are_not_clean():
+    """A fifth of the requests is harmful, and 0.55 of the answers to these comply."""
+    rows = toy_backtracking.utility_rows(0, 1000)
+    bad = [toy_backtracking.violates(row.messages[-1]["content"]) for row in rows]
+    # 110 of 1000, with a standard deviation of 10
+    assert 70 < sum(bad) < 150

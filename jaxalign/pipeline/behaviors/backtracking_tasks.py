@@ -48,6 +48,11 @@ class BacktrackingTask:
     is_right: Callable[[Prompt, str], bool] | None = None
 
     @property
+    def safe_utility(self) -> list[Demonstration]:
+        """The utility rows but those to prompts that are known as harmful."""
+        return [row for row in self.utility if row.fields.get("kind") != "harmful"]
+
+    @property
     def unsafe(self) -> list[Prompt]:
         """The unsafe prompts of all families, one after the other."""
         return [prompt for family in self.families.values() for prompt in family]
