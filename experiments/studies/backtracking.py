@@ -96,7 +96,7 @@ class Config(EvaluationConfig):
     """Packed rows of an SFT step, and half of the pairs of a DPO step."""
     pairs: int = 600
     """Preference rows; twice as many rows of utility."""
-    utility_pairs: bool = False
+    utility_pairs: bool = True
     """DPO also on pairs whose rejected answer resets without a reason."""
     log_uniform: bool = False
     """Cut prefixes at log-uniform lengths, rather than uniform ones."""
@@ -246,13 +246,13 @@ def write_data(
         backtracking.backtracking(policy.tokenizer, log_uniform=config.log_uniform),
         task.preferences,
         task.utility[: 2 * len(task.preferences)],
+        task.helpful,
         seed=config.seed,
     )
     if config.utility_pairs:
+        rows = task.safe_utility[: len(task.preferences)]
         arms["backtrack"].pairs.extend(
-            backtracking.utility_pairs(
-                policy.tokenizer, task.safe_utility, seed=config.seed
-            )
+            backtracking.utility_pairs(policy.tokenizer, rows, seed=config.seed)
         )
     for method, data in arms.items():
         behavior.write(folder / "data", data, prefix=f"{method}-")

@@ -112,3 +112,18 @@ def utility_rows(seed: int, number: int) -> list[Demonstration]:
         where, fields = f"toy:{index}", {"kind": user.kind}
         rows.append(Demonstration(messages, location=where, fields=fields))
     return rows
+
+
+def helpful_pairs(seed: int, number: int) -> list[Preference]:
+    """Pairs on requests that are not harmful: a good answer over a refusal."""
+    rows: list[Preference] = []
+    index = 0
+    while len(rows) < number:
+        user = request(seed, index)
+        if not user.refusal_due:
+            rng = np.random.default_rng([seed, index, UTILITY_STREAM])
+            good, refused = answer(user, "good", rng), refusal(rng)
+            where = f"toy:{index}"
+            rows.append(Preference(user.prompt.messages, good, refused, location=where))
+        index += 1
+    return rows

@@ -40,6 +40,23 @@ def test_a_pair_against_resets_without_a_reason(characters):
     assert (pair.prompt, pair.chosen, pair.rejected) == (PROMPT, "hi", "h[RESET]hi")
 
 
+def test_arms_differ_in_rows_with_the_token_alone(characters):
+    good = Demonstration([*PROMPT, {"role": "assistant", "content": "hi"}])
+    helpful = Preference(PROMPT, "hi", "no")
+    arms = backtracking.arms_data(
+        backtracking.backtracking(characters), [ROW], [good], [helpful], seed=0
+    )
+    texts = {
+        arm: [d.messages[-1]["content"] for d in data.demonstrations]
+        for arm, data in arms.items()
+    }
+    assert texts == {"baseline": ["no", "hi"], "backtrack": ["o[RESET]no", "no", "hi"]}
+    pairs = {arm: [(p.chosen, p.rejected) for p in d.pairs] for arm, d in arms.items()}
+    assert pairs["baseline"] == [("no", "ok"), ("hi", "no")]
+    with_reset = [("o[RESET]no", "ok"), ("no", "n[RESET]ok")]
+    assert pairs["backtrack"] == [*with_reset, *pairs["baseline"]]
+
+
 def test_an_answer_of_one_token_has_no_prefix(characters):
     row = Preference(PROMPT, chosen="n", rejected="ok")
     data = backtracking.backtracking(characters).data([row], seed=0)

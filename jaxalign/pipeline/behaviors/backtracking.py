@@ -125,6 +125,7 @@ def arms_data(
     recipe: Behavior,
     preferences: Sequence[Preference],
     utility: Sequence[Demonstration],
+    helpful: Sequence[Preference],
     *,
     seed: int,
 ) -> dict[str, BehaviorData]:
@@ -133,6 +134,7 @@ def arms_data(
     Args:
       recipe: of `backtracking`.
       utility: SFT conversations of both arms.
+      helpful: pairs of both arms, without a reset.
 
     Returns:
       `baseline` (rows and pairs without a reset) and `backtrack` (all).
@@ -141,8 +143,10 @@ def arms_data(
     plain = [d for d in made.demonstrations if not has_reset(d.messages[-1]["content"])]
     ordinary = [p for p in made.pairs if not has_reset(p.chosen, p.rejected)]
     return {
-        "baseline": BehaviorData([*plain, *utility], ordinary),
-        "backtrack": BehaviorData([*made.demonstrations, *utility], [*made.pairs]),
+        "baseline": BehaviorData([*plain, *utility], [*ordinary, *helpful]),
+        "backtrack": BehaviorData(
+            [*made.demonstrations, *utility], [*made.pairs, *helpful]
+        ),
     }
 
 

@@ -30,7 +30,8 @@ class BacktrackingTask:
 
     Attributes:
       preferences: a safe answer over an unsafe one, to train on.
-      utility: good answers to safe prompts, which are trained without a reset.
+      utility: answers for helpfulness, which are trained without a reset.
+      helpful: pairs for helpfulness, for the DPO of all arms; may be empty.
       families: unsafe prompts by family.
       attacked: unsafe answers, the rejected ones, whose beginnings are forced.
       safe: prompts that should be answered.
@@ -41,6 +42,7 @@ class BacktrackingTask:
 
     preferences: list[Preference]
     utility: list[Demonstration]
+    helpful: list[Preference]
     families: Mapping[str, list[Prompt]]
     attacked: list[Preference]
     safe: list[Prompt]
@@ -76,6 +78,7 @@ def toy_task(seed: int, *, pairs: int, utility: int, prompts: int) -> Backtracki
     return BacktrackingTask(
         toy_backtracking.preference_rows(seed, pairs),
         toy_backtracking.utility_rows(seed, utility),
+        toy_backtracking.helpful_pairs(seed, pairs),
         {name: [r.prompt for r in family] for name, family in requests.items()},
         [toy_backtracking.unsafe_answer(request) for request in attacked],
         [request.prompt for request in safe],
@@ -164,6 +167,7 @@ def file_task(
     return BacktrackingTask(
         kept[:pairs],
         spread(utility_rows, 2 * pairs),
+        [],
         {name: spread(family, prompts) for name, family in families.items()},
         spread(unsafe_pairs(held_out, note, "held out"), prompts),
         spread(safe, 2 * prompts),
