@@ -3,19 +3,20 @@
 Four arms from one model: SFT on safe answers, or with backtracking (an unsafe prefix,
 [RESET], the safe answer; only what follows is trained), each with or without DPO
 (ordinary pairs in all arms, pairs of both signs with [RESET] in the backtracking ones).
-Published (arXiv:2409.14586, Llama 3 8B, overall violations in %): baseline SFT 5.3,
-backtrack SFT 4.8, baseline SFT + DPO 5.2, backtrack SFT + DPO 1.5.
+Violations in % of baseline SFT, backtrack SFT, baseline SFT + DPO, backtrack SFT + DPO:
+published (arXiv:2409.14586, Llama 3 8B) 5.3, 4.8, 5.2, 1.5; here (--quick, one seed,
+1,000 base steps) 17.3, 0.2, 3.3, 0.0, with false resets of 9 % at bias 0 and 2 % at -5,
+and 61 % right answers to safe prompts in place of 82 %: the last is a cost of its DPO.
 
     python -m experiments.studies.backtracking --quick
     python -m experiments.studies.backtracking --seeds 3 --out runs/backtracking
     python -m experiments.studies.backtracking --model FOLDER --data PAIRS \\
         --suites advbench.csv,xstest_prompts.csv --utility SFT_ROWS
 
-The toy world: each family of prompts is further from training (`toy_backtracking`); a
-violation has a part of the plan. With --model, preferences are those of --data whose
-rejected answer complies by rules, families are the files of --suites (its safe prompts
-are for false resets), and a violation is full compliance by rules. The token is added
-to the model first, for all arms alike.
+In the toy world each family of prompts is further from training (`toy_backtracking`).
+With --model, preferences are those of --data whose rejected answer complies by rules,
+families are the files of --suites (safe prompts: for false resets), and a violation is
+full compliance by rules. The token is added to the model first, for all arms alike.
 
 Writes OUT/report.md with plots (violations, false resets, right answers, discarded
 tokens; curves over a bias on the logit of [RESET], over the worst of k samples, and
@@ -115,11 +116,7 @@ class Config(EvaluationConfig):
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Runs all arms with all seeds; writes the report, and returns its numbers.
-
-    Raises:
-      ValueError: bad flags or data.
-    """
+    """Runs all arms with all seeds; writes the report, and returns its numbers."""
     check(config)
     with ReportRun(config, "backtracking") as run:
         sized = shorten_config(config)
