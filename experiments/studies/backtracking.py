@@ -170,7 +170,7 @@ def shorten_config(config: Config) -> Config:
     replace = dataclasses.replace
     if config.smoke:
         sizes = dict.fromkeys(("base_steps", "sft_steps", "dpo_steps"), 2)
-        config = replace(config, **sizes, pairs=24, prompts=4, samples=2, batch=2)
+        config = replace(config, **sizes, pairs=24, prompts=4, samples=2, batch=8)
         return replace(config, temperatures=(1.0,), biases=(-5.0, 5.0), prefills=(0, 2))
     if config.quick:
         config = replace(config, base_steps=600, prompts=48, samples=4)
