@@ -14,11 +14,12 @@ Each line is a message; a line that begins with / is a command (//text sends /te
     /help             the commands
     /quit             end; so does Ctrl-D
 
-Ctrl-C stops the answer, which stays in the conversation as far as it came. All turns
-share one KV cache: of each turn only the tokens after those that the cache holds are
-read. The first answer takes longer, while its programs are compiled. The answers are
-those of `experiments.generate` with the same --seed and flags. Without a terminal, only
-answers are written, one after the other.
+A model with the token [RESET] may take back what it has begun to say: a line says so,
+and the answer begins anew. Ctrl-C stops the answer, which stays in the conversation as
+far as it came. All turns share one KV cache: of each turn only the tokens after those
+that the cache holds are read. The first answer takes longer, while its programs are
+compiled. The answers are those of `experiments.generate` with the same --seed and
+flags. Without a terminal, only answers are written, one after the other.
 """
 
 import contextlib
@@ -28,12 +29,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
+from jaxalign.data import special_tokens
+from jaxalign.data.text_stream import Retraction
+from jaxalign.pipeline import resets
 from jaxalign.pipeline.evaluation import models as evaluation_models
-from jaxalign.pipeline.evaluation.chat_session import ChatSession, ChatSettings
+from jaxalign.pipeline.evaluation.chat_session import (
+    ChatSession,
+    ChatSettings,
+    visible_text,
+)
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.runtime import flags
 from jaxalign.runtime.cli import launch
@@ -44,6 +52,7 @@ HELP = (
     "/reset  /system TEXT  /regenerate  /temperature X  /save FILE  /help  /quit; "
     "Ctrl-C stops an answer, Ctrl-D ends"
 )
+RETRACTED = "\n[taken back: the answer begins anew]\n"
 ENDS = {
     "length": "stopped after {max_new_tokens} tokens: --max-new-tokens",
     "context": "the context of {context} tokens is full: /reset begins a new "
@@ -56,6 +65,7 @@ ENDS = {
 class Config(flags.ValidatedConfig):
     """A chat with a model."""
 
+    RANGES: ClassVar = {"reset_bias": flags.ANY}
     model: str
     """A Hugging Face folder (every run writes one) or ORG/NAME of a hub."""
     system_prompt: str = ""
@@ -68,6 +78,9 @@ class Config(flags.ValidatedConfig):
     """Sample from this many most likely tokens."""
     max_new_tokens: int = 512
     """Tokens of the longest answer."""
+    reset_bias: float = 0.0
+    """Of a model with the token [RESET]: what is added to its logit, in nats; lower is
+    fewer answers that are taken back."""
     seed: int = 0
     """Seed of the sampling."""
     context: int | None = None
@@ -102,7 +115,10 @@ def main(
     mesh = evaluation_models.evaluation_mesh(evaluation) if config.mesh else None
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         policy = evaluation_models.load_policy(evaluation, config.model, mesh)
-        settings = ChatSettings(**shared_fields(config, ChatSettings))
+        settings = ChatSettings(
+            **shared_fields(config, ChatSettings),
+            **resets.reset_options(policy, bias=config.reset_bias),
+        )
         session = ChatSession(policy, settings, config.system_prompt)
         is_terminal = lines is None and sys.stdin.isatty()
         if is_terminal:
@@ -211,15 +227,23 @@ def parse_temperature(text: str) -> float:
 
 
 def stream(
-    session: ChatSession, pieces: Iterator[str], write: Write, *, status: bool
+    session: ChatSession,
+    pieces: Iterator[str | Retraction],
+    write: Write,
+    *,
+    status: bool,
 ) -> None:
     """Writes the pieces of an answer, and how it ended where the model did not end it.
 
-    Ctrl-C stops the answer after its next token; a second one at once.
+    Ctrl-C stops the answer after its next token; a second one at once. Where nobody
+    reads along, a model that may take back is written at the end of its answer.
     """
+    may_retract = special_tokens.reset_id(session.policy.tokenizer) is not None
     with interrupts(session), contextlib.suppress(KeyboardInterrupt):
+        if may_retract and not status:
+            write(visible_text(pieces))
         for piece in pieces:
-            write(piece)
+            write(RETRACTED if isinstance(piece, Retraction) else piece)
     write("\n")
     turn = session.turn
     if turn is None:

@@ -14,14 +14,14 @@ rows, too.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
 from jaxalign import sharding
-from jaxalign.data import batch_size, packing
+from jaxalign.data import batch_size, dataset_ops, packing
+from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.examples import Example
 from jaxalign.data.records import Demonstration
 from jaxalign.pipeline import (
@@ -51,6 +51,9 @@ class Config(OfflineConfig):
     context together, or with a pretrained model of twice the longest conversation."""
     all_turns: bool = False
     """Train on every answer of a conversation, not on the last alone."""
+    mask_before: str = ""
+    """A special token, such as [RESET]: of an answer that holds it, what precedes it is
+    not trained. Needs --keep-special-tokens."""
 
 
 def main(
@@ -144,15 +147,41 @@ def tokenized_examples(
     """
     records, held_out = source.demonstrations()
     held_out_groups.check_split(config, held_out)
-    tokenize = functools.partial(
-        datasets.tokenize_records, config, policy=policy, all_turns=config.all_turns
-    )
+    token = masked_token(config, policy)
+
+    def tokenize(records: Sequence[Any], **names: Any) -> Sequence[Example]:
+        rows = datasets.tokenize_records(
+            *(config, records, policy), all_turns=config.all_turns, **names
+        )
+        return rows if token is None else dataset_ops.mask_before_token(rows, token)
+
     examples = tokenize(records, note=run.note, name="train")
     batch_size.check_size(config.batch, len(examples), may_repeat=True)
     run.describe_data(source.accounts())
     return examples, tokenize(
         held_out, note=run.say, name=f"{run.experiment}: held out"
     )
+
+
+def masked_token(config: Config, policy: policies.Policy) -> int | None:
+    """The id of the token of --mask-before; None without the flag.
+
+    Raises:
+      ValueError: the tokenizer has no such token, or texts may not hold it.
+    """
+    if not config.mask_before:
+        return None
+    if config.mask_before not in policy.tokenizer.get_vocab():
+        raise ValueError(
+            f"--mask-before {config.mask_before}: the tokenizer of {config.model} has "
+            "no such token; jaxalign.pipeline.added_tokens adds one"
+        )
+    if not config.keep_special_tokens:
+        raise ValueError(
+            f"--mask-before {config.mask_before} needs --keep-special-tokens: without "
+            "it, rows whose texts hold the token are dropped"
+        )
+    return tokenizers.token_id(policy.tokenizer, config.mask_before)
 
 
 if __name__ == "__main__":

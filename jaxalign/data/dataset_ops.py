@@ -221,6 +221,35 @@ def mask_special_tokens(
     return masked
 
 
+def mask_before_token(examples: Sequence[Example], token: int) -> Sequence[Example]:
+    """Masks what precedes the last occurrence of a token in each answer.
+
+    The token and what follows it are trained; answers without it stay as they are. A
+    mixture stays one.
+
+    Args:
+      token: its id, such as that of [RESET].
+    """
+    if isinstance(examples, Mixture):
+        parts = [mask_before_token(part, token) for part in examples.parts]
+        return Mixture(parts, examples.weights)
+
+    if not len(examples):  # nothing is held out
+        return examples
+
+    def mask_row(row: TokenRow) -> TokenRow:
+        at = np.flatnonzero((row.tokens == token) & row.mask)
+        if not len(at):
+            return row
+        return TokenRow(row.tokens, row.mask & (np.arange(len(row.mask)) >= at[-1]))
+
+    def mask_example(example: Example) -> Example:
+        sequences = tuple(map(mask_row, example.sequences))
+        return dataclasses.replace(example, sequences=sequences)
+
+    return MappedDataset(examples, mask_example)
+
+
 def check_soft_labels(examples: Sequence[Example]) -> None:
     """Refuses pairs whose margins could be taken for soft labels.
 

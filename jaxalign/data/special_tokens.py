@@ -1,6 +1,10 @@
 """Special tokens in texts: forbidden ones, and those that --keep-special-tokens allows.
 
 A text that holds the token that ends a turn would end it in its middle.
+
+A model whose tokenizer has the special token [RESET] may take back what it has begun to
+say: the text of an answer is what follows its last [RESET]. `jaxalign.pipeline.resets`
+counts what is discarded.
 """
 
 import contextlib
@@ -17,6 +21,30 @@ from jaxalign.data.tokenizer_type import PreTrainedTokenizerFast
 TURN_BOUNDARIES = frozenset(
     ("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<|endoftext|>", "<|begin_of_text|>")
 ) | {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_start|>", "<|im_end|>"}
+
+RESET = "[RESET]"
+
+
+def reset_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The id of the special token [RESET]; None where the tokenizer has none."""
+    token = tokenizer.convert_tokens_to_ids(RESET)
+    if not isinstance(token, int) or token == tokenizer.unk_token_id:
+        return None
+    added = tokenizer.added_tokens_decoder.get(token)
+    return token if added is not None and added.special else None
+
+
+def discard_before_reset(tokens: np.ndarray, reset: int | None) -> np.ndarray:
+    """The tokens of an answer after its last [RESET]; all of them without one.
+
+    Args:
+      reset: id of the token; None where there is none.
+
+    >>> discard_before_reset(np.array([5, 9, 6, 7]), 9).tolist()
+    [6, 7]
+    """
+    at = np.flatnonzero(np.asarray(tokens) == reset)
+    return tokens[at[-1] + 1 :] if len(at) else tokens
 
 
 def forbidden_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
@@ -57,6 +85,9 @@ def decode_answers(
 ) -> list[str]:
     """Decodes answers to texts; of special tokens only allowed ones are shown.
 
+    What precedes the last [RESET] is discarded; with `keep_special` it is shown, and
+    the token, too.
+
     NUL, which no row of a file may hold, becomes U+FFFD, as bytes that are not UTF-8.
 
     Args:
@@ -70,6 +101,9 @@ def decode_visible(
 ) -> list[str]:
     """`decode_answers` with NUL as it is."""
     if not tokenizers.tokenization_options(tokenizer).keep_special:
+        reset = reset_id(tokenizer)
+        if reset is not None:
+            rows = [discard_before_reset(row, reset) for row in rows]
         return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
     forbidden = forbidden_tokens(tokenizer)
     hidden = [tokenizers.token_id(tokenizer, token) for token in forbidden]

@@ -1,5 +1,6 @@
 """Tokenizers: trained here or loaded from a folder, used through transformers."""
 
+import copy
 import dataclasses
 import datetime
 import hashlib
@@ -112,6 +113,15 @@ def set_tokenization_options(
 ) -> None:
     """Sets the options of this tokenizer; its saved files do not change."""
     vars(tokenizer)["tokenization_options"] = options
+
+
+def copy_with_options(
+    tokenizer: PreTrainedTokenizerFast, options: TokenizationOptions
+) -> PreTrainedTokenizerFast:
+    """A copy of a tokenizer with other options."""
+    copied = copy.deepcopy(tokenizer)
+    set_tokenization_options(copied, options)
+    return copied
 
 
 def shows_date(tokenizer: PreTrainedTokenizerFast) -> bool:

@@ -162,3 +162,20 @@ def configs_by_seed(config: Any, out: Path) -> Iterator[Any]:
     for seed in range(config.seed, config.seed + config.seeds):
         folder = out if config.seeds == 1 else out / f"seed-{seed}"
         yield dataclasses.replace(config, seed=seed, out=folder)
+
+
+def run_once(main: Callable[[Any], Any], config: Any) -> Path:
+    """Runs a stage unless it has ended; one that was stopped continues.
+
+    Args:
+      main: of an experiment that trains a policy.
+      config: its flags; `out` is given.
+
+    Returns:
+      The folder of its policy.
+    """
+    out = Path(config.out)
+    if not (out / "numbers.json").exists():
+        begun = (out / "checkpoints").exists()
+        main(dataclasses.replace(config, resume=begun))
+    return out / "policy"

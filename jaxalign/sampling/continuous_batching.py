@@ -190,7 +190,10 @@ def sample_step(
     row_ids = context.map_shards(take_rows, context.queue.row_ids, slots.answer)
     uniform = step_uniforms(context.key, row_ids, slots.length)
     logits = next_logits(hidden, context.unembed, model.config.logit_cap)
-    token, logp = sample_token(logits, uniform, settings)
+    answer = None
+    if settings.once_tokens:
+        answer = context.map_shards(take_rows, state.tokens, slots.answer)
+    token, logp = sample_token(logits, uniform, settings, answer)
     # beyond the last answer, where writes are dropped, for slots that are not active
     at = (jnp.where(slots.active, slots.answer, context.answers), slots.length)
     tokens, logps = context.map_shards(

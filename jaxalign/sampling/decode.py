@@ -148,8 +148,9 @@ def decode_loop(
     def append(state: DecodeState, hidden: Array) -> DecodeState:
         n, stopped = state.step, state.stopped
         logits = next_logits(hidden, unembed, model.config.logit_cap)
-        token, logp = sample_token(logits, uniforms[:, n], sampling_params)
         tokens, mask, logps = state.samples
+        answer = jnp.where(mask, tokens, -1) if sampling_params.once_tokens else None
+        token, logp = sample_token(logits, uniforms[:, n], sampling_params, answer)
         samples = Samples(
             tokens.at[:, n].set(jnp.where(stopped, 0, token)),
             mask.at[:, n].set(~stopped),

@@ -109,13 +109,16 @@ class IncrementalDecoder:
             )
         settings = sampling_params.with_float32_temperature()
         ids = np.asarray([row_id], np.int32)
+        answer = np.full((1, room), -1, np.int32)
         for n in range(room):
             step = np.full(1, n, np.int32)
             token = int(
                 choose_token(
-                    self.model, self.params, self.hidden, key, ids, step, settings
+                    *(self.model, self.params, self.hidden, key, ids, step, settings),
+                    answer=answer if settings.once_tokens else None,
                 )
             )
+            answer[0, n] = token
             ended = token in sampling_params.stop_tokens
             if not ended and n + 1 < room:
                 self.append([token])  # runs while the caller shows the token
@@ -165,8 +168,10 @@ def choose_token(
     row_ids: Array,
     step: Array,
     sampling_params: SamplingParams,
+    *,
+    answer: Array | None,
 ) -> Array:
     """The token after a hidden state [1 D], as `sampling.generate` samples it."""
     logits = next_logits(hidden, model.unembed(params), model.config.logit_cap)
     uniform = step_uniforms(key, row_ids, step)
-    return sample_token(logits, uniform, sampling_params)[0][0]
+    return sample_token(logits, uniform, sampling_params, answer)[0][0]

@@ -28,23 +28,35 @@ def next_logits(hidden: Array, unembed: Array, logit_cap: float | None) -> Array
 
 
 def sample_token(
-    logits: Array, uniform: Array, sampling_params: SamplingParams
+    logits: Array,
+    uniform: Array,
+    sampling_params: SamplingParams,
+    answer: Array | None = None,
 ) -> tuple[Array, Array]:
     """Sample the next token of each row.
 
     Args:
       logits: [B V] float32.
       uniform: one number in [0, 1) per row [B].
-      sampling_params: temperature, an array, and filters.
+      sampling_params: temperature, an array, biases, arrays, and filters.
+      answer: the answer of each row so far, -1 where there is no token [B N]; needed
+        with `once_tokens`.
 
     Returns:
       The token [B], and its log-prob [B] under softmax(logits / temperature), before
-      the filters; at temperature 0, the argmax and its log-prob at temperature 1.
+      biases and filters; at temperature 0, the argmax and its log-prob at
+      temperature 1.
     """
     greedy = sampling_params.temperature == 0.0
-    scaled = logits / jnp.where(greedy, 1.0, sampling_params.temperature)
+    divisor = jnp.where(greedy, 1.0, sampling_params.temperature)
+    scaled = logits / divisor
     highest = jnp.max(scaled, axis=-1, keepdims=True)
-    mass = jnp.exp(scaled - highest)
+    mass = total_mass = jnp.exp(scaled - highest)
+    choice, top = scaled, highest
+    if sampling_params.logit_bias or sampling_params.once_tokens:
+        choice = bias_logits(logits, sampling_params, answer) / divisor
+        top = jnp.max(choice, axis=-1, keepdims=True)
+        mass = jnp.exp(choice - top)
 
     def sample() -> Array:
         k, p = sampling_params.top_k, sampling_params.top_p
@@ -52,9 +64,36 @@ def sample_token(
         filtered = filtered if p is None else filters.top_p(filtered, p)
         return sample_categorical(filtered, uniform)
 
-    token = jax.lax.cond(greedy, lambda: first_argmax(scaled, highest), sample)
+    token = jax.lax.cond(greedy, lambda: first_argmax(choice, top), sample)
     centered = jnp.take_along_axis(scaled - highest, token[:, None], axis=1)[:, 0]
-    return token, centered - jnp.log(jnp.sum(mass, axis=-1))
+    return token, centered - jnp.log(jnp.sum(total_mass, axis=-1))
+
+
+def bias_logits(
+    logits: Array, sampling_params: SamplingParams, answer: Array | None
+) -> Array:
+    """Add the biases to logits [B V], and forbid repetitions of `once_tokens`.
+
+    Raises:
+      ValueError: a token beyond the vocabulary, or once_tokens without the answer.
+    """
+    once, bias = sampling_params.once_tokens, sampling_params.logit_bias
+    largest = max((*once, *bias))
+    if not 0 <= min((*once, *bias)) <= largest < logits.shape[1]:
+        raise ValueError(
+            f"a logit bias, or once_tokens, of a token beyond the {logits.shape[1]} of "
+            f"the vocabulary: {sorted({*once, *bias})}"
+        )
+    for token, value in bias.items():
+        logits = logits.at[:, token].add(value)
+    if once:
+        if answer is None:
+            raise ValueError("once_tokens needs the answers so far")
+        for token in once:
+            repeated = jnp.any(answer == token, axis=1)
+            forbidden = jnp.where(repeated, -jnp.inf, logits[:, token])
+            logits = logits.at[:, token].set(forbidden)
+    return logits
 
 
 def row_key(key: Key, row_id: Array) -> Key:

@@ -16,8 +16,8 @@ class Samples(NamedTuple):
       tokens: token ids [B N] int32, 0 after the end of the answer.
       mask: True on the tokens of the answer, its stop token included [B N].
       logp: log-prob of each token [B N] float32 under the softmax of logits /
-        temperature, before top-k and top-p, as `estimators.token_logprobs` computes it;
-        of greedy answers at temperature 1. 0 after the end of the answer.
+        temperature, before biases, top-k and top-p, as `estimators.token_logprobs`
+        computes it; of greedy answers at temperature 1. 0 after the end of the answer.
     """
 
     tokens: Int[Array, "B N"]

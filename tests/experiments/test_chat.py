@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from experiments import chat
+from jaxalign.data import special_tokens
+from jaxalign.data.text_stream import Retraction
 from jaxalign.pipeline.evaluation.chat_session import ChatSession, ChatSettings
 from tests.support import untrained
 from tests.support.spelling_model import spelling_policy
@@ -134,3 +136,20 @@ def test_standard_input_and_output_of_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("[/reset  /system TEXT")
     assert ">" not in done.stdout.splitlines()[0]
+
+
+def test_what_a_model_takes_back_is_not_in_the_output(talk, monkeypatch):
+    spelling = f"fi{special_tokens.RESET}no"
+    policy = spelling_policy(spelling, context=64, added=special_tokens.RESET)
+    monkeypatch.setattr(chat.evaluation_models, "load_policy", lambda *_: policy)
+    text, session = talk("Hi\n")
+    assert text == "no\n"
+    assert session.turn.discarded == 3  # f, i, [RESET]
+    # its logit is 20, as others' are 0
+    text, session = talk("Hi\n", reset_bias=-100.0, max_new_tokens=3)
+    assert text.startswith("fi") and session.turn.discarded == 0
+    written = []
+    chat.stream(
+        session, iter(["f", Retraction("f"), "no"]), written.append, status=True
+    )
+    assert written[:3] == ["f", chat.RETRACTED, "no"]

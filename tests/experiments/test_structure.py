@@ -18,7 +18,9 @@ PROGRAMS = sorted(
     + [path for path in FOLDER.glob("*/__main__.py")]
     + [path for path in FOLDER.glob("studies/*.py") if path.stem != "__init__"]
 )
-COMPOSE = {"rlhf", "rounds", "methods", "rejection_sampling", "benchmark", "evaluate"}
+COMPOSE = {"rlhf", "rounds", "methods", "rejection_sampling", "benchmark"} | {
+    *("evaluate", "studies")
+}
 """Experiments that run others as stages, of which they take `main`, `Config` and
 `check`, which refuses a configuration; they may share the code that composes them."""
 

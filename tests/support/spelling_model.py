@@ -23,13 +23,18 @@ class Length(NamedTuple):
     length: jax.Array
 
 
-def spelling_policy(text: str, context: int = 128) -> Policy:
+def spelling_policy(text: str, context: int = 128, added: str = "") -> Policy:
     """A policy with a byte-level tokenizer whose greedy answer is `text`.
 
     Args:
       text: no byte of it may occur twice.
+      added: a special token of the tokenizer.
     """
     tokenizer = tokenizers.train(["a"], vocab_size=261)
+    if added:
+        tokenizer.add_special_tokens(
+            {"extra_special_tokens": [added]}, replace_extra_special_tokens=False
+        )
     ids = tokenizer.encode(f"<|assistant|>{text}<|end|>", add_special_tokens=False)
     assert len(set(ids)) == len(ids)
     following = np.zeros(len(tokenizer), np.int32)

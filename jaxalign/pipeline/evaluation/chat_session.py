@@ -6,11 +6,15 @@
 
 Each turn renders the whole conversation by the chat template, and reads only the tokens
 after the prefix that it shares with the cache.
+
+A model with the token [RESET] may take back what it has said of an answer: then a
+`Retraction` comes among the pieces, and the answer begins anew. What was taken back
+stays in the cache until the answer ends, and joins no conversation.
 """
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,7 +22,7 @@ import jax
 from jaxalign import streams
 from jaxalign.data import chat, special_tokens
 from jaxalign.data.records import assistant_message
-from jaxalign.data.text_stream import TextStream
+from jaxalign.data.text_stream import Retraction, TextStream
 from jaxalign.pipeline.policies import Policy
 from jaxalign.sampling.incremental import IncrementalDecoder
 from jaxalign.sampling.sampling_params import SamplingParams
@@ -40,6 +44,7 @@ class ChatSettings:
       top_p, top_k: as in `SamplingParams`; None for all tokens.
       seed: an answer depends on it, on the conversation, and on how often the
         conversation was answered before.
+      logit_bias, once_tokens: as in `SamplingParams`.
     """
 
     max_new_tokens: int = 512
@@ -47,6 +52,8 @@ class ChatSettings:
     top_p: float | None = None
     top_k: int | None = None
     seed: int = 0
+    logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    once_tokens: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass
@@ -56,7 +63,8 @@ class Turn:
     Attributes:
       prompt: tokens of the conversation before the answer.
       prefilled: those of them that were not in the cache.
-      tokens: of the answer, its stop token included.
+      tokens: of the answer, its stop token and what it took back included.
+      discarded: those up to its last [RESET], this included.
       end: "stop" by the model, "length" by max_new_tokens, "context" where the
         context was full, "interrupt" by `ChatSession.stop`, "" while it is made.
       seconds: since the message was sent.
@@ -65,8 +73,21 @@ class Turn:
     prompt: int
     prefilled: int = 0
     tokens: int = 0
+    discarded: int = 0
     end: str = ""
     seconds: float = 0.0
+
+
+def visible_text(pieces: Iterable[str | Retraction]) -> str:
+    """The text of a stream: all pieces after the last retraction.
+
+    >>> visible_text(["First", " get", Retraction("First get"), "No."])
+    'No.'
+    """
+    text = ""
+    for piece in pieces:
+        text = "" if isinstance(piece, Retraction) else text + piece
+    return text
 
 
 class ChatSession:
@@ -116,12 +137,13 @@ class ChatSession:
         """Ends the answer that is being made after its next token."""
         self.should_stop = True
 
-    def send(self, text: str) -> Iterator[str]:
+    def send(self, text: str) -> Iterator[str | Retraction]:
         """Answers a message of the user; the answer joins the conversation.
 
         Returns:
-          The pieces of the answer; together they are its text. An answer that is left
-          in the middle joins the conversation as far as it was made.
+          The pieces of the answer; together they are its text (`visible_text`, of a
+          model that takes back). An answer that is left in the middle joins the
+          conversation as far as it was made.
 
         Raises:
           ContextFull: no room for an answer.
@@ -133,7 +155,7 @@ class ChatSession:
         self.check_text(text)
         return self.answer([*self.messages, {"role": "user", "content": text}])
 
-    def regenerate(self) -> Iterator[str]:
+    def regenerate(self) -> Iterator[str | Retraction]:
         """Another answer to the last message, in place of the last one.
 
         At temperature 0 it is the same.
@@ -160,7 +182,7 @@ class ChatSession:
                     f"the text holds the special token {token!r}: leave it out"
                 )
 
-    def answer(self, conversation: list[dict[str, Any]]) -> Iterator[str]:
+    def answer(self, conversation: list[dict[str, Any]]) -> Iterator[str | Retraction]:
         """Checks that an answer has room, and returns its pieces."""
         tokenizer, context = self.policy.tokenizer, self.policy.context
         prompt = chat.encode_prompt(tokenizer, conversation)
@@ -174,7 +196,7 @@ class ChatSession:
 
     def stream(
         self, conversation: list[dict[str, Any]], prompt: list[int], room: int
-    ) -> Iterator[str]:
+    ) -> Iterator[str | Retraction]:
         """The pieces of an answer, which joins the conversation at its end."""
         start = time.perf_counter()
         turn = self.turn = Turn(prompt=len(prompt))
@@ -188,6 +210,7 @@ class ChatSession:
                     turn.end = "stop"
                     break
                 if new := text.push(token):
+                    turn.discarded = text.discarded
                     yield new
                 if self.should_stop:
                     turn.end = "interrupt"
@@ -221,6 +244,8 @@ class ChatSession:
             top_p=settings.top_p,
             top_k=settings.top_k,
             stop_tokens=self.policy.stop_tokens,
+            logit_bias=settings.logit_bias,
+            once_tokens=settings.once_tokens,
         )
         prompt_id = streams.prompt_id(conversation)
         repeat = self.answered.get(prompt_id, 0)

@@ -1,0 +1,1 @@
+"""Studies: one claim each, several runs, a table and a plot."""

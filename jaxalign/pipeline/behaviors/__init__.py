@@ -1,0 +1,1 @@
+"""Behaviors that preference pairs teach: recipes of SFT data and pairs from rows."""
