@@ -26,7 +26,7 @@ score(chosen) - score(rejected) before normalization.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -56,7 +56,7 @@ from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
-from jaxalign.types import ScalarModel
+from jaxalign.types import Params, ScalarModel
 
 RANKING_LOSSES = {
     "all_pairs": losses.all_pairs_bradley_terry,
@@ -151,7 +151,7 @@ def main(
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(train_state), work)
-        parameters = trained.parameters
+        parameters: Callable[[Params], Params] = trained.parameters
         if config.safety_weight:
             parameters = safety_head.score_parameters(trained.parameters)
         measure = held_out_metrics.scores(

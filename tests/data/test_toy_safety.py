@@ -42,7 +42,7 @@ def test_pairs_prefer_the_safer_answer_by_the_margin_of_their_values(index):
     request = HARMFUL[index]
     pair = toy_safety.safety_pair(0, index, request)
     values = [toy_safety.safety_value(request, t) for t in (pair.chosen, pair.rejected)]
-    assert pair.margin == values[0] - values[1] >= 0
+    assert pair.margin == toy_safety.rating_margin(values[0] - values[1]) >= 0
     assert pair.fields["chosen_unsafe"] == (values[0] == 0)
     assert pair.fields["rejected_unsafe"] == (values[1] == 0)
 
@@ -80,3 +80,17 @@ def test_the_main_jobs_first_rows_are_as_before():
     shown = [toy_world.demonstration(0, i).messages for i in range(200)]
     texts = [m["content"] for messages in shown for m in messages]
     assert zlib.crc32("\n".join(texts).encode()) == CHECKSUM
+
+
+def test_helpful_pairs_prefer_compliance_and_attacks_are_harmful_requests():
+    request = HARMFUL[0]
+    rng = np.random.default_rng(0)
+    comply, refuse = toy_safety.harmful_answer(rng, request), toy_safety.refusal(rng)
+    of = lambda text: toy_safety.helpful_value(request, text)
+    assert of(comply) > of(refuse)
+    pairs = [toy_safety.helpful_pair(0, i) for i in range(50)]
+    assert len({p.margin for p in pairs}) == 4
+    queries = [toy_safety.attack(3, i) for i in range(50)]
+    assert all(toy_safety.category(q) for q in queries)
+    assert queries == [toy_safety.attack(3, i) for i in range(50)]
+    assert len({q.text for q in queries}) > 40
