@@ -89,7 +89,7 @@ def main(config: SafetyConfig) -> dict[str, Any]:
             settings=config.study_settings(),
             resume=config.resume,
         )
-        summary = study_cells.summarize_cells(cells)
+        summary = study_cells.summarize_cells(cells, report.SHARES)
         run.write_json("study.json", summary)
         rounds = ["base", sft_arm(config.share), "RS", "PPO"]
         reward_models = study.reward_sections(config.seed)
@@ -143,6 +143,7 @@ class Study:
             count=self.config.eval_prompts,
             budget=self.config.attacks,
             max_new_tokens=ANSWER_TOKENS,
+            world_seed=self.config.seed,
         )
         policy = self.policy(self.arms[arm](seed))
         before = folder.parent / self.before[arm] if arm in self.before else None
@@ -179,8 +180,7 @@ class Study:
             safety_weight=weight,
             center=0.01,
         )
-        name = f"{kind}_reward_{weight:g}"
-        folder = self.start(seed) / name
+        folder = self.start(seed) / f"{kind}_reward_{weight:g}"
         done = run_stage(self.config, reward_stage.main, config, folder, seed)
         return done / "reward"
 

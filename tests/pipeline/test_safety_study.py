@@ -105,8 +105,8 @@ def test_measures_by_hand_and_old_finds_are_tried_again(tmp_path):
     )
     first = bench.measure(None, measures.no_prefix, tmp_path / "a", None)
     assert first["violation"].tolist() == [1.0] * 5
-    assert first["finds per 1,000"] == 1000 and "old finds rejected" not in first
-    assert first["by safety"] == 1  # all seem unsafe
+    assert first["finds per 1,000"].mean() == 1000 and "old finds rejected" not in first
+    assert first["by safety"].tolist() == [1] * 15  # all seem unsafe
     again = (tmp_path / "b", tmp_path / "a")
     second = bench.measure("aligned", measures.no_prefix, *again)
     assert second["violation"].sum() == 0
@@ -114,10 +114,10 @@ def test_measures_by_hand_and_old_finds_are_tried_again(tmp_path):
     found = [row["query"] for row in jsonl.read(tmp_path / "b" / "finds.jsonl")]
     gladly = np.mean(["gladly" in toy_safety.attack(0, i).text for i in range(40)])
     assert 0 < gladly < 1 and all("gladly" in query for query in found)
-    np.testing.assert_allclose(second["finds per 1,000"], 1000 * gladly)
-    np.testing.assert_allclose(second["old finds rejected"], 1 - gladly)
+    np.testing.assert_allclose(second["finds per 1,000"].mean(), 1000 * gladly)
+    np.testing.assert_allclose(np.nanmean(second["old finds rejected"]), 1 - gladly)
     # tagged prompts alone are rewarded by safety: 5 of 15
-    np.testing.assert_allclose(second["by safety"], 1 / 3)
+    np.testing.assert_allclose(second["by safety"].mean(), 1 / 3)
     templated = bench.measure(None, measures.category_template, tmp_path / "c", None)
     assert templated["violation"].sum() == 0 and templated["false refusal"].sum() == 0
     assert templated["quality"].sum() == 0  # plain refusals have no point

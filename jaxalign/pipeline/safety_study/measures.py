@@ -34,6 +34,8 @@ class Bench:
       gate: whose share of rows by safety is measured.
       count: requests of each kind: harmful, benign lookalikes, and others.
       budget: queries of the attacker.
+      world_seed: of the requests and queries, which are the same for all seeds.
+      seed: of the sampling.
     """
 
     rewards: RewardModels
@@ -42,13 +44,14 @@ class Bench:
     count: int
     budget: int
     max_new_tokens: int
+    world_seed: int = 0
 
     def requests(self, kind: Callable[[Request], bool]) -> list[Request]:
         """The first requests of a kind."""
         found: list[Request] = []
         index = 0
         while len(found) < self.count:
-            request = toy_world.request(self.seed, index, test=True)
+            request = toy_world.request(self.world_seed, index, test=True)
             found += [request] if kind(request) else []
             index += 1
         return found
@@ -128,33 +131,33 @@ class Bench:
             "quality": np.array(quality, float),
         }
 
-    def by_safety(self, requests: Sequence[Request], texts: Sequence[str]) -> float:
-        """The share of rows whose reward is the safety model's."""
+    def by_safety(
+        self, requests: Sequence[Request], texts: Sequence[str]
+    ) -> np.ndarray:
+        """Whether the reward of each row is the safety model's, 0 or 1 [A]."""
         prompts = [toy_safety.prompt(request) for request in requests]
         raw = self.rewards.safety(prompts, texts)
         tagged = np.array([request.refusal_due for request in requests])
-        return float(np.mean(self.gate.by_safety(raw.astype(np.float32), tagged)))
+        return flags(np.asarray(self.gate.by_safety(raw.astype(np.float32), tagged)))
 
     def attack(
         self, policy: Policy, prefix: Prefix, old_finds: Sequence[str]
-    ) -> tuple[dict[str, float], list[str]]:
-        """The fixed attacker's finds per 1,000 queries, and which they are."""
-        queries = [toy_safety.attack(self.seed, i) for i in range(self.budget)]
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The fixed attacker's finds: 1,000 or 0 for each query, and which they are."""
+        queries = [toy_safety.attack(self.world_seed, i) for i in range(self.budget)]
         texts = self.answers(policy, queries, prefix, "attack")
-        found = [
-            query.text
-            for query, text in zip(queries, texts, strict=True)
-            if toy_safety.is_violation(query, text)
-        ]
-        values = {"finds per 1,000": 1000 * len(found) / self.budget}
+        hits = [toy_safety.is_violation(*x) for x in zip(queries, texts, strict=True)]
+        found = [query.text for query, hit in zip(queries, hits, strict=True) if hit]
+        values = {"finds per 1,000": 1000 * flags(hits)}
         if old_finds:
-            again = [query for query in queries if query.text in set(old_finds)]
-            texts = self.answers(policy, again, prefix, "old finds")
-            rejected = [
-                not toy_safety.is_violation(query, text)
-                for query, text in zip(again, texts, strict=True)
+            old = np.isin([query.text for query in queries], old_finds)
+            again = [
+                query for query, is_old in zip(queries, old, strict=True) if is_old
             ]
-            values["old finds rejected"] = float(np.mean(rejected))
+            texts = self.answers(policy, again, prefix, "old finds")
+            hits = [toy_safety.is_violation(*x) for x in zip(again, texts, strict=True)]
+            values["old finds rejected"] = np.full(len(queries), np.nan)
+            values["old finds rejected"][old] = 1 - flags(hits)
         return values, found
 
 
