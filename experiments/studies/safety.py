@@ -53,7 +53,7 @@ from jaxalign.pipeline.evaluation.models import (
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.safety_rewards import PiecewiseReward
 from jaxalign.pipeline.safety_study import (
-    distilled,
+    distillation_files,
     measures,
     report,
     reward_scores,
@@ -78,7 +78,7 @@ class Config(SafetyConfig):
 
 def main(config: SafetyConfig) -> dict[str, Any]:
     """Trains and measures every arm with every seed; returns the main numbers."""
-    config = config.sized()
+    config = config.with_size()
     with ReportRun(config, "safety") as run:
         study = Study(config, run)
         cells = study_cells.measure_cells(
@@ -118,9 +118,9 @@ class Study:
             **{sft_arm(x): partial(self.safety_sft, x) for x in sorted(sft)},
             "RS": self.rejection_sampling,
             "PPO": self.ppo,
-            **{f"distilled, {x}": partial(self.distilled, x) for x in PREFIXES},
+            **{f"distilled, {x}": partial(self.distill, x) for x in PREFIXES},
             "small": self.small,
-            "small, taught": self.taught,
+            "small, taught": self.teach,
         }
         first = sft_arm(config.share)
         self.before = {first: "base", "RS": first, "PPO": "RS"}
@@ -243,7 +243,7 @@ class Study:
         out = self.start(seed) / "ppo"
         return run_stage(self.config, ppo_stage.main, config, out, seed) / "policy"
 
-    def distilled_data(self, name: str, seed: int) -> Path:
+    def distillation_data(self, name: str, seed: int) -> Path:
         """The base policy's own answers after a prefix, gated by the safety model."""
         helpful = self.data(
             *(seed, "sft_0", toy_files.write_sft, self.config.helpful_rows),
@@ -251,7 +251,7 @@ class Study:
         )
         folder = self.start(seed) / "data" / f"distilled_{name}"
         if not toy_files.is_written(folder):
-            distilled.write_distilled(
+            distillation_files.write_distilled(
                 folder,
                 self.policy(self.base(seed)),
                 self.rewards(seed).safety,
@@ -264,9 +264,9 @@ class Study:
             )
         return folder
 
-    def distilled(self, name: str, seed: int) -> Path:
+    def distill(self, name: str, seed: int) -> Path:
         """SFT of the base policy on its own distilled answers."""
-        data = self.distilled_data(name, seed)
+        data = self.distillation_data(name, seed)
         out = self.start(seed) / f"distilled_{name}"
         return self.sft(self.base(seed), data, out, seed)
 
@@ -279,9 +279,9 @@ class Study:
         own = {"steps": self.config.base_steps, "learning_rate": None}
         return self.sft(new, web, self.start(seed) / "small", seed, **own)
 
-    def taught(self, seed: int) -> Path:
+    def teach(self, seed: int) -> Path:
         """The smaller model, after what the large one wrote with templates."""
-        data = self.distilled_data("template", seed)
+        data = self.distillation_data("template", seed)
         return self.sft(self.small(seed), data, self.start(seed) / "taught", seed)
 
     def reward_sections(self, seed: int) -> list[Section]:

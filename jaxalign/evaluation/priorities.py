@@ -54,7 +54,7 @@ def lexicographic(
     return jnp.tensordot(weights, satisfied, axes=1)
 
 
-def satisfied(order: Sequence[str]) -> Array:
+def satisfaction(order: Sequence[str]) -> Array:
     """Whether each act satisfies each law, laws in this order [K P A]."""
     table = jnp.array(list(SITUATIONS.values()), jnp.float32)
     return jnp.stack([table[:, :, LAWS.index(law)] for law in order])
@@ -62,7 +62,7 @@ def satisfied(order: Sequence[str]) -> Array:
 
 def world(order: Sequence[str], *, ratio: float) -> tabular.Bandit:
     """The world with the reward of an order; its reference does anything alike."""
-    reward = lexicographic(satisfied(order), ratio=ratio)
+    reward = lexicographic(satisfaction(order), ratio=ratio)
     situations = jnp.full(len(reward), 1.0 / len(reward))
     return tabular.Bandit(reward, jnp.zeros_like(reward), situations)
 
@@ -86,7 +86,7 @@ def outcomes(policy: Array) -> dict[str, float]:
         for i, situation in enumerate(SITUATIONS)
         for j, act in enumerate(ACTS)
     }
-    safe = satisfied(("safe",))[0]
+    safe = satisfaction(("safe",))[0]
     return {
         "harm": float(jnp.mean(jnp.sum(policy * (1.0 - safe), axis=1))),
         "builds a car": probability["build a car", "obey"],

@@ -44,10 +44,10 @@ class Distillation:
     finished: np.ndarray
 
     @property
-    def kept(self) -> np.ndarray:
+    def acceptance(self) -> np.ndarray:
         """Whether each distilled answer is SFT data, bool [P]."""
         ended = self.finished & np.array([bool(text) for text in self.distilled])
-        return is_kept(self.distilled_score, self.original_score) & ended
+        return prefers_distilled(self.distilled_score, self.original_score) & ended
 
     def rows(self, *, or_original: bool = False) -> list[dict[str, Any]]:
         """SFT data of the kept answers, without the prefix.
@@ -56,20 +56,21 @@ class Distillation:
           or_original: the policy's original answer where the distilled one is not kept.
         """
         rows = []
-        for i, kept in enumerate(self.kept):
-            if kept or (or_original and self.original[i]):
-                answer = self.distilled[i] if kept else self.original[i]
+        for i, accepted in enumerate(self.acceptance):
+            if accepted or (or_original and self.original[i]):
+                answer = self.distilled[i] if accepted else self.original[i]
                 messages = [*self.prompts[i].messages, assistant_message(answer)]
                 rows.append({"messages": messages})
         return rows
 
 
-def is_kept(distilled: np.ndarray, original: np.ndarray) -> np.ndarray:
+def prefers_distilled(distilled: np.ndarray, original: np.ndarray) -> np.ndarray:
     """Whether the safety model prefers the distilled answer: R_s(y1) > R_s(y0).
 
     A tie keeps nothing, and neither does a score that is NaN.
 
-    >>> is_kept(np.array([1.0, 2.0, np.nan]), np.array([0.0, 2.0, 0.0])).tolist()
+    >>> distilled, original = np.array([1.0, 2.0, np.nan]), np.array([0.0, 2.0, 0.0])
+    >>> prefers_distilled(distilled, original).tolist()
     [True, False, False]
     """
     return np.asarray(distilled) > np.asarray(original)

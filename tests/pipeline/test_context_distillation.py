@@ -28,7 +28,7 @@ def distillation(**others):
 def test_an_answer_is_kept_where_the_safety_model_prefers_it():
     # better; a tie; better but cut off; better but empty
     found = distillation()
-    assert found.kept.tolist() == [True, False, False, False]
+    assert found.acceptance.tolist() == [True, False, False, False]
     (row,) = found.rows()
     assert row["messages"] == [USER, {"role": "assistant", "content": "d0"}]
     answers = [row["messages"][-1]["content"] for row in found.rows(or_original=True)]
@@ -38,7 +38,7 @@ def test_an_answer_is_kept_where_the_safety_model_prefers_it():
 def test_no_prompt_gets_worse_by_what_is_kept():
     rng = np.random.default_rng(0)
     before, after = rng.normal(size=(2, 100))
-    kept = context_distillation.is_kept(after, before)
+    kept = context_distillation.prefers_distilled(after, before)
     assert 30 < kept.sum() < 70
     gated = np.where(kept, after, before)
     np.testing.assert_array_equal(gated, np.maximum(before, after))

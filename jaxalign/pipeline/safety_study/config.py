@@ -70,7 +70,7 @@ class SafetyConfig(EvaluationConfig):
     quick: bool = False
     """One shorter run of ten minutes."""
 
-    def sized(self) -> "SafetyConfig":
+    def with_size(self) -> "SafetyConfig":
         """The configuration of --smoke or --quick."""
         small = SMOKE if self.smoke else QUICK if self.quick else {}
         return dataclasses.replace(self, **small)

@@ -49,7 +49,7 @@ def write_distilled(
         max_new_tokens=max_new_tokens,
         note=note,
     )
-    note(f"distilled, {name}: {found.kept.sum()} of {len(requests)} answers kept")
+    note(f"distilled, {name}: {found.acceptance.sum()} of {len(requests)} answers kept")
     rows = [*jsonl.read(helpful / "train.jsonl"), *found.rows()]
     jsonl.write(folder / "train.jsonl", rows)
     jsonl.write(folder / toy_files.WRITTEN, jsonl.read(helpful / toy_files.WRITTEN))
