@@ -26,6 +26,7 @@ def plot_lines(
       scale: of that axis: linear, log, or symlog (linear to 1, so that it has 0).
     """
     figure, grid = make_grid(len(panels), width=4.2)
+    figure.subplots_adjust(hspace=0.5)  # room for the axes' labels
     for axes, (title, series) in zip(grid, panels.items(), strict=True):
         styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
         for (name, points), (color, marker) in zip(

@@ -18,7 +18,7 @@ METRICS = {
     "helpfulness": "helpfulness",
     "correct": "correct",
     "safety score": "safety score",
-    "safety tail": "its 10 % quantile",
+    "safety tail": "safety score, 10 % quantile",
     "quality": "refusal quality, 0-3",
     "by safety": "rewarded by safety",
 }
