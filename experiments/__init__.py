@@ -46,6 +46,8 @@ Benchmarks
     evaluate            a suite of these on several models, in one report
 Studies: python -m experiments.studies.NAME
     backtracking        [RESET] takes back unsafe beginnings: violations, false resets
+    safety              Llama 2's recipe: two reward models, a gate, distillation
+    priority_orders     three laws in six orders, in an exact world
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -16,6 +16,9 @@ unnormalized score difference is a probability (--ensemble llama2 needs it).
 
     python -m experiments.reward_model --model runs/sft/policy --data preferences.jsonl
 
+With --safety-weight a second head learns which answers are unsafe, from the rows'
+`chosen_unsafe` and `rejected_unsafe` (Llama 2); OUT/unsafe has it, as log-odds.
+
 Held-out metrics, of at most --eval-rows pairs, at the start, at the end and every
 --eval-every steps: `eval/loss`, Bradley-Terry's (of pairs, also where rankings train),
 `eval/accuracy` with its 95 % interval over prompts, and `eval/margin`, the mean of
@@ -24,7 +27,7 @@ score(chosen) - score(rejected) before normalization; by fields of the rows with
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -43,6 +46,7 @@ from jaxalign.pipeline import (
     policies,
     reward_models,
     run_plan,
+    safety_head,
     trainable,
 )
 from jaxalign.rewards import reward_model
@@ -53,7 +57,7 @@ from jaxalign.runtime.loop import LoopState
 from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
-from jaxalign.types import ScalarModel
+from jaxalign.types import Params, ScalarModel
 
 RANKING_LOSSES = {
     "all_pairs": losses.all_pairs_bradley_terry,
@@ -75,6 +79,8 @@ class Config(OfflineConfig):
     normalize_samples: int = 256
     """Answers of --model to training prompts, over which scores are normalized to mean
     0 and standard deviation 1."""
+    safety_weight: float = 0.0
+    """Weight of the auxiliary safety loss, on the labels of the answers; pairs only."""
     ranking_loss: Literal["all_pairs", "plackett_luce"] = "all_pairs"
     """The loss of rankings."""
     eval_rows: int = 8192
@@ -119,10 +125,12 @@ def main(
         start = trainable.add_scalar_head(
             model, streams.key(key, "head"), policy.params
         )
+        if config.safety_weight:
+            start = heads.add_safety_head(streams.key(key, "safety head"), start)
         trained = trainable.make_trainable(config, start)
         optimizer = config.adamw(steps)
         update = step.make_step(
-            objective(config, model, kind),
+            objective(config, model, kind, train),
             optimizer,
             micro_batches=config.micro_batches,
             merge=trained.merge,
@@ -142,10 +150,17 @@ def main(
             batch=config.batch,
         )
         run_plan.show(run, config, policy, roles(train_state), work)
+        parameters: Callable[[Params], Params] = trained.parameters
+        if config.safety_weight:
+            parameters = safety_head.score_parameters(trained.parameters)
         measure = held_out_metrics.scores(
-            *(config, run, model, held_out, pair_loss(config), trained.parameters),
+            *(config, run, model, held_out, pair_loss(config), parameters),
             center=config.center,
         )
+        if config.safety_weight:
+            measure = safety_head.with_recall(
+                measure, config, run, model, held_out, trained.parameters
+            )
         run.evaluate(loop, roles(train_state), measure)
 
         for i in run.steps(loop.step, steps):
@@ -158,7 +173,13 @@ def main(
             run.checkpoint(loop, roles(train_state))
 
         train_state = run.exported_state(loop, roles(train_state))
-        reward = model, lora.merge(trained.parameters(train_state.params))
+        merged = lora.merge(trained.parameters(train_state.params))
+        if config.safety_weight:
+            merged, unsafe = heads.split_heads(merged)
+            model_folders.save_scalar(
+                run.folder / "unsafe", model, unsafe, policy, config=config
+            )
+        reward = model, merged
         scores = reward_models.initial_policy_scores(
             policy,
             reward,
@@ -209,9 +230,26 @@ def pair_loss(config: Config) -> objectives.RewardLoss:
 
 
 def objective(
-    config: Config, model: ScalarModel, kind: type[Preference] | type[Ranking]
+    config: Config,
+    model: ScalarModel,
+    kind: type[Preference] | type[Ranking],
+    train: Sequence[Example],
 ) -> step.Objective:
-    """The training objective: Bradley-Terry for pairs, --ranking-loss for rankings."""
+    """The training objective: Bradley-Terry for pairs, --ranking-loss for rankings.
+
+    Raises:
+      ValueError: --safety-weight without labels, or with rankings.
+    """
+    if config.safety_weight and kind is Ranking:
+        raise ValueError("--safety-weight needs pairs, whose answers have labels")
+    if config.safety_weight:
+        return objectives.reward_with_safety(
+            model,
+            safety_head.unsafe_labels(train),
+            weight=config.safety_weight,
+            center=config.center,
+            loss=pair_loss(config),
+        )
     if kind is Preference:
         return objectives.reward(model, center=config.center, loss=pair_loss(config))
     return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])

@@ -40,6 +40,9 @@ class Config(RunConfig):
     reward: str = "programmed"
     """The reward that selects: a reward model's folder, programmed (the data set's
     rule-based reward), or another of docs/rewards.md, such as my.py:function."""
+    ensemble: str = "mean"
+    """Combination of several reward models' scores: mean, minimum, variance:NUMBER, or
+    llama2 (of a helpfulness and a safety model), llama2:and, llama2:or:branch."""
     prompts: int = 512
     """Training prompts to sample answers to."""
     first_prompt: int = 0
@@ -71,7 +74,8 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
         reward_fn = reward_functions.make_reward_function(
-            reward or config.reward, config.dtype, policy, source
+            *(reward or config.reward, config.dtype, policy, source),
+            ensemble=config.ensemble,
         )
         train, held_out = source.prompts()
         datasets.check_held_out(held_out, "test.jsonl")

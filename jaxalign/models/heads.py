@@ -1,4 +1,4 @@
-"""Reward and value models: the trunk of a language model with a scalar head."""
+"""Reward and value models: the trunk of a language model with a scalar head, or two."""
 
 import functools
 from typing import TYPE_CHECKING
@@ -52,7 +52,8 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
         trunk = {name: tree for name, tree in params.items() if name != "head"}
         hidden = graph.hidden_states(trunk, tokens, positions, segments, at)
         weight, bias = params["head"]["weight"], params["head"]["bias"]
-        return hidden.astype(jnp.float32) @ weight + bias
+        score = hidden.astype(jnp.float32) @ weight
+        return score + jnp.broadcast_to(bias, score.shape)
 
     def from_trunk(key: Key, params: Params) -> Params:
         trunk = {name: jax.tree.map(jnp.copy, params[name]) for name in graph.specs}
@@ -67,3 +68,33 @@ def scalar_model(config: ModelConfig, *, zero_head: bool = False) -> ScalarModel
         scores=scores,
         from_trunk=from_trunk,
     )
+
+
+def add_safety_head(key: Key, params: Params) -> Params:
+    """Add an output to a scalar model's head: the log-odds that an answer is unsafe.
+
+    The model's `scores` are then [..., 2]: the score, and these log-odds, both read
+    from the same hidden states. `split_heads` makes two scalar models of it.
+
+    Args:
+      params: of a `scalar_model`, with a head of one output.
+
+    Reference: Touvron et al. 2023, arXiv:2307.09288, section 3.2.2 (the auxiliary
+    safety loss).
+    """
+    head = params["head"]
+    std = (len(head["weight"]) + 1) ** -0.5
+    weight = std * jax.random.normal(key, head["weight"].shape, jnp.float32)
+    added = {"weight": weight, "bias": jnp.zeros_like(head["bias"])}
+    both = jax.tree.map(lambda *xs: jnp.stack(xs, axis=-1), head, added)
+    return {**params, "head": both}
+
+
+def split_heads(params: Params) -> tuple[Params, Params]:
+    """Parameters of the scores and of the unsafe log-odds, of one trunk.
+
+    Args:
+      params: of `add_safety_head`.
+    """
+    parts = [jax.tree.map(lambda x, i=i: x[..., i], params["head"]) for i in range(2)]
+    return {**params, "head": parts[0]}, {**params, "head": parts[1]}

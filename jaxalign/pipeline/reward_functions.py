@@ -28,9 +28,11 @@ from jaxalign.pipeline import (
     model_folders,
     policies,
     rollouts,
+    safety_rewards,
 )
 from jaxalign.pipeline.reward_sums import RewardFunctions, RewardSum, weighted_sum
 from jaxalign.pipeline.reward_terms import Reward, is_own, reward_terms
+from jaxalign.pipeline.safety_rewards import PiecewiseReward
 from jaxalign.pipeline.text_rewards import single_text_reward
 from jaxalign.rewards import combination as mixtures
 from jaxalign.rewards import reward_model, reward_registry
@@ -91,8 +93,10 @@ def model_folders_of(reward: str) -> list[Path]:
     return [] if kind == "judge" else folders
 
 
-def combination(name: str) -> Combination:
+def combination(name: str) -> Combination | PiecewiseReward:
     """The function of a name from scores of M reward models [M B] to rewards [B].
+
+    That of llama2 is also of the prompts' tags, bool [B].
 
     Raises:
       ValueError: an unknown name.
@@ -100,56 +104,51 @@ def combination(name: str) -> Combination:
     kind, _, coefficient = name.partition(":")
     if kind == "variance" and coefficient.replace(".", "", 1).isdigit():
         return partial(mixtures.variance_penalized_mean, coefficient=float(coefficient))
+    if piecewise := safety_rewards.parse(name):
+        return piecewise
     known = {
         "mean": mixtures.ensemble_mean,
         "minimum": mixtures.ensemble_minimum,
-        "llama2": llama2,
     }
     if name not in known:
         raise ValueError(
-            f"--ensemble is {', '.join(known)} or variance:NUMBER, not {name!r}"
+            f"--ensemble is {', '.join(known)}, llama2 or variance:NUMBER, not {name!r}"
         )
     return known[name]
 
 
-def llama2(scores: Array) -> Array:
-    """Llama 2's reward from the raw scores of two models [2 B]; no prompt is tagged.
-
-    The sigmoid of a raw score, before normalization, is the probability that the reward
-    model was trained to predict; the threshold on safety is on that probability.
-
-    Args:
-      scores: of the helpfulness model, then of the safety model.
-    """
-    if len(scores) != 2:
-        raise ValueError(
-            "--ensemble llama2 needs two reward models, helpfulness and then safety; "
-            f"--reward names {len(scores)}"
-        )
-    helpfulness, safety = scores
-    return mixtures.piecewise_safety(helpfulness, safety, jnp.zeros(len(safety), bool))
-
-
 def load_ensemble(
-    folders: list[Path], dtype: str, combine: Combination, mesh: Mesh | None
-) -> Callable[[TokenBatch], Array]:
+    folders: list[Path],
+    dtype: str,
+    combine: Combination | PiecewiseReward,
+    mesh: Mesh | None,
+) -> Callable[..., Array]:
     """Loads reward models as one function from sequences [B T] to rewards [B].
 
     Args:
-      combine: of several models; `llama2` is given raw scores, other functions scores
-        as normalized when the models were saved.
+      combine: of several models; a `PiecewiseReward` is given raw scores, and the
+        function takes the prompts' tags [B] as a second argument (without it no prompt
+        is tagged); others are given scores as normalized when the models were saved.
       mesh: to place the parameters on.
     """
     models = [model_folders.load_scalar(folder, dtype, mesh=mesh) for folder in folders]
     score = jax.jit(reward_model.score, static_argnums=0)
     if len(models) == 1:
         return partial(score, *models[0])
-    scales = [reward_model.Scale(1.0, 0.0) for _ in folders]
-    if combine is llama2:
-        scales = [model_folders.load_scale(folder) for folder in folders]
+    if not isinstance(combine, PiecewiseReward):
+        stacked = jax.jit(combine)
+        return lambda batch: stacked(jnp.stack([score(*m, batch) for m in models]))
+    scales = [model_folders.load_scale(folder) for folder in folders]
     gain, bias = jnp.array(scales, jnp.float32).T[:, :, None]
-    combined = jax.jit(lambda scores: combine((scores - bias) / gain))
-    return lambda batch: combined(jnp.stack([score(*model, batch) for model in models]))
+    combined = jax.jit(lambda scores, tags: combine((scores - bias) / gain, tags))
+
+    def piecewise(batch: TokenBatch, tags: Array | None = None) -> Array:
+        scores = jnp.stack([score(*model, batch) for model in models])
+        return combined(
+            scores, jnp.zeros(scores.shape[1], bool) if tags is None else tags
+        )
+
+    return piecewise
 
 
 def make_reward_function(
@@ -186,8 +185,10 @@ def make_reward_function(
         for folder in folders:
             model_folders.check_vocabulary(folder, policy)
         if folders:
-            score = load_ensemble(folders, dtype, combination(ensemble), mesh)
-            learned[name] = require_finite(str(single), score, mesh)
+            combine = combination(ensemble)
+            score = load_ensemble(folders, dtype, combine, mesh)
+            tagged = len(folders) > 1 and isinstance(combine, PiecewiseReward)
+            learned[name] = require_finite(str(single), score, mesh, tagged=tagged)
         else:
             of_texts[name] = single_text_reward(
                 single, dataset, dtype, policy.tokenizer, mesh
@@ -231,7 +232,7 @@ def score_texts(
 
 
 def require_finite(
-    reward: str, score: Callable[[TokenBatch], Array], mesh: Mesh | None
+    reward: str, score: Callable[..., Array], mesh: Mesh | None, *, tagged: bool = False
 ) -> RewardFunction:
     """The reward function of a score of sequences, which must be finite.
 
@@ -240,16 +241,26 @@ def require_finite(
     Args:
       reward: the name of the reward, for the error.
       score: from sequences [A T] to the reward of each [A].
+      tagged: whether `score` takes the prompts' tags too, see `safety_rewards`.
     """
 
     def learned(prompts: list[Prompt], sequences: TokenBatch, ended: Array) -> Array:
-        scores = score(sequences)
+        if tagged:
+            scores = score(sequences, place_tags(prompts, mesh))
+        else:
+            scores = score(sequences)
         on_host = sharding.to_host(scores)
         local = sharding.local_rows(len(on_host), mesh)
         datasets.check_finite(reward, prompts, on_host[local])
         return scores
 
     return learned
+
+
+def place_tags(prompts: list[Prompt], mesh: Mesh | None) -> Array:
+    """The tags of this process's prompts, placed as the rows of a batch are [A]."""
+    tags = safety_rewards.tags(prompts)
+    return jnp.asarray(tags) if mesh is None else sharding.place_batch(tags, mesh)
 
 
 def score_answers(

@@ -10,10 +10,11 @@ ensemble_minimum         Coste et al. 2023 (WCO)          worst case
 variance_penalized_mean  Coste et al. 2023 (UWO)          mean less a variance penalty
 """
 
-import jax
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
-from jaxalign.masks import whiten
+from jaxalign.rewards.safety_gate import either_gate, whiten_batch
 from jaxalign.types import Array, Bool, Float, Scalar, typed
 
 
@@ -77,6 +78,8 @@ def piecewise_safety(
     is_safety_prompt: Bool[Array, "*B"],
     *,
     threshold: Scalar = 0.15,
+    gate: Callable[..., Array] = either_gate,
+    whitening: Callable[..., Array] = whiten_batch,
 ) -> Float[Array, "*B"]:
     """Llama 2's piecewise reward: safety where it matters, else helpfulness.
 
@@ -91,6 +94,10 @@ def piecewise_safety(
       helpfulness, safety: raw scores of the two models, not probabilities.
       is_safety_prompt: True for prompts tagged as likely to elicit unsafe answers.
       threshold: probability of a safe answer below which safety decides, in [0, 1].
+      gate: (safety, is_safety_prompt, threshold=) -> where safety decides, bool, such
+        as `safety_gate.both_gate`.
+      whitening: (combined, where safety decides) -> rewards, such as
+        `safety_gate.whiten_branches`.
 
     Returns:
       One whitened reward per answer.
@@ -101,9 +108,9 @@ def piecewise_safety(
     >>> piecewise_safety(zero + 1, jnp.array([-3.0, 3.0]), zero > 0).tolist()
     [-1.0, 1.0]
     """
-    matters = is_safety_prompt | (jax.nn.sigmoid(safety) < threshold)
-    combined = jnp.where(matters, safety, helpfulness)
-    return whiten(combined, jnp.ones_like(combined, bool))
+    by_safety = gate(safety, is_safety_prompt, threshold=threshold)
+    combined = jnp.where(by_safety, safety, helpfulness)
+    return whitening(combined, by_safety)
 
 
 @typed

@@ -90,7 +90,10 @@ FLOAT_RANGES: dict[str, Range] = {
     **ranges_of(
         NOT_NEGATIVE, "learning_rate value_learning_rate weight_decay temperature"
     ),
-    **ranges_of(NOT_NEGATIVE, "stall_after beta lam gamma alpha center entropy_weight"),
+    **ranges_of(
+        NOT_NEGATIVE,
+        "stall_after beta lam gamma alpha center entropy_weight safety_weight",
+    ),
     **ranges_of(NOT_NEGATIVE, "ptx_weight missing_eos_penalty temperatures"),
     **ranges_of(NOT_NEGATIVE, "desirable_weight undesirable_weight"),
     **ranges_of(

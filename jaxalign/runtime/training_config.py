@@ -107,7 +107,8 @@ class RewardConfig(TrainConfig):
     the answers to a prompt or over the iteration's. Logged rewards stay as they are."""
     ensemble: str = "mean"
     """Combination of an ensemble's scores: mean, minimum, variance:0.5 (the mean less
-    half the variance), or llama2 (of a helpfulness and a safety model)."""
+    half the variance), or llama2 (of a helpfulness and a safety model), also llama2:and
+    and llama2:or:branch; see jaxalign/pipeline/safety_rewards.py."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

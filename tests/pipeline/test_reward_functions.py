@@ -99,6 +99,24 @@ def test_llama2_gates_on_the_probability_not_on_the_normalised_score(scored):
     np.testing.assert_allclose(mean, (a + white(raw)) / 2, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("gate", ["or", "and"])
+def test_llama2_reads_the_tags_of_the_prompts_rows(scored, gate):
+    """Both models have scores near 0: no answer seems unsafe, so tags alone decide."""
+    out, (source, policy), rows, (a, b) = scored
+    score = reward_functions.make_reward_function(
+        *(f"{out / 'a'},{out / 'b'}", "float32", policy, source),
+        ensemble=f"llama2:{gate}",
+    )
+    prompts = [Prompt((), fields={"safety": tag}) for tag in (True, False, True)]
+    assert (1 / (1 + np.exp(-b)) > 0.15).all()
+    combined = np.where([True, False, True], b, a) if gate == "or" else a
+    found = score(prompts, rows, np.ones(3, bool))
+    np.testing.assert_allclose(found, white(combined), rtol=1e-4, atol=1e-5)
+    prompts[1] = Prompt((), location="p.jsonl:2", fields={"safety": "yes"})
+    with pytest.raises(ValueError, match="p.jsonl:2: field 'safety' is 'yes'; expect"):
+        score(prompts, rows, np.ones(3, bool))
+
+
 def test_a_reward_model_of_another_vocabulary_is_refused(scored):
     """Its scores would be of other texts: every token means something else there."""
     out, (source, policy), *_ = scored
@@ -125,6 +143,7 @@ def test_rewards_that_are_not_are_refused(scored, tmp_path):
     for how, hint in {
         "max": "--ensemble is mean, min",
         "llama2": "two reward models",
+        "llama2:xor": "expected llama2:GATE:WHITENING, a GATE of or, and",
     }.items():
         score = reward_functions.make_reward_function
         with pytest.raises(ValueError, match=hint):

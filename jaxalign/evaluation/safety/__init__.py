@@ -19,6 +19,7 @@ __getattr__, __dir__ = lazy.attach(
         "refusal_class": "refusal_classes",
         "refusal_classes": "refusal_classes",
         "refusal_metrics": "refusals",
+        "refusal_quality": "refusal_quality",
         "refusals": "refusals",
         "rubric_prompt": "strong_reject",
         "strong_reject": "strong_reject",

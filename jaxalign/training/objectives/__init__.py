@@ -29,6 +29,7 @@ from jaxalign.training.objectives.reward_models import (
     reward,
     soft_label_loss,
 )
+from jaxalign.training.objectives.safety import reward_with_safety
 from jaxalign.training.objectives.supervised import sft
 from jaxalign.training.objectives.unpaired import kto
 from jaxalign.training.preference_loss import (
@@ -70,6 +71,7 @@ __all__ = [
     "preference",
     "ranking",
     "reward",
+    "reward_with_safety",
     "rollout_diagnostics",
     "sft",
     "soft_label_loss",

@@ -1,0 +1,1 @@
+"""Parts of the study of Llama 2's safety recipe: data, measures, student, report."""
