@@ -1,13 +1,14 @@
 """Cells of a study: each arm measured with each seed, kept as they are made."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxalign.evaluation.intervals import Gain, Interval, interval_over_seeds
+from jaxalign.evaluation.proportions import wilson_interval
 from jaxalign.runtime import distributed, run_settings
 from jaxalign.runtime.report_run import json_value
 
@@ -80,15 +81,21 @@ def read_cell(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return values
 
 
-def summarize_cells(cells: Cells) -> dict[str, dict[str, Interval]]:
+def summarize_cells(
+    cells: Cells, shares: Collection[str] = ()
+) -> dict[str, dict[str, Interval]]:
     """The mean of each metric, with its 95 % interval over seeds and prompts, by arm.
 
     See `interval_over_seeds`: the spread of the seeds' means by Student's t, and with
     values per prompt also that of the prompts, which the seeds share.
+
+    Args:
+      shares: metrics whose values lie in [0, 1]. Their intervals are clipped, and of a
+        single seed with values of 0 and 1 alone they are Wilson's.
     """
     return {
         arm: {
-            name: over_seeds([seed[name] for seed in seeds])
+            name: over_seeds([seed[name] for seed in seeds], share=name in shares)
             for name in seeds[0]
             if all(name in seed for seed in seeds)
         }
@@ -106,15 +113,23 @@ def compare_cells(cells: Cells, arm: str, other: str) -> dict[str, Gain]:
     }
 
 
-def over_seeds(groups: Sequence[np.ndarray]) -> Interval:
+def over_seeds(groups: Sequence[np.ndarray], *, share: bool = False) -> Interval:
     """The interval of one metric; seeds share their prompts.
 
-    Values that are NaN, of prompts where a metric is not defined, are left out.
+    Values that are NaN, of prompts where a metric is not defined, are left out; of a
+    seed without any value the interval is unknown.
+
+    Args:
+      share: as `shares` of `summarize_cells`.
     """
     finite = [~np.isnan(group) for group in groups]
+    values = [group[rows] for group, rows in zip(groups, finite, strict=True)]
+    if not all(map(len, values)):
+        return Interval(np.nan, np.nan, np.nan)
+    if share and len(values) == 1 and np.isin(values[0], (0.0, 1.0)).all():
+        return wilson_interval(float(values[0].sum()), len(values[0]))
     return interval_over_seeds(
-        [group[rows] for group, rows in zip(groups, finite, strict=True)],
-        units=[np.flatnonzero(rows) for rows in finite],
+        values, units=[np.flatnonzero(rows) for rows in finite], share=share
     )
 
 

@@ -126,9 +126,9 @@ def test_refused_and_unstable_suffixes_are_not_taken(model, params, attack):
     assert refused != 0
     allowed = np.arange(V) != refused
     assert refused not in run(allowed=allowed).suffix
-    kept = run(is_stable=lambda suffix: suffix[0] == 0)
+    kept = run(are_stable=lambda suffixes: suffixes[:, 0] == 0)
     assert kept.suffix[0] == 0
-    stuck = run(is_stable=lambda suffix: False)
+    stuck = run(are_stable=lambda suffixes: np.zeros(len(suffixes), bool))
     assert stuck.suffix.tolist() == [0, 0]
     np.testing.assert_allclose(stuck.losses, stuck.loss)
 

@@ -230,7 +230,7 @@ def optimize_suffix(
     key: Key,
     options: GcgOptions | None = None,
     allowed: np.ndarray | None = None,
-    is_stable: Callable[[np.ndarray], bool] | None = None,
+    are_stable: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> GcgResult:
     """Search for a suffix after which the prompts are answered with their targets.
 
@@ -239,8 +239,8 @@ def optimize_suffix(
       key: the search's randomness; step k uses a stream of its own.
       allowed: tokens that a suffix may have, bool [V]; all by default. Leave special
         tokens out.
-      is_stable: whether a suffix [L] is itself after decoding and encoding again; other
-        candidates are passed over. All are taken by default.
+      are_stable: (suffixes [W L]) -> bool [W], whether each is itself after decoding
+        and encoding again; others are passed over. All are taken by default.
 
     Raises:
       ValueError: the suffix does not fit the attack, no token is allowed, or the model
@@ -276,9 +276,8 @@ def optimize_suffix(
             replace=options.replace,
         )
         scores = np.array(evaluate(candidates, chunk=options.chunk))
-        if is_stable is not None:
-            texts = np.asarray(candidates)
-            scores[[not is_stable(text) for text in texts]] = np.inf
+        if are_stable is not None:
+            scores[~np.asarray(are_stable(np.asarray(candidates)), bool)] = np.inf
         first = int(np.argmin(scores))
         if np.isfinite(scores[first]) and (
             scores[first] < loss or not options.keep_best
