@@ -16,7 +16,7 @@ harmful requests refused and answered; safety SFT (or --align dpo) on plain requ
 teaches it to refuse. Attacks are in the toy's words; it reads no encodings. With
 --model, any model and suites of real prompts; shots are the toy's, which harm nobody.
 
-    rewritten     prefix injection, refusal suppression, role play, encodings, past tense
+    rewritten     prefix injection, refusal suppression, role play, past tense, base64
     prefill-K     the answer begins with K tokens of one that complies
     many-shot-K   K turns in which the assistant complied
     best-of-N     random variants, sampled once each
@@ -32,103 +32,48 @@ Writes OUT/report.html, attacks.png, study.png, study.json and seed-S/ARM/answer
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from experiments import dpo as dpo_stage
 from experiments import sft as sft_stage
 from jaxalign.data import toy_attacks
-from jaxalign.evaluation.attacks.gcg import GcgOptions
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline.attacks import (
-    gcg_suffix,
-    measures,
-    report,
-    toy_files,
-    worlds,
-)
-from jaxalign.pipeline.attacks.attempts import Bench, Values, bench_key
-from jaxalign.pipeline.evaluation.models import (
-    EvaluationConfig,
-    evaluation_mesh,
-    load_policy,
-)
-from jaxalign.pipeline.red_team import judges, suites
+from jaxalign.pipeline.attacks import config as attack_config
+from jaxalign.pipeline.attacks import measures, report, toy_files
+from jaxalign.pipeline.attacks.attempts import Bench, bench_key
+from jaxalign.pipeline.attacks.config import Arm, AttackConfig
+from jaxalign.pipeline.evaluation.models import evaluation_mesh, load_policy
 from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 
 SAFETY_ROWS, SAFETY_RATE = 1000, 1e-3
-CONTEXT = 256  # tokens of the toy: a talk of eight shots, a request, an answer
-SHARES = ("success", "any_success", "plain_success", "refused", "broken", "off_topic")
-SHARES += ("over_refusal", "optimized", "transfer")
-Arm = Callable[[Bench, Path], Values]
+CONTEXT = 320  # tokens of the toy: ten requests and their answers
+SHARES = frozenset(
+    "success won any_success plain_success refused broken off_topic over_refusal "
+    "optimized transfer".split()
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(AttackConfig):
     """Attacks on a model, and defences."""
 
     RANGES: ClassVar = {
-        "threshold": flags.ANY,
-        **flags.ranges_of(flags.COUNT, "judge_tokens tries gcg_width gcg_topk"),
-        **flags.ranges_of(flags.COUNT, "gcg_length gcg_prompts gcg_target"),
         **flags.ranges_of(flags.COUNT, "base_steps safety_steps"),
-        **flags.ranges_of(flags.FROM_0, "prefill shots gcg_steps"),
         **flags.ranges_of(flags.SHARE, "safety_share shares attacked_shares"),
-        "refusal_nats": flags.POSITIVE,
     }
-    model: str = "toy"
-    """toy, or the folder of a model to attack, with --suite."""
-    suite: str | None = None
-    """Files of prompts, with commas between them, as of experiments.red_team."""
-    prompts: int = 64
-    """At most so many harmful requests, and so many safe ones."""
-    judge: str = judges.RULES
-    """Of --suite: rules, a reward model's folder, or model:FOLDER, a language model."""
-    threshold: float | None = None
-    """Of the judge: as of experiments.red_team."""
-    judge_tokens: int = 512
-    """Tokens of a judge model's longest text."""
-    max_new_tokens: int | None = None
-    """Tokens of the longest answer; by default 24 of the toy, 128 of a model."""
-    seeds: int = 1
-    """Number of seeds, from --seed on: of the toy's policies, and of all sampling."""
-    prefill: tuple[int, ...] = (0, 1, 2, 4, 8)
-    """Numbers of tokens that begin the answer."""
-    shots: tuple[int, ...] = (0, 1, 2, 4, 6, 8)
-    """Numbers of complying turns before the request."""
-    tries: int = 32
-    """Variants of each request for best-of-N."""
-    gcg_steps: int = 40
-    """Steps of GCG; 0 leaves it out."""
-    gcg_width: int = 64
-    """Candidates of a step."""
-    gcg_topk: int = 32
-    """Tokens of each place that candidates take."""
-    gcg_length: int = 8
-    """Tokens of the suffix."""
-    gcg_prompts: int = 4
-    """Requests that the suffix is optimized on."""
-    gcg_target: int = 6
-    """Tokens of the complying answer that are the target."""
-    system_prompt: str = ""
-    """A system prompt as a defence; by default of the toy its own, of a model none."""
-    refusal_nats: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-    """Thresholds on -log p of the refusal, below which a request is refused."""
-    refusal: str = worlds.REFUSAL
-    """Of --suite: the refusal of --refusal-nats."""
-    shares: tuple[float, ...] = (0.02, 0.05, 0.5)
+    shares: tuple[float, ...] = (0.05, 0.2, 0.8)
     """Toy: shares of harmful requests in the safety data, as a defence."""
-    safety_share: float = 0.2
+    safety_share: float = 0.5
     """Toy: this share in the policy that is attacked."""
     attacked_shares: tuple[float, ...] = (0.1, 0.5)
     """Toy: shares of attacks among the requests of the safety data, as a defence."""
     align: Literal["sft", "dpo"] = "sft"
     """Toy: how the safety data are trained on."""
-    base_steps: int = 300
+    base_steps: int = 500
     """Toy: steps of the base policy."""
     safety_steps: int = 30
     """Toy: steps of the safety training."""
@@ -144,13 +89,13 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
       ValueError: bad flags, a malformed row of a suite, a model that is no model.
     """
-    check(config)
+    attack_config.check_flags(config)
     with ReportRun(config, "attacks") as run:
         command = config_command(config, "experiments.studies.attacks")
         config = sized(config)
         lab = Lab(config, run)
         arms, defenses = lab.arms()
-        for name, rewrite in lab.world(config.seed).attacks.items():
+        for name, rewrite in lab.world.attacks.items():
             if rewrite is None:
                 run.note(f"{name}: not applicable, a model of words reads no encoding")
         seeds = range(config.seed, config.seed + config.seeds)
@@ -165,9 +110,8 @@ def main(config: Config) -> dict[str, Any]:
         shares = {n for c in cells.values() for n in c[0] if n.split("@")[0] in SHARES}
         summary = study_cells.summarize_cells(cells, shares)
         run.write_json("study.json", summary)
-        attacks = lab.world(config.seed).attacks
         if distributed.is_first():
-            parts = report.sections(summary, attacks, defenses, run.folder)
+            parts = report.sections(summary, lab.world.attacks, defenses, run.folder)
             run.publish(Page(f"Attacks on {config.model}", parts, command))
         return run.finish(main_numbers(summary))
 
@@ -179,28 +123,11 @@ def sized(config: Config) -> Config:
         small: dict[str, Any] = {"prompts": 4, "tries": 4, "gcg_steps": 2, "rows": 16}
         small |= {"gcg_width": 8, "gcg_topk": 8, "gcg_length": 4, "gcg_prompts": 2}
         small |= {"base_steps": 2, "safety_steps": 2, "prefill": (0, 2)}
-        small |= {"shots": (0, 1, 2, 3), "shares": (0.5,), "attacked_shares": ()}
+        small |= {"shots": (0, 1, 2, 3), "shares": (), "attacked_shares": ()}
         return replace(**small, max_new_tokens=config.max_new_tokens or 8)
     if config.quick:
-        return replace(prompts=32, tries=16, shares=(0.05, 0.5), attacked_shares=(0.3,))
+        return replace(prompts=32, tries=16, shares=(0.1, 0.8), attacked_shares=(0.3,))
     return config
-
-
-def check(config: Config) -> None:
-    """Refuses flags that do not fit together, before anything is computed.
-
-    Raises:
-      ValueError: names the flags.
-    """
-    if (config.model == "toy") == bool(config.suite):
-        raise ValueError(
-            "--model FOLDER and --suite FILE go together; without, the toy"
-        )
-    if config.model == "toy" and config.judge != judges.RULES:
-        raise ValueError("--judge is for --suite; the toy has its own rules")
-    if config.model != "toy":
-        judges.check_judge(config.judge, config.threshold)
-        judges.check_judge_folder(config.judge, config)
 
 
 class Lab:
@@ -209,60 +136,28 @@ class Lab:
     def __init__(self, config: Config, run: ReportRun) -> None:
         self.config, self.run = config, run
         self.is_toy = config.model == "toy"
-        self.world = functools.cache(self.make_world)
+        self.world = attack_config.load_world(config, run.note)
         self.policy = functools.lru_cache(maxsize=1)(self.load)
-
-    def make_world(self, seed: int) -> worlds.AttackWorld:
-        """The requests; those of the toy are the same for every seed."""
-        config = self.config
-        if self.is_toy:
-            return worlds.toy_world(config.prompts, config.seed)
-        assert config.suite is not None  # check
-        judge = judges.load_judge(
-            config.judge,
-            config.threshold,
-            config,
-            evaluation_mesh(config),
-            max_new_tokens=config.judge_tokens,
-            note=self.run.note,
-        )
-        read = suites.read_suites(config.suite)
-        number = config.prompts
-        return worlds.suite_world(read, judge, prompts=number, refusal=config.refusal)
 
     def arms(self) -> tuple[dict[str, Arm], dict[str, list[str]]]:
         """What is measured, by the name of an arm; and the arms of each defence."""
-        config, part = self.config, functools.partial
-        attacks = self.world(config.seed).attacks
-        arms: dict[str, Arm] = {
-            name: part(measures.rewritten, name=name)
-            for name, rewrite in attacks.items()
-            if rewrite
-        }
-        for k in config.prefill:
-            arms[f"{report.PREFILL}{k}"] = part(measures.prefilled, tokens=k)
-        for k in config.shots:
-            arms[f"{report.MANY_SHOT}{k}"] = part(measures.many_shot, shots=k)
-        arms[f"{report.BEST_OF}{config.tries}"] = part(
-            measures.best_of_n, tries=config.tries
+        config = self.config
+        arms = attack_config.attack_arms(config, self.world)
+        arms["undefended"] = functools.partial(
+            measures.defended, thresholds=config.refusal_nats
         )
-        if config.gcg_steps:
-            arms[report.GCG] = self.gcg
-        undefended = part(measures.defended, thresholds=config.refusal_nats)
-        arms["undefended"] = undefended
-        defenses = {"refusal threshold": ["undefended"]}
+        defenses = {"none": ["undefended"]}
         if self.system:
             arms["system prompt"] = measures.defended
             defenses["system prompt"] = ["undefended", "system prompt"]
         if self.is_toy:
             names = {s: f"share {s:g}" for s in sorted(config.shares)}
-            arms |= dict.fromkeys(names.values(), measures.defended)
-            own = {config.safety_share: "undefended"}
-            defenses["refusals in the safety data"] = [
-                (names | own)[s] for s in sorted(names | own)
-            ]
+            names.pop(config.safety_share, None)
             attacked = [f"attacked {s:g}" for s in sorted(config.attacked_shares)]
-            arms |= dict.fromkeys(attacked, measures.defended)
+            arms |= dict.fromkeys([*names.values(), *attacked], measures.defended)
+            every = names | {config.safety_share: "undefended"}
+            by_share = [every[share] for share in sorted(every)]
+            defenses["refusals in the safety data"] = by_share
             defenses["attacks in the safety data"] = ["undefended", *attacked]
         return arms, defenses
 
@@ -270,21 +165,6 @@ class Lab:
     def system(self) -> str:
         """The system prompt of that defence."""
         return self.config.system_prompt or toy_attacks.SYSTEM * self.is_toy
-
-    def gcg(self, bench: Bench, folder: Path) -> Values:
-        """The arm of GCG."""
-        config = self.config
-        options = GcgOptions(
-            steps=config.gcg_steps, width=config.gcg_width, topk=config.gcg_topk
-        )
-        return gcg_suffix.gcg_attack(
-            bench,
-            folder,
-            options,
-            prompts=config.gcg_prompts,
-            length=config.gcg_length,
-            target_tokens=config.gcg_target,
-        )
 
     def bench(self, arm: str, seed: int) -> Bench:
         """The policy of an arm and a seed, under attack."""
@@ -296,7 +176,7 @@ class Lab:
             attacked = float(value)
         return Bench(
             policy=self.policy(seed, share, attacked),
-            world=self.world(seed),
+            world=self.world,
             key=bench_key(seed),
             max_new_tokens=self.config.max_new_tokens or (24 if self.is_toy else 128),
             rows=self.config.rows,

@@ -18,6 +18,7 @@ from jaxalign.pipeline import rollouts
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompts import TokenizedPrompts
 from jaxalign.pipeline.rollouts import Answers
+from jaxalign.sampling import SamplingParams
 from jaxalign.types import Key
 
 
@@ -86,6 +87,7 @@ def sample_prefilled(
     samples: int = 1,
     temperature: float = 1.0,
     rows: int = 256,
+    width: int = 0,
 ) -> Answers:
     """Samples the rest of answers that have begun.
 
@@ -94,6 +96,7 @@ def sample_prefilled(
     Args:
       max_new_tokens: of the longest rest.
       samples, temperature, rows: as in `rollouts.sample_answers`.
+      width: as in `rollouts.sample_with_params`.
 
     Returns:
       Answers whose texts have the given tokens and the sampled ones; `sequences` has
@@ -102,14 +105,11 @@ def sample_prefilled(
     Raises:
       ValueError: as `rollouts.sample_answers`.
     """
-    sampled = rollouts.sample_answers(
-        policy,
-        prefilled.prompts,
-        key,
-        max_new_tokens=max_new_tokens,
-        samples=samples,
-        temperature=temperature,
-        rows=rows,
+    params = SamplingParams(
+        max_new_tokens=max_new_tokens, samples=samples, temperature=temperature
+    )
+    sampled = rollouts.sample_with_params(
+        policy, prefilled.prompts, key, params, rows=rows, width=width
     )
     if not any(map(len, prefilled.given)):
         return sampled

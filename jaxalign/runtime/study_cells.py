@@ -15,7 +15,7 @@ from jaxalign.runtime.report_run import json_value
 FILE = "measured.json"
 
 # Values of a metric: one per prompt, the same prompts in every arm and seed, or one.
-Values = Mapping[str, Sequence[float] | float]
+Values = Mapping[str, Sequence[float] | np.ndarray | float]
 Measure = Callable[[str, int, Path], Values]
 Cells = dict[str, list[dict[str, np.ndarray]]]  # arm -> seeds -> metric -> values
 

@@ -117,7 +117,8 @@ def attack_rows(
         tokens = answer_tokens(
             bench.policy, suffixed(bench, [prompt], text * length)[0], size, target
         )
-        rows.append(AttackRow(before, after, tokens[:target_tokens]))
+        ids = (before.tolist(), after.tolist(), tokens[:target_tokens].tolist())
+        rows.append(AttackRow(*ids))
     return rows, suffixes[0]
 
 
@@ -176,7 +177,7 @@ def gcg_attack(
         policy.model,
         policy.params,
         attack,
-        start,
+        start.tolist(),
         key=streams.key(bench.key, "gcg"),
         options=options,
         allowed=allowed_tokens(policy),

@@ -1,4 +1,4 @@
-"""The data of the toy world under attack, as files for the stages that train on them."""
+"""Data of the toy world under attack, as files for the stages that train on them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def write_base(path: Path, rows: int, seed: int) -> Path:
 def write_safety(
     path: Path, rows: int, seed: int, *, harmful: float, attacked: float
 ) -> Path:
-    """Writes conversations of the safety data; see `toy_attacks.safety_conversation`."""
+    """Writes the conversations of `toy_attacks.safety_conversation`, as JSON lines."""
     rng = np.random.default_rng([seed, SAFETY_STREAM])
     talks = [
         toy_attacks.safety_conversation(rng, harmful, attacked) for _ in range(rows)

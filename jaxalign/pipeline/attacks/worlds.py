@@ -70,12 +70,10 @@ def toy_world(number: int, seed: int) -> AttackWorld:
       number: harmful requests, and as many safe ones, where there are so many.
       seed: chooses them.
     """
-    prompts = [
-        list(map(user_prompt, toy_attacks.held_out_requests(harmful, number, seed)))
-        for harmful in (True, False)
-    ]
+    texts = lambda harmful: toy_attacks.held_out_requests(harmful, number, seed)
     return AttackWorld(
-        *prompts,
+        harmful=list(map(user_prompt, texts(True))),
+        safe=list(map(user_prompt, texts(False))),
         attacks=toy_attacks.ATTACKS,
         target=toy_attacks.complying_answer,
         shots=toy_shots,
