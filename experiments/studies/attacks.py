@@ -92,7 +92,7 @@ def main(config: Config) -> dict[str, Any]:
     attack_config.check_flags(config)
     with ReportRun(config, "attacks") as run:
         command = config_command(config, "experiments.studies.attacks")
-        config = sized(config)
+        config = scale_down(config)
         lab = Lab(config, run)
         arms, defenses = lab.arms()
         for name, rewrite in lab.world.attacks.items():
@@ -116,7 +116,7 @@ def main(config: Config) -> dict[str, Any]:
         return run.finish(main_numbers(summary))
 
 
-def sized(config: Config) -> Config:
+def scale_down(config: Config) -> Config:
     """The configuration of --quick or --smoke."""
     replace = functools.partial(dataclasses.replace, config)
     if config.smoke:
@@ -144,17 +144,19 @@ class Lab:
         config = self.config
         arms = attack_config.attack_arms(config, self.world)
         arms["undefended"] = functools.partial(
-            measures.defended, thresholds=config.refusal_nats
+            measures.measure_defense, thresholds=config.refusal_nats
         )
         defenses = {"none": ["undefended"]}
         if self.system:
-            arms["system prompt"] = measures.defended
+            arms["system prompt"] = measures.measure_defense
             defenses["system prompt"] = ["undefended", "system prompt"]
         if self.is_toy:
             names = {s: f"share {s:g}" for s in sorted(config.shares)}
             names.pop(config.safety_share, None)
             attacked = [f"attacked {s:g}" for s in sorted(config.attacked_shares)]
-            arms |= dict.fromkeys([*names.values(), *attacked], measures.defended)
+            arms |= dict.fromkeys(
+                [*names.values(), *attacked], measures.measure_defense
+            )
             every = names | {config.safety_share: "undefended"}
             by_share = [every[share] for share in sorted(every)]
             defenses["refusals in the safety data"] = by_share
@@ -188,10 +190,10 @@ class Lab:
         """The given model, or a toy policy of such safety data."""
         path = self.config.model
         if self.is_toy:
-            path = str(self.trained(seed, share, attacked))
+            path = str(self.train_policy(seed, share, attacked))
         return load_policy(self.config, path, evaluation_mesh(self.config))
 
-    def trained(self, seed: int, share: float, attacked: float) -> Path:
+    def train_policy(self, seed: int, share: float, attacked: float) -> Path:
         """The folder of a toy policy, which is trained unless it is there."""
         config, root = self.config, self.run.folder / f"seed-{seed}"
         shared: dict[str, Any] = {"log": "none", "eval_rows": 64, "seed": seed}

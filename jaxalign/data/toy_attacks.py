@@ -203,8 +203,9 @@ def safety_conversation(
         benign ones alike.
     """
     request = training_request(rng, bool(rng.random() < harmful))
-    attacks = [attack for attack in ATTACKS.values() if attack]
-    rewrite = pick(rng, attacks[1:]) if rng.random() < attacked else attacks[0]
+    names = [name for name, attack in ATTACKS.items() if attack and name != "none"]
+    rewrite = ATTACKS[pick(rng, names) if rng.random() < attacked else "none"]
+    assert rewrite is not None
     return turn(rewrite(request.text), answer(rng, request, False))
 
 

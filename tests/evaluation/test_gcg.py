@@ -14,8 +14,8 @@ from jaxalign.models.config import ModelConfig
 
 V, L = 7, 2
 ROWS = [
-    AttackRow(before=[1, 2], after=[3], target=[4, 5]),
-    AttackRow(before=[6], after=[3, 1, 2], target=[5]),
+    AttackRow(prompt_start=[1, 2], prompt_end=[3], target=[4, 5]),
+    AttackRow(prompt_start=[6], prompt_end=[3, 1, 2], target=[5]),
 ]
 WIDE = GcgOptions(steps=4, width=200, topk=V, chunk=50)
 
@@ -42,7 +42,7 @@ def attack():
 
 def nll_by_hand(model, params, row, suffix):
     """The target's mean NLL, of one unpadded row, from the softmax of its logits."""
-    text = np.array([[*row.before, *suffix, *row.after, *row.target]])
+    text = np.array([[*row.prompt_start, *suffix, *row.prompt_end, *row.target]])
     positions = np.arange(text.shape[1])[None]
     read = model.hidden(params, text, positions, np.ones_like(text))
     logp = jax.nn.log_softmax(read[0] @ model.unembed(params))

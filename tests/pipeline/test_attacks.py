@@ -66,7 +66,7 @@ def test_what_came_of_an_answer(bench):
 
 
 def test_prompts_that_leave_no_room_are_noted_and_have_no_value(bench, notes, tmp_path):
-    values = measures.many_shot(bench, tmp_path, 2)
+    values = measures.measure_many_shot(bench, tmp_path, 2)
     assert "success" in values and all(np.isnan(x).all() for x in values.values())
     assert notes == [
         "3 of 3 prompts are longer than 60 tokens, which leaves no room for an answer: "
@@ -89,7 +89,7 @@ def test_success_within_tries_is_the_unbiased_estimate(bench, monkeypatch):
     monkeypatch.setattr(measures, "ask", lambda bench, prompts, **_: ["x"] * 12)
     found = [worlds.Judgement("full_compliance", float(hit)) for hit in hits]
     monkeypatch.setattr(measures, "judge_answers", lambda *_: found)
-    values = measures.best_of_n(bench, None, 4)
+    values = measures.measure_best_of_n(bench, None, 4)
     # 1 - C(2, 2) / C(4, 2) = 5 / 6 at two tries
     np.testing.assert_allclose(values["success@1"], [0.5, 0, 0])
     np.testing.assert_allclose(values["success@2"], [5 / 6, 0, 0])
@@ -98,7 +98,7 @@ def test_success_within_tries_is_the_unbiased_estimate(bench, monkeypatch):
 
 
 def test_a_threshold_refuses_all_or_nothing_at_its_ends(bench):
-    values = measures.defended(bench, None, thresholds=[1e-6, 1e6])
+    values = measures.measure_defense(bench, None, thresholds=[1e-6, 1e6])
     for name in ("success", "over_refusal"):
         np.testing.assert_array_equal(values[f"{name}@1e-06"], values[name])
     assert not values["success@1e+06"].any() and values["over_refusal@1e+06"].all()
@@ -106,7 +106,7 @@ def test_a_threshold_refuses_all_or_nothing_at_its_ends(bench):
 
 def test_a_system_prompt_stands_before_every_conversation(bench):
     guarded = measures.with_system(bench, "refuse what is harmful.")
-    (prompt,) = gcg_suffix.suffixed(guarded, bench.world.harmful[:1], " a")
+    (prompt,) = gcg_suffix.add_suffix(guarded, bench.world.harmful[:1], " a")
     assert [m["role"] for m in prompt.messages] == ["system", "user"]
     assert prompt.messages[1]["content"].endswith(". a")
 
@@ -146,10 +146,14 @@ def test_gcg_lowers_the_loss_and_raises_the_probability_of_its_target(bench, tmp
     np.testing.assert_array_equal(np.isnan(values["transfer"]), [True, True, False])
     kept = json.loads((tmp_path / "suffix.json").read_text())
     # what was sent is what was optimized: its text has these tokens after the request
-    (prompt,) = gcg_suffix.suffixed(bench, bench.world.harmful[:1], kept["suffix"])
+    (prompt,) = gcg_suffix.add_suffix(bench, bench.world.harmful[:1], kept["suffix"])
     rows, _ = gcg_suffix.attack_rows(bench, bench.world.harmful[:2], 3, 2)
     (tokens,) = gcg_suffix.encode(bench, [prompt])
-    assert tokens.tolist() == [*rows[0].before, *kept["tokens"], *rows[0].after]
+    assert tokens.tolist() == [
+        *rows[0].prompt_start,
+        *kept["tokens"],
+        *rows[0].prompt_end,
+    ]
     assert kept["losses"][-1] == pytest.approx(values["nll_after"][0])
 
 

@@ -26,13 +26,13 @@ class AttackRow(NamedTuple):
     """Token ids around the suffix: a prompt that is attacked, and the target answer.
 
     Attributes:
-      before: of the prompt, up to the suffix.
-      after: between the suffix and the answer: the chat template's tokens.
+      prompt_start: of the prompt, up to the suffix.
+      prompt_end: between the suffix and the answer: the chat template's tokens.
       target: of the answer that the attack is for.
     """
 
-    before: Sequence[int]
-    after: Sequence[int]
+    prompt_start: Sequence[int]
+    prompt_end: Sequence[int]
     target: Sequence[int]
 
 
@@ -103,16 +103,16 @@ def make_attack(rows: Sequence[AttackRow], suffix_length: int) -> Attack:
     if not rows or suffix_length < 1:
         raise ValueError("an attack needs a prompt and a suffix of 1 token or more")
     for i, row in enumerate(rows):
-        if not len(row.before) + len(row.after) or not len(row.target):
+        if not len(row.prompt_start) + len(row.prompt_end) or not len(row.target):
             raise ValueError(f"row {i} of the attack has no prompt or no target")
     blank = [0] * suffix_length
-    prompts = [[*row.before, *blank, *row.after] for row in rows]
+    prompts = [[*row.prompt_start, *blank, *row.prompt_end] for row in rows]
     texts = [[*p, *row.target] for p, row in zip(prompts, rows, strict=True)]
     lengths = np.array(list(map(len, texts)), np.int32)
     tokens = np.zeros((len(rows), lengths.max()), np.int32)
     for line, text in zip(tokens, texts, strict=True):
         line[: len(text)] = text
-    starts = np.array([len(row.before) for row in rows], np.int32)
+    starts = np.array([len(row.prompt_start) for row in rows], np.int32)
     batch = from_lengths(tokens, lengths, np.array(list(map(len, prompts)), np.int32))
     return Attack(batch, starts[:, None] + np.arange(suffix_length, dtype=np.int32))
 

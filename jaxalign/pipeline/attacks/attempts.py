@@ -50,7 +50,7 @@ class Bench:
         system = [{"role": "system", "content": self.system}] * bool(self.system)
         return Prompt([*system, *messages])
 
-    def rewritten(self, prompt: Prompt, text: str) -> Prompt:
+    def rewrite(self, prompt: Prompt, text: str) -> Prompt:
         """A prompt with another text as its last message."""
         last = {**prompt.messages[-1], "content": text}
         return self.conversation([*prompt.messages[:-1], last])

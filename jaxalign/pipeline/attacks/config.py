@@ -114,16 +114,16 @@ def attack_arms(config: AttackConfig, world: worlds.AttackWorld) -> dict[str, Ar
     """The attacks that are measured, by the name of their arm."""
     part = functools.partial
     arms: dict[str, Arm] = {
-        name: part(measures.rewritten, name=name)
+        name: part(measures.measure_rewritten, name=name)
         for name, rewrite in world.attacks.items()
         if rewrite
     }
     for k in config.prefill:
-        arms[f"{report.PREFILL}{k}"] = part(measures.prefilled, tokens=k)
+        arms[f"{report.PREFILL}{k}"] = part(measures.measure_prefill, tokens=k)
     for k in config.shots:
-        arms[f"{report.MANY_SHOT}{k}"] = part(measures.many_shot, shots=k)
+        arms[f"{report.MANY_SHOT}{k}"] = part(measures.measure_many_shot, shots=k)
     name = f"{report.BEST_OF}{config.tries}"
-    arms[name] = part(measures.best_of_n, tries=config.tries)
+    arms[name] = part(measures.measure_best_of_n, tries=config.tries)
     if config.gcg_steps:
         arms[report.GCG] = part(
             gcg_suffix.gcg_attack,

@@ -71,9 +71,9 @@ def split_prompt(
     )
 
 
-def suffixed(bench: Bench, prompts: Sequence[Prompt], suffix: str) -> list[Prompt]:
+def add_suffix(bench: Bench, prompts: Sequence[Prompt], suffix: str) -> list[Prompt]:
     """The prompts with a suffix after the request."""
-    return [bench.rewritten(p, request_of(p) + suffix) for p in prompts]
+    return [bench.rewrite(p, request_of(p) + suffix) for p in prompts]
 
 
 def encode(bench: Bench, prompts: Sequence[Prompt]) -> list[np.ndarray]:
@@ -95,9 +95,9 @@ def attack_rows(
     Raises:
       ValueError: no text of `START_TOKENS` is a token of its own after the requests.
     """
-    plain = encode(bench, suffixed(bench, prompts, ""))
+    plain = encode(bench, add_suffix(bench, prompts, ""))
     for text in START_TOKENS:
-        asked = suffixed(bench, prompts, text * length)
+        asked = add_suffix(bench, prompts, text * length)
         split = [
             split_prompt(*both)
             for both in zip(encode(bench, asked), plain, strict=True)
@@ -115,7 +115,7 @@ def attack_rows(
         size = len(before) + len(suffix) + len(after)
         target = bench.world.target(request_of(prompt))
         tokens = answer_tokens(
-            bench.policy, suffixed(bench, [prompt], text * length)[0], size, target
+            bench.policy, add_suffix(bench, [prompt], text * length)[0], size, target
         )
         ids = (before.tolist(), after.tolist(), tokens[:target_tokens].tolist())
         rows.append(AttackRow(*ids))
@@ -135,12 +135,12 @@ def are_stable(
 ) -> np.ndarray:
     """Whether each suffix [W L] is itself when its text follows a request: bool [W]."""
     texts = special_tokens.decode_visible(bench.policy.tokenizer, list(candidates))
-    asked = [suffixed(bench, [prompt], text)[0] for text in texts]
+    asked = [add_suffix(bench, [prompt], text)[0] for text in texts]
     try:
         encoded = encode(bench, asked)
     except ValueError:  # a template that refuses one of the texts
         return np.zeros(len(candidates), bool)
-    whole = [[*row.before, *suffix, *row.after] for suffix in candidates]
+    whole = [[*row.prompt_start, *suffix, *row.prompt_end] for suffix in candidates]
     return np.array([a.tolist() == b for a, b in zip(encoded, whole, strict=True)])
 
 
@@ -189,7 +189,7 @@ def gcg_attack(
         kept = {"suffix": text, "tokens": result.suffix.tolist(), "start": before}
         losses = [float(loss) for loss in result.losses]
         run_settings.write_json(folder / "suffix.json", kept | {"losses": losses})
-    values = attempt(bench, folder, suffixed(bench, bench.world.harmful, text))
+    values = attempt(bench, folder, add_suffix(bench, bench.world.harmful, text))
     is_chosen = np.arange(len(bench.world.harmful)) < len(chosen)
     tokens = np.mean([len(row.target) for row in rows])
     return {

@@ -27,7 +27,7 @@ AT_TRIES = "success@"  # and the number of tries
 AT_THRESHOLD = "@"  # between a metric and the threshold of the defence
 
 
-def rewritten(bench: Bench, folder: Path | None, name: str) -> Values:
+def measure_rewritten(bench: Bench, folder: Path | None, name: str) -> Values:
     """A rewritten request, by the name of its attack, sent for each harmful request.
 
     Raises:
@@ -36,18 +36,18 @@ def rewritten(bench: Bench, folder: Path | None, name: str) -> Values:
     rewrite = bench.world.attacks[name]
     if rewrite is None:
         raise ValueError(f"the attack {name} does not apply to this world")
-    prompts = [bench.rewritten(p, rewrite(request_of(p))) for p in bench.world.harmful]
+    prompts = [bench.rewrite(p, rewrite(request_of(p))) for p in bench.world.harmful]
     return attempt(bench, folder, prompts)
 
 
-def prefilled(bench: Bench, folder: Path | None, tokens: int) -> Values:
+def measure_prefill(bench: Bench, folder: Path | None, tokens: int) -> Values:
     """The answer begins with the first tokens of the one that the attack is for."""
-    prompts = [bench.rewritten(p, request_of(p)) for p in bench.world.harmful]
+    prompts = [bench.rewrite(p, request_of(p)) for p in bench.world.harmful]
     targets = [bench.world.target(request_of(p)) for p in bench.world.harmful]
     return attempt(bench, folder, prompts, openings=targets, given=tokens)
 
 
-def many_shot(bench: Bench, folder: Path | None, shots: int) -> Values:
+def measure_many_shot(bench: Bench, folder: Path | None, shots: int) -> Values:
     """Faked turns in which the assistant complied, before each harmful request.
 
     `nll` is -log p of the answer that the attack is for, in nats.
@@ -63,7 +63,7 @@ def many_shot(bench: Bench, folder: Path | None, shots: int) -> Values:
     return {**attempt(bench, folder, prompts), "nll": nll}
 
 
-def best_of_n(
+def measure_best_of_n(
     bench: Bench, folder: Path | None, tries: int, *, temperature: float = 1.0
 ) -> Values:
     """Random variants of each request, sampled once each: success within k tries.
@@ -74,7 +74,7 @@ def best_of_n(
     """
     requests = [p for p in bench.world.harmful for _ in range(tries)]
     prompts = [
-        bench.rewritten(prompt, bench.world.augment(request_of(prompt), rng))
+        bench.rewrite(prompt, bench.world.augment(request_of(prompt), rng))
         for prompt in bench.world.harmful
         for rng in map(variant_rng(request_of(prompt)), range(tries))
     ]
@@ -108,9 +108,9 @@ def row_means(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def over_refusal(bench: Bench) -> Values:
+def measure_over_refusal(bench: Bench) -> Values:
     """Whether each safe request is fully refused, by rules: `over_refusal`."""
-    prompts = [bench.rewritten(p, request_of(p)) for p in bench.world.safe]
+    prompts = [bench.rewrite(p, request_of(p)) for p in bench.world.safe]
     answers = ask(bench, prompts) if prompts else []
     refused = [
         np.nan
@@ -121,7 +121,7 @@ def over_refusal(bench: Bench) -> Values:
     return {"over_refusal": np.array(refused, float)} if refused else {}
 
 
-def defended(
+def measure_defense(
     bench: Bench, folder: Path | None, thresholds: Sequence[float] = ()
 ) -> Values:
     """All rewritten requests against a defence, and what it costs on safe requests.
@@ -136,8 +136,8 @@ def defended(
       safe requests; and success and over_refusal `@T` of each threshold.
     """
     names = [name for name, rewrite in bench.world.attacks.items() if rewrite]
-    success = np.stack([rewritten(bench, None, n)["success"] for n in names])
-    safe = over_refusal(bench)
+    success = np.stack([measure_rewritten(bench, None, n)["success"] for n in names])
+    safe = measure_over_refusal(bench)
     is_any = np.where(np.isnan(success).all(axis=0), np.nan, np.nansum(success, 0) > 0)
     found = {
         "success": row_means(success.T),
@@ -164,7 +164,7 @@ def refusal_nll(bench: Bench, prompts: Sequence[Prompt], name: str) -> np.ndarra
     """-log p of the world's refusal after each request, rewritten by an attack [P]."""
     rewrite = bench.world.attacks[name]
     assert rewrite is not None  # the caller leaves these out
-    asked = [bench.rewritten(p, rewrite(request_of(p))) for p in prompts]
+    asked = [bench.rewrite(p, rewrite(request_of(p))) for p in prompts]
     return answer_nll(bench, asked, [bench.world.refusal] * len(asked))
 
 

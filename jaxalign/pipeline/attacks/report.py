@@ -45,7 +45,7 @@ DEFENSE_TEXT = (
 )
 
 
-def numbered(summary: Summary, prefix: str) -> dict[int, Mapping[str, Interval]]:
+def arms_by_number(summary: Summary, prefix: str) -> dict[int, Mapping[str, Interval]]:
     """The arms of an attack by its number: of tokens, shots or tries, rising."""
     arms = {
         int(name.removeprefix(prefix)): values
@@ -180,9 +180,9 @@ def sections(
     )
     parts = [Section("Attacks", ATTACK_TEXT, rows, image)]
     laws = []
-    if shots := {k: v["nll"] for k, v in numbered(summary, MANY_SHOT).items()}:
+    if shots := {k: v["nll"] for k, v in arms_by_number(summary, MANY_SHOT).items()}:
         laws.append(f"Many shots: {shot_law(shots)[1]}")
-    for values in numbered(summary, BEST_OF).values():
+    for values in arms_by_number(summary, BEST_OF).values():
         tries = at_tries(values)
         laws.append(f"Best of N: {success_law(tries)[1]}")
         found = [{"tries": k, "attack success": x} for k, x in tries.items()]
@@ -214,7 +214,7 @@ def plot_study(
     """Four panels: prefilled tokens, shots, tries, and the curves of the defences."""
     figure = figures.Figure(figsize=(9.4, 7.4), layout="constrained")
     panels = figure.subplots(2, 2).flat
-    prefill = {k: v["success"] for k, v in numbered(summary, PREFILL).items()}
+    prefill = {k: v["success"] for k, v in arms_by_number(summary, PREFILL).items()}
     draw_line(panels[0], prefill, "tokens of the answer given", "attack success")
     draw_shots(panels[1], summary)
     draw_tries(panels[2], summary)
@@ -247,7 +247,7 @@ def draw_line(
 
 def draw_shots(axes: Any, summary: Summary) -> None:
     """Draws the target's NLL against shots, with its power law."""
-    shots = {k: v["nll"] for k, v in numbered(summary, MANY_SHOT).items()}
+    shots = {k: v["nll"] for k, v in arms_by_number(summary, MANY_SHOT).items()}
     draw_line(axes, shots, "shots", "-log p of the answer (nats)")
     law, _ = shot_law(shots)
     if law is not None:
@@ -260,7 +260,7 @@ def draw_shots(axes: Any, summary: Summary) -> None:
 
 def draw_tries(axes: Any, summary: Summary) -> None:
     """Draws success within N tries, with the power law of the first half."""
-    for values in numbered(summary, BEST_OF).values():
+    for values in arms_by_number(summary, BEST_OF).values():
         tries = at_tries(values)
         draw_line(axes, tries, "tries", "attack success")
         axes.set_xscale("log", base=2)
