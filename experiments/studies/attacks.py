@@ -5,11 +5,13 @@
     python -m experiments.studies.attacks --model FOLDER --suite advbench.csv,xstest.csv
 
 Claim: an alignment that safety data of plain requests gave to the toy is shallow.
-Attack success is near 0 without an attack; it rises with the first tokens of an answer
-that are given (prefill), with the complying turns before the request (many shots, by a
-power law) and with the tries (best of N, by another), and a suffix by gradient (GCG)
-lowers the target's loss. Defences lower it at the price of over-refusal: each is a
-curve along its setting.
+Seen with --quick (one seed, 32 requests): attack success 0 without an attack, 0.47 to
+0.97 with rewritten requests, 1 with one token of a complying answer given (prefill),
+0.88 within 16 tries (best of N, more than the power law of few tries predicts), 0.96 on
+requests that a GCG suffix was not optimized on. Complying turns before the request
+(many shots) halve -log p of the answer, from 7.7 to 4.3 nats with the first of them,
+and no further; none won a greedy answer. Of the defences attacks in the safety data
+work best, and only the refusal threshold is paid for by over-refusal.
 
 The toy world (`data/toy_attacks`): a base policy learns what text of the web has,
 harmful requests refused and answered; safety SFT (or --align dpo) on plain requests

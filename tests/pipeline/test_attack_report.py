@@ -58,6 +58,8 @@ def test_the_law_of_shots_leaves_out_none_and_sorts():
     np.testing.assert_allclose(law, (2.0, 1.0, 1.0), atol=1e-6)
     assert "2.000 k^-1.00 + 1.000 nats" in text
     assert report.shot_law({0: exact(1.0)})[0] is None
+    law, text = report.shot_law({k: exact(1.0 + k) for k in (1, 2, 4)})
+    assert law is None and "do not lower the NLL" in text
 
 
 def test_a_defence_is_a_pair_of_numbers_and_a_threshold_a_curve_of_its_own():

@@ -116,6 +116,8 @@ def shot_law(shots: Mapping[int, Interval]) -> tuple[Any, str]:
         law = power_laws.fit_shot_law(counts, [shots[k].mean for k in counts])
     except ValueError as error:
         return None, f"No power law: {error}."
+    if law.c <= 0:
+        return None, "No power law: from the first shot on, more do not lower the NLL."
     gap = max(abs(float(law.nll(k)) - shots[k].mean) for k in counts)
     return law, (
         f"NLL(k) = {law.c:.3f} k^-{law.alpha:.2f} + {law.floor:.3f} nats; its largest "
