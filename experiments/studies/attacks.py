@@ -5,13 +5,14 @@
     python -m experiments.studies.attacks --model FOLDER --suite advbench.csv,xstest.csv
 
 Claim: an alignment that safety data of plain requests gave to the toy is shallow.
-Seen with --quick (one seed, 32 requests): attack success 0 without an attack, 0.47 to
-0.97 with rewritten requests, 1 with one token of a complying answer given (prefill),
-0.88 within 16 tries (best of N, more than the power law of few tries predicts), 0.96 on
-requests that a GCG suffix was not optimized on. Complying turns before the request
-(many shots) halve -log p of the answer, from 7.7 to 4.3 nats with the first of them,
-and no further; none won a greedy answer. Of the defences attacks in the safety data
-work best, and only the refusal threshold is paid for by over-refusal.
+Seen with --quick (one seed, 32 requests; 5 minutes of CPU time): attack success 0
+without an attack, 0.47 to 0.97 with rewritten requests, 1 with one token of a complying
+answer given (prefill), 0.88 within 16 tries (best of N, more than the power law of few
+tries predicts), 0.96 on requests that a GCG suffix was not optimized on. Complying
+turns before the request (many shots) lower -log p of the answer from 7.7 to 4.3 nats
+with the first of them, and no further; none won a greedy answer. Of the defences
+attacks in the safety data work best, and only the refusal threshold is paid for by
+over-refusal.
 
 The toy world (`data/toy_attacks`): a base policy learns what text of the web has,
 harmful requests refused and answered; safety SFT (or --align dpo) on plain requests
@@ -34,8 +35,11 @@ Writes OUT/report.html, attacks.png, study.png, study.json and seed-S/ARM/answer
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+import jax
 
 from experiments import dpo as dpo_stage
 from experiments import sft as sft_stage
@@ -205,7 +209,7 @@ class Lab:
             rows = 20 * config.base_steps + 200
             data = str(toy_files.write_base(root / "base.jsonl", rows, seed))
             steps = config.base_steps
-            given = {"data": data, "out": base, "all_turns": True, "batch": 8}
+            given = {"data": data, "out": base, "all_turns": True, "batch": rows_of(8)}
             sft_stage.main(sft_stage.Config(**shared | given, steps=steps))
         if (root / name / "numbers.json").exists():
             return root / name / "policy"
@@ -218,10 +222,17 @@ class Lab:
         shared |= {"steps": config.safety_steps}
         if is_sft:
             rate = SAFETY_RATE
-            sft_stage.main(sft_stage.Config(**shared, batch=2, learning_rate=rate))
+            sft_stage.main(
+                sft_stage.Config(**shared, batch=rows_of(2), learning_rate=rate)
+            )
         else:
-            dpo_stage.main(dpo_stage.Config(**shared, batch=16))
+            dpo_stage.main(dpo_stage.Config(**shared, batch=rows_of(16)))
         return root / name / "policy"
+
+
+def rows_of(batch: int) -> int:
+    """The least multiple of a batch that divides over the devices."""
+    return math.lcm(batch, jax.device_count())
 
 
 def main_numbers(summary: report.Summary) -> dict[str, Any]:
