@@ -48,6 +48,7 @@ Studies: python -m experiments.studies.NAME
     backtracking        [RESET] takes back unsafe beginnings: violations, false resets
     safety              Llama 2's recipe: two reward models, a gate, distillation
     priority_orders     three laws in six orders, in an exact world
+    attacks             attacks on an aligned model, their laws, defences' curves
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -14,8 +14,8 @@ from jaxalign.models.config import ModelConfig
 
 V, L = 7, 2
 ROWS = [
-    AttackRow(prompt=[1, 2], postfix=[3], target=[4, 5]),
-    AttackRow(prompt=[6], postfix=[3, 1, 2], target=[5]),
+    AttackRow(prompt_start=[1, 2], prompt_end=[3], target=[4, 5]),
+    AttackRow(prompt_start=[6], prompt_end=[3, 1, 2], target=[5]),
 ]
 WIDE = GcgOptions(steps=4, width=200, topk=V, chunk=50)
 
@@ -42,7 +42,7 @@ def attack():
 
 def nll_by_hand(model, params, row, suffix):
     """The target's mean NLL, of one unpadded row, from the softmax of its logits."""
-    text = np.array([[*row.prompt, *suffix, *row.postfix, *row.target]])
+    text = np.array([[*row.prompt_start, *suffix, *row.prompt_end, *row.target]])
     positions = np.arange(text.shape[1])[None]
     read = model.hidden(params, text, positions, np.ones_like(text))
     logp = jax.nn.log_softmax(read[0] @ model.unembed(params))
@@ -126,9 +126,9 @@ def test_refused_and_unstable_suffixes_are_not_taken(model, params, attack):
     assert refused != 0
     allowed = np.arange(V) != refused
     assert refused not in run(allowed=allowed).suffix
-    kept = run(is_stable=lambda suffix: suffix[0] == 0)
+    kept = run(are_stable=lambda suffixes: suffixes[:, 0] == 0)
     assert kept.suffix[0] == 0
-    stuck = run(is_stable=lambda suffix: False)
+    stuck = run(are_stable=lambda suffixes: np.zeros(len(suffixes), bool))
     assert stuck.suffix.tolist() == [0, 0]
     np.testing.assert_allclose(stuck.losses, stuck.loss)
 

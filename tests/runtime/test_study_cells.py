@@ -52,3 +52,19 @@ def test_summary_and_difference_by_hand(tmp_path):
     assert gain == pytest.approx((10.0, 10.0, 10.0))
     rows = study_cells.cell_rows(summary, {"kl": "KL", "none": "None"})
     assert rows == [{"arm": arm, "KL": summary[arm]["kl"]} for arm in "ab"]
+
+
+def test_shares_have_wilson_of_one_seed_and_are_clipped_of_several():
+    cells = {
+        "a": [
+            {"hit": np.zeros(10), "rate": np.full(10, 0.5), "none": np.full(2, np.nan)}
+        ]
+    }
+    summary = study_cells.summarize_cells(cells, {"hit", "rate", "none"})
+    # Wilson at 0 of n: high = z^2 / (n + z^2) = 3.8415 / 13.8415
+    assert summary["a"]["hit"] == pytest.approx((0.0, 0.0, 0.27753), abs=1e-5)
+    assert summary["a"]["rate"] == (0.5, 0.5, 0.5)  # no proportion of 0 and 1
+    assert np.isnan(summary["a"]["none"]).all()
+    seeds = [{"hit": np.zeros(4)}, {"hit": np.ones(4)}]
+    found = study_cells.summarize_cells({"a": seeds}, {"hit"})["a"]["hit"]
+    assert found == (0.5, 0.0, 1.0)  # the t interval is wider

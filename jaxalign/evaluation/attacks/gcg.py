@@ -26,13 +26,13 @@ class AttackRow(NamedTuple):
     """Token ids around the suffix: a prompt that is attacked, and the target answer.
 
     Attributes:
-      prompt: up to the suffix.
-      postfix: between the suffix and the answer: the chat template's tokens.
+      prompt_start: of the prompt, up to the suffix.
+      prompt_end: between the suffix and the answer: the chat template's tokens.
       target: of the answer that the attack is for.
     """
 
-    prompt: Sequence[int]
-    postfix: Sequence[int]
+    prompt_start: Sequence[int]
+    prompt_end: Sequence[int]
     target: Sequence[int]
 
 
@@ -103,16 +103,16 @@ def make_attack(rows: Sequence[AttackRow], suffix_length: int) -> Attack:
     if not rows or suffix_length < 1:
         raise ValueError("an attack needs a prompt and a suffix of 1 token or more")
     for i, row in enumerate(rows):
-        if not len(row.prompt) + len(row.postfix) or not len(row.target):
+        if not len(row.prompt_start) + len(row.prompt_end) or not len(row.target):
             raise ValueError(f"row {i} of the attack has no prompt or no target")
     blank = [0] * suffix_length
-    prompts = [[*row.prompt, *blank, *row.postfix] for row in rows]
+    prompts = [[*row.prompt_start, *blank, *row.prompt_end] for row in rows]
     texts = [[*p, *row.target] for p, row in zip(prompts, rows, strict=True)]
     lengths = np.array(list(map(len, texts)), np.int32)
     tokens = np.zeros((len(rows), lengths.max()), np.int32)
     for line, text in zip(tokens, texts, strict=True):
         line[: len(text)] = text
-    starts = np.array([len(row.prompt) for row in rows], np.int32)
+    starts = np.array([len(row.prompt_start) for row in rows], np.int32)
     batch = from_lengths(tokens, lengths, np.array(list(map(len, prompts)), np.int32))
     return Attack(batch, starts[:, None] + np.arange(suffix_length, dtype=np.int32))
 
@@ -230,7 +230,7 @@ def optimize_suffix(
     key: Key,
     options: GcgOptions | None = None,
     allowed: np.ndarray | None = None,
-    is_stable: Callable[[np.ndarray], bool] | None = None,
+    are_stable: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> GcgResult:
     """Search for a suffix after which the prompts are answered with their targets.
 
@@ -239,8 +239,8 @@ def optimize_suffix(
       key: the search's randomness; step k uses a stream of its own.
       allowed: tokens that a suffix may have, bool [V]; all by default. Leave special
         tokens out.
-      is_stable: whether a suffix [L] is itself after decoding and encoding again; other
-        candidates are passed over. All are taken by default.
+      are_stable: (suffixes [W L]) -> bool [W], whether each is itself after decoding
+        and encoding again; others are passed over. All are taken by default.
 
     Raises:
       ValueError: the suffix does not fit the attack, no token is allowed, or the model
@@ -276,9 +276,8 @@ def optimize_suffix(
             replace=options.replace,
         )
         scores = np.array(evaluate(candidates, chunk=options.chunk))
-        if is_stable is not None:
-            texts = np.asarray(candidates)
-            scores[[not is_stable(text) for text in texts]] = np.inf
+        if are_stable is not None:
+            scores[~np.asarray(are_stable(np.asarray(candidates)), bool)] = np.inf
         first = int(np.argmin(scores))
         if np.isfinite(scores[first]) and (
             scores[first] < loss or not options.keep_best

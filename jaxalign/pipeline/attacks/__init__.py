@@ -1,0 +1,1 @@
+"""Attacks run against a policy: worlds of requests, attempts, and their report."""

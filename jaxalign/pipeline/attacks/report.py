@@ -1,0 +1,294 @@
+"""The tables and plots of a study of attacks, from the intervals of its cells."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxalign import lazy
+from jaxalign.evaluation import interval_plot, plots
+from jaxalign.evaluation.attacks import power_laws
+from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.page import Section
+from jaxalign.pipeline.attacks.measures import AT_THRESHOLD, AT_TRIES
+
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = lazy.module("matplotlib.figure")
+
+Summary = Mapping[str, Mapping[str, Interval]]
+PREFILL, MANY_SHOT, BEST_OF, GCG = "prefill-", "many-shot-", "best-of-", "gcg"
+RATES = {
+    "success": "attack success",
+    "won": "and on topic",
+    "refused": "refused",
+    "broken": "broken",
+    "off_topic": "off topic",
+    "score": "score",
+    "nll": "NLL of the target",
+}
+THRESHOLD = "refusal threshold"
+NOT_APPLICABLE = "not applicable"
+ATTACK_TEXT = (
+    "Attack success by the judge; an answer that is broken, or neither a refusal nor "
+    "what was asked for (off topic), is what an attack won in place of success. Of "
+    "best-of-N the success is that within N tries, the other rates are of single ones."
+)
+DEFENSE_TEXT = (
+    "Success is the mean over all rewritten requests, any success whether one of them "
+    "succeeds, over-refusal the share of safe requests that are refused: a pair of "
+    "numbers, never one. Each defence is a curve along its setting."
+)
+
+
+def arms_by_number(summary: Summary, prefix: str) -> dict[int, Mapping[str, Interval]]:
+    """The arms of an attack by its number: of tokens, shots or tries, rising."""
+    arms = {
+        int(name.removeprefix(prefix)): values
+        for name, values in summary.items()
+        if name.startswith(prefix)
+    }
+    return dict(sorted(arms.items()))
+
+
+def at_tries(values: Mapping[str, Interval]) -> dict[int, Interval]:
+    """Attack success within k tries, by k."""
+    return {
+        int(name.removeprefix(AT_TRIES)): interval
+        for name, interval in values.items()
+        if re.fullmatch(rf"{AT_TRIES}\d+", name)
+    }
+
+
+def attack_rows(summary: Summary, attacks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each attack that was measured, and for those that do not apply."""
+    rows: list[dict[str, Any]] = []
+    for name in attacks:
+        if attacks[name] is None:
+            rows.append({"attack": name, RATES["success"]: NOT_APPLICABLE})
+        elif name in summary:
+            rows.append({"attack": name} | rates_of(summary[name]))
+    families = (PREFILL, MANY_SHOT, BEST_OF, GCG)
+    for name, values in summary.items():
+        if name.startswith(families):
+            row: dict[str, Any] = {"attack": name} | rates_of(values)
+            if tries := at_tries(values):  # in all of them, not in a single one
+                row[RATES["success"]] = tries[max(tries)]
+            rows.append(row)
+    return rows
+
+
+def rates_of(values: Mapping[str, Interval]) -> dict[str, Interval]:
+    """The columns of an attack."""
+    return {title: values[name] for name, title in RATES.items() if name in values}
+
+
+def success_law(tries: Mapping[int, Interval]) -> tuple[Any, str]:
+    """The power law of success in the first half of the tries, and a sentence.
+
+    Returns:
+      The law or None, and what it predicts of the most tries, or why there is none.
+    """
+    counts = list(tries)
+    first = counts[: max(len(counts) // 2 + 1, 3)]
+    if len(first) == len(counts):
+        first = counts[:-1]
+    try:
+        law = power_laws.fit_success_law(first, [tries[k].mean for k in first])
+    except ValueError as error:
+        return None, f"No power law: {error}."
+    most = counts[-1]
+    return law, (
+        f"-log ASR(N) = {law.a:.3f} N^-{law.b:.3f}, fitted to N up to {first[-1]}, "
+        f"predicts {float(law.success(most)):.3f} at N = {most}; measured "
+        f"{tries[most].mean:.3f}."
+    )
+
+
+def shot_law(shots: Mapping[int, Interval]) -> tuple[Any, str]:
+    """The power law of the target's NLL in the number of shots, and a sentence."""
+    counts = [k for k, x in shots.items() if k > 0 and not np.isnan(x.mean)]
+    try:
+        law = power_laws.fit_shot_law(counts, [shots[k].mean for k in counts])
+    except ValueError as error:
+        return None, f"No power law: {error}."
+    if law.c <= 0:
+        return None, "No power law: from the first shot on, more do not lower the NLL."
+    gap = max(abs(float(law.nll(k)) - shots[k].mean) for k in counts)
+    return law, (
+        f"NLL(k) = {law.c:.3f} k^-{law.alpha:.2f} + {law.floor:.3f} nats; its largest "
+        f"error is {gap:.3f} nats."
+    )
+
+
+def defense_points(
+    summary: Summary, arms: Mapping[str, Sequence[str]]
+) -> dict[str, list[tuple[str, Interval, Interval]]]:
+    """The curve of each defence: points of (setting, over-refusal, success).
+
+    The thresholds on the refusal of an arm are a curve of their own.
+
+    Args:
+      arms: the arms of each defence, from weak to strong.
+    """
+    curves: dict[str, list[tuple[str, Interval, Interval]]] = {}
+    for defense, names in arms.items():
+        for name in names:
+            values = summary.get(name, {})
+            for metric, success in values.items():
+                kind, at, threshold = metric.partition(AT_THRESHOLD)
+                cost = values.get(f"over_refusal{at}{threshold}")
+                if kind != "success" or cost is None:
+                    continue
+                curve = THRESHOLD if threshold else defense
+                point = (f"{threshold} nats" if threshold else name, cost, success)
+                if point not in curves.setdefault(curve, []):
+                    curves[curve].append(point)
+    return curves
+
+
+def defense_rows(summary: Summary, arms: Mapping[str, Sequence[str]]) -> list[Any]:
+    """A row for each point of the curves."""
+    rows = []
+    for curve, points in defense_points(summary, arms).items():
+        for setting, cost, success in points:
+            row = {"defence": curve, "setting": setting, "success": success}
+            if setting in summary:
+                more = {"any success": "any_success", "no attack": "plain_success"}
+                row |= {k: summary[setting][v] for k, v in more.items()}
+            rows.append(row | {"over-refusal": cost})
+    return rows
+
+
+def sections(
+    summary: Summary,
+    attacks: Mapping[str, Any],
+    defenses: Mapping[str, Sequence[str]],
+    folder: Path,
+) -> list[Section]:
+    """The parts of the page, with plots in a folder."""
+    rows = attack_rows(summary, attacks)
+    lines = {
+        row["attack"]: {"attack success": row[RATES["success"]]}
+        for row in rows
+        if isinstance(row.get(RATES["success"]), Interval)
+    }
+    image = interval_plot.plot_intervals(
+        folder / "attacks.png", lines, label="attack success", limits=(-0.02, 1.02)
+    )
+    parts = [Section("Attacks", ATTACK_TEXT, rows, image)]
+    laws = []
+    if shots := {k: v["nll"] for k, v in arms_by_number(summary, MANY_SHOT).items()}:
+        laws.append(f"Many shots: {shot_law(shots)[1]}")
+    for values in arms_by_number(summary, BEST_OF).values():
+        tries = at_tries(values)
+        laws.append(f"Best of N: {success_law(tries)[1]}")
+        found = [{"tries": k, "attack success": x} for k, x in tries.items()]
+        parts.append(Section("Best-of-N: success within N tries", laws[-1], found))
+    if GCG in summary:
+        parts.append(gcg_section(summary[GCG]))
+    if rows := defense_rows(summary, defenses):
+        parts.append(Section("Defences", DEFENSE_TEXT, rows))
+    image = plot_study(folder / "study.png", summary, defenses)
+    parts.append(Section("Along the numbers", "\n\n".join(laws), image=image))
+    return parts
+
+
+def gcg_section(values: Mapping[str, Interval]) -> Section:
+    """What the suffix did to the target, and its transfer."""
+    text = (
+        "One suffix, optimized on some requests together; transfer is its success on "
+        "the others. NLL is the target's per token in nats, p its probability "
+        "(geometric mean), before the search and after it."
+    )
+    names = ("optimized", "transfer", "nll_before", "nll_after", "p_before", "p_after")
+    row = {n.replace("_", " "): values[n] for n in names if n in values}
+    return Section("GCG", text, [row])
+
+
+def plot_study(
+    path: Path, summary: Summary, defenses: Mapping[str, Sequence[str]]
+) -> Path:
+    """Four panels: prefilled tokens, shots, tries, and the curves of the defences."""
+    figure = figures.Figure(figsize=(9.4, 7.4), layout="constrained")
+    panels = figure.subplots(2, 2).flat
+    prefill = {k: v["success"] for k, v in arms_by_number(summary, PREFILL).items()}
+    draw_line(panels[0], prefill, "tokens of the answer given", "attack success")
+    draw_shots(panels[1], summary)
+    draw_tries(panels[2], summary)
+    draw_defenses(panels[3], defense_points(summary, defenses))
+    for axes in panels:
+        plots.style_axes(axes)
+    if jax.process_index() == 0:  # the first of several processes writes
+        figure.savefig(path, dpi=140)
+    return path
+
+
+def draw_line(
+    axes: Any, points: Mapping[int, Interval], x: str, y: str, color: int = 0
+) -> None:
+    """Draws numbers with their intervals against a count."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    shown = {k: v for k, v in points.items() if not np.isnan(v.mean)}
+    if not shown:
+        return
+    mean, low, high = np.array(list(shown.values())).T
+    errors = np.nan_to_num(np.maximum([mean - low, high - mean], 0.0))
+    style = {"color": plots.COLORS[color], "capsize": 2, "lw": 1.2, "markersize": 4.5}
+    axes.errorbar(
+        list(shown), mean, yerr=errors, fmt=plots.MARKERS[color] + "-", **style
+    )
+    if y == "attack success":
+        axes.set_ylim(-0.03, 1.03)
+
+
+def draw_shots(axes: Any, summary: Summary) -> None:
+    """Draws the target's NLL against shots, with its power law."""
+    shots = {k: v["nll"] for k, v in arms_by_number(summary, MANY_SHOT).items()}
+    draw_line(axes, shots, "shots", "-log p of the answer (nats)")
+    law, _ = shot_law(shots)
+    if law is not None:
+        places = np.linspace(1, max(shots), 200)
+        axes.plot(
+            places, law.nll(places), "--", color="0.45", lw=1.2, label="power law"
+        )
+        axes.legend(fontsize=8, frameon=False)
+
+
+def draw_tries(axes: Any, summary: Summary) -> None:
+    """Draws success within N tries, with the power law of the first half."""
+    for values in arms_by_number(summary, BEST_OF).values():
+        tries = at_tries(values)
+        draw_line(axes, tries, "tries", "attack success")
+        axes.set_xscale("log", base=2)
+        law, _ = success_law(tries)
+        if law is not None:
+            label = "power law of the first half"
+            axes.plot(
+                list(tries), law.success(list(tries)), "--", color="0.45", label=label
+            )
+            axes.legend(fontsize=8, frameon=False)
+
+
+def draw_defenses(
+    axes: Any, curves: Mapping[str, Sequence[tuple[str, Interval, Interval]]]
+) -> None:
+    """Draws attack success against over-refusal, a line for each defence."""
+    axes.set_xlabel("over-refusal of safe requests")
+    axes.set_ylabel("attack success, mean over attacks")
+    for i, (name, points) in enumerate(curves.items()):
+        x = [cost.mean for _, cost, _ in points]
+        y = [success.mean for _, _, success in points]
+        style = {"color": plots.COLORS[i % len(plots.COLORS)], "lw": 1.2, "ms": 5}
+        axes.plot(
+            x, y, plots.MARKERS[i % len(plots.MARKERS)] + "-", label=name, **style
+        )
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    if curves:
+        axes.legend(fontsize=7, frameon=False)
