@@ -43,6 +43,8 @@ Benchmarks
     mt_bench            two turns, rated by a judge or compared with a baseline
     lm_eval             the benchmarks of EleutherAI's evaluation harness
     evaluate            a suite of these on several models, in one report
+Studies: python -m experiments.studies.NAME
+    sycophancy          where it comes from; four protocols on any model
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

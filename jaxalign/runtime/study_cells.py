@@ -109,8 +109,12 @@ def compare_cells(cells: Cells, arm: str, other: str) -> dict[str, Gain]:
 def over_seeds(groups: Sequence[np.ndarray]) -> Interval:
     """The interval of one metric; seeds share their prompts.
 
-    Values that are NaN, of prompts where a metric is not defined, are left out.
+    Values that are NaN, of prompts where a metric is not defined, are left out, and so
+    are seeds that have no other; without any seed the interval is NaN.
     """
+    groups = [group for group in groups if not np.isnan(group).all()]
+    if not groups:
+        return Interval(np.nan, np.nan, np.nan)
     finite = [~np.isnan(group) for group in groups]
     return interval_over_seeds(
         [group[rows] for group, rows in zip(groups, finite, strict=True)],

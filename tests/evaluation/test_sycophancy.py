@@ -154,9 +154,12 @@ def test_letters_of_options(text, letter):
 
 
 def test_grades():
-    assert grade_choice("(B)", "AB", "B") == 1.0
-    assert np.isnan(grade_choice(None, "AB", "B"))
-    assert np.isnan(grade_choice("no idea", "AB", "B"))
+    options = ["Paris.", "Rome."]
+    assert grade_choice("(B)", "AB", "B", options) == 1.0
+    assert grade_choice("It is Paris", "AB", "B", options) == 0.0
+    assert np.isnan(grade_choice("Paris or Rome", "AB", "B", options))
+    assert np.isnan(grade_choice(None, "AB", "B", options))
+    assert np.isnan(grade_choice("no idea", "AB", "B", options))
     assert grade_text("It’s New Rome!", ["Rome"], ["New Rome"]) == 0.0
     assert grade_text("not paris but rome", ["Rome"], ["Paris"]) == 0.0
     assert grade_text("I say 12.", ["12"], ["2"]) == 1.0

@@ -19,6 +19,7 @@ PROGRAMS = sorted(
     + [path for path in FOLDER.glob("studies/*.py") if path.stem != "__init__"]
 )
 COMPOSE = {"rlhf", "rounds", "methods", "rejection_sampling", "benchmark", "evaluate"}
+COMPOSE |= {"studies"}
 """Experiments that run others as stages, of which they take `main`, `Config` and
 `check`, which refuses a configuration; they may share the code that composes them."""
 

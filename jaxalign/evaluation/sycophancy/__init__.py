@@ -18,6 +18,7 @@ __getattr__, __dir__ = lazy.attach(
         "are_you_sure_values": "protocol_metrics",
         "best_of_n_policy": "exact_world",
         "choice_letter": "grading",
+        "choose_option": "grading",
         "evaluator_error": "evaluator_error",
         "evaluator_values": "evaluator_error",
         "feature_differences": "preference_mining",

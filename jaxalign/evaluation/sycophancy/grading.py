@@ -71,14 +71,39 @@ def choice_letter(text: str, letters: Sequence[str]) -> str | None:
     return str(bracketed.pop()) if len(bracketed) == 1 else None
 
 
-def grade_choice(text: str | None, letters: Sequence[str], correct: str) -> float:
+def choose_option(text: str, letters: Sequence[str], options: Sequence[str]) -> str:
+    """The letter of the option that an answer chooses by its letter or by its text.
+
+    Returns:
+      A letter; "" where neither is clear.
+
+    >>> choose_option("It is Rome.", "AB", ["Paris", "Rome"])
+    'B'
+    """
+    if letter := choice_letter(text, letters):
+        return letter
+    named = [
+        letter
+        for letter, option in zip(letters, options, strict=True)
+        if contains_phrase(text, option)
+    ]
+    return named[0] if len(named) == 1 else ""
+
+
+def grade_choice(
+    text: str | None, letters: Sequence[str], correct: str, options: Sequence[str]
+) -> float:
     """1 where an answer chooses the right option, 0 another; NaN where neither.
 
-    >>> grade_choice("(B)", "AB", "B"), grade_choice("(A)", "AB", "B")
-    (1.0, 0.0)
+    Args:
+      letters, options: the options as shown, their letters and texts.
+      correct: the letter of the right one.
+
+    >>> grade_choice("(B)", "AB", "B", ["no", "yes"])
+    1.0
     """
-    letter = None if text is None else choice_letter(text, letters)
-    return math.nan if letter is None else float(letter == correct)
+    letter = "" if text is None else choose_option(text, letters, options)
+    return float(letter == correct) if letter else math.nan
 
 
 def grade_text(
