@@ -56,7 +56,7 @@ from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 
 ANSWER_TOKENS = 24  # of the toy world
-TOY_CONTEXT = 64
+TOY_CONTEXT = 96
 SETTINGS = (
     *("train_rows", "pairs", "sft_steps", "reward_steps", "rl_steps", "beta"),
     *("best_of", "claim_steps", "mix", "eval_prompts"),
@@ -100,7 +100,7 @@ class Config(model_protocols.ProtocolConfig):
 
 
 SMOKE = {
-    **{"train_rows": 200, "pairs": 64, "sft_steps": 4, "reward_steps": 2},
+    **{"train_rows": 200, "pairs": 200, "sft_steps": 4, "reward_steps": 2},
     **{"rl_steps": 2, "best_of": 2, "claim_steps": 2, "eval_prompts": 16, "seeds": 1},
 }
 QUICK = {

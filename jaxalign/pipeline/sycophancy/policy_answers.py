@@ -73,24 +73,30 @@ def best_of_speaker(
     Args:
       reward: the folder of the reward model.
 
-    Raises:
-      ValueError: a conversation leaves no room for an answer.
+    Conversations that leave no room for an answer get None.
     """
     mesh = sharding.mesh_of(policy.params)
     scorer = model_folders.load_scalar(reward, "float32", mesh=mesh)
 
     def speak(conversations: Sequence[Messages], stream: str) -> list[str | None]:
+        fits = fitting(policy, conversations, max_new_tokens)
+        some = [i for i, fit in enumerate(fits) if fit]
+        best: list[str | None] = [None] * len(conversations)
+        if not some:
+            return best
         answers = sample_scored(
             policy,
             scorer,
-            conversations,
+            [conversations[i] for i in some],
             streams.key(jax.random.key(seed), stream),
             samples=samples,
             max_new_tokens=max_new_tokens,
             rows=rows,
         )
-        best = answers.scores.argmax(axis=1)
-        return [texts[i] for texts, i in zip(answers.texts, best, strict=True)]
+        winners = answers.scores.argmax(axis=1)
+        for i, texts, k in zip(some, answers.texts, winners, strict=True):
+            best[i] = texts[k]
+        return best
 
     return speak
 
