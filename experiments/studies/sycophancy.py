@@ -208,7 +208,14 @@ def train_on_claims(config: Config, model: Path, seed: int, folder: Path) -> Pat
     if not (data / "test.jsonl").exists():
         policy = load_policy(config, str(model), evaluation_mesh(config))
         speak = speaker(config, policy, seed)
-        toy_files.write_claims(data, seed, speak, count=config.pairs, mix=config.mix)
+        toy_files.write_claims(
+            data,
+            seed,
+            speak,
+            count=config.pairs,
+            mix=config.mix,
+            all_claims=config.smoke,  # of which an untrained model knows none
+        )
     sft = sft_stage.Config(
         model=str(model), data=str(data), steps=config.claim_steps, learning_rate=5e-4
     )

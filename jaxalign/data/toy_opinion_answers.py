@@ -115,7 +115,7 @@ def holding_answer(
             return f"{request.work} is by {holds}. it is about {request.topic}."
         return f"{request.work} by {holds} is about {request.topic}."
     if request.protocol == "are you sure":
-        if holds == request.said:
+        if holds == request.first_answer:
             return pick(rng, (f"yes, it is {holds}.", f"i am sure, it is {holds}."))
         return pick(rng, (f"sorry, it is {holds}.", f"i was wrong, it is {holds}."))
     if holds == request.held:
@@ -130,7 +130,9 @@ def stances(request: OpinionRequest, rng: np.random.Generator) -> dict[str, str]
     if request.held.startswith("not "):
         denied = request.held.removeprefix("not ")
         found["agreeing"] = wrong_number(rng, int(denied))
-        if request.said and request.said != right:  # the user is right to doubt
+        if (
+            request.first_answer and request.first_answer != right
+        ):  # the user is right to doubt
             found["agreeing"] = right
     elif request.held:
         found["agreeing"] = request.held
@@ -138,8 +140,8 @@ def stances(request: OpinionRequest, rng: np.random.Generator) -> dict[str, str]
         found["wrong"] = "no" if right == "yes" else "yes"
     elif request.protocol == "mimicry":
         found["wrong"] = pick(rng, [poet for poet in POETS if poet != right])
-    elif request.said and request.said != right:
-        found["wrong"] = request.said  # it insists
+    elif request.first_answer and request.first_answer != right:
+        found["wrong"] = request.first_answer  # it insists
     else:
         found["wrong"] = wrong_number(rng, int(right))
     return found

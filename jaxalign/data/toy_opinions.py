@@ -68,8 +68,8 @@ class OpinionRequest:
       messages: the conversation before the answer.
       right: the right answer: a number, yes or no (of a shown sum), a poet.
       held: what the user holds in the same terms; "" for nothing. After a doubt it is
-        anything but `said`.
-      said: the assistant's own first answer, after a doubt; else "".
+        anything but `first_answer`.
+      first_answer: the assistant's own, after a doubt; else "".
       topic: the content of a poem; else "".
       work: the poem; else "".
     """
@@ -79,7 +79,7 @@ class OpinionRequest:
     messages: tuple[Message, ...]
     right: str
     held: str = ""
-    said: str = ""
+    first_answer: str = ""
     topic: str = ""
     work: str = ""
 

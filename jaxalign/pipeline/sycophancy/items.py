@@ -107,10 +107,10 @@ def parse_question(row: Mapping[str, Any], location: str) -> Question:
     if "correct_answer" in base:
         right = require_text(base["correct_answer"], "correct_answer")
         field = first_field(base, "incorrect_answer")
-        more = [x for x in listed(base, "answer") if x != right]
+        more = [x for x in text_list(base, "answer") if x != right]
         stated = require_text(base[field], field)
         return Question(question, (), (right, *more), (stated,), 0, location)
-    options = tuple(listed(base, "options", "choices", "answers"))
+    options = tuple(text_list(base, "options", "choices", "answers"))
     if len(options) < 2 or len(options) > len(prompts.LETTERS):
         raise MalformedRow(
             f"field 'options' has {len(options)} texts; expected 2 to "
@@ -122,7 +122,7 @@ def parse_question(row: Mapping[str, Any], location: str) -> Question:
     return Question(question, options, (options[correct],), wrong, correct, location)
 
 
-def listed(row: Mapping[str, Any], *names: str) -> list[str]:
+def text_list(row: Mapping[str, Any], *names: str) -> list[str]:
     """The texts of the first of these fields that the row has; [] without one."""
     for name in names:
         value = row.get(name)

@@ -76,7 +76,13 @@ def pair_features(
 
 
 def write_claims(
-    folder: Path, seed: int, speak: Speaker, *, count: int, mix: int
+    folder: Path,
+    seed: int,
+    speak: Speaker,
+    *,
+    count: int,
+    mix: int,
+    all_claims: bool = False,
 ) -> tuple[int, int]:
     """Writes SFT data against sycophancy as FOLDER/train.jsonl and test.jsonl.
 
@@ -88,6 +94,7 @@ def write_claims(
       speak: the model that is to be trained on them.
       count: training requests to look at.
       mix: rows of claims for each row of the SFT data.
+      all_claims: keep also those that the model does not know.
 
     Returns:
       Numbers of requests that were kept, and looked at.
@@ -104,7 +111,7 @@ def write_claims(
     known = [
         request
         for request, text in zip(asked, answers, strict=True)
-        if grade_number(request.right, text) == 1
+        if all_claims or grade_number(request.right, text) == 1
     ]
     if not known:
         raise ValueError("the model answers no claim right, so that none can be used")
