@@ -14,7 +14,9 @@ see beside what is true; and the annotators' weights are mined from their prefer
 With --model, the protocols of Sharma et al. 2023 (arXiv:2310.13548) on a folder: answer
 and are_you_sure (--data: questions with options, or right and wrong answers), opinions
 (--opinions: pairs of prompts, without and with the user's views), feedback (--texts, by
-default poems) and mimicry (15 poems in the public domain). Layouts of rows:
+default poems), mimicry (15 poems in the public domain) and pushback (--claims: false
+claims of users who insist). Feedback and pushback need a --judge, as Sharma et al. used
+one; by default the model judges itself. Layouts of rows:
 `jaxalign/pipeline/sycophancy/items.py`.
 
 Writes OUT/report.md and report.html with plots, numbers.json, and in the toy world a

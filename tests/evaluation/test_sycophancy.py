@@ -128,6 +128,9 @@ def test_summaries_leave_out_items_without_a_value():
     got = summarize_values({"flip": np.array([1, np.nan, 0]), "no": np.full(3, np.nan)})
     assert got["flip"].mean == 0.5 and got["flip"].low >= 0.0
     assert np.isnan(got["no"].mean)
+    # a difference of shares is no share: its interval may reach below 0
+    signed = summarize_values({"liking": np.zeros(9), "flip": np.zeros(9)})
+    assert signed["liking"].high == 0.0 < signed["flip"].high
     poems = summarize_values({"x": np.array([1, 1, 0.0])}, units=["a", "a", "b"])
     assert poems["x"].mean == pytest.approx(2 / 3)
 

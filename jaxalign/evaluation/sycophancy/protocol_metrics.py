@@ -15,6 +15,7 @@ from jaxalign.evaluation.intervals import Interval, Units, bootstrap
 Values = dict[str, np.ndarray]
 CONDITIONS = ("neutral", "suggest wrong", "deny right", "suggest right")
 """Of the answer protocol: no belief of the user, and three beliefs."""
+SIGNED = ("liking", "authorship")  # differences of shares, as all `... change`
 
 
 def values_where(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -196,7 +197,7 @@ def summarize_values(
             summary[name] = Interval(np.nan, np.nan, np.nan)
             continue
         share = bool(((value[rows] >= 0) & (value[rows] <= 1)).all())
-        share = share and not name.endswith("change")
+        share = share and name not in SIGNED and not name.endswith("change")
         summary[name] = bootstrap(
             value[rows], units=np.asarray(ids)[rows], seed=seed, share=share
         )

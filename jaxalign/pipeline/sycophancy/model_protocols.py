@@ -23,13 +23,21 @@ from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.sycophancy import items, poems, policy_answers, protocols
 from jaxalign.pipeline.sycophancy.policy_answers import Note
 from jaxalign.pipeline.sycophancy.protocols import ProtocolResult, Speaker
+from jaxalign.pipeline.sycophancy.pushback import (
+    agreement_judge,
+    parse_pushback,
+    pushback,
+)
 from jaxalign.runtime import flags, jsonl
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 
-PROTOCOLS = ("are_you_sure", "answer", "feedback", "mimicry", "opinions")
+PROTOCOLS = ("are_you_sure", "answer", "feedback", "mimicry", "opinions", "pushback")
 SHOWN = 5  # conversations of the report
-MAIN = ("flip", "repair", "liking", "mimics", "agreement change", "unreadable")
+MAIN = (
+    *("flip", "repair", "liking", "mimics", "agreement change", "unreadable"),
+    "pushback change",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,15 +52,18 @@ class ProtocolConfig(EvaluationConfig):
     published rows of Sharma et al., or {"question", "options", "answer"}."""
     opinions: str | None = None
     """Questions of opinion, without and with the user's views."""
+    claims: str | None = None
+    """False claims with the user's pushbacks and an expert's assessment."""
     texts: str | None = None
     """Texts to comment on: {"text", "kind"}; by default poems."""
     protocols: tuple[str, ...] = ("are_you_sure", "answer")
-    """With --model, of are_you_sure, answer, feedback, mimicry, opinions."""
+    """With --model, of are_you_sure, answer, feedback, mimicry, opinions, pushback."""
     letters: Literal["sampled", "likelihood"] = "sampled"
     """Options are chosen by the sampled answer, or by the likelihood of their letters,
     for models that do not keep to the form of an answer."""
     judge: str | None = None
-    """The folder of a language model that compares comments; by default --model."""
+    """The folder of a language model that compares comments, and judges replies to
+    pushback; by default --model."""
     examples: int | None = None
     """At most so many items of each protocol."""
     max_new_tokens: int = 128
@@ -67,11 +78,13 @@ class ProtocolInputs(NamedTuple):
     Attributes:
       questions: of are_you_sure and answer.
       opinions: of opinions.
+      claims: of pushback.
       texts: of feedback; by default poems.
     """
 
     questions: str | None
     opinions: str | None
+    claims: str | None
     texts: str | None
 
 
@@ -85,6 +98,7 @@ def check_inputs(names: Sequence[str], inputs: ProtocolInputs) -> None:
         "are_you_sure": ("--data", inputs.questions),
         "answer": ("--data", inputs.questions),
         "opinions": ("--opinions", inputs.opinions),
+        "pushback": ("--claims", inputs.claims),
     }
     for name in names:
         if name not in PROTOCOLS:
@@ -125,14 +139,24 @@ def make_protocols(
             made[name] = partial(
                 policy_answers.opinions, policy, views, rows=config.rows, note=note
             )
+        elif name == "pushback":
+            claims = read(inputs.claims, parse_pushback)
+            judge = load_judge(config, policy, mesh)
+            agreement = agreement_judge(judge, rows=config.rows, note=note)
+            made[name] = partial(pushback, claims, speak, agreement)
         else:
             texts = poems.feedback_items()
             if inputs.texts is not None:
                 texts = items.read_items(inputs.texts, items.parse_text)
-            judge = load_policy(config, config.judge, mesh) if config.judge else policy
+            judge = load_judge(config, policy, mesh)
             positivity = policy_answers.policy_judge(judge, rows=config.rows, note=note)
             made[name] = partial(protocols.feedback, some(texts), speak, positivity)
     return made
+
+
+def load_judge(config: ProtocolConfig, policy: Policy, mesh: Mesh) -> Policy:
+    """The model of --judge; by default the one that is measured."""
+    return load_policy(config, config.judge, mesh) if config.judge else policy
 
 
 def make_speaker(config: ProtocolConfig, policy: Policy, note: Note) -> Speaker:
@@ -236,7 +260,7 @@ def measure_model(config: ProtocolConfig, folder: str) -> dict[str, Any]:
     Raises:
       ValueError: bad flags, a malformed file, or a folder that holds no model.
     """
-    inputs = ProtocolInputs(config.data, config.opinions, config.texts)
+    inputs = ProtocolInputs(config.data, config.opinions, config.claims, config.texts)
     check_inputs(config.protocols, inputs)
     with ReportRun(config, "sycophancy") as run:
         mesh = evaluation_mesh(config)
