@@ -83,10 +83,10 @@ class Config(model_protocols.ProtocolConfig):
     """One shorter run."""
     train_rows: int = 12_000
     """Conversations of SFT."""
-    pairs: int = 4000
+    pairs: int = 8000
     """Pairs that each kind of annotator labels."""
     sft_steps: int = 600
-    reward_steps: int = 250
+    reward_steps: int = 1000
     rl_steps: int = 60
     """Iterations of PPO."""
     beta: float = 0.05
@@ -106,8 +106,8 @@ SMOKE = {
     **{"rl_steps": 2, "best_of": 2, "claim_steps": 2, "eval_prompts": 16, "seeds": 1},
 }
 QUICK = {
-    **{"train_rows": 8000, "pairs": 2000, "sft_steps": 400, "reward_steps": 120},
-    **{"rl_steps": 30, "best_of": 8, "claim_steps": 40, "eval_prompts": 128},
+    **{"train_rows": 8000, "pairs": 6000, "sft_steps": 350, "reward_steps": 500},
+    **{"rl_steps": 25, "best_of": 8, "claim_steps": 40, "eval_prompts": 128},
 }
 
 

@@ -21,6 +21,7 @@ NEGATIVE = ("wrong", "bad", "poor")
 # qualities of SFT data and their shares; those that a request lacks are left out
 MIXTURE = {"truthful": 0.5, "agreeing": 0.35, "wrong": 0.15}
 FILLER = "there is much more to say about it."
+ALIKE = 0.2  # share of pairs that hold the same
 SFT_STREAM, PAIR_STREAM = 22, 23  # random streams of a seed and index
 
 
@@ -171,10 +172,17 @@ def opinion_demonstration(
 def answer_pair(
     seed: int, index: int, *, test: bool = False
 ) -> tuple[OpinionRequest, str, str, np.random.Generator]:
-    """The request of that index, two different mixed answers, and a generator."""
+    """The request of that index, two different mixed answers, and a generator.
+
+    Most pairs differ in what they hold, as those that annotators can tell apart; the
+    others in their words alone.
+    """
     request = opinion_request(seed, index, test=test)
     rng = np.random.default_rng([seed, index, int(test), PAIR_STREAM])
     first = second = mixed_opinion_answer(request, rng)
-    while second == first:
+    alike = rng.random() < ALIKE
+    while second == first or (stance(request, second) == stance(request, first)) != (
+        alike
+    ):
         second = mixed_opinion_answer(request, rng)
     return request, first, second, rng

@@ -22,7 +22,7 @@ import numpy as np
 from jaxalign.data.toy_requests import pick
 
 Message = dict[str, str]
-SUMMANDS = 6  # to add: 0 to 5
+SUMMANDS = 5  # to add: 0 to 4
 ASKS = ("what is {} + {}?", "add {} and {}.", "how much is {} + {}?")
 BELIEFS = {
     "neutral": ("",),
