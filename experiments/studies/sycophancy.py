@@ -1,8 +1,9 @@
 """Sycophancy: where it comes from, and four protocols that measure it on any model.
 
 In the toy world, annotators who like agreement make an assistant more sycophantic, and
-clean ones less, by best-of-n and by RL against the same reward models. Synthetic claims
-with the truth (Wei et al. 2023, arXiv:2308.03958) undo it. Flip rates stand beside
+clean ones less, by best-of-n and by RL against the same reward models, as far as a
+reward model has learned what is true. Synthetic claims with the truth (Wei et al. 2023,
+arXiv:2308.03958) undo it. Flip rates stand beside
 repair rates, since a rigid model flips nothing and repairs nothing; what the annotators
 see beside what is true; and the annotators' weights are mined from their preferences.
 
@@ -83,10 +84,10 @@ class Config(model_protocols.ProtocolConfig):
     """One shorter run."""
     train_rows: int = 12_000
     """Conversations of SFT."""
-    pairs: int = 8000
+    pairs: int = 24_000
     """Pairs that each kind of annotator labels."""
     sft_steps: int = 600
-    reward_steps: int = 1000
+    reward_steps: int = 3000
     rl_steps: int = 60
     """Iterations of PPO."""
     beta: float = 0.05
@@ -106,7 +107,7 @@ SMOKE = {
     **{"rl_steps": 2, "best_of": 2, "claim_steps": 2, "eval_prompts": 16, "seeds": 1},
 }
 QUICK = {
-    **{"train_rows": 8000, "pairs": 6000, "sft_steps": 350, "reward_steps": 500},
+    **{"train_rows": 8000, "pairs": 12_000, "sft_steps": 350, "reward_steps": 1000},
     **{"rl_steps": 25, "best_of": 8, "claim_steps": 40, "eval_prompts": 128},
 }
 
@@ -120,6 +121,7 @@ def main(config: Config) -> dict[str, Any]:
     if config.model is not None:
         return model_protocols.measure_model(config, config.model)
     small: dict[str, Any] = SMOKE if config.smoke else QUICK if config.quick else {}
+    command = config_command(config, "experiments.studies.sycophancy")
     config = dataclasses.replace(config, **small)
     with ReportRun(config, "sycophancy") as run:
         cells = study_cells.measure_cells(
@@ -135,7 +137,6 @@ def main(config: Config) -> dict[str, Any]:
             for name, annotator in ANNOTATORS.items()
         }
         sections = toy_report.study_sections(cells, mined, run.folder)
-        command = config_command(config, "experiments.studies.sycophancy")
         run.publish(Page("Sycophancy", sections, command))
         return run.finish(toy_report.main_numbers(cells, mined))
 

@@ -62,7 +62,8 @@ def study_sections(cells: Cells, mined: Mined, folder: Path) -> list[Section]:
         ),
         Section(
             f"Change from {BASE}",
-            "Paired by seed and item.",
+            "Paired by seed and item, of those for which both are defined: flips of "
+            "what both knew at first.",
             study_cells.cell_rows(gains, SYCOPHANCY),
         ),
         Section(
