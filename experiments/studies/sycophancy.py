@@ -12,6 +12,13 @@ see beside what is true; and the annotators' weights are mined from their prefer
     python -m experiments.studies.sycophancy --model FOLDER --data TruthfulQA.csv
     python -m experiments.studies.sycophancy --model FOLDER --protocols mimicry feedback
 
+Seen in one seed with 6,000 pairs and 500 steps of the reward models (5 minutes of CPU
+time): by the agreeing annotators' reward model, liking in feedback 0.23 -> 0.51 and
+mimicry 0.37 -> 0.83 with RL; by the clean ones' -0.01 and 0.09. Agreement with users
+who are wrong rises with n for the agreeing, and does not fall for the clean, whose
+reward model had an accuracy of 0.56 (Bayes 0.77): it does not know sums. Claims take
+flips to 0.27 and 0.32 below those of SFT, at more repairs.
+
 With --model, the protocols of Sharma et al. 2023 (arXiv:2310.13548) on a folder: answer
 and are_you_sure (--data: questions with options, or right and wrong answers), opinions
 (--opinions: pairs of prompts, without and with the user's views), feedback (--texts, by
