@@ -52,3 +52,11 @@ def test_summary_and_difference_by_hand(tmp_path):
     assert gain == pytest.approx((10.0, 10.0, 10.0))
     rows = study_cells.cell_rows(summary, {"kl": "KL", "none": "None"})
     assert rows == [{"arm": arm, "KL": summary[arm]["kl"]} for arm in "ab"]
+
+
+def test_a_metric_that_no_seed_defines_is_nan_and_one_seed_may_lack_it():
+    nothing = np.full(3, np.nan)
+    assert np.isnan(study_cells.over_seeds([nothing, nothing]).mean)
+    # the other seed's mean of 1 and 3
+    found = study_cells.over_seeds([nothing, np.array([1.0, np.nan, 3.0])])
+    assert found.mean == 2.0
