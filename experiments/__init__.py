@@ -49,6 +49,7 @@ Studies: python -m experiments.studies.NAME
     safety              Llama 2's recipe: two reward models, a gate, distillation
     priority_orders     three laws in six orders, in an exact world
     attacks             attacks on an aligned model, their laws, defences' curves
+    sycophancy          where it comes from; four protocols on any model
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

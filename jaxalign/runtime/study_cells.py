@@ -116,16 +116,17 @@ def compare_cells(cells: Cells, arm: str, other: str) -> dict[str, Gain]:
 def over_seeds(groups: Sequence[np.ndarray], *, share: bool = False) -> Interval:
     """The interval of one metric; seeds share their prompts.
 
-    Values that are NaN, of prompts where a metric is not defined, are left out; of a
-    seed without any value the interval is unknown.
+    Values that are NaN, of prompts where a metric is not defined, are left out, and so
+    are seeds that have no other; without any seed the interval is NaN.
 
     Args:
       share: as `shares` of `summarize_cells`.
     """
+    groups = [group for group in groups if not np.isnan(group).all()]
+    if not groups:
+        return Interval(np.nan, np.nan, np.nan)
     finite = [~np.isnan(group) for group in groups]
     values = [group[rows] for group, rows in zip(groups, finite, strict=True)]
-    if not all(map(len, values)):
-        return Interval(np.nan, np.nan, np.nan)
     if share and len(values) == 1 and np.isin(values[0], (0.0, 1.0)).all():
         return wilson_interval(float(values[0].sum()), len(values[0]))
     return interval_over_seeds(

@@ -68,3 +68,11 @@ def test_shares_have_wilson_of_one_seed_and_are_clipped_of_several():
     seeds = [{"hit": np.zeros(4)}, {"hit": np.ones(4)}]
     found = study_cells.summarize_cells({"a": seeds}, {"hit"})["a"]["hit"]
     assert found == (0.5, 0.0, 1.0)  # the t interval is wider
+
+
+def test_a_metric_that_no_seed_defines_is_nan_and_one_seed_may_lack_it():
+    nothing = np.full(3, np.nan)
+    assert np.isnan(study_cells.over_seeds([nothing, nothing]).mean)
+    # the other seed's mean of 1 and 3
+    found = study_cells.over_seeds([nothing, np.array([1.0, np.nan, 3.0])])
+    assert found.mean == 2.0

@@ -1,0 +1,1 @@
+"""Protocols of sycophancy on any model: prompts, items, sampling, reports."""
