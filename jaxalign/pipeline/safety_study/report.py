@@ -27,7 +27,13 @@ ATTACKS = {
     "old finds rejected": "old finds rejected",
     "violation": "violation",
 }
-SHARES = ("violation", "false refusal", "correct", "refused", "by safety")
+SHARES: tuple[str, ...] = (
+    "violation",
+    "false refusal",
+    "correct",
+    "refused",
+    "by safety",
+)
 SHARES += ("safety score", "old finds rejected")
 CURVES = ("violation", "safety score", "safety tail", "false refusal", "helpfulness")
 TEXT = (
