@@ -7,7 +7,6 @@ that people wrote (Touvron et al. 2023, arXiv:2307.09288, sections 3.2 and 4).
 
     python -m experiments.studies.safety --quick
     python -m experiments.studies.safety --seeds 3 --out runs/safety --resume
-    python -m experiments.studies.safety --quick --gate and
 
 In the toy world (`data/toy_safety`) a base policy has learned what the web has: most
 harmful requests are complied with, but after system prompts they are refused. Arms:
@@ -18,21 +17,22 @@ harmful requests are complied with, but after system prompts they are refused. A
     RS, PPO               from --share: rejection sampling, then PPO, against
                           helpfulness or safety, as --gate says
     distilled, PREFIX     SFT of the base policy on helpful data and its own answers
-                          after the prefix, without it, where the safety model prefers
-                          them to those it gives without
-    small, small taught   a smaller model, without and with what the large one wrote
+                          after the prefix, where the safety model prefers them
+    small, small taught   a smaller model, without, with what the large one wrote
 
 The reward models start from the base policy: helpfulness from pairs with margins, and
 safety from nine parts safety and one part helpful pairs, with an auxiliary head that
 classifies unsafe answers (--safety-weight; a table has it beside the same without).
-Measured: violations, safety scores, false refusals, helpfulness, refusals' quality, and
-a fixed attacker's finds per 1,000 queries, round after round.
+Measured beside: refusals' quality, a fixed attacker's finds per 1,000 queries by round.
 
-On real models and data each stage runs by itself: `experiments.reward_model
---safety-weight 1`, and `experiments.winners` and `experiments.ppo` with `--reward
-HELPFUL,SAFETY --ensemble llama2:or`.
+On real models run the stages: `experiments.reward_model --safety-weight 1`, and
+`winners` and `ppo` with `--reward HELPFUL,SAFETY --ensemble llama2:or`.
 
 Writes OUT/report.html, safety.png, shares.png and a folder for each seed and arm.
+
+Seen with --quick (one seed, 96 requests): violations 72, 59, 0, 0 % at 0, 1, 10, 100 %
+of the safety data, false refusals 0, 1, 25, 18 %, helpfulness 2.85, 2.82, 2.82, 2.79;
+RS 18 %, PPO 0 % and 14 % false refusals; finds 318 (base), 285 (1 %), 235, 5.
 """
 
 import dataclasses
@@ -92,8 +92,8 @@ def main(config: SafetyConfig) -> dict[str, Any]:
         summary = study_cells.summarize_cells(cells, report.SHARES)
         run.write_json("study.json", summary)
         rounds = ["base", sft_arm(config.share), "RS", "PPO"]
-        reward_models = study.reward_sections(config.seed)
-        parts = report.sections(summary, rounds, reward_models, run.folder)
+        models = study.reward_sections(config.seed)
+        parts = report.sections(summary, rounds, models, run.folder)
         command = config_command(config, "experiments.studies.safety")
         run.publish(Page("Safety by Llama 2's recipe", parts, command))
         return run.finish(report.main_numbers(summary))
@@ -122,8 +122,8 @@ class Study:
             "small": self.small,
             "small, taught": self.teach,
         }
-        first = sft_arm(config.share)
-        self.before = {first: "base", "RS": first, "PPO": "RS"}
+        self.before = {sft_arm(config.share): "base", "PPO": "RS"}
+        self.before["RS"] = sft_arm(config.share)
 
     def start(self, seed: int) -> Path:
         """The folder of what the arms of a seed share."""
@@ -166,8 +166,8 @@ class Study:
         """The base policy, of web data."""
         web = self.data(seed, "web", toy_files.write_web, self.config.web_rows)
         own = {"steps": self.config.base_steps, "learning_rate": None}
-        own["context"] = CONTEXT
-        return self.sft(Path("toy"), web, self.start(seed) / "base", seed, **own)
+        out = self.start(seed) / "base"
+        return self.sft(Path("toy"), web, out, seed, context=CONTEXT, **own)
 
     def reward_folder(self, seed: int, kind: str, weight: float = 0.0) -> Path:
         """A reward model of helpfulness or of safety."""
