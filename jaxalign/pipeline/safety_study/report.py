@@ -27,21 +27,10 @@ ATTACKS = {
     "old finds rejected": "old finds rejected",
     "violation": "violation",
 }
-<<<<<<< HEAD
 SHARES = (
     *("violation", "false refusal", "correct", "refused", "by safety"),
     *("safety score", "old finds rejected"),
 )
-=======
-SHARES: tuple[str, ...] = (
-    "violation",
-    "false refusal",
-    "correct",
-    "refused",
-    "by safety",
-)
-SHARES += ("safety score", "old finds rejected")
->>>>>>> safety20
 CURVES = ("violation", "safety score", "safety tail", "false refusal", "helpfulness")
 TEXT = (
     "Violations and safety scores (of the safety model) are on harmful requests that "
