@@ -15,8 +15,10 @@ fast = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=t
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
 
 if threading.current_thread() is threading.main_thread():
-    # jobs in the background inherit an ignored SIGINT, which some tests send
+    # jobs in the background inherit an ignored SIGINT, and those of nohup an ignored
+    # SIGHUP, which some tests send
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

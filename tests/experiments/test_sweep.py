@@ -80,6 +80,9 @@ def test_a_failed_run_is_the_end_of_the_command(tmp_path, stub, monkeypatch, cap
     line = f"sweep dpo --set beta=0.3,0.1 --out {out} --batch 4"
     monkeypatch.setattr(sys, "argv", line.split())
     sys.argv[1:] = sweep.join_flags(sys.argv[1:])
+    # what a command changes in its process stays as it is for other tests
+    monkeypatch.setattr(cli.InterruptOnce, "install", lambda self: None)
+    monkeypatch.setattr(cli.library_output, "silence", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli.run_command(sweep.command, sweep.Config)
     assert ended.value.code == 1

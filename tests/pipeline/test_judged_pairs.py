@@ -82,8 +82,9 @@ def test_models_meet_on_the_prompts_that_all_answered():
     twice = {name: answers["z"][:2] for name in ("u", "v")}
     both = answer_pairs.pair_answers(twice)
     assert [p.answer_b for p in both] == ["z1", "z1 again"]
-    groups = answer_pairs.prompt_groups([pairs[3].prompt_id], pairs, ["kind", "no"])
-    assert {name: values.tolist() for name, values in groups.items()} == {"kind": [""]}
+    ids = [pairs[3].prompt_id, pairs[0].prompt_id]
+    groups = answer_pairs.prompt_groups(ids, pairs, ["kind"])
+    assert groups["kind"].tolist() == ["(none)", "math"]
 
 
 def test_both_orders_of_a_judge_are_about_the_same_model(tiny):
@@ -183,6 +184,6 @@ def test_answers_that_cannot_be_compared():
     with pytest.raises(ValueError, match=r"no prompt .* \(answers: x 1, y 1\)"):
         answer_pairs.check_pairs(pairs, answers)
     with pytest.raises(
-        ValueError, match="--split-by kinds: .*did you mean kind. there are"
+        ValueError, match="--split-by kinds: .*did you mean kind. there is kind"
     ):
         answer_pairs.check_fields([prompt("1", kind=1)], ["kinds"])
