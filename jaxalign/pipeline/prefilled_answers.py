@@ -82,10 +82,8 @@ def sample_prefilled(
     policy: Policy,
     prefilled: PrefilledPrompts,
     key: Key,
+    params: SamplingParams,
     *,
-    max_new_tokens: int,
-    samples: int = 1,
-    temperature: float = 1.0,
     rows: int = 256,
     width: int = 0,
 ) -> Answers:
@@ -94,26 +92,23 @@ def sample_prefilled(
     The noise of an answer depends on its prompt alone, not on the tokens given.
 
     Args:
-      max_new_tokens: of the longest rest.
-      samples, temperature, rows: as in `rollouts.sample_answers`.
-      width: as in `rollouts.sample_with_params`.
+      params: of the sampling; its length is that of the longest rest.
+      rows, width: as in `rollouts.sample_with_params`.
 
     Returns:
-      Answers whose texts have the given tokens and the sampled ones; `sequences` has
-      its loss mask on the sampled ones.
+      Answers whose texts have the given tokens and the sampled ones, but for what they
+      took back with [RESET]. The given tokens are part of the prompt in `sequences`,
+      and count in no length.
 
     Raises:
-      ValueError: as `rollouts.sample_answers`.
+      ValueError: as `rollouts.sample_with_params`.
     """
-    params = SamplingParams(
-        max_new_tokens=max_new_tokens, samples=samples, temperature=temperature
-    )
     sampled = rollouts.sample_with_params(
         policy, prefilled.prompts, key, params, rows=rows, width=width
     )
     if not any(map(len, prefilled.given)):
         return sampled
-    given = [tokens for tokens in prefilled.given for _ in range(samples)]
+    given = [tokens for tokens in prefilled.given for _ in range(params.samples)]
     masks = np.asarray(sampled.sequences.loss_mask)
     whole = [
         np.concatenate([first, row[mask]])

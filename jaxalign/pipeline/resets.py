@@ -1,22 +1,16 @@
-"""Answers of policies that may reset: what they discard, and answers begun by others.
+"""Answers of policies that may reset, and what they discard.
 
 Discarded tokens cost as others do: lengths, limits, log-probs and KL count them, in
 sampling as in training, while texts, and rewards of texts, are of what is visible.
 """
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxalign.data import special_tokens
-from jaxalign.pipeline import rollouts
 from jaxalign.pipeline.policies import Policy
-from jaxalign.pipeline.prompts import TokenizedPrompts
 from jaxalign.pipeline.rollouts import Answers
-from jaxalign.sampling import SamplingParams
-from jaxalign.types import Key
 
 
 class ResetCounts(NamedTuple):
@@ -76,46 +70,3 @@ def reset_options(policy: Policy, *, bias: float = 0.0) -> dict[str, Any]:
     if reset is None:
         return {}
     return {"logit_bias": {reset: float(bias)}, "once_tokens": (reset,)}
-
-
-def sample_prefilled(
-    policy: Policy,
-    prompts: TokenizedPrompts,
-    prefixes: Sequence[np.ndarray],
-    key: Key,
-    sampling_params: SamplingParams,
-    *,
-    rows: int = 256,
-) -> Answers:
-    """Samples answers whose first tokens are given: a prefilling attack.
-
-    Args:
-      prefixes: first tokens of each prompt's answer, int [P] of [T]; may be empty.
-
-    Returns:
-      The answers; their texts begin with the prefix, unless they took it back. Tokens
-      of the prefix are part of the prompt in `sequences`, and count in no length.
-
-    Raises:
-      ValueError: as `rollouts.sample_with_params`.
-    """
-    room = policy.context - sampling_params.max_new_tokens
-    begun = [
-        np.concatenate([row, prefix]).astype(np.int32)
-        for row, prefix in zip(prompts.rows, prefixes, strict=True)
-    ]
-    answers = rollouts.sample_with_params(
-        policy,
-        TokenizedPrompts(prompts.records, begun),
-        key,
-        sampling_params,
-        rows=rows,
-        width=min(-(-max(map(len, begun)) // 16) * 16, room),
-    )
-    repeated = [p for p in prefixes for _ in range(sampling_params.samples)]
-    whole = [
-        np.concatenate([prefix, row]).astype(np.int32)
-        for prefix, row in zip(repeated, answer_tokens(answers), strict=True)
-    ]
-    texts = special_tokens.decode_answers(policy.tokenizer, whole)
-    return dataclasses.replace(answers, texts=[text.strip() for text in texts])

@@ -7,6 +7,7 @@ import pytest
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline import prefilled_answers, rollouts
 from jaxalign.pipeline.prompts import tokenize_prompts
+from jaxalign.sampling import SamplingParams
 from tests.support.table_model import table_policy
 
 WORDS = ["how", "no", "sure", "first", "then"]
@@ -29,7 +30,7 @@ def answers(policy, tokens, *, answer=ANSWER, **options):
     prefilled = prefilled_answers.prefill_answers(policy, prompts, [answer] * 2, tokens)
     options = {"max_new_tokens": 6, "temperature": 0.0} | options
     return prefilled, prefilled_answers.sample_prefilled(
-        policy, prefilled, jax.random.key(0), **options
+        policy, prefilled, jax.random.key(0), SamplingParams(**options)
     )
 
 

@@ -23,6 +23,7 @@ from jaxalign.pipeline.evaluation.chat_session import (
     Retraction,
     visible_text,
 )
+from jaxalign.pipeline.prefilled_answers import PrefilledPrompts, sample_prefilled
 from jaxalign.pipeline.prompts import TokenizedPrompts, tokenize_prompts
 from jaxalign.sampling import SamplingParams
 from jaxalign.training import objectives
@@ -156,8 +157,13 @@ def test_a_forced_beginning_is_visible_unless_it_is_taken_back(policy):
     prompt = Prompt([{"role": "user", "content": "how?"}])
     prompts = tokenize_prompts(policy, [prompt])
     ids = lambda text: np.array(policy.tokenizer(text).input_ids, np.int32)
-    force = lambda prefix, bias: resets.sample_prefilled(
-        *(policy, prompts, [prefix], jax.random.key(0)),
+    force = lambda prefix, bias: sample_prefilled(
+        policy,
+        PrefilledPrompts(
+            TokenizedPrompts([prompt], [np.concatenate([prompts.rows[0], prefix])]),
+            [prefix],
+        ),
+        jax.random.key(0),
         SamplingParams(max_new_tokens=8, **resets.reset_options(policy, bias=bias)),
     )
     kept = force(ids("ok no"), -np.inf)

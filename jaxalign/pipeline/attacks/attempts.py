@@ -19,6 +19,7 @@ from jaxalign.pipeline import answer_scores, prefilled_answers
 from jaxalign.pipeline.attacks.worlds import AttackWorld, request_of
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.red_team.judges import Judgement
+from jaxalign.sampling import SamplingParams
 from jaxalign.types import Key
 
 Values = dict[str, np.ndarray]
@@ -96,8 +97,7 @@ def ask(
         bench.policy,
         kept,
         bench.key,
-        max_new_tokens=bench.max_new_tokens,
-        temperature=temperature,
+        SamplingParams(max_new_tokens=bench.max_new_tokens, temperature=temperature),
         rows=bench.rows,
         width=shared_width(max(map(len, kept.prompts.rows)), room),
     )

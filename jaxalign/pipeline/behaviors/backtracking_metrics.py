@@ -17,6 +17,7 @@ from jaxalign.evaluation.pass_at_k import pass_at_k
 from jaxalign.pipeline import resets
 from jaxalign.pipeline.behaviors.backtracking_tasks import BacktrackingTask
 from jaxalign.pipeline.policies import Policy
+from jaxalign.pipeline.prefilled_answers import PrefilledPrompts, sample_prefilled
 from jaxalign.pipeline.prompts import TokenizedPrompts, tokenize_prompts
 from jaxalign.pipeline.rollouts import Answers
 from jaxalign.sampling import SamplingParams
@@ -89,10 +90,14 @@ class Measurer:
         """Samples answers; the noise is the same for all policies and settings."""
         tokens = tokenize_prompts(self.policy, prompts)
         empty = np.zeros(0, np.int32)
-        prefixes = [empty] * len(prompts) if prefixes is None else prefixes
+        given = [empty] * len(prompts) if prefixes is None else list(prefixes)
+        begun = [np.concatenate(x) for x in zip(tokens.rows, given, strict=True)]
+        room = self.policy.context - self.protocol.max_new_tokens
+        width = min(-(-max(map(len, begun)) // 16) * 16, room)
         options = resets.reset_options(self.policy, bias=bias)
-        return resets.sample_prefilled(
-            *(self.policy, TokenizedPrompts(list(prompts), tokens.rows), prefixes),
+        return sample_prefilled(
+            self.policy,
+            PrefilledPrompts(TokenizedPrompts(list(prompts), begun), given),
             streams.key(jax.random.key(self.protocol.seed), "backtracking"),
             SamplingParams(
                 max_new_tokens=self.protocol.max_new_tokens,
@@ -101,6 +106,7 @@ class Measurer:
                 **options,
             ),
             rows=self.protocol.rows,
+            width=width,
         )
 
     def per_prompt(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
