@@ -82,7 +82,7 @@ def test_equal_models_have_a_win_rate_of_exactly_a_half():
 def test_rows_by_group_and_models_that_never_met():
     rows = [reward_row(1, "model_a"), reward_row(2, "model_b"), reward_row(3, "tie")]
     rows += [reward_row(3, "model_b", b="z")]
-    groups = {"kind": np.array(["math", "math", "", ""])}
+    groups = {"kind": np.array(["math", "math", "(none)", "(none)"])}
     tables = comparison_tables.all_tables(
         judgement_columns(rows), ["x", "y", "z"], groups
     )
@@ -92,9 +92,10 @@ def test_rows_by_group_and_models_that_never_met():
     ]
     # of y over x: (0 + 1 + 1/2) / 3
     assert [r["win rate"].mean for r in tables.first] == [0.5, 1.0]
-    (row,) = tables.groups["kind"]
+    row, others = tables.groups["kind"]
     assert row["kind"] == "math" and row["prompts"] == 2
     assert row["y"].mean == 0.5 and "z" not in row
+    assert others["kind"] == "(none)" and others["z"].mean == 1.0
     assert tables.first[1]["length-controlled"] is None  # of a single pair
     # 14 and 6 characters: the longer wins once of 4, loses twice, and ties
     assert tables.judge[0]["value"].mean == 0.375

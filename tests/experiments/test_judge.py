@@ -179,7 +179,7 @@ def test_labels_of_a_judge_may_be_hard_or_soft():
     losses = []
     for soft in (False, True):
         config = reward_model.Config(soft_labels=soft)
-        objective = reward_model.objective(config, model, Preference)
+        objective = reward_model.objective(config, model, Preference, [])
         losses.append(float(objective({}, batch)[0]))
     # scores 3 and 1, a label of 3/4, or a margin of log 3
     up, down = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))

@@ -182,7 +182,7 @@ def keep_result(
         rows = jsonl.read(path)
         names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
         values = {
-            name: np.array([row["metrics"].get(name, np.nan) for row in rows])
+            name: np.array([row["metrics"].get(name) for row in rows], float)
             for name in names
         }
         return ProtocolResult(values, [row["unit"] for row in rows], rows)

@@ -256,11 +256,10 @@ def unit_means(result: ProtocolResult) -> metrics.Values:
 def with_grades(
     items: Sequence[Any], values: metrics.Values, rows: list[dict[str, Any]]
 ) -> ProtocolResult:
-    """A result whose rows have the item's metrics, those that are defined."""
+    """A result whose rows have the item's metrics; None where not defined."""
     for i, row in enumerate(rows):
         row["metrics"] = {
-            name: float(column[i])
+            name: float(column[i]) if np.isfinite(column[i]) else None
             for name, column in values.items()
-            if np.isfinite(column[i])
         }
     return ProtocolResult(values, [item.unit for item in items], rows)
