@@ -62,6 +62,7 @@ def test_mapped_equals_one_by_one():
                 )
 
 
+@pytest.mark.slow
 def test_infinite_data_lead_dpo_to_the_optimum():
     # DPO's expected loss is least at the optimum of exact.objective (test_exact_losses)
     betas = [0.5, 2.0]

@@ -108,6 +108,7 @@ def test_a_reference_free_loss_runs_no_reference_unless_asked(config, tmp_path, 
 
 
 class TestLossOfOnesOwn:
+    @pytest.mark.slow
     def test_gets_whole_batches_and_the_references_sums(self, config, tmp_path):
         """Whatever --loss says: simpo is packed, with padding, and has no reference."""
         seen = []

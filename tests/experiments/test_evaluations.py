@@ -159,6 +159,7 @@ class TestBest:
         module.main(replace(config, resume=True, patience=3))
         assert list(evaluations(config.out)) == [0, 2, 4, 6, 8, 10]
 
+    @pytest.mark.slow
     def test_a_stopped_run_has_the_same_best(self, run, monkeypatch):
         """Also where it is killed after the best; which steps it resumes from."""
         with interrupt.stop_at_step(monkeypatch, 7), pytest.raises(interrupt.Stop):

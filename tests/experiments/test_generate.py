@@ -112,6 +112,7 @@ def test_the_rows_do_not_depend_on_parts_rows_or_an_interruption(
     assert rows_of(parts) == rows_of(whole)
 
 
+@pytest.mark.slow
 def test_several_models_are_in_one_file(folder, data, tmp_path):
     other = untrained.save(tmp_path / "other")
     config = config_of(f"{folder},{other}", data, tmp_path / "out", prompts=2)

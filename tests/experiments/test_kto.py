@@ -109,6 +109,7 @@ def test_answers_of_one_kind_alone(config, tmp_path, label):
     assert f"eval/accuracy/{other}desirable" not in numbers
 
 
+@pytest.mark.slow
 def test_pairs_are_two_answers_each(base, config, tmp_path):
     """The same batches, whichever file they are of; dpo --loss kto has them, too."""
     told = replace(config, steps=3, learning_rate=1e-2, held_out=0.2)

@@ -61,6 +61,7 @@ def steps(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_file_equals_the_same_built_in_reward(base, file, tmp_path):
     """The same bits, and the reward's own mean and deviation beside them."""
     config = {"model": base, **GROUPS}

@@ -55,6 +55,7 @@ def test_a_model_is_red_teamed_and_the_run_continued(base, tmp_path):
     assert str(red_team.main(judged)) == str(numbers)
 
 
+@pytest.mark.slow
 def test_a_reward_model_and_a_judge_model(base, tmp_path):
     reward = config_of(
         base, tmp_path / "reward", judge=str(base / "reward"), threshold=1e9
@@ -75,6 +76,7 @@ def test_a_reward_model_and_a_judge_model(base, tmp_path):
     assert "4 longer than 56 tokens" in (judge.out / "notes.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_system_message_is_part_of_the_prompt(base, tmp_path):
     config = config_of(base, tmp_path / "run", system="one two", prompts=2)
     red_team.main(config)

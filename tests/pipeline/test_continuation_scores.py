@@ -52,6 +52,7 @@ def test_scores_are_sums_of_the_forward_pass(policy, requests):
         np.testing.assert_allclose(logp, each[len(context) :].sum(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scores_depend_on_neither_order_nor_batches(policy, requests):
     scores = all_scores(policy, requests)
     order = RNG.permutation(len(requests))

@@ -89,12 +89,14 @@ def test_a_pretrained_model_has_the_fields_numbers(run, name, capsys):
     assert f"{ALL[name][2]:g}, warmup" in block
 
 
+@pytest.mark.slow
 def test_pairs_have_as_many_steps_as_epochs_say(run, tmp_path):
     plan, config = run("dpo", epochs=2)
     assert (plan["steps"], plan["epochs"], config["epochs"]) == (22, 2, 2)
     assert len(metrics.read_steps(tmp_path / "dpo")) == 22
 
 
+@pytest.mark.slow
 def test_an_adapters_parameters_and_rate_are_said(run, arrived):
     plan, config = run("dpo", train="lora", lora_rank=2, steps=1)
     assert plan["learning_rate"] == 5e-6 and config["epochs"] is None
@@ -112,6 +114,7 @@ def test_an_adapters_parameters_and_rate_are_said(run, arrived):
     assert plan["trained_parameters"] == {"policy": expected}
 
 
+@pytest.mark.slow
 def test_resume_compares_the_rate_that_was_used(run, tmp_path):
     told = {"out": tmp_path / "run", "epochs": 0.2, "save_every": 1}
     run("dpo", **told)
@@ -121,6 +124,7 @@ def test_resume_compares_the_rate_that_was_used(run, tmp_path):
         run("dpo", **again, learning_rate=1e-3)
 
 
+@pytest.mark.slow
 def test_what_began_as_the_toys_hands_the_word_on(arrived, tmp_path):
     """SFT of the toy's, then DPO of that: folders both, and the toy's numbers."""
     start, flags = str(untrained.save(tmp_path / "start")), {"mesh": "data=1"}

@@ -137,6 +137,7 @@ def test_states_lie_as_those_that_are_made(placed):
         assert here.sharding.is_equivalent_to(there.sharding, there.ndim)
 
 
+@pytest.mark.slow
 def test_bytes_by_role(placed):
     found = plan.plan_step(TINY)
     on_first = lambda tree: sum(
