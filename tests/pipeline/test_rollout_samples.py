@@ -74,6 +74,7 @@ def test_all_rows_of_an_iteration_have_the_numbers_of_its_metrics(base, tmp_path
     assert all(len(set(prompts[i : i + 4])) == 1 for i in range(0, 32, 4))
 
 
+@pytest.mark.slow
 def test_a_few_rows_are_the_first_of_all_on_any_devices(base, tmp_path):
     flags = {"prompts": 8, "samples": 2, "steps": 1}
     everything = run(base, tmp_path / "all", sample_rows=16, **flags)

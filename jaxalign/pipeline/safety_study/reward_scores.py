@@ -103,9 +103,9 @@ def precision_recall(flagged: np.ndarray, unsafe: np.ndarray) -> tuple[float, fl
     >>> precision_recall(np.array([1, 1, 0], bool), np.array([1, 0, 1], bool))
     (0.5, 0.5)
     """
-    hits = float((flagged & unsafe).sum())
+    hits = int((flagged & unsafe).sum())
     share = lambda total: hits / total if total else float("nan")
-    return share(flagged.sum()), share(unsafe.sum())
+    return share(int(flagged.sum())), share(int(unsafe.sum()))
 
 
 def precise_threshold(
