@@ -79,6 +79,7 @@ def test_success_law_recovers_and_extrapolates():
     law = power_laws.SuccessLaw(3.0, 0.4)
     tries = 2 ** np.arange(5)
     fitted = power_laws.fit_success_law(tries, law.success(tries))
+    # points on the law: float64 roundings, magnified by the logs and the line
     np.testing.assert_allclose(fitted, law, rtol=1e-9)
     np.testing.assert_allclose(fitted.success(1000), law.success(1000), rtol=1e-9)
     # rates of 0 and 1 are left out
@@ -92,6 +93,7 @@ def test_success_law_recovers_and_extrapolates():
 def test_shot_law_has_a_floor_of_at_least_zero():
     shots = 2.0 ** np.arange(8)
     fitted = power_laws.fit_shot_law(shots, 4.0 * shots**-1.5)
+    # the exponent is on the grid: float64 roundings of the linear solution
     np.testing.assert_allclose(fitted, [4.0, 1.5, 0.0], atol=1e-9)
     fitted = power_laws.fit_shot_law(shots, 1.0 - 0.1 * np.log(shots))
     assert fitted.floor >= 0

@@ -23,6 +23,7 @@ def test_the_map_satisfies_the_subgradient_conditions(scale):
     a = mine_preferences(NAMES, phi, y, prior_scale=scale, resamples=2).coefficients
     gradient = phi.T @ (1 / (1 + np.exp(-phi @ a)) - y)
     moving = a != 0
+    # the solver stops at a gradient of some 1e-4 of the penalty's 1/b
     np.testing.assert_allclose(
         gradient[moving], -np.sign(a[moving]) / scale, atol=1e-4 / scale
     )
@@ -34,6 +35,7 @@ def test_one_feature_by_hand():
     # 80 of 100: NLL' = 100 (s(a) - .8) = -1/b with b = .1: s(a) = .7, a = log(7/3)
     y = np.r_[np.ones(80), np.zeros(20)]
     found = mine_preferences("a", np.ones((100, 1)), y, prior_scale=0.1)
+    # the solver's stopping rule
     np.testing.assert_allclose(found.coefficients, np.log(7 / 3), rtol=1e-6)
     effect = found.effect("a")
     assert effect.mean == pytest.approx(0.2)

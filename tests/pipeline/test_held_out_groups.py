@@ -38,7 +38,7 @@ def base(tmp_path_factory):
     return small_runs.prepare(tmp_path_factory.mktemp("fields"))
 
 
-def labelled(records):
+def with_categories(records):
     """Records of two categories, in turn, in an object; the last has none."""
     with_fields = [
         replace(record, fields={"meta": {"category": ("kind", "harmless")[i % 2]}})
@@ -54,7 +54,7 @@ def told(base, tmp_path, monkeypatch):
 
     def with_fields(config):
         source = load(config)
-        read = lambda kind: SplitRecords(*map(labelled, source.split(kind)))
+        read = lambda kind: SplitRecords(*map(with_categories, source.split(kind)))
         return replace(source, read=read, derivations={})
 
     monkeypatch.setattr(datasets, "load", with_fields)

@@ -250,13 +250,7 @@ def optimize_suffix(
     now = jnp.asarray(suffix, jnp.int32)
     vocab = model.config.vocab_size
     tokens = jnp.ones(vocab, bool) if allowed is None else jnp.asarray(allowed, bool)
-    if now.shape != attack.places.shape[1:]:
-        raise ValueError(
-            f"a suffix of {now.shape[0]} tokens; the attack has places for "
-            f"{attack.places.shape[1]}"
-        )
-    if not tokens.any():
-        raise ValueError("no token is allowed in the suffix")
+    check_suffix(attack, now, tokens)
     evaluate = functools.partial(
         candidate_losses, model, params, attack, avoid=options.avoid
     )
@@ -278,12 +272,25 @@ def optimize_suffix(
         scores = np.array(evaluate(candidates, chunk=options.chunk))
         if are_stable is not None:
             scores[~np.asarray(are_stable(np.asarray(candidates)), bool)] = np.inf
-        first = int(np.argmin(scores))
-        if np.isfinite(scores[first]) and (
-            scores[first] < loss or not options.keep_best
-        ):
-            now, loss = candidates[first], float(scores[first])
+        lowest = float(scores.min())
+        if lowest < (loss if options.keep_best else np.inf):
+            now, loss = candidates[int(scores.argmin())], lowest
         if loss < best[0]:
             best = (loss, np.asarray(now))
         losses.append(loss)
     return GcgResult(best[1], best[0], np.array(losses))
+
+
+def check_suffix(attack: Attack, suffix: Array, allowed: Array) -> None:
+    """Refuses a suffix that the attack has no places for, or no tokens.
+
+    Raises:
+      ValueError: says which.
+    """
+    if suffix.shape != attack.places.shape[1:]:
+        raise ValueError(
+            f"a suffix of {suffix.shape[0]} tokens; the attack has places for "
+            f"{attack.places.shape[1]}"
+        )
+    if not allowed.any():
+        raise ValueError("no token is allowed in the suffix")

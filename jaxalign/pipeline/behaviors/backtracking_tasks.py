@@ -69,11 +69,13 @@ def toy_task(seed: int, *, pairs: int, utility: int, prompts: int) -> Backtracki
       prompts: at most so many of each family, of those attacked, and of safe ones.
     """
     requests = {
-        family: spread(toy_backtracking.harmful_requests(family), prompts)
+        family: evenly_spaced(toy_backtracking.harmful_requests(family), prompts)
         for family in toy_backtracking.FAMILIES
     }
-    attacked = spread([r for family in requests.values() for r in family], prompts)
-    safe = spread(toy_backtracking.benign_requests(), 2 * prompts)
+    attacked = evenly_spaced(
+        [r for family in requests.values() for r in family], prompts
+    )
+    safe = evenly_spaced(toy_backtracking.benign_requests(), 2 * prompts)
     by_text = {request.text: request for request in safe}
     return BacktrackingTask(
         toy_backtracking.preference_rows(seed, pairs),
@@ -166,11 +168,11 @@ def file_task(
     safe = [one.prompt for one in suite_prompts if one.safe]
     return BacktrackingTask(
         kept[:pairs],
-        spread(utility_rows, 2 * pairs),
+        evenly_spaced(utility_rows, 2 * pairs),
         [],
-        {name: spread(family, prompts) for name, family in families.items()},
-        spread(unsafe_pairs(held_out, note, "held out"), prompts),
-        spread(safe, 2 * prompts),
+        {name: evenly_spaced(family, prompts) for name, family in families.items()},
+        evenly_spaced(unsafe_pairs(held_out, note, "held out"), prompts),
+        evenly_spaced(safe, 2 * prompts),
         lambda text: answer_outcome(text) == FULL_COMPLIANCE,
     )
 
@@ -202,10 +204,10 @@ def unsafe_pairs(
     return kept
 
 
-def spread(items: Sequence[Item], most: int) -> list[Item]:
+def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many items, evenly from all of them.
 
-    >>> spread(range(10), 3), spread([1, 2], 3)
+    >>> evenly_spaced(range(10), 3), evenly_spaced([1, 2], 3)
     ([0, 3, 6], [1, 2])
     """
     count = min(most, len(items))
