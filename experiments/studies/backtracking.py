@@ -65,6 +65,7 @@ class Config(EvaluationConfig):
         "biases": flags.ANY,
         "temperatures": flags.NOT_NEGATIVE,
         "prefills": flags.FROM_0,
+        "dpo_nll": flags.NOT_NEGATIVE,
         "sft_learning_rate": flags.POSITIVE,
         "dpo_learning_rate": flags.POSITIVE,
     }
@@ -89,6 +90,9 @@ class Config(EvaluationConfig):
     """Steps of each arm's SFT."""
     dpo_steps: int = 30
     """Steps of DPO, where the arm has it."""
+    dpo_nll: float = 5.0
+    """Weight of the chosen answers' NLL per token beside DPO's loss; 0: DPO alone, as
+    published, which costs right answers here."""
     sft_learning_rate: float | None = None
     """Learning rate of SFT; by default that of `experiments.sft`."""
     dpo_learning_rate: float | None = None
@@ -217,6 +221,7 @@ def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) ->
         steps=config.dpo_steps,
         batch=2 * config.batch,
         learning_rate=config.dpo_learning_rate,
+        **({"loss": "rpo", "alpha": config.dpo_nll} if config.dpo_nll else {}),
     )
     return run_once(dpo_stage.main, dpo)
 

@@ -68,8 +68,8 @@ from jaxalign.runtime.report_run import ReportRun
 ANSWER_TOKENS = 24  # of the toy world
 TOY_CONTEXT = 96
 SETTINGS = (
-    *("train_rows", "pairs", "sft_steps", "reward_steps", "rl_steps", "beta"),
-    *("best_of", "claim_steps", "mix", "eval_prompts"),
+    *("train_rows", "pairs", "sft_steps", "reward_steps", "reward_batch"),
+    *("rl_steps", "beta", "best_of", "claim_steps", "mix", "eval_prompts"),
 )
 """Flags that the numbers of the toy world depend on."""
 
@@ -81,7 +81,7 @@ class Config(model_protocols.ProtocolConfig):
     RANGES: ClassVar = {
         **model_protocols.ProtocolConfig.RANGES,
         **flags.ranges_of(flags.COUNT, "train_rows pairs sft_steps reward_steps"),
-        **flags.ranges_of(flags.COUNT, "rl_steps claim_steps mix"),
+        **flags.ranges_of(flags.COUNT, "rl_steps claim_steps mix reward_batch"),
     }
     seeds: int = flags.resumable(1)
     """Number of runs of the toy world, of seeds --seed, --seed + 1, ..."""
@@ -94,7 +94,10 @@ class Config(model_protocols.ProtocolConfig):
     pairs: int = 24_000
     """Pairs that each kind of annotator labels."""
     sft_steps: int = 600
-    reward_steps: int = 3000
+    reward_steps: int = 800
+    """Steps of each reward model, of --reward-batch pairs."""
+    reward_batch: int = 128
+    """Pairs of a step: votes are noisy, and small batches learn no sums from them."""
     rl_steps: int = 60
     """Iterations of PPO."""
     beta: float = 0.05
@@ -114,7 +117,7 @@ SMOKE = {
     **{"rl_steps": 2, "best_of": 2, "claim_steps": 2, "eval_prompts": 16, "seeds": 1},
 }
 QUICK = {
-    **{"train_rows": 8000, "pairs": 12_000, "sft_steps": 350, "reward_steps": 1000},
+    **{"train_rows": 8000, "pairs": 12_000, "sft_steps": 350, "reward_steps": 400},
     **{"rl_steps": 25, "best_of": 8, "claim_steps": 40, "eval_prompts": 128},
 }
 
@@ -205,7 +208,7 @@ def train_start(config: Config, seed: int, start: Path) -> None:
             model=str(start / "sft" / "policy"),
             data=str(pairs),
             steps=config.reward_steps,
-            batch=min(32, config.pairs // 2),
+            batch=min(config.reward_batch, config.pairs // 2),
         )
         run_stage(
             config, reward_stage.main, reward, start / name / "reward_model", seed
