@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxalign.evaluation.intervals import Gain, Interval
+from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
-from jaxalign.evaluation.panel_plot import Panel, plot_panels
 from jaxalign.runtime.study_cells import cell_rows
 
 Summary = Mapping[str, Mapping[str, Interval]]  # arm -> metric -> interval
@@ -31,7 +31,7 @@ def sections(summary: Summary, gains: Gains, folder: Path) -> list[Section]:
         "discarded/unsafe": "tokens discarded, unsafe",
         "discarded/safe": "tokens discarded, safe",
     }
-    image = plot_panels(folder / "curves.png", curve_panels(summary))
+    image = plot_lines(folder / "curves.png", curve_panels(summary))
     return [
         Section(
             "Violations by family of prompts",
@@ -100,7 +100,7 @@ def curve_panels(summary: Summary) -> list[Panel]:
     label = "violations"
     return [
         Panel("threshold", "false resets, safe prompts", label, bias),
-        Panel("worst of k", "k samples", label, worst, log2=True),
+        Panel("worst of k", "k samples", label, worst, "log2"),
         Panel("prefilling", "forced tokens", label, prefill),
     ]
 

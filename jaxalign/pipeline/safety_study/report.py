@@ -74,16 +74,15 @@ def sections(
     ]
     shares = share_curves(summary)
     if len(shares) > 1:
-        panels = {
-            METRICS[name]: {"safety SFT": [(x, arm[name]) for x, arm in shares.items()]}
+        panels = [
+            line_plots.Panel(
+                *(METRICS[name], "safety data used, %", ""),
+                {"safety SFT": [(x, arm[name]) for x, arm in shares.items()]},
+                "symlog",
+            )
             for name in CURVES
-        }
-        image = line_plots.plot_lines(
-            folder / "shares.png",
-            panels,
-            label="safety data used, %",
-            scale="symlog",
-        )
+        ]
+        image = line_plots.plot_lines(folder / "shares.png", panels)
         text = "Helpful data are the same throughout."
         shown.append(Section("scaling of safety data", text, image=image))
     return [*shown, *reward_models]

@@ -7,6 +7,7 @@ from typing import Any
 from jaxalign.data.toy_annotators import ANNOTATORS
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
 from jaxalign.evaluation.sycophancy.preference_mining import FeatureEffects
 from jaxalign.runtime import study_cells
@@ -98,17 +99,19 @@ def curve_section(
         }
         for name in names
     ]
-    image = interval_plot.plot_intervals(
-        folder / "best_of_n.png",
+    panel = Panel(
+        "by the reward models of two kinds of annotators",
+        "n of best-of-n",
+        "agreement with users who are wrong",
         {
-            f"n = {name.removeprefix(CURVE)}": {
-                arm.rpartition(", ")[2]: curve[name] for arm, curve in curves.items()
-            }
-            for name in names
+            arm.rpartition(", ")[2]: [
+                (float(name.removeprefix(CURVE)), y) for name, y in curve.items()
+            ]
+            for arm, curve in curves.items()
         },
-        label="agreement with users who are wrong",
-        title="Best-of-n by the reward models of two kinds of annotators",
+        "log2",
     )
+    image = plot_lines(folder / "best_of_n.png", [panel])
     return Section("Best-of-n", "To users who are wrong.", rows, image)
 
 
