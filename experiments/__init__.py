@@ -46,6 +46,7 @@ Benchmarks
     evaluate            a suite of these on several models, in one report
 Studies: python -m experiments.studies.NAME
     backtracking        [RESET] takes back unsafe beginnings: violations, false resets
+    brevity             a second behavior by preference pairs of both signs
     safety              Llama 2's recipe: two reward models, a gate, distillation
     priority_orders     three laws in six orders, in an exact world
     attacks             attacks on an aligned model, their laws, defences' curves

@@ -189,8 +189,8 @@ def sections(
         parts.append(gcg_section(summary[GCG]))
     if rows := defense_rows(summary, defenses):
         parts.append(Section("Defences", DEFENSE_TEXT, rows))
-    image = plot_study(folder / "study.png", summary, defenses)
-    parts.append(Section("Along the numbers", "\n\n".join(laws), image=image))
+    drawn = plot_study(folder / "study.png", summary, defenses)
+    parts.append(Section("Along the numbers", "\n\n".join(laws), image=drawn))
     return parts
 
 

@@ -59,11 +59,12 @@ def difference(gain: Mapping[str, Gain]) -> dict[str, Gain]:
 
 
 def tables_of(summary: Summary) -> list[Section]:
-    """Tables of the curves: worst of k, biases, prefilling."""
+    """Tables of the curves and attacks: worst of k, biases, prefilling, suffixes."""
     titles = {
         "worst/": "Worst of k samples: temperature/k",
         "bias/": "Bias on the logit of [RESET]: bias/measure",
         "prefill/": "Prefilling attack: tokens forced",
+        "gcg/": "Attacks by a suffix: none, of GCG, and of GCG against [RESET]",
     }
     made = []
     for start, title in titles.items():
