@@ -9,6 +9,7 @@ from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Section
 from jaxalign.pipeline.evaluation.answer_scorers import Scorer
 from jaxalign.pipeline.safety_study import reward_scores, toy_files
+from jaxalign.rewards.safety_gate import GATES
 from jaxalign.runtime import study_cells
 
 SHARE = "safety SFT "  # name of an arm, before its share in percent
@@ -27,7 +28,11 @@ ATTACKS = {
     "old finds rejected": "old finds rejected",
     "violation": "violation",
 }
+ROWS = {"harmful": "harmful", "benign": "benign lookalikes", "other": "other"}
+ROWS["violation"] = "violations"
+BRANCHES = {f"{g}, {n}": f"{g}: {title}" for g in GATES for n, title in ROWS.items()}
 SHARES = (
+    *BRANCHES,
     *("violation", "false refusal", "correct", "refused", "by safety"),
     *("safety score", "old finds rejected"),
 )
@@ -72,6 +77,15 @@ def sections(
             study_cells.cell_rows(by_round, ATTACKS),
         ),
     ]
+    shown.append(
+        Section(
+            "whom the safety model rewards, by gate",
+            "Shares of the same answers that the safety model rewards, by the paper's "
+            "gate (or) and by the slide's (and); the helpfulness model rewards the "
+            "rest. Harmful requests are tagged, and no others.",
+            study_cells.cell_rows(summary, BRANCHES),
+        )
+    )
     shares = share_curves(summary)
     if len(shares) > 1:
         panels = [
