@@ -118,7 +118,8 @@ def main(config: Config) -> dict[str, Any]:
         cells = study_cells.measure_cells(
             run.folder, ARMS, seeds, measure, settings=settings, resume=config.resume
         )
-        summary = study_cells.summarize_cells(cells)
+        shares = backtracking_report.shares(cells)
+        summary = study_cells.summarize_cells(cells, shares)
         run.write_json("cells.json", summary)
         gains = {
             arm: study_cells.compare_cells(cells, arm, ARMS[0]) for arm in ARMS[1:]

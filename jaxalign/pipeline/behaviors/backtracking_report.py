@@ -7,10 +7,16 @@ from typing import Any
 from jaxalign.evaluation.intervals import Gain, Interval
 from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
-from jaxalign.runtime.study_cells import cell_rows
+from jaxalign.runtime.study_cells import Cells, cell_rows
 
 Summary = Mapping[str, Mapping[str, Interval]]  # arm -> metric -> interval
 Gains = Mapping[str, Mapping[str, Gain]]  # arm -> metric -> difference to the baseline
+
+
+def shares(cells: Cells) -> set[str]:
+    """The metrics that are shares, not numbers of tokens or nats."""
+    names = {name for seeds in cells.values() for values in seeds for name in values}
+    return {n for n in names if not (n.startswith("discarded/") or n.endswith("loss"))}
 
 
 def sections(summary: Summary, gains: Gains, folder: Path) -> list[Section]:

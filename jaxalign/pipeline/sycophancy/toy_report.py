@@ -10,6 +10,7 @@ from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
 from jaxalign.evaluation.sycophancy.preference_mining import FeatureEffects
+from jaxalign.evaluation.sycophancy.protocol_metrics import SIGNED
 from jaxalign.runtime import study_cells
 from jaxalign.runtime.study_cells import Cells
 
@@ -38,7 +39,7 @@ CURVE = "agrees with the wrong, best of "
 
 def study_sections(cells: Cells, mined: Mined, folder: Path) -> list[Section]:
     """The sections of the report; writes its plots into a folder."""
-    summary = study_cells.summarize_cells(cells)
+    summary = study_cells.summarize_cells(cells, shares(cells))
     gains = {
         arm: study_cells.compare_cells(cells, arm, BASE) for arm in cells if arm != BASE
     }
@@ -75,6 +76,13 @@ def study_sections(cells: Cells, mined: Mined, folder: Path) -> list[Section]:
         curve_section(summary, folder),
         mining_section(mined),
     ]
+
+
+def shares(cells: Cells) -> set[str]:
+    """The metrics that are shares, not differences of shares or nats."""
+    names = {name for seeds in cells.values() for values in seeds for name in values}
+    signed = (*SIGNED, "change", "gap", "utility")
+    return {name for name in names if not name.endswith(signed)}
 
 
 def curve_section(
@@ -149,7 +157,7 @@ def main_numbers(cells: Cells, mined: Mined) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         f"{name}_rewards_most": effects.ranking()[0] for name, effects in mined.items()
     }
-    summary = study_cells.summarize_cells(cells)
+    summary = study_cells.summarize_cells(cells, shares(cells))
     numbers["by_arm"] = {
         arm: {
             name: values[name] for name in (*SYCOPHANCY, *EVALUATOR) if name in values
