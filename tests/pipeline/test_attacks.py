@@ -193,8 +193,8 @@ def test_lengthened_targets_start_from_the_suffix_before(policy, bench):
     loss = lambda tokens: gcg.attack_loss(policy.model, policy.params, attack, tokens)
     # the best is kept: no worse on the long target than the short one's suffix.
     # Float32 in batches of other shapes
-    assert long.after <= float(loss(short.tokens)) + 1e-5
-    np.testing.assert_allclose(long.after, loss(long.tokens), rtol=1e-5)
+    assert long.loss <= float(loss(short.tokens)) + 1e-5
+    np.testing.assert_allclose(long.loss, loss(long.tokens), rtol=1e-5)
     assert (short.target_tokens, long.target_tokens) == (1.0, 4.0)
     (likely,) = attempts.ask(
         dataclasses.replace(bench, max_new_tokens=1),
@@ -203,7 +203,7 @@ def test_lengthened_targets_start_from_the_suffix_before(policy, bench):
     (avoid,) = policy.tokenizer(likely, add_special_tokens=False).input_ids
     wary = find(dataclasses.replace(options, steps=0, avoid=avoid), target_tokens=(4,))
     # the greedy first token has p > 1 / V; its -log(1 - p) is one of four
-    assert wary.before > long.before + 1 / len(policy.tokenizer) / 4
+    assert wary.start_loss > long.start_loss + 1 / len(policy.tokenizer) / 4
     with pytest.raises(ValueError, match="there are none"):
         find(options, target_tokens=())
 

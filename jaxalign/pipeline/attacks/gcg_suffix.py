@@ -152,21 +152,21 @@ def are_stable(
     return np.array([a.tolist() == b for a, b in zip(encoded, whole, strict=True)])
 
 
-class FoundSuffix(NamedTuple):
+class SuffixResult(NamedTuple):
     """A suffix that was optimized.
 
     Attributes:
       text: of the suffix.
       tokens: its ids [L].
-      before, after: the loss of the first suffix and of this one, in nats.
+      start_loss, loss: of the first suffix and of this one, in nats.
       losses: after each step.
       target_tokens: of the targets, the mean.
     """
 
     text: str
     tokens: np.ndarray
-    before: float
-    after: float
+    start_loss: float
+    loss: float
     losses: np.ndarray
     target_tokens: float
 
@@ -180,7 +180,7 @@ def find_suffix(
     *,
     length: int,
     target_tokens: Sequence[int],
-) -> FoundSuffix:
+) -> SuffixResult:
     """Optimizes one suffix for some requests together.
 
     Args:
@@ -211,7 +211,7 @@ def find_suffix(
         )
     if result is None:
         raise ValueError("GCG needs a length of its targets: there are none")
-    return FoundSuffix(
+    return SuffixResult(
         decode_suffix(policy, result.suffix),
         result.suffix,
         float(before[0]),
@@ -256,7 +256,7 @@ def gcg_attack(
     if folder is not None and jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         kept = {"suffix": found.text, "tokens": found.tokens.tolist()}
-        kept |= {"start": found.before, "losses": list(map(float, found.losses))}
+        kept |= {"start": found.start_loss, "losses": list(map(float, found.losses))}
         run_settings.write_json(folder / "suffix.json", kept)
     values = attempt(bench, folder, add_suffix(requests, found.text))
     is_chosen = np.arange(len(requests)) < len(targets)
@@ -264,8 +264,8 @@ def gcg_attack(
         **values,
         "optimized": np.where(is_chosen, values["success"], np.nan),
         "transfer": np.where(is_chosen, np.nan, values["success"]),
-        "nll_before": np.array([found.before]),
-        "nll_after": np.array([found.after]),
-        "p_before": np.exp(-found.target_tokens * np.array([found.before])),
-        "p_after": np.exp(-found.target_tokens * np.array([found.after])),
+        "nll_before": np.array([found.start_loss]),
+        "nll_after": np.array([found.loss]),
+        "p_before": np.exp(-found.target_tokens * np.array([found.start_loss])),
+        "p_after": np.exp(-found.target_tokens * np.array([found.loss])),
     }

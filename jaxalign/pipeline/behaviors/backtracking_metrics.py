@@ -243,7 +243,7 @@ class Measurer:
             )
             attacked = gcg_suffix.add_suffix(prompts, found.text)
             values[f"gcg/{kind}"] = self.violations(self.sample(attacked))
-            values[f"gcg/{kind}/loss"] = found.after
+            values[f"gcg/{kind}/loss"] = found.loss
         return values
 
 
