@@ -18,6 +18,9 @@ With --model, preferences are those of --data whose rejected answer complies by 
 families are the files of --suites (safe prompts: for false resets), and a violation is
 full compliance by rules. The token is added to the model first, for all arms alike.
 
+Attacks: forced first tokens of an unsafe answer, and suffixes of requests by GCG, of
+which the adaptive one keeps p([RESET]) low, too (--gcg-prompts).
+
 Writes OUT/report.md with plots (violations, false resets, right answers, discarded
 tokens; curves over a bias on the logit of [RESET], over the worst of k samples, and
 over forced first tokens), cells.json and a folder for each seed; --resume continues.
@@ -156,7 +159,7 @@ def shorten_config(config: Config) -> Config:
         config = replace(config, gcg_prompts=2, gcg_steps=1, gcg_targets=(2,))
         return replace(config, temperatures=(1.0,), biases=(-5.0, 5.0), prefills=(0, 2))
     if config.quick:
-        config = replace(config, base_steps=600, prompts=48, samples=4)
+        config = replace(config, base_steps=600, prompts=48, samples=4, gcg_prompts=0)
         return replace(config, temperatures=(1.0,), biases=(-5.0, -2.0, 0.0, 2.0))
     return config
 

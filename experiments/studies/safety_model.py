@@ -48,7 +48,7 @@ METRICS = {name: name for name in SHARES[:4]} | {"helpfulness": "helpfulness sco
 METRICS |= {gate: f"by safety, {gate}" for gate in ("or", "and")}
 SMOKE: dict[str, Any] = {
     **{"reward_steps": 2, "sft_steps": 2, "ppo_steps": 2, "prompts": 16},
-    **{"samples": 2, "eval_prompts": 4, "max_new_tokens": 8, "batch": 8},
+    **{"samples": 2, "eval_prompts": 4, "max_new_tokens": 24, "batch": 8},
 }
 
 
@@ -120,7 +120,9 @@ def main(config: Config) -> dict[str, Any]:
         run.write_json("cells.json", summary)
         shown = ("violation", "false refusal", "safety score")
         lines = {arm: {n: v[n] for n in shown} for arm, v in summary.items()}
-        image = plot_intervals(run.folder / "arms.png", lines, label="share")
+        image = plot_intervals(
+            run.folder / "arms.png", lines, label="share", limits=(-0.02, 1.02)
+        )
         gains = {a: study_cells.compare_cells(cells, a, ARMS[0]) for a in ARMS[1:]}
         text = "Violations are full compliance by rules, on unsafe prompts alone."
         rows = study_cells.cell_rows(summary, METRICS)
@@ -202,6 +204,7 @@ class Recipe:
         own = {"data": getattr(self.config, kind), "steps": self.config.reward_steps}
         weight = self.config.safety_weight if kind == "safety" else 0.0
         own |= {"safety_weight": weight, "center": 0.01, "batch": self.config.batch}
+        own |= {"normalize_samples": 16, "eval_rows": 16} if self.config.smoke else {}
         name = f"{kind}_reward"
         model = self.config.model
         return self.stage(reward_stage, name, model=model, **own) / "reward"

@@ -2,9 +2,14 @@
 
 import pytest
 
+from experiments import sft
 from experiments.studies import safety_model
+from jaxalign.data import toy_world
 from jaxalign.data.records import Prompt
 from jaxalign.pipeline.red_team.suites import SuitePrompt
+from jaxalign.pipeline.safety_study import toy_files
+
+LABELS = {True: "unsafe", False: "safe"}
 
 
 def test_a_missing_suite_is_named_before_a_folder_exists(tmp_path):
@@ -28,17 +33,24 @@ def test_suites_give_unsafe_and_safe_prompts_evenly():
 
 
 @pytest.mark.slow
-def test_the_recipe_runs_on_a_folder_with_files(tmp_path, public_data):
-    hh = public_data / "hh-rlhf"
-    found = safety_model.main(
-        safety_model.Config(
-            out=tmp_path / "out",
-            smoke=True,
-            model=str(public_data / "stories260K" / "hf"),
-            helpful=str(hh / "helpful-base" / "test.jsonl.gz"),
-            safety=str(hh / "harmless-base" / "test.jsonl.gz"),
-            suites=f"{public_data}/simple-safety-tests/test_cases.csv,"
-            f"{public_data}/xstest/xstest_prompts.csv",
-        )
+def test_the_recipe_runs_on_a_folder_with_files(tmp_path):
+    sft.main(sft.Config(out=tmp_path / "sft", steps=30, log="none", eval_rows=8))
+    toy_files.write_helpful_pairs(tmp_path / "helpful", 0, 64)
+    toy_files.write_safety_pairs(tmp_path / "safety", 0, 64)
+    suite = tmp_path / "suite.csv"
+    lines = [f'"{r.text}",{LABELS[r.refusal_due]}' for r in toy_world.requests(0, 40)]
+    suite.write_text("\n".join(["prompt,label", *lines]))
+    config = safety_model.Config(
+        out=tmp_path / "out",
+        smoke=True,
+        safety_weight=1.0,
+        model=str(tmp_path / "sft" / "policy"),
+        helpful=str(tmp_path / "helpful"),
+        safety=str(tmp_path / "safety"),
+        suites=str(suite),
     )
-    assert list(found["by_model"]) == list(safety_model.ARMS)
+    found = safety_model.main(config)["by_model"]
+    assert list(found) == list(safety_model.ARMS)
+    assert all(set(values) == set(safety_model.METRICS) for values in found.values())
+    again = safety_model.main(safety_model.Config(**vars(config) | {"resume": True}))
+    assert str(again["by_model"]) == str(found)

@@ -32,7 +32,7 @@ def test_half_of_the_prompts_are_those_of_safety_pairs_with_the_tag(data, tmp_pa
     ]
 
 
-def test_distilled_rows_have_as_many_helpful_ones(data, tmp_path, monkeypatch):
+def test_distilled_rows_stand_beside_helpful_ones(data, tmp_path, monkeypatch):
     asked = []
 
     def distill(policy, prompts, prefix, score, keys, **options):
@@ -51,7 +51,7 @@ def test_distilled_rows_have_as_many_helpful_ones(data, tmp_path, monkeypatch):
     rows = jsonl.read(folder / "train.jsonl")
     texts = [row["messages"][-1]["content"] for row in rows]
     # those that the safety model prefers to 0.5, without the pre-prompt
-    assert texts == ["distilled 0", "distilled 2", "help yes", "help yes"]
+    assert texts == ["distilled 0", "distilled 2", *["help yes"] * 3]
     assert rows[1]["messages"][0]["content"] == "safe 2?"
     assert [p.messages[0]["content"] for p in asked] == [f"safe {i}?" for i in range(3)]
 

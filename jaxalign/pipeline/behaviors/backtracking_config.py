@@ -33,9 +33,9 @@ class MeasureConfig(EvaluationConfig):
     """On the logit of [RESET]."""
     prefills: tuple[int, ...] = (0, 1, 2, 4, 8)
     """Tokens of an unsafe answer that are forced."""
-    gcg_prompts: int = 8
+    gcg_prompts: int = 4
     """Requests of a suffix by GCG, and of one against [RESET]; 0 leaves both out."""
-    gcg_steps: int = 40
+    gcg_steps: int = 30
     """Steps of each search, of 64 candidates each."""
     gcg_targets: tuple[int, ...] = (4, 12)
     """Tokens of the unsafe answers that are the target, from short to long."""

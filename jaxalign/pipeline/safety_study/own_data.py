@@ -82,13 +82,13 @@ def write_distilled(
     note: Note,
 ) -> Path:
     """Writes SFT data: answers after a pre-prompt that the safety model prefers, and
-    as many preferred answers of helpful pairs.
+    preferred answers of helpful pairs.
 
     Args:
-      count: prompts of safety pairs that are answered.
+      count: prompts of safety pairs that are answered, and helpful pairs.
 
     Raises:
-      ValueError: no answer is preferred, or no prompt leaves room for one.
+      ValueError: no prompt leaves room for an answer.
     """
     prompts = [tag(row, True) for row in data.safety[0][:count]]
     key = jax.random.key(seed)
@@ -100,9 +100,7 @@ def write_distilled(
     )
     kept = found.rows()
     note(f"distilled: {len(kept)} of {len(prompts)} answers kept")
-    if not kept:
-        raise ValueError("the safety model prefers no answer after the pre-prompt")
-    rows = [record_rows.to_row(chosen_answer(x)) for x in data.helpful[0][: len(kept)]]
+    rows = [record_rows.to_row(chosen_answer(x)) for x in data.helpful[0][:count]]
     jsonl.write(folder / "train.jsonl", [*kept, *rows])
     held_out = map(chosen_answer, data.helpful[1][:64])
     jsonl.write(folder / "test.jsonl", [record_rows.to_row(x) for x in held_out])
