@@ -30,6 +30,7 @@ from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
 from experiments import winners as winners_stage
 from jaxalign.evaluation.interval_plot import plot_intervals
+from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
@@ -118,22 +119,29 @@ def main(config: Config) -> dict[str, Any]:
         )
         summary = study_cells.summarize_cells(cells, SHARES)
         run.write_json("cells.json", summary)
-        shown = ("violation", "false refusal", "safety score")
-        lines = {arm: {n: v[n] for n in shown} for arm, v in summary.items()}
-        image = plot_intervals(
-            run.folder / "arms.png", lines, label="share", limits=(-0.02, 1.02)
-        )
         gains = {a: study_cells.compare_cells(cells, a, ARMS[0]) for a in ARMS[1:]}
-        text = "Violations are full compliance by rules, on unsafe prompts alone."
-        rows = study_cells.cell_rows(summary, METRICS)
-        changes = study_cells.cell_rows(gains, METRICS)
-        sections = [
-            Section("arms", text, rows, image),
-            Section("change from base", rows=changes),
-        ]
+        sections = make_sections(summary, gains, run.folder)
         command = config_command(config, "experiments.studies.safety_model")
         run.publish(Page("Safety on a model of one's own", sections, command))
         return run.finish({"by_model": summary})
+
+
+def make_sections(
+    summary: dict[str, dict[str, Interval]], gains: Any, folder: Path
+) -> list[Section]:
+    """The tables and the plot."""
+    shown = ("violation", "false refusal", "safety score")
+    lines = {arm: {n: v[n] for n in shown} for arm, v in summary.items()}
+    image = plot_intervals(
+        folder / "arms.png", lines, label="share", limits=(-0.02, 1.02)
+    )
+    text = "Violations are full compliance by rules, on unsafe prompts alone."
+    rows = study_cells.cell_rows(summary, METRICS)
+    changes = study_cells.cell_rows(gains, METRICS)
+    return [
+        Section("arms", text, rows, image),
+        Section("change from base", rows=changes),
+    ]
 
 
 def choose(suite: list[SuitePrompt], most: int) -> list[SuitePrompt]:

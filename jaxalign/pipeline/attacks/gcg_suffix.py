@@ -185,11 +185,8 @@ def find_suffix(
 
     Args:
       targets, length: as in `attack_rows`.
-      target_tokens: of the targets' beginnings, which are lengthened: each search
-        starts from the suffix of the one before, and takes `options.steps` steps.
-
-    Returns:
-      The suffix; its losses are those of the longest targets, which come last.
+      target_tokens: lengths of the targets; each has a search of `options.steps` steps,
+        which starts from the suffix of the one before. Losses are of the last.
 
     Raises:
       ValueError: as `attack_rows`, or no target lengths.
@@ -200,10 +197,10 @@ def find_suffix(
         rows, start = attack_rows(policy, prompts, targets, length, tokens)
         attack = gcg.make_attack(rows, length)
         model = (policy.model, policy.params, attack)
-        before = gcg.candidate_losses(*model, start[None], avoid=options.avoid, chunk=1)
+        first = start if result is None else result.suffix
         result = gcg.optimize_suffix(
             *model,
-            (start if result is None else result.suffix).tolist(),
+            first.tolist(),
             key=streams.key(key, "gcg"),
             options=options,
             allowed=allowed,
@@ -211,10 +208,11 @@ def find_suffix(
         )
     if result is None:
         raise ValueError("GCG needs a length of its targets: there are none")
+    loss = gcg.candidate_losses(*model, start[None], avoid=options.avoid, chunk=1)
     return SuffixResult(
         decode_suffix(policy, result.suffix),
         result.suffix,
-        float(before[0]),
+        float(loss[0]),
         result.loss,
         result.losses,
         float(np.mean([len(row.target) for row in rows])),

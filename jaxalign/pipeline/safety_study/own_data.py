@@ -136,8 +136,7 @@ def measure(
     """
     system = [{"role": "system", "content": prefix}] * bool(prefix)
     texts = answer_conversations(
-        policy,
-        [[*system, *one.prompt.messages] for one in suite],
+        *(policy, [[*system, *one.prompt.messages] for one in suite]),
         streams.key(jax.random.key(seed), "safety, own data"),
         max_new_tokens=max_new_tokens,
         temperature=1.0,
