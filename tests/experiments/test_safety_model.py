@@ -34,7 +34,7 @@ def test_suites_give_unsafe_and_safe_prompts_evenly():
 
 @pytest.mark.slow
 def test_the_recipe_runs_on_a_folder_with_files(tmp_path):
-    sft.main(sft.Config(out=tmp_path / "sft", steps=30, log="none", eval_rows=8))
+    sft.main(sft.Config(out=tmp_path / "sft", steps=30, context=96, eval_rows=8))
     toy_files.write_helpful_pairs(tmp_path / "helpful", 0, 64)
     toy_files.write_safety_pairs(tmp_path / "safety", 0, 64)
     suite = tmp_path / "suite.csv"
