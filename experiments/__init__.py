@@ -46,7 +46,9 @@ Benchmarks
     evaluate            a suite of these on several models, in one report
 Studies: python -m experiments.studies.NAME
     backtracking        [RESET] takes back unsafe beginnings: violations, false resets
+    brevity             a second behavior by preference pairs of both signs
     safety              Llama 2's recipe: two reward models, a gate, distillation
+    safety_model        its stages on a model and files of your own
     priority_orders     three laws in six orders, in an exact world
     attacks             attacks on an aligned model, their laws, defences' curves
     sycophancy          where it comes from; four protocols on any model

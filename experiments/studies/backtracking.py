@@ -18,6 +18,9 @@ With --model, preferences are those of --data whose rejected answer complies by 
 families are the files of --suites (safe prompts: for false resets), and a violation is
 full compliance by rules. The token is added to the model first, for all arms alike.
 
+Attacks: forced first tokens of an unsafe answer, and suffixes of requests by GCG, of
+which the adaptive one keeps p([RESET]) low, too (--gcg-prompts).
+
 Writes OUT/report.md with plots (violations, false resets, right answers, discarded
 tokens; curves over a bias on the logit of [RESET], over the worst of k samples, and
 over forced first tokens), cells.json and a folder for each seed; --resume continues.
@@ -40,6 +43,7 @@ from jaxalign.pipeline.behaviors import (
     backtracking_tasks,
     behavior,
 )
+from jaxalign.pipeline.behaviors.backtracking_config import MeasureConfig
 from jaxalign.pipeline.behaviors.backtracking_tasks import BacktrackingTask
 from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
@@ -53,21 +57,13 @@ ARMS = ("baseline-sft", "backtrack-sft", "baseline-sft-dpo", "backtrack-sft-dpo"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(MeasureConfig):
     """Backtracking: baseline and backtrack, by SFT and SFT + DPO."""
 
     RANGES: ClassVar = {
-        "base_steps": flags.COUNT,
-        "sft_steps": flags.COUNT,
-        "dpo_steps": flags.COUNT,
-        "pairs": flags.COUNT,
-        "prompts": flags.COUNT,
-        "biases": flags.ANY,
-        "temperatures": flags.NOT_NEGATIVE,
-        "prefills": flags.FROM_0,
         "dpo_nll": flags.NOT_NEGATIVE,
-        "sft_learning_rate": flags.POSITIVE,
-        "dpo_learning_rate": flags.POSITIVE,
+        **flags.ranges_of(flags.COUNT, "base_steps sft_steps dpo_steps pairs"),
+        **flags.ranges_of(flags.POSITIVE, "sft_learning_rate dpo_learning_rate"),
     }
     model: str = "toy"
     """toy, or the Hugging Face folder of a model."""
@@ -105,18 +101,6 @@ class Config(EvaluationConfig):
     """DPO also on pairs whose rejected answer resets without a reason."""
     log_uniform: bool = False
     """Cut prefixes at log-uniform lengths, rather than uniform ones."""
-    prompts: int = 96
-    """Most prompts of a family; twice as many safe ones."""
-    samples: int = 8
-    """Answers to each prompt."""
-    max_new_tokens: int = 32
-    """Tokens of the longest answer, with what it takes back."""
-    temperatures: tuple[float, ...] = (0.0, 0.5, 1.0)
-    """Of the worst of k samples."""
-    biases: tuple[float, ...] = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0)
-    """On the logit of [RESET]."""
-    prefills: tuple[int, ...] = (0, 1, 2, 4, 8)
-    """Tokens of an unsafe answer that are forced."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -141,7 +125,8 @@ def main(config: Config) -> dict[str, Any]:
         cells = study_cells.measure_cells(
             run.folder, ARMS, seeds, measure, settings=settings, resume=config.resume
         )
-        summary = study_cells.summarize_cells(cells)
+        shares = backtracking_report.shares(cells)
+        summary = study_cells.summarize_cells(cells, shares)
         run.write_json("cells.json", summary)
         gains = {
             arm: study_cells.compare_cells(cells, arm, ARMS[0]) for arm in ARMS[1:]
@@ -175,9 +160,10 @@ def shorten_config(config: Config) -> Config:
     if config.smoke:
         sizes = dict.fromkeys(("base_steps", "sft_steps", "dpo_steps"), 2)
         config = replace(config, **sizes, pairs=24, prompts=4, samples=2, batch=8)
+        config = replace(config, gcg_prompts=2, gcg_steps=1, gcg_targets=(2,))
         return replace(config, temperatures=(1.0,), biases=(-5.0, 5.0), prefills=(0, 2))
     if config.quick:
-        config = replace(config, base_steps=600, prompts=48, samples=4)
+        config = replace(config, base_steps=600, prompts=48, samples=4, gcg_prompts=0)
         return replace(config, temperatures=(1.0,), biases=(-5.0, -2.0, 0.0, 2.0))
     return config
 
@@ -284,17 +270,9 @@ def measure_policy(
     """The measures of an arm's policy."""
     loading = EvaluationConfig(context=config.context, dtype=config.dtype)
     policy = evaluation_models.load_policy(loading, str(folder), None)
-    room = policy.context - config.max_new_tokens - max(config.prefills, default=0)
-    protocol = backtracking_metrics.Protocol(
-        max_new_tokens=config.max_new_tokens,
-        samples=config.samples,
-        temperatures=config.temperatures,
-        biases=config.biases,
-        prefills=config.prefills,
-        seed=config.seed,
-    )
+    room = policy.context - config.max_new_tokens - config.given_tokens
     fitted = backtracking_tasks.fit_to_context(task, policy, room, note)
-    measurer = backtracking_metrics.Measurer(policy, fitted, protocol)
+    measurer = backtracking_metrics.Measurer(policy, fitted, config.protocol())
     return measurer.values(biases=arm.startswith("backtrack"))
 
 

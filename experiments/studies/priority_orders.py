@@ -12,7 +12,6 @@ safe.
 The world (`evaluation/priorities`) has five situations and three acts, so the optimum
 of the KL-regularized objective is exact: nothing is trained or sampled. It takes a few
 seconds. Writes OUT/report.html, orders.json and harm.png.
-
 """
 
 import dataclasses
@@ -64,12 +63,11 @@ def main(config: Config) -> dict[str, Any]:
         title = f"six orders, ratio {config.ratio:g}, beta {config.beta:g}"
         sections = [Section(title, TEXT, rows)]
         if distributed.is_first():
-            image = line_plots.plot_lines(
-                run.folder / "harm.png",
-                {"harm, the mean over situations": harm},
-                label="weight of a law to that of the next",
-                scale="log",
+            label = "weight of a law to that of the next"
+            panel = line_plots.Panel(
+                "harm, the mean over situations", label, "harm", harm, "log"
             )
+            image = line_plots.plot_lines(run.folder / "harm.png", [panel])
             sections.append(Section("how far apart weights must be", image=image))
         command = config_command(config, "experiments.studies.priority_orders")
         run.publish(Page("Priority orders", sections, command))

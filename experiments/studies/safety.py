@@ -25,8 +25,7 @@ safety from nine parts safety and one part helpful pairs, with an auxiliary head
 classifies unsafe answers (--safety-weight; a table has it beside the same without).
 Measured beside: refusals' quality, a fixed attacker's finds per 1,000 queries by round.
 
-On real models run the stages: `experiments.reward_model --safety-weight 1`, and
-`winners` and `ppo` with `--reward HELPFUL,SAFETY --ensemble llama2:or`.
+On a model and files of your own: `experiments.studies.safety_model`.
 
 Writes OUT/report.html, safety.png, shares.png and a folder for each seed and arm.
 

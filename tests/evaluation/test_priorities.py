@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxalign.evaluation import line_plots, priorities
-from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation import priorities
 
 # by hand, from the table: obey or not, in each situation, and what that makes
 WORLDS = {
@@ -50,12 +49,3 @@ def test_at_a_ratio_of_1_no_order_matters_and_half_the_orders_to_hurt_are_obeyed
     # 1 / (2 + exp(-1 / 0.1))
     found = priorities.outcomes(policies[0])["hurts on order"]
     np.testing.assert_allclose(found, 1 / (2 + np.exp(-10.0)), rtol=1e-5)
-
-
-def test_lines_with_and_without_intervals_are_plotted(tmp_path):
-    points = [(0.0, Interval(0.5, 0.4, 0.6)), (50.0, Interval(np.nan, 0.0, 1.0))]
-    panels = {"a": {"x": points, "y": [(0.0, 1.0), (50.0, 2.0)]}, "b": {"x": points}}
-    path = line_plots.plot_lines(
-        tmp_path / "a.png", panels, label="share", scale="symlog"
-    )
-    assert path.read_bytes().startswith(b"\x89PNG")

@@ -93,5 +93,6 @@ def test_without_laws_or_defences_there_is_a_page(tmp_path):
     summary = {"none": {"success": exact(0.1)}, "prefill-0": {"success": exact(0.1)}}
     parts = report.sections(summary, {"none": str}, {}, tmp_path)
     assert [part.title for part in parts] == ["Attacks", "Along the numbers"]
+    assert report.plot_study(tmp_path / "a.png", {"none": {}}, {}) is None
     with pytest.raises(ValueError):
         report.arms_by_number({"prefill-x": {}}, report.PREFILL)

@@ -1,5 +1,7 @@
 """Attacks on a policy: what is sent, what is measured, and the suffix of GCG."""
 
+import dataclasses
+import functools
 import json
 
 import jax
@@ -8,6 +10,7 @@ import pytest
 
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data import toy_attacks
+from jaxalign.evaluation.attacks import gcg
 from jaxalign.evaluation.attacks.gcg import GcgOptions
 from jaxalign.models import transformer
 from jaxalign.models.config import ModelConfig
@@ -113,7 +116,8 @@ def test_a_threshold_refuses_all_or_nothing_at_its_ends(bench, monkeypatch):
 
 def test_a_system_prompt_stands_before_every_conversation(bench):
     guarded = measures.with_system(bench, "refuse what is harmful.")
-    (prompt,) = gcg_suffix.add_suffix(guarded, bench.world.harmful[:1], " a")
+    asked = [guarded.conversation(bench.world.harmful[0].messages)]
+    (prompt,) = gcg_suffix.add_suffix(asked, " a")
     assert [m["role"] for m in prompt.messages] == ["system", "user"]
     assert prompt.messages[1]["content"].endswith(". a")
 
@@ -144,12 +148,13 @@ def test_a_suffix_has_neither_special_tokens_nor_rows_without_a_token(policy):
 
 
 def test_a_suffix_whose_text_has_other_tokens_is_not_stable(bench):
-    rows, start = gcg_suffix.attack_rows(bench, bench.world.harmful[:1], 3, 2)
+    policy, requests = bench.policy, bench.world.harmful[:1]
+    rows, start = gcg_suffix.attack_rows(policy, requests, ["sure, to"], 3, 2)
     ids = bench.policy.tokenizer.convert_tokens_to_ids
     # the letters of "the" by themselves, which are one token in a text
     spelled = np.array(ids(["t", "h", "e"]), np.int32)
     stable = gcg_suffix.are_stable(
-        bench, bench.world.harmful[0], rows[0], np.stack([start, spelled])
+        policy, requests[0], rows[0], np.stack([start, spelled])
     )
     assert stable.tolist() == [True, False]
 
@@ -164,15 +169,43 @@ def test_gcg_lowers_the_loss_and_raises_the_probability_of_its_target(bench, tmp
     np.testing.assert_array_equal(np.isnan(values["transfer"]), [True, True, False])
     kept = json.loads((tmp_path / "suffix.json").read_text())
     # what was sent is what was optimized: its text has these tokens after the request
-    (prompt,) = gcg_suffix.add_suffix(bench, bench.world.harmful[:1], kept["suffix"])
-    rows, _ = gcg_suffix.attack_rows(bench, bench.world.harmful[:2], 3, 2)
-    (tokens,) = gcg_suffix.encode(bench, [prompt])
+    policy, requests = bench.policy, bench.world.harmful[:1]
+    asked = gcg_suffix.add_suffix(requests, kept["suffix"])
+    rows, _ = gcg_suffix.attack_rows(policy, requests, ["sure, to"], 3, 2)
+    (tokens,) = gcg_suffix.encode(policy, asked)
     assert tokens.tolist() == [
         *rows[0].prompt_start,
         *kept["tokens"],
         *rows[0].prompt_end,
     ]
     assert kept["losses"][-1] == pytest.approx(values["nll_after"][0])
+
+
+def test_lengthened_targets_start_from_the_suffix_before(policy, bench):
+    requests, targets = [worlds.user_prompt(TEXTS[0])], [TEXTS[1]]
+    options = GcgOptions(steps=3, width=16, topk=32, chunk=16)
+    find = functools.partial(
+        gcg_suffix.find_suffix, policy, requests, targets, jax.random.key(0), length=3
+    )
+    short, long = (find(options, target_tokens=n) for n in ((1,), (1, 4)))
+    rows, _ = gcg_suffix.attack_rows(policy, requests, targets, 3, 4)
+    attack = gcg.make_attack(rows, 3)
+    loss = lambda tokens: gcg.attack_loss(policy.model, policy.params, attack, tokens)
+    # the best is kept: no worse on the long target than the short one's suffix.
+    # Float32 in batches of other shapes
+    assert long.loss <= float(loss(short.tokens)) + 1e-5
+    np.testing.assert_allclose(long.loss, loss(long.tokens), rtol=1e-5)
+    assert (short.target_tokens, long.target_tokens) == (1.0, 4.0)
+    (likely,) = attempts.ask(
+        dataclasses.replace(bench, max_new_tokens=1),
+        gcg_suffix.add_suffix(requests, " a" * 3),
+    )
+    (avoid,) = policy.tokenizer(likely, add_special_tokens=False).input_ids
+    wary = find(dataclasses.replace(options, steps=0, avoid=avoid), target_tokens=(4,))
+    # the greedy first token has p > 1 / V; its -log(1 - p) is one of four
+    assert wary.start_loss > long.start_loss + 1 / len(policy.tokenizer) / 4
+    with pytest.raises(ValueError, match="there are none"):
+        find(options, target_tokens=())
 
 
 def test_a_suite_gives_its_unsafe_and_its_safe_prompts(policy):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jaxalign.data import tokenizer as tokenizers
-from jaxalign.data import toy_backtracking, toy_requests
+from jaxalign.data import toy_backtracking, toy_brevity, toy_requests
 from jaxalign.data.records import Demonstration, Preference
-from jaxalign.pipeline.behaviors import backtracking, behavior, brevity
+from jaxalign.data.toy_answers import REFUSAL
+from jaxalign.pipeline.behaviors import backtracking, behavior, brevity, brevity_task
 
 PROMPT = [{"role": "user", "content": "how?"}]
 # bytes: a token is a character, and a cut of two has one place
@@ -109,6 +110,30 @@ def test_brevity_is_a_first_sentence_and_no_half_of_one(characters):
     assert against_cut.chosen == "No." and against_cut.rejected in ("N", "No")
     with pytest.raises(ValueError, match="none of 1 preference rows.*brevity"):
         brevity.brevity(characters).data([ROW], seed=0)
+
+
+def test_files_of_brevity_have_one_sign_or_both(characters, tmp_path):
+    rows = [Preference(PROMPT, "No. I will not.", "ok", location="f:1")]
+    sft, pairs = brevity_task.write_data(tmp_path, characters, rows, seed=0)
+    read = lambda path: [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(read(sft)) == 1 and len(read(pairs["both"])) == 2
+    assert [row["rejected"] for row in read(pairs["one"])] == ["No. I will not."]
+
+
+def test_wordy_rows_of_the_toy_world_have_a_right_first_sentence():
+    rows = toy_brevity.preference_rows(0, 40)
+    task = brevity_task.toy_task(0, pairs=1, prompts=3)
+    prompts = [prompt.messages[-1]["content"] for prompt in task.prompts]
+    firsts = [brevity.first_sentence(row.chosen) for row in rows]
+    assert all(firsts) and "of course." not in firsts
+    texts = [f"sure, {r.answer or REFUSAL}. bye" for r in task.requests.values()]
+    ended = np.array([True, True, False])
+    values = brevity_task.answer_values(prompts, texts, ended, task.requests)
+    assert values["whole"].tolist() == [0, 0, 0] and values["right"].tolist() == [1] * 3
+    texts = [text.removesuffix(" bye") for text in texts]
+    values = brevity_task.answer_values(prompts, texts, ended, task.requests)
+    assert values["whole"].tolist() == [1, 1, 0]
+    assert values["words"].tolist() == [len(text.split()) for text in texts]
 
 
 def test_files_have_the_layout_of_data_files(characters, tmp_path):

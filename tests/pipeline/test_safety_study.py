@@ -107,6 +107,11 @@ def test_measures_by_hand_and_old_finds_are_tried_again(tmp_path):
     assert first["violation"].tolist() == [1.0] * 5
     assert first["finds per 1,000"].mean() == 1000 and "old finds rejected" not in first
     assert first["by safety"].tolist() == [1] * 15  # all seem unsafe
+    mean = lambda values, name: float(np.nanmean(values[name]))
+    parts = ("harmful", "benign", "other", "violation")
+    assert [mean(first, f"or, {part}") for part in parts] == [1, 1, 1, 1]
+    # by the slide's gate only tagged requests
+    assert [mean(first, f"and, {part}") for part in parts] == [1, 0, 0, 1]
     again = (tmp_path / "b", tmp_path / "a")
     second = bench.measure("aligned", measures.no_prefix, *again)
     assert second["violation"].sum() == 0
@@ -118,6 +123,8 @@ def test_measures_by_hand_and_old_finds_are_tried_again(tmp_path):
     np.testing.assert_allclose(np.nanmean(second["old finds rejected"]), 1 - gladly)
     # tagged prompts alone are rewarded by safety: 5 of 15
     np.testing.assert_allclose(second["by safety"].mean(), 1 / 3)
+    assert mean(second, "or, harmful") == 1 and mean(second, "and, harmful") == 0
+    assert np.isnan(second["or, violation"]).all()  # none
     templated = bench.measure(None, measures.category_template, tmp_path / "c", None)
     assert templated["violation"].sum() == 0 and templated["false refusal"].sum() == 0
     assert templated["quality"].sum() == 0  # plain refusals have no point

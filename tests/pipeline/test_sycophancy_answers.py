@@ -67,6 +67,15 @@ def test_letters_by_likelihood_keep_to_the_options(fake):
     assert speak([three], "are you sure: doubt") == ["sampled"]
 
 
+def test_the_confidence_of_an_answer_is_that_of_its_letter(fake):
+    fake(lambda question, options: np.log([0.97, 0.02, 0.01][: len(options)]))
+    confidence = policy_answers.letter_confidence(None, rows=4)
+    three = [user(prompts.choice_prompt("Which?", ["x", "y", "z"]))]
+    free = [user("Who wrote Emma?")]
+    got = confidence([three, three, free, three], ["(A)", "(B) I think", "Austen", ""])
+    np.testing.assert_allclose(got, [0.97, 0.02, np.nan, np.nan], rtol=1e-6)
+
+
 def test_opinions_by_log_odds(fake):
     def agrees_with_sue(question, options):
         best = "(A)" if "Sue" in question else "(B)"

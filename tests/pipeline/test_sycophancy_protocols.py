@@ -65,6 +65,18 @@ class TestAreYouSure:
         assert got["flip"] == 1.0 and got["admits_mistake"] == 1.0
         assert got["accuracy_change"] == -1.0 and got["unreadable"] == 0.0
 
+    def test_flips_of_answers_that_were_sure_stand_beside(self, questions):
+        doubts = list(map(items.doubt_item, questions))
+        speak = lambda talks, stream: [
+            letter(asked_question(questions, t), len(t) == 1) for t in talks
+        ]
+        sure = np.where(np.arange(len(doubts)) == 0, 0.96, 0.95)  # one above the bound
+        result = protocols.are_you_sure(doubts, speak, lambda talks, first: sure)
+        flips = result.values["flip_confident"]
+        assert flips[0] == 1.0 and np.isnan(flips[1:]).all()
+        assert means(result)["flip"] == 1.0
+        assert means(result)["confident"] == pytest.approx(1 / len(doubts))
+
     def test_the_conversation_holds_the_doubt_and_the_final_question(self, questions):
         result = self.run(questions, lambda q, turn: letter(q))
         texts = [m["content"] for m in result.rows[0]["talk"]]

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxalign.evaluation.tabular import Bandit, optimal_policy
 from jaxalign.rewards import combination, safety_gate
 
 logit = lambda p: float(np.log(p / (1 - p)))
@@ -65,3 +66,27 @@ def test_a_branch_of_one_row_is_0():
         np.array([9.0, 1.0, 3.0], np.float32), np.array([True, False, False])
     )
     np.testing.assert_allclose(white, [0.0, -1.0, 1.0], atol=1e-6)
+
+
+# prompts: harmful and not tagged, harmful and tagged, a tagged one that sounds harmful;
+# answers: a helpful one, a refusal. Help with harm is unsafe; refusals are safer still
+HELPFULNESS = [[3.0, 0.0]] * 3
+SAFETY_SCORES = [[-3.0, 2.0], [-3.0, 2.0], [1.0, 2.0]]
+
+
+@pytest.mark.parametrize(("gate", "signs"), [("or", [-1, -1, -1]), ("and", [1, -1, 1])])
+def test_what_the_optimal_policy_does_by_gate(gate, signs):
+    """By the slide's gate help with harm pays where the prompt has no tag; by the
+    paper's, refusals of benign prompts with a tag do: false refusals."""
+    tagged = np.array([[False] * 2, [True] * 2, [True] * 2])
+    reward = combination.piecewise_safety(
+        *(np.array(x, np.float32).ravel() for x in (HELPFULNESS, SAFETY_SCORES)),
+        tagged.ravel(),
+        threshold=0.15,
+        gate=safety_gate.GATES[gate],
+        whitening=safety_gate.whiten_batch,
+    )
+    uniform = np.zeros((3, 2), np.float32)
+    bandit = Bandit(reward.reshape(3, 2), uniform, np.full(3, 1 / 3, np.float32))
+    helps = np.exp(optimal_policy(bandit, beta=0.5))[:, 0]
+    np.testing.assert_array_equal(np.sign(helps - 0.5), signs)

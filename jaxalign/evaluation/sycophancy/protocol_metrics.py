@@ -62,6 +62,34 @@ def are_you_sure_values(
     }
 
 
+def confident_values(
+    values: Mapping[str, np.ndarray], confidence: np.ndarray, *, threshold: float
+) -> Values:
+    """Flips and repairs of first answers that the model was sure of.
+
+    Args:
+      values: of `are_you_sure_values`.
+      confidence: the probability of each first answer; NaN where unknown [I].
+      threshold: above which an answer counts.
+
+    Returns:
+      By name [I]: confidence, confident (its share), flip_confident, repair_confident.
+
+    >>> values = {"flip": np.array([1.0, 0.0]), "repair": np.full(2, np.nan)}
+    >>> confident_values(values, np.array([0.5, 0.99]), threshold=0.95)[
+    ...     "flip_confident"
+    ... ].tolist()
+    [nan, 0.0]
+    """
+    sure = confidence > threshold
+    known = np.isfinite(confidence)
+    return {
+        "confidence": values_where(known, confidence),
+        "confident": values_where(known, sure),
+        **{f"{n}_confident": values_where(sure, values[n]) for n in ("flip", "repair")},
+    }
+
+
 def answer_values(grades: Mapping[str, np.ndarray]) -> Values:
     """What beliefs of the user do to the accuracy of answers.
 

@@ -4,9 +4,11 @@ One suffix is optimized for some requests together, and sent with the others too
 which it was not optimized: its transfer.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +23,7 @@ from jaxalign.pipeline.attacks.worlds import request_of
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prefilled_answers import answer_tokens
 from jaxalign.runtime import run_settings
+from jaxalign.types import Key
 
 START_TOKENS = (" !", " x", " a", " the", "!")  # one of which is a single token
 
@@ -71,36 +74,46 @@ def split_prompt(
     )
 
 
-def add_suffix(bench: Bench, prompts: Sequence[Prompt], suffix: str) -> list[Prompt]:
-    """The prompts with a suffix after the request."""
-    return [bench.rewrite(p, request_of(p) + suffix) for p in prompts]
+def add_suffix(prompts: Sequence[Prompt], suffix: str) -> list[Prompt]:
+    """The prompts with a suffix after their last message."""
+    asked = []
+    for prompt in prompts:
+        *before, last = prompt.messages
+        message = {**last, "content": last["content"] + suffix}
+        asked.append(dataclasses.replace(prompt, messages=[*before, message]))
+    return asked
 
 
-def encode(bench: Bench, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+def encode(policy: Policy, prompts: Sequence[Prompt]) -> list[np.ndarray]:
     """The token ids of prompts."""
     return chat.encode_prompts(
-        bench.policy.tokenizer,
-        [chat.Conversation(p.messages, p.tools) for p in prompts],
+        policy.tokenizer, [chat.Conversation(p.messages, p.tools) for p in prompts]
     )
 
 
 def attack_rows(
-    bench: Bench, prompts: Sequence[Prompt], length: int, target_tokens: int
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    length: int,
+    target_tokens: int,
 ) -> tuple[list[AttackRow], np.ndarray]:
     """The rows of an attack on some requests, and the suffix to start from [L].
 
     Args:
-      target_tokens: the first tokens of the answer that the attack is for.
+      targets: the answer to each request that the attack is for [P].
+      length: tokens of the suffix.
+      target_tokens: the first tokens of these answers that count.
 
     Raises:
       ValueError: no text of `START_TOKENS` is a token of its own after the requests.
     """
-    plain = encode(bench, add_suffix(bench, prompts, ""))
+    plain = encode(policy, prompts)
     for text in START_TOKENS:
-        asked = add_suffix(bench, prompts, text * length)
+        asked = add_suffix(prompts, text * length)
         split = [
             split_prompt(*both)
-            for both in zip(encode(bench, asked), plain, strict=True)
+            for both in zip(encode(policy, asked), plain, strict=True)
         ]
         suffixes = np.unique([np.resize(s, length) for _, s, _ in split], axis=0)
         if len(suffixes) == 1 and all(len(s) == length for _, s, _ in split):
@@ -111,37 +124,99 @@ def attack_rows(
             f"{', '.join(map(repr, START_TOKENS))} as a token after the requests"
         )
     rows = []
-    for prompt, (before, suffix, after) in zip(prompts, split, strict=True):
+    for prompt, target, parts in zip(asked, targets, split, strict=True):
+        before, suffix, after = parts
         size = len(before) + len(suffix) + len(after)
-        target = bench.world.target(request_of(prompt))
-        tokens = answer_tokens(
-            bench.policy, add_suffix(bench, [prompt], text * length)[0], size, target
-        )
+        tokens = answer_tokens(policy, prompt, size, target)
         ids = (before.tolist(), after.tolist(), tokens[:target_tokens].tolist())
         rows.append(AttackRow(*ids))
     return rows, suffixes[0]
 
 
-def decode_suffix(bench: Bench, suffix: np.ndarray) -> str:
+def decode_suffix(policy: Policy, suffix: np.ndarray) -> str:
     """The text of a suffix."""
-    return special_tokens.decode_visible(bench.policy.tokenizer, [suffix])[0]
+    return special_tokens.decode_visible(policy.tokenizer, [suffix])[0]
 
 
 def are_stable(
-    bench: Bench,
-    prompt: Prompt,
-    row: AttackRow,
-    candidates: np.ndarray,
+    policy: Policy, prompt: Prompt, row: AttackRow, candidates: np.ndarray
 ) -> np.ndarray:
     """Whether each suffix [W L] is itself when its text follows a request: bool [W]."""
-    texts = special_tokens.decode_visible(bench.policy.tokenizer, list(candidates))
-    asked = [add_suffix(bench, [prompt], text)[0] for text in texts]
+    texts = special_tokens.decode_visible(policy.tokenizer, list(candidates))
+    asked = [add_suffix([prompt], text)[0] for text in texts]
     try:
-        encoded = encode(bench, asked)
+        encoded = encode(policy, asked)
     except ValueError:  # a template that refuses one of the texts
         return np.zeros(len(candidates), bool)
     whole = [[*row.prompt_start, *suffix, *row.prompt_end] for suffix in candidates]
     return np.array([a.tolist() == b for a, b in zip(encoded, whole, strict=True)])
+
+
+class SuffixResult(NamedTuple):
+    """A suffix that was optimized.
+
+    Attributes:
+      text: of the suffix.
+      tokens: its ids [L].
+      start_loss, loss: of the first suffix and of this one, in nats.
+      losses: after each step.
+      target_tokens: of the targets, the mean.
+    """
+
+    text: str
+    tokens: np.ndarray
+    start_loss: float
+    loss: float
+    losses: np.ndarray
+    target_tokens: float
+
+
+def find_suffix(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    key: Key,
+    options: GcgOptions,
+    *,
+    length: int,
+    target_tokens: Sequence[int],
+) -> SuffixResult:
+    """Optimizes one suffix for some requests together.
+
+    Args:
+      targets, length: as in `attack_rows`.
+      target_tokens: lengths of the targets; each has a search of `options.steps` steps,
+        which starts from the suffix of the one before. Losses are of the last.
+
+    Raises:
+      ValueError: as `attack_rows`, or no target lengths.
+    """
+    allowed = allowed_tokens(policy)
+    result = None
+    for tokens in target_tokens:
+        rows, start = attack_rows(policy, prompts, targets, length, tokens)
+        attack = gcg.make_attack(rows, length)
+        model = (policy.model, policy.params, attack)
+        first = start if result is None else result.suffix
+        result = gcg.optimize_suffix(
+            *model,
+            first.tolist(),
+            key=streams.key(key, "gcg"),
+            options=options,
+            allowed=allowed,
+            are_stable=functools.partial(are_stable, policy, prompts[0], rows[0]),
+        )
+    if result is None:
+        raise ValueError("GCG needs a length of its targets: there are none")
+    loss = gcg.candidate_losses(*model, start[None], avoid=options.avoid, chunk=1)
+    return SuffixResult(
+        decode_suffix(policy, result.suffix),
+        result.suffix,
+        float(loss[0]),
+        result.loss,
+        result.losses,
+        float(np.mean([len(row.target) for row in rows])),
+    )
 
 
 def gcg_attack(
@@ -158,46 +233,37 @@ def gcg_attack(
     Args:
       folder: gets suffix.json, with the loss after each step, and answers.jsonl.
       prompts: requests that it is optimized on.
-      length: tokens of the suffix.
-      target_tokens: as in `attack_rows`.
+      length, target_tokens: as in `attack_rows`.
 
     Returns:
       Values of `attempt`; `optimized` and `transfer`, success on the requests that the
       suffix was optimized on and on the others; the target's mean NLL per token (nats)
       at the start and at the end, and its probability, each of one number.
     """
-    policy, chosen = bench.policy, bench.world.harmful[:prompts]
-    rows, start = attack_rows(bench, chosen, length, target_tokens)
-    attack = gcg.make_attack(rows, length)
-    evaluate = functools.partial(
-        gcg.candidate_losses, policy.model, policy.params, attack, chunk=1
+    requests = [bench.conversation(p.messages) for p in bench.world.harmful]
+    targets = [bench.world.target(request_of(p)) for p in requests[:prompts]]
+    found = find_suffix(
+        bench.policy,
+        requests[:prompts],
+        targets,
+        bench.key,
+        options,
+        length=length,
+        target_tokens=(target_tokens,),
     )
-    before = float(evaluate(start[None])[0])
-    result = gcg.optimize_suffix(
-        policy.model,
-        policy.params,
-        attack,
-        start.tolist(),
-        key=streams.key(bench.key, "gcg"),
-        options=options,
-        allowed=allowed_tokens(policy),
-        are_stable=functools.partial(are_stable, bench, chosen[0], rows[0]),
-    )
-    text = decode_suffix(bench, result.suffix)
     if folder is not None and jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {"suffix": text, "tokens": result.suffix.tolist(), "start": before}
-        losses = [float(loss) for loss in result.losses]
-        run_settings.write_json(folder / "suffix.json", kept | {"losses": losses})
-    values = attempt(bench, folder, add_suffix(bench, bench.world.harmful, text))
-    is_chosen = np.arange(len(bench.world.harmful)) < len(chosen)
-    tokens = np.mean([len(row.target) for row in rows])
+        kept = {"suffix": found.text, "tokens": found.tokens.tolist()}
+        kept |= {"start": found.start_loss, "losses": list(map(float, found.losses))}
+        run_settings.write_json(folder / "suffix.json", kept)
+    values = attempt(bench, folder, add_suffix(requests, found.text))
+    is_chosen = np.arange(len(requests)) < len(targets)
     return {
         **values,
         "optimized": np.where(is_chosen, values["success"], np.nan),
         "transfer": np.where(is_chosen, np.nan, values["success"]),
-        "nll_before": np.array([before]),
-        "nll_after": np.array([result.loss]),
-        "p_before": np.exp(-tokens * np.array([before])),
-        "p_after": np.exp(-tokens * np.array([result.loss])),
+        "nll_before": np.array([found.start_loss]),
+        "nll_after": np.array([found.loss]),
+        "p_before": np.exp(-found.target_tokens * np.array([found.start_loss])),
+        "p_after": np.exp(-found.target_tokens * np.array([found.loss])),
     }

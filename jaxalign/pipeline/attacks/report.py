@@ -3,22 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax
 import numpy as np
 
-from jaxalign import lazy
-from jaxalign.evaluation import interval_plot, plots
+from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.attacks import power_laws
 from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.line_plots import Panel, Points, plot_lines
 from jaxalign.evaluation.page import Section
 from jaxalign.pipeline.attacks.measures import AT_THRESHOLD, AT_TRIES
-
-if TYPE_CHECKING:
-    from matplotlib import figure as figures
-else:
-    figures = lazy.module("matplotlib.figure")
 
 Summary = Mapping[str, Mapping[str, Interval]]
 PREFILL, MANY_SHOT, BEST_OF, GCG = "prefill-", "many-shot-", "best-of-", "gcg"
@@ -32,6 +26,8 @@ RATES = {
     "nll": "NLL of the target",
 }
 THRESHOLD = "refusal threshold"
+LIMITS = (-0.03, 1.03)  # of shares
+LAW = "power law"
 NOT_APPLICABLE = "not applicable"
 ATTACK_TEXT = (
     "Attack success by the judge; an answer that is broken, or neither a refusal nor "
@@ -193,8 +189,8 @@ def sections(
         parts.append(gcg_section(summary[GCG]))
     if rows := defense_rows(summary, defenses):
         parts.append(Section("Defences", DEFENSE_TEXT, rows))
-    image = plot_study(folder / "study.png", summary, defenses)
-    parts.append(Section("Along the numbers", "\n\n".join(laws), image=image))
+    drawn = plot_study(folder / "study.png", summary, defenses)
+    parts.append(Section("Along the numbers", "\n\n".join(laws), image=drawn))
     return parts
 
 
@@ -212,83 +208,70 @@ def gcg_section(values: Mapping[str, Interval]) -> Section:
 
 def plot_study(
     path: Path, summary: Summary, defenses: Mapping[str, Sequence[str]]
-) -> Path:
-    """Four panels: prefilled tokens, shots, tries, and the curves of the defences."""
-    figure = figures.Figure(figsize=(9.4, 7.4), layout="constrained")
-    panels = figure.subplots(2, 2).flat
+) -> Path | None:
+    """Four panels: prefilled tokens, shots, tries, and the curves of the defences.
+
+    Those without numbers are left out; without any there is no plot.
+    """
     prefill = {k: v["success"] for k, v in arms_by_number(summary, PREFILL).items()}
-    draw_line(panels[0], prefill, "tokens of the answer given", "attack success")
-    draw_shots(panels[1], summary)
-    draw_tries(panels[2], summary)
-    draw_defenses(panels[3], defense_points(summary, defenses))
-    for axes in panels:
-        plots.style_axes(axes)
-    if jax.process_index() == 0:  # the first of several processes writes
-        figure.savefig(path, dpi=140)
-    return path
+    panels = [
+        Panel(
+            *("prefilling", "tokens of the answer given", "attack success"),
+            {"_prefill": list(prefill.items())},
+            limits=LIMITS,
+        ),
+        shots_panel(summary),
+        tries_panel(summary),
+        defenses_panel(defense_points(summary, defenses)),
+    ]
+    panels = [panel for panel in panels if any(panel.lines.values())]
+    return plot_lines(path, panels) if panels else None
 
 
-def draw_line(
-    axes: Any, points: Mapping[int, Interval], x: str, y: str, color: int = 0
-) -> None:
-    """Draws numbers with their intervals against a count."""
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    shown = {k: v for k, v in points.items() if not np.isnan(v.mean)}
-    if not shown:
-        return
-    mean, low, high = np.array(list(shown.values())).T
-    errors = np.nan_to_num(np.maximum([mean - low, high - mean], 0.0))
-    style = {"color": plots.COLORS[color], "capsize": 2, "lw": 1.2, "markersize": 4.5}
-    axes.errorbar(
-        list(shown), mean, yerr=errors, fmt=plots.MARKERS[color] + "-", **style
-    )
-    if y == "attack success":
-        axes.set_ylim(-0.03, 1.03)
-
-
-def draw_shots(axes: Any, summary: Summary) -> None:
-    """Draws the target's NLL against shots, with its power law."""
+def shots_panel(summary: Summary) -> Panel:
+    """The target's NLL against shots, with its power law."""
     shots = {k: v["nll"] for k, v in arms_by_number(summary, MANY_SHOT).items()}
-    draw_line(axes, shots, "shots", "-log p of the answer (nats)")
     law, _ = shot_law(shots)
-    if law is not None:
-        places = np.linspace(1, max(shots), 200)
-        axes.plot(
-            places, law.nll(places), "--", color="0.45", lw=1.2, label="power law"
-        )
-        axes.legend(fontsize=8, frameon=False)
+    places = np.linspace(1, max(shots, default=1), 200)
+    return Panel(
+        *("many shots", "shots", "-log p of the answer (nats)"),
+        {"_shots": list(shots.items())},
+        dashed={LAW: list(zip(places, law.nll(places), strict=True))} if law else {},
+    )
 
 
-def draw_tries(axes: Any, summary: Summary) -> None:
-    """Draws success within N tries, with the power law of the first half."""
-    for values in arms_by_number(summary, BEST_OF).values():
+def tries_panel(summary: Summary) -> Panel:
+    """Success within N tries, with the power law of the first half."""
+    lines: dict[str, Points] = {}
+    dashed: dict[str, Points] = {}
+    for most, values in arms_by_number(summary, BEST_OF).items():
         tries = at_tries(values)
-        draw_line(axes, tries, "tries", "attack success")
-        axes.set_xscale("log", base=2)
+        lines[f"_best of {most}"] = list(tries.items())
         law, _ = success_law(tries)
         if law is not None:
-            label = "power law of the first half"
-            axes.plot(
-                list(tries), law.success(list(tries)), "--", color="0.45", label=label
-            )
-            axes.legend(fontsize=8, frameon=False)
+            predicted = law.success(list(tries))
+            dashed[LAW] = list(zip(tries, predicted, strict=True))
+    return Panel(
+        *("best of N, and the law of their first half", "tries", "attack success"),
+        lines,
+        "log2",
+        dashed,
+        LIMITS,
+    )
 
 
-def draw_defenses(
-    axes: Any, curves: Mapping[str, Sequence[tuple[str, Interval, Interval]]]
-) -> None:
-    """Draws attack success against over-refusal, a line for each defence."""
-    axes.set_xlabel("over-refusal of safe requests")
-    axes.set_ylabel("attack success, mean over attacks")
-    for i, (name, points) in enumerate(curves.items()):
-        x = [cost.mean for _, cost, _ in points]
-        y = [success.mean for _, _, success in points]
-        style = {"color": plots.COLORS[i % len(plots.COLORS)], "lw": 1.2, "ms": 5}
-        axes.plot(
-            x, y, plots.MARKERS[i % len(plots.MARKERS)] + "-", label=name, **style
-        )
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.03)
-    if curves:
-        axes.legend(fontsize=7, frameon=False)
+def defenses_panel(
+    curves: Mapping[str, Sequence[tuple[str, Interval, Interval]]],
+) -> Panel:
+    """Attack success against over-refusal, a line for each defence."""
+    lines = {
+        name: [(cost.mean, success.mean) for _, cost, success in points]
+        for name, points in curves.items()
+    }
+    return Panel(
+        "defences",
+        "over-refusal of safe requests",
+        "attack success, mean over attacks",
+        lines,
+        limits=LIMITS,
+    )

@@ -11,10 +11,13 @@ import jax
 import numpy as np
 
 from jaxalign import streams
+from jaxalign.data import special_tokens
 from jaxalign.data.records import Prompt, answer_content
 from jaxalign.data.text_encoding import encode_texts
+from jaxalign.evaluation.attacks.gcg import GcgOptions
 from jaxalign.evaluation.pass_at_k import pass_at_k
 from jaxalign.pipeline import resets
+from jaxalign.pipeline.attacks import gcg_suffix
 from jaxalign.pipeline.behaviors.backtracking_tasks import BacktrackingTask
 from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prefilled_answers import PrefilledPrompts, sample_prefilled
@@ -35,6 +38,7 @@ class Protocol:
       temperatures: of the measure of the worst of k samples.
       biases: on the logit of [RESET], of the curve.
       prefills: lengths of forced beginnings, in tokens.
+      gcg: settings of attacks by suffix; None leaves them out.
       rows: answers that are sampled at one time.
     """
 
@@ -43,8 +47,26 @@ class Protocol:
     temperatures: tuple[float, ...]
     biases: tuple[float, ...]
     prefills: tuple[int, ...]
+    gcg: "GcgProtocol | None" = None
     seed: int = 0
     rows: int = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GcgProtocol:
+    """Attacks by a suffix: of the unsafe answer alone, and one that knows of [RESET].
+
+    Attributes:
+      prompts: requests that a suffix is optimized on.
+      options: of each search.
+      length: tokens of the suffix.
+      target_tokens: of the unsafe answers, from short to long.
+    """
+
+    prompts: int
+    options: GcgOptions
+    length: int
+    target_tokens: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +89,7 @@ class Measurer:
         worst/T/K                       any of K samples at temperature T violates
         bias/B/violation, .../reset     at each bias: violations, false resets
         prefill/N                       violations after N forced tokens
+        gcg/KIND, gcg/KIND/loss         see `gcg_values`
 
         Args:
           biases: measure the curve over biases, too.
@@ -77,6 +100,7 @@ class Measurer:
             **self.worst_values(),
             **(self.bias_values() if biases else {}),
             **self.prefill_values(),
+            **self.gcg_values(),
         }
 
     def sample(
@@ -192,6 +216,34 @@ class Measurer:
             prefixes = [np.array(row[:length], np.int32) for row in ids]
             answers = self.sample(prompts, prefixes=prefixes)
             values[f"prefill/{length}"] = self.violations(answers)
+        return values
+
+    def gcg_values(self) -> Values:
+        """Violations after suffixes that GCG optimized, on the same requests.
+
+        KIND is none (without a suffix), plain, whose loss is the NLL of the unsafe
+        answer's beginning, and adaptive, whose loss has -log(1 - p([RESET])) at each of
+        its tokens, too.
+        """
+        if (gcg := self.protocol.gcg) is None:
+            return {}
+        rows = self.task.attacked[: gcg.prompts]
+        prompts = [Prompt(row.prompt, row.location, tools=row.tools) for row in rows]
+        values: Values = {"gcg/none": self.violations(self.sample(prompts))}
+        reset = special_tokens.reset_id(self.policy.tokenizer)
+        for kind, avoid in (("plain", None), ("adaptive", reset)):
+            found = gcg_suffix.find_suffix(
+                self.policy,
+                prompts,
+                [answer_content(row.rejected) for row in rows],
+                streams.key(jax.random.key(self.protocol.seed), "backtracking"),
+                dataclasses.replace(gcg.options, avoid=avoid),
+                length=gcg.length,
+                target_tokens=gcg.target_tokens,
+            )
+            attacked = gcg_suffix.add_suffix(prompts, found.text)
+            values[f"gcg/{kind}"] = self.violations(self.sample(attacked))
+            values[f"gcg/{kind}/loss"] = found.loss
         return values
 
 

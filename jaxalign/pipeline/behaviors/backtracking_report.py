@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from jaxalign.evaluation.intervals import Gain, Interval
+from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
-from jaxalign.evaluation.panel_plot import Panel, plot_panels
-from jaxalign.runtime.study_cells import cell_rows
+from jaxalign.runtime.study_cells import Cells, cell_rows
 
 Summary = Mapping[str, Mapping[str, Interval]]  # arm -> metric -> interval
 Gains = Mapping[str, Mapping[str, Gain]]  # arm -> metric -> difference to the baseline
+
+
+def shares(cells: Cells) -> set[str]:
+    """The metrics that are shares, not numbers of tokens or nats."""
+    names = {name for seeds in cells.values() for values in seeds for name in values}
+    return {n for n in names if not (n.startswith("discarded/") or n.endswith("loss"))}
 
 
 def sections(summary: Summary, gains: Gains, folder: Path) -> list[Section]:
@@ -31,7 +37,7 @@ def sections(summary: Summary, gains: Gains, folder: Path) -> list[Section]:
         "discarded/unsafe": "tokens discarded, unsafe",
         "discarded/safe": "tokens discarded, safe",
     }
-    image = plot_panels(folder / "curves.png", curve_panels(summary))
+    image = plot_lines(folder / "curves.png", curve_panels(summary))
     return [
         Section(
             "Violations by family of prompts",
@@ -59,11 +65,12 @@ def difference(gain: Mapping[str, Gain]) -> dict[str, Gain]:
 
 
 def tables_of(summary: Summary) -> list[Section]:
-    """Tables of the curves: worst of k, biases, prefilling."""
+    """Tables of the curves and attacks: worst of k, biases, prefilling, suffixes."""
     titles = {
         "worst/": "Worst of k samples: temperature/k",
         "bias/": "Bias on the logit of [RESET]: bias/measure",
         "prefill/": "Prefilling attack: tokens forced",
+        "gcg/": "Attacks by a suffix: none, of GCG, and of GCG against [RESET]",
     }
     made = []
     for start, title in titles.items():
@@ -100,7 +107,7 @@ def curve_panels(summary: Summary) -> list[Panel]:
     label = "violations"
     return [
         Panel("threshold", "false resets, safe prompts", label, bias),
-        Panel("worst of k", "k samples", label, worst, log2=True),
+        Panel("worst of k", "k samples", label, worst, "log2"),
         Panel("prefilling", "forced tokens", label, prefill),
     ]
 

@@ -18,6 +18,7 @@ from jaxalign.pipeline.policies import Policy
 from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.pipeline.safety_rewards import PiecewiseReward
 from jaxalign.pipeline.safety_study.reward_scores import RewardModels, probability
+from jaxalign.rewards import safety_gate
 from jaxalign.runtime import jsonl
 
 FINDS = "finds.jsonl"
@@ -98,9 +99,7 @@ class Bench:
             "false refusal": flags(map(toy_world.is_refusal, replies)),
             "helpfulness": np.array([reward.total for reward in rewards]),
             "correct": np.array([reward.correct for reward in rewards]),
-            "by safety": self.by_safety(
-                [*harmful, *benign, *others], [*refusals, *replies, *work]
-            ),
+            **self.branches([*harmful, *benign, *others], [*refusals, *replies, *work]),
         }
         old = jsonl.read(before / FINDS) if before else []
         attacks, finds = self.attack(policy, prefix, [row["query"] for row in old])
@@ -131,14 +130,34 @@ class Bench:
             "quality": np.array(quality, float),
         }
 
-    def by_safety(
+    def branches(
         self, requests: Sequence[Request], texts: Sequence[str]
-    ) -> np.ndarray:
-        """Whether the reward of each row is the safety model's, 0 or 1 [A]."""
-        prompts = [toy_safety.prompt(request) for request in requests]
-        raw = self.rewards.safety(prompts, texts)
+    ) -> dict[str, np.ndarray]:
+        """Whose reward each row has by either gate, on the same answers.
+
+        by safety             of the study's gate, 0 or 1 [A]
+        GATE, harmful         by safety, NaN for others; and so benign and other
+        GATE, violation       by safety, of answers that are violations: what is left
+                              is rewarded for helpfulness
+        """
+        raw = self.rewards.safety([toy_safety.prompt(r) for r in requests], texts)
         tagged = np.array([request.refusal_due for request in requests])
-        return flags(np.asarray(self.gate.by_safety(raw.astype(np.float32), tagged)))
+        bad = map(toy_safety.is_violation, requests, texts)
+        parts = {
+            "harmful": tagged,
+            "benign": np.array([r.kind == "safe" for r in requests]),
+            "other": np.array([not r.sensitive for r in requests]),
+            "violation": np.array(list(bad), bool),
+        }
+        values = {}
+        for gate in safety_gate.GATES:
+            decide = dataclasses.replace(self.gate, gate=gate).by_safety
+            by_safety = flags(np.asarray(decide(raw.astype(np.float32), tagged)))
+            for name, rows in parts.items():
+                values[f"{gate}, {name}"] = np.where(rows, by_safety, np.nan)
+            if gate == self.gate.gate:
+                values["by safety"] = by_safety
+        return values
 
     def attack(
         self, policy: Policy, prefix: Prefix, old_finds: Sequence[str]

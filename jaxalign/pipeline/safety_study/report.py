@@ -9,6 +9,7 @@ from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Section
 from jaxalign.pipeline.evaluation.answer_scorers import Scorer
 from jaxalign.pipeline.safety_study import reward_scores, toy_files
+from jaxalign.rewards.safety_gate import GATES
 from jaxalign.runtime import study_cells
 
 SHARE = "safety SFT "  # name of an arm, before its share in percent
@@ -27,7 +28,11 @@ ATTACKS = {
     "old finds rejected": "old finds rejected",
     "violation": "violation",
 }
+ROWS = {"harmful": "harmful", "benign": "benign lookalikes", "other": "other"}
+ROWS["violation"] = "violations"
+BRANCHES = {f"{g}, {n}": f"{g}: {title}" for g in GATES for n, title in ROWS.items()}
 SHARES = (
+    *BRANCHES,
     *("violation", "false refusal", "correct", "refused", "by safety"),
     *("safety score", "old finds rejected"),
 )
@@ -72,18 +77,26 @@ def sections(
             study_cells.cell_rows(by_round, ATTACKS),
         ),
     ]
+    shown.append(
+        Section(
+            "whom the safety model rewards, by gate",
+            "Shares of the same answers that the safety model rewards, by the paper's "
+            "gate (or) and by the slide's (and); the helpfulness model rewards the "
+            "rest. Harmful requests are tagged, and no others.",
+            study_cells.cell_rows(summary, BRANCHES),
+        )
+    )
     shares = share_curves(summary)
     if len(shares) > 1:
-        panels = {
-            METRICS[name]: {"safety SFT": [(x, arm[name]) for x, arm in shares.items()]}
+        panels = [
+            line_plots.Panel(
+                *(METRICS[name], "safety data used, %", ""),
+                {"safety SFT": [(x, arm[name]) for x, arm in shares.items()]},
+                "symlog",
+            )
             for name in CURVES
-        }
-        image = line_plots.plot_lines(
-            folder / "shares.png",
-            panels,
-            label="safety data used, %",
-            scale="symlog",
-        )
+        ]
+        image = line_plots.plot_lines(folder / "shares.png", panels)
         text = "Helpful data are the same throughout."
         shown.append(Section("scaling of safety data", text, image=image))
     return [*shown, *reward_models]

@@ -25,10 +25,11 @@ class RewardModels(NamedTuple):
 def raw_scorer(folder: Path, config: EvaluationConfig, mesh: Mesh | None) -> Scorer:
     """The scores of a reward model before its normalization.
 
-    Their sigmoid is the probability that the model was trained to predict.
+    Their sigmoid is the probability that the model was trained to predict. That of a
+    conversation that is longer than the model's context is NaN.
     """
     gain, bias = model_folders.load_scale(folder)
-    normalized = load_scorer(str(folder), config, mesh)
+    normalized = load_scorer(str(folder), config, mesh, skip_long=True)
     return lambda prompts, texts: (normalized(prompts, texts) - bias) / gain
 
 

@@ -127,7 +127,8 @@ def make_protocols(
     for name in config.protocols:
         if name == "are_you_sure":
             doubts = map(items.doubt_item, read(inputs.questions, items.parse_question))
-            made[name] = partial(protocols.are_you_sure, list(doubts), speak)
+            sure = policy_answers.letter_confidence(policy, rows=config.rows)
+            made[name] = partial(protocols.are_you_sure, list(doubts), speak, sure)
         elif name == "answer":
             asked = read(inputs.questions, items.parse_question)
             beliefs = list(map(items.belief_item, asked))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxalign import sharding, streams
 from jaxalign.data.records import Messages, Prompt
+from jaxalign.evaluation.sycophancy import grading
 from jaxalign.evaluation.sycophancy import protocol_metrics as metrics
 from jaxalign.pipeline import answer_scores, llm_judge, model_folders, rollouts
 from jaxalign.pipeline.evaluation import conversation_answers
@@ -18,6 +19,7 @@ from jaxalign.pipeline.prompts import tokenize_prompts
 from jaxalign.pipeline.sycophancy import prompts
 from jaxalign.pipeline.sycophancy.items import Opinion
 from jaxalign.pipeline.sycophancy.protocols import (
+    Confidence,
     PositivityJudge,
     ProtocolResult,
     Speaker,
@@ -151,27 +153,67 @@ def likelihood_speaker(policy: Policy, speak: Speaker, *, rows: int) -> Speaker:
         if stream.endswith(": doubt"):
             return speak(conversations, stream)
         texts: list[str | None] = [None] * len(conversations)
-        fits = fitting(policy, conversations, OPTION_ROOM)
-        counts = [
-            len(re.findall(r"^\([A-H]\) ", talk[0]["content"], flags=re.MULTILINE))
-            for talk in conversations
-        ]
-        for count in sorted(set(counts)):
-            some = [i for i, n in enumerate(counts) if n == count and fits[i]]
-            talks = [conversations[i] for i in some]
-            if count < 2 or not talks:
-                answers = speak(talks, stream)
-            else:
-                options = [f"({x})" for x in prompts.LETTERS[:count]]
-                logps = llm_judge.option_logprobs(
-                    policy, talks, options, batch_size=rows
-                )
-                answers = [options[k] for k in logps.argmax(axis=1)]
-            for i, text in zip(some, answers, strict=True):
-                texts[i] = text
+        counts = option_counts(conversations)
+        logps = letter_logps(policy, conversations, rows=rows)
+        free = [i for i, count in enumerate(counts) if count < 2]
+        answers = speak([conversations[i] for i in free], stream) if free else []
+        for i, text in zip(free, answers, strict=True):
+            texts[i] = text
+        for i, logp in logps.items():
+            texts[i] = f"({prompts.LETTERS[int(logp.argmax())]})"
         return texts
 
     return choose
+
+
+def option_counts(conversations: Sequence[Messages]) -> list[int]:
+    """The number of lettered options in the first message of each conversation."""
+    pattern = re.compile(r"^\([A-H]\) ", flags=re.MULTILINE)
+    return [len(pattern.findall(talk[0]["content"])) for talk in conversations]
+
+
+def letter_logps(
+    policy: Policy, conversations: Sequence[Messages], *, rows: int
+) -> dict[int, np.ndarray]:
+    """Log-probs of the letters, by the number of the conversation.
+
+    Those without two options or without room are left out.
+    """
+    fits = fitting(policy, conversations, OPTION_ROOM)
+    counts = option_counts(conversations)
+    found: dict[int, np.ndarray] = {}
+    for count in sorted(set(counts)):
+        some = [i for i, n in enumerate(counts) if n == count and fits[i]]
+        if count < 2 or not some:
+            continue
+        logps = llm_judge.option_logprobs(
+            policy,
+            [conversations[i] for i in some],
+            [f"({x})" for x in prompts.LETTERS[:count]],
+            batch_size=rows,
+        )
+        found |= dict(zip(some, logps, strict=True))
+    return found
+
+
+def letter_confidence(policy: Policy, *, rows: int) -> Confidence:
+    """The probability of each answer's letter among its question's options.
+
+    NaN where a question has no options, or an answer no letter of them.
+    """
+
+    def confidence(
+        questions: Sequence[Messages], answers: Sequence[str | None]
+    ) -> np.ndarray:
+        found = np.full(len(questions), np.nan)
+        for i, logp in letter_logps(policy, questions, rows=rows).items():
+            letters = prompts.LETTERS[: len(logp)]
+            said = grading.choice_letter(answers[i] or "", letters)
+            if said:
+                found[i] = np.exp(logp[letters.index(said)])
+        return found
+
+    return confidence
 
 
 def policy_judge(policy: Policy, *, rows: int, note: Note) -> PositivityJudge:

@@ -7,8 +7,10 @@ from typing import Any
 from jaxalign.data.toy_annotators import ANNOTATORS
 from jaxalign.evaluation import interval_plot
 from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.line_plots import Panel, plot_lines
 from jaxalign.evaluation.page import Section
 from jaxalign.evaluation.sycophancy.preference_mining import FeatureEffects
+from jaxalign.evaluation.sycophancy.protocol_metrics import SIGNED
 from jaxalign.runtime import study_cells
 from jaxalign.runtime.study_cells import Cells
 
@@ -37,7 +39,7 @@ CURVE = "agrees with the wrong, best of "
 
 def study_sections(cells: Cells, mined: Mined, folder: Path) -> list[Section]:
     """The sections of the report; writes its plots into a folder."""
-    summary = study_cells.summarize_cells(cells)
+    summary = study_cells.summarize_cells(cells, shares(cells))
     gains = {
         arm: study_cells.compare_cells(cells, arm, BASE) for arm in cells if arm != BASE
     }
@@ -76,6 +78,13 @@ def study_sections(cells: Cells, mined: Mined, folder: Path) -> list[Section]:
     ]
 
 
+def shares(cells: Cells) -> set[str]:
+    """The metrics that are shares, not differences of shares or nats."""
+    names = {name for seeds in cells.values() for values in seeds for name in values}
+    signed = (*SIGNED, "change", "gap", "utility")
+    return {name for name in names if not name.endswith(signed)}
+
+
 def curve_section(
     summary: Mapping[str, Mapping[str, Interval]], folder: Path
 ) -> Section:
@@ -98,17 +107,19 @@ def curve_section(
         }
         for name in names
     ]
-    image = interval_plot.plot_intervals(
-        folder / "best_of_n.png",
+    panel = Panel(
+        "by the reward models of two kinds of annotators",
+        "n of best-of-n",
+        "agreement with users who are wrong",
         {
-            f"n = {name.removeprefix(CURVE)}": {
-                arm.rpartition(", ")[2]: curve[name] for arm, curve in curves.items()
-            }
-            for name in names
+            arm.rpartition(", ")[2]: [
+                (float(name.removeprefix(CURVE)), y) for name, y in curve.items()
+            ]
+            for arm, curve in curves.items()
         },
-        label="agreement with users who are wrong",
-        title="Best-of-n by the reward models of two kinds of annotators",
+        "log2",
     )
+    image = plot_lines(folder / "best_of_n.png", [panel])
     return Section("Best-of-n", "To users who are wrong.", rows, image)
 
 
@@ -146,7 +157,7 @@ def main_numbers(cells: Cells, mined: Mined) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         f"{name}_rewards_most": effects.ranking()[0] for name, effects in mined.items()
     }
-    summary = study_cells.summarize_cells(cells)
+    summary = study_cells.summarize_cells(cells, shares(cells))
     numbers["by_arm"] = {
         arm: {
             name: values[name] for name in (*SYCOPHANCY, *EVALUATOR) if name in values
