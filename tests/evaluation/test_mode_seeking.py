@@ -64,7 +64,9 @@ def test_the_jensen_shannon_divergence_has_both_kinds_of_minima():
 
 
 def test_mass_near_modes_and_the_tilt_as_beta_falls():
-    mass = mode_seeking.mode_mass(GRID, TARGET, MEANS, width=2.4)  # 3 stds at least: .3 %
+    mass = mode_seeking.mode_mass(
+        GRID, TARGET, MEANS, width=2.4
+    )  # 3 stds at least: .3 %
     np.testing.assert_allclose(mass, WEIGHTS, atol=2e-3)
     reward = jnp.where(GRID > 0, 1.0, 0.0)
     for beta in (10.0, 1.0, 0.25):
