@@ -28,6 +28,7 @@ WIDTH = 2.0  # of a mode, for its mass
 # five modes of a reference, and what they are worth
 PEAKS, VALUES = (-8.0, -4.0, 0.0, 4.0, 8.0), (0.2, 1.0, 0.5, 0.9, 0.0)
 BETAS = (10.0, 3.0, 1.0, 0.5, 0.25, 0.1, 0.05)
+LINES = ("-", "--", "-", "--")  # equal fits lie on each other
 LEAST_MASS = 0.01  # of a mode that counts
 UNCHANGED = {"temperature 1": sampling_adapters.temperature(1.0)}
 TOP_P = (1.0, 0.99, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2)
@@ -216,21 +217,22 @@ def main_numbers(summary: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any
 def plot_fits(path: Path, log_p: Array, fits: list[Fit]) -> Path:
     """The lecture's picture: the target, and the fits of each divergence."""
     names = list(dict.fromkeys(fit.method for fit in fits))
-    figure = figures.Figure(figsize=(3.4 * len(names), 2.9), layout="constrained")
+    figure = figures.Figure(figsize=(9.6, 5.6), layout="constrained")
     width = float(GRID[1] - GRID[0])
-    for axes, name in zip(
-        figure.subplots(1, len(names), sharey=True), names, strict=True
-    ):
+    grid = list(figure.subplots(2, 3, sharex=True, sharey=True).flat)
+    for axes, name in zip(grid, names, strict=False):
         axes.fill_between(GRID, np.exp(log_p) / width, color="0.85", label="p")
-        for fit, color in zip(
-            [fit for fit in fits if fit.method == name], plots.COLORS, strict=False
-        ):
-            label = None if fit.start is None else f"from {fit.start:g}"
-            axes.plot(GRID, np.exp(fit.log_q) / width, color=color, label=label)
+        of_name = [fit for fit in fits if fit.method == name]
+        for fit, color, style in zip(of_name, plots.COLORS, LINES, strict=False):
+            label = "q" if fit.start is None else f"from {fit.start:g}"
+            density = np.exp(fit.log_q) / width
+            axes.plot(GRID, density, style, color=color, label=label)
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlim(-7, 7)
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=8, frameon=False)
         plots.style_axes(axes)
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
     if jax.process_index() == 0:  # the first of several processes writes
         figure.savefig(path, dpi=130)
     return path
