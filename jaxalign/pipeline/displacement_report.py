@@ -8,7 +8,7 @@ from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.page import Section
 from jaxalign.runtime import study_cells
 
-SIMILARITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
+SIMILARITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.98)
 STEPS = 200
 COLUMNS = {
     "chosen": "change of log p(chosen)",
