@@ -52,6 +52,8 @@ Studies: python -m experiments.studies.NAME
     priority_orders     three laws in six orders, in an exact world
     attacks             attacks on an aligned model, their laws, defences' curves
     sycophancy          where it comes from; four protocols on any model
+    mode_seeking        forward KL covers, reverse KL seeks; sampling adapters
+    displacement        when DPO lowers both answers of a pair, and what prevents it
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -54,6 +54,7 @@ from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 SAFETY_ROWS, SAFETY_RATE = 1000, 1e-3
 CONTEXT = 320  # tokens of the toy: ten requests and their answers
@@ -89,6 +90,17 @@ class Config(AttackConfig):
     """A few steps of everything, to see that it runs."""
 
 
+SMOKE: dict[str, Any] = {
+    **{"prompts": 4, "tries": 4, "gcg_steps": 2, "rows": 16, "max_new_tokens": 8},
+    **{"gcg_width": 8, "gcg_topk": 8, "gcg_length": 4, "gcg_prompts": 2},
+    **{"base_steps": 2, "safety_steps": 2, "prefill": (0, 2)},
+    **{"shots": (0, 1, 2, 3), "shares": (), "attacked_shares": ()},
+}
+QUICK: dict[str, Any] = {
+    **{"prompts": 32, "tries": 16, "shares": (0.1, 0.8), "attacked_shares": (0.3,)},
+}
+
+
 def main(config: Config) -> dict[str, Any]:
     """Measures every arm with every seed; writes the report; returns its numbers.
 
@@ -98,7 +110,7 @@ def main(config: Config) -> dict[str, Any]:
     attack_config.check_flags(config)
     with ReportRun(config, "attacks") as run:
         command = config_command(config, "experiments.studies.attacks")
-        config = scale_down(config)
+        config = with_size(config, smoke=SMOKE, quick=QUICK)
         lab = Lab(config, run)
         arms, defenses = lab.arms()
         for name, rewrite in lab.world.attacks.items():
@@ -120,20 +132,6 @@ def main(config: Config) -> dict[str, Any]:
             parts = report.sections(summary, lab.world.attacks, defenses, run.folder)
             run.publish(Page(f"Attacks on {config.model}", parts, command))
         return run.finish(main_numbers(summary))
-
-
-def scale_down(config: Config) -> Config:
-    """The configuration of --quick or --smoke."""
-    replace = functools.partial(dataclasses.replace, config)
-    if config.smoke:
-        small: dict[str, Any] = {"prompts": 4, "tries": 4, "gcg_steps": 2, "rows": 16}
-        small |= {"gcg_width": 8, "gcg_topk": 8, "gcg_length": 4, "gcg_prompts": 2}
-        small |= {"base_steps": 2, "safety_steps": 2, "prefill": (0, 2)}
-        small |= {"shots": (0, 1, 2, 3), "shares": (), "attacked_shares": ()}
-        return replace(**small, max_new_tokens=config.max_new_tokens or 8)
-    if config.quick:
-        return replace(prompts=32, tries=16, shares=(0.1, 0.8), attacked_shares=(0.3,))
-    return config
 
 
 class Lab:

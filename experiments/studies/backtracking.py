@@ -52,6 +52,7 @@ from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.stages import run_once
+from jaxalign.runtime.study_sizes import with_size
 
 ARMS = ("baseline-sft", "backtrack-sft", "baseline-sft-dpo", "backtrack-sft-dpo")
 
@@ -103,11 +104,22 @@ class Config(MeasureConfig):
     """Cut prefixes at log-uniform lengths, rather than uniform ones."""
 
 
+SMOKE: dict[str, Any] = {
+    **{"base_steps": 2, "sft_steps": 2, "dpo_steps": 2, "pairs": 24, "prompts": 4},
+    **{"samples": 2, "batch": 8, "temperatures": (1.0,), "biases": (-5.0, 5.0)},
+    **{"prefills": (0, 2), "gcg_prompts": 2, "gcg_steps": 1, "gcg_targets": (2,)},
+}
+QUICK: dict[str, Any] = {
+    **{"base_steps": 600, "prompts": 48, "samples": 4, "gcg_prompts": 0},
+    **{"temperatures": (1.0,), "biases": (-5.0, -2.0, 0.0, 2.0)},
+}
+
+
 def main(config: Config) -> dict[str, Any]:
     """Runs all arms with all seeds; writes the report, and returns its numbers."""
     check(config)
     with ReportRun(config, "backtracking") as run:
-        sized = shorten_config(config)
+        sized = with_size(config, smoke=SMOKE, quick=QUICK)
         task = make_task(sized, run.note)
 
         def measure(arm: str, seed: int, folder: Path) -> study_cells.Values:
@@ -152,20 +164,6 @@ def check(config: Config) -> None:
             "--model needs --data, preferences of safe answers over unsafe ones, and "
             "--suites, files of unsafe prompts"
         )
-
-
-def shorten_config(config: Config) -> Config:
-    """The configuration with the sizes of --smoke or --quick."""
-    replace = dataclasses.replace
-    if config.smoke:
-        sizes = dict.fromkeys(("base_steps", "sft_steps", "dpo_steps"), 2)
-        config = replace(config, **sizes, pairs=24, prompts=4, samples=2, batch=8)
-        config = replace(config, gcg_prompts=2, gcg_steps=1, gcg_targets=(2,))
-        return replace(config, temperatures=(1.0,), biases=(-5.0, 5.0), prefills=(0, 2))
-    if config.quick:
-        config = replace(config, base_steps=600, prompts=48, samples=4, gcg_prompts=0)
-        return replace(config, temperatures=(1.0,), biases=(-5.0, -2.0, 0.0, 2.0))
-    return config
 
 
 def make_task(config: Config, note: Callable[[str], None]) -> BacktrackingTask:

@@ -40,6 +40,7 @@ from jaxalign.runtime import flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 BEFORE, SFT, DPO, ONE_SIGN = "before", "SFT", "SFT + DPO", "SFT + DPO, one sign"
 ARMS = (BEFORE, SFT, DPO, ONE_SIGN)
@@ -97,9 +98,9 @@ def main(config: Config) -> dict[str, Any]:
             "own data"
         )
     with ReportRun(config, "brevity") as run:
-        small = SMOKE if config.smoke else QUICK if config.quick else {}
+        sized = with_size(config, smoke=SMOKE, quick=QUICK)
         context = config.context or (TOY_CONTEXT if config.model == "toy" else None)
-        sized = dataclasses.replace(config, **small | {"context": context})
+        sized = dataclasses.replace(sized, context=context)
         task = make_task(sized)
 
         def measure(arm: str, seed: int, folder: Path) -> study_cells.Values:

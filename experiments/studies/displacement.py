@@ -32,6 +32,7 @@ from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 LOSSES: dict[str, dict[str, Any]] = {
     "DPO": {"loss": "dpo"},
@@ -87,8 +88,7 @@ def main(config: Config) -> dict[str, Any]:
       ValueError: bad flags, no preferences, or no model.
     """
     command = config_command(config, "experiments.studies.displacement")
-    sizes: dict[str, Any] = SMOKE if config.smoke else QUICK if config.quick else {}
-    config = dataclasses.replace(config, **sizes)
+    config = with_size(config, smoke=SMOKE, quick=QUICK)
     names = ("model", "data", "pairs", "sft_steps", "steps", "batch", "learning_rate")
     with ReportRun(config, "displacement") as run:
         cells = study_cells.measure_cells(

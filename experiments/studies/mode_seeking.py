@@ -47,6 +47,7 @@ from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,7 @@ def main(config: Config) -> dict[str, Any]:
     if bool(config.reference) != bool(config.models):
         raise ValueError("--reference and --models are given together, or neither")
     command = config_command(config, "experiments.studies.mode_seeking")
-    sizes: dict[str, Any] = SMOKE if config.smoke else QUICK if config.quick else {}
-    config = dataclasses.replace(config, **sizes)
+    config = with_size(config, smoke=SMOKE, quick=QUICK)
     with ReportRun(config, "mode_seeking") as run:
         seeds = range(config.seed, config.seed + config.seeds)
         lab = Lab(config, run.folder)

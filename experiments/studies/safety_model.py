@@ -42,6 +42,7 @@ from jaxalign.runtime import flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 ARMS = ("base", "base, pre-prompt", "distilled", "RS", "PPO")
 SHARES = ("violation", "broken", "false refusal", "safety score", "or", "and")
@@ -102,7 +103,7 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
       ValueError, FileNotFoundError: a malformed row, or no such file.
     """
-    config = dataclasses.replace(config, **(SMOKE if config.smoke else {}))
+    config = with_size(config, smoke=SMOKE, quick={})
     suite = choose(read_suites(config.suites), config.eval_prompts)
     run_config = evaluation_models.run_config(config, data=config.helpful)
     data = own_data.load(run_config, config.helpful, config.safety)

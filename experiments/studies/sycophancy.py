@@ -64,6 +64,7 @@ from jaxalign.runtime import defaults, flags, stages, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
+from jaxalign.runtime.study_sizes import with_size
 
 ANSWER_TOKENS = 24  # of the toy world
 TOY_CONTEXT = 96
@@ -130,9 +131,8 @@ def main(config: Config) -> dict[str, Any]:
     """
     if config.model is not None:
         return model_protocols.measure_model(config, config.model)
-    small: dict[str, Any] = SMOKE if config.smoke else QUICK if config.quick else {}
     command = config_command(config, "experiments.studies.sycophancy")
-    config = dataclasses.replace(config, **small)
+    config = with_size(config, smoke=SMOKE, quick=QUICK)
     with ReportRun(config, "sycophancy") as run:
         cells = study_cells.measure_cells(
             run.folder,

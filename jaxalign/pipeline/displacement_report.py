@@ -5,11 +5,13 @@ from pathlib import Path
 
 from jaxalign.evaluation import displacement, interval_plot, line_plots
 from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Section
 from jaxalign.runtime import study_cells
 
 SIMILARITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.98)
 STEPS = 200
+CHANGE = "change of log p(chosen), nats"
 COLUMNS = {
     "chosen": "change of log p(chosen)",
     "rejected": "change of log p(rejected)",
@@ -42,8 +44,7 @@ def exact_section(folder: Path) -> Section:
         lines[name] = points
     image = line_plots.plot_lines(
         folder / "exact.png",
-        {"change of log p(chosen), nats": lines},
-        label="similarity of the two answers",
+        [Panel("the exact world", "similarity of the two answers", CHANGE, lines)],
     )
     return Section(
         "The exact world",
@@ -68,16 +69,17 @@ def model_sections(
         label="nats an answer, from the SFT policy",
         title="Held-out pairs",
     )
-    curves: dict[str, dict[str, list[tuple[float, Interval]]]] = {}
+    curves: dict[str, dict[str, list[tuple[float, Interval]]]] = {}  # by half, loss
     for arm, values in summary.items():
         loss, half = arm.split(", ")
-        points = curves.setdefault(f"log p(chosen), answers {half}", {})
+        points = curves.setdefault(f"answers {half}", {})
         points[loss] = [
             (int(name.partition("@")[2]), value)
             for name, value in values.items()
             if name.startswith("chosen@")
         ]
-    curve = line_plots.plot_lines(folder / "curves.png", curves, label="step")
+    panels = [Panel(half, "step", CHANGE, lines) for half, lines in curves.items()]
+    curve = line_plots.plot_lines(folder / "curves.png", panels)
     table = study_cells.cell_rows(summary, COLUMNS)
     return [
         Section("Held-out pairs of each half", "", table, image),

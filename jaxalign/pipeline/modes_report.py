@@ -12,6 +12,7 @@ from jaxalign import lazy
 from jaxalign.evaluation import interval_plot, line_plots, plots, sampling_adapters
 from jaxalign.evaluation import mode_seeking as modes
 from jaxalign.evaluation.intervals import Interval
+from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Section
 from jaxalign.types import Array
 
@@ -144,12 +145,16 @@ def beta_section(folder: Path) -> Section:
         )
     image = line_plots.plot_lines(
         folder / "beta.png",
-        {
-            name: {"": [(row["beta"], row[name]) for row in rows]}
+        [
+            Panel(
+                name,
+                "beta",
+                "",
+                {name: [(row["beta"], row[name]) for row in rows]},
+                "log",
+            )
             for name in ("modes above 1 %", "entropy", "reward")
-        },
-        label="beta",
-        scale="log",
+        ],
     )
     return Section(
         "The optimum of KL-regularized RL as beta falls",

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.runtime import flags
+from jaxalign.runtime.study_sizes import with_size
 
 SMOKE: dict[str, Any] = {
     **{"web_rows": 300, "helpful_rows": 64, "safety_rows": 16, "pairs": 64},
@@ -72,8 +73,7 @@ class SafetyConfig(EvaluationConfig):
 
     def with_size(self) -> "SafetyConfig":
         """The configuration of --smoke or --quick."""
-        small = SMOKE if self.smoke else QUICK if self.quick else {}
-        return dataclasses.replace(self, **small)
+        return with_size(self, smoke=SMOKE, quick=QUICK)
 
     def study_settings(self) -> dict[str, Any]:
         """The flags that a cell's numbers depend on, but for its seed."""
