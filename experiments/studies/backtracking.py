@@ -198,6 +198,7 @@ def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) ->
     )
     if last != "dpo":
         return policy
+    loss: dict[str, Any] = {"loss": "rpo", "alpha": config.dpo_nll}
     dpo = dpo_stage.Config(
         **stage_flags(config, folder / "dpo"),
         model=str(policy),
@@ -205,7 +206,7 @@ def train_arm(config: Config, task: BacktrackingTask, arm: str, folder: Path) ->
         steps=config.dpo_steps,
         batch=2 * config.batch,
         learning_rate=config.dpo_learning_rate,
-        **({"loss": "rpo", "alpha": config.dpo_nll} if config.dpo_nll else {}),
+        **(loss if config.dpo_nll else {}),
     )
     return run_once(dpo_stage.main, dpo)
 

@@ -160,10 +160,12 @@ def minimize(
     """Adam, with a key of its own for each step."""
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
-    def step(carry: tuple[Gaussian, optax.OptState], key: Key) -> tuple[object, None]:
+    Carry = tuple[Gaussian, optax.OptState]
+
+    def step(carry: Carry, key: Key) -> tuple[Carry, None]:
         gaussian, state = carry
         updates, state = optimizer.update(jax.grad(loss)(gaussian, key), state)
-        return (optax.apply_updates(gaussian, updates), state), None
+        return (Gaussian(*optax.apply_updates(gaussian, updates)), state), None
 
     start = Gaussian(*(jnp.asarray(x, jnp.float32) for x in start))
     keys = jax.random.split(key, steps)
@@ -180,14 +182,14 @@ def mode_mass(
 
 
 @typed
-def tilted(
+def tilt_by_reward(
     log_reference: Float[Array, "X"], reward: Float[Array, "X"], *, beta: Scalar
 ) -> Float[Array, "X"]:
     """The optimum of KL-regularized RL: log of pi_ref exp(reward / beta) / Z.
 
     Reference: Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
 
-    >>> tilted(jnp.log(jnp.full(2, 0.5)), jnp.zeros(2), beta=1.0).tolist()
+    >>> tilt_by_reward(jnp.log(jnp.full(2, 0.5)), jnp.zeros(2), beta=1.0).tolist()
     [-0.6931471824645996, -0.6931471824645996]
     """
     return jax.nn.log_softmax(log_reference + reward / beta)

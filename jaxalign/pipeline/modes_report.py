@@ -131,7 +131,7 @@ def beta_section(folder: Path) -> Section:
     reward = jnp.interp(GRID, jnp.array(PEAKS), jnp.array(VALUES))
     rows = []
     for beta in BETAS:
-        log_q = modes.tilted(reference, reward, beta=beta)
+        log_q = modes.tilt_by_reward(reference, reward, beta=beta)
         mass = np.asarray(modes.mode_mass(GRID, log_q, PEAKS, width=WIDTH))
         rows.append(
             {

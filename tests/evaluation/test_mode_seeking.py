@@ -70,12 +70,12 @@ def test_mass_near_modes_and_the_tilt_as_beta_falls():
     np.testing.assert_allclose(mass, WEIGHTS, atol=2e-3)
     reward = jnp.where(GRID > 0, 1.0, 0.0)
     for beta in (10.0, 1.0, 0.25):
-        log_q = mode_seeking.tilted(TARGET, reward, beta=beta)
+        log_q = mode_seeking.tilt_by_reward(TARGET, reward, beta=beta)
         gained = mode_seeking.mode_mass(GRID, log_q, MEANS, width=2.4)
         odds = 0.3 / 0.7 * np.exp(1 / beta)  # pi_ref exp(r / beta), by hand
         np.testing.assert_allclose(gained[1], odds / (1 + odds), atol=4e-3)
     np.testing.assert_allclose(
-        mode_seeking.tilted(TARGET, reward, beta=1e6), TARGET, atol=1e-4
+        mode_seeking.tilt_by_reward(TARGET, reward, beta=1e6), TARGET, atol=1e-4
     )
 
 
