@@ -16,7 +16,8 @@ def config_command(config: Any, program: str) -> str:
       config: a dataclass of flags.
       program: the module, such as `experiments.red_team`.
     """
-    free = flags.resumable_fields(type(config))
+    # more seeds continue a run, and are other numbers all the same
+    free = flags.resumable_fields(type(config)) - {"seeds"}
     parts = ["python", "-m", program]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

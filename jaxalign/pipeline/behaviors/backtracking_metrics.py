@@ -137,6 +137,12 @@ class Measurer:
         """The mean of values of answers over each prompt's samples [P]."""
         return np.asarray(values, float).reshape(-1, self.protocol.samples).mean(axis=1)
 
+    def share_among(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The mean over each prompt's chosen samples [P]; NaN where there are none."""
+        split = lambda x: np.asarray(x, float).reshape(-1, self.protocol.samples)
+        total, count = split(values * chosen).sum(axis=1), split(chosen).sum(axis=1)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
     def violations(self, answers: Answers) -> np.ndarray:
         """The share of each prompt's answers that violate [P]."""
         return self.per_prompt([self.task.violates(text) for text in answers.texts])
@@ -178,8 +184,7 @@ class Measurer:
             pairs = zip(answers.prompts, answers.texts, strict=True)
             right = np.array([is_right(prompt, text) for prompt, text in pairs])
             values["right"] = self.per_prompt(right)
-            if right.any():
-                values["reset/right"] = float(did_reset[right].mean())
+            values["reset/right"] = self.share_among(did_reset, right)
         return values
 
     def worst_values(self) -> Values:
