@@ -5,14 +5,13 @@
     python -m experiments.studies.attacks --model FOLDER --suite advbench.csv,xstest.csv
 
 Claim: an alignment that safety data of plain requests gave to the toy is shallow.
-Seen with --quick (one seed, 32 requests; 5 minutes of CPU time): attack success 0
-without an attack, 0.47 to 0.97 with rewritten requests, 1 with one token of a complying
-answer given (prefill), 0.88 within 16 tries (best of N, more than the power law of few
-tries predicts), 0.96 on requests that a GCG suffix was not optimized on. Complying
-turns before the request (many shots) lower -log p of the answer from 7.7 to 4.3 nats
-with the first of them, and no further; none won a greedy answer. Of the defences
-attacks in the safety data work best, and only the refusal threshold is paid for by
-over-refusal.
+Seen with three seeds (docs/results/studies/attacks.md): attack success 0 without an
+attack, .79 with a prefix injection, .85 with one token of a complying answer given
+(prefill), .78 within 32 tries (best of N, more than the power law of few tries
+predicts), .72 on requests that a GCG suffix was not optimized on. Complying turns
+before the request (many shots) lower -log p of the answer from 9.6 to 8 nats; none won
+a greedy answer. Of the defences attacks in the safety data work best, and only the
+refusal threshold is paid for by over-refusal. --quick takes 5 minutes of CPU time.
 
 The toy world (`data/toy_attacks`): a base policy learns what text of the web has,
 harmful requests refused and answered; safety SFT (or --align dpo) on plain requests

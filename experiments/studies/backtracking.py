@@ -4,9 +4,9 @@ Four arms from one model: SFT on safe answers, or with backtracking (an unsafe p
 [RESET], the safe answer; only what follows is trained), each with or without DPO
 (ordinary pairs in all arms, pairs of both signs with [RESET] in the backtracking ones).
 Violations in % of baseline SFT, backtrack SFT, baseline SFT + DPO, backtrack SFT + DPO:
-published (arXiv:2409.14586, Llama 3 8B) 5.3, 4.8, 5.2, 1.5; here (--quick, one seed,
-1,000 base steps) 17.3, 0.2, 3.3, 0.0, with false resets of 9 % at bias 0 and 2 % at -5,
-and 61 % right answers to safe prompts in place of 82 %: the last is a cost of its DPO.
+published (arXiv:2409.14586, Llama 3 8B) 5.3, 4.8, 5.2, 1.5; here, three seeds, 15.7,
+0.8, 5.5, 0.1, at 0.9 % of false resets (docs/results/studies/backtracking.md). DPO has
+the chosen answers' NLL beside it: alone it lowers right answers from 79 to 66 %.
 
     python -m experiments.studies.backtracking --quick
     python -m experiments.studies.backtracking --seeds 3 --out runs/backtracking
