@@ -53,6 +53,7 @@ Studies: python -m experiments.studies.NAME
     attacks             attacks on an aligned model, their laws, defences' curves
     sycophancy          where it comes from; four protocols on any model
     mode_seeking        forward KL covers, reverse KL seeks; sampling adapters
+    no_reward_model     BLEU, length, format, random rewards against a learned one
     details             PPO's implementation details, one off at a time
     displacement        when DPO lowers both answers of a pair, and what prevents it
 Measure and plan

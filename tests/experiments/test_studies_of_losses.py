@@ -6,7 +6,7 @@ import json
 import pytest
 
 from experiments import ppo
-from experiments.studies import details, displacement, mode_seeking
+from experiments.studies import details, displacement, mode_seeking, no_reward_model
 from jaxalign.training.loss_registry import PAIRWISE_LOSSES
 
 
@@ -37,13 +37,23 @@ def test_losses_of_the_displacement_study_exist_with_their_flags():
         assert flags.get("reference_metrics", False) != loss.needs_reference
 
 
+def test_rewards_that_are_not_known_are_refused_and_clipping_is_an_arm():
+    with pytest.raises(ValueError, match="--rewards 'bleu' is none of true reward"):
+        no_reward_model.main(no_reward_model.Config(rewards=("bleu",)))
+    assert no_reward_model.method_of("random") is None
+    method = no_reward_model.method_of("random, no clipping")
+    assert (method.clip_low, method.clip_high) == (1.0, 1e6)
+
+
 def test_a_reference_without_models_is_refused():
     with pytest.raises(ValueError, match="--reference and --models are given together"):
         mode_seeking.main(mode_seeking.Config(reference="a"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", [mode_seeking, displacement, details])
+@pytest.mark.parametrize(
+    "study", [mode_seeking, displacement, details, no_reward_model]
+)
 def test_a_smoke_run_writes_its_report_and_resumes(study, tmp_path):
     config = study.Config(smoke=True, out=tmp_path / "run")
     numbers = study.main(config)
