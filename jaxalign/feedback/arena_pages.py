@@ -29,6 +29,7 @@ else:
 
 MAX_PROMPT = 20_000  # characters
 MAX_TURNS = 20
+MAX_WAITING = 16  # turns, those that are being answered included
 BUSY = "The models are answering others; try again in a moment."
 
 
@@ -38,7 +39,7 @@ class ArenaPages:
     Args:
       require: the account of a request; see `app.Site.require`.
       answerers: the models by name, two or more.
-      streams: turns that are answered at one time.
+      streams: turns that are answered at one time; others wait for them.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class ArenaPages:
         require: Callable[..., Account],
         answerers: dict[str, Answerer],
         *,
-        streams: int = 2,
+        streams: int = 1,
         rng: random.Random | None = None,
     ) -> None:
         self.study = study
         self.require = require
         self.answerers = answerers
-        self.streams = streams
+        self.free = asyncio.Semaphore(streams)
         self.rng = rng or random.Random()
         self.answering: list[str] = []  # battles
 
@@ -101,7 +102,7 @@ class ArenaPages:
         payload = await json_body(request)
         prompt = parse_prompt(payload)
         battle = self.battle(account.name, payload.get("battle"))
-        if len(self.answering) >= self.streams or battle.id in self.answering:
+        if len(self.answering) >= MAX_WAITING or battle.id in self.answering:
             raise exceptions.HTTPException(503, BUSY)
         self.answering.append(battle.id)
         return responses.StreamingResponse(
@@ -149,10 +150,11 @@ class ArenaPages:
                 for name, talk in zip(battle.models, talks, strict=True)
             ]
             texts = ["", ""]
-            async for index, piece in alternate(iterators):
-                texts[index] += piece
-                place = battle.order.index(index)
-                yield json.dumps({"place": place, "text": piece}) + "\n"
+            async with self.free:
+                async for index, piece in alternate(iterators):
+                    texts[index] += piece
+                    place = battle.order.index(index)
+                    yield json.dumps({"place": place, "text": piece}) + "\n"
             self.study.record([arena.turn_event(battle, prompt, texts)])
             await saved(self.study)
             stored = self.study.arena.battles[battle.id]
