@@ -183,7 +183,7 @@ export function judging() {
     const isLetter = settings.kind === "ranking" && LETTERS.slice(0, ranking.places).includes(event.key.toUpperCase());
     if (actions[event.key] && !isLetter) { event.preventDefault(); actions[event.key](); return; }
     if (locked || !cards.length) return;
-    if (event.key === "Enter" && !event.target.closest("button, a, summary")) { event.preventDefault(); submitIfComplete(); return; }
+    if (event.key === "Enter" && !event.target.closest("button:not(.placed), a")) { event.preventDefault(); submitIfComplete(); return; }
     if (kindKey(event)) event.preventDefault();
   }
 
@@ -192,6 +192,7 @@ export function judging() {
     const button = event.target.closest("button");
     if (!button || locked) return;
     const data = button.dataset, group = button.closest("[data-place]");
+    if (event.detail && !dialogOpen()) $("main").focus({ preventScroll: true }); // Enter submits
     if (data.value) choose(/^\d+$/.test(data.value) ? Number(data.value) : data.value);
     else if (data.safe) setSafe(Number(group.dataset.place), data.safe === "true");
     else if (data.rating) rate(Number(group.dataset.place), Number(data.rating));
