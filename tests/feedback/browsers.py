@@ -38,7 +38,8 @@ def resize(driver, width, height, *, dark=False):
         "Emulation.setDeviceMetricsOverride", {**metrics, "mobile": width < 500}
     )
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
 
 
 class Server:
