@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("starlette", reason="the extra feedback is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
+pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
 from jaxalign.feedback import store
 from tests.feedback.studies import answer, make_items, served
@@ -74,7 +74,9 @@ def test_items_go_to_so_many_people_and_to_nobody_twice(tmp_path):
             for one in people:
                 state = one.get("/state").json()
                 if state["cards"]:
-                    assert answer(one, 1, state["cards"][0]["ticket"]).status_code == 200
+                    assert (
+                        answer(one, 1, state["cards"][0]["ticket"]).status_code == 200
+                    )
         by_item = {}
         for judgement in store.judgements(tmp_path):
             by_item.setdefault(judgement.item, []).append(judgement.annotator)

@@ -1,4 +1,4 @@
-"""Every state of the page: axe finds nothing, nothing overflows, no script of theirs."""
+"""Every state of the page: axe finds nothing, nothing overflows, no script runs."""
 
 import pytest
 
@@ -63,13 +63,17 @@ def check(driver, name):
             wider = "return document.documentElement.scrollWidth - innerWidth"
             assert driver.execute_script(wider) <= 0, (name, width)
     assert driver.execute_script("return window.hit") is None
-    assert driver.find_elements("css selector", "main img, iframe, svg, main style") == []
+    assert (
+        driver.find_elements("css selector", "main img, iframe, svg, main style") == []
+    )
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_judging(browser, tmp_path, name):
     options, count, keys = STATES[name]
-    kind = {"pairwise": "pair"}.get(options.get("kind", "pairwise"), options.get("kind"))
+    kind = {"pairwise": "pair"}.get(
+        options.get("kind", "pairwise"), options.get("kind")
+    )
     answers = tuple(f"{HOSTILE} {k}" for k in range(count))
     begin(tmp_path, [Item(f"i{n}", kind, ASK, answers) for n in range(3)], **options)
     with serving(tmp_path, **options) as server:
@@ -81,7 +85,10 @@ def test_judging(browser, tmp_path, name):
         page.keys(keys)
         check(browser, name)
         link = page.find("#card a")
-        assert [a.get_attribute("href") for a in link] in ([], [None] * len(link)) or all(
+        assert [a.get_attribute("href") for a in link] in (
+            [],
+            [None] * len(link),
+        ) or all(
             not (a.get_attribute("href") or "").startswith("javascript") for a in link
         )
         for dialog, key in (("help", "?"), ("skip", "s"), ("pause", "p")):
