@@ -15,11 +15,11 @@ after the vote. A question mark on the page shows the keys.
 
 Every judgement is an event in OUT/study.sqlite that is only appended, and is on the
 disk before the page says so. Started again with the same --out, the study goes on with
-its settings; --data adds what is new. Others may judge at once, each item by --overlap people; on
-other machines with --host, which needs --tokens: a file of lines NAME TOKEN, or NAME
-TOKEN admin for who may see the dashboard (/dashboard: progress, people, agreement, and
-the best accuracy that a reward model can reach on these labels). The page speaks plain
-HTTP: across a network put a server with TLS before it.
+its settings; --data adds what is new. Others may judge at once, each item by --overlap
+people; on other machines with --host, which needs --tokens: a file of lines NAME TOKEN,
+or NAME TOKEN admin for who may see the dashboard (/dashboard: progress, people,
+agreement, and the best accuracy that a reward model can reach on these labels). The
+page speaks plain HTTP: across a network put a server with TLS before it.
 
 --gold has rows with a known answer that test annotators, --repeat shows a share of the
 items twice, sides swapped. --export writes pairs, ties, rankings, ... (see
@@ -140,7 +140,7 @@ def main(config: Config) -> dict[str, int]:
     """
     if config.export is not None:
         return write_rows(config, config.export)
-    defaults = Config(out=config.out, kind=config.kind)
+    defaults = Config(out=config.out)
     settings = study_folder.resume_settings(
         config.out, make_settings(config), make_settings(defaults)
     )
@@ -207,17 +207,10 @@ def make_settings(config: Config) -> Settings:
     names = {field.name for field in dataclasses.fields(Settings)}
     own = {k: v for k, v in dataclasses.asdict(config).items() if k in names}
     text = config.guidelines.read_text(encoding="utf-8") if config.guidelines else ""
-    titles = {
-        "pairwise": "Which answer is better?",
-        "ranking": "Rank the answers",
-        "rating": "Rate the answers",
-        "arena": "Arena",
-    }
     own |= {
         "levels": 2 if config.kind == "arena" else int(config.levels),
         "lease": 60 * config.lease,
         "guidelines": text,
-        "title": config.title or titles[config.kind],
     }
     return Settings(**own)
 
