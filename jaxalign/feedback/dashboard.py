@@ -20,7 +20,7 @@ else:
     responses = lazy.module("starlette.responses")
     routing = lazy.module("starlette.routing")
 
-EVERY = 5.0  # s between two computations of the statistics
+REFRESH_SECONDS = 5.0  # s between two computations of the statistics
 
 
 class Dashboard:
@@ -99,7 +99,7 @@ class Dashboard:
         async with self.lock:
             now = time.monotonic()
             stale = self.events != self.study.events
-            if stale and (self.events < 0 or now - self.computed >= EVERY):
+            if stale and (self.events < 0 or now - self.computed >= REFRESH_SECONDS):
                 self.events = self.study.events
                 items = dict(self.study.queue.items)
                 self.tables = await asyncio.to_thread(
