@@ -15,12 +15,12 @@ class LengthGain(NamedTuple):
 
     Attributes:
       total: mean reward after, less the mean before.
-      within: the mean of the gains of bins of length, weighted by their answers.
-      share: within / total, the share that is not due to length; NaN without a gain.
+      same_length: the mean of the gains of bins of length, weighted by their answers.
+      share: same_length / total, the share that is not due to length; NaN without a gain.
     """
 
     total: float
-    within: float
+    same_length: float
     share: float
 
 
@@ -35,7 +35,7 @@ def length_gain(
 ) -> LengthGain:
     """The gain in reward within bins of answer length.
 
-    within = sum over bins of n_bin * (mean after - mean before) / sum of n_bin
+    same_length = sum over bins of n_bin * (mean after - mean before) / sum of n_bin
 
     over bins that hold answers from both sides; n_bin counts the answers of both.
 
@@ -45,7 +45,7 @@ def length_gain(
       width: of a bin, in the unit of the lengths.
 
     >>> gain = length_gain([1.0, 3.0], [1.0, 3.0, 3.0], [5.0, 25.0], [5.0, 25.0, 25.0])
-    >>> round(gain.total, 3), gain.within
+    >>> round(gain.total, 3), gain.same_length
     (0.333, 0.0)
     """
     rewards = [np.asarray(x, np.float64) for x in (before, after)]
@@ -59,5 +59,7 @@ def length_gain(
         inside = [r[b == one] for r, b in zip(rewards, bins, strict=True)]
         gains.append(inside[1].mean() - inside[0].mean())
         counts.append(len(inside[0]) + len(inside[1]))
-    within = float(np.average(gains, weights=counts)) if counts else float("nan")
-    return LengthGain(total, within, within / total if total else float("nan"))
+    same_length = float(np.average(gains, weights=counts)) if counts else float("nan")
+    return LengthGain(
+        total, same_length, same_length / total if total else float("nan")
+    )
