@@ -20,8 +20,8 @@ def similarity(pair: Preference) -> float:
     >>> round(similarity(pair), 3)
     0.667
     """
-    words = [answer_content(x).split() for x in (pair.chosen, pair.rejected)]
-    return difflib.SequenceMatcher(None, *words, autojunk=False).ratio()
+    chosen, rejected = (answer_content(x).split() for x in (pair.chosen, pair.rejected))
+    return difflib.SequenceMatcher(None, chosen, rejected, autojunk=False).ratio()
 
 
 def split_pairs(

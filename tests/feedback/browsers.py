@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BINARY, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+BINARIES = filter(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+BINARY, DRIVER = next(BINARIES, None), shutil.which("chromedriver")
 REASON = "chromium, chromedriver or selenium is not installed"
 INSTALLED = bool(BINARY and DRIVER and importlib.util.find_spec("selenium"))
 
@@ -20,7 +21,7 @@ def open_browser(*, width=1200, height=900, dark=False):
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = BINARY
+    options.binary_location = shutil.which(BINARY)
     for flag in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu"):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
