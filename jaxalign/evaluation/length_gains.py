@@ -16,7 +16,7 @@ class LengthGain(NamedTuple):
     Attributes:
       total: mean reward after, less the mean before.
       same_length: the mean of the gains of bins of length, weighted by their answers.
-      share: same_length / total, the share that is not due to length; NaN without a gain.
+      share: same_length / total, what is not due to length; NaN without a gain.
     """
 
     total: float
