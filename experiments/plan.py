@@ -5,7 +5,8 @@
 
 The step itself is compiled ahead of time for the mesh, on shapes alone. Printed are the
 bytes per device by role, the operations and communication of a step, and for each chip
-whether it fits and the least time at its published rates.
+whether it fits, the least time at its published rates, and for --steps the device
+hours, energy and carbon of a run at that rate (--watts where no power is published).
 
 Operations are those of the matrix products in the traced program, which XLA's own
 `cost_analysis` would count once for all layers. Communication is read from the compiled
@@ -23,7 +24,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import rich
@@ -33,9 +34,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxalign import messages, sharding
-from jaxalign.planning import abstract
+from jaxalign.planning import abstract, footprint
 from jaxalign.planning.chips import CHIPS, Chip
 from jaxalign.planning.flops import matmul_params
+from jaxalign.planning.footprint import Footprint
 from jaxalign.planning.measure import ProgramCost, program_cost
 from jaxalign.planning.programs import (
     PlannedStep,
@@ -43,7 +45,7 @@ from jaxalign.planning.programs import (
     programs,
     training_inputs,
 )
-from jaxalign.runtime import cli, config_file
+from jaxalign.runtime import cli, config_file, flags
 from jaxalign.runtime.flags import parse_mesh
 
 GIB = 2**30
@@ -57,11 +59,23 @@ KINDS = (
 class Config(PlannedStep):
     """A step, and the devices that it is compiled for."""
 
+    RANGES: ClassVar = {
+        **PlannedStep.RANGES,
+        "steps": flags.COUNT,
+        "watts": flags.POSITIVE,
+        "kg_per_kwh": flags.NOT_NEGATIVE,
+    }
     topology: str = ""
     """A TPU slice, such as v5p:4x4x4 or v5e:8x8, for the TPU compiler; by default
     CPU devices."""
     chips: tuple[str, ...] = tuple(CHIPS)
     """Chips to compare with."""
+    steps: int = 1000
+    """Steps of the run whose device hours, energy and carbon are printed."""
+    watts: float | None = None
+    """Power of a device; by default the published one of each chip."""
+    kg_per_kwh: float = footprint.KG_PER_KWH
+    """CO2 equivalents of a kilowatt-hour; by default as in Llama 2's table."""
     out: Path | None = None
     """A file for the numbers, as JSON; FILE.config.yaml beside it has the flags."""
 
@@ -104,6 +118,17 @@ class Plan(NamedTuple):
                 least[part] += seconds
             least["step"] += max(parts.values())
         return least
+
+
+def run_footprint(plan: Plan, config: Config, name: str) -> Footprint:
+    """Device hours, energy and carbon of a run on a chip, at its least time.
+
+    The energy is NaN where neither --watts nor a published power is known.
+    """
+    seconds = config.steps * plan.floor(CHIPS[name])["step"]
+    watts = config.watts or CHIPS[name].watts or math.nan
+    hours = plan.devices * seconds / 3600
+    return footprint.footprint(hours, watts, kg_per_kwh=config.kg_per_kwh)
 
 
 def plan_step(config: Config) -> Plan:
@@ -163,8 +188,9 @@ def force_devices(config: Config) -> None:
         jax.config.update("jax_num_cpu_devices", math.prod(shape.values()))
 
 
-def numbers(plan: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
-    """The plan as JSON values."""
+def numbers(plan: Plan, config: Config) -> dict[str, Any]:
+    """The plan as JSON values; an unknown energy is null."""
+    known = lambda values: {k: x if x == x else None for k, x in values.items()}
     return {
         "devices": plan.devices,
         "bytes": plan.roles | {"within": plan.transient, "peak": plan.peak},
@@ -179,7 +205,8 @@ def numbers(plan: Plan, chips: tuple[str, ...]) -> dict[str, Any]:
         "chips": {
             name: {"fits": plan.peak <= CHIPS[name].memory}
             | {"seconds": plan.floor(CHIPS[name])}
-            for name in chips
+            | {"run": known(run_footprint(plan, config, name)._asdict())}
+            for name in config.chips
         },
     }
 
@@ -209,6 +236,12 @@ def show(plan: Plan, config: Config) -> None:
         fits = f"{'yes' if plan.peak <= chip.memory else 'no'}, of {gib(chip.memory)}"
         table.add_row(name, fits, *(f"{floor[part]:.3g}" for part in resources))
     rich.print(table)
+    units = ("device hours", "device years", "kWh", "kg CO2")
+    table = Table("chip", *units, title=f"{config.steps:,} steps, at least")
+    for name in config.chips:
+        cost = run_footprint(plan, config, name)
+        table.add_row(name, *(f"{x:.3g}" if x == x else "-" for x in cost))
+    rich.print(table)
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -218,7 +251,7 @@ def main(config: Config) -> dict[str, Any]:
             raise messages.unknown_name("chip", chip, CHIPS)
     cost = plan_step(config)
     show(cost, config)
-    values = numbers(cost, config.chips)
+    values = numbers(cost, config)
     if config.out is not None:
         config.out.write_text(json.dumps(values, indent=2))
         config_file.write_sidecar(config.out, config)

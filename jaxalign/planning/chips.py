@@ -17,6 +17,7 @@ class Chip:
       link: bytes per second that it sends within its domain, all links together.
       domain: number of chips that those links connect: a node of GPUs, a pod of TPUs.
       network: bytes per second that it sends out of its domain.
+      watts: thermal design power; None where none is published.
     """
 
     kind: str
@@ -26,6 +27,7 @@ class Chip:
     link: float
     domain: int
     network: float
+    watts: float | None = None
 
 
 # TPUs: cloud.google.com/tpu/docs/v4, v5e, v5p and v6e. Interconnects are given there
@@ -41,9 +43,9 @@ CHIPS = {
     "v5e": Chip("TPU v5 lite", 197e12, 0.819e12, 16e9, 200e9, 256, 3.1e9),
     "v5p": Chip("TPU v5", 459e12, 2.765e12, 95e9, 600e9, 8960, 6.25e9),
     "v6e": Chip("TPU v6 lite", 918e12, 1.638e12, 32e9, 400e9, 256, 3.1e9),
-    "A100": Chip("NVIDIA A100-SXM4-80GB", 312e12, 2.039e12, 80e9, 300e9, 8, 25e9),
-    "H100": Chip("NVIDIA H100 80GB HBM3", 989e12, 3.35e12, 80e9, 450e9, 8, 50e9),
-    "H200": Chip("NVIDIA H200", 989e12, 4.8e12, 141e9, 450e9, 8, 50e9),
+    "A100": Chip("NVIDIA A100-SXM4-80GB", 312e12, 2.039e12, 80e9, 300e9, 8, 25e9, 400),
+    "H100": Chip("NVIDIA H100 80GB HBM3", 989e12, 3.35e12, 80e9, 450e9, 8, 50e9, 700),
+    "H200": Chip("NVIDIA H200", 989e12, 4.8e12, 141e9, 450e9, 8, 50e9, 700),
 }
 
 
