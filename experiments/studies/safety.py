@@ -29,9 +29,9 @@ On a model and files of your own: `experiments.studies.safety_model`.
 
 Writes OUT/report.html, safety.png, shares.png and a folder for each seed and arm.
 
-Seen with --quick (one seed, 96 requests): violations 72, 59, 0, 0 % at 0, 1, 10, 100 %
-of the safety data, false refusals 0, 1, 25, 18 %, helpfulness 2.85, 2.82, 2.82, 2.79;
-RS 18 %, PPO 0 % and 14 % false refusals; finds 318 (base), 285 (1 %), 235, 5.
+Seen with three seeds (docs/results/studies/safety.md): violations 86, 31, 0.7, 0.1 % at
+0, 1, 10, 100 % of the safety data, false refusals 0.7 to 4.4 %, helpfulness 2.88 to
+2.83; RS 1.7 %, PPO 0.1 %; finds 287 (base), 186 (1 %), 26, 6.
 """
 
 import dataclasses
