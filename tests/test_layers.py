@@ -27,6 +27,7 @@ LAYERS = {
     "training": 4,
     "evaluation": 4,
     "runtime": 5,
+    "feedback": 5,
     "pipeline": 6,
     "planning": 7,
 }
