@@ -14,26 +14,34 @@ first annotator, with train.jsonl and test.jsonl each, for `--data`.
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
     python -m experiments.collect --model FOLDER --data FILE --reward my.py:function
+    python -m experiments.collect --model NEWEST --models OLDER --temperature 0.7 1.2
 
-Of a weighted sum of rewards, numbers.json has each term's mean and spread, too.
+With several models or temperatures consecutive answers, which are the pairs, are of
+different ones; the rows have the `sources` of their answers. Rows keep their fields
+(category, id). Of a weighted sum of rewards, numbers.json has each term's mean and
+spread, too.
 """
 
 import collections
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxalign import streams
-from jaxalign.data.records import Prompt, prompt_fields
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import preference
-from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
-from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
+from jaxalign.pipeline import (
+    answer_sources,
+    datasets,
+    policies,
+    reward_functions,
+)
+from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.pipeline.reward_terms import Reward
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
@@ -54,10 +62,13 @@ class Config(RunConfig):
     """Index of the first of them; after the last prompt the first follows again."""
     held_out_prompts: int = 512
     """Held-out prompts, for test.jsonl."""
+    models: tuple[str, ...] = ()
+    """Further models that answer the same prompts, beside --model: older checkpoints,
+    say."""
     samples: int = 4
-    """Answers to each prompt, which are ranked."""
-    temperature: float = 1.0
-    """Sampling temperature."""
+    """Answers to each prompt by each model at each temperature, which are ranked."""
+    temperature: tuple[float, ...] = (1.0,)
+    """Sampling temperature, or several, each of which has its own answers."""
     annotators: int = 1
     """Annotators who rank the answers to each prompt."""
     label_temperature: float = 1.0
@@ -73,21 +84,25 @@ class RankedAnswers(NamedTuple):
       rewards: float [K].
       places: the place of each answer by each annotator, 0 for the best, int
         [annotators K].
+      sources: the model and temperature of each answer; empty if unknown.
     """
 
     prompt: Prompt
     answers: list[str]
     rewards: np.ndarray
     places: np.ndarray
+    sources: list[str] = []
 
     def row(self) -> dict[str, Any]:
         """The ranking by the mean place, best first, as a row that `--data` reads."""
         # answers with the same mean place are in the first annotator's order
         order = np.lexsort((self.places[0], self.places.mean(axis=0)))
+        sources = {"sources": [self.sources[i] for i in order]} if self.sources else {}
         return {
-            **prompt_fields(self.prompt),
+            **answer_sources.row_fields(self.prompt),
             "answers": [self.answers[i] for i in order],
             "rewards": self.rewards[order].tolist(),
+            **sources,
         }
 
 
@@ -106,94 +121,108 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
       ValueError: no such reward, nothing held out, or answers that are all alike.
     """
     with Run(config, "collect") as run:
-        source = datasets.load(config)
-        policy = policies.load(config, source, run.mesh)
-        reward_fn = reward_functions.make_reward_function(
-            reward or config.reward, config.dtype, policy, source
-        )
-        train, held_out = source.prompts()
+        data = datasets.load(config)
+        sources = load_sources(config, run, data, reward or config.reward)
+        train, held_out = data.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
-        run.describe_data(source.accounts())
+        run.describe_data(data.accounts())
         prompts_by_split = {
             "train": cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
-        max_new_tokens = config.max_new_tokens or source.max_new_tokens
         numbers: dict[str, float] = {}
         for name, prompts in prompts_by_split.items():
-            fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
-            answers = sample_answers(config, policy, fitting, max_new_tokens, name)
-            scores = reward_functions.score_terms(reward_fn, answers, mesh=run.mesh)
-            noise = partial(
-                streams.generator, config.seed, f"label {name}", config.first_prompt
-            )
-            rankings = rank_answers(
-                answers,
-                scores["reward"],
-                config.label_temperature,
-                config.annotators,
-                noise,
-            )
-            pairs = preference_pairs(rankings, config.label_temperature)
-            if not pairs:
-                raise ValueError(
-                    "all answers to a prompt were the same: raise --samples (2 at "
-                    "least) or --temperature"
-                )
-            write(run.folder / "preferences" / f"{name}.jsonl", pairs)
-            rows = [ranking.row() for ranking in rankings]
-            write(run.folder / "rankings" / f"{name}.jsonl", rows)
-            numbers[f"{name}_rankings"] = len(rankings)
-            numbers[f"{name}_pairs"] = len(pairs)
-            numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
-                np.array([pair["p_chosen"] for pair in pairs])
-            )
-            numbers |= {f"{name}_{k}": x for k, x in reward_numbers(scores).items()}
+            answers = sample_split(config, run, data, sources, prompts, name)
+            found = label_split(config, run, answers, name)
+            numbers |= {f"{name}_{key}": value for key, value in found.items()}
         return run.finish(numbers)
 
 
-def reward_numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
-    """The mean reward of all answers, and mean and spread of each term of a sum.
+def load_sources(
+    config: Config, run: Run, data: datasets.Dataset, reward: Reward
+) -> list[answer_sources.Source]:
+    """Every model at every temperature, with the reward function of its tokens."""
+    sources = []
+    for model in (config.model, *config.models):
+        model_config = dataclasses.replace(config, model=model)
+        policy = policies.load(model_config, data, run.mesh)
+        reward_fn = reward_functions.make_reward_function(
+            reward, config.dtype, policy, data
+        )
+        for temperature in config.temperature:
+            source = answer_sources.Source(model, policy, temperature, reward_fn)
+            sources.append(source)
+    return sources
 
-    Args:
-      scores: of `reward_functions.score_terms`.
-    """
-    numbers = {"reward": float(np.mean(scores["reward"]))}
-    for name, values in scores.items():
-        if name != "reward":
-            numbers[f"{name}/mean"] = float(np.mean(values))
-            numbers[f"{name}/std"] = float(np.std(values, ddof=1))
-    return numbers
 
-
-def sample_answers(
+def sample_split(
     config: Config,
-    policy: policies.Policy,
-    prompts: TokenizedPrompts,
-    max_new_tokens: int,
+    run: Run,
+    data: datasets.Dataset,
+    sources: list[answer_sources.Source],
+    prompts: Sequence[Prompt],
     name: str,
-) -> rollouts.Answers:
-    """Samples of the policy, `--samples` to each prompt.
-
-    Args:
-      name: of the split, and of the random stream.
-    """
-    # a prompt that comes again in a later slice gets other answers
-    key = streams.key(
-        jax.random.key(config.seed), f"collect {name}", config.first_prompt
+) -> answer_sources.SourcedAnswers:
+    """Answers of all sources to the prompts of a split that leave room for one."""
+    if dropped := answer_sources.dropped_fields(prompts):
+        run.note(
+            f"{name}: new answers are not those of the rows, so their fields "
+            f"{', '.join(dropped)} are left out"
+        )
+    max_new_tokens = config.max_new_tokens or data.max_new_tokens
+    fitting = answer_sources.select_common_prompts(
+        [source.policy for source in sources], prompts, max_new_tokens, run.note, name
     )
-    return rollouts.sample_answers(
-        policy,
-        prompts,
-        key,
-        max_new_tokens=max_new_tokens,
+    return answer_sources.sample_sources(
+        sources,
+        fitting,
+        name,
+        seed=config.seed,
+        first_prompt=config.first_prompt,
         samples=config.samples,
-        temperature=config.temperature,
+        max_new_tokens=max_new_tokens,
+        mesh=run.mesh,
     )
+
+
+def label_split(
+    config: Config, run: Run, answers: answer_sources.SourcedAnswers, name: str
+) -> dict[str, float]:
+    """Labels the answers of a split, writes both files, and returns its numbers.
+
+    Raises:
+      ValueError: answers that are all alike.
+    """
+    noise = partial(
+        streams.generator, config.seed, f"label {name}", config.first_prompt
+    )
+    rankings = rank_answers(
+        answers,
+        answers.scores["reward"],
+        config.label_temperature,
+        config.annotators,
+        noise,
+    )
+    pairs = preference_pairs(rankings, config.label_temperature)
+    if not pairs:
+        raise ValueError(
+            "all answers to a prompt were the same: raise --samples (2 at "
+            "least) or --temperature"
+        )
+    write(run.folder / "preferences" / f"{name}.jsonl", pairs)
+    rows = [ranking.row() for ranking in rankings]
+    write(run.folder / "rankings" / f"{name}.jsonl", rows)
+    probabilities = np.array([pair["p_chosen"] for pair in pairs])
+    return {
+        "rankings": len(rankings),
+        "pairs": len(pairs),
+        "bayes_accuracy": preference.bayes_accuracy(probabilities),
+        **answer_sources.reward_numbers(answers),
+    }
 
 
 def rank_answers(
-    answers: rollouts.Answers,
+    answers: answer_sources.SourcedAnswers,
     reward: np.ndarray,
     temperature: float,
     annotators: int,
@@ -230,7 +259,8 @@ def rank_answers(
         utility = reward[rows][None, :] / temperature + gumbel
         places = np.argsort(np.argsort(-utility, axis=1), axis=1)
         texts = [answers.texts[i] for i in rows]
-        rankings.append(RankedAnswers(prompt, texts, reward[rows], places))
+        sources = [answers.sources[i] for i in rows]
+        rankings.append(RankedAnswers(prompt, texts, reward[rows], places, sources))
     return rankings
 
 
@@ -248,16 +278,18 @@ def preference_pairs(
     for ranking in rankings:
         place = ranking.places[0]
         for a in range(0, len(place) - 1, 2):
-            chosen, rejected = sorted((a, a + 1), key=place.__getitem__)
+            order = chosen, rejected = sorted((a, a + 1), key=place.__getitem__)
             gap = ranking.rewards[chosen] - ranking.rewards[rejected]
             logit = np.clip(gap / temperature, -60, 60)
+            sources = [ranking.sources[i] for i in order] if ranking.sources else []
             rows.append(
                 {
-                    **prompt_fields(ranking.prompt),
+                    **answer_sources.row_fields(ranking.prompt),
                     "chosen": ranking.answers[chosen],
                     "rejected": ranking.answers[rejected],
                     "p_chosen": 1.0 / (1.0 + math.exp(-logit)),
-                    "rewards": [float(ranking.rewards[i]) for i in (chosen, rejected)],
+                    "rewards": [float(ranking.rewards[i]) for i in order],
+                    **({"sources": sources} if sources else {}),
                 }
             )
     return rows

@@ -19,6 +19,7 @@ class Answers:
 
     prompts = [p for p in ASKED for _ in range(4)]
     texts = ["w", "x", "y", "z", "w", "x", "w", "", "w", "w", "w", "w"]
+    sources = ["old at 1", "new at 1"] * 6
 
 
 REWARD = np.array([0.0, 3.0, 1.0, 2.0, 0.0, 1.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0])
@@ -40,6 +41,7 @@ def test_labels_of_a_prompt_depend_on_no_other():
 
     class Second:
         prompts, texts = Answers.prompts[4:8], Answers.texts[4:8]
+        sources = Answers.sources[4:8]
 
     (alone,) = ranked(Second, REWARD[4:8])
     np.testing.assert_array_equal(alone.places, second.places)
@@ -48,6 +50,7 @@ def test_labels_of_a_prompt_depend_on_no_other():
         again = Prompt(ASKED[0].messages)  # the same text in another row
         prompts = Answers.prompts[:4] + [again] * 4
         texts = 2 * Answers.texts[:4]
+        sources = 2 * Answers.sources[:4]
 
     once, again = ranked(Twice, np.tile(REWARD[:4], 2))
     np.testing.assert_array_equal(once.places, first.places)
