@@ -5,6 +5,7 @@ Train a policy by supervision
 Preferences
     collect             sample answers, label them: rankings and pairs
     judge               label answers with a language model (AI feedback)
+    annotate            people judge answers in a browser: pairs, rankings, an arena
     winners             the best of n answers to each prompt, as SFT data
     prepare             data: filters, duplicates, leaks, a held-out split, a report
     inspect_data        examples of a data set, with the trained tokens marked

@@ -14,26 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxalign.feedback.judgements import Event, Item, Judgement, replay
+from jaxalign.feedback.schema import check_version, create_tables, user_version
 
 STUDY_FILE = "study.sqlite"
-VERSION = 1
 WAIT = 10.0  # s, for another process's transaction
-SCHEMA = """
-CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE items (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-  round INTEGER NOT NULL, body TEXT NOT NULL
-) STRICT;
-CREATE TABLE events (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, annotator TEXT NOT NULL,
-  type TEXT NOT NULL, ticket TEXT NOT NULL, body TEXT NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX once ON events (ticket, type) WHERE ticket != '';
-CREATE TRIGGER events_stay BEFORE UPDATE ON events
-  BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
-CREATE TRIGGER events_remain BEFORE DELETE ON events
-  BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
-"""
 
 
 class NewEvent(NamedTuple):
@@ -149,8 +133,13 @@ class Store:
             raise
         self.connection.execute("COMMIT")
 
-    def append(self, new: Sequence[NewEvent]) -> list[Event]:
+    def append(
+        self, new: Sequence[NewEvent], items: Iterable[Item] = ()
+    ) -> list[Event]:
         """Appends events in one transaction, and returns them once they are stored.
+
+        Args:
+          items: of the events, where they are new; they are stored with them.
 
         Raises:
           sqlite3.IntegrityError: a ticket was used before; nothing is stored.
@@ -159,6 +148,7 @@ class Store:
         now = time.time()
         stored = []
         with errors_of(self.path), self.transaction():
+            insert_items(self.connection, items, round=0)
             for annotator, kind, body, ticket in new:
                 text = json.dumps(body, ensure_ascii=False)
                 cursor = self.connection.execute(
@@ -175,10 +165,7 @@ class Store:
         """Adds items whose id is new, and returns their number."""
         with errors_of(self.path), self.transaction():
             before = self.connection.total_changes
-            self.connection.executemany(
-                "INSERT OR IGNORE INTO items (id, round, body) VALUES (?, ?, ?)",
-                ((item.id, round, item_text(item)) for item in new),
-            )
+            insert_items(self.connection, new, round=round)
             return self.connection.total_changes - before
 
     def items(self, after: int = 0) -> Iterator[tuple[int, int, Item]]:
@@ -189,10 +176,9 @@ class Store:
         """The events after a number."""
         return select_events(self.connection, after)
 
-    def last_item(self) -> int:
-        """The number of the newest item; 0 without one."""
-        row = self.connection.execute("SELECT max(seq) FROM items").fetchone()
-        return row[0] or 0
+    def data_version(self) -> int:
+        """A number that changes when other connections have written."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 @contextlib.contextmanager
@@ -236,37 +222,6 @@ def check_exists(path: Path, *, allow_new: bool = False) -> None:
         )
 
 
-def check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuses a schema of another version.
-
-    Raises:
-      ValueError: names the file and both versions.
-    """
-    found = user_version(connection)
-    if found != VERSION:
-        raise ValueError(
-            f"{path} has version {found} of the schema, and this program {VERSION}: "
-            "read it with the jaxalign that wrote it"
-        )
-
-
-def user_version(connection: sqlite3.Connection) -> int:
-    """The version of the schema; 0 of a new file."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def create_tables(connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
-    """Creates the tables of a new study, with its settings."""
-    for statement in SCHEMA.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
-    connection.executemany(
-        "INSERT INTO study VALUES (?, ?)",
-        [(name, json.dumps(value)) for name, value in values.items()],
-    )
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def select_items(
     connection: sqlite3.Connection, after: int = 0
 ) -> Iterator[tuple[int, int, Item]]:
@@ -287,12 +242,18 @@ def select_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[Ev
         "ORDER BY seq",
         (after,),
     )
-    for *row, body in rows:
-        yield Event(*row, json.loads(body))
+    for seq, when, annotator, kind, ticket, body in rows:
+        yield Event(seq, when, annotator, kind, ticket, json.loads(body))
 
 
-def item_text(item: Item) -> str:
-    """An item without its id, as JSON."""
-    body = item._asdict()
-    del body["id"]
-    return json.dumps(body, ensure_ascii=False)
+def insert_items(
+    connection: sqlite3.Connection, new: Iterable[Item], *, round: int
+) -> None:
+    """Inserts items, but for those whose id is there."""
+    for item in new:
+        body = item._asdict()
+        del body["id"]
+        connection.execute(
+            "INSERT OR IGNORE INTO items (id, round, body) VALUES (?, ?, ?)",
+            (item.id, round, json.dumps(body, ensure_ascii=False)),
+        )

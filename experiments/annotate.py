@@ -1,0 +1,310 @@
+"""People judge answers in a browser; their labels train a reward model.
+
+    python -m experiments.annotate --data answers.jsonl --out study
+    python -m experiments.annotate --data runs/collect --out study --kind ranking
+    python -m experiments.annotate --kind arena --models A,B --out study
+    python -m experiments.annotate --out study --export labels
+    python -m experiments.reward_model --data labels/pairs.jsonl
+
+Serves a page on this machine and prints its address. --data has prompts with answers
+(`prompt` and `answers`), pairs, or is the folder of experiments.collect or generate.
+--kind pairwise shows two answers, sides at random, and a scale of --levels (8: A A A A
+B B B B, without a middle); ranking orders all answers, with ties; rating gives each 1
+to 7; arena lets two of --models answer what the visitor writes, and tells their names
+after the vote. A question mark on the page shows the keys.
+
+Every judgement is an event in OUT/study.sqlite that is only appended, and is on the
+disk before the page says so. Started again with the same --out, the study goes on;
+--data adds what is new. Others may judge at once, each item by --overlap people; on
+other machines with --host, which needs --tokens: a file of lines NAME TOKEN, or NAME
+TOKEN admin for who may see the dashboard (/dashboard: progress, people, agreement, and
+the best accuracy that a reward model can reach on these labels). The page speaks plain
+HTTP: across a network put a server with TLS before it.
+
+--gold has rows with a known answer that test annotators, --repeat shows a share of the
+items twice, sides swapped. --export writes pairs, ties, rankings, ... (see
+`jaxalign.feedback.export`), and ends; the study's folder itself is --data, too.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from jaxalign.feedback import app, export, serve, store, tokens
+from jaxalign.feedback.arena import Answerer
+from jaxalign.feedback.judgements import Item, Judgement
+from jaxalign.feedback.progress import Table
+from jaxalign.feedback.settings import Settings, check_scale
+from jaxalign.feedback.study import Study
+from jaxalign.pipeline.annotation_study import answerers, item_rows, live_statistics
+from jaxalign.pipeline.evaluation import models as evaluation_models
+from jaxalign.pipeline.evaluation.chat_session import ChatSettings
+from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.runtime import config_file, flags, folder_cleanup, folder_lock
+from jaxalign.runtime.cli import launch
+
+PACKAGES = ("starlette", "uvicorn", "markdown_it", "nh3")
+MISSING = "{} is not installed (the extra feedback)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(flags.ValidatedConfig):
+    """Judgements of people, collected in a browser."""
+
+    RANGES: ClassVar = {
+        "overlap": flags.COUNT,
+        "port": flags.Range(0, 65535),
+        "repeat": flags.SHARE,
+        "gold_share": flags.SHARE,
+        "random_share": flags.Range(0, 1, above=True),
+        "lease": flags.POSITIVE,
+        "break_after": flags.NOT_NEGATIVE,
+        "round": flags.FROM_0,
+    }
+    out: Path
+    """The study's folder; an existing study goes on."""
+    data: str = ""
+    """Prompts with answers, pairs, or the folder of experiments.collect or generate."""
+    kind: Literal["pairwise", "ranking", "rating", "arena"] = "pairwise"
+    """What people do."""
+    levels: Literal["8", "4", "3", "2"] = "8"
+    """Of the scale of a pair, from A to B."""
+    ties: bool = False
+    """A pair may be a tie."""
+    both_bad: bool = False
+    """Both answers of a pair may be bad: unpaired data."""
+    safety: bool = False
+    """Also ask of each answer whether it is safe: labels for --safety-weight."""
+    overlap: int = 1
+    """People who judge each item; 2 and more tell how far they agree."""
+    gold: str = ""
+    """Rows with a known best answer, which test annotators."""
+    gold_share: float = 0.1
+    """Share of the shown items that are of --gold, while there are any."""
+    gold_feedback: bool = False
+    """Tell the expected answer after an item of --gold."""
+    repeat: float = 0.0
+    """Share of the items that the same person judges twice, sides swapped."""
+    choice: Literal["fixed", "random"] = "fixed"
+    """Which item is next: in the order of --data, or at random."""
+    guidelines: Path | None = None
+    """A file of Markdown for annotators."""
+    title: str = ""
+    """Of the page; by default a question."""
+    break_after: float = 45.0
+    """Minutes of work after which a break is suggested; 0 for never."""
+    lease: float = 30.0
+    """Minutes without a sign of life after which an annotator's item goes to others."""
+    models: str = ""
+    """Of the arena: two or more folders or ORG/NAMEs with commas, or NAME=FOLDER."""
+    system_prompt: str = ""
+    """A system prompt for all --models."""
+    temperature: float = 1.0
+    """Sampling temperature of --models; 0 is greedy."""
+    top_p: float | None = None
+    """Sample from the fewest most likely tokens of this total probability."""
+    max_new_tokens: int = 512
+    """Tokens of the longest answer of --models."""
+    context: int | None = None
+    """Longest conversation in tokens; by default the model's own, up to 4,096."""
+    host: str = "127.0.0.1"
+    """The address to listen on; one that other machines reach needs --tokens."""
+    port: int = 8765
+    """The port; 0 takes a free one."""
+    tokens: Path | None = None
+    """A file of lines NAME TOKEN, or NAME TOKEN admin: who may enter."""
+    export: Path | None = None
+    """Write the judgements as rows of data sets into this folder, and end."""
+    aggregate: bool = False
+    """Of --export: one row an item, not one a judgement."""
+    seed: int = 0
+    """Seed of samples of --models, and of which items are of --gold or repeated."""
+
+
+def main(config: Config) -> dict[str, int]:
+    """Serves a study until it is interrupted, or exports it.
+
+    Returns:
+      The numbers of items and of judgements; of an export, of rows by file.
+
+    Raises:
+      ValueError, OSError: flags that do not fit together, data that are no items, a
+        study that another server serves.
+      ImportError: the extra feedback is not installed.
+    """
+    if config.export is not None:
+        return write_rows(config, config.export)
+    check_flags(config)
+    settings = make_settings(config)
+    accounts = tokens.read_tokens(config.tokens) if config.tokens else None
+    items = read_all(config)
+    folder_cleanup.create_locked(config.out)
+    try:
+        open_study(config, settings, items)
+        models = load_answerers(config) if config.kind == "arena" else {}
+        with serve.bind(config.host, config.port) as listener:
+            study = Study(config.out, settings)
+            print(f"annotate: {summary(config.out)}")
+            print(f"annotate: {serve.address(listener)} (Ctrl-C ends)", flush=True)
+            application = app.make_app(
+                study,
+                accounts=accounts,
+                answerers=models,
+                statistics=statistics,
+                local=serve.is_loopback(config.host),
+            )
+            serve.serve(application, listener)
+    finally:
+        folder_lock.release(config.out)
+    print(f"annotate: {summary(config.out)}; --export FOLDER writes them as data")
+    judgements = store.judgements(config.out)
+    return {"items": len(store.items(config.out)), "judgements": len(judgements)}
+
+
+def check_flags(config: Config) -> None:
+    """Refuses flags that do not fit together.
+
+    Raises:
+      ValueError: names the flags.
+      ImportError: the extra feedback is not installed.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(MISSING.format(name), name="'jaxalign[feedback]'")
+    if not serve.is_loopback(config.host) and config.tokens is None:
+        raise ValueError(
+            f"--host {config.host} is reached from other machines: --tokens FILE says "
+            "who may enter, in lines NAME TOKEN"
+        )
+    is_arena = config.kind == "arena"
+    if is_arena and len(config.models.split(",")) < 2:
+        raise ValueError("--kind arena needs two --models or more, such as A,B")
+    if is_arena and (config.data or config.gold):
+        raise ValueError("--kind arena takes prompts from visitors, not --data, --gold")
+    if config.models and not is_arena:
+        raise ValueError(f"--models answer in --kind arena, not in {config.kind}")
+    if config.safety and is_arena:
+        raise ValueError("--safety is asked of answers in --data, not in --kind arena")
+    if not (is_arena or config.data or store.is_study(config.out)):
+        raise ValueError(f"{config.out} holds no study yet: --data FILE begins one")
+
+
+def make_settings(config: Config) -> Settings:
+    """The settings of the study that flags ask for."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    own = {k: v for k, v in dataclasses.asdict(config).items() if k in names}
+    text = config.guidelines.read_text(encoding="utf-8") if config.guidelines else ""
+    titles = {
+        "pairwise": "Which answer is better?",
+        "ranking": "Rank the answers",
+        "rating": "Rate the answers",
+        "arena": "Arena",
+    }
+    own |= {
+        "levels": 2 if config.kind == "arena" else int(config.levels),
+        "lease": 60 * config.lease,
+        "guidelines": text,
+        "title": config.title or titles[config.kind],
+    }
+    return Settings(**own)
+
+
+def read_all(config: Config) -> list[Item]:
+    """The items of --data and --gold; prints what is left out.
+
+    Raises:
+      ValueError, OSError: see `item_rows.read_items`.
+    """
+    items: list[Item] = []
+    if config.data:
+        read = item_rows.read_items(config.data, config.kind)
+        items += read.items
+        for sentence in read.left_out:
+            print(f"annotate: {config.data}: {sentence}")
+    return items + (
+        item_rows.read_gold(config.gold, config.kind) if config.gold else []
+    )
+
+
+def open_study(config: Config, settings: Settings, items: Sequence[Item]) -> None:
+    """Begins a study, or goes on with one, and adds the items that are new.
+
+    Raises:
+      ValueError: the study was begun with another scale.
+    """
+    known = store.settings(config.out) if store.is_study(config.out) else None
+    if known is not None:
+        check_scale(settings, known)
+    config_file.write_config(config.out, config)
+    with store.Store(config.out, create=settings.to_json()) as opened:
+        opened.add_items(items)
+
+
+def load_answerers(config: Config) -> dict[str, Answerer]:
+    """The models of the arena by name.
+
+    Raises:
+      ValueError, OSError: a name comes twice, or a folder is no model.
+    """
+    evaluation = EvaluationConfig(context=config.context, seed=config.seed)
+    chat = ChatSettings(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
+    )
+    loaded: dict[str, Answerer] = {}
+    for text in config.models.split(","):
+        name, path = evaluation_models.split_name(text)
+        if not name or name in loaded:
+            raise ValueError(
+                f"--models {config.models}: expected folders of different names"
+            )
+        policy = evaluation_models.load_policy(evaluation, path, None)
+        loaded[name] = answerers.make_answerer(policy, chat, config.system_prompt)
+    return loaded
+
+
+def statistics(
+    items: Mapping[str, Item], judgements: Sequence[Judgement]
+) -> list[Table]:
+    """The tables of the dashboard beside its counts."""
+    return live_statistics.tables(items, judgements)
+
+
+def summary(folder: Path) -> str:
+    """A study in one line."""
+    items, said = store.items(folder), store.judgements(folder)
+    gold = sum(item.gold is not None for item in items.values())
+    people = len({judgement.annotator for judgement in said})
+    more = f" and {gold} gold" if gold else ""
+    return (
+        f"{folder}: {len(items) - gold} items{more}, {len(said)} judgements of "
+        f"{people} people"
+    )
+
+
+def write_rows(config: Config, folder: Path) -> dict[str, int]:
+    """Writes the judgements of a study as rows of data sets; prints their numbers.
+
+    Raises:
+      ValueError: there is no study, or nobody has judged.
+    """
+    items, said = store.items(config.out), store.judgements(config.out)
+    if not said:
+        raise ValueError(f"{config.out}: nobody has judged yet")
+    make: Any = export.aggregate_rows if config.aggregate else export.export_rows
+    made = make(items, said)
+    counts = export.write_export(folder, made)
+    for name, count in counts.items():
+        print(f"annotate: {count} rows in {folder / name}.jsonl")
+    for reason, count in made.left_out.items():
+        print(f"annotate: {count} judgements are left out: {reason}")
+    config_file.write_config(folder, config)
+    return counts
+
+
+if __name__ == "__main__":
+    launch(main, Config)

@@ -1,0 +1,1 @@
+"""A study of people's judgements: its items from data, its models, its statistics."""
