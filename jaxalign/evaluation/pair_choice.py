@@ -1,10 +1,10 @@
 """Which pair people judge next: random, or where a judgement tells most.
 
 A score says how much a judgement of each open pair would tell: the disagreement of an
-ensemble of reward models, or the expected information about Bradley-Terry scores. The
-pair of the highest score is chosen, but for a random share of choices, so that every
-open pair has a known probability above 0; the judgements' weights by it make estimates
-over the pairs unbiased again.
+ensemble of reward models, or the expected information about Bradley-Terry scores. A
+pair is chosen in proportion to its score, but for a random share of choices, so that
+every open pair has a known probability above 0; the judgements' weights by it make
+estimates over the pairs unbiased again.
 
 Reference: Farquhar et al. 2021, arXiv:2101.11665 (weights); Horvitz and Thompson 1952.
 """
@@ -104,20 +104,21 @@ def choice_probabilities(
 ) -> np.ndarray:
     """The probability of each pair of being the next one [N]; 0 where it is not open.
 
-    q = random_share / (number of open pairs) + (1 - random_share) [score is highest]
+    q = random_share / (number of open pairs) + (1 - random_share) score / sum of scores
 
     Args:
-      score: how much a judgement of each pair tells [N]; None chooses at random. Equal
-        highest scores share.
+      score: how much a judgement of each pair tells, 0 or more [N]; None, or 0 of all,
+        chooses at random.
       open_pairs: whether each pair may be chosen [N].
       random_share: of choices at random, in (0, 1].
 
     Raises:
-      ValueError: no pair is open, a share out of range, or a score that is not finite.
+      ValueError: no pair is open, a share out of range, or a score that is negative or
+        not finite.
 
-    >>> score, open_pairs = np.array([3.0, 1.0, 2.0]), np.array([False, True, True])
-    >>> choice_probabilities(score, open_pairs, random_share=0.2).tolist()
-    [0.0, 0.1, 0.9]
+    >>> score, open_pairs = np.array([3.0, 1.0, 3.0]), np.array([False, True, True])
+    >>> choice_probabilities(score, open_pairs, random_share=0.2).tolist()  # .1 + .8/4
+    [0.0, 0.30000000000000004, 0.7000000000000001]
     """
     if not 0 < random_share <= 1:
         raise ValueError(
@@ -130,11 +131,13 @@ def choice_probabilities(
     uniform = open_pairs / open_pairs.sum()
     if score is None:
         return uniform
-    if not np.isfinite(np.asarray(score)[open_pairs]).all():
-        raise ValueError("a pair's score is not finite")
-    score = np.where(open_pairs, score, -np.inf)
-    best = score == score.max()
-    return random_share * uniform + (1 - random_share) * best / best.sum()
+    of_open = np.asarray(score, np.float64)[open_pairs]
+    if not (np.isfinite(of_open) & (of_open >= 0)).all():
+        raise ValueError("a pair's score is negative or not finite")
+    if not of_open.sum():
+        return uniform
+    score = np.where(open_pairs, score, 0.0)
+    return random_share * uniform + (1 - random_share) * score / score.sum()
 
 
 def choose_pair(

@@ -62,7 +62,18 @@ class TestChoice:
     def test_probabilities_sum_to_1_and_none_is_0(self):
         score = np.array([0.0, 2.0, 2.0, 1.0])
         q = pair_choice.choice_probabilities(score, all_open(), random_share=0.2)
-        np.testing.assert_allclose(q, [0.05, 0.45, 0.45, 0.05])
+        np.testing.assert_allclose(q, [0.05, 0.37, 0.37, 0.21])  # .05 + .8 / 5 each
+        np.testing.assert_allclose(q.sum(), 1.0)
+
+    def test_where_nothing_tells_the_choice_is_random(self):
+        q = pair_choice.choice_probabilities(np.zeros(4), all_open(), random_share=0.2)
+        np.testing.assert_allclose(q, [0.25] * 4)
+
+    def test_a_negative_score_is_refused(self):
+        with pytest.raises(ValueError, match="negative"):
+            pair_choice.choice_probabilities(
+                np.array([1.0, -1.0]), all_open(2), random_share=0.2
+            )
 
     def test_random_is_uniform_over_the_open(self):
         open_pairs = np.array([True, False, True, True])

@@ -1,0 +1,86 @@
+"""The dashboard's tables: what is left out, whose row is whose, and texts."""
+
+import numpy as np
+
+from jaxalign.feedback.judgements import Item, Judgement
+from jaxalign.pipeline import study_statistics
+
+PROMPT = [{"role": "user", "content": "2 + 2?"}]
+
+
+def item(name):
+    return Item(name, "pair", PROMPT, ("4", "5"))
+
+
+def judged(name, annotator, position, order=(0, 1), **more):
+    fields = {"levels": 8} | more
+    return Judgement(name, "pair", annotator, 0.0, 3.0, order, position, **fields)
+
+
+def study(seed=0, pairs=30):
+    """Two who agree on the first answer, and one who takes the left side always."""
+    rng = np.random.default_rng(seed)
+    items = {f"i{k}": item(f"i{k}") for k in range(pairs)}
+    rows = []
+    for name in items:
+        for annotator in ("ann", "bob", "left"):
+            order = (1, 0) if rng.random() < 0.5 else (0, 1)
+            position = 1 if annotator == "left" or order == (0, 1) else 8
+            rows.append(judged(name, annotator, position, order))
+    return items, rows
+
+
+def table(tables, title):
+    (found,) = (t for t in tables if t.title == title)
+    return {
+        row[0]: dict(zip(found.columns[1:], row[1:], strict=True)) for row in found.rows
+    }
+
+
+def test_each_annotator_has_a_row():
+    tables = study_statistics.tables(*study())
+    rows = table(tables, "Annotators")
+    assert list(rows) == ["ann", "bob", "left"]
+    assert rows["left"]["Left"].startswith("1.00 [")
+    assert rows["ann"]["Pairs"] == "30"
+    # the other two are for the first answer, or tied where the sides differ
+    assert float(rows["ann"]["Agrees"][:4]) > float(rows["left"]["Agrees"][:4])
+    bias = {name: float(row["Side bias"].split()[0]) for name, row in rows.items()}
+    assert bias["left"] > 1 > abs(bias["ann"])
+
+
+def test_agreement_and_the_best_accuracy_are_there():
+    rows = table(study_statistics.tables(*study()), "Agreement")
+    assert 0 < float(rows["Krippendorff's alpha, ordinal"]["value"][:4]) < 1
+    low = float(rows["at least (majority of the others)"]["value"][:4])
+    high = float(rows["at most"]["value"][:4])
+    assert low <= float(rows["best accuracy, estimate"]["value"][:4]) <= high + 0.05
+
+
+def test_pairs_that_divide_people_come_first():
+    items, rows = study()
+    rows += [judged("i3", f"n{k}", 8) for k in range(2)]  # against the first answer
+    tables = study_statistics.tables(items, rows)
+    found = table(tables, "Pairs that divide people")
+    first = next(iter(found))
+    votes = [int(x) for x in found[first]["Votes"].split(" : ")]
+    assert abs(votes[0] - votes[1]) <= 1 and found[first]["Prompt"] == "2 + 2?"
+
+
+def test_gold_repeats_skips_and_other_kinds_are_left_out():
+    items, rows = study()
+    plain = study_statistics.tables(items, rows)
+    noise = [
+        judged("i0", "ann", 8, is_gold=True),
+        judged("i0", "ann", 8, repeat=1),
+        judged("i0", "ann", "skip"),
+        judged("i0", "ann", "both_bad"),
+        Judgement("i0", "rating", "ann", 0.0, 1.0, (0, 1), (3, 4)),
+        judged("gone", "ann", 1),
+    ]
+    assert study_statistics.tables(items, rows + noise) == plain
+
+
+def test_a_young_study_has_no_tables():
+    items, rows = study(pairs=2)
+    assert study_statistics.tables(items, rows) == ()
