@@ -47,13 +47,13 @@ def tables(
     who = {name: i for i, name in enumerate(people)}
     item = np.array([place[judgement.item] for judgement, _ in rows])
     annotator = np.array([who[judgement.annotator] for judgement, _ in rows])
-    strength = np.array([strength for _, strength in rows], np.float64)
+    strengths = np.array([strength for _, strength in rows], np.float64)
     swapped = np.array([judgement.order == (1, 0) for judgement, _ in rows])
-    summary = summarize_pairs(item, annotator, strength, swapped)
+    summary = summarize_pairs(item, annotator, strengths, swapped)
     return [
         agreement_table(summary),
         annotator_table(summary, people),
-        *level_table(item, strength),
+        *level_table(item, strengths),
         divided_table(summary, [items[name] for name in names]),
     ]
 

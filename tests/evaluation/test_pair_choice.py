@@ -115,7 +115,7 @@ class TestChoice:
 class TestWeights:
     """Expectations are sums over all sequences of choices, not simulations."""
 
-    SCORES = np.array([0.5, 3.0, 1.0, 2.0])
+    SCORES = np.array([0.5, 3.0, 1.0, 20.0])
 
     def test_of_pairs_that_stay_open_the_mean_is_unbiased(self):
         q = pair_choice.choice_probabilities(self.SCORES, all_open(), random_share=0.3)
