@@ -38,7 +38,12 @@ from jaxalign.feedback.judgements import Item, Judgement
 from jaxalign.feedback.progress import Table
 from jaxalign.feedback.settings import Settings, check_scale
 from jaxalign.feedback.study import Study
-from jaxalign.pipeline.annotation_study import answerers, item_rows, live_statistics
+from jaxalign.pipeline.annotation_study import (
+    annotator_tables,
+    answerers,
+    item_rows,
+    live_statistics,
+)
 from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation.chat_session import ChatSettings
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
@@ -271,7 +276,10 @@ def statistics(
     items: Mapping[str, Item], judgements: Sequence[Judgement]
 ) -> list[Table]:
     """The tables of the dashboard beside its counts."""
-    return live_statistics.tables(items, judgements)
+    return [
+        *live_statistics.tables(items, judgements),
+        *annotator_tables.tables(items, judgements),
+    ]
 
 
 def summary(folder: Path) -> str:

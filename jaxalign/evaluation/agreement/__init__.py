@@ -10,6 +10,7 @@ __getattr__, __dir__ = lazy.attach(
         "PairSummary": "annotator_summary",
         "ScaleFit": "graded_scale",
         "annotator_model": "annotator_model",
+        "annotator_rows": "annotator_summary",
         "annotator_summary": "annotator_summary",
         "coefficients": "coefficients",
         "cohen_kappa": "rater_pairs",

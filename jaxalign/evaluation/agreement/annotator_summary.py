@@ -83,15 +83,43 @@ def summarize_pairs(
     Raises:
       ValueError: no judgements.
     """
+    rows = annotator_rows(item, annotator, strength, swapped, seed=seed, fit=fit)
+    items, side = int(np.max(item)) + 1, np.sign(strength)
+    votes = np.stack(
+        [np.bincount(item[side == s], minlength=items) for s in (1, 0, -1)]
+    )
+    counts = votes[[0, 2]].T.astype(np.float64)
+    several = bool((counts.sum(axis=1) > 1).any())
+    return PairSummary(
+        annotators=rows,
+        alpha=strength_alpha(item, strength, items, seed=seed),
+        ceiling=label_ceiling(counts, seed=seed) if several else None,
+        divided=divided_items(votes),
+    )
+
+
+def annotator_rows(
+    item: np.ndarray,
+    annotator: np.ndarray,
+    strength: np.ndarray,
+    swapped: np.ndarray,
+    *,
+    seed: int = 0,
+    fit: bool = True,
+) -> list[AnnotatorRow]:
+    """Each annotator's row, in order of index; the arguments of `summarize_pairs`.
+
+    Raises:
+      ValueError: no judgements.
+    """
     if not len(item):
         raise ValueError("a summary needs judgements; there are none")
-    items, annotators = int(np.max(item)) + 1, int(np.max(annotator)) + 1
     side = np.sign(strength)
     model = fit_sides(item, annotator, side, swapped) if fit and side.any() else None
     left = np.where(swapped, side < 0, side > 0)
-    share = majority_agreement(item, side, items)
+    share = majority_agreement(item, side, int(np.max(item)) + 1)
     rows = []
-    for a in range(annotators):
+    for a in range(int(np.max(annotator)) + 1):
         own = (annotator == a) & (side != 0)
         compared = own & np.isfinite(share)
         fitted = (UNKNOWN,) * 3
@@ -105,17 +133,7 @@ def summarize_pairs(
                 *fitted,
             )
         )
-    votes = np.stack(
-        [np.bincount(item[side == s], minlength=items) for s in (1, 0, -1)]
-    )
-    counts = votes[[0, 2]].T.astype(np.float64)
-    several = bool((counts.sum(axis=1) > 1).any())
-    return PairSummary(
-        annotators=rows,
-        alpha=strength_alpha(item, strength, items, seed=seed),
-        ceiling=label_ceiling(counts, seed=seed) if several else None,
-        divided=divided_items(votes),
-    )
+    return rows
 
 
 def fit_sides(

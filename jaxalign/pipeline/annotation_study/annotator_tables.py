@@ -1,4 +1,4 @@
-"""What the dashboard of a study shows of agreement: tables of intervals as texts."""
+"""What the dashboard of a study shows of its annotators, beside agreement."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxalign.evaluation.agreement.annotator_summary import (
-    PairSummary,
-    summarize_pairs,
+    AnnotatorRow,
+    annotator_rows,
 )
 from jaxalign.evaluation.agreement.graded_scale import side_agreement_by_level
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.feedback.judgements import Item, Judgement, signed_strength
 from jaxalign.feedback.progress import Table
-from jaxalign.messages import shorten
 
 LEAST = 8  # judgements below which nothing is fitted
-DIVIDED = 10  # pairs that are listed
 
 
 def tables(
     items: Mapping[str, Item], judgements: Sequence[Judgement]
 ) -> Sequence[Table]:
-    """Tables of a study of pairs: agreement, annotators, levels, divided pairs.
+    """Tables of a study of pairs: annotators, and what strengths mean.
 
     Gold items, repeats and skips are left out; other kinds of items have no tables.
 
@@ -49,34 +47,11 @@ def tables(
     annotator = np.array([who[judgement.annotator] for judgement, _ in rows])
     strengths = np.array([strength for _, strength in rows], np.float64)
     swapped = np.array([judgement.order == (1, 0) for judgement, _ in rows])
-    summary = summarize_pairs(item, annotator, strengths, swapped)
-    return [
-        agreement_table(summary),
-        annotator_table(summary, people),
-        *level_table(item, strengths),
-        divided_table(summary, [items[name] for name in names]),
-    ]
+    found = annotator_rows(item, annotator, strengths, swapped)
+    return [annotator_table(found, people), *level_table(item, strengths)]
 
 
-def agreement_table(summary: PairSummary) -> Table:
-    """Agreement, and the best accuracy that a reward model can reach."""
-    rows = [("Krippendorff's alpha, ordinal", cell(summary.alpha))]
-    if summary.ceiling is not None:
-        best = summary.ceiling
-        rows += [
-            ("best accuracy, estimate", cell(best.estimate)),
-            ("at least (majority of the others)", cell(best.leave_one_out)),
-            ("at most", cell(best.upper_bound)),
-            ("best accuracy on majority labels", cell(best.majority)),
-        ]
-    note = (
-        "The best accuracy is that of any reward model on single choices of these "
-        "people; 95 % intervals over pairs. ? : not enough pairs were judged twice."
-    )
-    return Table("Agreement", ("", "value"), rows, note)
-
-
-def annotator_table(summary: PairSummary, people: Sequence[str]) -> Table:
+def annotator_table(found: Sequence[AnnotatorRow], people: Sequence[str]) -> Table:
     """A row for each annotator."""
     rows = [
         (
@@ -88,7 +63,7 @@ def annotator_table(summary: PairSummary, people: Sequence[str]) -> Table:
             cell(row.sharpness),
             cell(row.lapse),
         )
-        for name, row in zip(people, summary.annotators, strict=True)
+        for name, row in zip(people, found, strict=True)
     ]
     columns = ("Name", "Pairs", "Agrees", "Left", "Side bias", "Sharpness", "Lapses")
     note = (
@@ -107,19 +82,6 @@ def level_table(item: np.ndarray, strength: np.ndarray) -> list[Table]:
     rows = [(f"{level:g}", cell(share)) for level, share in found.items()]
     note = "Strength from the middle of the scale, and how often others agree."
     return [Table("What strengths mean", ("Strength", "same side"), rows, note)]
-
-
-def divided_table(summary: PairSummary, items: Sequence[Item]) -> Table:
-    """The pairs that divide people most."""
-    rows = []
-    for each in summary.divided[:DIVIDED]:
-        item = items[each.item]
-        last = item.prompt[-1].get("content", "") if item.prompt else ""
-        votes = f"{each.first} : {each.second}"
-        ties = str(each.ties) if each.ties else ""
-        rows.append((item.id, votes, ties, shorten(str(last), 80)))
-    columns = ("Item", "Votes", "Ties", "Prompt")
-    return Table("Pairs that divide people", columns, rows)
 
 
 def cell(interval: Interval) -> str:

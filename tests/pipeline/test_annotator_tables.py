@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxalign.feedback.judgements import Item, Judgement
-from jaxalign.pipeline import study_statistics
+from jaxalign.pipeline.annotation_study import annotator_tables
 
 PROMPT = [{"role": "user", "content": "2 + 2?"}]
 
@@ -38,7 +38,7 @@ def table(tables, title):
 
 
 def test_each_annotator_has_a_row():
-    tables = study_statistics.tables(*study())
+    tables = annotator_tables.tables(*study())
     rows = table(tables, "Annotators")
     assert list(rows) == ["ann", "bob", "left"]
     assert rows["left"]["Left"].startswith("1.00 [")
@@ -48,27 +48,16 @@ def test_each_annotator_has_a_row():
     assert bias["left"] > 1 > abs(bias["ann"])
 
 
-def test_agreement_and_the_best_accuracy_are_there():
-    rows = table(study_statistics.tables(*study()), "Agreement")
-    assert 0 < float(rows["Krippendorff's alpha, ordinal"]["value"][:4]) < 1
-    low = float(rows["at least (majority of the others)"]["value"][:4])
-    high = float(rows["at most"]["value"][:4])
-    assert low <= float(rows["best accuracy, estimate"]["value"][:4]) <= high + 0.05
-
-
-def test_pairs_that_divide_people_come_first():
-    items, rows = study()
-    rows += [judged("i3", f"n{k}", 1) for k in range(2)]  # against the better one
-    tables = study_statistics.tables(items, rows)
-    found = table(tables, "Pairs that divide people")
-    first = next(iter(found))
-    votes = [int(x) for x in found[first]["Votes"].split(" : ")]
-    assert abs(votes[0] - votes[1]) <= 1 and found[first]["Prompt"] == "2 + 2?"
+def test_what_a_strength_means_is_what_others_say():
+    rows = table(annotator_tables.tables(*study()), "What strengths mean")
+    assert list(rows) == ["3.5"]  # of all
+    # the two agree with each other, and both with the third on half of the pairs
+    assert 0.5 < float(rows["3.5"]["same side"][:4]) < 0.85
 
 
 def test_gold_repeats_skips_and_other_kinds_are_left_out():
     items, rows = study()
-    plain = study_statistics.tables(items, rows)
+    plain = annotator_tables.tables(items, rows)
     noise = [
         judged("i0", "ann", 8, is_gold=True),
         judged("i0", "ann", 8, repeat=1),
@@ -77,9 +66,9 @@ def test_gold_repeats_skips_and_other_kinds_are_left_out():
         Judgement("i0", "rating", "ann", 0.0, 1.0, (0, 1), (3, 4)),
         judged("gone", "ann", 1),
     ]
-    assert study_statistics.tables(items, rows + noise) == plain
+    assert annotator_tables.tables(items, rows + noise) == plain
 
 
 def test_a_young_study_has_no_tables():
     items, rows = study(pairs=2)
-    assert study_statistics.tables(items, rows) == ()
+    assert annotator_tables.tables(items, rows) == ()
