@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation.agreement.annotator_model import sigmoid
 from jaxalign.feedback.judgements import Item, Judgement
+from jaxalign.pipeline.datasets import RuleBasedReward
 
 Utility = Callable[[Item], Sequence[float]]
 """What the answers of an item are worth, one number each."""
@@ -107,3 +109,15 @@ class SimulatedAnnotator:
             is_gold=item.gold is not None,
             repeat=repeat,
         )
+
+
+def reward_utility(reward: RuleBasedReward) -> Utility:
+    """The utility of answers by a data set's rule-based reward, as finished ones."""
+
+    def utility(item: Item) -> list[float]:
+        prompts = [Prompt(item.prompt, fields=item.fields)] * len(item.answers)
+        finished = np.ones(len(prompts), bool)
+        values = reward(prompts, list(item.answers), finished)
+        return [float(x) for x in values["reward"]]
+
+    return utility
