@@ -51,6 +51,8 @@ Studies: python -m experiments.studies.NAME
     priority_orders     three laws in six orders, in an exact world
     attacks             attacks on an aligned model, their laws, defences' curves
     sycophancy          where it comes from; four protocols on any model
+    scores_or_pairs     scores, pairs and rankings at equal time of annotators
+    next_pair           random against active choice of what people judge next
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

@@ -23,7 +23,7 @@ from jaxalign.data.schemas.checks import preview
 
 SUFFIX = ".responses"
 SUBMITTED = (None, "submitted", "ResponseStatus.submitted")
-OWN = ("_server_id", "vectors", "suggestions", "inserted_at", "updated_at")
+TOOL_FIELDS = ("_server_id", "vectors", "suggestions", "inserted_at", "updated_at")
 
 # question -> responses of (value, annotator, status)
 Responses = dict[str, list[tuple[Any, str, Any]]]
@@ -34,10 +34,10 @@ def is_export(row: Mapping[str, Any]) -> bool:
     if isinstance(row.get("fields"), Mapping):
         return isinstance(row.get("responses"), Mapping)
     flat = any(k.endswith(SUFFIX) and isinstance(v, list) for k, v in row.items())
-    return flat or bool(listed(row))
+    return flat or bool(response_lists(row))
 
 
-def listed(row: Mapping[str, Any]) -> list[str]:
+def response_lists(row: Mapping[str, Any]) -> list[str]:
     """Names of the fields that are lists of responses, as version 1 wrote them."""
     return [
         name
@@ -56,11 +56,11 @@ def parse_record(row: Mapping[str, Any]) -> tuple[dict[str, Any], Responses]:
         data = {**(row.get("metadata") or {}), **row["fields"]}
         questions = row["responses"]
     else:
-        questions = {name: row[name] for name in listed(row)}
+        questions = {name: row[name] for name in response_lists(row)}
         data = {
             name: value
             for name, value in row.items()
-            if name not in (*questions, *OWN, "id", "status", "external_id")
+            if name not in (*questions, *TOOL_FIELDS, "id", "status", "external_id")
             and SUFFIX not in name
             and not name.endswith("-suggestion")
             and ".suggestion" not in name

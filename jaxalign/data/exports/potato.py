@@ -23,7 +23,7 @@ from jaxalign.data.schemas.checks import preview
 
 LETTERED = re.compile(r"(?:^|<br\s*/?>|\n)\s*([A-H])\.\s+", re.IGNORECASE)
 BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-OWN = ("user_id", "instance_id", "displayed_text", "label_annotations")
+TOOL_FIELDS = ("user_id", "instance_id", "displayed_text", "label_annotations")
 UNUSED = ("span_annotations", "behavioral_data")
 
 
@@ -39,9 +39,9 @@ def judgements(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
       UnusableRow: a tie, or no comparison.
       MalformedRow: it cannot be read.
     """
-    data = {k: v for k, v in row.items() if k not in (*OWN, *UNUSED)}
+    data = {k: v for k, v in row.items() if k not in (*TOOL_FIELDS, *UNUSED)}
     if not any(isinstance(data.get(name), list) for name in compared.LISTS):
-        data |= displayed(row.get("displayed_text"))
+        data |= parse_displayed_text(row.get("displayed_text"))
     answers, field = compared.answers_of(data)
     ranks, strength = scheme_ranks(row["label_annotations"], list(answers))
     user, item = str(row.get("user_id")), str(row.get("instance_id"))
@@ -51,13 +51,13 @@ def judgements(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield compared.judged_row(data, answers, ranks, field, more)
 
 
-def displayed(text: Any) -> dict[str, Any]:
+def parse_displayed_text(text: Any) -> dict[str, Any]:
     """The prompt and the answers in a displayed text.
 
     Raises:
       MalformedRow: it does not have two lettered answers, or no prompt.
 
-    >>> displayed("2 + 2?<br>A. 4<br>B. 5")
+    >>> parse_displayed_text("2 + 2?<br>A. 4<br>B. 5")
     {'prompt': '2 + 2?', 'responses': ['4', '5']}
     """
     if not isinstance(text, str):
