@@ -14,12 +14,12 @@ to 7; arena lets two of --models answer what the visitor writes, and tells their
 after the vote. A question mark on the page shows the keys.
 
 Every judgement is an event in OUT/study.sqlite that is only appended, and is on the
-disk before the page says so. Started again with the same --out, the study goes on;
---data adds what is new. Others may judge at once, each item by --overlap people; on
-other machines with --host, which needs --tokens: a file of lines NAME TOKEN, or NAME
-TOKEN admin for who may see the dashboard (/dashboard: progress, people, agreement, and
-the best accuracy that a reward model can reach on these labels). The page speaks plain
-HTTP: across a network put a server with TLS before it.
+disk before the page says so. Started again with the same --out, the study goes on with
+its settings; --data adds what is new. Others may judge at once, each item by --overlap
+people; on other machines with --host, which needs --tokens: a file of lines NAME TOKEN,
+or NAME TOKEN admin for who may see the dashboard (/dashboard: progress, people,
+agreement, and the best accuracy that a reward model can reach on these labels). The
+page speaks plain HTTP: across a network put a server with TLS before it.
 
 --gold has rows with a known answer that test annotators, --repeat shows a share of the
 items twice, sides swapped. --export writes pairs, ties, rankings, ... (see
@@ -36,15 +36,15 @@ from jaxalign.feedback import app, export, serve, store, tokens
 from jaxalign.feedback.arena import Answerer
 from jaxalign.feedback.judgements import Item, Judgement
 from jaxalign.feedback.progress import Table
-from jaxalign.feedback.settings import Settings, check_scale
+from jaxalign.feedback.settings import Settings
 from jaxalign.feedback.study import Study
 from jaxalign.pipeline.annotation_study import (
     annotator_tables,
     answerers,
     item_rows,
     live_statistics,
+    study_folder,
 )
-from jaxalign.pipeline.evaluation import models as evaluation_models
 from jaxalign.pipeline.evaluation.chat_session import ChatSettings
 from jaxalign.pipeline.evaluation.models import EvaluationConfig
 from jaxalign.runtime import config_file, flags, folder_cleanup, folder_lock
@@ -141,20 +141,23 @@ def main(config: Config) -> dict[str, int]:
     """
     if config.export is not None:
         return write_rows(config, config.export)
-    check_flags(config)
-    settings = make_settings(config)
+    defaults = Config(out=config.out)
+    settings = study_folder.resume_settings(
+        config.out, make_settings(config), make_settings(defaults)
+    )
+    check_flags(config, settings.kind)
     accounts = tokens.read_tokens(config.tokens) if config.tokens else None
-    items = read_all(config)
+    items = read_all(config, settings.kind)
     folder_cleanup.create_locked(config.out)
     try:
-        open_study(config, settings, items)
-        models = load_answerers(config) if config.kind == "arena" else {}
+        config_file.write_config(config.out, config)
+        study_folder.open_study(config.out, settings, items)
+        models = load_answerers(config) if config.models else {}
         with serve.bind(config.host, config.port) as listener:
-            study = Study(config.out, settings)
-            print(f"annotate: {summary(config.out)}")
+            print(f"annotate: {study_folder.describe_study(config.out)}")
             print(f"annotate: {serve.address(listener)} (Ctrl-C ends)", flush=True)
             application = app.make_app(
-                study,
+                Study(config.out, settings),
                 accounts=accounts,
                 answerers=models,
                 statistics=statistics,
@@ -163,13 +166,17 @@ def main(config: Config) -> dict[str, int]:
             serve.serve(application, listener)
     finally:
         folder_lock.release(config.out)
-    print(f"annotate: {summary(config.out)}; --export FOLDER writes them as data")
+    described = study_folder.describe_study(config.out)
+    print(f"annotate: {described}; --export FOLDER writes them as data")
     judgements = store.judgements(config.out)
     return {"items": len(store.items(config.out)), "judgements": len(judgements)}
 
 
-def check_flags(config: Config) -> None:
+def check_flags(config: Config, kind: str) -> None:
     """Refuses flags that do not fit together.
+
+    Args:
+      kind: of the study, which may go on.
 
     Raises:
       ValueError: names the flags.
@@ -183,13 +190,13 @@ def check_flags(config: Config) -> None:
             f"--host {config.host} is reached from other machines: --tokens FILE says "
             "who may enter, in lines NAME TOKEN"
         )
-    is_arena = config.kind == "arena"
+    is_arena = kind == "arena"
     if is_arena and len(config.models.split(",")) < 2:
         raise ValueError("--kind arena needs two --models or more, such as A,B")
     if is_arena and (config.data or config.gold):
         raise ValueError("--kind arena takes prompts from visitors, not --data, --gold")
     if config.models and not is_arena:
-        raise ValueError(f"--models answer in --kind arena, not in {config.kind}")
+        raise ValueError(f"--models answer in --kind arena, not in {kind}")
     if config.safety and is_arena:
         raise ValueError("--safety is asked of answers in --data, not in --kind arena")
     if not (is_arena or config.data or store.is_study(config.out)):
@@ -201,50 +208,30 @@ def make_settings(config: Config) -> Settings:
     names = {field.name for field in dataclasses.fields(Settings)}
     own = {k: v for k, v in dataclasses.asdict(config).items() if k in names}
     text = config.guidelines.read_text(encoding="utf-8") if config.guidelines else ""
-    titles = {
-        "pairwise": "Which answer is better?",
-        "ranking": "Rank the answers",
-        "rating": "Rate the answers",
-        "arena": "Arena",
-    }
     own |= {
         "levels": 2 if config.kind == "arena" else int(config.levels),
         "lease": 60 * config.lease,
         "guidelines": text,
-        "title": config.title or titles[config.kind],
     }
     return Settings(**own)
 
 
-def read_all(config: Config) -> list[Item]:
+def read_all(config: Config, kind: str) -> list[Item]:
     """The items of --data and --gold; prints what is left out.
+
+    Args:
+      kind: of the study.
 
     Raises:
       ValueError, OSError: see `item_rows.read_items`.
     """
     items: list[Item] = []
     if config.data:
-        read = item_rows.read_items(config.data, config.kind)
+        read = item_rows.read_items(config.data, kind)
         items += read.items
         for sentence in read.left_out:
             print(f"annotate: {config.data}: {sentence}")
-    return items + (
-        item_rows.read_gold(config.gold, config.kind) if config.gold else []
-    )
-
-
-def open_study(config: Config, settings: Settings, items: Sequence[Item]) -> None:
-    """Begins a study, or goes on with one, and adds the items that are new.
-
-    Raises:
-      ValueError: the study was begun with another scale.
-    """
-    known = store.settings(config.out) if store.is_study(config.out) else None
-    if known is not None:
-        check_scale(settings, known)
-    config_file.write_config(config.out, config)
-    with store.Store(config.out, create=settings.to_json()) as opened:
-        opened.add_items(items)
+    return items + (item_rows.read_gold(config.gold, kind) if config.gold else [])
 
 
 def load_answerers(config: Config) -> dict[str, Answerer]:
@@ -260,16 +247,9 @@ def load_answerers(config: Config) -> dict[str, Answerer]:
         top_p=config.top_p,
         seed=config.seed,
     )
-    loaded: dict[str, Answerer] = {}
-    for text in config.models.split(","):
-        name, path = evaluation_models.split_name(text)
-        if not name or name in loaded:
-            raise ValueError(
-                f"--models {config.models}: expected folders of different names"
-            )
-        policy = evaluation_models.load_policy(evaluation, path, None)
-        loaded[name] = answerers.make_answerer(policy, chat, config.system_prompt)
-    return loaded
+    return answerers.load_answerers(
+        evaluation, config.models, chat, config.system_prompt
+    )
 
 
 def statistics(
@@ -280,18 +260,6 @@ def statistics(
         *live_statistics.tables(items, judgements),
         *annotator_tables.tables(items, judgements),
     ]
-
-
-def summary(folder: Path) -> str:
-    """A study in one line."""
-    items, said = store.items(folder), store.judgements(folder)
-    gold = sum(item.gold is not None for item in items.values())
-    people = len({judgement.annotator for judgement in said})
-    more = f" and {gold} gold" if gold else ""
-    return (
-        f"{folder}: {len(items) - gold} items{more}, {len(said)} judgements of "
-        f"{people} people"
-    )
 
 
 def write_rows(config: Config, folder: Path) -> dict[str, int]:

@@ -118,9 +118,9 @@ def parse_seconds(seconds: Any, most: float) -> float:
       Refused: not a finite number of 0 or more.
     """
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not math.isfinite(seconds) or seconds < 0:
+    if not is_number or not 0 <= seconds < math.inf:
         raise Refused("field 'seconds': expected a number of 0 or more")
-    return round(min(float(seconds), max(most, 0.0)), 2)
+    return round(float(min(seconds, max(most, 0.0))), 2)
 
 
 def parse_text(payload: Payload, name: str) -> str:

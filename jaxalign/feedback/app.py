@@ -132,7 +132,7 @@ class Site:
             return responses.RedirectResponse("/arena", 303)
         text = pages.render(
             "annotate",
-            title=settings.title,
+            title=settings.heading,
             name=account.name,
             admin=account.admin,
             settings=settings,
@@ -161,7 +161,7 @@ class Site:
                 await asyncio.sleep(TRY_DELAY)
         text = pages.render(
             "login",
-            title=self.study.settings.title,
+            title=self.study.settings.heading,
             name="",
             tokens=self.sessions.accounts is not None,
             error=error,

@@ -73,7 +73,7 @@ class ArenaPages:
         settings = self.study.settings
         text = pages.render(
             "arena",
-            title=settings.title,
+            title=settings.heading,
             name=account.name,
             admin=account.admin,
             settings=settings,

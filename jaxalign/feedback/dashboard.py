@@ -56,7 +56,7 @@ class Dashboard:
         account = self.require(request, admin=True)
         text = pages.render(
             "dashboard",
-            title=self.study.settings.title,
+            title=self.study.settings.heading,
             name=account.name,
             admin=True,
             tables=await self.render(),

@@ -21,6 +21,10 @@ LETTERS = string.ascii_uppercase
 STATIC = {
     "annotate.css": "text/css",
     "annotate.js": "text/javascript",
+    "arena.js": "text/javascript",
+    "common.js": "text/javascript",
+    "judging.js": "text/javascript",
+    "ranking.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 ROLES = {

@@ -20,7 +20,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # without, forms have the origin "null"
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
@@ -55,8 +55,7 @@ class Guard:
     def refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
         """The status and the reason of a refusal; None of what passes."""
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname if host else None
-        if self.hosts is not None and name not in self.hosts:
+        if self.hosts is not None and host_name(host) not in self.hosts:
             return 421, "This page is not served under this name."
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:12]) > MAX_BODY:
@@ -64,11 +63,23 @@ class Guard:
         if method in ("GET", "HEAD"):
             return None
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return 403, "A page of another site sent this."
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "A page of another site sent this."
         return None
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without the port; "" of a malformed one.
+
+    >>> host_name("localhost:80"), host_name("[::1]:80"), host_name("[")
+    ('localhost', '::1', '')
+    """
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class TooLarge(Exception):

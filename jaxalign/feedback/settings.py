@@ -8,6 +8,12 @@ from jaxalign.feedback.judgements import LEVELS
 
 KINDS = {"pairwise": "pair", "ranking": "ranking", "rating": "rating", "arena": "pair"}
 """What people do -> the kind of its items."""
+TITLES = {
+    "pairwise": "Which answer is better?",
+    "ranking": "Rank the answers",
+    "rating": "Rate the answers",
+    "arena": "Arena",
+}
 SCALE = ("kind", "levels", "ties", "both_bad", "safety")
 """Settings that say what a judgement means, and stay as they were."""
 
@@ -29,7 +35,7 @@ class Settings:
       random_share: of an active choice, the share that is random.
       lease: s after which the item of an annotator who does nothing goes to others.
       break_after: minutes of work after which a break is suggested; 0 for never.
-      title: of the page.
+      title: of the page; by default the question of the kind.
       guidelines: for annotators, as Markdown.
       seed: of the gold items' places, and of the items that are repeated.
     """
@@ -47,7 +53,7 @@ class Settings:
     random_share: float = 0.2
     lease: float = 1800.0
     break_after: float = 45.0
-    title: str = "Which answer is better?"
+    title: str = ""
     guidelines: str = ""
     seed: int = 0
 
@@ -56,6 +62,11 @@ class Settings:
             raise ValueError(f"kind {self.kind!r}: expected one of {', '.join(KINDS)}")
         if self.levels not in LEVELS:
             raise ValueError(f"levels {self.levels}: expected one of 2, 3, 4, 8")
+
+    @property
+    def heading(self) -> str:
+        """The title, or the question of the kind."""
+        return self.title or TITLES[self.kind]
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
