@@ -1,4 +1,4 @@
-"""The studies of scores against pairs, and of the next pair: they run, and what holds."""
+"""The studies of scores against pairs, and of the next pair: what holds exactly."""
 
 import json
 

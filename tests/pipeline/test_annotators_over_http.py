@@ -1,4 +1,4 @@
-"""Simulated people through the page's HTTP: what was planted comes back; the ceiling."""
+"""Simulated people through the page's HTTP: planted values, and the ceiling."""
 
 import re
 
