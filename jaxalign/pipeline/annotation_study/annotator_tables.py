@@ -13,8 +13,19 @@ from jaxalign.evaluation.agreement.graded_scale import side_agreement_by_level
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.feedback.judgements import Item, Judgement, signed_strength
 from jaxalign.feedback.progress import Table
+from jaxalign.pipeline.annotation_study import live_statistics
 
 LEAST = 8  # judgements below which nothing is fitted
+
+
+def study_tables(
+    items: Mapping[str, Item], judgements: Sequence[Judgement]
+) -> Sequence[Table]:
+    """All tables of a study: of agreement, of annotators, of what strengths mean."""
+    return [
+        *live_statistics.tables(items, judgements),
+        *tables(items, judgements),
+    ]
 
 
 def tables(
