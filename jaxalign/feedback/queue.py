@@ -139,6 +139,11 @@ class Queue:
             if "arena" not in self.items[item].fields:
                 self.open[item] = None
 
+    def is_plenty(self) -> bool:
+        """Whether there are items enough to hold some before they are shown."""
+        active = sum(1 for worker in self.workers.values() if worker.held)
+        return len(self.open) >= 2 * max(active, 1)
+
     def expire(self, now: float) -> None:
         """Ends the leases of those who have done nothing for long."""
         for worker in self.workers.values():

@@ -136,7 +136,7 @@ class Study:
         self.queue.expire(now)
         worker = self.queue.worker(annotator)
         worker.seen = now
-        while len(worker.held) < HELD:
+        while len(worker.held) < (HELD if self.queue.is_plenty() else 1):
             body = self.queue.choose(annotator)
             if body is None:
                 break

@@ -184,6 +184,7 @@ def test_a_server_that_is_killed_loses_nothing(visit, tmp_path):
     assert [j.value for j in store.judgements(tmp_path)] == [1, 2, 3, 5]
 
 
+@pytest.mark.slow
 def test_a_ranking_by_keys_and_by_dragging(visit, tmp_path):
     from selenium.webdriver import ActionChains
 
@@ -213,6 +214,7 @@ def test_a_ranking_by_keys_and_by_dragging(visit, tmp_path):
     assert ranks == [letters.index(letter) + 1 for letter in "ABCD"]
 
 
+@pytest.mark.slow
 def test_ratings_and_safety_by_keys(visit, tmp_path):
     _, page = visit(items=1, kind="rating", safety=True)
     page.done(0, of=1)
@@ -224,6 +226,7 @@ def test_ratings_and_safety_by_keys(visit, tmp_path):
     assert [judgement.safe[i] for i in judgement.order] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_battle_of_two_turns_and_one_of_one(visit, tmp_path):
     _, page = visit(kind="arena")
     for turns in (2, 1):

@@ -61,6 +61,17 @@ def test_a_lease_ends_and_the_item_goes_to_others():
     assert queue.worker("ann").lapsed["t1"].item == "i0"
 
 
+def test_the_last_items_are_not_held_before_they_are_shown(tmp_path):
+    study = Study(tmp_path, begin(tmp_path, make_items(3)))
+    # 3 items for one: two are held; for two people one each
+    assert len(study.hold("ann")) == 2
+    assert len(study.hold("bob")) == 1
+    study.close()
+    study = Study(tmp_path / "b", begin(tmp_path / "b", make_items(1)))
+    assert len(study.hold("ann")) == 1 and study.hold("bob") == []
+    study.close()
+
+
 def test_an_answer_after_the_lease_is_taken(tmp_path):
     now = [1000.0]
     own = begin(tmp_path, make_items(1), lease=60.0)
@@ -121,7 +132,7 @@ def test_the_same_events_give_the_same_queue(tmp_path):
 def test_a_failed_commit_is_no_judgement(tmp_path, monkeypatch):
     own = begin(tmp_path, make_items(3))
     study = Study(tmp_path, own)
-    (held, _) = study.hold("ann")
+    held = study.hold("ann")[0]
     study.last.result()
 
     def fail(*_):
