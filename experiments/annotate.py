@@ -29,7 +29,7 @@ items twice, sides swapped. --export writes pairs, ties, rankings, ... (see
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from jaxalign.feedback import app, export, serve, store, tokens
 from jaxalign.feedback.arena import Answerer
@@ -41,6 +41,7 @@ from jaxalign.pipeline.annotation_study import (
     annotator_tables,
     answerers,
     item_rows,
+    soft_labels,
     study_folder,
 )
 from jaxalign.pipeline.evaluation.chat_session import ChatSettings
@@ -125,6 +126,8 @@ class Config(flags.ValidatedConfig):
     """A file of lines NAME TOKEN, or NAME TOKEN admin: who may enter."""
     export: Path | None = None
     """Write the judgements as rows of data sets into this folder, and end."""
+    soft_labels: bool = False
+    """Of --export: give pairs a label_prob, by how people agree at each strength."""
     aggregate: bool = False
     """Of --export: one row an item, not one a judgement."""
     seed: int = 0
@@ -273,8 +276,13 @@ def write_rows(config: Config, folder: Path) -> dict[str, int]:
     items, said = store.items(config.out), store.judgements(config.out)
     if not said:
         raise ValueError(f"{config.out}: nobody has judged yet")
-    make: Any = export.aggregate_rows if config.aggregate else export.export_rows
-    made = make(items, said)
+    if config.aggregate and config.soft_labels:
+        raise ValueError("--aggregate has label_prob already: leave --soft-labels out")
+    if config.aggregate:
+        made = export.aggregate_rows(items, said)
+    else:
+        soft = soft_labels.fit_soft_labels(items, said) if config.soft_labels else None
+        made = export.export_rows(items, said, soft_label=soft)
     counts = export.write_export(folder, made)
     for name, count in counts.items():
         print(f"annotate: {count} rows in {folder / name}.jsonl")

@@ -114,6 +114,8 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
     """
     if (config.study is None) == (config.label == "people"):
         raise ValueError("--label people and --study FOLDER go together")
+    if config.study is not None:  # whose page may be opened at once
+        people.ask(config.study, [], round=config.study_round)
     with Run(config, "collect") as run:
         data = datasets.load(config)
         sources = load_sources(config, run, data, reward or config.reward)

@@ -148,6 +148,8 @@ def labeled_pairs(
 def configure_collect(config: Any) -> Any:
     """The configuration of rounds with --label and --study given to `collect`.
 
+    The study begins, where there is none, so that its page may be opened at once.
+
     Raises:
       ValueError: flags that do not fit together.
     """
@@ -158,6 +160,8 @@ def configure_collect(config: Any) -> Any:
             "--label people trains a reward model on what they say: leave --select-by "
             "reward out"
         )
+    if config.study is not None:
+        ask(config.study, [], round=0)
     collect = dataclasses.replace(
         config.collect, label=config.label, study=config.study
     )
