@@ -67,7 +67,7 @@ class Config(flags.ValidatedConfig):
         "break_after": flags.NOT_NEGATIVE,
         "round": flags.FROM_0,
     }
-    out: Path
+    out: Path = Path("study")
     """The study's folder; an existing study goes on."""
     data: str = ""
     """Prompts with answers, pairs, or the folder of experiments.collect or generate."""

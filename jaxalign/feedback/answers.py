@@ -77,13 +77,13 @@ def parse_value(
         words = [TIE] * settings.ties + [BOTH_BAD] * settings.both_bad
         if isinstance(value, str) and value in words:
             return value
-        if is_whole(value) and 1 <= value <= settings.levels:
+        if is_integer(value) and 1 <= value <= settings.levels:
             return int(value)
         raise Refused(f"field 'value': expected 1 to {settings.levels}, or a word")
     if not isinstance(value, list) or len(value) != count:
         raise Refused(f"field 'value': expected a list of {count} numbers")
     high = count if item.kind == "ranking" else RATINGS[-1]
-    if not all(is_whole(x) and 1 <= x <= high for x in value):
+    if not all(is_integer(x) and 1 <= x <= high for x in value):
         raise Refused(f"field 'value': expected whole numbers from 1 to {high}")
     if item.kind == "ranking":
         ranks = sorted(set(value))
@@ -139,7 +139,7 @@ def parse_text(payload: Payload, name: str) -> str:
     return text.strip()
 
 
-def is_whole(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     """Whether a value is an integer, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -1,7 +1,6 @@
 """The arena over HTTP: a prompt, two answers in streams, a vote, the names."""
 
 import asyncio
-import contextlib
 import json
 import random
 import secrets
@@ -30,6 +29,7 @@ else:
 MAX_PROMPT = 20_000  # characters
 MAX_TURNS = 20
 MAX_WAITING = 16  # turns, those that are being answered included
+Lines = asyncio.Queue[str | None]
 BUSY = "The models are answering others; try again in a moment."
 
 
@@ -57,6 +57,7 @@ class ArenaPages:
         self.free = asyncio.Semaphore(streams)
         self.rng = rng or random.Random()
         self.answering: list[str] = []  # battles
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list["routing.BaseRoute"]:
         """The page and what its script asks for."""
@@ -105,8 +106,12 @@ class ArenaPages:
         if len(self.answering) >= MAX_WAITING or battle.id in self.answering:
             raise exceptions.HTTPException(503, BUSY)
         self.answering.append(battle.id)
+        lines: Lines = asyncio.Queue()
+        task = asyncio.create_task(self.answer(battle, prompt, lines))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return responses.StreamingResponse(
-            self.stream(battle, prompt), media_type="application/x-ndjson"
+            drain(lines), media_type="application/x-ndjson"
         )
 
     def battle(self, annotator: str, name: Any) -> Battle:
@@ -141,30 +146,32 @@ class ArenaPages:
             raise exceptions.HTTPException(404, "This is not your newest battle.")
         return battle
 
-    async def stream(self, battle: Battle, prompt: str) -> AsyncIterator[str]:
-        """The lines of a turn, which is recorded at its end."""
+    async def answer(self, battle: Battle, prompt: str, lines: Lines) -> None:
+        """Makes the lines of a turn, which is recorded at its end.
+
+        It goes on where the visitor leaves, who sees the answers when coming back.
+        """
+        send = lambda value: lines.put_nowait(json.dumps(value) + "\n")
         try:
-            talks = [battle.conversation(i, prompt) for i in (0, 1)]
-            iterators = [
-                self.answerers[name](talk)
-                for name, talk in zip(battle.models, talks, strict=True)
-            ]
             texts = ["", ""]
             async with self.free:
+                iterators = [
+                    self.answerers[name](battle.conversation(i, prompt))
+                    for i, name in enumerate(battle.models)
+                ]
                 async for index, piece in alternate(iterators):
                     texts[index] += piece
-                    place = battle.order.index(index)
-                    yield json.dumps({"place": place, "text": piece}) + "\n"
+                    send({"place": battle.order.index(index), "text": piece})
             self.study.record([arena.turn_event(battle, prompt, texts)])
             await saved(self.study)
             stored = self.study.arena.battles[battle.id]
             value = turn_html(stored, len(stored.turns) - 1)
-            yield json.dumps({"battle": battle.id, "turn": value}) + "\n"
-        except Exception as error:
-            detail = getattr(error, "detail", "") or one_line(error)
-            yield json.dumps({"error": detail}) + "\n"
+            send({"battle": battle.id, "turn": value})
+        except Exception as error:  # of a model, or of the disk: told to the visitor
+            send({"error": getattr(error, "detail", "") or one_line(error)})
         finally:
             self.answering.remove(battle.id)
+            lines.put_nowait(None)
 
     async def vote(self, request: "Request") -> "Response":
         """Takes a vote once, and tells the names of the models."""
@@ -200,20 +207,19 @@ async def alternate(
 ) -> AsyncIterator[tuple[int, str]]:
     """The (index, piece) of several streams by turns, each made in a thread."""
     running = dict(enumerate(iterators))
-    try:
-        while running:
-            for index, iterator in list(running.items()):
-                piece = await asyncio.to_thread(next, iterator, None)
-                if piece is None:
-                    del running[index]
-                else:
-                    yield index, piece
-    finally:
-        for iterator in running.values():
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                with contextlib.suppress(ValueError):  # it runs at this moment
-                    close()
+    while running:
+        for index, iterator in list(running.items()):
+            piece = await asyncio.to_thread(next, iterator, None)
+            if piece is None:
+                del running[index]
+            else:
+                yield index, piece
+
+
+async def drain(lines: Lines) -> AsyncIterator[str]:
+    """The lines of a queue, up to None."""
+    while (line := await lines.get()) is not None:
+        yield line
 
 
 def parse_prompt(payload: Mapping[str, Any]) -> str:

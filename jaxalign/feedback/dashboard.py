@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from jaxalign import lazy
 from jaxalign.feedback import pages, progress
-from jaxalign.feedback.judgements import Judgement
+from jaxalign.feedback.judgements import Item, Judgement
 from jaxalign.feedback.progress import Statistics, Table
 from jaxalign.feedback.study import Study
 from jaxalign.feedback.tokens import Account
+from jaxalign.messages import one_line
 
 if TYPE_CHECKING:
     from starlette import responses, routing
@@ -20,7 +21,7 @@ else:
     responses = lazy.module("starlette.responses")
     routing = lazy.module("starlette.routing")
 
-EVERY = 5.0  # s between two computations of the statistics
+REFRESH_SECONDS = 5.0  # s between two computations of the statistics
 
 
 class Dashboard:
@@ -88,7 +89,6 @@ class Dashboard:
     def judgements(self) -> list[Judgement]:
         """All judgements, in the order of time."""
         workers = self.study.queue.workers
-        # by time and name: an annotator's name is not in the worker's record
         own = [j for worker in workers.values() for j in worker.done.values()]
         return sorted(own, key=lambda judgement: judgement.time)
 
@@ -99,10 +99,19 @@ class Dashboard:
         async with self.lock:
             now = time.monotonic()
             stale = self.events != self.study.events
-            if stale and (self.events < 0 or now - self.computed >= EVERY):
+            if stale and (self.events < 0 or now - self.computed >= REFRESH_SECONDS):
                 self.events = self.study.events
                 items = dict(self.study.queue.items)
-                self.tables = await asyncio.to_thread(
-                    self.statistics, items, judgements
-                )
+                self.tables = await asyncio.to_thread(self.measure, items, judgements)
                 self.computed = time.monotonic()
+
+    def measure(
+        self, items: dict[str, Item], judgements: list[Judgement]
+    ) -> Sequence[Table]:
+        """The further tables; of a failure the reason, as people judge on."""
+        assert self.statistics is not None
+        try:
+            return self.statistics(items, judgements)
+        except Exception as error:
+            note = f"This could not be computed: {one_line(error)}"
+            return [Table("Agreement", (), (), note)]

@@ -43,6 +43,16 @@ def test_undo_shows_the_same_item_in_the_same_order(tmp_path):
         assert ann.post("/undo", json=body).status_code == 409
         assert answer(ann, 8).json()["done"] == 1
         assert [j.value for j in store.judgements(tmp_path)] == [8]
+        # of two judgements it takes one back, however often it comes
+        state = answer(ann, 2).json()
+        body = {"ticket": state["cards"][0]["ticket"] if state["cards"] else None}
+        assert ann.post("/undo", json=body).json()["done"] == 1
+        again = ann.post("/undo", json=body)
+        assert again.status_code == 409 and again.json()["done"] == 1
+        state = ann.get("/state").json()
+        body = {"ticket": state["cards"][0]["ticket"]}
+        assert ann.post("/undo", json=body).json()["done"] == 0
+        answer(ann, 8)
         # and all the way back, twice over
         for _ in range(2):
             answer(ann, 3)

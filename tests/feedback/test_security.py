@@ -161,6 +161,10 @@ def test_markdown_is_shown():
     html = markup.to_html("# A\n\n**b** `c`\n\n- d\n\n| e |\n|---|\n| f |")
     for piece in ("<h4>A</h4>", "<strong>b</strong>", "<code>c</code>", "<td>f</td>"):
         assert piece in html
+    # HTML stands as it is, and a picture is a link
+    assert "&lt;b&gt;x&lt;/b&gt;" in markup.to_html("<b>x</b>")
+    assert "&lt;div&gt;x&lt;/div&gt;" in markup.to_html("<div>x</div>")
+    assert 'href="http://h/x.png"' in markup.to_html("![x](http://h/x.png)")
     assert "(empty)" in markup.to_html("  \n")
     message = {"role": "assistant", "content": "", "tool_calls": [{"x": "<b>"}]}
     assert "&lt;b&gt;" in markup.message_html(message)
