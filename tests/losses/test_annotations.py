@@ -124,3 +124,34 @@ class TestAnnotatorBradleyTerry:
             for i in range(6)
         ]
         np.testing.assert_allclose(together, jnp.stack(each), rtol=1e-5)
+
+    def test_sharpness_and_bias_are_learned_with_the_scores(self):
+        """One answer of five is the zero; the first annotator's sharpness is 1."""
+        rng = np.random.default_rng(0)
+        scores = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
+        sharpness, bias = np.array([1.0, 2.0]), np.array([0.5, -0.5])
+        left, right = rng.integers(0, 5, (2, 8000))
+        who = np.arange(8000) % 2
+        z = sharpness[who] * (scores[left] - scores[right]) + bias[who]
+        chose = rng.random(8000) < 1 / (1 + np.exp(-z))
+
+        def loss(x):
+            reward = jnp.concatenate([jnp.zeros(1), x[:4]])
+            knobs = {
+                "sharpness": jnp.array([1.0, 0.0])[who] + (who == 1) * x[4],
+                "bias": x[5:][who],
+                "lapse": 0.0,
+            }
+            return losses.annotator_bradley_terry(
+                reward[left], reward[right], chose, **knobs
+            ).mean()
+
+        x = jnp.array([0.0] * 4 + [1.0, 0.0, 0.0])
+        step = jax.jit(
+            lambda x: x - jnp.linalg.solve(jax.hessian(loss)(x), jax.grad(loss)(x))
+        )
+        for _ in range(12):
+            x = step(x)
+        # of 4000 choices each: standard errors of about 0.05 to 0.1
+        np.testing.assert_allclose(x[:4], scores[1:], atol=0.25)
+        np.testing.assert_allclose(x[4:], [2.0, 0.5, -0.5], atol=0.25)
