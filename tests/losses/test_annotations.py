@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxalign import losses
@@ -147,11 +148,11 @@ class TestAnnotatorBradleyTerry:
             ).mean()
 
         x = jnp.array([0.0] * 4 + [1.0, 0.0, 0.0])
-        step = jax.jit(
-            lambda x: x - jnp.linalg.solve(jax.hessian(loss)(x), jax.grad(loss)(x))
-        )
-        for _ in range(12):
-            x = step(x)
+        adam = optax.adam(0.05)
+        state, gradient = adam.init(x), jax.jit(jax.grad(loss))
+        for _ in range(250):
+            updates, state = adam.update(gradient(x), state)
+            x = optax.apply_updates(x, updates)
         # of 4000 choices each: standard errors of about 0.05 to 0.1
         np.testing.assert_allclose(x[:4], scores[1:], atol=0.25)
         np.testing.assert_allclose(x[4:], [2.0, 0.5, -0.5], atol=0.25)
