@@ -105,12 +105,20 @@ class Store:
             self.connection = sqlite3.connect(
                 self.path, timeout=WAIT, isolation_level=None, check_same_thread=False
             )
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = FULL")
-            with self.transaction():
-                if create is not None and not user_version(self.connection):
-                    create_tables(self.connection, create)
-            check_version(self.connection, self.path)
+            try:
+                self.prepare(create)
+            except BaseException:
+                self.connection.close()
+                raise
+
+    def prepare(self, create: Mapping[str, Any] | None) -> None:
+        """Sets how the file is written, and creates the tables of a new study."""
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+        with self.transaction():
+            if create is not None and not user_version(self.connection):
+                create_tables(self.connection, create)
+        check_version(self.connection, self.path)
 
     def __enter__(self) -> "Store":
         return self

@@ -65,7 +65,7 @@ class Page:
 
         ActionChains(self.driver).send_keys(text).perform()
 
-    def wait(self, condition, seconds=15):
+    def wait(self, condition, seconds=40):
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -123,6 +123,9 @@ def test_a_whole_study_by_keyboard(visit, tmp_path):
     for count in range(8, 13):
         page.judge("4", count)
     page.wait(lambda: "All done" in page.text("#empty"))
+    page.find("#undo-last")[0].click()  # also of the last one
+    page.done(11)
+    page.judge("4", 12)
     said = store.judgements(tmp_path)
     values = [j.value for j in said]
     assert values == [1, 8, "tie", 6, "skip", 2, 5] + [4] * 5
@@ -133,6 +136,7 @@ def test_a_whole_study_by_keyboard(visit, tmp_path):
     assert [e for e in page.driver.get_log("browser") if "favicon" not in str(e)] == []
 
 
+@pytest.mark.slow
 def test_two_tabs_of_one_person_lose_nothing_and_count_nothing_twice(visit, tmp_path):
     _, page = visit(items=12)
     page.done(0)

@@ -2,10 +2,11 @@
 
 import pytest
 
+from jaxalign.feedback import store
 from jaxalign.feedback.judgements import Item
 from tests.feedback import browsers
 from tests.feedback.browsers import open_browser, resize, serving
-from tests.feedback.studies import begin
+from tests.feedback.studies import begin, make_items
 from tests.feedback.test_browser import Page
 
 pytestmark = [
@@ -113,3 +114,38 @@ def test_the_arena(browser, tmp_path):
         page.keys("\ue00c4")
         page.wait(lambda: page.find("#reveal:not([hidden])"))
         check(browser, "vote")
+
+
+def test_guidelines_gold_and_a_comment(browser, tmp_path):
+    options = {"guidelines": "# Look at\n\n- truth", "gold_share": 1.0}
+    options |= {"gold_feedback": True, "break_after": 1e-9}
+    items = make_items(3) + [
+        item._replace(id=f"g{n}", gold={"best": 0, "reason": "<i>So it is.</i>"})
+        for n, item in enumerate(make_items(1))
+    ]
+    begin(tmp_path, items, **options)
+    with serving(tmp_path, **options) as server:
+        page = Page(browser, server.url)
+        page.enter("Ann")
+        page.wait(lambda: page.find("#guidelines-dialog[open]"))
+        assert "truth" in page.text("#guidelines-dialog")
+        check(browser, "guidelines")
+        page.keys("1")  # goes nowhere while they are read
+        page.keys("\ue007")
+        page.wait(lambda: not page.find("dialog[open]"))
+        page.done(0, of=4)
+        page.judge("1", 1, of=4)
+        page.wait(lambda: page.find("#gold-dialog[open]"))
+        text = page.text("#gold-text")
+        assert "is better. <i>So it is.</i>" in text
+        check(browser, "gold")
+        page.keys("\ue007")
+        page.wait(lambda: not page.find("dialog[open]"))
+        assert page.find("#undo:disabled")
+        page.keys("cwhy")
+        check(browser, "comment")
+        page.keys("\ue00c4\ue007")
+        page.done(2, of=4)
+        page.wait(lambda: "A break?" in page.text("#status"))
+    (first, second) = store.judgements(tmp_path)
+    assert first.is_gold and second.comment == "why" and second.value == 4

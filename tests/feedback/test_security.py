@@ -126,6 +126,16 @@ def test_other_sites_and_other_names(tmp_path):
             assert ann.get(f"/static/{name}").status_code == 404
 
 
+def test_a_page_for_other_machines_has_any_name(tmp_path):
+    app = {"accounts": TOKENS, "local": False}
+    with served(tmp_path, make_items(2), app=app) as client:
+        ann = client("", "a" * 20)
+        state = ann.get("/state", headers={"host": "study.example:8765"})
+        assert state.status_code == 200
+        other = {"host": "study.example:8765", "origin": "http://other.example"}
+        assert ann.post("/undo", json={}, headers=other).status_code == 403
+
+
 @pytest.mark.parametrize(
     "text",
     [

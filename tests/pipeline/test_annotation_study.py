@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from jaxalign.data import readers
+from jaxalign.data.records import Preference, Ranking, Unpaired
+from jaxalign.feedback import export
 from jaxalign.feedback.judgements import Item, Judgement
+from jaxalign.pipeline import safety_head
 from jaxalign.pipeline.annotation_study import live_statistics
 from jaxalign.pipeline.annotation_study.item_rows import read_gold, read_items
+from jaxalign.pipeline.comparisons.comparison_files import read_comparisons
 
 ASK = [{"role": "user", "content": "2 + 2?"}]
 
@@ -201,3 +206,30 @@ def test_rankings_agree_by_pairs_of_answers():
     found, _ = cells(items, rated)
     assert found["Krippendorff's alpha, ordinal"][1].startswith("1.000")
     assert np.isfinite(float(found["Krippendorff's alpha, ordinal"][1].split()[0]))
+
+
+def test_exported_rows_are_read_by_what_trains_and_rates(tmp_path):
+    pair = Item("p", "pair", ASK, ("a", "b"), {"source": ["m", "n"], "topic": "x"})
+    rated = Item("r", "rating", ASK, ("a", "b", "c"))
+    judgements = [
+        said("p", 1, "ann", safe=(True, False)),
+        said("p", "tie", "bob"),
+        said("p", "both_bad", "chloe"),
+        said("r", (1, 7, 4), "ann", kind="rating"),
+    ]
+    made = export.export_rows({"p": pair, "r": rated}, judgements)
+    export.write_export(tmp_path, made)
+    read = lambda name, kind: readers.read(tmp_path / f"{name}.jsonl", kind)[0]
+    (chosen,) = read("pairs", Preference)
+    assert (chosen.chosen, chosen.margin, chosen.label_prob) == ("a", 1.0, 1.0)
+    assert chosen.fields["topic"] == "x" and chosen.fields["annotator"] == "ann"
+    assert safety_head.label(chosen.fields, "rejected_unsafe", 0) == 1.0
+    assert safety_head.label(chosen.fields, "chosen_unsafe", 0) == 0.0
+    (tie,) = read("ties", Preference)
+    assert tie.label_prob == 0.5
+    assert [x.desirable for x in read("unpaired", Unpaired)] == [False, False]
+    (ranking,) = read("ratings", Ranking)
+    assert ranking.answers == ("b", "c", "a")
+    battles = read_comparisons([tmp_path / "battles.jsonl"])
+    assert [x.outcome for x in battles] == [1.0, 0.5, 0.5]
+    assert {x.model_a for x in battles} == {"m"}

@@ -36,7 +36,7 @@ export function judging() {
       $("count").textContent = `${reply.done} of ${reply.done + reply.left}`;
       $("progress").max = Math.max(reply.done + reply.left, 1);
       $("progress").value = reply.done;
-      $("undo").disabled = !reply.undo;
+      $("undo").disabled = $("undo-last").hidden = !reply.undo;
       synced = Date.now();
       if ((cards[0] && cards[0].ticket) !== current || !cards.length) show();
     }
@@ -202,7 +202,7 @@ export function judging() {
   });
   document.addEventListener("pointerdown", (event) => { if (!locked) ranking.drag(event); });
   $("submit").addEventListener("click", submitIfComplete);
-  $("undo").addEventListener("click", undo);
+  for (const id of ["undo", "undo-last"]) $(id).addEventListener("click", undo);
   $("skip").addEventListener("click", () => open("skip-dialog"));
   $("skip-submit").addEventListener("click", () => { $("skip-dialog").close(); submit("skip", $("reason").value); $("reason").value = ""; });
   $("reason").addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); $("skip-submit").click(); } });
