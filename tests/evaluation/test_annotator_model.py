@@ -37,13 +37,13 @@ def planted(seed, annotators=8, pairs=400, each=6):
 @pytest.mark.parametrize("known", [True, False])
 def test_planted_parameters_are_in_their_intervals_at_the_nominal_rate(known):
     covered = []
-    for seed in range(6):
+    for seed in range(3):
         rows, delta, truth = planted(seed)
         fit = fit_annotators(*rows, difference=delta if known else None)
         for found, true in zip(fit[:3], truth, strict=True):
             covered += [i.low <= t <= i.high for i, t in zip(found, true, strict=True)]
-    # 144 intervals of 95 %: 0.95 +- 3 standard errors of 0.018 is 0.895 to 1
-    assert len(covered) == 144 and np.mean(covered) > 0.895
+    # 72 intervals of 95 %: 0.95 less 3 standard errors of 0.026
+    assert len(covered) == 72 and np.mean(covered) > 0.873
 
 
 def test_unknown_differences_are_found():
