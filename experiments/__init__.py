@@ -57,6 +57,8 @@ Studies: python -m experiments.studies.NAME
     no_reward_model     BLEU, length, format, random rewards against a learned one
     details             PPO's implementation details, one off at a time
     displacement        when DPO lowers both answers of a pair, and what prevents it
+    scores_or_pairs     scores, pairs and rankings at equal time of annotators
+    next_pair           random against active choice of what people judge next
 Measure and plan
     benchmark           losses side by side, in worlds whose optimum is known
     plan                memory, time and communication of a step on other devices

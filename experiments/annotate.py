@@ -28,20 +28,20 @@ items twice, sides swapped. --export writes pairs, ties, rankings, ... (see
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from jaxalign.feedback import app, export, serve, store, tokens
 from jaxalign.feedback.arena import Answerer
-from jaxalign.feedback.judgements import Item, Judgement
-from jaxalign.feedback.progress import Table
+from jaxalign.feedback.judgements import Item
 from jaxalign.feedback.settings import Settings
 from jaxalign.feedback.study import Study
 from jaxalign.pipeline.annotation_study import (
+    active_choice,
+    annotator_tables,
     answerers,
     item_rows,
-    live_statistics,
+    soft_labels,
     study_folder,
 )
 from jaxalign.pipeline.evaluation.chat_session import ChatSettings
@@ -91,8 +91,13 @@ class Config(flags.ValidatedConfig):
     """Tell the expected answer after an item of --gold."""
     repeat: float = 0.0
     """Share of the items that the same person judges twice, sides swapped."""
-    choice: Literal["fixed", "random"] = "fixed"
-    """Which item is next: in the order of --data, or at random."""
+    choice: Literal["fixed", "random", "active"] = "fixed"
+    """Which item is next: in the order of --data, at random, or the pair that tells
+    most, by the disagreement of --ensemble or about the answers' models."""
+    random_share: float = 0.2
+    """Of --choice active: the share that is random."""
+    ensemble: str = ""
+    """Of --choice active: folders of reward models with commas between them."""
     guidelines: Path | None = None
     """A file of Markdown for annotators."""
     title: str = ""
@@ -121,6 +126,8 @@ class Config(flags.ValidatedConfig):
     """A file of lines NAME TOKEN, or NAME TOKEN admin: who may enter."""
     export: Path | None = None
     """Write the judgements as rows of data sets into this folder, and end."""
+    soft_labels: bool = False
+    """Of --export: give pairs a label_prob, by how people agree at each strength."""
     aggregate: bool = False
     """Of --export: one row an item, not one a judgement."""
     seed: int = 0
@@ -152,14 +159,19 @@ def main(config: Config) -> dict[str, int]:
         config_file.write_config(config.out, config)
         study_folder.open_study(config.out, settings, items)
         models = load_answerers(config) if config.models else {}
+        score = None
+        if settings.choice == "active":
+            score = active_choice.load_score(
+                config.out, config.ensemble, context=config.context
+            )
         with serve.bind(config.host, config.port) as listener:
             print(f"annotate: {study_folder.describe_study(config.out)}")
             print(f"annotate: {serve.address(listener)} (Ctrl-C ends)", flush=True)
             application = app.make_app(
-                Study(config.out, settings),
+                Study(config.out, settings, score=score),
                 accounts=accounts,
                 answerers=models,
-                statistics=statistics,
+                statistics=annotator_tables.study_tables,
                 local=serve.is_loopback(config.host),
             )
             serve.serve(application, listener)
@@ -196,6 +208,10 @@ def check_flags(config: Config, kind: str) -> None:
         raise ValueError("--kind arena takes prompts from visitors, not --data, --gold")
     if config.models and not is_arena:
         raise ValueError(f"--models answer in --kind arena, not in {kind}")
+    if config.choice == "active" and kind != "pairwise":
+        raise ValueError(f"--choice active is of pairs, not of --kind {kind}")
+    if config.ensemble and config.choice != "active":
+        raise ValueError("--ensemble is of --choice active")
     if config.safety and is_arena:
         raise ValueError("--safety is asked of answers in --data, not in --kind arena")
     if not (is_arena or config.data or store.is_study(config.out)):
@@ -251,13 +267,6 @@ def load_answerers(config: Config) -> dict[str, Answerer]:
     )
 
 
-def statistics(
-    items: Mapping[str, Item], judgements: Sequence[Judgement]
-) -> list[Table]:
-    """The tables of the dashboard beside its counts."""
-    return live_statistics.tables(items, judgements)
-
-
 def write_rows(config: Config, folder: Path) -> dict[str, int]:
     """Writes the judgements of a study as rows of data sets; prints their numbers.
 
@@ -267,8 +276,13 @@ def write_rows(config: Config, folder: Path) -> dict[str, int]:
     items, said = store.items(config.out), store.judgements(config.out)
     if not said:
         raise ValueError(f"{config.out}: nobody has judged yet")
-    make: Any = export.aggregate_rows if config.aggregate else export.export_rows
-    made = make(items, said)
+    if config.aggregate and config.soft_labels:
+        raise ValueError("--aggregate has label_prob already: leave --soft-labels out")
+    if config.aggregate:
+        made = export.aggregate_rows(items, said)
+    else:
+        soft = soft_labels.fit_soft_labels(items, said) if config.soft_labels else None
+        made = export.export_rows(items, said, soft_label=soft)
     counts = export.write_export(folder, made)
     for name, count in counts.items():
         print(f"annotate: {count} rows in {folder / name}.jsonl")

@@ -14,27 +14,46 @@ first annotator, with train.jsonl and test.jsonl each, for `--data`.
     python -m experiments.collect --model runs/sft/policy --out runs/collect
     python -m experiments.collect --model FOLDER --data stories
     python -m experiments.collect --model FOLDER --data FILE --reward my.py:function
+    python -m experiments.collect --model NEWEST --models OLDER --temperature 0.7 1.2
 
-Of a weighted sum of rewards, numbers.json has each term's mean and spread, too.
+With several models or temperatures consecutive answers, which are the pairs, are of
+different ones; the rows have the `sources` of their answers. Rows keep their fields
+(category, id). Of a weighted sum of rewards, numbers.json has each term's mean and
+spread, too.
+
+With --label people pairs of consecutive answers go into --study, the folder of a study,
+and the run waits until people have judged them:
+
+    python -m experiments.collect --model FOLDER --label people --study study
+    python -m experiments.annotate --out study
+
+OUT/preferences then has a row for each judgement, with its annotator; a reward is only
+measured. Stopped and started again, it adds nothing twice and goes on waiting.
 """
 
-import collections
 import dataclasses
-import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-import jax
 import numpy as np
 
 from jaxalign import streams
-from jaxalign.data.records import Prompt, prompt_fields
+from jaxalign.data.records import Prompt
 from jaxalign.evaluation import preference
-from jaxalign.pipeline import datasets, policies, reward_functions, rollouts
-from jaxalign.pipeline.prompts import TokenizedPrompts, cyclic_slice, select_prompts
+from jaxalign.pipeline import (
+    answer_sources,
+    datasets,
+    people,
+    policies,
+    reward_functions,
+    simulated_labels,
+)
+from jaxalign.pipeline.answer_sources import Source, SourcedAnswers
+from jaxalign.pipeline.prompts import cyclic_slice
 from jaxalign.pipeline.reward_terms import Reward
+from jaxalign.runtime import distributed, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.config import RunConfig
 from jaxalign.runtime.jsonl import write
@@ -43,8 +62,17 @@ from jaxalign.runtime.run import Run
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Preferences labeled by simulated annotators."""
+    """Preferences labeled by simulated annotators, or by people."""
 
+    RANGES: ClassVar = {"labels": flags.COUNT, "study_round": flags.FROM_0}
+    label: Literal["simulated", "people"] = "simulated"
+    """Who labels: annotators that --reward simulates, or people, in --study."""
+    study: Path | None = None
+    """The study's folder, of --label people; a new one begins a study."""
+    labels: int = 1
+    """People who label each pair, of --label people."""
+    study_round: int = 0
+    """The round of the pairs in the study, from 0."""
     reward: str = "programmed"
     """The annotators' reward: programmed (the data set's rule-based reward), a reward
     model's folder, or another of docs/rewards.md, such as my.py:function."""
@@ -54,41 +82,19 @@ class Config(RunConfig):
     """Index of the first of them; after the last prompt the first follows again."""
     held_out_prompts: int = 512
     """Held-out prompts, for test.jsonl."""
+    models: tuple[str, ...] = ()
+    """Further models that answer the same prompts, beside --model: older checkpoints,
+    say."""
     samples: int = 4
-    """Answers to each prompt, which are ranked."""
-    temperature: float = 1.0
-    """Sampling temperature."""
+    """Answers to each prompt by each model at each temperature, which are ranked."""
+    temperature: tuple[float, ...] = (1.0,)
+    """Sampling temperature, or several, each of which has its own answers."""
     annotators: int = 1
     """Annotators who rank the answers to each prompt."""
     label_temperature: float = 1.0
     """Temperature of the labels: near 0 the better answer is always preferred."""
     max_new_tokens: int | None = None
     """Tokens of the longest answer; by default the data set's."""
-
-
-class RankedAnswers(NamedTuple):
-    """K answers to a prompt with their rankings, in the order of sampling.
-
-    Attributes:
-      rewards: float [K].
-      places: the place of each answer by each annotator, 0 for the best, int
-        [annotators K].
-    """
-
-    prompt: Prompt
-    answers: list[str]
-    rewards: np.ndarray
-    places: np.ndarray
-
-    def row(self) -> dict[str, Any]:
-        """The ranking by the mean place, best first, as a row that `--data` reads."""
-        # answers with the same mean place are in the first annotator's order
-        order = np.lexsort((self.places[0], self.places.mean(axis=0)))
-        return {
-            **prompt_fields(self.prompt),
-            "answers": [self.answers[i] for i in order],
-            "rewards": self.rewards[order].tolist(),
-        }
 
 
 def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
@@ -103,164 +109,155 @@ def main(config: Config, reward: Reward | None = None) -> dict[str, float]:
       and the mean reward.
 
     Raises:
-      ValueError: no such reward, nothing held out, or answers that are all alike.
+      ValueError: no such reward, nothing held out, answers that are all alike, or
+        flags that do not fit together.
     """
+    if (config.study is None) == (config.label == "people"):
+        raise ValueError("--label people and --study FOLDER go together")
+    if config.study is not None:  # whose page may be opened at once
+        people.ask(config.study, [], round=config.study_round)
     with Run(config, "collect") as run:
-        source = datasets.load(config)
-        policy = policies.load(config, source, run.mesh)
-        reward_fn = reward_functions.make_reward_function(
-            reward or config.reward, config.dtype, policy, source
-        )
-        train, held_out = source.prompts()
+        data = datasets.load(config)
+        sources = load_sources(config, run, data, reward or config.reward)
+        train, held_out = data.prompts()
         datasets.check_held_out(held_out, "test.jsonl")
-        run.describe_data(source.accounts())
+        run.describe_data(data.accounts())
         prompts_by_split = {
             "train": cyclic_slice(train, config.first_prompt, config.prompts),
             "test": held_out[: config.held_out_prompts],
         }
-        max_new_tokens = config.max_new_tokens or source.max_new_tokens
-        numbers: dict[str, float] = {}
-        for name, prompts in prompts_by_split.items():
-            fitting = select_prompts(policy, prompts, max_new_tokens, run.note, name)
-            answers = sample_answers(config, policy, fitting, max_new_tokens, name)
-            scores = reward_functions.score_terms(reward_fn, answers, mesh=run.mesh)
-            noise = partial(
-                streams.generator, config.seed, f"label {name}", config.first_prompt
-            )
-            rankings = rank_answers(
-                answers,
-                scores["reward"],
-                config.label_temperature,
-                config.annotators,
-                noise,
-            )
-            pairs = preference_pairs(rankings, config.label_temperature)
-            if not pairs:
-                raise ValueError(
-                    "all answers to a prompt were the same: raise --samples (2 at "
-                    "least) or --temperature"
-                )
-            write(run.folder / "preferences" / f"{name}.jsonl", pairs)
-            rows = [ranking.row() for ranking in rankings]
-            write(run.folder / "rankings" / f"{name}.jsonl", rows)
-            numbers[f"{name}_rankings"] = len(rankings)
-            numbers[f"{name}_pairs"] = len(pairs)
-            numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
-                np.array([pair["p_chosen"] for pair in pairs])
-            )
-            numbers |= {f"{name}_{k}": x for k, x in reward_numbers(scores).items()}
+        answers = {
+            name: sample_split(config, run, data, sources, prompts, name)
+            for name, prompts in prompts_by_split.items()
+        }
+        label = ask_people if config.label == "people" else simulate_labels
+        numbers = label(config, run, answers)
+        for name, each in answers.items():
+            found = answer_sources.reward_numbers(each)
+            numbers |= {f"{name}_{key}": value for key, value in found.items()}
         return run.finish(numbers)
 
 
-def reward_numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
-    """The mean reward of all answers, and mean and spread of each term of a sum.
+def load_sources(
+    config: Config, run: Run, data: datasets.Dataset, reward: Reward
+) -> list[Source]:
+    """Every model at every temperature, with the reward function of its tokens."""
+    sources = []
+    for model in (config.model, *config.models):
+        model_config = dataclasses.replace(config, model=model)
+        policy = policies.load(model_config, data, run.mesh)
+        reward_fn = None
+        if reward != "programmed" or config.label != "people" or data.reward:
+            reward_fn = reward_functions.make_reward_function(
+                reward, config.dtype, policy, data
+            )
+        for temperature in config.temperature:
+            source = Source(model, policy, temperature, reward_fn)
+            sources.append(source)
+    return sources
 
-    Args:
-      scores: of `reward_functions.score_terms`.
+
+def sample_split(
+    config: Config,
+    run: Run,
+    data: datasets.Dataset,
+    sources: list[Source],
+    prompts: Sequence[Prompt],
+    name: str,
+) -> SourcedAnswers:
+    """Answers of all sources to the prompts of a split that leave room for one."""
+    if dropped := answer_sources.dropped_fields(prompts):
+        run.note(
+            f"{name}: new answers are not those of the rows, so their fields "
+            f"{', '.join(dropped)} are left out"
+        )
+    max_new_tokens = config.max_new_tokens or data.max_new_tokens
+    fitting = answer_sources.select_common_prompts(
+        [source.policy for source in sources], prompts, max_new_tokens, run.note, name
+    )
+    return answer_sources.sample_sources(
+        sources,
+        fitting,
+        name,
+        seed=config.seed,
+        first_prompt=config.first_prompt,
+        samples=config.samples,
+        max_new_tokens=max_new_tokens,
+        mesh=run.mesh,
+    )
+
+
+def simulate_labels(
+    config: Config, run: Run, answers: Mapping[str, SourcedAnswers]
+) -> dict[str, float]:
+    """Labels the answers of each split by its rewards; writes both files of each.
+
+    Raises:
+      ValueError: answers that are all alike.
     """
-    numbers = {"reward": float(np.mean(scores["reward"]))}
-    for name, values in scores.items():
-        if name != "reward":
-            numbers[f"{name}/mean"] = float(np.mean(values))
-            numbers[f"{name}/std"] = float(np.std(values, ddof=1))
+    numbers: dict[str, float] = {}
+    for name, each in answers.items():
+        noise = partial(
+            streams.generator, config.seed, f"label {name}", config.first_prompt
+        )
+        temperature = config.label_temperature
+        rankings = simulated_labels.rank_answers(
+            each, each.scores["reward"], temperature, config.annotators, noise
+        )
+        pairs = simulated_labels.preference_pairs(rankings, temperature)
+        refuse_equal_answers(pairs)
+        write(run.folder / "preferences" / f"{name}.jsonl", pairs)
+        rows = [ranking.row() for ranking in rankings]
+        write(run.folder / "rankings" / f"{name}.jsonl", rows)
+        numbers[f"{name}_rankings"] = len(rankings)
+        numbers[f"{name}_pairs"] = len(pairs)
+        numbers[f"{name}_bayes_accuracy"] = preference.bayes_accuracy(
+            np.array([pair["p_chosen"] for pair in pairs])
+        )
     return numbers
 
 
-def sample_answers(
-    config: Config,
-    policy: policies.Policy,
-    prompts: TokenizedPrompts,
-    max_new_tokens: int,
-    name: str,
-) -> rollouts.Answers:
-    """Samples of the policy, `--samples` to each prompt.
+def ask_people(
+    config: Config, run: Run, answers: Mapping[str, SourcedAnswers]
+) -> dict[str, float]:
+    """Adds pairs of all splits to --study, waits for labels, writes the pairs.
 
-    Args:
-      name: of the split, and of the random stream.
+    Raises:
+      ValueError: answers that are all alike, or a split without a preference.
     """
-    # a prompt that comes again in a later slice gets other answers
-    key = streams.key(
-        jax.random.key(config.seed), f"collect {name}", config.first_prompt
-    )
-    return rollouts.sample_answers(
-        policy,
-        prompts,
-        key,
-        max_new_tokens=max_new_tokens,
-        samples=config.samples,
-        temperature=config.temperature,
-    )
-
-
-def rank_answers(
-    answers: rollouts.Answers,
-    reward: np.ndarray,
-    temperature: float,
-    annotators: int,
-    noise: Callable[[int, int], np.random.Generator],
-) -> list[RankedAnswers]:
-    """Rankings of the answers to each prompt by simulated annotators (Plackett-Luce).
-
-    Empty answers and repetitions of an answer are left out; so are prompts with fewer
-    than two different answers.
-
-    Args:
-      reward: of each answer, float [R].
-      temperature: of the labels.
-      annotators: number of rankings of each prompt's answers.
-      noise: the generator for a prompt id and its number of earlier occurrences.
-    """
-    rankings = []
-    occurrences: collections.Counter[int] = collections.Counter()
-    prompt_of_row = [id(prompt) for prompt in answers.prompts]
-    for _, group in itertools.groupby(
-        range(len(prompt_of_row)), key=prompt_of_row.__getitem__
-    ):
-        first_row = {
-            answers.texts[i]: i for i in reversed(list(group)) if answers.texts[i]
-        }
-        rows = np.array(sorted(first_row.values()))
-        if len(rows) < 2:
-            continue
-        prompt = answers.prompts[rows[0]]
-        prompt_id = streams.prompt_id(prompt.messages)
-        rng = noise(prompt_id, occurrences[prompt_id])
-        occurrences[prompt_id] += 1
-        gumbel = rng.gumbel(size=(annotators, len(rows)))
-        utility = reward[rows][None, :] / temperature + gumbel
-        places = np.argsort(np.argsort(-utility, axis=1), axis=1)
-        texts = [answers.texts[i] for i in rows]
-        rankings.append(RankedAnswers(prompt, texts, reward[rows], places))
-    return rankings
-
-
-def preference_pairs(
-    rankings: list[RankedAnswers], temperature: float
-) -> list[dict[str, Any]]:
-    """Pairs of consecutive samples, labeled by the first annotator's ranking.
-
-    `p_chosen` is the probability of the label under the annotators' model.
-
-    Args:
-      temperature: of the labels.
-    """
-    rows = []
-    for ranking in rankings:
-        place = ranking.places[0]
-        for a in range(0, len(place) - 1, 2):
-            chosen, rejected = sorted((a, a + 1), key=place.__getitem__)
-            gap = ranking.rewards[chosen] - ranking.rewards[rejected]
-            logit = np.clip(gap / temperature, -60, 60)
-            rows.append(
-                {
-                    **prompt_fields(ranking.prompt),
-                    "chosen": ranking.answers[chosen],
-                    "rejected": ranking.answers[rejected],
-                    "p_chosen": 1.0 / (1.0 + math.exp(-logit)),
-                    "rewards": [float(ranking.rewards[i]) for i in (chosen, rejected)],
-                }
+    assert config.study is not None
+    items = {name: people.pair_items(each) for name, each in answers.items()}
+    for each in items.values():
+        refuse_equal_answers(each)
+    every = [item for each in items.values() for item in each]
+    people.ask(config.study, every, round=config.study_round)
+    names = {item.id for item in every}
+    say = lambda line: distributed.print_line(f"collect: {line}")
+    people.wait_for_labels(config.study, names, labels=config.labels, report=say)
+    numbers: dict[str, float] = {}
+    for name, each in items.items():
+        pairs, found = people.labeled_pairs(config.study, [item.id for item in each])
+        if not pairs:
+            raise ValueError(
+                f"{config.study}: people preferred no answer of the {len(each)} pairs "
+                f"for {name}.jsonl: raise --prompts or --held-out-prompts"
             )
-    return rows
+        write(run.folder / "preferences" / f"{name}.jsonl", pairs)
+        numbers |= {f"{name}_{key}": value for key, value in found.items()}
+    return numbers
+
+
+def refuse_equal_answers(pairs: Sequence[Any]) -> None:
+    """Refuses to go on without a pair of different answers.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if not pairs:
+        raise ValueError(
+            "all answers to a prompt were the same: raise --samples (2 at "
+            "least) or --temperature"
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ is trained: --reward itself selects the winners, and is what PPO maximizes.
     python -m experiments.rounds --rounds 3 --method ppo --temperatures 1.0 1.1 1.2
     python -m experiments.rounds --data stories --data-path FILE --model FOLDER
     python -m experiments.rounds --data FILE --model FOLDER --reward my.py:function
+    python -m experiments.rounds --label people --study study --collect.prompts 64
+
+With --label people each round's answers go into a study, which `python -m
+experiments.annotate --out study` shows on a page, and the rounds wait for labels. They
+may be stopped and resumed at any point, the page too. Where the data set has no
+rule-based reward, policies are then measured by the last reward model.
 
 Each stage has a folder, OUT/sft and OUT/round-1/collect, reward_model, winners, ...,
 and is run by its own module; --resume skips finished stages, and with more --rounds
@@ -48,6 +54,7 @@ from jaxalign.pipeline import (
     datasets,
     held_out,
     held_out_tables,
+    people,
     reward_functions,
     reward_models,
     reward_terms,
@@ -73,6 +80,11 @@ class Config(rejection_sampling.RoundsConfig):
     """Number of runs, of seeds --seed, --seed + 1, ...; the table is over all."""
     smoke: bool = False
     """Two rounds with a few steps of every stage, to see that it runs."""
+    label: Literal["simulated", "people"] = "simulated"
+    """Who labels the answers of each round: annotators that --reward simulates, or
+    people, in --study; --collect.labels is their number for each pair."""
+    study: Path | None = None
+    """The study's folder, of --label people."""
     method: Literal["dpo", "ppo"] = "dpo"
     """The last stage of a round."""
     reward: str = "programmed"
@@ -109,9 +121,11 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
     config = smoke_config(config) if config.smoke else config
     round_schedule.round_temperatures(config.temperatures, config.rounds)
     config.temperature_for()
+    config = people.configure_collect(config)
     source = datasets.load(config)
     labels_by = reward or config.reward
-    reward_functions.check_reward(labels_by, source)
+    if config.label == "simulated" or labels_by != "programmed":
+        reward_functions.check_reward(labels_by, source)
     held_out.check_split(config.split_by, source)
     out = folder_of(config, "rounds")
     seeds: list[dict[str, Evaluation]] = []
@@ -120,7 +134,7 @@ def main(config: Config, reward: Reward | None = None) -> list[held_out_tables.R
         policies = run_rounds(seed_config, seed_config.out, labels_by)
         seeds.append(evaluate(seed_config, policies, seed_config.out, labels_by))
         if config.select_by == "reward_model":
-            rows = reward_model_agreements(seed_config, seed_config.out)
+            rows = reward_models.round_agreements(seed_config, seed_config.out)
             agreements += [{"seed": seed_config.seed} | row for row in rows]
     subject = table_subject(config, labels_by)
     named_tables = held_out_tables.titled_tables(subject, seeds)
@@ -218,10 +232,13 @@ def run_round(
             model=str(latest),
             data=config.data,
             first_prompt=i * config.collect.prompts,
+            study_round=i if config.label == "people" else 0,
             **named,
         )
     if config.select_by == "reward_model":
-        collected = jsonl.round_folders(out, i, "collect/rankings", config.reward_data)
+        of_people = config.label == "people"  # who judge pairs
+        name = "collect/preferences" if of_people else "collect/rankings"
+        collected = jsonl.round_folders(out, i, name, config.reward_data)
         rankings = jsonl.gather(collected, folder / "rankings")
         stage("reward_model", reward_stage.main, model=str(latest), data=str(rankings))
         selects = str(folder / "reward_model" / "reward")
@@ -277,21 +294,6 @@ def evaluate(
 def training_temperature(config: Config, name: str) -> float:
     """The temperature of PPO's rollouts; 1 for policies trained on given answers."""
     return config.ppo.temperature if name.endswith(", PPO") else 1.0
-
-
-def reward_model_agreements(config: Config, out: Path) -> list[held_out_tables.Row]:
-    """Rows of the accuracy of each round's reward model on its held-out preferences."""
-    rows = []
-    for i in range(config.rounds):
-        folder = round_folder(out, i)
-        row = reward_models.held_out_agreement(
-            config,
-            folder / "collect" / "preferences" / "test.jsonl",
-            folder / "reward_model" / "reward",
-            config.reward_model.batch,
-        )
-        rows.append({"round": i + 1} | row)
-    return rows
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Readers: records of files in all formats, and of TFDS sources.
 
-Files are read as rows (see `formats.files`), and each row is parsed into a record of
-the wanted kind (see `schemas.parser`).
+Files are read as rows (see `formats.files`), those of annotation tools' exports become
+a row for each annotation (see `exports`), and each row is parsed into a record of the
+wanted kind (see `schemas.parser`).
 """
 
 import collections
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from jaxalign import messages
+from jaxalign.data.exports import expand_rows
 from jaxalign.data.formats import files, row_limits
 from jaxalign.data.formats.files import Paths
 from jaxalign.data.formats.row_limits import MAX_ROW_CHARS
@@ -134,7 +136,8 @@ class RecordStream(Generic[Kind]):
         return RowReport(self.total, self.usable, +self.reasons)
 
     def __iter__(self) -> Iterator[Kind]:
-        for location, row in public_datasets.pair_ratings(self.rows):
+        rows = public_datasets.pair_ratings(self.rows)
+        for location, row in expand_rows(rows):
             self.total += 1
             records = self.parse(row, location)
             self.usable += bool(records)
@@ -205,6 +208,7 @@ def has_ranking_rows(
 
 
 def first_rows(path: Paths, count: int, max_row_chars: int) -> row_limits.Rows:
-    """The first rows of the first file."""
+    """The first rows of the first file, those of exports as our own."""
     file = files.list_all_files(path)[0]
-    return itertools.islice(files.read_rows(file, max_row_chars=max_row_chars), count)
+    rows = itertools.islice(files.read_rows(file, max_row_chars=max_row_chars), count)
+    return expand_rows(rows)

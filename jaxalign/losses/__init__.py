@@ -11,6 +11,7 @@ optimal_transport  AOT: optimal transport between the distributions of a batch
 token_level        TDPO; log-probs and weights for LD-DPO and WPO
 reward             reward models: Bradley-Terry, Plackett-Luce, regression, safety
 comparison_models  reward models: ties, predicted variances
+annotations        reward models: graded scales; annotators' sharpness, bias, lapses
 policy             policy gradients: PPO, dual-clip, REINFORCE, CISPO, GSPO
 regularizers       entropy bonus, KL loss
 reduction          token terms -> (sum, weight): DAPO, GRPO, Dr. GRPO
@@ -23,6 +24,7 @@ tokens of an answer; `jax.grad`, `jax.vmap` and `jax.jit` apply to all of them.
 """
 
 from jaxalign.losses import divergence
+from jaxalign.losses.annotations import annotator_bradley_terry, cumulative_logit
 from jaxalign.losses.comparison_models import davidson, rao_kupper, thurstone
 from jaxalign.losses.distillation import (
     forward_kl_distillation,
@@ -88,6 +90,7 @@ __all__ = [
     "MARGINS_LARGE",
     "MARGINS_SMALL",
     "all_pairs_bradley_terry",
+    "annotator_bradley_terry",
     "aot",
     "aot_unpaired",
     "apo_down",
@@ -101,6 +104,7 @@ __all__ = [
     "clipped_value",
     "constant_length_mean",
     "cpo",
+    "cumulative_logit",
     "davidson",
     "discopop",
     "divergence",

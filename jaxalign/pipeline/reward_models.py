@@ -134,7 +134,8 @@ def held_out_agreement(
 
     `accuracy` is over the sampled labels, `expected` is its mean over the annotator's
     label distribution; `Bayes` is the highest that any reward model could have in
-    expectation. Intervals are over prompts, of this one model.
+    expectation. People's labels have accuracy alone. Intervals are over prompts, of
+    this one model.
 
     Args:
       held_out: the file of held-out pairs, as `experiments.collect` writes it.
@@ -152,14 +153,27 @@ def held_out_agreement(
             context=model.config.context,
         )
         chosen, rejected = pair_scores(model, params, examples, batch)
-    p = np.array([rows[example.row]["p_chosen"] for example in examples])
     agreement = preference.agreement(chosen, rejected)
     prompts = example_prompt_hashes(examples)
     interval = partial(intervals.bootstrap, units=prompts, share=True)
-    return {
-        "accuracy": interval(agreement),
-        "expected": interval(agreement * p + (1 - agreement) * (1 - p)),
-        "Bayes": interval(np.maximum(p, 1.0 - p)),
-        "pairs": len(p),
-        "prompts": len(np.unique(prompts)),
-    }
+    found: dict[str, Any] = {"accuracy": interval(agreement)}
+    if all("p_chosen" in row for row in rows):
+        p = np.array([rows[example.row]["p_chosen"] for example in examples])
+        found["expected"] = interval(agreement * p + (1 - agreement) * (1 - p))
+        found["Bayes"] = interval(np.maximum(p, 1.0 - p))
+    return found | {"pairs": len(agreement), "prompts": len(np.unique(prompts))}
+
+
+def round_agreements(config: Any, out: Path) -> list[dict[str, Any]]:
+    """Rows of the accuracy of each round's reward model on its held-out preferences."""
+    rows = []
+    for i in range(config.rounds):
+        folder = jsonl.round_folder(out, i)
+        row = held_out_agreement(
+            config,
+            folder / "collect" / "preferences" / "test.jsonl",
+            folder / "reward_model" / "reward",
+            config.reward_model.batch,
+        )
+        rows.append({"round": i + 1} | row)
+    return rows

@@ -9,7 +9,14 @@ from jaxalign.shape_checks import array_annotations
 
 AXES = {"T": 3, "K": 3, "N": 3, "V": 5}
 # Where 0.3 is out of range, or no number.
-SPECIAL = {"theta": 1.5, "n": 2, "max_ratio": 3.0, "score": divergence.forward_kl_score}
+SPECIAL = {
+    "theta": 1.5,
+    "n": 2,
+    "max_ratio": 3.0,
+    "score": divergence.forward_kl_score,
+    "levels": 4,
+    "thresholds": (0.5,),
+}
 
 
 def layouts(loss):

@@ -50,6 +50,18 @@ CASES = {
         (LOGP, OTHER),
     ),
     "thurstone": (losses.thurstone, (LOGP, OLD, OTHER, ADVANTAGE)),
+    "cumulative_logit": (
+        lambda a, b: losses.cumulative_logit(
+            a, b, np.arange(1, 7), levels=8, thresholds=(0.3, 1.0, 2.0)
+        ),
+        (LOGP, OTHER),
+    ),
+    "annotator_bradley_terry": (
+        lambda a, b: losses.annotator_bradley_terry(
+            a, b, OUTCOME > 0, sharpness=1.5, bias=0.3, lapse=0.1
+        ),
+        (LOGP, OTHER),
+    ),
     "safety_classification": (
         lambda x: losses.safety_classification(x, OUTCOME > 0),
         (LOGP,),
@@ -132,6 +144,12 @@ HYPERPARAMETERS = {
         LOGP, OTHER, k, margin=2 * k
     ),
     "rao_kupper": lambda k: losses.rao_kupper(LOGP, OTHER, OUTCOME, theta=1 + k),
+    "cumulative_logit": lambda k: losses.cumulative_logit(
+        LOGP, OTHER, np.arange(1, 7), levels=8, thresholds=(k, 2 * k, 3 * k)
+    ),
+    "annotator_bradley_terry": lambda k: losses.annotator_bradley_terry(
+        LOGP, OTHER, OUTCOME > 0, sharpness=1 + k, bias=k, lapse=k
+    ),
     "davidson": lambda k: losses.davidson(LOGP, OTHER, OUTCOME, nu=k),
     "dual_clip": lambda k: losses.dual_clip(
         LOGP, OLD, ADVANTAGE, clip_low=k, clip_high=2 * k, max_ratio=1 + 3 * k

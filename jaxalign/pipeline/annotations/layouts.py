@@ -20,7 +20,9 @@ ANNOTATOR = (
     "annotator annotator_id worker worker_id rater rater_id labeler user user_id voter "
     "coder judge"
 ).split()
-LABEL = "label winner vote rating score choice preference verdict annotation".split()
+LABEL = (
+    "label winner vote rating score choice preference verdict annotation strength"
+).split()
 VOTES = "votes labels annotations ratings".split()
 GROUP = "prompt_id prompt question_id".split()
 SIDES = (("left", "right"), ("model_a", "model_b"))

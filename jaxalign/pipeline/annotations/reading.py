@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxalign.data.formats import files
 from jaxalign.evaluation.agreement.coefficients import Level, label_counts
+from jaxalign.feedback import store
 from jaxalign.pipeline.annotations.layouts import Fields, RawLabel, detect_layout
 from jaxalign.pipeline.annotations.scale import (
     PANDALM,
@@ -16,6 +17,7 @@ from jaxalign.pipeline.annotations.scale import (
     label_name,
     make_scale,
 )
+from jaxalign.pipeline.annotations.study_labels import study_labels
 
 
 class Annotations(NamedTuple):
@@ -107,7 +109,11 @@ def read_labels(
     The layout of a file is recognized by the fields of all its rows: an empty cell of a
     CSV file is no field of its row.
     """
-    for path in files.list_all_files(list(paths)):
+    for study in filter(store.is_study, paths):
+        labels, text = study_labels(study, fields)
+        yield labels, text, frozenset()
+    others = [path for path in paths if not store.is_study(path)]
+    for path in files.list_all_files(others):
         rows: list[tuple[str, Mapping[str, Any]]] = []
         example: dict[str, Any] = {}
         for where, row in files.read_rows(path):

@@ -16,6 +16,7 @@ PATH       a file of records: JSON (lines, a list, or an object that holds one),
            (gs://, s3://, hf://datasets/...); a folder with the files or shards of its
            splits, as the hub and `save_to_disk` have them; or a pattern of one kind of
            them, such as 'FOLDER/data/*_prefs-*'
+STUDY      the folder of a study (`experiments.annotate`): what people judged
 PATH=WEIGHT,...
            a mixture: whatever is read (SFT data, pairs, rankings, unpaired answers,
            prompts of RL) has its share of each

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from jaxalign.data.formats import dataset_folder, files
 from jaxalign.data.schemas import public_datasets
+from jaxalign.feedback import store
 from jaxalign.pipeline.datasets.builtin import gsm8k, hh_dialogues, stories, toy
 from jaxalign.pipeline.datasets.dataset import Dataset
 from jaxalign.pipeline.datasets.files import (
@@ -14,6 +15,7 @@ from jaxalign.pipeline.datasets.files import (
     mixture,
     with_held_out,
 )
+from jaxalign.pipeline.datasets.study import from_study
 from jaxalign.runtime import hub
 from jaxalign.runtime.config import RunConfig
 
@@ -56,6 +58,8 @@ def load(config: RunConfig) -> Dataset:
     if not path_exists(path):
         known = ", ".join(("toy", *AT_DATA_PATH, "tfds:NAME", "ORG/NAME"))
         raise FileNotFoundError(f"--data {path}: neither {known}, nor a file")
+    if store.is_study(path):
+        return dataclasses.replace(from_study(config, path), name=config.data)
     return from_named_path(config, path)
 
 

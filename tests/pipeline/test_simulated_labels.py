@@ -4,21 +4,26 @@ import types
 
 import numpy as np
 
-from experiments import collect
 from jaxalign.data import readers
 from jaxalign.data import tokenizer as tokenizers
 from jaxalign.data.records import Preference, Prompt, Ranking
 from jaxalign.pipeline import rollouts
+from jaxalign.pipeline.simulated_labels import (
+    RankedAnswers,
+    preference_pairs,
+    rank_answers,
+)
 from jaxalign.runtime import jsonl
 
 ASKED = [Prompt([{"role": "user", "content": x}], location=x) for x in "abc"]
 
 
 class Answers:
-    """What `collect` reads of sampled answers: three prompts, four answers each."""
+    """What labels are made of sampled answers: three prompts, four answers each."""
 
     prompts = [p for p in ASKED for _ in range(4)]
     texts = ["w", "x", "y", "z", "w", "x", "w", "", "w", "w", "w", "w"]
+    sources = ["old at 1", "new at 1"] * 6
 
 
 REWARD = np.array([0.0, 3.0, 1.0, 2.0, 0.0, 1.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0])
@@ -33,13 +38,12 @@ def noise(seed):
 def test_labels_of_a_prompt_depend_on_no_other():
     """Its noise is of its text, and of which time it comes."""
     named = lambda *numbers: np.random.default_rng([7, *numbers])
-    ranked = lambda answers, reward: collect.rank_answers(
-        answers, reward, 1.0, 9, named
-    )
+    ranked = lambda answers, reward: rank_answers(answers, reward, 1.0, 9, named)
     first, second = ranked(Answers, REWARD)
 
     class Second:
         prompts, texts = Answers.prompts[4:8], Answers.texts[4:8]
+        sources = Answers.sources[4:8]
 
     (alone,) = ranked(Second, REWARD[4:8])
     np.testing.assert_array_equal(alone.places, second.places)
@@ -48,6 +52,7 @@ def test_labels_of_a_prompt_depend_on_no_other():
         again = Prompt(ASKED[0].messages)  # the same text in another row
         prompts = Answers.prompts[:4] + [again] * 4
         texts = 2 * Answers.texts[:4]
+        sources = 2 * Answers.sources[:4]
 
     once, again = ranked(Twice, np.tile(REWARD[:4], 2))
     np.testing.assert_array_equal(once.places, first.places)
@@ -55,7 +60,7 @@ def test_labels_of_a_prompt_depend_on_no_other():
 
 
 def test_without_noise_rankings_are_sorted_by_reward():
-    first, second = collect.rank_answers(Answers, REWARD, 1e-6, 3, noise(0))
+    first, second = rank_answers(Answers, REWARD, 1e-6, 3, noise(0))
     assert first.row()["answers"] == ["x", "z", "y", "w"]
     assert first.row()["rewards"] == [3.0, 2.0, 1.0, 0.0]
     assert first.places.tolist() == [[3, 0, 2, 1]] * 3
@@ -66,11 +71,11 @@ def test_without_noise_rankings_are_sorted_by_reward():
 def test_a_ranking_is_by_the_mean_place_over_annotators():
     places = np.array([[0, 1, 2], [2, 0, 1], [2, 1, 0], [2, 0, 1]])
     rewards = np.array([1.0, 2.0, 3.0])
-    told = collect.RankedAnswers(ASKED[0], ["a", "b", "c"], rewards, places)
+    told = RankedAnswers(ASKED[0], ["a", "b", "c"], rewards, places)
     # mean places 1.5, 0.5 and 1; pairs are the first annotator's, who has a before b
     assert told.row()["answers"] == ["b", "c", "a"]
     assert told.row()["rewards"] == [2.0, 3.0, 1.0]
-    (pair,) = collect.preference_pairs([told], 1.0)
+    (pair,) = preference_pairs([told], 1.0)
     assert (pair["chosen"], pair["rejected"]) == ("a", "b")
     np.testing.assert_allclose(pair["p_chosen"], 1 / (1 + np.e))
 
@@ -78,15 +83,15 @@ def test_a_ranking_is_by_the_mean_place_over_annotators():
 def test_many_annotators_agree_on_what_is_better():
     def wrong(annotators):
         told = (Answers, REWARD, 2.0, annotators, noise(4))
-        drawn = [collect.rank_answers(*told)[0].row()["rewards"] for _ in range(300)]
+        drawn = [rank_answers(*told)[0].row()["rewards"] for _ in range(300)]
         return np.mean([rewards != sorted(rewards)[::-1] for rewards in drawn])
 
     assert wrong(200) < 0.1 < 0.5 < wrong(1)
 
 
 def test_pairs_are_those_sampled_together_whatever_their_rank():
-    rankings = collect.rank_answers(Answers, REWARD, 0.5, 1, noise(1))
-    rows = collect.preference_pairs(rankings, 0.5)
+    rankings = rank_answers(Answers, REWARD, 0.5, 1, noise(1))
+    rows = preference_pairs(rankings, 0.5)
     assert [{row["chosen"], row["rejected"]} for row in rows] == [
         {"w", "x"},
         {"y", "z"},
@@ -100,7 +105,7 @@ def test_pairs_are_those_sampled_together_whatever_their_rank():
 
 def test_any_two_of_a_ranking_are_bradley_terry():
     told = (Answers, REWARD / 2, 1.0, 1, noise(2))
-    draws = [collect.rank_answers(*told)[0].row()["answers"] for _ in range(4000)]
+    draws = [rank_answers(*told)[0].row()["answers"] for _ in range(4000)]
     # rewards 1.5 and 1: sigmoid(0.5); five standard errors of 4000 draws
     won = np.mean([a.index("x") < a.index("z") for a in draws])
     expected = 1 / (1 + np.exp(-0.5))
@@ -108,9 +113,9 @@ def test_any_two_of_a_ranking_are_bradley_terry():
 
 
 def test_both_files_are_read_back(tmp_path):
-    rankings = collect.rank_answers(Answers, REWARD, 1.0, 2, noise(3))
-    collect.write(tmp_path / "rankings.jsonl", [r.row() for r in rankings])
-    collect.write(tmp_path / "pairs.jsonl", collect.preference_pairs(rankings, 1.0))
+    rankings = rank_answers(Answers, REWARD, 1.0, 2, noise(3))
+    jsonl.write(tmp_path / "rankings.jsonl", [r.row() for r in rankings])
+    jsonl.write(tmp_path / "pairs.jsonl", preference_pairs(rankings, 1.0))
     assert readers.has_ranking_rows(tmp_path / "rankings.jsonl")
     assert not readers.has_ranking_rows(tmp_path / "pairs.jsonl")
     found, _ = readers.read(tmp_path / "rankings.jsonl", Ranking)
