@@ -31,6 +31,7 @@ import numpy as np
 from jaxalign import streams
 from jaxalign.evaluation import line_plots, linear_world, pair_choice
 from jaxalign.evaluation.intervals import Gain, bootstrap
+from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.runtime import distributed, flags
 from jaxalign.runtime.cli import launch
@@ -132,9 +133,7 @@ def main(config: Config) -> dict[str, Any]:
             }
             image = line_plots.plot_lines(
                 run.folder / "accuracy.png",
-                {"accuracy by labels": series},
-                label="labels",
-                scale="log",
+                [Panel("accuracy by labels", "labels", "accuracy", series, "log")],
             )
             sections.append(Section("by labels", image=image))
         command = config_command(config, "experiments.studies.next_pair")

@@ -36,6 +36,7 @@ import numpy as np
 from jaxalign import losses, streams
 from jaxalign.evaluation import line_plots, linear_world
 from jaxalign.evaluation.intervals import Gain, Interval, bootstrap
+from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.runtime import distributed, flags
 from jaxalign.runtime.cli import launch
@@ -248,20 +249,29 @@ def table(by_setting: Mapping[float, dict[str, np.ndarray]]) -> list[dict[str, A
     return rows
 
 
+ACCURACY = "accuracy"
+
+
 def plots(folder: Path, by_budget: Any, by_offset: Any, by_drift: Any) -> list[Section]:
     """The plots of accuracy along time, and along what people do with a scale."""
     time = line_plots.plot_lines(
         folder / "accuracy.png",
-        {"accuracy by annotators' time": lines(by_budget)},
-        label="time, in pairs",
-        scale="log",
+        [
+            Panel(
+                "by annotators' time",
+                "time, in pairs",
+                ACCURACY,
+                lines(by_budget),
+                "log",
+            )
+        ],
     )
-    panels = {
-        "by how far people's scales differ": lines(by_offset),
-        "by how far a person's scale drifts": lines(by_drift),
-    }
     label = "standard deviation, in points of 7"
-    scale = line_plots.plot_lines(folder / "scales.png", panels, label=label)
+    panels = [
+        Panel("by how far people's scales differ", label, ACCURACY, lines(by_offset)),
+        Panel("by how far a person's scale drifts", label, ACCURACY, lines(by_drift)),
+    ]
+    scale = line_plots.plot_lines(folder / "scales.png", panels)
     return [Section("by time", image=time), Section("by scale", image=scale)]
 
 
