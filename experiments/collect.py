@@ -17,7 +17,7 @@ first annotator, with train.jsonl and test.jsonl each, for `--data`.
     python -m experiments.collect --model NEWEST --models OLDER --temperature 0.7 1.2
 
 With several models or temperatures consecutive answers, which are the pairs, are of
-different ones; the rows have the `sources` of their answers. Rows keep their fields
+different ones; the rows then have the `sources` of their answers. Rows keep fields
 (category, id). Of a weighted sum of rewards, numbers.json has each term's mean and
 spread, too.
 

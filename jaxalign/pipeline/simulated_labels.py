@@ -26,7 +26,7 @@ class RankedAnswers(NamedTuple):
       rewards: float [K].
       places: the place of each answer by each annotator, 0 for the best, int
         [annotators K].
-      sources: the model and temperature of each answer; empty if unknown.
+      sources: the model and temperature of each answer; empty where all have one.
     """
 
     prompt: Prompt
@@ -66,6 +66,7 @@ def rank_answers(
       annotators: number of rankings of each prompt's answers.
       noise: the generator for a prompt id and its number of earlier occurrences.
     """
+    several = len(set(answers.sources)) > 1
     rankings = []
     occurrences: collections.Counter[int] = collections.Counter()
     prompt_of_row = [id(prompt) for prompt in answers.prompts]
@@ -86,7 +87,7 @@ def rank_answers(
         utility = reward[rows][None, :] / temperature + gumbel
         places = np.argsort(np.argsort(-utility, axis=1), axis=1)
         texts = [answers.texts[i] for i in rows]
-        sources = [answers.sources[i] for i in rows]
+        sources = [answers.sources[i] for i in rows] if several else []
         rankings.append(RankedAnswers(prompt, texts, reward[rows], places, sources))
     return rankings
 

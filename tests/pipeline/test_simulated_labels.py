@@ -68,6 +68,21 @@ def test_without_noise_rankings_are_sorted_by_reward():
     assert second.row()["answers"] == ["x", "w"] and second.prompt is ASKED[1]
 
 
+def test_rows_name_the_sources_where_there_are_several():
+    first, _ = rank_answers(Answers, REWARD, 1e-6, 3, noise(0))
+    old, new = "old at 1", "new at 1"
+    assert first.row()["sources"] == [new, new, old, old]  # of x, z, y, w
+    pairs = preference_pairs([first], 1.0)
+    assert [pair["sources"] for pair in pairs] == [[new, old], [new, old]]
+
+    class One(Answers):
+        sources = [old] * 12
+
+    first, _ = rank_answers(One, REWARD, 1e-6, 3, noise(0))
+    assert "sources" not in first.row()
+    assert "sources" not in preference_pairs([first], 1.0)[0]
+
+
 def test_a_ranking_is_by_the_mean_place_over_annotators():
     places = np.array([[0, 1, 2], [2, 0, 1], [2, 1, 0], [2, 0, 1]])
     rewards = np.array([1.0, 2.0, 3.0])
