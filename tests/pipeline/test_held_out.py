@@ -178,7 +178,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     assert scale.gain > 0
     # 20 prompts, of which 15 are right, whatever order their numbers have
     deviation = np.sqrt(0.75 * 0.25 / 20)
-    width = numbers["accuracy_high"] - numbers["accuracy_low"]
+    width = numbers["eval/accuracy_high"] - numbers["eval/accuracy_low"]
     assert numbers["accuracy"] == 0.75 and numbers["prompts"] == 20
     # 2 * 1.96 deviations, less or more what 20 steps of 0.05 leave open
     np.testing.assert_allclose(width, 2 * 1.96 * deviation, atol=0.05)
