@@ -1,5 +1,6 @@
 """What a held-out evaluation measures: at which temperature, and over which units."""
 
+import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,6 +148,10 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     scores = np.repeat(np.where(right, 1.0, -1.0), 6)
     told = lambda model, params, pairs, batch: (scores, np.zeros(len(pairs)))
     monkeypatch.setattr(reward_models, "pair_scores", told)
+    zeros = np.zeros(len(scores))
+    told_parts = {"chosen": scores, "rejected": zeros, "loss": zeros}
+    module = importlib.import_module("jaxalign.pipeline.held_out_metrics.scores")
+    monkeypatch.setattr(module, "score_examples", lambda *_, **__: told_parts)
     with pytest.raises(ValueError, match="--normalize-samples 1: .* from 2"):
         reward_model.main(reward_model.Config(normalize_samples=1))
     sampled = []
@@ -179,7 +184,7 @@ def test_a_reward_models_accuracy_is_over_prompts(base, tmp_path, monkeypatch):
     # 20 prompts, of which 15 are right, whatever order their numbers have
     deviation = np.sqrt(0.75 * 0.25 / 20)
     width = numbers["eval/accuracy_high"] - numbers["eval/accuracy_low"]
-    assert numbers["accuracy"] == 0.75 and numbers["prompts"] == 20
+    assert numbers["eval/accuracy"] == 0.75 and numbers["eval/prompts"] == 20
     # 2 * 1.96 deviations, less or more what 20 steps of 0.05 leave open
     np.testing.assert_allclose(width, 2 * 1.96 * deviation, atol=0.05)
     assert width > 2 * np.ptp(bootstrap(scores > 0, units="each")[1:])
