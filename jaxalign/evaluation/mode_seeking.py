@@ -12,14 +12,19 @@ Minka 2005, Divergence measures and message passing.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from jaxalign import lazy
 from jaxalign.losses import distillation
 from jaxalign.types import Array, Float, Key, Scalar, typed
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = lazy.module("optax")
 
 LEARNING_RATE = 0.1
 

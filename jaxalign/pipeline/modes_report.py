@@ -22,7 +22,7 @@ else:
     figures = lazy.module("matplotlib.figure")
 
 BASE = "base"
-GRID = jnp.linspace(-12.0, 12.0, 481)
+GRID = np.linspace(-12.0, 12.0, 481, dtype=np.float32)
 WEIGHTS, MEANS, STDS = (0.6, 0.4), (-3.0, 3.0), (0.7, 0.9)
 STARTS = (-3.0, -1.0, 1.0, 3.0)  # means, with a standard deviation of 1
 WIDTH = 2.0  # of a mode, for its mass
