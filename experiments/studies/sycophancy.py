@@ -1,8 +1,7 @@
 """Sycophancy: where it comes from, and four protocols that measure it on any model.
 
 In the toy world, annotators who like agreement make an assistant more sycophantic, and
-clean ones less, by best-of-n and by RL against the same reward models, as far as a
-reward model has learned what is true. Synthetic claims with the truth (Wei et al. 2023,
+clean ones less, by best-of-n and by RL against the same reward models. Synthetic claims with the truth (Wei et al. 2023,
 arXiv:2308.03958) undo it. Flip rates stand beside
 repair rates, since a rigid model flips nothing and repairs nothing; what the annotators
 see beside what is true; and the annotators' weights are mined from their preferences.
@@ -12,12 +11,10 @@ see beside what is true; and the annotators' weights are mined from their prefer
     python -m experiments.studies.sycophancy --model FOLDER --data TruthfulQA.csv
     python -m experiments.studies.sycophancy --model FOLDER --protocols mimicry feedback
 
-Seen in one seed with 6,000 pairs and 500 steps of the reward models (5 minutes of CPU
-time): by the agreeing annotators' reward model, liking in feedback 0.23 -> 0.51 and
-mimicry 0.37 -> 0.83 with RL; by the clean ones' -0.01 and 0.09. Agreement with users
-who are wrong rises with n for the agreeing, and does not fall for the clean, whose
-reward model had an accuracy of 0.56 (Bayes 0.77): it does not know sums. Claims take
-flips to 0.27 and 0.32 below those of SFT, at more repairs.
+Seen with three seeds (docs/results/studies/sycophancy.md): by RL against the agreeing
+annotators' reward model flips after a wrong belief go from .79 to .96 and mimicry from
+.52 to .93, against the clean ones' to .10 and .02; agreement with users who are wrong
+from .56 to .84 or .07 with best-of-16. Claims take flips back to .49.
 
 With --model, the protocols of Sharma et al. 2023 (arXiv:2310.13548) on a folder: answer
 and are_you_sure (--data: questions with options, or right and wrong answers), opinions
