@@ -1,8 +1,8 @@
 """Sycophancy: where it comes from, and four protocols that measure it on any model.
 
 In the toy world, annotators who like agreement make an assistant more sycophantic, and
-clean ones less, by best-of-n and by RL against the same reward models. Synthetic claims with the truth (Wei et al. 2023,
-arXiv:2308.03958) undo it. Flip rates stand beside
+clean ones less, by best-of-n and by RL against the same reward models. Synthetic claims
+with the truth (Wei et al. 2023, arXiv:2308.03958) undo it. Flip rates stand beside
 repair rates, since a rigid model flips nothing and repairs nothing; what the annotators
 see beside what is true; and the annotators' weights are mined from their preferences.
 
