@@ -29,7 +29,7 @@ folder for each seed and arm; with --model a file of conversations for each prot
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,12 +42,9 @@ from experiments import sft as sft_stage
 from jaxalign.data.toy_annotators import AGREEING, ANNOTATORS
 from jaxalign.data.toy_opinions import opinion_requests
 from jaxalign.evaluation.page import Page
-from jaxalign.pipeline.evaluation.models import (
-    evaluation_mesh,
-    load_policy,
-    run_config,
-)
+from jaxalign.pipeline.evaluation.models import evaluation_mesh, load_policy
 from jaxalign.pipeline.policies import Policy
+from jaxalign.pipeline.study_stages import run_stage
 from jaxalign.pipeline.sycophancy import (
     model_protocols,
     policy_answers,
@@ -57,7 +54,7 @@ from jaxalign.pipeline.sycophancy import (
     toy_report,
 )
 from jaxalign.pipeline.sycophancy.protocols import Speaker
-from jaxalign.runtime import defaults, flags, stages, study_cells
+from jaxalign.runtime import flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
@@ -231,26 +228,6 @@ def train_on_claims(config: Config, model: Path, seed: int, folder: Path) -> Pat
     )
     run_stage(config, sft_stage.main, sft, folder / "sft", seed)
     return folder / "sft" / "policy"
-
-
-def run_stage(
-    config: Config, main: Callable[[Any], Any], stage: Any, folder: Path, seed: int
-) -> None:
-    """Runs a stage in a folder; continues one that has begun, and skips a finished."""
-    shared = run_config(config, model=stage.model, data=stage.data)
-    own = dataclasses.replace(
-        stage,
-        out=folder,
-        seed=seed,
-        mesh=shared.mesh,
-        dtype=shared.dtype,
-        compilation_cache=shared.compilation_cache,
-        log="none",
-    )
-    own = defaults.resolve(own)
-    if not stages.is_done(folder, own):
-        begun = (folder / "checkpoints").exists()
-        main(dataclasses.replace(own, resume=begun))
 
 
 def speaker(config: Config, policy: Policy, seed: int) -> Speaker:
