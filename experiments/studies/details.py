@@ -24,7 +24,7 @@ Writes OUT/report.html, details.png, sensitivity.png and a folder for each seed 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from experiments import ppo as ppo_stage
 from experiments import reward_model as reward_stage
@@ -33,14 +33,16 @@ from jaxalign.evaluation import interval_plot, line_plots
 from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.pipeline import policy_cells
-from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.pipeline.policy_cells import Program
 from jaxalign.pipeline.study_stages import run_stage
-from jaxalign.runtime import distributed, flags, study_cells
+from jaxalign.runtime import distributed, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.study_sizes import with_size
 
+SFT = Program(sft_stage.main, sft_stage.Config)
+REWARD_MODEL = Program(reward_stage.main, reward_stage.Config)
 DEFAULT = "default"
 DETAILS: dict[str, dict[str, Any]] = {
     "no KL penalty": {"beta": 0.0},
@@ -70,38 +72,15 @@ SENSITIVITIES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(policy_cells.PolicyStudyConfig):
     """PPO's details, one off at a time."""
 
-    RANGES: ClassVar = flags.ranges_of(
-        flags.COUNT, "sft_steps reward_steps steps eval_prompts"
-    )
-    model: str = "toy"
-    """toy, or the folder of an SFT policy."""
-    reward: str = ""
-    """With --model: the folder of a reward model."""
-    data: str = "toy"
-    """Prompts."""
     details: tuple[str, ...] = tuple(DETAILS)
     """Which are tried."""
     sensitivities: tuple[str, ...] = tuple(SENSITIVITIES)
     """Settings that are tried over a range."""
-    seeds: int = flags.resumable(1)
-    """Number of runs, of seeds --seed, --seed + 1, ..."""
-    sft_steps: int = 250
-    reward_steps: int = 200
-    steps: int = 40
-    """Iterations of PPO."""
     batch: int = 64
     """Answers of an iteration."""
-    eval_prompts: int = 512
-    """Held-out prompts."""
-    max_new_tokens: int | None = None
-    """Tokens of the longest answer; by default the data set's."""
-    quick: bool = False
-    """One shorter run, with the first sensitivity alone."""
-    smoke: bool = False
-    """A few steps of four arms, to see that it runs."""
 
 
 SMOKE: dict[str, Any] = {
@@ -154,8 +133,7 @@ def check(config: Config) -> None:
     for flag, known in (("details", DETAILS), ("sensitivities", SENSITIVITIES)):
         if unknown := [name for name in getattr(config, flag) if name not in known]:
             raise ValueError(f"--{flag} {unknown[0]!r} is none of {', '.join(known)}")
-    if (config.model == "toy") == bool(config.reward):
-        raise ValueError("--model FOLDER and --reward FOLDER are given together")
+    config.check_start()
 
 
 def arm_flags(config: Config) -> dict[str, dict[str, Any]]:
@@ -172,33 +150,15 @@ def measure_arm(
     config: Config, changed: dict[str, Any], seed: int, folder: Path
 ) -> dict[str, Any]:
     """Trains PPO with some flags changed; its measures on held-out prompts."""
-    start, reward = starting_models(config, folder.parent, seed)
-    settings: dict[str, Any] = {"model": str(start), "reward": str(reward)}
+    start = policy_cells.starting_models(
+        *(config, folder.parent, seed), sft=SFT, reward=REWARD_MODEL
+    )
+    settings: dict[str, Any] = {"model": str(start.policy), "reward": str(start.reward)}
     settings |= {"data": config.data, "steps": config.steps, "batch": config.batch}
     settings |= {"max_new_tokens": config.max_new_tokens} | changed
     stage = ppo_stage.Config(**settings)
     run_stage(config, ppo_stage.main, stage, folder / "ppo", seed)
-    return policy_cells.policy_values(
-        config,
-        folder / "ppo" / "policy",
-        start,
-        data=config.data,
-        seed=seed,
-        prompts=config.eval_prompts,
-        reward_model=reward,
-        max_new_tokens=config.max_new_tokens,
-    )
-
-
-def starting_models(config: Config, root: Path, seed: int) -> tuple[Path, Path]:
-    """The SFT policy and the reward model that all arms of a seed share."""
-    if config.model != "toy":
-        return Path(config.model), Path(config.reward)
-    sft = sft_stage.Config(steps=config.sft_steps)
-    policy = run_stage(config, sft_stage.main, sft, root / "sft", seed) / "policy"
-    model = reward_stage.Config(model=str(policy), steps=config.reward_steps)
-    out = run_stage(config, reward_stage.main, model, root / "reward_model", seed)
-    return policy, out / "reward"
+    return policy_cells.policy_values(config, folder / "ppo" / "policy", start, seed)
 
 
 def sections(config: Config, cells: study_cells.Cells, folder: Path) -> list[Section]:

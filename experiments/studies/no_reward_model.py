@@ -36,7 +36,7 @@ from jaxalign.data.toy_references import prompt_with_references
 from jaxalign.evaluation import interval_plot, length_gains
 from jaxalign.evaluation.page import Page, Section
 from jaxalign.pipeline import policy_cells
-from jaxalign.pipeline.evaluation.models import EvaluationConfig
+from jaxalign.pipeline.policy_cells import Program
 from jaxalign.pipeline.safety_study import toy_files
 from jaxalign.pipeline.study_stages import run_stage
 from jaxalign.runtime import distributed, flags, study_cells
@@ -46,6 +46,8 @@ from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.study_sizes import with_size
 from jaxalign.training import group_methods
 
+SFT = Program(sft_stage.main, sft_stage.Config)
+REWARD_MODEL = Program(reward_stage.main, reward_stage.Config)
 BASE, LEARNED = "SFT", "reward model"
 CONTROLS = "jaxalign.rewards.controls:"
 REWARDS = {
@@ -73,38 +75,19 @@ BIN = 2  # tokens of a bin of answer length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(EvaluationConfig):
+class Config(policy_cells.PolicyStudyConfig):
     """Rewards without a reward model."""
 
-    RANGES: ClassVar = flags.ranges_of(
-        flags.COUNT, "sft_steps reward_steps steps prompts samples epochs eval_prompts"
-    )
-    model: str = "toy"
-    """toy, or the folder of an SFT policy."""
-    reward: str = ""
-    """With --model: the folder of a reward model."""
-    data: str = "toy"
-    """Prompts with reference answers."""
+    RANGES: ClassVar = {
+        **policy_cells.PolicyStudyConfig.RANGES,
+        **flags.ranges_of(flags.COUNT, "prompts samples epochs"),
+    }
     rewards: tuple[str, ...] = tuple(REWARDS)
     """Which are tried."""
-    seeds: int = flags.resumable(1)
-    """Number of runs, of seeds --seed, --seed + 1, ..."""
-    sft_steps: int = 250
-    reward_steps: int = 200
-    steps: int = 40
-    """Iterations of GRPO."""
     prompts: int = 8
     samples: int = 8
     epochs: int = 2
     """Updates on the answers of an iteration: clipping acts from the second on."""
-    eval_prompts: int = 512
-    """Held-out prompts."""
-    max_new_tokens: int | None = None
-    """Tokens of the longest answer; by default the data set's."""
-    quick: bool = False
-    """One shorter run, of some minutes."""
-    smoke: bool = False
-    """A few steps of three arms, to see that it runs."""
 
 
 SMOKE: dict[str, Any] = {
@@ -153,20 +136,21 @@ def check(config: Config) -> None:
     """
     if unknown := [name for name in config.rewards if name not in REWARDS]:
         raise ValueError(f"--rewards {unknown[0]!r} is none of {', '.join(REWARDS)}")
-    if (config.model == "toy") == bool(config.reward):
-        raise ValueError("--model FOLDER and --reward FOLDER are given together")
+    config.check_start()
 
 
 def measure_arm(config: Config, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     """Trains by GRPO with a reward; its measures on held-out prompts."""
-    start, reward = starting_models(config, folder.parent, seed)
-    policy = start
+    start = policy_cells.starting_models(
+        *(config, folder.parent, seed), sft=SFT, reward=REWARD_MODEL
+    )
+    policy = start.policy
     if arm != BASE:
         policy = folder / "grpo" / "policy"
         stage = grpo_stage.Config(
-            model=str(start),
+            model=str(start.policy),
             data=prompts_of(config, arm, folder.parent, seed),
-            reward=REWARDS[arm] or str(reward),
+            reward=REWARDS[arm] or str(start.reward),
             steps=config.steps,
             prompts=config.prompts,
             samples=config.samples,
@@ -175,16 +159,7 @@ def measure_arm(config: Config, arm: str, seed: int, folder: Path) -> dict[str, 
         )
         train = partial(grpo_stage.main, method=method_of(arm))
         run_stage(config, train, stage, folder / "grpo", seed)
-    return policy_cells.policy_values(
-        config,
-        policy,
-        start,
-        data=config.data,
-        seed=seed,
-        prompts=config.eval_prompts,
-        reward_model=reward,
-        max_new_tokens=config.max_new_tokens,
-    )
+    return policy_cells.policy_values(config, policy, start, seed)
 
 
 def prompts_of(config: Config, arm: str, root: Path, seed: int) -> str:
@@ -209,17 +184,6 @@ def method_of(arm: str) -> group_methods.GroupMethod | None:
         return None
     grpo = group_methods.METHODS["grpo"]
     return dataclasses.replace(grpo, clip_low=1.0, clip_high=1e6)
-
-
-def starting_models(config: Config, root: Path, seed: int) -> tuple[Path, Path]:
-    """The SFT policy and the reward model that all arms of a seed share."""
-    if config.model != "toy":
-        return Path(config.model), Path(config.reward)
-    sft = sft_stage.Config(steps=config.sft_steps)
-    policy = run_stage(config, sft_stage.main, sft, root / "sft", seed) / "policy"
-    model = reward_stage.Config(model=str(policy), steps=config.reward_steps)
-    out = run_stage(config, reward_stage.main, model, root / "reward_model", seed)
-    return policy, out / "reward"
 
 
 def rewards_section(cells: study_cells.Cells, folder: Path) -> Section:
