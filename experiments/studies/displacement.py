@@ -1,8 +1,9 @@
 """Likelihood displacement: DPO may lower both answers of a pair, the chosen one too.
 
-Claim: where the two answers are nearly the same, the margin grows while both fall, and
-the mass goes to answers in no pair; a term for the chosen answer (DPO + NLL,
-DPO-Positive, unlikelihood) prevents it, SimPO does not.
+Claim: DPO's margin grows while the chosen answer falls, the more of what the rejected
+one loses the more alike the two are, and the mass goes to answers in no pair. A term
+for the chosen answer (DPO + NLL, DPO-Positive) prevents it; SimPO does not, nor does
+unlikelihood, which punishes the tokens that both answers share.
 
     python -m experiments.studies.displacement --quick
     python -m experiments.studies.displacement --seeds 3 --resume --out runs/dpl
