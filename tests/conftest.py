@@ -6,6 +6,7 @@ what is compiled is kept, for all workers, processes that tests start, and later
 """
 
 import dataclasses
+import gc
 import os
 import signal
 import threading
@@ -26,6 +27,8 @@ import pytest  # noqa: E402
 from jaxalign.pipeline import policies  # noqa: E402
 from jaxalign.runtime import compilation_cache  # noqa: E402
 from tests.support import rota  # noqa: E402
+
+MOST_MAPS = 25_000  # of a process's memory, before compiled programs are freed
 
 compilation_cache.enable(None)
 
@@ -67,6 +70,19 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public data at {folder}; set JAXALIGN_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_memory_maps():
+    """Compiled programs are freed after a file where they map much memory.
+
+    Each maps some pages, and LLVM aborts where a process has 65,530 maps, Linux's limit.
+    """
+    yield
+    if (maps := Path("/proc/self/maps")).exists():
+        if maps.read_bytes().count(b"\n") > MOST_MAPS:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
