@@ -76,7 +76,7 @@ def public_data() -> Path:
 def few_memory_maps():
     """Compiled programs are freed after a file where they map much memory.
 
-    Each maps some pages, and LLVM aborts where a process has 65,530 maps, Linux's limit.
+    Linux allows a process 65,530 maps, beyond which LLVM aborts.
     """
     yield
     if (maps := Path("/proc/self/maps")).exists():
