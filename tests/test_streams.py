@@ -119,7 +119,8 @@ def test_splits_are_streams_whatever_is_recorded(base, tmp_path, monkeypatch, mo
     if module is winners:
         fields = {f.name for f in dataclasses.fields(winners.Config)}
         told = {k: v for k, v in vars(config).items() if k in fields}
-        config = winners.Config(**told | {"reward": str(base / "reward")})
+        told |= {"reward": str(base / "reward"), "temperature": 1.0}
+        config = winners.Config(**told)
     keys = []
     answer = rollouts.sample_answers
 
