@@ -27,6 +27,8 @@ seed and arm.
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -45,18 +47,21 @@ from jaxalign.pipeline.evaluation.models import (
     run_config,
 )
 from jaxalign.pipeline.over_optimization import Samples
-from jaxalign.pipeline.reward_functions import combination
 from jaxalign.pipeline.study_stages import run_stage
+from jaxalign.rewards import combination
 from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.study_sizes import with_size
+from jaxalign.types import Array
 
-ENSEMBLES = {
-    "mean": "mean",
-    "minimum": "minimum",
-    "mean - variance / 2": "variance:0.5",
+ENSEMBLES: dict[str, Callable[..., Array]] = {
+    "mean": combination.ensemble_mean,
+    "minimum": combination.ensemble_minimum,
+    "mean - variance / 2": partial(
+        combination.variance_penalized_mean, coefficient=0.5
+    ),
 }
 
 
@@ -119,7 +124,7 @@ class Arm(NamedTuple):
       form: of its law: best-of-n, or PPO.
       group: the panel of its plot.
       pairs: of its reward models.
-      ensemble: how several are combined, as `--ensemble`; "" for one.
+      ensemble: how several are combined, of `ENSEMBLES`; "" for one.
       beta: PPO's KL coefficient.
     """
 
@@ -169,8 +174,8 @@ def arms_of(config: Config) -> dict[str, Arm]:
     sizes = dict.fromkeys([*config.pairs, count])
     arms = {f"{n} pairs": Arm("best_of_n", "best of n", n) for n in sorted(sizes)}
     arms |= {
-        f"{name} of {config.members}": Arm("best_of_n", "ensembles", count, combine)
-        for name, combine in ENSEMBLES.items()
+        f"{name} of {config.members}": Arm("best_of_n", "ensembles", count, name)
+        for name in ENSEMBLES
     }
     arms["PPO"] = Arm("rl", "PPO", count)
     arms[f"PPO, KL penalty {config.penalty:g}"] = Arm(
@@ -199,7 +204,7 @@ class Lab:
             values |= over_optimization.held_out_numbers(
                 self.proxy(seed, arm.pairs).parent
             )
-        combine = combination(arm.ensemble or "mean")
+        combine = ENSEMBLES[arm.ensemble or "mean"]
         combined = np.asarray(combine(proxy.reshape(len(members), -1)))
         return values | over_optimization.best_of_n_values(
             self.samples(seed).gold, combined.reshape(proxy.shape[1:])
@@ -207,7 +212,7 @@ class Lab:
 
     def measure_ppo(self, arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
         """Trains PPO for each number of iterations; gains on held-out prompts."""
-        config, values = self.config, {}
+        config = self.config
         policy, proxy = self.policy(seed), self.proxy(seed, arm.pairs)
         run = run_config(config, model=str(policy), data="toy", seed=seed)
         source = datasets.load(run)
@@ -218,27 +223,23 @@ class Lab:
         )
         start = {"gold": self.samples(seed).gold}
         start["proxy"] = self.scores(seed, arm.pairs, 0)
+        point = over_optimization.start_point(start)
+        values = {f"{name}@0": value for name, value in point.items()}
+        ppo = ppo_stage.Config(
+            model=str(policy),
+            reward=str(proxy),
+            batch=config.batch,
+            beta=arm.beta,
+            schedule="constant",
+            max_new_tokens=config.max_new_tokens,
+        )
         for steps in config.rl_steps:
-            stage = ppo_stage.Config(
-                model=str(policy),
-                reward=str(proxy),
-                steps=steps,
-                batch=config.batch,
-                beta=arm.beta,
-                schedule="constant",
-                max_new_tokens=config.max_new_tokens,
-            )
+            stage = dataclasses.replace(ppo, steps=steps)
             out = run_stage(config, ppo_stage.main, stage, folder / f"{steps}", seed)
             trained = held_out.load(run, source, out / "policy")
             found = evaluation.evaluate(trained, temperature=1.0)
-            rewards = {"gold": found.reward, "proxy": found.score}
-            for name, reward in rewards.items():
-                gain = np.asarray(reward) - start[name].mean(axis=1)
-                values[f"{name}@{steps}"] = gain / over_optimization.spread(start[name])
-            values[f"kl@{steps}"] = found.kl
-            values[f"length@{steps}"] = found.length
-            both = rewards["gold"], np.asarray(rewards["proxy"])
-            values[f"correlation@{steps}"] = float(laws.rank_correlation(*both))
+            point = over_optimization.policy_point(found, start)
+            values |= {f"{name}@{steps}": value for name, value in point.items()}
         return values
 
     def policy(self, seed: int) -> Path:

@@ -191,11 +191,13 @@ def fit_law(
         parts.append(fit_coefficients(drawn, means, form, se=se))
     found = np.concatenate(parts) if prompts > 1 else np.full((1, 2), np.nan)
     longest = float(d.max())
-    peaks = np.array([law_peak(*row, form, longest=longest) for row in found])
-    best = law_peak(*map(float, estimate), form, longest=longest)
-    columns = [*estimate, *best], np.concatenate([found, peaks], axis=1).T
-    intervals = [percentile_interval(x, y) for x, y in zip(*columns, strict=True)]
-    return LawFit(form, *intervals, float(np.isfinite(peaks[:, 0]).mean()))
+    peaks = np.array([law_peak(a, b, form, longest=longest) for a, b in found])
+    a, b = map(float, estimate)
+    peak = law_peak(a, b, form, longest=longest)
+    resampled = np.concatenate([found, peaks], axis=1).T
+    of_a, of_b, of_d, of_gain = map(percentile_interval, (a, b, *peak), resampled)
+    share = float(np.isfinite(peaks[:, 0]).mean())
+    return LawFit(form, of_a, of_b, of_d, of_gain, share)
 
 
 def curve_points(
@@ -235,11 +237,11 @@ def extrapolate(kl: np.ndarray, gains: np.ndarray, form: Form) -> Extrapolation:
     fit: Callable[[np.ndarray], np.ndarray] = lambda rows: fit_coefficients(
         d[rows], means[rows], form, se=None if se is None else se[rows]
     )
-    error: Callable[[np.ndarray], float] = lambda law: float(
-        np.sqrt(np.mean((law_gain(d[far], *law, form) - means[far]) ** 2))
-    )
     first, every = fit(near), fit(order)
-    return Extrapolation(*map(float, first), error(first), error(every))
+    error: Callable[[np.ndarray], float] = lambda law: float(
+        np.sqrt(np.mean((law_terms(d[far], form) @ law - means[far]) ** 2))
+    )
+    return Extrapolation(float(first[0]), float(first[1]), error(first), error(every))
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxalign import streams
 from jaxalign.data import toy_world
 from jaxalign.data.records import Preference
 from jaxalign.evaluation.best_of_n import best_of_n_rewards, powers_of_two
-from jaxalign.evaluation.over_optimization import selected_correlation
+from jaxalign.evaluation.over_optimization import rank_correlation, selected_correlation
 from jaxalign.evaluation.sample_metrics import kl_best_of_n
 from jaxalign.pipeline import answer_scores, datasets, held_out, model_folders, rollouts
 from jaxalign.pipeline.prompts import tokenize_prompts
@@ -108,6 +109,32 @@ def best_of_n_values(gold: np.ndarray, proxy: np.ndarray) -> dict[str, Any]:
         values |= {f"{name}@{n}": gain for n, gain in zip(ns, gains, strict=True)}
     ranks = selected_correlation(gold, proxy, ns)
     return values | {f"correlation@{n}": x for n, x in zip(ns, ranks, strict=True)}
+
+
+def policy_point(
+    found: held_out.Evaluation, start: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Gains of a trained policy over where it started, KL and length, by prompt.
+
+    Args:
+      found: one answer to each prompt, with scores.
+      start: gold and proxy reward of the initial policy's answers [P N] each.
+    """
+    rewards = {"gold": found.reward, "proxy": np.asarray(found.score)}
+    gains = {
+        name: (reward - start[name].mean(axis=1)) / spread(start[name])
+        for name, reward in rewards.items()
+    }
+    correlation = float(rank_correlation(rewards["gold"], rewards["proxy"]))
+    rest = {"kl": found.kl, "length": found.length, "correlation": correlation}
+    return gains | rest
+
+
+def start_point(start: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The same of the initial policy: no gain at no KL."""
+    correlation = float(rank_correlation(*(x.reshape(-1) for x in start.values())))
+    gains = {name: np.zeros(len(x)) for name, x in start.items()}
+    return gains | {"kl": 0.0, "correlation": correlation}
 
 
 def spread(reward: np.ndarray) -> float:

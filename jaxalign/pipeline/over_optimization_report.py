@@ -11,9 +11,10 @@ from jaxalign.evaluation import over_optimization as laws
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.line_plots import Panel
 from jaxalign.evaluation.page import Section
-from jaxalign.evaluation.report import Row
 from jaxalign.runtime import study_cells
 from jaxalign.runtime.study_cells import Cells
+
+Row = dict[str, Any]
 
 DISTANCE = "sqrt(KL), of nats"
 GAIN = "gain, in standard deviations"
@@ -70,17 +71,17 @@ def curve_of(
     """
     names = [name for name in seeds[0] if name.startswith("gold@")]
     points = [name.partition("@")[2] for name in names]
-    join = lambda name: np.stack(
-        [
-            np.concatenate(
-                [np.broadcast_to(s[f"{name}@{x}"], s[f"gold@{x}"].shape) for s in seeds]
-            )
+
+    def join(name: str) -> np.ndarray:
+        rows = [
+            [np.broadcast_to(s[f"{name}@{x}"], s[f"gold@{x}"].shape) for s in seeds]
             for x in points
         ]
-    )
+        return np.stack([np.concatenate(row) for row in rows])
+
     ranks = [np.mean([s[f"correlation@{x}"] for s in seeds]) for x in points]
-    values = [join(name) for name in ("kl", "gold", "proxy")]
-    return Curve(form, group, *values, np.array(ranks))
+    kl, gold, proxy = (join(name) for name in ("kl", "gold", "proxy"))
+    return Curve(form, group, kl, gold, proxy, np.array(ranks))
 
 
 def fit_curves(curves: Mapping[str, Curve]) -> dict[str, laws.LawFit]:

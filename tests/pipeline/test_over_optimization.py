@@ -6,7 +6,7 @@ from jaxalign.data import readers
 from jaxalign.data.records import Preference
 from jaxalign.evaluation.over_optimization import law_gain
 from jaxalign.evaluation.page import Page, write
-from jaxalign.pipeline import over_optimization, over_optimization_report
+from jaxalign.pipeline import held_out, over_optimization, over_optimization_report
 
 
 def test_gains_of_the_best_of_n_start_at_0_and_are_in_standard_deviations():
@@ -97,3 +97,23 @@ def test_curves_too_short_for_a_law_are_shown_without_one(tmp_path):
     cells = {"64 pairs": [short]}
     sections = over_optimization_report.sections(curves, {}, cells, tmp_path)
     assert sections[1].rows == [{"arm": "64 pairs", "points": 1}]
+
+
+def test_gains_of_a_policy_are_over_its_start_by_prompt():
+    start = {"gold": np.array([[0.0, 2.0], [4.0, 6.0]]), "proxy": np.eye(2)}
+    found = held_out.Evaluation(
+        texts=["a", "b"],
+        reward=np.array([2.0, 9.0]),
+        score=np.array([1.5, 0.5]),
+        kl=np.array([1.0, 3.0]),
+        length=np.array([4, 5]),
+        reward_metrics={},
+        prompt=np.arange(2),
+    )
+    point = over_optimization.policy_point(found, start)
+    deviation = np.sqrt(5.0)  # of 0, 2, 4, 6
+    np.testing.assert_allclose(point["gold"], np.array([1.0, 4.0]) / deviation)
+    np.testing.assert_allclose(point["proxy"], [2.0, 0.0])
+    assert point["correlation"] == -1.0
+    first = over_optimization.start_point(start)
+    assert first["gold"].tolist() == [0.0, 0.0] and first["kl"] == 0.0
