@@ -10,14 +10,19 @@ Reference: Gao et al. 2022, arXiv:2210.10760, section 3.1.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy import special, stats
 
+from jaxalign import lazy
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.resampling import percentile_interval, resample_weights
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = lazy.module("scipy.special")
 
 Form = Literal["best_of_n", "rl"]
 SMALLEST = {"best_of_n": 0.0, "rl": 0.3}  # d of the points that count, from or above
@@ -92,9 +97,7 @@ def law_gain(d: np.ndarray, a: float, b: float, form: Form) -> np.ndarray:
 def fit_coefficients(
     d: np.ndarray, gain: np.ndarray, form: Form, *, se: np.ndarray | None = None
 ) -> np.ndarray:
-    """The coefficients (a, b) of a law by weighted least squares [... 2].
-
-    minimizes sum over points of ((gain - law(d)) / se)^2
+    """The (a, b) that minimize sum over points of ((gain - law(d)) / se)^2 [... 2].
 
     Args:
       d: distances [... K].
@@ -150,8 +153,8 @@ def law_peak(a: float, b: float, form: Form, *, longest: float) -> Peak:
     if b <= 0:
         return Peak(math.nan, math.nan)
     if form == "best_of_n":
-        d = max(a / (2 * b), 0.0)
-        gain = a * d / 2
+        d = max(a, 0.0) / (2 * b)
+        gain = b * d**2
     else:
         d = math.exp(min(a / b - 1, 700.0))
         gain = b * d
@@ -168,8 +171,7 @@ def fit_law(
 ) -> LawFit:
     """Fits a law to a curve, with intervals by the bootstrap over prompts.
 
-    Points of a curve share their prompts, so that whole prompts are resampled, and the
-    law is fitted to each resample; its distances too where KL was measured.
+    Points of a curve share their prompts: whole prompts are resampled, with their KL.
 
     Args:
       kl: in nats, of each point [K], or of its answer to each prompt [K P].
@@ -180,7 +182,7 @@ def fit_law(
     """
     kl, gains, d = curve_points(kl, gains, form)
     prompts = gains.shape[1]
-    se = gains.std(axis=1, ddof=1) / math.sqrt(prompts) if prompts > 1 else None
+    se = standard_errors(gains)
     estimate = fit_coefficients(d, gains.mean(axis=1), form, se=se)
     parts = [np.empty((0, 2))]
     for weights in resample_weights(prompts, resamples=resamples, seed=seed):
@@ -212,6 +214,12 @@ def curve_points(
     return kl[counts], gains[counts], d[counts]
 
 
+def standard_errors(gains: np.ndarray) -> np.ndarray | None:
+    """Of the means over prompts [K]; None for one prompt."""
+    prompts = gains.shape[1]
+    return gains.std(axis=1, ddof=1) / math.sqrt(prompts) if prompts > 1 else None
+
+
 def distance(kl: np.ndarray) -> np.ndarray:
     """sqrt(KL); a measured KL below 0 is 0."""
     return np.sqrt(np.maximum(kl, 0.0))
@@ -232,8 +240,8 @@ def extrapolate(kl: np.ndarray, gains: np.ndarray, form: Form) -> Extrapolation:
         raise ValueError(f"an extrapolation needs three points, not {len(d)}")
     order = np.argsort(d, kind="stable")
     near, far = np.split(order, [max(len(d) // 2, 2)])
-    prompts, means = gains.shape[1], gains.mean(axis=1)
-    se = gains.std(axis=1, ddof=1) / math.sqrt(prompts) if prompts > 1 else None
+    means = gains.mean(axis=1)
+    se = standard_errors(gains)
     fit: Callable[[np.ndarray], np.ndarray] = lambda rows: fit_coefficients(
         d[rows], means[rows], form, se=None if se is None else se[rows]
     )
@@ -242,60 +250,3 @@ def extrapolate(kl: np.ndarray, gains: np.ndarray, form: Form) -> Extrapolation:
         np.sqrt(np.mean((law_terms(d[far], form) @ law - means[far]) ** 2))
     )
     return Extrapolation(float(first[0]), float(first[1]), error(first), error(every))
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's correlation along the last axis; ties share their mean rank.
-
-    NaN where all numbers of one of them are equal.
-
-    >>> float(rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([3.0, 5.0, 4.0])))
-    0.5
-    """
-    ranks = [stats.rankdata(z, axis=-1) for z in np.broadcast_arrays(x, y)]
-    left, right = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
-    scale = np.sqrt((left**2).sum(axis=-1) * (right**2).sum(axis=-1))
-    product = (left * right).sum(axis=-1)
-    return np.where(scale > 0, product / np.where(scale > 0, scale, 1.0), np.nan)
-
-
-def trend(kl: np.ndarray, values: np.ndarray, *, seed: int = 0) -> Interval:
-    """The rank correlation of a curve with KL, over prompts: 1 where it only rises.
-
-    Args:
-      kl: of each point [K].
-      values: of each point and prompt [K P].
-    """
-    kl, values = np.asarray(kl, float), np.asarray(values, float)
-    prompts = values.shape[1]
-    estimate = float(rank_correlation(kl, values.mean(axis=1)))
-    chunks = resample_weights(prompts, resamples=RESAMPLES, seed=seed)
-    found = [rank_correlation(kl, weights @ values.T) for weights in chunks]
-    return percentile_interval(
-        estimate, np.concatenate(found) if prompts > 1 else np.array([np.nan])
-    )
-
-
-def selected_correlation(
-    gold: np.ndarray, proxy: np.ndarray, ns: Sequence[int]
-) -> list[float]:
-    """The rank correlation of proxy and gold among answers that are the best of n.
-
-    The N samples of a prompt are divided into groups of n, whose best by the proxy are
-    compared: how far the proxy still tells good answers where it has selected them.
-
-    Args:
-      gold, proxy: rewards of samples [P N]; what n does not divide is left out.
-
-    >>> gold, proxy = np.array([[0.0, 1.0, 5.0, 2.0]]), np.array([[0.0, 1.0, 3.0, 2.0]])
-    >>> selected_correlation(gold, proxy, [1, 2])
-    [1.0, 1.0]
-    """
-    found = []
-    for n in ns:
-        whole = gold.shape[1] // n * n
-        groups = [x[:, :whole].reshape(-1, n) for x in (gold, proxy)]
-        best = np.argmax(groups[1], axis=1)[:, None]
-        chosen = [np.take_along_axis(x, best, axis=1)[:, 0] for x in groups]
-        found.append(float(rank_correlation(*chosen)))
-    return found

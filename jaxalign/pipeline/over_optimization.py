@@ -14,7 +14,7 @@ from jaxalign import streams
 from jaxalign.data import toy_world
 from jaxalign.data.records import Preference
 from jaxalign.evaluation.best_of_n import best_of_n_rewards, powers_of_two
-from jaxalign.evaluation.over_optimization import rank_correlation, selected_correlation
+from jaxalign.evaluation.rank_correlations import rank_correlation, selected_correlation
 from jaxalign.evaluation.sample_metrics import kl_best_of_n
 from jaxalign.pipeline import answer_scores, datasets, held_out, model_folders, rollouts
 from jaxalign.pipeline.prompts import tokenize_prompts

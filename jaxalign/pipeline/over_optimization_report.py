@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxalign.evaluation import line_plots
+from jaxalign.evaluation import line_plots, rank_correlations
 from jaxalign.evaluation import over_optimization as laws
 from jaxalign.evaluation.intervals import Interval
 from jaxalign.evaluation.line_plots import Panel
@@ -179,8 +179,10 @@ def rank_rows(curves: Mapping[str, Curve]) -> list[Row]:
     return [
         {
             "arm": arm,
-            "proxy with KL": laws.trend(curve.kl.mean(axis=1), curve.proxy),
-            "gold with KL": laws.trend(curve.kl.mean(axis=1), curve.gold),
+            "proxy with KL": rank_correlations.trend(
+                curve.kl.mean(axis=1), curve.proxy
+            ),
+            "gold with KL": rank_correlations.trend(curve.kl.mean(axis=1), curve.gold),
             "of both, first": round(float(curve.correlation[0]), 2),
             "of both, last": round(float(curve.correlation[-1]), 2),
         }
