@@ -19,6 +19,9 @@ iterations of --rl-steps, at a constant learning rate, so that shorter runs are 
 beginnings of longer ones. Gains are over the policy's own answers to the same held-out
 prompts; each reward is divided by its standard deviation on them.
 
+Seen so far: smoke runs only. Not tried: reward models of other sizes, weight averaging,
+length control, refreshed reward models, and models of one's own.
+
 Reference: Gao et al. 2022, arXiv:2210.10760; Coste et al. 2023, arXiv:2310.02743.
 
 Writes OUT/report.html, over_optimization.png, correlation.png and a folder for each
