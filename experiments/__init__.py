@@ -55,6 +55,7 @@ Studies: python -m experiments.studies.NAME
     sycophancy          where it comes from; four protocols on any model
     mode_seeking        forward KL covers, reverse KL seeks; sampling adapters
     no_reward_model     BLEU, length, format, random rewards against a learned one
+    over_optimization   gold against proxy reward in sqrt(KL): laws, peaks, ensembles
     details             PPO's implementation details, one off at a time
     displacement        when DPO lowers both answers of a pair, and what prevents it
     scores_or_pairs     scores, pairs and rankings at equal time of annotators
