@@ -37,10 +37,9 @@ import numpy as np
 
 from experiments import reward_model as reward_stage
 from experiments import sft as sft_stage
-from jaxalign.evaluation import interval_plot
-from jaxalign.evaluation.page import Page, Section
-from jaxalign.evaluation.weak_to_strong import recovered_interval
-from jaxalign.pipeline import weak_labels
+from jaxalign.data.records import Preference
+from jaxalign.evaluation.page import Page
+from jaxalign.pipeline import weak_labels, weak_to_strong_report
 from jaxalign.pipeline.evaluation.answer_scorers import Scorer
 from jaxalign.pipeline.evaluation.models import (
     EvaluationConfig,
@@ -49,20 +48,18 @@ from jaxalign.pipeline.evaluation.models import (
 )
 from jaxalign.pipeline.safety_study import reward_scores, student
 from jaxalign.pipeline.study_stages import run_stage
+from jaxalign.pipeline.weak_to_strong_report import (
+    CEILING,
+    LONG,
+    SHORT,
+    STUDENT,
+    WEAK,
+)
 from jaxalign.runtime import distributed, flags, study_cells
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.command_lines import config_command
 from jaxalign.runtime.report_run import ReportRun
 from jaxalign.runtime.study_sizes import with_size
-
-WEAK, CEILING, STUDENT = "weak", "strong, truth", "strong, weak labels"
-SHORT, LONG = "short answers", "long answers"
-METRICS = {
-    "right": "accuracy",
-    "agrees": "agrees with weak",
-    "follows": "agrees where weak is wrong",
-}
-BY_LENGTH = {"short": "accuracy, short pairs", "long": "accuracy, long pairs"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,11 +123,11 @@ def main(config: Config) -> dict[str, Any]:
             settings={name: getattr(config, name) for name in names},
             resume=config.resume,
         )
-        summary = study_cells.summarize_cells(cells, {*METRICS, *BY_LENGTH})
-        recovered = recovered_gaps(cells)
+        summary = weak_to_strong_report.summarize(cells)
+        recovered = weak_to_strong_report.recovered_gaps(cells)
         run.write_json("study.json", {"arms": summary, "recovered": recovered})
         if distributed.is_first():
-            parts = sections(cells, recovered, run.folder)
+            parts = weak_to_strong_report.sections(cells, recovered, run.folder)
             run.publish(Page("Weak to strong", parts, command))
         accuracies = {arm: values["right"] for arm, values in summary.items()}
         shares = {f"gap recovered, {arm}": x for arm, x in recovered.items()}
@@ -203,7 +200,7 @@ class Study:
         pairs = partial(weak_labels.true_pairs, seed, count, first)
         return self.reward(self.weak_policy(seed), self.data(seed, "weak", pairs), seed)
 
-    def second_half(self, seed: int) -> list[weak_labels.Preference]:
+    def second_half(self, seed: int) -> list[Preference]:
         """The pairs of the second half, with the truth."""
         second = weak_labels.in_half(1)
         return weak_labels.true_pairs(seed, self.config.pairs, second)
@@ -231,7 +228,7 @@ class Study:
         data = self.data(seed, "short" if short else "long", pairs)
         return self.reward(self.strong_policy(seed), data, seed)
 
-    def is_short(self, pair: weak_labels.Preference) -> bool:
+    def is_short(self, pair: Preference) -> bool:
         """Whether both answers are short."""
         return weak_labels.longest_answer(pair) <= self.config.short_words
 
@@ -257,54 +254,6 @@ class Study:
         """1 where the better answer has the higher score, 1/2 of equal ones [P]."""
         scores = reward_scores.pair_scores(self.scorer(folder), self.pairs)
         return 0.5 + 0.5 * np.sign(scores[:, 0] - scores[:, 1])
-
-
-def recovered_gaps(cells: study_cells.Cells) -> dict[str, Any]:
-    """The performance gap recovered of each student, with its interval."""
-    values = lambda arm: [seed["right"] for seed in cells[arm]]
-    return {
-        arm: recovered_interval(values(WEAK), values(arm), values(CEILING))
-        for arm in cells
-        if arm.startswith(STUDENT)
-    }
-
-
-def sections(
-    cells: study_cells.Cells, recovered: dict[str, Any], folder: Path
-) -> list[Section]:
-    """The tables and the plot of accuracies and recovered gaps; easy-to-hard."""
-    summary = study_cells.summarize_cells(cells, {*METRICS, *BY_LENGTH})
-    lengths = {arm: summary.pop(arm) for arm in (SHORT, LONG)}
-    rows = study_cells.cell_rows(summary, METRICS)
-    for row in rows:
-        arm = row["arm"]
-        if arm != WEAK:
-            row["gain over weak"] = study_cells.compare_cells(cells, arm, WEAK)["right"]
-        if arm in recovered:
-            row["gap recovered"] = recovered[arm]
-    image = interval_plot.plot_intervals(
-        folder / "weak_to_strong.png",
-        {
-            arm: {METRICS[name]: values[name] for name in METRICS}
-            for arm, values in summary.items()
-            if arm != WEAK
-        }
-        | {WEAK: {METRICS["right"]: summary[WEAK]["right"]}},
-        label="share of held-out pairs",
-        limits=(0.0, 1.0),
-    )
-    text = (
-        "Accuracy is by the true reward; the gap recovered is (student - weak) / "
-        "(ceiling - weak), nan where the gap is within noise."
-    )
-    return [
-        Section("Weak to strong", text, rows, image),
-        Section(
-            "Easy to hard",
-            "The strong model on the truth of as many short or long pairs.",
-            study_cells.cell_rows(lengths, BY_LENGTH),
-        ),
-    ]
 
 
 if __name__ == "__main__":
