@@ -59,7 +59,8 @@ def sections(
     )
     text = (
         "Accuracy is by the true reward; the gap recovered is (student - weak) / "
-        "(ceiling - weak), nan where the gap is within noise."
+        "(ceiling - weak), not given where the ceiling is not above the weak model "
+        "beyond noise."
     )
     return [
         Section("Weak to strong", text, rows, image),
