@@ -29,6 +29,7 @@ Writes OUT/report.html, weak_to_strong.png and a folder for each seed and arm.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -142,7 +143,7 @@ class Study:
         self.mesh = evaluation_mesh(config)
         self.pairs = weak_labels.true_pairs(config.seed, config.eval_pairs, test=True)
         # arm -> (seed) -> the folder of its reward model
-        self.arms = {
+        self.arms: dict[str, Callable[[int], Path]] = {
             WEAK: self.weak,
             CEILING: self.ceiling,
             STUDENT: partial(self.student, 0.0),
