@@ -57,6 +57,7 @@ Studies: python -m experiments.studies.NAME
     no_reward_model     BLEU, length, format, random rewards against a learned one
     over_optimization   gold against proxy reward in sqrt(KL): laws, peaks, ensembles
     details             PPO's implementation details, one off at a time
+    weak_to_strong      a strong reward model from a weak one's labels
     displacement        when DPO lowers both answers of a pair, and what prevents it
     scores_or_pairs     scores, pairs and rankings at equal time of annotators
     next_pair           random against active choice of what people judge next

@@ -19,6 +19,11 @@ unnormalized score difference is a probability (--ensemble llama2 needs it).
 With --safety-weight a second head learns which answers are unsafe, from the rows'
 `chosen_unsafe` and `rejected_unsafe` (Llama 2); OUT/unsafe has it, as log-odds.
 
+With --soft-labels of a weaker model, --confidence C mixes the model's own preferences
+into them, so that it may overrule what it is sure is wrong (Burns et al. 2023,
+arXiv:2312.09390); C rises from 0 over the first tenth of the steps. The held-out loss
+is without it.
+
 Held-out metrics, of at most --eval-rows pairs, at the start, at the end and every
 --eval-every steps: `eval/loss`, Bradley-Terry's (of pairs, also where rankings train),
 `eval/accuracy` with its 95 % interval over prompts, and `eval/margin`, the mean of
@@ -31,6 +36,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import jax
+import numpy as np
 
 from jaxalign import losses, sharding, streams
 from jaxalign.batches import AnswerBatch, PreferenceBatch, RankingBatch
@@ -50,7 +56,7 @@ from jaxalign.pipeline import (
     trainable,
 )
 from jaxalign.rewards import reward_model
-from jaxalign.runtime import defaults
+from jaxalign.runtime import defaults, flags
 from jaxalign.runtime.cli import launch
 from jaxalign.runtime.loggers import LogFunction, Logger
 from jaxalign.runtime.loop import LoopState
@@ -58,6 +64,8 @@ from jaxalign.runtime.run import Run
 from jaxalign.runtime.training_config import OfflineConfig
 from jaxalign.training import objectives, state, step
 from jaxalign.types import Params, ScalarModel
+
+CONFIDENCE_WARMUP = 0.1  # of the steps, over which --confidence rises
 
 RANKING_LOSSES = {
     "all_pairs": losses.all_pairs_bradley_terry,
@@ -70,12 +78,16 @@ class Config(OfflineConfig):
     """A Bradley-Terry reward model."""
 
     EXPERIMENT: ClassVar[str] = "reward_model"
+    RANGES: ClassVar = {"confidence": flags.SHARE}
     center: float = 0.0
     """Weight of (score(chosen) + score(rejected))^2, which keeps scores near 0; pairs
     only."""
     soft_labels: bool = False
     """Train on the pairs' soft labels (`label_prob`), as experiments.judge writes them,
     in place of margins."""
+    confidence: float = 0.0
+    """With --soft-labels: weight, in [0, 1], of the model's own preferences in the
+    labels that it trains on (weak-to-strong generalization)."""
     normalize_samples: int = 256
     """Answers of --model to training prompts, over which scores are normalized to mean
     0 and standard deviation 1."""
@@ -102,6 +114,8 @@ def main(
       ValueError: no held-out pairs, or bad data or flags.
     """
     config = defaults.resolve(config)
+    if config.confidence and not config.soft_labels:
+        raise ValueError("--confidence needs --soft-labels, which it is mixed with")
     with Run(config, "reward_model", loggers) as run:
         source = datasets.load(config)
         policy = policies.load(config, source, run.mesh)
@@ -166,7 +180,8 @@ def main(
         for i in run.steps(loop.step, steps):
             batch = next(batches)
             placed = sharding.place_batch(batch, run.mesh)
-            train_state, metrics = update(train_state, placed)
+            inputs = loss_inputs(config, i, steps)
+            train_state, metrics = update(train_state, placed, *inputs)
             run.log(i, update=metrics, tokens=token_count(batch), rows=batches.rows)
             loop = LoopState(i + 1, train_state, {"data": batches})
             run.evaluate(loop, roles(train_state), measure)
@@ -229,6 +244,18 @@ def pair_loss(config: Config) -> objectives.RewardLoss:
     return objectives.hard_label_loss
 
 
+def loss_inputs(config: Config, done: int, steps: int) -> tuple[np.float32, ...]:
+    """What the training loss is given beside a batch: --confidence after some steps.
+
+    Args:
+      done: steps before this one, of `steps`.
+    """
+    if not config.confidence:
+        return ()
+    rise = done / max(CONFIDENCE_WARMUP * steps, 1.0)
+    return (np.float32(config.confidence * min(rise, 1.0)),)
+
+
 def objective(
     config: Config,
     model: ScalarModel,
@@ -242,16 +269,17 @@ def objective(
     """
     if config.safety_weight and kind is Ranking:
         raise ValueError("--safety-weight needs pairs, whose answers have labels")
+    loss = objectives.confidence_loss if config.confidence else pair_loss(config)
     if config.safety_weight:
         return objectives.reward_with_safety(
             model,
             safety_head.unsafe_labels(train),
             weight=config.safety_weight,
             center=config.center,
-            loss=pair_loss(config),
+            loss=loss,
         )
     if kind is Preference:
-        return objectives.reward(model, center=config.center, loss=pair_loss(config))
+        return objectives.reward(model, center=config.center, loss=loss)
     return objectives.ranking(model, loss=RANKING_LOSSES[config.ranking_loss])
 
 

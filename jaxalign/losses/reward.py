@@ -4,6 +4,7 @@ loss                     paper                            data
 -----------------------  -------------------------------  ----------------------------
 bradley_terry            Bradley and Terry 1952           pairs, with a rating margin
 soft_bradley_terry       Bai et al. 2022                  pairs with a label probability
+confidence_bradley_terry Burns et al. 2023                the same, of a weaker model
 plackett_luce            Plackett 1975, Luce 1959         rankings
 all_pairs_bradley_terry  Ouyang et al. 2022               rankings
 reward_centering         Eisenstein et al. 2023           pairs; a regularizer
@@ -99,6 +100,46 @@ def soft_bradley_terry(
     as_labeled = bradley_terry(chosen, rejected, margin=margin)
     flipped = bradley_terry(rejected, chosen, margin=margin)
     return label_prob * as_labeled + (1.0 - label_prob) * flipped
+
+
+@typed
+def confidence_bradley_terry(
+    chosen: Float[Array, "*B"],
+    rejected: Float[Array, "*B"],
+    label_prob: Scalar | Float[Array, "*B"],
+    *,
+    confidence: Scalar,
+) -> Float[Array, "*B"]:
+    """Bradley-Terry on a weak model's labels, mixed with the model's own preferences.
+
+    own = 1[chosen > rejected] + 1[chosen = rejected] / 2
+    target = (1 - confidence) * label_prob + confidence * own
+    loss = -target * log sigmoid(chosen - rejected)
+           - (1 - target) * log sigmoid(rejected - chosen)
+
+    The auxiliary confidence loss of weak-to-strong generalization: a strong model may
+    overrule labels that it is sure are wrong. The paper's threshold of the hard label
+    gives both classes the share that they have in the weak labels; which answer of a
+    pair is called chosen is a convention, so that here it is a difference of 0.
+
+    Args:
+      chosen, rejected: score of the answer.
+      label_prob: probability that `chosen` is better, of the weak model, in [0, 1].
+      confidence: weight of the model's own preferences, in [0, 1]; at 0 the loss is
+        `soft_bradley_terry`.
+
+    Returns:
+      One term per pair, in nats; no gradient through the target.
+
+    Reference: Burns et al. 2023, arXiv:2312.09390, section 4.3.2 and appendix A.4.
+
+    >>> loss = confidence_bradley_terry(1.0, 0.0, 0.0, confidence=1.0)
+    >>> round(float(loss), 4)  # its own preference: -log sigmoid(1)
+    0.3133
+    """
+    own = (chosen > rejected) + 0.5 * (chosen == rejected)
+    target = (1.0 - confidence) * label_prob + confidence * own
+    return soft_bradley_terry(chosen, rejected, jax.lax.stop_gradient(target))
 
 
 @typed

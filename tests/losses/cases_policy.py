@@ -27,6 +27,10 @@ CASES = {
         lambda c, r: losses.soft_bradley_terry(c, r, 0.9),
         (LOGP, OTHER),
     ),
+    "confidence_bradley_terry": (
+        lambda c, r: losses.confidence_bradley_terry(c, r, LABEL, confidence=0.4),
+        (LOGP, OTHER),
+    ),
     "all_pairs_bradley_terry": (
         lambda s: losses.all_pairs_bradley_terry(s, MASK),
         (ROWS[0],),
@@ -142,6 +146,9 @@ def quotient(parts):
 HYPERPARAMETERS = {
     "soft_bradley_terry": lambda k: losses.soft_bradley_terry(
         LOGP, OTHER, k, margin=2 * k
+    ),
+    "confidence_bradley_terry": lambda k: losses.confidence_bradley_terry(
+        LOGP, OTHER, LABEL, confidence=k
     ),
     "rao_kupper": lambda k: losses.rao_kupper(LOGP, OTHER, OUTCOME, theta=1 + k),
     "cumulative_logit": lambda k: losses.cumulative_logit(

@@ -48,6 +48,53 @@ class TestSoftBradleyTerry:
         chex.assert_trees_all_equal(jax.grad(total)(0.3 + ZERO), ZERO)
 
 
+class TestConfidenceBradleyTerry:
+    def test_by_hand(self):
+        # the model prefers `chosen`, the weak label says 0.2 of it: the target is
+        # 0.75 * 0.2 + 0.25 = 0.4; -log s(1) = 0.31326, -log s(-1) is 1 more
+        loss = losses.confidence_bradley_terry(
+            3 * ONE, 2 * ONE, 0.2 * ONE, confidence=0.25
+        )
+        np.testing.assert_allclose(loss, [np.log1p(np.exp(-1.0)) + 0.6], rtol=1e-6)
+
+    def test_the_gradient_is_that_of_a_fixed_target(self):
+        # s(1) - 0.4 for the better, the reverse for the other
+        total = lambda c, r: losses.confidence_bradley_terry(
+            c, r, 0.2 * ONE, confidence=0.25
+        ).sum()
+        gradient = jax.grad(total, (0, 1))(3 * ONE, 2 * ONE)
+        slope = 1 / (1 + np.exp(-1.0)) - 0.4
+        np.testing.assert_allclose(gradient, [[slope], [-slope]], rtol=1e-5)
+
+    def test_without_confidence_it_is_the_soft_loss(self):
+        p = np.linspace(0, 1, 6, dtype=np.float32)
+        loss = losses.confidence_bradley_terry(A, B, p, confidence=0.0)
+        chex.assert_trees_all_close(loss, losses.soft_bradley_terry(A, B, p))
+
+    def test_all_confidence_ignores_the_labels(self):
+        p = np.linspace(0, 1, 6, dtype=np.float32)
+        loss = losses.confidence_bradley_terry(A, B, p, confidence=1.0)
+        expected = np.log1p(np.exp(-np.abs(A - B)))
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+    def test_swapping_answers_and_label_changes_nothing(self):
+        p = np.linspace(0, 1, 6, dtype=np.float32)
+        loss = losses.confidence_bradley_terry(A, B, p, confidence=0.3)
+        swapped = losses.confidence_bradley_terry(B, A, 1 - p, confidence=0.3)
+        chex.assert_trees_all_close(loss, swapped, rtol=1e-6)
+
+    def test_a_tie_is_no_preference(self):
+        # target 0.5 * 0.9 + 0.5 * 0.5 = 0.7, at equal scores a gradient of 0.5 - 0.7
+        total = lambda c: losses.confidence_bradley_terry(
+            c, ONE, 0.9 * ONE, confidence=0.5
+        ).sum()
+        np.testing.assert_allclose(jax.grad(total)(ONE), [-0.2], rtol=1e-6)
+
+    def test_the_label_gets_no_gradient(self):
+        total = lambda p: losses.confidence_bradley_terry(A, B, p, confidence=0.3).sum()
+        chex.assert_trees_all_equal(jax.grad(total)(0.3 + ZERO), ZERO)
+
+
 class TestAllPairs:
     def test_by_hand(self):
         # pairs (2, 1), (2, 0), (1, 0) differ by 1, 2, 1

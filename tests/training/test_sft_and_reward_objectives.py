@@ -56,6 +56,26 @@ def test_a_tie_is_half_right(scalar, pairs):
     assert metrics["accuracy"] == 0.5
 
 
+def test_confidence_is_an_input_of_the_step(scalar, pairs):
+    # margins are not read; 0 is the soft loss, 1 the sharper of the two outcomes
+    params = scalar.init(KEY)
+    label_prob = np.array([0.75, 0.9, 1.0, 0.5, 0.0], np.float32)
+    batch = dataclasses.replace(
+        pairs(5), label_prob=label_prob, margin=np.full(5, 3.0, np.float32)
+    )
+    of = lambda loss, *inputs: means(
+        objectives.reward(scalar, loss=loss)(params, batch, *inputs)
+    )
+    soft, _ = of(objectives.soft_label_loss)
+    none, _ = of(objectives.confidence_loss, np.float32(0.0))
+    np.testing.assert_allclose(none, soft, rtol=1e-6)
+    full, _ = of(objectives.confidence_loss, np.float32(1.0))
+    half, _ = of(objectives.confidence_loss, np.float32(0.5))
+    assert full < soft  # -log sigmoid(|gap|) is the least of all targets
+    # the loss is linear in the target
+    np.testing.assert_allclose(half, (soft + full) / 2, rtol=1e-5)
+
+
 def test_ranking_of_two_is_bradley_terry(scalar, pairs):
     # Plackett-Luce with K = 2 is -log softmax([a, b])[0] = -log sigmoid(a - b).
     params, batch = scalar.init(KEY), pairs(5)

@@ -24,6 +24,7 @@ from jaxalign.training.objectives.preferences import (
 from jaxalign.training.objectives.ptx import MixedBatch, mix_batches, with_ptx
 from jaxalign.training.objectives.reward_models import (
     RewardLoss,
+    confidence_loss,
     hard_label_loss,
     ranking,
     reward,
@@ -55,6 +56,7 @@ __all__ = [
     "Sides",
     "UnpairedLoss",
     "as_loss",
+    "confidence_loss",
     "distillation",
     "distillation_terms",
     "explained_variance",

@@ -11,8 +11,9 @@ from jaxalign.rewards import reward_model
 from jaxalign.training.step import Objective, Total
 from jaxalign.types import Array, Params, ScalarModel
 
-# (scores of chosen answers, of rejected ones, the batch), [B] each, to terms [B]
-RewardLoss = Callable[[Array, Array, PairBatch], Array]
+# (scores of chosen answers [B], of rejected ones [B], the batch, inputs of the step)
+# to terms [B]
+RewardLoss = Callable[..., Array]
 # (scores [B K] best first, mask [B K]) to terms [B]
 RankingLoss = Callable[[Array, Array], Array]
 
@@ -35,10 +36,31 @@ def soft_label_loss(chosen: Array, rejected: Array, batch: PairBatch) -> Array:
 
     Reference: Bai et al. 2022, arXiv:2212.08073, section 4.
     """
-    label_prob = batch.label_prob
-    if label_prob is None:
-        label_prob = jnp.ones_like(chosen)
-    return losses.soft_bradley_terry(chosen, rejected, label_prob)
+    return losses.soft_bradley_terry(chosen, rejected, label_probs(chosen, batch))
+
+
+def confidence_loss(
+    chosen: Array, rejected: Array, batch: PairBatch, confidence: Array
+) -> Array:
+    """The soft-label loss, mixed with the model's own preferences, one term per pair.
+
+    target = (1 - confidence) * label_prob + confidence * 1[chosen > rejected]
+
+    Args:
+      confidence: an input of the step, so that it may change from step to step.
+
+    Reference: Burns et al. 2023, arXiv:2312.09390, section 4.3.2.
+    """
+    return losses.confidence_bradley_terry(
+        chosen, rejected, label_probs(chosen, batch), confidence=confidence
+    )
+
+
+def label_probs(chosen: Array, batch: PairBatch) -> Array:
+    """The soft labels of a batch [B]; 1 where it has none."""
+    if batch.label_prob is None:
+        return jnp.ones_like(chosen)
+    return batch.label_prob
 
 
 def reward(
@@ -55,16 +77,17 @@ def reward(
     Args:
       center: weight of the term that keeps scores, which pairs determine up to a
         constant only, near 0; 0 for none, usual is 0.01.
-      loss: (chosen, rejected, batch) -> one term per pair, such as `soft_label_loss`.
+      loss: (chosen, rejected, batch, *inputs) -> one term per pair, such as
+        `soft_label_loss`; the inputs are those of the step.
 
     Reference: Ouyang et al. 2022, arXiv:2203.02155, eq. 1; Touvron et al. 2023,
     arXiv:2307.09288, eq. 2 (margin); Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
     """
 
-    def objective(params: Params, batch: PairBatch) -> Total:
+    def objective(params: Params, batch: PairBatch, *inputs: Array) -> Total:
         scores = reward_model.answer_scores(model, params, batch).reshape(-1, 2)
         chosen, rejected = scores[:, 0], scores[:, 1]
-        terms = loss(chosen, rejected, batch)
+        terms = loss(chosen, rejected, batch, *inputs)
         terms = terms + center * jnp.square(chosen + rejected)
         weight = jnp.sum(batch.valid)
         metrics = {

@@ -40,11 +40,11 @@ def reward_with_safety(
     """
     table = jnp.asarray(unsafe, jnp.float32)
 
-    def objective(params: Params, batch: PairBatch) -> Total:
+    def objective(params: Params, batch: PairBatch, *inputs: Array) -> Total:
         # [pairs, chosen and rejected, score and log-odds]
         heads = reward_model.answer_scores(model, params, batch).reshape(-1, 2, 2)
         chosen, rejected = heads[:, 0, 0], heads[:, 1, 0]
-        terms = loss(chosen, rejected, batch)
+        terms = loss(chosen, rejected, batch, *inputs)
         terms = terms + center * jnp.square(chosen + rejected)
         labels = table[batch.row]
         auxiliary, sums = safety_terms(heads[..., 1], labels, batch.valid)
