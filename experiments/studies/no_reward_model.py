@@ -91,7 +91,7 @@ class Config(policy_cells.PolicyStudyConfig):
 
 
 SMOKE: dict[str, Any] = {
-    **{"sft_steps": 2, "reward_steps": 2, "steps": 2, "prompts": 2, "samples": 2},
+    **{"sft_steps": 2, "reward_steps": 2, "steps": 2, "prompts": 8, "samples": 2},
     **{"eval_prompts": 8, "max_new_tokens": 8},
     **{"rewards": (LEARNED, "BLEU", "random, no clipping")},
 }
