@@ -3,7 +3,8 @@
 Claim: maximum likelihood (forward KL, SFT) covers all modes of its target, and puts
 mass between them; reinforcement learning (reverse KL, reward log p) seeks one, and
 which one depends on where it starts. The optimum of KL-regularized RL concentrates as
-beta falls. Truncated sampling trades recall for precision, and so does RLHF.
+beta falls. Truncated sampling trades recall for precision; RLHF loses both here, as its
+reward is not the reference's taste (docs/results/studies/mode_seeking.md).
 
     python -m experiments.studies.mode_seeking --quick
     python -m experiments.studies.mode_seeking --seeds 3 --out runs/modes --resume

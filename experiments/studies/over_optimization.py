@@ -62,7 +62,7 @@ from jaxalign.types import Array
 ENSEMBLES: dict[str, Callable[..., Array]] = {
     "mean": combination.ensemble_mean,
     "minimum": combination.ensemble_minimum,
-    "mean - variance / 2": partial(
+    "mean - half the variance": partial(
         combination.variance_penalized_mean, coefficient=0.5
     ),
 }
