@@ -1,8 +1,8 @@
 """The implementation details of PPO, one off at a time, and its sensitivities.
 
-Claim: most of the details that papers list move the true reward less than the seed
-does; a few settings (the learning rate, the KL penalty) move it more than the choice of
-a method: "messy, brittle" is about these.
+Claim, not tested yet (smoke runs only): most of the details that papers list move the
+true reward less than the seed does; a few settings (the learning rate, the KL penalty)
+move it more than the choice of a method: "messy, brittle" is about these.
 
     python -m experiments.studies.details --quick
     python -m experiments.studies.details --seeds 3 --out runs/details --resume

@@ -1,9 +1,10 @@
 """Do we need a reward model? Overlap, length, format, random and constant rewards.
 
-Claim: rewards that know nothing (random, constant) move the true reward no further than
-noise, with and without clipping; what is easy to measure (length, format) is optimized
-at the cost of what is meant; overlap with reference answers (BLEU, ROUGE) comes as near
-to the true reward as the references are good.
+Claim, not tested yet (smoke runs only): rewards that know nothing (random, constant)
+move the true reward no further than noise, with and without clipping; what is easy to
+measure (length, format) is optimized at the cost of what is meant; overlap with
+reference answers (BLEU, ROUGE) comes as near to the true reward as the references are
+good.
 
     python -m experiments.studies.no_reward_model --quick
     python -m experiments.studies.no_reward_model --seeds 3 --resume --out runs/rewards

@@ -1,9 +1,9 @@
 """Weak-to-strong generalization of reward models, and easy-to-hard, in the toy world.
 
-Claim: a strong reward model that learns from a weak one's labels is better than its
-labels, but recovers a part of the gap to the truth only; the auxiliary confidence loss
-makes it agree less with the weak model's errors (Burns et al. 2023, arXiv:2312.09390:
-for reward models a tenth to a fifth of the gap).
+Claim, not tested yet (smoke runs only): a strong reward model that learns from a weak
+one's labels is better than its labels, but recovers a part of the gap to the truth
+only; the auxiliary confidence loss makes it agree less with the weak model's errors
+(Burns et al. 2023, arXiv:2312.09390: for reward models a tenth to a fifth of the gap).
 
     python -m experiments.studies.weak_to_strong --quick
     python -m experiments.studies.weak_to_strong --seeds 5 --out runs/weak --resume

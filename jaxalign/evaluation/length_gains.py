@@ -1,6 +1,6 @@
 """How much of a reward's gain is longer or shorter answers alone.
 
-Reference: Singhal et al. 2023, A Long Way to Go, arXiv:2310.03716, section 3.
+Reference: Singhal et al. 2023, A Long Way to Go, arXiv:2310.03716.
 """
 
 from typing import NamedTuple

@@ -95,7 +95,7 @@ def top_p(p: float) -> Adapter:
 def typical(mass: float) -> Adapter:
     """The tokens whose surprisal is nearest the entropy, of this mass together.
 
-    Reference: Meister et al. 2022, Locally Typical Sampling, arXiv:2202.00666, eq. 10.
+    Reference: Meister et al. 2022, Locally Typical Sampling, arXiv:2202.00666.
     """
 
     def adapt(log_q: Array) -> Array:
@@ -116,7 +116,7 @@ def eta(epsilon: float) -> Adapter:
     """Tokens above min(epsilon, sqrt(epsilon) exp(-entropy)), and the largest.
 
     Reference: Hewitt et al. 2022, Truncation Sampling as Language Model Desmoothing,
-    arXiv:2210.15191, section 4.
+    arXiv:2210.15191.
     """
 
     def adapt(log_q: Array) -> Array:

@@ -14,7 +14,7 @@ from jaxalign.feedback.arena import Answerer
 from jaxalign.feedback.arena_pages import ArenaPages
 from jaxalign.feedback.dashboard import Dashboard
 from jaxalign.feedback.progress import Statistics
-from jaxalign.feedback.requests import json_body, read_body, saved
+from jaxalign.feedback.requests import json_body, read_body, wait_until_saved
 from jaxalign.feedback.security import LOCAL, App, Guard
 from jaxalign.feedback.study import Reply, Study
 from jaxalign.feedback.tokens import Account, Sessions
@@ -234,7 +234,7 @@ class Site:
             right = bool(is_right(*reply.gold))
             text = pages.gold_text(*reply.gold, right)
             value["gold"] = {"right": right, "text": text}
-        await saved(study)
+        await wait_until_saved(study)
         return responses.Response(
             json.dumps(value), reply.status, media_type="application/json"
         )

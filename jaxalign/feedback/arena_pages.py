@@ -12,7 +12,7 @@ from jaxalign.feedback import arena, pages
 from jaxalign.feedback.answers import Refused, parse_seconds, parse_text
 from jaxalign.feedback.arena import VOTES, Answerer, Battle
 from jaxalign.feedback.markup import to_html
-from jaxalign.feedback.requests import json_body, saved
+from jaxalign.feedback.requests import json_body, wait_until_saved
 from jaxalign.feedback.study import Study
 from jaxalign.feedback.tokens import Account
 from jaxalign.messages import one_line
@@ -163,7 +163,7 @@ class ArenaPages:
                     texts[index] += piece
                     send({"place": battle.order.index(index), "text": piece})
             self.study.record([arena.turn_event(battle, prompt, texts)])
-            await saved(self.study)
+            await wait_until_saved(self.study)
             stored = self.study.arena.battles[battle.id]
             value = turn_html(stored, len(stored.turns) - 1)
             send({"battle": battle.id, "turn": value})
@@ -197,7 +197,7 @@ class ArenaPages:
                 "You have voted already; votes after the names are known do not count."
             )
             raise exceptions.HTTPException(409, text)
-        await saved(self.study)
+        await wait_until_saved(self.study)
         votes = len(self.study.queue.worker(account.name).done)
         return responses.JSONResponse({"names": battle.names(), "votes": votes})
 

@@ -46,7 +46,7 @@ async def json_body(request: "Request") -> dict[str, Any]:
     return value
 
 
-async def saved(study: Study) -> None:
+async def wait_until_saved(study: Study) -> None:
     """Waits until everything so far is on the disk.
 
     Raises:

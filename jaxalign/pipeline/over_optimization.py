@@ -105,7 +105,7 @@ def best_of_n_values(gold: np.ndarray, proxy: np.ndarray) -> dict[str, Any]:
     values: dict[str, Any] = {f"kl@{n}": kl_best_of_n(n) for n in ns}
     for name, reward in (("gold", gold), ("proxy", proxy)):
         curve = best_of_n_rewards(reward, proxy, ns).astype(float)
-        gains = (curve - curve[0]) / spread(reward)
+        gains = (curve - curve[0]) / reward_deviation(reward)
         values |= {f"{name}@{n}": gain for n, gain in zip(ns, gains, strict=True)}
     ranks = selected_correlation(gold, proxy, ns)
     return values | {f"correlation@{n}": x for n, x in zip(ns, ranks, strict=True)}
@@ -122,7 +122,7 @@ def policy_point(
     """
     rewards = {"gold": found.reward, "proxy": np.asarray(found.score)}
     gains = {
-        name: (reward - start[name].mean(axis=1)) / spread(start[name])
+        name: (reward - start[name].mean(axis=1)) / reward_deviation(start[name])
         for name, reward in rewards.items()
     }
     correlation = float(rank_correlation(rewards["gold"], rewards["proxy"]))
@@ -137,11 +137,11 @@ def start_point(start: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return gains | {"kl": 0.0, "correlation": correlation}
 
 
-def spread(reward: np.ndarray) -> float:
+def reward_deviation(reward: np.ndarray) -> float:
     """The standard deviation of a reward; 1 where all are equal."""
     return float(reward.std()) or 1.0
 
 
 def standardize(scores: np.ndarray) -> np.ndarray:
     """Scores of M models [M P N] on one scale: mean 0 and deviation 1 of each."""
-    return np.stack([(x - x.mean()) / spread(x) for x in scores])
+    return np.stack([(x - x.mean()) / reward_deviation(x) for x in scores])

@@ -4,7 +4,7 @@
 
 A method that "improves" on these has not learned from its reward.
 
-Reference: Shao et al. 2025, Spurious Rewards, arXiv:2506.10947, section 2.
+Reference: Shao et al. 2025, Spurious Rewards, arXiv:2506.10947.
 """
 
 import zlib

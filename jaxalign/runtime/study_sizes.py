@@ -10,6 +10,8 @@ C = TypeVar("C")
 def with_size(config: C, *, smoke: Mapping[str, Any], quick: Mapping[str, Any]) -> C:
     """The configuration of --smoke or --quick; a flag that was given keeps its value.
 
+    One that equals its default counts as not given.
+
     Args:
       config: a dataclass with the fields `smoke` and `quick`, or one of them.
       smoke, quick: values of fields that are at their defaults otherwise.

@@ -57,6 +57,7 @@ def test_the_fit_is_ridge_regression():
     x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     weights = linear_world.fit_weights(squares, x, y, size=3, prior_sd=0.5)
     expected = np.linalg.solve(x.T @ x + 4 * np.eye(3), x.T @ y)
+    # a quadratic: one Newton step in float64 is exact but for rounding
     np.testing.assert_allclose(weights, expected, rtol=1e-9)
 
 
@@ -65,6 +66,7 @@ def test_the_fit_is_the_posteriors_maximum():
     x = rng.normal(size=(40, 3))
     weights = linear_world.fit_weights(pairs, x, size=3, prior_sd=1.0)
     mean, _ = pair_choice.score_posterior(x, np.ones(40), prior_sd=1.0)
+    # two Newton searches in float64, each ended by its own rule
     np.testing.assert_allclose(weights, mean, rtol=1e-6)
 
 

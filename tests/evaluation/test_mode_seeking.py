@@ -18,10 +18,12 @@ def test_the_forward_fit_has_the_targets_mean_and_variance():
     # by hand: mean -.7*3 + .3*3, variance E[std^2] + E[mean^2] - mean^2
     mean = -1.2
     variance = 0.7 * 0.36 + 0.3 * 0.64 + 9.0 - mean**2
-    np.testing.assert_allclose(fitted.mean, mean, atol=2e-3)
-    np.testing.assert_allclose(jnp.exp(2 * fitted.log_std), variance, rtol=2e-3)
+    # float32 sums over the grid; its ends are 5 deviations of the fit away
+    np.testing.assert_allclose(fitted.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(jnp.exp(2 * fitted.log_std), variance, rtol=1e-4)
+    # sums over a grid of step 0.05, in float32
     np.testing.assert_allclose(
-        mode_seeking.moments(GRID, TARGET), (mean, 0.5 * np.log(variance)), atol=1e-3
+        mode_seeking.moments(GRID, TARGET), (mean, 0.5 * np.log(variance)), atol=1e-5
     )
 
 

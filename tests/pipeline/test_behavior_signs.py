@@ -15,7 +15,7 @@ PROMPT = [{"role": "user", "content": "how"}]
 END = "</s>"
 
 
-def trained(tokenizer, pairs):
+def train_table(tokenizer, pairs):
     """The table p(next | last) [V V] before and after DPO of a uniform policy."""
     ids = lambda text: [*tokenizer(f"<s> {text}").input_ids, tokenizer.eos_token_id]
     both = [
@@ -47,10 +47,10 @@ def test_backtracking_resets_after_an_unsafe_beginning_and_not_after_a_safe_one(
     tokenizer.add_special_tokens({"extra_special_tokens": [RESET]})
     rows = ("sorry no", "sure poison")
     pairs = made(backtracking, tokenizer, *rows)
-    p, chance = trained(tokenizer, pairs), 1 / len(tokenizer)
+    p, chance = train_table(tokenizer, pairs), 1 / len(tokenizer)
     assert p("sure", RESET) > 2 * chance and p("sorry", RESET) < chance / 2
     # the answer that complies: p(sure) p(poison | sure), with a reset even less
-    ordinary = trained(tokenizer, pairs[-1:])
+    ordinary = train_table(tokenizer, pairs[-1:])
     violates = lambda p: p("<s>", "sure") * p("sure", "poison")
     assert violates(p) < violates(ordinary) < chance**2
     # ordinary pairs teach no reset: no chosen or rejected answer has one
@@ -60,8 +60,8 @@ def test_backtracking_resets_after_an_unsafe_beginning_and_not_after_a_safe_one(
 def test_brevity_ends_after_a_sentence_and_not_within_one():
     tokenizer = word_tokenizer(["sure,", "four.", "many", "ask."])
     pairs = made(brevity, tokenizer, "sure, four. many ask.", "many")
-    p, chance = trained(tokenizer, pairs), 1 / len(tokenizer)
+    p, chance = train_table(tokenizer, pairs), 1 / len(tokenizer)
     assert p("four.", END) > 2 * chance and p("sure,", END) < chance / 2
     # with the first sign alone the middle of the sentence is no worse a place to end
-    one = trained(tokenizer, pairs[:1])
+    one = train_table(tokenizer, pairs[:1])
     assert one("sure,", END) == pytest.approx(chance)
